@@ -1,0 +1,188 @@
+"""The contract of an attack. The bookkeeping is here, once; the maths is one file an attack."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
+from robustbench_aigi.grid import LEVELS, on_grid
+from robustbench_aigi.hashing import rngs_for
+from robustbench_aigi.registry import Registry, unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """The most an attack may change. ``linf`` in grey levels, ``l2`` in the [0, 1]-pixel norm, ``l0`` in pixels."""
+
+    linf: float | None = None
+    l2: float | None = None
+    l0: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What an attack did, a row an image.
+
+    Attributes:
+        images: ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
+        fooled: whether the detector is wrong on the returned image (also where it was wrong on the clean one).
+        clean_logits, logits: before and after.
+        linf: achieved, whole grey levels. l2: achieved, [0, 1]-pixel norm. l0: changed pixels.
+        forwards, backwards: passes spent.
+    """
+
+    images: Tensor
+    fooled: Tensor
+    clean_logits: Tensor
+    logits: Tensor
+    linf: Tensor
+    l2: Tensor
+    l0: Tensor
+    forwards: Tensor
+    backwards: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An attack; its fields are its configuration. A subclass writes :meth:`perturb` and states its :meth:`budget`."""
+
+    access: ClassVar[Literal["none", "scores", "gradients"]]
+
+    @abstractmethod
+    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+        """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""
+
+    @abstractmethod
+    def budget(self) -> Budget:
+        """The threat model, checked on every result."""
+
+    @final
+    def __call__(
+        self,
+        detector: Detector,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        ids: Sequence[str] | None = None,
+        seed: int = 0,
+        full: bool = False,
+    ) -> Result:
+        """Attack a batch, each image away from its own label.
+
+        Args:
+            images: float32 ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
+            labels: int64 ``(N,)``, 1 = AI-generated.
+            ids: names that seed the random numbers; "0", "1", ... if None.
+            full: go on at full strength after the detector is fooled, and attack images it is wrong on already.
+
+        Raises:
+            UserError: shapes or values are off. BrokenBudget: the result left the threat model.
+        """
+        names = [str(i) for i in range(len(images))] if ids is None else list(ids)
+        _check(images, labels, names)
+        levels = images.detach().mul(LEVELS).round()
+        with Oracle(detector, levels, labels, full=full) as oracle:
+            self.perturb(oracle, rngs_for(seed, attacks.name_of(type(self)), names))
+        return _result(oracle, self.budget())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Perturbation(Attack):
+    """A change that asks no detector: a subclass writes :meth:`change`, an image at a time."""
+
+    access = "none"
+
+    @abstractmethod
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Change one image, float64 grey levels ``(3, H, W)`` to the same shape; rounding is done for you."""
+
+    @final
+    def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
+        """Change ``(N, 3, H, W)`` images in [0, 1]; the same result for an image in any batch on any machine."""
+        rngs = rngs_for(seed, attacks.name_of(type(self)), ids)
+        levels = images.detach().mul(LEVELS).round()
+        return torch.stack([self._rounded(image, rng) for image, rng in zip(levels, rngs, strict=True)]) / LEVELS
+
+    @final
+    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+        """Score the changed images; unlike an attack's, they replace the clean ones even where they fool nobody."""
+        changed = torch.stack([self._rounded(image, rng) for image, rng in zip(oracle.images, rngs, strict=True)])
+        oracle.replace(changed)
+
+    def _rounded(self, levels: Tensor, rng: torch.Generator) -> Tensor:
+        return self.change(levels.double(), rng).round().clamp(0, LEVELS).float()
+
+
+attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
+
+
+def load_attack(name: str, **numbers: Any) -> Attack:
+    """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)``.
+
+    Raises:
+        UnknownName: no such attack. BadConfig: a number it does not have, or of the wrong type.
+    """
+    cls = attacks.get(name)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    for key, value in numbers.items():
+        if key not in fields:
+            raise BadConfig(unknown(f"number of {name}", key, sorted(fields)).split(" List all")[0])
+        default = fields[key].default
+        number = isinstance(default, int | float) and isinstance(value, int | float) and not isinstance(value, bool)
+        if not number and not isinstance(value, type(default)):
+            raise BadConfig(f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}.")
+    return cls(**numbers)
+
+
+def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Achieved L-inf (whole grey levels), L2 ([0, 1]-pixel norm) and L0 (pixels), from images in grey levels."""
+    change = (attacked - clean).abs().to(torch.int64).flatten(2)
+    linf = change.amax(dim=(1, 2))
+    squares = change.square().sum(dim=(1, 2))
+    l0 = (change.amax(dim=1) > 0).sum(dim=1)
+    return linf, squares.double().sqrt() / LEVELS, l0
+
+
+def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise UserError(f"images must be (N, 3, H, W), got {tuple(images.shape)}. Add the batch axis with images[None].")
+    if labels.shape != images.shape[:1] or len(ids) != len(images):
+        raise UserError(f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and {len(ids)}.")
+    if not bool(((labels == 0) | (labels == 1)).all()):
+        raise UserError(f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}.")
+    if not on_grid(images):
+        raise UserError("images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.grid.snap(images).")
+
+
+def _result(oracle: Oracle, budget: Budget) -> Result:
+    linf, l2, l0 = norms(oracle.best, oracle.images)
+    if not on_grid(oracle.best / LEVELS):
+        raise BrokenBudget("the attack left the 8-bit grid; its numbers must not be used. Report it as a bug.")
+    squares = (l2 * LEVELS).square().round()
+    for name, got, most in (("L-inf", linf, budget.linf), ("L2", l2, budget.l2), ("L0", l0, budget.l0)):
+        if most is None:
+            continue
+        over = squares > (most * LEVELS) ** 2 + 1e-6 if name == "L2" else got > most
+        if bool(over.any()):
+            raise BrokenBudget(
+                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} images (largest {float(got.max()):g}); "
+                "the attack's numbers must not be used. Report it as a bug."
+            )
+    return Result(
+        images=oracle.best / LEVELS,
+        fooled=oracle.fooled,
+        clean_logits=oracle.clean_logits,
+        logits=oracle.logits,
+        linf=linf,
+        l2=l2,
+        l0=l0,
+        forwards=oracle.forwards,
+        backwards=oracle.backwards,
+    )

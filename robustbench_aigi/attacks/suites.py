@@ -1,0 +1,57 @@
+"""Suites: which attacks are run, with what numbers, read from ``attacks/*.toml``."""
+
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel, Field, field_validator
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.attacks.base import Attack, load_attack
+
+
+class Row(BaseModel, frozen=True, extra="forbid"):
+    """One attack of a suite.
+
+    Attributes:
+        id: the name in the matrix, such as ``pgd-linf-8``.
+        attack: a registered name, with its numbers in ``with``.
+        surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes.
+        limit: attack at most this many images a split (a costly attack), classes balanced.
+    """
+
+    id: str
+    attack: str
+    numbers: dict[str, Any] = Field(default_factory=dict, alias="with")
+    surrogate: str | None = None
+    limit: int | None = Field(default=None, ge=2)
+
+    @cached_property
+    def built(self) -> Attack:
+        """The attack itself."""
+        return load_attack(self.attack, **self.numbers)
+
+
+class Suite(BaseModel, frozen=True, extra="forbid"):
+    """The attacks of one benchmark, in order. Change a number, bump the version."""
+
+    name: str
+    version: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    rows: tuple[Row, ...] = Field(min_length=1, alias="attacks")
+
+    @field_validator("rows")
+    @classmethod
+    def _distinct(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        ids = [row.id for row in rows]
+        twice = sorted({name for name in ids if ids.count(name) > 1} | ({"clean"} & set(ids)))
+        if twice:
+            raise ValueError(f"ids must be distinct and not 'clean'; change {', '.join(twice)}")
+        return rows
+
+
+def load_suite(name: str) -> Suite:
+    """Read a suite by name or path and build its attacks. Raises ``UnknownName`` or ``BadConfig``."""
+    suite = catalogue.read("attacks", name, Suite)
+    for row in suite.rows:
+        _ = row.built
+    return suite

@@ -1,0 +1,54 @@
+"""Suites and recipes: TOML files found by name or path, in a checkout and in an installed wheel alike."""
+
+import tomllib
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from robustbench_aigi.errors import BadConfig, UnknownName
+from robustbench_aigi.registry import unknown
+
+M = TypeVar("M", bound=BaseModel)
+
+PACKAGE = Path(__file__).parent
+
+
+def folder(kind: str) -> Path:
+    """The folder of a kind of file (``attacks`` or ``datasets``): beside the package in a checkout, else inside it."""
+    checkout = PACKAGE.parent
+    return checkout / kind if (checkout / "pyproject.toml").is_file() else PACKAGE / "_catalogue" / kind
+
+
+def names(kind: str) -> list[str]:
+    """Names of the files of a kind, sorted."""
+    return sorted(path.stem for path in folder(kind).glob("*.toml"))
+
+
+def read(kind: str, name: str, model: type[M]) -> M:
+    """Read and check the file called ``name``, or the file at that path when ``name`` ends in ``.toml``.
+
+    Raises:
+        UnknownName: there is no such file.
+        BadConfig: it is not TOML, or does not fit ``model``.
+    """
+    noun = {"attacks": "suite", "datasets": "recipe"}[kind]
+    path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
+    if not path.is_file():
+        if name.endswith(".toml"):
+            raise UnknownName(f"no {noun} file at {name!r}. Names without .toml are looked up: {', '.join(names(kind))}.")
+        raise UnknownName(unknown(noun, name, names(kind)))
+    try:
+        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadConfig(f"{path} is not valid TOML: {error}. Compare it with {folder(kind) / (names(kind)[0] + '.toml')}.") from error
+    except ValidationError as error:
+        raise BadConfig(f"{path} does not fit: {_faults(error)}. Compare it with the files in {folder(kind)}.") from error
+
+
+def _faults(error: ValidationError) -> str:
+    faults = []
+    for fault in error.errors():
+        where = ".".join(str(part) for part in fault["loc"]) or "the whole file"
+        faults.append(f"{where}: {fault['msg'].lower()} (got {str(fault['input'])[:60]!r})")
+    return "; ".join(faults)

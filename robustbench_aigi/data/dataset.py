@@ -1,0 +1,139 @@
+"""A dataset: a manifest with a row an image, and the bytes behind it, read as a stream."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from robustbench_aigi.data.images import decode
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.hashing import digest
+
+COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", "path", "row")
+"""Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``."""
+
+
+class Batch(NamedTuple):
+    """``images`` float32 ``(N, 3, H, W)`` in [0, 1] on the 8-bit grid, ``labels`` int64 (1 = AI-generated), ``ids``."""
+
+    images: Tensor
+    labels: Tensor
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows of a manifest and how to read them. Iterating gives batches of 64; images are never all in memory."""
+
+    name: str
+    manifest: pd.DataFrame
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.batches(64)
+
+    def split(self, name: str) -> "Dataset":
+        """The images of one split. Raises ``BadData`` if it is empty."""
+        rows = self.manifest[self.manifest["split"] == name]
+        if rows.empty:
+            known = ", ".join(sorted(self.manifest["split"].unique()))
+            raise BadData(f"{self.name} has no {name!r} split. It has: {known or 'no images at all'}.")
+        return Dataset(self.name, rows.reset_index(drop=True))
+
+    def limit(self, count: int | None) -> "Dataset":
+        """At most ``count`` images a split, classes balanced, the same ones every time."""
+        if count is None:
+            return self
+        return Dataset(self.name, choose(self.manifest, count))
+
+    def slices(self, size: int) -> list["Dataset"]:
+        """Consecutive parts of ``size`` images, the last one shorter."""
+        starts = range(0, len(self), size)
+        return [Dataset(self.name, self.manifest.iloc[start : start + size].reset_index(drop=True)) for start in starts]
+
+    def pixels(self) -> Iterator[Tensor]:
+        """Yield every image as uint8 ``(3, H, W)``, in manifest order."""
+        for content in self.contents():
+            yield decode(content)
+
+    def contents(self) -> Iterator[bytes]:
+        """Yield every image file's bytes, in manifest order."""
+        yield from read_contents(self.manifest)
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield batches of at most ``size`` images; a change of image size starts a new batch."""
+        held: list[Tensor] = []
+        start = 0
+        for position, pixels in enumerate(self.pixels()):
+            if held and (len(held) == size or held[-1].shape != pixels.shape):
+                yield self._batch(held, start)
+                held, start = [], position
+            held.append(pixels)
+        if held:
+            yield self._batch(held, start)
+
+    def arrays(self) -> tuple[Tensor, Tensor]:
+        """All images as one uint8 ``(N, 3, H, W)`` and their labels. Raises ``BadData`` if sizes differ."""
+        images: Tensor | None = None
+        for position, pixels in enumerate(self.pixels()):
+            if images is None:
+                images = torch.empty(len(self), *pixels.shape, dtype=torch.uint8)
+            if pixels.shape != images.shape[1:]:
+                raise BadData(
+                    f"{self.name} mixes image sizes ({tuple(images.shape[2:])} and {tuple(pixels.shape[1:])}); training "
+                    "takes one size. Resize them to one size first; evaluation takes any."
+                )
+            images[position] = pixels
+        if images is None:
+            raise BadData(f"{self.name} has no images here. Check the source with `robustbench-aigi build`.")
+        return images, torch.tensor(self.manifest["label"].to_numpy())
+
+    @property
+    def key(self) -> str:
+        """Hash of the ids, labels, splits and contents: two datasets with one key hold the same images."""
+        return digest(self.manifest[["id", "label", "split", "sha256"]].to_csv(index=False))
+
+    def _batch(self, held: list[Tensor], start: int) -> Batch:
+        rows = self.manifest.iloc[start : start + len(held)]
+        return Batch(from_bytes(torch.stack(held)), torch.tensor(rows["label"].to_numpy()), rows["id"].tolist())
+
+
+def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
+    """At most ``count`` rows a split, half of each label, drawn by the hash of the id; the order is kept."""
+    rank = rows["id"].map(lambda identity: digest("choose", identity))
+    place = rank.groupby([rows["split"], rows["label"]]).rank(method="first")
+    return rows[place <= count // 2].reset_index(drop=True)
+
+
+def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
+    """Yield the bytes behind manifest rows, in order; Parquet files are read a row group at a time."""
+    opened: tuple[str, int] | None = None
+    first, contents = 0, pd.Series(dtype=object)
+    for path, row in zip(rows["path"], rows["row"], strict=True):
+        if row < 0:
+            yield Path(path).read_bytes()
+            continue
+        if opened is None or opened[0] != path or not first <= row < first + len(contents):
+            file = pq.ParquetFile(path)
+            first, group = _row_group(file, row)
+            contents = file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks().field("bytes")
+            opened = (path, group)
+        yield contents[row - first].as_py()
+
+
+def _row_group(file: pq.ParquetFile, row: int) -> tuple[int, int]:
+    first = 0
+    for group in range(file.num_row_groups):
+        count = file.metadata.row_group(group).num_rows
+        if row < first + count:
+            return first, group
+        first += count
+    raise BadData(f"the Parquet file has {first} rows, but the manifest asks for row {row}. Build the dataset again.")

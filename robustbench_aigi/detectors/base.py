@@ -1,0 +1,95 @@
+"""The contract of a detector, and the registry of all of them."""
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustbench_aigi.registry import Registry
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+
+class Card(BaseModel, frozen=True, extra="forbid"):
+    """What a user must know of a detector before trusting its numbers.
+
+    ``threshold`` is a logit: above it an image is called AI-generated. ``seen`` names the attacks met in training.
+    """
+
+    name: str
+    source: str
+    summary: str = ""
+    code_licence: str = "MIT"
+    weights_licence: str = "none: no weights are shipped"
+    base_licence: str = "none: trained from scratch"
+    input_size: int = 32
+    resize: str = "bilinear with antialiasing to the input size, inside the detector"
+    orientation: str = "logit > threshold means AI-generated"
+    gradient: Literal["full", "eot", "bpda", "none"] = "full"
+    threshold: float = 0.0
+    weights: str = "fresh"
+    trained_on: str = ""
+    seen: tuple[str, ...] = ()
+
+
+class Detector(nn.Module, ABC):
+    """A network that scores images. A subclass writes :meth:`logits` and gives a class-level ``card``.
+
+    Its keyword arguments must be JSON values: they are kept as ``config`` and written beside the weights.
+    """
+
+    card: Card
+    default_card: ClassVar[Card]
+    config: dict[str, Any]
+
+    def __init__(self, **config: Any) -> None:
+        super().__init__()
+        self.config = config
+        self.card = self.default_card
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` float images in [0, 1]; returns ``(N,)`` logits, differentiable in the images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Same as :meth:`logits`."""
+        return self.logits(images)
+
+    def parts_to_train(self) -> nn.Module:
+        """The part whose parameters a plain fit may change; all of it unless the detector freezes a trunk."""
+        return self
+
+    @property
+    def threshold(self) -> float:
+        """The operating threshold, a logit."""
+        return self.card.threshold
+
+
+detectors: Registry[Detector] = Registry("detector", "robustbench_aigi.detectors")
+
+
+class Normalise(nn.Module):
+    """Subtract a channel mean and divide by a channel deviation, as the network's training did."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Normalise ``(N, 3, H, W)`` images."""
+        return (images - self.mean) / self.std
+
+
+def fit_size(images: Tensor, size: int) -> Tensor:
+    """Resize ``(N, 3, H, W)`` images to a square of ``size`` pixels, differentiably; the same images if they fit."""
+    if images.shape[-2:] == (size, size):
+        return images
+    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

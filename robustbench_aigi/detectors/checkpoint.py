@@ -1,0 +1,81 @@
+"""Weights on disk: safetensors that name their detector, its configuration and its card."""
+
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.hashing import file_digest
+
+
+def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None:
+    """Write weights, configuration and card to ``path`` (.safetensors), atomically.
+
+    Args:
+        half: store float16, which halves the file; loading always gives float32.
+    """
+    tensors = {
+        name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
+        for name, tensor in detector.state_dict().items()
+    }
+    metadata = {
+        "detector": detectors.name_of(type(detector)),
+        "config": json.dumps(detector.config),
+        "card": detector.card.model_dump_json(),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    save_file(tensors, temporary, metadata=metadata)
+    os.replace(temporary, path)
+
+
+def load_detector(name: str, weights: str | Path | None = None) -> Detector:
+    """Build a detector in evaluation mode.
+
+    Args:
+        name: a registered name, ``module:Class``, or the path of a checkpoint written by :func:`save_detector`.
+        weights: a checkpoint for the named detector; None for fresh weights.
+
+    Raises:
+        UnknownName: no such detector.
+        BadCheckpoint: the file is missing, damaged, or does not fit the detector.
+    """
+    if name.endswith(".safetensors"):
+        return _from_checkpoint(Path(name), expected=None)
+    if weights is not None:
+        detectors.get(name)
+        return _from_checkpoint(Path(weights), expected=name)
+    return detectors.get(name)().eval()
+
+
+def _from_checkpoint(path: Path, expected: str | None) -> Detector:
+    if not path.is_file():
+        raise BadCheckpoint(f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    except SafetensorError as error:
+        raise BadCheckpoint(f"{path} is not a safetensors file: {error}. Give a file that `train` wrote.") from error
+    name = metadata.get("detector", expected)
+    if name is None:
+        raise BadCheckpoint(f"{path} does not say which detector it is for. Name it: load_detector(NAME, weights={str(path)!r}).")
+    if expected is not None and name != expected:
+        raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
+    detector = detectors.get(name)(**json.loads(metadata.get("config", "{}")))
+    try:
+        detector.load_state_dict({key: _as(tensor) for key, tensor in tensors.items()})
+    except RuntimeError as error:
+        raise BadCheckpoint(f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote.") from error
+    card = Card.model_validate_json(metadata["card"]) if "card" in metadata else detector.card
+    detector.card = card.model_copy(update={"weights": f"sha256:{file_digest(path)}"})
+    return detector.eval()
+
+
+def _as(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

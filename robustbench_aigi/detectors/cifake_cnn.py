@@ -1,0 +1,36 @@
+"""The small convolutional network that came with CIFAKE."""
+
+from typing import cast, final
+
+from torch import Tensor, nn
+
+from robustbench_aigi.detectors.base import Card, Detector, detectors, fit_size
+
+
+@detectors.add("cifake-cnn")
+@final
+class CifakeCNN(Detector):
+    """Two convolutions of 32 filters, each pooled, then a dense layer of 64. Source: Bird & Lotfi, IEEE Access 2024."""
+
+    default_card = Card(
+        name="cifake-cnn", source="Bird & Lotfi, CIFAKE, IEEE Access 2024", summary="two-layer CNN, 0.1 M parameters"
+    )
+
+    def __init__(self, filters: int = 32, dense: int = 64) -> None:
+        super().__init__(filters=filters, dense=dense)
+        self.net = nn.Sequential(
+            nn.Conv2d(3, filters, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(filters, filters, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(filters * 36, dense),
+            nn.ReLU(),
+            nn.Linear(dense, 1),
+        )
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1]; pixels are only centred."""
+        return cast("Tensor", self.net(fit_size(images, 32) - 0.5)).squeeze(1)

@@ -1,0 +1,41 @@
+"""Hashes of files, weights and settings, and the random generators seeded by them."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def digest(*parts: object) -> str:
+    """SHA-256 of the parts' JSON text, in hexadecimal: the same on every machine."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weights_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of named tensors: names, shapes and bytes, in name order."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return total.hexdigest()
+
+
+def rng_for(*parts: Any) -> torch.Generator:
+    """A CPU generator seeded by what it is for, such as ``(run seed, attack, image id)``."""
+    return torch.Generator().manual_seed(int(digest(*parts)[:15], 16))
+
+
+def rngs_for(seed: int, purpose: str, ids: Sequence[str]) -> list[torch.Generator]:
+    """One generator per image, so that draws do not depend on batch, order, worker or device."""
+    return [rng_for(seed, purpose, identity) for identity in ids]

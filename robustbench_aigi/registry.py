@@ -1,0 +1,86 @@
+"""Tables from public names to classes, filled by the modules of a component folder."""
+
+import importlib
+import pkgutil
+from collections.abc import Callable
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Generic, TypeVar, cast
+
+from robustbench_aigi.errors import UnknownName
+
+T = TypeVar("T")
+C = TypeVar("C", bound=type)
+
+
+class Registry(Generic[T]):
+    """Table from public name to class, one per kind of component.
+
+    Args:
+        kind: the noun in messages, such as "detector".
+        package: its modules are imported at the first look-up, so adding a file is registering it. Installed packages
+            add theirs through the entry point group of the same name.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self._kind = kind
+        self._package = package
+        self._classes: dict[str, type[T]] = {}
+        self._loaded = False
+
+    def add(self, name: str) -> Callable[[C], C]:
+        """Register the decorated class. Raises ``ValueError`` if ``name`` is taken."""
+
+        def register(cls: C) -> C:
+            if name in self._classes:
+                taken = self._classes[name].__qualname__
+                raise ValueError(f"{self._kind} {name!r} is already {taken}; pick another name")
+            self._classes[name] = cast("type[T]", cls)
+            return cls
+
+        return register
+
+    def get(self, name: str) -> type[T]:
+        """Return the class called ``name``, or the one at ``module:Class``. Raises ``UnknownName`` with near misses."""
+        if ":" in name:
+            return self._third_party(name)
+        self._load()
+        if name not in self._classes:
+            raise UnknownName(unknown(self._kind, name, self.names()))
+        return self._classes[name]
+
+    def names(self) -> list[str]:
+        """All registered names, sorted."""
+        self._load()
+        return sorted(self._classes)
+
+    def name_of(self, cls: type[T]) -> str:
+        """The name ``cls`` is registered under, or its ``module:Class`` address."""
+        named = [name for name, known in self._classes.items() if known is cls]
+        return named[0] if named else f"{cls.__module__}:{cls.__qualname__}"
+
+    def _third_party(self, address: str) -> type[T]:
+        module, _, attribute = address.removeprefix("python:").partition(":")
+        try:
+            return cast("type[T]", getattr(importlib.import_module(module), attribute))
+        except (ImportError, AttributeError, ValueError) as error:
+            raise UnknownName(
+                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works."
+            ) from error
+
+    def _load(self) -> None:
+        if self._loaded:
+            return
+        self._loaded = True
+        package = importlib.import_module(self._package)
+        for module in pkgutil.iter_modules(package.__path__):
+            importlib.import_module(f"{self._package}.{module.name}")
+        for entry in entry_points(group=self._package):
+            self._classes.setdefault(entry.name, entry.load())
+
+
+def unknown(kind: str, got: str, known: list[str]) -> str:
+    """Say what came, the nearest names, and how to list them all."""
+    near = get_close_matches(got, known, n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
+    return f"no {kind} called {got!r}. {hint} List all with `robustbench-aigi list {kind}s`."

@@ -1,0 +1,128 @@
+"""Train the diffusion model behind `mini`: ``python -m robustbench_aigi.training.diffusion --help``."""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.data import photographs
+from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+
+PHOTOGRAPH = CLASSES.index("photograph")
+
+
+def photograph_crops(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Crops of training-side photographs as uint8 ``(N, 3, 32, 32)``, with their class index."""
+    rng = np.random.default_rng(seed)
+    pixels = np.stack([crop for _, crop in photographs.crops(photographs.SPLITS["train"], count, rng)])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.full((count,), PHOTOGRAPH)
+
+
+def cifake_reals(path: Path) -> tuple[Tensor, Tensor]:
+    """CIFAKE's REAL training images as uint8 ``(N, 3, 32, 32)``, with their CIFAR-10 class index."""
+    import io
+
+    import pyarrow.parquet as pq
+    from PIL import Image
+
+    images, classes = [], []
+    for batch in pq.ParquetFile(path).iter_batches(512):
+        for row in batch.to_pylist():
+            if row["label"] == 1:
+                name = row["image"]["path"]
+                suffix = name.rsplit("(", 1)[1].split(")")[0] if "(" in name else "1"
+                classes.append(int(suffix) - 1)
+                images.append(np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")))
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(classes)
+
+
+class Average:
+    """Exponential moving average of a model's weights, warmed up so that early noise is forgotten."""
+
+    def __init__(self, model: PixelDiffusion, decay: float = 0.9995) -> None:
+        self.model = copy.deepcopy(model).eval()
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: PixelDiffusion, step: int) -> None:
+        """Move the average towards the model's present weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.model.parameters(), model.parameters(), strict=True):
+            mean.lerp_(value, 1 - decay)
+
+
+def loss_on(model: PixelDiffusion, images: Tensor, classes: Tensor, rng: torch.Generator) -> Tensor:
+    """Squared error of v, weighted by min-SNR (gamma 5). Source: Hang et al., ICCV 2023."""
+    scheduler = model.scheduler
+    steps = torch.randint(0, scheduler.config["num_train_timesteps"], (len(images),), generator=rng)
+    noise = torch.randn(images.shape, generator=rng)
+    noisy = scheduler.add_noise(images, noise, steps)
+    target = scheduler.get_velocity(images, noise, steps)
+    signal = scheduler.alphas_cumprod[steps]
+    snr = signal / (1 - signal).clamp(min=1e-8)
+    weight = snr.clamp(max=5) / (snr + 1)
+    error = F.mse_loss(model(noisy, steps, classes), target, reduction="none").mean(dim=(1, 2, 3))
+    return (weight * error).mean()
+
+
+def train(args: argparse.Namespace) -> None:
+    """Run until ``--minutes`` are spent; the newest average is in ``--out`` after every checkpoint."""
+    torch.manual_seed(0)
+    rng = torch.Generator().manual_seed(0)
+    pools = [photograph_crops(args.crops)]
+    if args.cifake:
+        pools.append(cifake_reals(args.cifake))
+    model = PixelDiffusion(DiffusionConfig()).train()
+    average = Average(model)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=1e-4, betas=(0.9, 0.99))
+    step, state = 0, args.out.with_suffix(".state.pt")
+    if state.exists():
+        saved = torch.load(state, weights_only=True)
+        model.load_state_dict(saved["model"])
+        average.model.load_state_dict(saved["average"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step = saved["step"]
+        rng.manual_seed(step)
+    began, losses = time.monotonic(), []
+    while time.monotonic() - began < 60 * args.minutes:
+        drawn = [torch.randint(len(pool), (args.batch // len(pools),), generator=rng) for pool, _ in pools]
+        images = torch.cat([pool[index] for (pool, _), index in zip(pools, drawn, strict=True)])
+        classes = torch.cat([of[index] for (_, of), index in zip(pools, drawn, strict=True)])
+        images = images.float().div(127.5).sub(1)
+        flip = torch.rand(len(images), generator=rng) < 0.5
+        images[flip] = images[flip].flip(3)
+        optimizer.param_groups[0]["lr"] = args.rate * min(1.0, (step + 1) / 500)
+        optimizer.zero_grad()
+        loss = loss_on(model, images, classes, rng)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        average.update(model, step)
+        losses.append(loss.item())
+        if step % args.every == 0:
+            rate = args.batch * len(losses) / (time.monotonic() - began)
+            line = {"step": step, "loss": round(float(np.mean(losses[-args.every :])), 5), "images_per_second": round(rate)}
+            sys.stderr.write(json.dumps(line) + "\n")
+            average.model.save(args.out)
+            everything = {"model": model.state_dict(), "average": average.model.state_dict()}
+            torch.save({**everything, "optimizer": optimizer.state_dict(), "step": step}, state)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="weights to write (.safetensors); resumed if begun")
+    parser.add_argument("--cifake", type=Path, help="CIFAKE's train.parquet: adds its REAL images, by class")
+    parser.add_argument("--minutes", type=float, default=180)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=8e-4, help="learning rate after warm-up")
+    parser.add_argument("--crops", type=int, default=40000, help="photograph crops to draw from")
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
+    train(parser.parse_args())

@@ -1,0 +1,182 @@
+"""One training loop for every method: AdamW, warm-up and cosine, clipping, best checkpoint by validation."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import Collapsed
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.hashing import rng_for
+
+Progress = Callable[[str, int, int], None]
+Objective = Callable[[Detector, Tensor, Tensor, int], Tensor]
+"""``(detector, images, labels, step) -> loss``: what a training method is."""
+Score = Callable[[Detector, "Arrays"], float]
+
+
+class Arrays(NamedTuple):
+    """``images`` uint8 ``(N, 3, H, W)`` and ``labels`` int64 ``(N,)``, 1 = AI-generated."""
+
+    images: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The numbers of a training run. ``shift`` is in pixels; ``mix`` is the largest share of a second image."""
+
+    epochs: int
+    batch: int = 128
+    rate: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    clip: float = 1.0
+    shift: int = 2
+    mix: float = 0.0
+    seed: int = 0
+
+
+@dataclass
+class History:
+    """What happened: a row an epoch, and the epoch whose weights were kept."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+
+
+def cross_entropy(detector: Detector, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    """Binary cross-entropy on clean images: the plain method."""
+    return F.binary_cross_entropy_with_logits(detector.logits(images), labels.to(images.dtype))
+
+
+def fit(
+    detector: Detector,
+    train: Arrays,
+    validation: Arrays,
+    plan: Plan,
+    *,
+    objective: Objective = cross_entropy,
+    score: Score | None = None,
+    progress: Progress = lambda task, done, total: None,
+    task: str = "fit",
+) -> History:
+    """Train in place; the detector ends with the weights of its best epoch, in evaluation mode.
+
+    Args:
+        objective: the training method.
+        score: what picks the best epoch, higher is better; balanced accuracy on clean validation images if None.
+
+    Raises:
+        Collapsed: the detector gives one answer for (nearly) every validation image, two epochs in a row or at the end.
+    """
+    trained = detector.parts_to_train()
+    optimizer = torch.optim.AdamW(_groups(trained, plan.weight_decay), lr=plan.rate)
+    rng = rng_for(plan.seed, "fit", task)
+    per_epoch = math.ceil(len(train.labels) / plan.batch)
+    total, step, history, collapsed = per_epoch * plan.epochs, 0, History(), 0
+    best, best_weights = -math.inf, copy.deepcopy(trained.state_dict())
+    torch.manual_seed(plan.seed)
+    for epoch in range(plan.epochs):
+        detector.train()
+        began, losses = time.monotonic(), 0.0
+        for index in torch.randperm(len(train.labels), generator=rng).split(plan.batch):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.rate * schedule(step, total, plan.warmup)
+            images, labels = augment(from_bytes(train.images[index]), train.labels[index], plan, rng)
+            optimizer.zero_grad(set_to_none=True)
+            loss = objective(detector, images, labels, step)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
+            optimizer.step()
+            losses += loss.item() * len(index)
+            step += 1
+            progress(task, step, total)
+        detector.eval()
+        positives = share_called_fake(detector, validation)
+        value = balanced_accuracy(detector, validation) if score is None else score(detector, validation)
+        seconds = time.monotonic() - began
+        row = {"epoch": epoch, "loss": losses / len(train.labels), "score": value, "called_fake": positives}
+        history.rows.append({**row, "seconds": seconds})
+        collapsed = collapsed + 1 if not 0.02 < positives < 0.98 else 0
+        if collapsed >= 2 or (collapsed and epoch == plan.epochs - 1 and history.best_epoch < 0):
+            raise Collapsed(
+                f"training {detector.card.name} collapsed: it calls {positives:.0%} of the validation images AI-generated "
+                f"after epoch {epoch + 1}. Lower the rate ({plan.rate:g}) or eps, or start from a fitted detector."
+            )
+        if not collapsed and value > best:
+            best, history.best_epoch = value, epoch
+            best_weights = copy.deepcopy(trained.state_dict())
+    trained.load_state_dict(best_weights)
+    return history
+
+
+def schedule(step: int, total: int, warmup: float) -> float:
+    """Share of the peak rate at a step: a linear warm-up, then half a cosine down to zero."""
+    ramp = max(1, round(total * warmup))
+    if step < ramp:
+        return (step + 1) / ramp
+    return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
+
+
+def augment(images: Tensor, labels: Tensor, plan: Plan, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Flip, shift by whole pixels, and mix mildly within a class: changes that leave a generator's traces in place."""
+    flips = torch.rand(len(images), generator=rng) < 0.5
+    images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
+    if plan.shift:
+        images = shift(images, plan.shift, rng)
+    if plan.mix:
+        partner = partners(labels, rng)
+        share = plan.mix * torch.rand(len(images), 1, 1, 1, generator=rng)
+        images = images.lerp(images[partner], share)
+    return images, labels
+
+
+def shift(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
+    """Move each image by up to ``most`` whole pixels each way; the border is mirrored."""
+    padded = F.pad(images, (most, most, most, most), mode="reflect")
+    size_y, size_x = images.shape[-2:]
+    tops, lefts = torch.randint(0, 2 * most + 1, (2, len(images)), generator=rng)
+    rows = tops.view(-1, 1) + torch.arange(size_y)
+    columns = lefts.view(-1, 1) + torch.arange(size_x)
+    which = torch.arange(len(images)).view(-1, 1, 1)
+    return padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
+
+
+def partners(labels: Tensor, rng: torch.Generator) -> Tensor:
+    """For each image the index of a random one of its own class."""
+    partner = torch.empty_like(labels)
+    for label in labels.unique():
+        places = (labels == label).nonzero().squeeze(1)
+        partner[places] = places[torch.randperm(len(places), generator=rng)]
+    return partner
+
+
+@torch.no_grad()
+def predict(detector: Detector, images: Tensor, batch: int = 500) -> Tensor:
+    """Logits of uint8 ``(N, 3, H, W)`` images."""
+    return torch.cat([detector.logits(from_bytes(part)) for part in images.split(batch)])
+
+
+def balanced_accuracy(detector: Detector, data: Arrays) -> float:
+    """Mean of the accuracies on reals and on fakes, at the detector's threshold."""
+    right = (predict(detector, data.images) > detector.threshold) == (data.labels == 1)
+    return float(torch.stack([right[data.labels == label].float().mean() for label in (0, 1)]).mean())
+
+
+def share_called_fake(detector: Detector, data: Arrays) -> float:
+    """Share of images the detector calls AI-generated."""
+    return float((predict(detector, data.images) > detector.threshold).float().mean())
+
+
+def _groups(module: torch.nn.Module, decay: float) -> list[dict[str, object]]:
+    matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
+    vectors = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
