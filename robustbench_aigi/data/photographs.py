@@ -16,6 +16,8 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "validation": ("rocket",),
     "test": ("cat", "china"),
 }
+LEAST_CONTRAST = 12.0
+"""Grey levels. A crop, or a sample, flatter than this shows nothing to either class."""
 SCALES = (2, 3, 4, 6)
 """Reduction factors. Never 1: at full size a crop would still carry the JPEG blocks of the photograph's own file."""
 
@@ -40,12 +42,12 @@ def contrast(pixels: Pixels) -> float:
 
 
 def crops(
-    names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32, least_contrast: float = 12.0
+    names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32
 ) -> Iterator[tuple[str, Pixels]]:
     """Yield ``count`` pairs of a crop's name and its ``(size, size, 3)`` bytes, photographs taken in turn.
 
     A crop is a random square of ``size`` times one of :data:`SCALES`, reduced with an antialiasing Lanczos filter.
-    Crops flatter than ``least_contrast`` grey levels are passed over: they show nothing to either class.
+    Crops flatter than :data:`LEAST_CONTRAST` are passed over.
     """
     photographs = {name: Image.fromarray(load(name)) for name in names}
     made = 0
@@ -57,7 +59,7 @@ def crops(
         top = int(rng.integers(photograph.height - side + 1))
         square = photograph.crop((left, top, left + side, top + side))
         pixels = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS), dtype=np.uint8)
-        if contrast(pixels) < least_contrast:
+        if contrast(pixels) < LEAST_CONTRAST:
             continue
         made += 1
         yield f"{name}-{left}-{top}-{side}", pixels

@@ -46,7 +46,7 @@ def cifake_reals(path: Path) -> tuple[Tensor, Tensor]:
 class Average:
     """Exponential moving average of a model's weights, warmed up so that early noise is forgotten."""
 
-    def __init__(self, model: PixelDiffusion, decay: float = 0.9995) -> None:
+    def __init__(self, model: PixelDiffusion, decay: float = 0.999) -> None:
         self.model = copy.deepcopy(model).eval()
         self.decay = decay
 
@@ -121,7 +121,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, required=True, help="weights to write (.safetensors); resumed if begun")
     parser.add_argument("--cifake", type=Path, help="CIFAKE's train.parquet: adds its REAL images, by class")
     parser.add_argument("--minutes", type=float, default=180)
-    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=8e-4, help="learning rate after warm-up")
     parser.add_argument("--crops", type=int, default=40000, help="photograph crops to draw from")
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints")
