@@ -36,14 +36,20 @@ def read(kind: str, name: str, model: type[M]) -> M:
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
-            raise UnknownName(f"no {noun} file at {name!r}. Names without .toml are looked up: {', '.join(names(kind))}.")
+            raise UnknownName(
+                f"no {noun} file at {name!r}. Names without .toml are looked up: {', '.join(names(kind))}."
+            )
         raise UnknownName(unknown(noun, name, names(kind)))
     try:
         return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is not valid TOML: {error}. Compare it with {folder(kind) / (names(kind)[0] + '.toml')}.") from error
+        raise BadConfig(
+            f"{path} is not valid TOML: {error}. Compare it with {folder(kind) / (names(kind)[0] + '.toml')}."
+        ) from error
     except ValidationError as error:
-        raise BadConfig(f"{path} does not fit: {_faults(error)}. Compare it with the files in {folder(kind)}.") from error
+        raise BadConfig(
+            f"{path} does not fit: {_faults(error)}. Compare it with the files in {folder(kind)}."
+        ) from error
 
 
 def _faults(error: ValidationError) -> str:

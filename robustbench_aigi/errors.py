@@ -1,13 +1,13 @@
 """What can go wrong that a user can mend. Every message says what came, what was expected and what to type next.
 
-    UserError               the request cannot be met (exit code 2)
-    |-- UnknownName         no component, suite or recipe is called that (also a KeyError)
-    |-- BadConfig           a suite or recipe does not fit its schema
-    |-- BadData             a dataset is missing, empty or unreadable
-    |-- BadCheckpoint       weights do not fit the detector
-    |-- Unavailable         a hub or an optional package is out of reach
-    |-- Collapsed           training ended in a detector that says the same of every image
-    `-- BrokenBudget        an attack left its own threat model: its numbers must not be used
+UserError               the request cannot be met (exit code 2)
+|-- UnknownName         no component, suite or recipe is called that (also a KeyError)
+|-- BadConfig           a suite or recipe does not fit its schema
+|-- BadData             a dataset is missing, empty or unreadable
+|-- BadCheckpoint       weights do not fit the detector
+|-- Unavailable         a hub or an optional package is out of reach
+|-- Collapsed           training ended in a detector that says the same of every image
+`-- BrokenBudget        an attack left its own threat model: its numbers must not be used
 """
 
 

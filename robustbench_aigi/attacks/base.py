@@ -137,7 +137,9 @@ def load_attack(name: str, **numbers: Any) -> Attack:
         default = fields[key].default
         number = isinstance(default, int | float) and isinstance(value, int | float) and not isinstance(value, bool)
         if not number and not isinstance(value, type(default)):
-            raise BadConfig(f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}.")
+            raise BadConfig(
+                f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}."
+            )
     return cls(**numbers)
 
 
@@ -152,7 +154,9 @@ def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
-        raise UserError(f"images must be (N, 3, H, W), got {tuple(images.shape)}. Add the batch axis with images[None].")
+        raise UserError(
+            f"images must be (N, 3, H, W), got {tuple(images.shape)}. Add the batch axis with images[None]."
+        )
     if labels.shape != images.shape[:1] or len(ids) != len(images):
         raise UserError(f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and {len(ids)}.")
     if not bool(((labels == 0) | (labels == 1)).all()):
@@ -172,7 +176,7 @@ def _result(oracle: Oracle, budget: Budget) -> Result:
         over = squares > (most * LEVELS) ** 2 + 1e-6 if name == "L2" else got > most
         if bool(over.any()):
             raise BrokenBudget(
-                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} images (largest {float(got.max()):g}); "
+                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} (to {got.max().item():g}); "
                 "the attack's numbers must not be used. Report it as a bug."
             )
     return Result(

@@ -44,7 +44,9 @@ class Oracle:
         self.logits = self.clean_logits.clone()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
         self._detector.train(self._mode)
@@ -73,7 +75,7 @@ class Oracle:
         return self.margins(logits, which)
 
     def ascend(self, candidates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
-        """Margins of candidates, and the direction in which each margin falls fastest: one forward, one backward pass."""
+        """Margins of candidates, and the direction in which each falls fastest: one forward, one backward pass."""
         logits, slopes = [], []
         for part in candidates.split(self._batch):
             leaf = part.detach().requires_grad_(True)

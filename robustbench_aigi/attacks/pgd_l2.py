@@ -30,8 +30,8 @@ class PGDL2(PGD):
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
-        radius = torch.rand((), generator=rng) ** (1 / like.numel())
-        return direction / direction.norm() * radius * self.eps * LEVELS
+        radius = float(torch.rand((), generator=rng)) ** (1 / like.numel()) * self.eps * LEVELS
+        return direction * (radius / float(torch.linalg.vector_norm(direction)))
 
     def move(self, slope: Tensor) -> Tensor:
         """A step of length ``step`` along the slope; none where the slope is zero."""
@@ -44,7 +44,7 @@ class PGDL2(PGD):
         return change * (self.eps * LEVELS / norm.clamp(min=1e-12)).clamp(max=1)
 
     def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Round; where rounding leaves the ball shrink a little and round again, and at last round towards the clean image."""
+        """Round; where that leaves the ball shrink a little and round again, at last towards the clean image."""
         most = self.eps * LEVELS
         rounded = change.round()
         for _ in range(3):
@@ -58,7 +58,8 @@ class PGDL2(PGD):
 
 def length(change: Tensor) -> Tensor:
     """L2 norm of each image's change, shaped ``(N, 1, 1, 1)``."""
-    return change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return lengths
 
 
 def scaled(slope: Tensor, size: float) -> Tensor:

@@ -14,7 +14,7 @@ from robustbench_aigi.attacks.pgd import PGD
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDLinf(PGD):
-    """Sign-gradient steps of whole grey levels. ``eps`` and ``step`` in grey levels. Source: Madry et al., ICLR 2018."""
+    """Sign-gradient steps; ``eps`` and ``step`` in whole grey levels. Source: Madry et al., ICLR 2018."""
 
     def budget(self) -> Budget:
         """``eps`` grey levels on every pixel."""

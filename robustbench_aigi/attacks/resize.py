@@ -27,7 +27,9 @@ class Resize(Perturbation):
         if self.filter not in FILTERS:
             raise BadConfig(f"resize has no filter {self.filter!r}. Write one of {', '.join(sorted(FILTERS))}.")
         if not 0 < self.scale <= 1:
-            raise BadConfig(f"resize wants a scale above 0 and at most 1, got {self.scale}. Write 0.5 for half the side.")
+            raise BadConfig(
+                f"resize wants a scale above 0 and at most 1, got {self.scale}. Write 0.5 for half the side."
+            )
 
     def budget(self) -> Budget:
         """None: resampling keeps no norm."""

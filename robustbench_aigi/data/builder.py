@@ -1,10 +1,10 @@
 """The `++` set: clean images, every perturbation of a suite made on named surrogates, and diffusion samples."""
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -15,6 +15,7 @@ from robustbench_aigi.data.dataset import Batch, Dataset, choose
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.files import write_whole
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.grid import LEVELS, to_bytes
 from robustbench_aigi.hashing import digest, rngs_for, weights_digest
@@ -26,7 +27,7 @@ SHARD = 250
 
 @dataclass(frozen=True)
 class Part:
-    """One split of the set. ``all_rows`` perturbs every image in every way; otherwise each image gets one way in turn."""
+    """One split of the set. ``all_rows`` perturbs every image in every way; else each image gets one way in turn."""
 
     data: Dataset
     all_rows: bool
@@ -126,7 +127,9 @@ def _attacked(row: Row, batch: Batch, surrogate: Detector | None, seed: int) -> 
     if isinstance(row.built, Perturbation):
         return row.built.apply(batch.images, batch.ids, seed)
     if surrogate is None:
-        raise BadData(f"row {row.id} asks a detector, so it needs a surrogate. Add surrogate = \"resnet18-c32\" to the suite.")
+        raise BadData(
+            f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32" to the suite.'
+        )
     return row.built(surrogate, batch.images, batch.labels, ids=batch.ids, seed=seed, full=True).images
 
 
@@ -147,7 +150,7 @@ def _samples(count: int, split: str, seed: int, out: Path, progress: Progress) -
     return pd.DataFrame(rows)
 
 
-def _row(source: "pd.Series[object]", split: str, attack: str, path: Path, content: bytes) -> dict[str, object]:
+def _row(source: "pd.Series[Any]", split: str, attack: str, path: Path, content: bytes) -> dict[str, object]:
     return {
         "id": f"{source['id']}" if attack == "clean" else f"{source['id']}#{attack}",
         "label": int(str(source["label"])),
@@ -177,7 +180,4 @@ def _put(out: Path, split: str, attack: str, identity: str, label: int, content:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    table.to_parquet(temporary, index=False)
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: table.to_parquet(temporary, index=False))

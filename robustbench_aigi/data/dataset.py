@@ -88,8 +88,8 @@ class Dataset:
                 images = torch.empty(len(self), *pixels.shape, dtype=torch.uint8)
             if pixels.shape != images.shape[1:]:
                 raise BadData(
-                    f"{self.name} mixes image sizes ({tuple(images.shape[2:])} and {tuple(pixels.shape[1:])}); training "
-                    "takes one size. Resize them to one size first; evaluation takes any."
+                    f"{self.name} mixes image sizes ({tuple(images.shape[2:])} and {tuple(pixels.shape[1:])}). "
+                    "Training takes one size, evaluation any: resize them to one size first."
                 )
             images[position] = pixels
         if images is None:
@@ -124,7 +124,9 @@ def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
         if opened is None or opened[0] != path or not first <= row < first + len(contents):
             file = pq.ParquetFile(path)
             first, group = _row_group(file, row)
-            contents = file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks().field("bytes")
+            contents = (
+                file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks().field("bytes")
+            )
             opened = (path, group)
         yield contents[row - first].as_py()
 

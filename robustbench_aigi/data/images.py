@@ -1,4 +1,4 @@
-"""Image files to pixels and back. Nothing is converted silently: what would change a pixel is refused with the reason."""
+"""Image files to pixels and back. What would change a pixel on the way is refused with the reason."""
 
 import io
 

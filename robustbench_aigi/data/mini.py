@@ -29,7 +29,7 @@ GENERATOR = "mini-diffusion"
 
 
 def cache_folder() -> Path:
-    """Where built images are kept: ``$ROBUSTBENCH_AIGI_CACHE``, else ``robustbench-aigi`` in the user's cache folder."""
+    """Where built images are kept: ``$ROBUSTBENCH_AIGI_CACHE``, else a folder in the user's cache."""
     own = os.environ.get("ROBUSTBENCH_AIGI_CACHE")
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(own) if own else shared / "robustbench-aigi"

@@ -41,9 +41,7 @@ def contrast(pixels: Pixels) -> float:
     return float(pixels.mean(axis=2).std())
 
 
-def crops(
-    names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32
-) -> Iterator[tuple[str, Pixels]]:
+def crops(names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32) -> Iterator[tuple[str, Pixels]]:
     """Yield ``count`` pairs of a crop's name and its ``(size, size, 3)`` bytes, photographs taken in turn.
 
     A crop is a random square of ``size`` times one of :data:`SCALES`, reduced with an antialiasing Lanczos filter.

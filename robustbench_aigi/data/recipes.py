@@ -23,12 +23,18 @@ def silent(task: str, done: int, total: int) -> None:
 
 
 class Training(BaseModel, frozen=True, extra="forbid"):
-    """How long the main job trains on this dataset, sized for two cores."""
+    """How long the main job trains on this dataset, sized for two cores.
+
+    ``adversarial_limit`` caps the images a split used against attacks; ``adversarial_eps`` is in grey levels.
+    """
 
     epochs: dict[str, int] = Field(default_factory=dict)
+    static_epochs: int = 2
     adversarial_epochs: int = 2
     adversarial_steps: int = 3
     adversarial_eps: float = 8
+    adversarial_limit: int | None = None
+    fare_epochs: int = 2
 
 
 class MiniParts(BaseModel, frozen=True, extra="forbid"):
@@ -135,7 +141,7 @@ def _read_all(rows: pd.DataFrame, skipped: Path | None, progress: Progress) -> p
             hashes.append(hashlib.sha256(content).hexdigest())
         except UnreadableImage as reason:
             hashes.append("")
-            faults.append((rows["id"].iat[position], str(reason)))
+            faults.append((str(rows["id"].iat[position]), str(reason)))
     progress("reading images", len(rows), len(rows))
     rows = rows.assign(sha256=hashes)
     good = rows[rows["sha256"] != ""].reset_index(drop=True)

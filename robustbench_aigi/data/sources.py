@@ -25,11 +25,13 @@ class Entry:
     row: int
 
 
-def entries(source: str, labels: dict[str, int], numbers: dict[int, int], revision: str | None = None) -> Iterator[Entry]:
+def entries(
+    source: str, labels: dict[str, int], numbers: dict[int, int], revision: str | None = None
+) -> Iterator[Entry]:
     """List the images of a source without opening them.
 
     Args:
-        source: a folder ``train/REAL/*.jpg`` ..., a Parquet file or a folder of them, or a hub dataset id ``owner/name``.
+        source: a folder ``train/REAL/*.jpg`` ..., a Parquet file or a folder of them, or a hub id ``owner/name``.
         labels: class name to label (1 = AI-generated), such as ``{"REAL": 0, "FAKE": 1}``.
         numbers: class number in Parquet to label, where the file itself does not name its classes.
         revision: of the hub dataset.
@@ -55,12 +57,16 @@ def _folder_entries(root: Path, labels: dict[str, int]) -> Iterator[Entry]:
     splits = [child for child in sorted(root.iterdir()) if child.is_dir() and child.name.lower() in SPLIT_NAMES]
     wanted = " and ".join(labels)
     if not splits:
-        raise BadData(f"{root} has no train or test folder. Expected train/{wanted.replace(' and ', ', train/')}, and test/.")
+        raise BadData(
+            f"{root} has no train or test folder. Expected train/{wanted.replace(' and ', ', train/')}, and test/."
+        )
     for split in splits:
         classes = {child.name.lower(): child for child in split.iterdir() if child.is_dir()}
         for name in labels:
             if name.lower() not in classes:
-                raise BadData(f"{split} has no folder {name}. Expected {wanted}; it has {', '.join(classes) or 'none'}.")
+                raise BadData(
+                    f"{split} has no folder {name}. Expected {wanted}; it has {', '.join(classes) or 'none'}."
+                )
             files = sorted(p for p in classes[name.lower()].rglob("*") if p.suffix.lower() in EXTENSIONS)
             if not files:
                 raise BadData(f"{classes[name.lower()]} holds no image. Expected files such as 0001.jpg in it.")
@@ -104,7 +110,9 @@ def _mapping(file: pq.ParquetFile, labels: dict[str, int]) -> dict[int, int] | N
         return None
     known = {name.lower(): label for name, label in labels.items()}
     if not {name.lower() for name in named} <= set(known):
-        raise BadData(f"the Parquet file names its classes {named}. Expected {', '.join(labels)}; add them to the recipe.")
+        raise BadData(
+            f"the Parquet file names its classes {named}. Expected {', '.join(labels)}; add them to the recipe."
+        )
     return {number: known[name.lower()] for number, name in enumerate(named)}
 
 

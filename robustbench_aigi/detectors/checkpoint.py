@@ -1,7 +1,6 @@
 """Weights on disk: safetensors that name their detector, its configuration and its card."""
 
 import json
-import os
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 
 from robustbench_aigi.detectors.base import Card, Detector, detectors
 from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
 
 
@@ -28,10 +28,22 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
         "config": json.dumps(detector.config),
         "card": detector.card.model_dump_json(),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    save_file(tensors, temporary, metadata=metadata)
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+SHIPPED = Path(__file__).parent.parent / "weights"
+
+
+def shipped(name: str, trained_on: str = "cifake") -> Path:
+    """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those there are."""
+    path = SHIPPED / f"{name}-{trained_on}.safetensors"
+    if not path.is_file():
+        detectors.get(name)
+        known = sorted(p.stem for p in SHIPPED.glob(f"*-{trained_on}.safetensors"))
+        raise BadCheckpoint(
+            f"no weights of {name} for {trained_on} are shipped. Shipped: {', '.join(known) or 'none'}."
+        )
+    return path
 
 
 def load_detector(name: str, weights: str | Path | None = None) -> Detector:
@@ -39,7 +51,7 @@ def load_detector(name: str, weights: str | Path | None = None) -> Detector:
 
     Args:
         name: a registered name, ``module:Class``, or the path of a checkpoint written by :func:`save_detector`.
-        weights: a checkpoint for the named detector; None for fresh weights.
+        weights: a checkpoint for the named detector, or ``cifake`` for those that ship; None for fresh weights.
 
     Raises:
         UnknownName: no such detector.
@@ -49,13 +61,15 @@ def load_detector(name: str, weights: str | Path | None = None) -> Detector:
         return _from_checkpoint(Path(name), expected=None)
     if weights is not None:
         detectors.get(name)
-        return _from_checkpoint(Path(weights), expected=name)
+        return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), expected=name)
     return detectors.get(name)().eval()
 
 
 def _from_checkpoint(path: Path, expected: str | None) -> Detector:
     if not path.is_file():
-        raise BadCheckpoint(f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`.")
+        raise BadCheckpoint(
+            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`."
+        )
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -64,14 +78,18 @@ def _from_checkpoint(path: Path, expected: str | None) -> Detector:
         raise BadCheckpoint(f"{path} is not a safetensors file: {error}. Give a file that `train` wrote.") from error
     name = metadata.get("detector", expected)
     if name is None:
-        raise BadCheckpoint(f"{path} does not say which detector it is for. Name it: load_detector(NAME, weights={str(path)!r}).")
+        raise BadCheckpoint(
+            f"{path} does not say which detector it is for. Name it: load_detector(NAME, weights={str(path)!r})."
+        )
     if expected is not None and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
     detector = detectors.get(name)(**json.loads(metadata.get("config", "{}")))
     try:
         detector.load_state_dict({key: _as(tensor) for key, tensor in tensors.items()})
     except RuntimeError as error:
-        raise BadCheckpoint(f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote.") from error
+        raise BadCheckpoint(
+            f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote."
+        ) from error
     card = Card.model_validate_json(metadata["card"]) if "card" in metadata else detector.card
     detector.card = card.model_copy(update={"weights": f"sha256:{file_digest(path)}"})
     return detector.eval()

@@ -14,7 +14,7 @@ TINY = "tiny-clip"
 
 
 def tiny_clip(pretrained: bool = True) -> nn.Module:
-    """The shipped tiny CLIP, both towers. It stands in for OpenAI CLIP where no hub is reached; it proves nothing of it."""
+    """The shipped tiny CLIP, both towers. It stands in for OpenAI CLIP without a hub; it proves nothing of it."""
     import open_clip
 
     open_clip.add_model_config(WEIGHTS / f"{TINY}.json")
@@ -39,8 +39,8 @@ def clip_tower(model: str, pretrained: str | None) -> tuple[nn.Module, int, int]
         whole: Any = tiny_clip() if model == TINY else open_clip.create_model(model, pretrained=pretrained)
     except (OSError, RuntimeError, FileNotFoundError) as error:
         raise Unavailable(
-            f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub once so that HF_HOME holds "
-            f"it, or write model='{TINY}', which is shipped."
+            f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub once so that HF_HOME "
+            f"holds it, or write model='{TINY}', which is shipped."
         ) from error
     size = whole.visual.image_size
     width = whole.visual.output_dim

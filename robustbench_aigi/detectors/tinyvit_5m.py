@@ -30,7 +30,9 @@ class TinyViT5M(Detector):
     def __init__(self, stem_stride: int = 4, drop_path: float = 0.0) -> None:
         super().__init__(stem_stride=stem_stride, drop_path=drop_path)
         if stem_stride not in (2, 4):
-            raise UserError(f"stem_stride must be 2 or 4, got {stem_stride}. Write stem_stride=4 for the published stem.")
+            raise UserError(
+                f"stem_stride must be 2 or 4, got {stem_stride}. Write stem_stride=4 for the published stem."
+            )
         side = 32 // stem_stride
         self.net = TinyVit(
             num_classes=1,

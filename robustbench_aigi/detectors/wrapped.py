@@ -14,7 +14,9 @@ class Wrapped(Detector):
 
     default_card = Card(name="wrapped", source="given by the user")
 
-    def __init__(self, net: nn.Module, card: Card, mean: tuple[float, ...], std: tuple[float, ...], fake_index: int) -> None:
+    def __init__(
+        self, net: nn.Module, card: Card, mean: tuple[float, ...], std: tuple[float, ...], fake_index: int
+    ) -> None:
         super().__init__()
         self.net = net
         self.card = card
@@ -47,14 +49,16 @@ def wrap(
 
     Args:
         module: maps normalised ``(N, 3, input_size, input_size)`` to ``(N,)``, ``(N, 1)`` or ``(N, 2)`` logits.
-        fake_index: the output that means AI-generated. With one output: 1 if high means AI-generated, 0 if it means real.
+        fake_index: the output that means AI-generated. With one output: 1 if high means AI-generated, 0 if real.
         card: further fields of :class:`Card`.
 
     Raises:
         UserError: ``fake_index`` is neither 0 nor 1.
     """
     if fake_index not in (0, 1):
-        raise UserError(f"fake_index must be 0 or 1, got {fake_index}. Write 1 if the second output means AI-generated.")
+        raise UserError(
+            f"fake_index must be 0 or 1, got {fake_index}. Write 1 if the second output means AI-generated."
+        )
     fields = {"source": "given by the user", **card}
     described = Card(name=name, input_size=input_size, threshold=threshold, **fields)
     return Wrapped(module, described, mean, std, fake_index).eval()

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,12 +17,26 @@ from robustbench_aigi.attacks.base import Result
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.files import write_whole
 from robustbench_aigi.grid import to_bytes
 from robustbench_aigi.hashing import digest
 
 SCHEMA = 1
 SHARD = 250
-TABLE = ("id", "label", "generator", "clean_logit", "logit", "fooled", "linf", "l2", "l0", "psnr", "forwards", "backwards")
+TABLE = (
+    "id",
+    "label",
+    "generator",
+    "clean_logit",
+    "logit",
+    "fooled",
+    "linf",
+    "l2",
+    "l0",
+    "psnr",
+    "forwards",
+    "backwards",
+)
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
 
@@ -59,13 +72,13 @@ def fill(cell: Cell, key: str, data: Dataset, work: Work, out: Path, progress: P
             table = work(shard)
             _write(table, place, own)
             _note_time(folder, index, time.monotonic() - began)
-        tables.append(pq.read_table(place, columns=list(TABLE)).to_pandas())
+        tables.append(pd.read_parquet(place, columns=list(TABLE)))
     progress(f"{cell.detector}: {cell.mode} {cell.attack}", len(data), len(data))
     return pd.concat(tables, ignore_index=True)
 
 
 def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
-    """Work that only scores images: clean ones, or a static set (then ``originals`` gives each parent's clean logit)."""
+    """Work that only scores: clean images, or a static set (``originals``: each parent's clean logit)."""
 
     def work(shard: Dataset) -> pd.DataFrame:
         logits, sizes = [], []
@@ -80,7 +93,7 @@ def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
         table["logit"] = logits
         table["fooled"] = (table["logit"] > detector.threshold) != (table["label"] == 1)
         for column in ("linf", "l2", "l0"):
-            table[column] = rows[column] if column in rows else 0
+            table[column] = rows.get(column, 0)
         table["psnr"] = [psnr(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)]
         return table.assign(forwards=1, backwards=0)
 
@@ -101,7 +114,7 @@ def attacked(detector: Detector, row: Row, seed: int, keep_images: bool) -> Work
 
 
 def psnr(l2: float, values: int) -> float:
-    """Peak signal-to-noise ratio in dB from the [0, 1]-pixel norm of a change to ``values`` numbers; inf if unchanged."""
+    """Peak signal-to-noise ratio in dB from the [0, 1]-norm of a change to ``values`` numbers; inf if none."""
     return -20 * math.log10(l2 / math.sqrt(values)) if l2 > 0 else math.inf
 
 
@@ -128,23 +141,17 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
 def _key_of(place: Path) -> str | None:
     if not place.is_file():
         return None
-    metadata = pq.read_schema(place).metadata or {}
+    metadata: dict[bytes, bytes] = pq.read_schema(place).metadata or {}
     return metadata.get(b"key", b"").decode()
 
 
 def _write(table: pd.DataFrame, place: Path, key: str) -> None:
-    """Write under a temporary name, flush, rename: a shard is whole or not there."""
+    """A shard is whole or not there; its key travels in its metadata."""
     columns = [*TABLE, "png"] if "png" in table else list(TABLE)
     arrow = pa.Table.from_pandas(table[columns], preserve_index=False).replace_schema_metadata({"key": key})
-    temporary = place.with_suffix(f".{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        pq.write_table(arrow, file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, place)
+    write_whole(place, lambda temporary: pq.write_table(arrow, temporary))
 
 
 def _note_time(folder: Path, index: int, seconds: float) -> None:
     with (folder / "times.jsonl").open("a") as file:
         file.write(json.dumps({"shard": index, "seconds": round(seconds, 3)}) + "\n")
-

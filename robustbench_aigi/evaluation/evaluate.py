@@ -1,6 +1,6 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pandas as pd

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
@@ -47,7 +47,7 @@ class PixelDiffusion(nn.Module):
             norm_num_groups=16,
             attention_head_dim=32,
         )
-        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(memory_format=torch.channels_last)
         self.scheduler = DDIMScheduler(
             beta_schedule="squaredcos_cap_v2",
             prediction_type="v_prediction",
@@ -101,9 +101,10 @@ class PixelDiffusion(nn.Module):
     def load(cls, path: Path) -> "PixelDiffusion":
         """Read a model written by :meth:`save`, in evaluation mode."""
         with safe_open(path, framework="pt") as file:
-            fields = json.loads(file.metadata()["config"])
+            fields: dict[str, Any] = json.loads(file.metadata()["config"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
-        config = DiffusionConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+        fields |= {key: tuple(fields[key]) for key in ("widths", "classes")}
+        config = DiffusionConfig(**fields)
         model = cls(config)
         model.net.load_state_dict(tensors)
-        return cast("PixelDiffusion", model.eval())
+        return model.eval()

@@ -1,0 +1,6 @@
+"""Fitting detectors, plainly and against attacks."""
+
+from robustbench_aigi.training.fit import Arrays, History, Plan, fit
+from robustbench_aigi.training.methods import METHODS, Recipe, train_detector
+
+__all__ = ["METHODS", "Arrays", "History", "Plan", "Recipe", "fit", "train_detector"]

@@ -4,6 +4,7 @@ import argparse
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -20,7 +21,7 @@ TEMPLATES = ("a photo of a {}", "a picture of a {}", "an image of one {}", "a sm
 
 
 def groups_of_ten(categories: Tensor, rng: torch.Generator) -> Tensor:
-    """Indices ``(G, C)``: each row holds one image of every class, so that no caption of a row fits two of its images."""
+    """Indices ``(G, C)``: a row holds one image of every class, so that no caption of it fits two of its images."""
     columns = [(categories == c).nonzero().squeeze(1) for c in categories.unique()]
     least = min(len(column) for column in columns)
     return torch.stack([column[torch.randperm(len(column), generator=rng)[:least]] for column in columns], dim=1)
@@ -34,7 +35,7 @@ def train(args: argparse.Namespace) -> None:
     train_set = Arrays(*data.arrays())
     names = sorted(data.manifest["category"].unique())
     categories = torch.tensor([names.index(c) for c in data.manifest["category"]])
-    model = tiny_clip(pretrained=False).train()
+    model: Any = tiny_clip(pretrained=False).train()
     tokenize = open_clip.SimpleTokenizer(context_length=12)
     captions = torch.stack([tokenize([template.format(name) for name in names]) for template in TEMPLATES])
     loss_of, normalise = open_clip.ClipLoss(), Normalise(CLIP_MEAN, CLIP_STD)
@@ -65,7 +66,9 @@ def train(args: argparse.Namespace) -> None:
                 right = (pictures @ texts.T).argmax(2) == torch.arange(len(names))
                 rate = step * args.groups * len(names) / (time.monotonic() - began)
                 accuracy = right.float().mean().item()
-                sys.stderr.write(f"step {step}/{total} loss {loss.item():.3f} zero-shot {accuracy:.3f} {rate:.0f} images/s\n")
+                sys.stderr.write(
+                    f"step {step}/{total} loss {loss.item():.3f} zero-shot {accuracy:.3f} {rate:.0f} images/s\n"
+                )
         tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
         save_file(tensors, args.out)
         sys.stderr.write(f"epoch {epoch + 1} written to {args.out}\n")

@@ -68,8 +68,9 @@ def loss_on(model: PixelDiffusion, images: Tensor, classes: Tensor, rng: torch.G
     signal = scheduler.alphas_cumprod[steps]
     snr = signal / (1 - signal).clamp(min=1e-8)
     weight = snr.clamp(max=5) / (snr + 1)
-    error = F.mse_loss(model(noisy, steps, classes), target, reduction="none").mean(dim=(1, 2, 3))
-    return (weight * error).mean()
+    error: Tensor = F.mse_loss(model(noisy, steps, classes), target, reduction="none").mean(dim=(1, 2, 3))
+    loss: Tensor = (weight * error).mean()
+    return loss
 
 
 def train(args: argparse.Namespace) -> None:
@@ -109,7 +110,11 @@ def train(args: argparse.Namespace) -> None:
         losses.append(loss.item())
         if step % args.every == 0:
             rate = args.batch * len(losses) / (time.monotonic() - began)
-            line = {"step": step, "loss": round(float(np.mean(losses[-args.every :])), 5), "images_per_second": round(rate)}
+            line = {
+                "step": step,
+                "loss": round(float(np.mean(losses[-args.every :])), 5),
+                "images_per_second": round(rate),
+            }
             sys.stderr.write(json.dumps(line) + "\n")
             average.model.save(args.out)
             everything = {"model": model.state_dict(), "average": average.model.state_dict()}

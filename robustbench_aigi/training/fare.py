@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
-from robustbench_aigi.errors import UserError
 from robustbench_aigi.grid import LEVELS, from_bytes
 from robustbench_aigi.hashing import rng_for
 from robustbench_aigi.training.fit import Arrays, Plan, schedule, shift
@@ -32,8 +31,6 @@ def fare(
     Args:
         eps: L-inf radius in grey levels. steps: of the inner attack.
     """
-    if not isinstance(detector, ClipMLP):
-        raise UserError(f"FARE trains the tower of clip-mlp, got {type(detector).__name__}. Type `train clip-mlp --method fare`.")
     original = copy.deepcopy(detector).eval()
     detector.tower.requires_grad_(True)
     optimizer = torch.optim.AdamW(detector.tower.parameters(), lr=plan.rate, weight_decay=plan.weight_decay)
@@ -42,7 +39,11 @@ def fare(
     for _ in range(plan.epochs):
         spent = 0.0
         for index in torch.randperm(len(train.labels), generator=rng).split(plan.batch):
-            images = shift(from_bytes(train.images[index]), plan.shift, rng) if plan.shift else from_bytes(train.images[index])
+            images = (
+                shift(from_bytes(train.images[index]), plan.shift, rng)
+                if plan.shift
+                else from_bytes(train.images[index])
+            )
             with torch.no_grad():
                 target = original.embed(images)
             attacked = embedding_attack(detector, images, target, eps, steps, rng)
@@ -50,7 +51,7 @@ def fare(
                 group["lr"] = plan.rate * schedule(step, total, plan.warmup)
             loss = distance(detector.embed(attacked), target).mean()
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(detector.tower.parameters(), plan.clip)
             optimizer.step()
             spent += loss.item() * len(index)

@@ -22,6 +22,10 @@ Objective = Callable[[Detector, Tensor, Tensor, int], Tensor]
 Score = Callable[[Detector, "Arrays"], float]
 
 
+SETTLED = 200
+"""Steps after which batch statistics and a fresh head have settled, so that one answer for all means collapse."""
+
+
 class Arrays(NamedTuple):
     """``images`` uint8 ``(N, 3, H, W)`` and ``labels`` int64 ``(N,)``, 1 = AI-generated."""
 
@@ -75,7 +79,8 @@ def fit(
         score: what picks the best epoch, higher is better; balanced accuracy on clean validation images if None.
 
     Raises:
-        Collapsed: the detector gives one answer for (nearly) every validation image, two epochs in a row or at the end.
+        Collapsed: the detector gives one answer for (nearly) every validation image for a third of the epochs in a row
+            (at least three, after :data:`SETTLED` steps), or in every epoch. Early on this is usual and mends itself.
     """
     trained = detector.parts_to_train()
     optimizer = torch.optim.AdamW(_groups(trained, plan.weight_decay), lr=plan.rate)
@@ -93,7 +98,7 @@ def fit(
             images, labels = augment(from_bytes(train.images[index]), train.labels[index], plan, rng)
             optimizer.zero_grad(set_to_none=True)
             loss = objective(detector, images, labels, step)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             torch.nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
             optimizer.step()
             losses += loss.item() * len(index)
@@ -106,10 +111,11 @@ def fit(
         row = {"epoch": epoch, "loss": losses / len(train.labels), "score": value, "called_fake": positives}
         history.rows.append({**row, "seconds": seconds})
         collapsed = collapsed + 1 if not 0.02 < positives < 0.98 else 0
-        if collapsed >= 2 or (collapsed and epoch == plan.epochs - 1 and history.best_epoch < 0):
+        stuck = collapsed >= max(3, plan.epochs // 3) and step >= SETTLED
+        if stuck or (collapsed and epoch == plan.epochs - 1 and history.best_epoch < 0):
             raise Collapsed(
-                f"training {detector.card.name} collapsed: it calls {positives:.0%} of the validation images AI-generated "
-                f"after epoch {epoch + 1}. Lower the rate ({plan.rate:g}) or eps, or start from a fitted detector."
+                f"training {detector.card.name} collapsed: after epoch {epoch + 1} it calls {positives:.0%} of the "
+                f"validation images AI-generated. Lower the rate ({plan.rate:g}) or eps, or --start fitted."
             )
         if not collapsed and value > best:
             best, history.best_epoch = value, epoch

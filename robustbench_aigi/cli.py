@@ -1,0 +1,214 @@
+"""The commands. Results go to standard output, progress to standard error; heavy imports wait inside the handlers."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_aigi.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_aigi.screen import Screen
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+DEBUG = False
+
+Source = Annotated[str | None, typer.Option(help="Folder, Parquet files or hub id to read.")]
+Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
+Out = Annotated[Path, typer.Option(help="Folder to write to; a killed run goes on here.")]
+Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+    """How well does a detector of AI-generated images hold up under attack?"""
+    global DEBUG
+    DEBUG = debug
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help="detectors, attacks, suites or recipes; all if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what there is."""
+    from robustbench_aigi import catalogue
+    from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.detectors import detectors
+
+    known = {
+        "detectors": detectors.names(),
+        "attacks": attacks.names(),
+        "suites": catalogue.names("attacks"),
+        "recipes": catalogue.names("datasets"),
+    }
+    if kind is not None and kind not in known:
+        raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(known)}.")
+    shown = {k: v for k, v in known.items() if kind in (None, k)}
+    if as_json:
+        typer.echo(json.dumps(shown))
+        return
+    for name, members in shown.items():
+        typer.echo("\n".join([f"{name}:", *(f"  {member}" for member in members)]))
+
+
+@app.command()
+def run(
+    dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
+    source: Source = None,
+    limit: Limit = None,
+    attacks: Suite = "quick",
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; runs/DATASET if left out.")] = None,
+) -> None:
+    """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
+    from robustbench_aigi import harness
+    from robustbench_aigi.report import to_markdown
+
+    folder = out or Path("runs") / Path(dataset).stem
+    with _screen() as screen:
+        matrix = harness.run(
+            dataset, folder, source=source, limit=limit, attacks=attacks, progress=screen.progress, say=screen.say
+        )
+    typer.echo(to_markdown(matrix))
+    typer.echo(f"\nreport: {folder / 'report.html'}")
+
+
+@app.command()
+def build(
+    dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
+    out: Out,
+    source: Source = None,
+    limit: Limit = None,
+    attacks: Suite = "cifakepp",
+    surrogate: Annotated[list[str] | None, typer.Option(help="Checkpoint of a surrogate; may be repeated.")] = None,
+    samples: Annotated[int, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = 100,
+) -> None:
+    """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
+    from robustbench_aigi import harness
+
+    with _screen() as screen:
+        manifest = harness.build(
+            dataset,
+            out,
+            source=source,
+            limit=limit,
+            attacks=attacks,
+            surrogates=surrogate or [],
+            samples=samples,
+            progress=screen.progress,
+            say=screen.say,
+        )
+    typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
+    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+
+
+@app.command()
+def train(
+    detector: Annotated[str, typer.Argument(help="A registered detector.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint to write, ending in .safetensors.")],
+    data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    method: Annotated[str, typer.Option(help="plain, static, pgd or fare.")] = "plain",
+    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
+    start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune.")] = None,
+) -> None:
+    """Fit a detector, plainly or against attacks."""
+    from robustbench_aigi import harness
+
+    if out.suffix != ".safetensors":
+        raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
+    with _screen() as screen:
+        harness.train(
+            detector,
+            data,
+            out,
+            source=source,
+            limit=limit,
+            method=method,
+            epochs=epochs,
+            start=start,
+            progress=screen.progress,
+            say=screen.say,
+        )
+    typer.echo(f"checkpoint: {out}")
+
+
+@app.command()
+def evaluate(
+    detectors: Annotated[list[str], typer.Argument(help="Checkpoints, names or module:Class.")],
+    out: Out,
+    data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    attacks: Suite = "quick",
+) -> None:
+    """Attack detectors and write the matrix and the report."""
+    from robustbench_aigi import harness
+    from robustbench_aigi.data import load_data
+    from robustbench_aigi.report import to_markdown
+
+    with _screen() as screen:
+        images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
+        screen.say(harness.counts(images, out / "skipped.csv"))
+        matrix = harness.evaluate(list(detectors), attacks, images, out, progress=screen.progress)
+    typer.echo(to_markdown(matrix))
+    typer.echo(f"\nreport: {out / 'report.html'}")
+
+
+@app.command()
+def report(run_folder: Annotated[Path, typer.Argument(help="The --out folder of run or evaluate.")]) -> None:
+    """Write the report of a finished run again."""
+    from robustbench_aigi.report import read_matrix, to_markdown, write_report
+
+    matrix = read_matrix(run_folder)
+    write_report(matrix, run_folder)
+    typer.echo(to_markdown(matrix))
+    typer.echo(f"\nreport: {run_folder / 'report.html'}")
+
+
+@app.command()
+def detect(
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    detector: Annotated[str, typer.Option(help="Checkpoint or shipped detector.")] = "cifake-cnn",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether one image looks AI-generated."""
+    from robustbench_aigi.harness import detect as judge
+
+    verdict = judge(image, detector)
+    if as_json:
+        typer.echo(json.dumps(verdict))
+        return
+    typer.echo(f"{verdict['verdict']}, confidence {verdict['confidence']:.1%} (logit {verdict['logit']:.3f})")
+    typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on']}")
+
+
+@contextmanager
+def _screen() -> "Iterator[Screen]":
+    from robustbench_aigi.screen import Screen
+
+    with Screen() as screen:
+        yield screen
+
+
+def main() -> None:
+    """Run a command. Exit code 2 with one message when the request cannot be met."""
+    try:
+        app()
+    except UserError as error:
+        if DEBUG:
+            raise
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; repeat the command to go on.\n")
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,347 @@
+"""The main job: read, fit, build the `++` set, fine-tune against attacks, evaluate, report. Every step resumes."""
+
+import json
+import math
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.attacks import Suite, load_suite
+from robustbench_aigi.data import Dataset, Recipe, load_data
+from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.recipes import Training
+from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
+from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError
+from robustbench_aigi.evaluation import evaluate as evaluate_grid
+from robustbench_aigi.files import write_text
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.hashing import digest
+from robustbench_aigi.report import Matrix, write_report
+from robustbench_aigi.training import Arrays, train_detector
+from robustbench_aigi.training import Recipe as TrainingRecipe
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
+"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+def run(
+    dataset: str,
+    out: Path,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    attacks: str = "quick",
+    progress: Progress = silent,
+    say: Say = lambda line: None,
+) -> Matrix:
+    """Do the whole job in ``out``; repeating the call goes on where a killed one stopped.
+
+    Raises:
+        UserError: with what to type next; nothing already done is lost.
+    """
+    suite = load_suite(attacks)
+    recipe = catalogue.read("datasets", dataset, Recipe)
+    _writable(out)
+    data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
+    say(counts(data, out / "skipped.csv"))
+    data.manifest.to_parquet(out / "data.parquet", index=False)
+    fitted = {name: _fit(name, recipe, data, out, progress, say) for name in PLAIN}
+    makers = {row.surrogate: fitted[row.surrogate] for row in suite.rows if row.surrogate in fitted and row.surrogate}
+    tuned = _fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
+    detectors: dict[str, Detector | str] = {**fitted, **tuned}
+    return _evaluated(detectors, suite, data.split("test"), out, makers, progress)
+
+
+def counts(data: Dataset, skipped: Path) -> str:
+    """One line: images of each class in each split, and how many were left out."""
+    table = data.manifest.groupby(["split", "label"]).size().unstack(fill_value=0)
+    parts = [f"{split} {row[0]} real + {row[1]} AI-generated" for split, row in table.iterrows()]
+    left = len(pd.read_csv(skipped)) if skipped.is_file() else 0
+    return f"{data.name}: {'; '.join(parts)}; {left} unreadable" + (f" (see {skipped})" if left else "")
+
+
+def build(
+    dataset: str,
+    out: Path,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    attacks: str = "cifakepp",
+    surrogates: Sequence[str] = (),
+    samples: int = 100,
+    progress: Progress = silent,
+    say: Say = lambda line: None,
+) -> pd.DataFrame:
+    """Write the `++` set of every split under ``out`` and return its manifest.
+
+    Args:
+        surrogates: checkpoints of the detectors that the suite's rows name.
+        samples: diffusion-generated images to add to each split.
+    """
+    suite = load_suite(attacks)
+    _writable(out)
+    data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
+    say(counts(data, out / "skipped.csv"))
+    makers = {d.card.name: d for d in map(load_detector, surrogates)}
+    splits = [s for s in ("train", "validation", "test") if (data.manifest["split"] == s).any()]
+    parts = {split: Part(data.split(split), all_rows=True, samples=samples) for split in splits}
+    return build_plusplus(parts, suite, makers, out, progress)
+
+
+def train(
+    detector: str,
+    dataset: str,
+    out: Path,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    method: str = "plain",
+    epochs: int | None = None,
+    start: str | None = None,
+    progress: Progress = silent,
+    say: Say = lambda line: None,
+) -> Detector:
+    """Train one detector and write its checkpoint to ``out`` (.safetensors).
+
+    Args:
+        start: a checkpoint to fine-tune. For the method ``static`` give as ``dataset`` the folder that ``build`` wrote.
+    """
+    recipe = None if Path(dataset, "manifest.parquet").is_file() else catalogue.read("datasets", dataset, Recipe)
+    if recipe is None:
+        manifest = pd.read_parquet(Path(dataset, "manifest.parquet"))
+        sets = [Arrays(*plusplus(Path(dataset), manifest, split).arrays()) for split in ("train", "validation")]
+        name, seen = "++ set", tuple(sorted(set(manifest["attack"]) - {"clean"}))
+    else:
+        data = load_data(dataset, source, limit=limit, skipped=out.with_suffix(".skipped.csv"), progress=progress)
+        say(counts(data, out.with_suffix(".skipped.csv")))
+        sets, name, seen = [Arrays(*data.split(split).arrays()) for split in ("train", "validation")], data.name, ()
+    own = recipe.training if recipe else None
+    made = TrainingRecipe(
+        detector=detector,
+        method=method,
+        epochs=epochs or _epochs(own, detector, method),
+        eps=own.adversarial_eps if own else 8,
+        steps=own.adversarial_steps if own else 3,
+    )
+    begin = load_detector(start) if start else None
+    seen = ("pgd-linf",) if method == "pgd" else ("fare",) if method == "fare" else seen
+    trained, history = train_detector(
+        made,
+        sets[0],
+        sets[1],
+        start=begin,
+        trained_on=f"{name}, {len(sets[0].labels)} images",
+        seen=seen,
+        progress=progress,
+    )
+    save_detector(trained, out)
+    best = history.rows[history.best_epoch]
+    say(f"{trained.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}")
+    return trained
+
+
+def evaluate(
+    detectors: Sequence[Detector | str | Path],
+    attacks: str | Suite,
+    data: Dataset,
+    out: str | Path,
+    *,
+    surrogates: Mapping[str, Detector] | None = None,
+    progress: Progress = silent,
+) -> Matrix:
+    """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
+
+    Args:
+        detectors: detectors, names or checkpoints; one that is out of reach becomes an ``unavailable`` row.
+        attacks: a suite, or its name or path.
+        data: the images to attack, such as ``load_data("mini", split="test")``.
+    """
+    _writable(Path(out))
+    suite = load_suite(attacks) if isinstance(attacks, str) else attacks
+    return _evaluated(_named(detectors), suite, data, Path(out), surrogates, progress)
+
+
+def _evaluated(
+    named: Mapping[str, Detector | str],
+    suite: Suite,
+    data: Dataset,
+    out: Path,
+    surrogates: Mapping[str, Detector] | None,
+    progress: Progress,
+) -> Matrix:
+    matrix = Matrix(evaluate_grid(named, suite, data, out, surrogates=surrogates, progress=progress))
+    _provenance(out, named, suite, data)
+    write_report(matrix, out)
+    return matrix
+
+
+def _named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
+    named: dict[str, Detector | str] = {}
+    for given in detectors:
+        try:
+            ready = given if isinstance(given, Detector) else load_detector(str(given))
+        except Unavailable as error:
+            named[str(given)] = str(error)
+            continue
+        name = ready.card.name
+        if name in named:
+            raise UserError(f"two detectors are called {name}. Give one another name with wrap(..., name=...).")
+        named[name] = ready
+    return named
+
+
+def _fit(name: str, recipe: Recipe, data: Dataset, out: Path, progress: Progress, say: Say) -> Detector:
+    made = TrainingRecipe(detector=name, epochs=_epochs(recipe.training, name, "plain"), seed=recipe.seed)
+    return _kept(made, data.key, out, lambda: _sets(data), None, (), data.name, progress, say)
+
+
+def _fine_tune(
+    recipe: Recipe,
+    suite: Suite,
+    makers: Mapping[str, Detector],
+    fitted: Mapping[str, Detector],
+    data: Dataset,
+    out: Path,
+    progress: Progress,
+    say: Say,
+) -> dict[str, Detector | str]:
+    """The fine-tuned detectors by name; where training collapsed, what it said."""
+    own, folder = recipe.training, out / "plusplus"
+    few = data.limit(own.adversarial_limit)
+    parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
+    manifest = build_plusplus(parts, suite, makers, folder / "training", progress)
+
+    def static_sets() -> list[Arrays]:
+        return [Arrays(*plusplus(folder / "training", manifest, split).arrays()) for split in parts]
+
+    key, rows = digest(manifest["sha256"].tolist()), tuple(row.id for row in suite.rows)
+    static = TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs)
+    steps, eps = own.adversarial_steps, own.adversarial_eps
+    robust = TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, eps=eps, steps=steps)
+    clip = TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, eps=eps / 2, steps=steps)
+    tiny, tower = fitted["tinyvit-5m"], fitted["clip-mlp"]
+
+    def plain_sets() -> list[Arrays]:
+        return _sets(few)
+
+    tuned: dict[str, Detector | str] = {}
+    for made, data_key, sets, start, seen, name in (
+        (static, key, static_sets, tiny, rows, f"{data.name}++"),
+        (robust, few.key, plain_sets, tiny, ("pgd-linf",), data.name),
+        (clip, few.key, plain_sets, tower, ("fare",), data.name),
+    ):
+        try:
+            tuned[made.name] = _kept(made, data_key, out, sets, start, seen, name, progress, say)
+        except Collapsed as error:
+            say(f"{error} It is left out of the matrix.")
+            tuned[made.name] = str(error)
+    return tuned
+
+
+def _kept(
+    made: TrainingRecipe,
+    data_key: str,
+    out: Path,
+    sets: Callable[[], list[Arrays]],
+    start: Detector | None,
+    seen: tuple[str, ...],
+    trained_on: str,
+    progress: Progress,
+    say: Say,
+) -> Detector:
+    """The detector of an earlier run if everything it depends on is the same, else train it now and keep it."""
+    key = digest(asdict(made), data_key, start.card.weights if start else "fresh")
+    path = out / "detectors" / f"{made.method}-{made.detector}.safetensors"
+    note = path.with_suffix(".json")
+    if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
+        return load_detector(str(path))
+    train_set, validation = sets()
+    line = f"{trained_on}, {len(train_set.labels)} images"
+    detector, history = train_detector(
+        made, train_set, validation, start=start, trained_on=line, seen=seen, progress=progress
+    )
+    note.unlink(missing_ok=True)
+    save_detector(detector, path)
+    write_text(note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2))
+    best = history.rows[history.best_epoch]
+    say(
+        f"{detector.card.name}: validation score {best['score']:.3f}, "
+        f"epoch {history.best_epoch + 1} of {len(history.rows)}"
+    )
+    return load_detector(str(path))
+
+
+def _sets(data: Dataset) -> list[Arrays]:
+    return [Arrays(*data.split(split).arrays()) for split in ("train", "validation")]
+
+
+def _epochs(own: Training | None, detector: str, method: str) -> int:
+    numbers = own or Training()
+    other = {"static": numbers.static_epochs, "pgd": numbers.adversarial_epochs, "fare": numbers.fare_epochs}
+    return other.get(method) or numbers.epochs.get(detector, 5)
+
+
+def _writable(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".{os.getpid()}.tmp"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}. Give another folder with --out.") from error
+
+
+def _provenance(out: Path, named: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
+    """Write what suffices to repeat the numbers: cards, suite, data key, versions, machine."""
+    packages = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
+    facts = {
+        "suite": suite.model_dump(by_alias=True),
+        "data": {"name": data.name, "images": len(data), "key": data.key},
+        "detectors": {
+            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in named.items()
+        },
+        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
+        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
+    }
+    write_text(out / "run.json", json.dumps(facts, indent=2, default=str))
+
+
+def detect(image: Path, detector: str) -> dict[str, object]:
+    """Judge one image file: verdict, confidence (0.5 to 1), logit, and what was loaded.
+
+    Raises:
+        BadData: the file is missing or no readable image. UnknownName, BadCheckpoint: see :func:`load_detector`.
+    """
+    if not image.is_file():
+        raise BadData(f"no file at {image}. Give the path of an image.")
+    try:
+        pixels = decode(image.read_bytes())
+    except UnreadableImage as reason:
+        raise BadData(f"{image} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason
+    ready = load_detector(detector, None if detector.endswith(".safetensors") else shipped(detector))
+    with torch.no_grad():
+        logit = float(ready.logits(from_bytes(pixels[None]))[0])
+    fake = logit > ready.threshold
+    confidence = 1 / (1 + math.exp(-abs(logit - ready.threshold)))
+    return {
+        "verdict": "AI-generated" if fake else "real",
+        "confidence": confidence,
+        "logit": logit,
+        "detector": ready.card.name,
+        "weights": ready.card.weights,
+        "trained_on": ready.card.trained_on,
+    }

@@ -1,0 +1,90 @@
+"""Pictures for reports: clean, attacked and ten times their difference, as data addresses."""
+
+import base64
+from collections.abc import Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robustbench_aigi.data.images import decode, encode_png
+
+EACH = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One attacked image beside its clean one. The three images are ``data:`` addresses of PNG files."""
+
+    detector: str
+    attack: str
+    identity: str
+    label: str
+    clean_logit: float
+    logit: float
+    fooled: bool
+    size: str
+    clean: str
+    attacked: str
+    difference: str
+
+
+def gallery(out: Path) -> list[Picture]:
+    """For every white-box cell of a run its strongest cases: the smallest changes that fooled, else the closest."""
+    manifest = pd.read_parquet(out / "plusplus" / "manifest.parquet")
+    clean = manifest[manifest["attack"] == "clean"].set_index("parent")["path"]
+    pictures = []
+    for folder in sorted((out / "cells").glob("*/white-box-*")):
+        table = pd.concat([_table(shard) for shard in sorted(folder.glob("shard-*.parquet"))], ignore_index=True)
+        if "png" not in table:
+            continue
+        for row in strongest(table).to_dict("records"):
+            original = decode((out / "plusplus" / clean[row["id"]]).read_bytes())
+            pictures.append(_picture(folder, row, original))
+    return pictures
+
+
+def strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """The ``EACH`` images right before and fooled by the smallest change; where none was, those that came closest."""
+    turned = table[table["fooled"] & (table["backwards"] + table["forwards"] > 1)]
+    if not turned.empty:
+        return turned.sort_values(["l2", "id"]).head(EACH)
+    distance = table["logit"].abs()
+    return table.assign(distance=distance).sort_values(["distance", "id"]).head(EACH).drop(columns="distance")
+
+
+def times_ten(attacked: Tensor, clean: Tensor) -> Tensor:
+    """Ten times the difference around mid grey, uint8."""
+    return (128 + 10 * (attacked.int() - clean.int())).clamp(0, 255).to(torch.uint8)
+
+
+def _picture(folder: Path, row: dict[Hashable, Any], original: Tensor) -> Picture:
+    png = row["png"]
+    if not isinstance(png, bytes):
+        raise TypeError("a kept image must be PNG bytes")
+    attacked = decode(png)
+    return Picture(
+        detector=folder.parent.name,
+        attack=folder.name.removeprefix("white-box-"),
+        identity=str(row["id"]),
+        label="AI-generated" if row["label"] else "real",
+        clean_logit=float(str(row["clean_logit"])),
+        logit=float(str(row["logit"])),
+        fooled=bool(row["fooled"]),
+        size=f"L-inf {row['linf']} levels, L2 {float(str(row['l2'])):.2f}, {row['l0']} pixels",
+        clean=address(original),
+        attacked=address(attacked),
+        difference=address(times_ten(attacked, original)),
+    )
+
+
+def address(pixels: Tensor) -> str:
+    """A ``data:`` address of uint8 ``(3, H, W)`` pixels as PNG."""
+    return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
+
+
+def _table(shard: Path) -> pd.DataFrame:
+    return pd.read_parquet(shard)

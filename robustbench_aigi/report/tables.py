@@ -1,0 +1,94 @@
+"""The matrix as a table: long form in CSV and JSON, a readable form in Markdown."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.metrics import COLUMNS
+from robustbench_aigi.files import write_text
+
+HEADLINE = "worst-case"
+
+
+class Matrix(pd.DataFrame):
+    """A matrix in long form: a row per detector, mode, attack and direction. See ``evaluation.metrics.COLUMNS``."""
+
+    @property
+    def _constructor(self) -> type["Matrix"]:
+        return Matrix
+
+    def cell(self, detector: str, attack: str, mode: str, direction: str = "both") -> "pd.Series[Any]":
+        """One row. Raises ``BadData`` naming what there is."""
+        found = self[
+            (self["detector"] == detector)
+            & (self["attack"] == attack)
+            & (self["mode"] == mode)
+            & (self["direction"] == direction)
+        ]
+        if len(found) != 1:
+            known = sorted(
+                {f"{d}/{m}/{a}" for d, m, a in zip(self["detector"], self["mode"], self["attack"], strict=True)}
+            )
+            raise BadData(f"no cell {detector}/{mode}/{attack} ({direction}). There are: {', '.join(known)}.")
+        return found.iloc[0]
+
+
+def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
+    """(mode, attack) pairs in the order they were run: clean first, then static, then white-box."""
+    ok = matrix[matrix["attack"].notna()]
+    pairs = list(dict.fromkeys(zip(ok["mode"], ok["attack"], strict=True)))
+    order = {"clean": 0, "static": 1, "white-box": 2}
+    return sorted(pairs, key=lambda pair: order[pair[0]])
+
+
+def to_markdown(matrix: pd.DataFrame, direction: str = "both") -> str:
+    """Accuracy in percent with its 95% interval, a row a detector, for one direction."""
+    pairs = columns_of(matrix)
+    lines = [
+        "| detector | " + " | ".join(a if m == "clean" else f"{a}, {m}" for m, a in pairs) + " |",
+        "|---|" + "---:|" * len(pairs),
+    ]
+    part = matrix[matrix["direction"].isin([direction]) | matrix["direction"].isna()]
+    for detector in dict.fromkeys(part["detector"]):
+        own = part[part["detector"] == detector].set_index(["mode", "attack"])
+        lines.append(f"| {detector} | " + " | ".join(_shown(own, pair) for pair in pairs) + " |")
+    return "\n".join(lines)
+
+
+def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
+    if pair not in own.index:
+        return "unavailable"
+    row = own.loc[[pair]].iloc[0]
+    if row["status"] != "ok":
+        return "unavailable"
+    return f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+
+
+def write_tables(matrix: pd.DataFrame, out: Path) -> None:
+    """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
+    write_text(out / "matrix.csv", matrix.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
+    records = json.loads(matrix.to_json(orient="records", double_precision=6))
+    write_text(out / "matrix.json", json.dumps({"schema": 1, "rows": records}, indent=1))
+    text = ["# Accuracy in percent, with 95% Wilson intervals"]
+    titles = {
+        "both": "Both directions together",
+        "evasion": "Evasion: AI-generated images made to pass as real",
+        "framing": "Framing: real images made to look AI-generated",
+    }
+    for direction, title in titles.items():
+        text += [f"\n## {title}\n", to_markdown(matrix, direction)]
+    write_text(out / "matrix.md", "\n".join(text) + "\n")
+
+
+def read_matrix(out: Path) -> Matrix:
+    """Read ``matrix.csv`` of a run. Raises ``BadData`` if the run has none."""
+    path = out / "matrix.csv"
+    if not path.is_file():
+        raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`, and let it finish.")
+    table = pd.read_csv(path)
+    if tuple(table.columns) != COLUMNS:
+        raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
+    return Matrix(table)

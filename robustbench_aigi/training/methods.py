@@ -1,0 +1,107 @@
+"""The ways to train a detector: plain, on a static set, on PGD attacks as it learns, and FARE for a CLIP tower."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.detectors import Detector, detectors
+from robustbench_aigi.detectors.clip_mlp import ClipMLP
+from robustbench_aigi.errors import UserError
+from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.fare import fare
+from robustbench_aigi.training.fit import Arrays, History, Plan, fit
+
+Progress = Callable[[str, int, int], None]
+METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-"}
+"""Method to the prefix that the trained detector's name gets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What to train and how. ``eps`` (grey levels) and ``steps`` are of the inner attack of ``pgd`` and ``fare``."""
+
+    detector: str
+    method: str = "plain"
+    epochs: int
+    eps: float = 8
+    steps: int = 3
+    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """The trained detector's name, such as ``robust-tinyvit-5m``."""
+        return METHODS.get(self.method, "") + self.detector
+
+
+RATES = {"cifake-cnn": 2e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 2e-3}
+
+
+def train_detector(
+    recipe: Recipe,
+    train: Arrays,
+    validation: Arrays,
+    *,
+    start: Detector | None = None,
+    trained_on: str = "",
+    seen: tuple[str, ...] = (),
+    progress: Progress = lambda task, done, total: None,
+) -> tuple[Detector, History]:
+    """Train a detector and give it a card that says how.
+
+    Args:
+        train: for the method ``static`` the built `++` images, else clean ones.
+        start: the fitted detector to fine-tune; fresh weights if None.
+        trained_on: a line for the card. seen: attacks met in training, for the card.
+
+    Raises:
+        UserError: an unknown method, or one that does not fit the detector. Collapsed: see :func:`fit`.
+    """
+    if recipe.method not in METHODS:
+        raise UserError(f"no method called {recipe.method!r}. Write one of {', '.join(METHODS)}.")
+    torch.manual_seed(recipe.seed)
+    detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
+    small = len(train.labels) < 20_000
+    rate = RATES.get(recipe.detector, 1e-3) * (0.3 if start is not None and recipe.method != "fare" else 1.0)
+    plan = Plan(epochs=recipe.epochs, batch=64 if small else 128, rate=rate, seed=recipe.seed)
+    if recipe.method == "pgd":
+        history = _adversarial(detector, recipe, train, validation, plan, progress)
+    elif recipe.method == "fare":
+        history = _robust_clip(detector, recipe, train, validation, plan, progress)
+    else:
+        history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}")
+    detector.card = detector.card.model_copy(update={"name": recipe.name, "trained_on": trained_on, "seen": seen})
+    return detector.eval(), history
+
+
+def _adversarial(
+    detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
+) -> History:
+    steps = -(-len(train.labels) // plan.batch) * plan.epochs
+    ramp = AttackSchedule("pgd-linf", recipe.eps, recipe.steps, steps // 2)
+    judge = load_attack("pgd-linf", eps=recipe.eps, step=2, steps=7)
+    return fit(
+        detector,
+        train,
+        validation,
+        plan,
+        objective=pgd_training(ramp, seed=recipe.seed),
+        score=lambda d, data: robust_accuracy(d, data, judge),
+        progress=progress,
+        task=f"fit {recipe.name}",
+    )
+
+
+def _robust_clip(
+    detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
+) -> History:
+    if not isinstance(detector, ClipMLP):
+        raise UserError(
+            f"FARE trains the tower of clip-mlp, got {recipe.detector}. Type `train clip-mlp --method fare`."
+        )
+    tower_plan = replace(plan, rate=3e-4, weight_decay=1e-4)
+    fare(detector, train, tower_plan, eps=recipe.eps, steps=recipe.steps, progress=progress)
+    head_plan = replace(plan, epochs=max(4, recipe.epochs))
+    return fit(detector, train, validation, head_plan, progress=progress, task=f"fit {recipe.name}")

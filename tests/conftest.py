@@ -1,0 +1,108 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.data import Recipe
+from robustbench_aigi.detectors import Card, Detector
+
+SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+
+TINY_RECIPE = """
+name = "tiny"
+version = 1
+kind = "mini"
+licence = "test"
+[parts]
+train = 60
+validation = 20
+test = 20
+steps = 4
+[training]
+static_epochs = 2
+adversarial_epochs = 2
+adversarial_steps = 1
+fare_epochs = 1
+[training.epochs]
+cifake-cnn = 12
+resnet18-c32 = 6
+tinyvit-5m = 8
+clip-mlp = 8
+"""
+
+TINY_SUITE = """
+name = "tiny"
+version = 1
+seed = 0
+[[attacks]]
+id = "pgd-linf-8"
+attack = "pgd-linf"
+with = { eps = 8, step = 4, steps = 2 }
+surrogate = "cifake-cnn"
+[[attacks]]
+id = "one-pixel"
+attack = "one-pixel"
+with = { population = 4, generations = 2 }
+surrogate = "cifake-cnn"
+limit = 4
+[[attacks]]
+id = "jpeg-75"
+attack = "jpeg"
+"""
+
+
+class Linear(Detector):
+    """A detector whose optimal attack is known in closed form."""
+
+    default_card = Card(name="linear", source="tests")
+
+    def __init__(self, weight: Tensor, bias: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight)
+        self.bias = bias
+
+    def logits(self, images: Tensor) -> Tensor:
+        return (images * self.weight).sum(dim=(1, 2, 3)) + self.bias
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quiet_machine() -> None:
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder of the test run's own, so that tests start bare."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["ROBUSTBENCH_AIGI_CACHE"] = str(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> str:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
+    path.write_text(TINY_RECIPE)
+    catalogue.read("datasets", str(path), Recipe)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def tiny_suite(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("suite") / "tiny.toml"
+    path.write_text(TINY_SUITE)
+    return str(path)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """Four textured images on the grid, ``(4, 3, 32, 32)``."""
+    rng = torch.Generator().manual_seed(0)
+    return torch.randint(40, 216, (4, 3, 32, 32), generator=rng).float() / 255
+
+
+@pytest.fixture
+def labels() -> Tensor:
+    return torch.tensor([0, 1, 0, 1])

@@ -1,0 +1,210 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from robustbench_aigi.attacks import Attack, Perturbation, attacks, load_attack
+from robustbench_aigi.attacks.base import Budget, norms
+from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.pgd_l2 import PGDL2, length
+from robustbench_aigi.detectors import load_detector
+from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
+from robustbench_aigi.grid import on_grid
+from tests.conftest import Linear
+
+SMALL = {"one-pixel": {"population": 8, "generations": 3}}
+
+
+def small(name: str) -> Attack:
+    return load_attack(name, **SMALL.get(name, {}))
+
+
+@pytest.mark.parametrize("name", attacks.names())
+@pytest.mark.parametrize("full", [False, True])
+def test_contract(name: str, full: bool, images: Tensor, labels: Tensor) -> None:
+    torch.manual_seed(1)
+    detector = load_detector("cifake-cnn")
+    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    flags = [p.requires_grad for p in detector.parameters()]
+    attack = small(name)
+    result = attack(detector, images, labels, ids=list("abcd"), seed=3, full=full)
+    assert result.images.shape == images.shape
+    assert on_grid(result.images)
+    assert torch.equal(result.images, attack(detector, images, labels, ids=list("abcd"), seed=3, full=full).images)
+    assert [p.requires_grad for p in detector.parameters()] == flags
+    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
+    with torch.no_grad():
+        logits = detector.logits(result.images)
+    torch.testing.assert_close(logits, result.logits, atol=1e-5, rtol=1e-5)
+    assert torch.equal((logits > 0) != (labels == 1), result.fooled)
+    levels = (result.images * 255).round() - (images * 255).round()
+    assert torch.equal(levels.abs().flatten(1).amax(dim=1).long(), result.linf)
+    assert (result.forwards >= 1).all()
+    assert ((result.backwards > 0).any() or attack.access != "gradients") or not full
+
+
+@pytest.mark.parametrize("name", [n for n in attacks.names() if attacks.get(n).access == "none"])
+def test_perturbations_do_not_depend_on_batch_or_order(name: str, images: Tensor) -> None:
+    attack = small(name)
+    assert isinstance(attack, Perturbation)
+    whole = attack.apply(images, list("abcd"), seed=5)
+    backwards = attack.apply(images.flip(0), list("dcba"), seed=5).flip(0)
+    alone = torch.cat([attack.apply(images[i : i + 1], ["abcd"[i]], seed=5) for i in range(4)])
+    assert torch.equal(whole, backwards)
+    assert torch.equal(whole, alone)
+    odd = attack.apply(torch.rand(1, 3, 13, 21).mul(255).round() / 255, ["x"])
+    assert odd.shape == (1, 3, 13, 21)
+
+
+@pytest.mark.parametrize("name", ["pgd-linf", "pgd-l2"])
+def test_eps_zero_is_clean_bit_for_bit(name: str, images: Tensor, labels: Tensor) -> None:
+    result = load_attack(name, eps=0)(load_detector("cifake-cnn"), images, labels, full=True)
+    assert torch.equal(result.images, images)
+    assert torch.equal(result.logits, result.clean_logits)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("size", [4, 16])
+def test_pgd_linf_finds_the_optimum_of_a_linear_detector(batch: int, size: int) -> None:
+    rng = torch.Generator().manual_seed(batch * size)
+    images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
+    labels = torch.randint(0, 2, (batch,), generator=rng)
+    weight = torch.randn(3, size, size, generator=rng)
+    detector = Linear(weight, 0.0)
+    result = load_attack("pgd-linf", eps=8, step=2, steps=20)(detector, images, labels, full=True)
+    best = weight.abs().sum() * 8 / 255
+    achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
+    torch.testing.assert_close(achieved, best.expand(batch), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 8])
+@pytest.mark.parametrize("size", [16, 32])
+def test_pgd_l2_comes_within_5_percent_of_the_optimum_of_a_linear_detector(batch: int, size: int) -> None:
+    rng = torch.Generator().manual_seed(batch + size)
+    images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
+    labels = torch.randint(0, 2, (batch,), generator=rng)
+    weight = torch.randn(3, size, size, generator=rng)
+    detector = Linear(weight, 0.0)
+    result = load_attack("pgd-l2", eps=1.0, step=0.25, steps=20)(detector, images, labels, full=True)
+    achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
+    assert (achieved > float(weight.norm()) / 1.05).all()
+    assert (result.l2 <= 1.0).all()
+
+
+def test_active_set_stops_at_the_first_success_and_full_strength_does_not(images: Tensor, labels: Tensor) -> None:
+    weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    detector = Linear(weight, -float((images * weight).sum(dim=(1, 2, 3)).mean()))
+    attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
+    quick, whole = attack(detector, images, labels), attack(detector, images, labels, full=True)
+    assert torch.equal(quick.fooled, whole.fooled)
+    assert quick.fooled.all()
+    wrong = (quick.clean_logits > 0) != (labels == 1)
+    assert (quick.forwards[wrong] == 1).all()
+    assert torch.equal(quick.images[wrong], images[wrong])
+    assert (whole.forwards == 12).all()
+    assert (whole.logits.abs() >= quick.logits.abs()).all()
+
+
+def test_more_eps_and_more_steps_never_help_the_detector(images: Tensor, labels: Tensor) -> None:
+    torch.manual_seed(2)
+    detector = load_detector("resnet18-c32")
+    margins = []
+    for eps, steps in ((0, 5), (2, 5), (8, 5), (8, 20), (255, 20)):
+        attack = load_attack("pgd-linf", eps=eps, step=max(1, eps // 4), steps=steps, random_start=False)
+        result = attack(detector, images, labels, full=True)
+        margins.append(float((result.logits * (2 * labels - 1)).mean()))
+    assert margins == sorted(margins, reverse=True)
+
+
+def test_one_pixel_finds_a_planted_pixel() -> None:
+    """Only one pixel counts, and only its red; the attack must find it among 64 and push it to the end of its range."""
+    images = torch.full((2, 3, 8, 8), 128 / 255)
+    labels = torch.tensor([1, 0])
+    weight = torch.zeros(3, 8, 8)
+    weight[0] = torch.linspace(0, 1, 64).reshape(8, 8) ** 4
+    detector = Linear(weight, 0.0)
+    result = load_attack("one-pixel", population=60, generations=30)(detector, images, labels, full=True)
+    gain = (result.clean_logits - result.logits) * (2 * labels - 1)
+    assert (result.l0 <= 1).all()
+    assert (gain >= 0.9 * torch.tensor([128 / 255, 127 / 255])).all()
+
+
+def test_jpeg_is_pillow_and_resize_keeps_flat_images(images: Tensor) -> None:
+    flat = torch.full((1, 3, 32, 32), 77 / 255)
+    assert torch.equal(load_attack("resize").apply(flat, ["a"]), flat)  # type: ignore[attr-defined]
+    first, again = (load_attack("jpeg", quality=q).apply(images, list("abcd")) for q in (95, 10))  # type: ignore[attr-defined]
+    assert float((first - images).abs().mean()) < float((again - images).abs().mean())
+
+
+def test_dct_noise_has_the_amplitude_it_says() -> None:
+    flat = torch.full((8, 3, 64, 64), 128 / 255)
+    changed = load_attack("dct-noise", eps=15).apply(flat, [str(i) for i in range(8)])  # type: ignore[attr-defined]
+    rms = float(((changed - flat) * 255).square().mean().sqrt())
+    assert rms == pytest.approx(15 / math.sqrt(3), rel=0.03)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), eps=st.floats(0.0, 4.0))
+def test_l2_projection_lands_on_the_grid_in_the_ball(seed: int, eps: float) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    clean = torch.randint(0, 256, (3, 3, 7, 5), generator=rng).float()
+    change = 300 * torch.randn(3, 3, 7, 5, generator=rng)
+    attack = PGDL2(eps=eps)
+    inside = attack.inside(change, clean)
+    assert (length(inside) <= eps * 255 * (1 + 1e-5)).all()
+    torch.testing.assert_close(attack.inside(inside, clean), inside, rtol=1e-5, atol=1e-4)
+    shown = attack.on_grid(inside, clean)
+    assert torch.equal(shown, shown.round())
+    assert shown.min() >= 0
+    assert shown.max() <= 255
+    assert (norms(shown, clean)[1] <= eps + 1e-9).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 2**31 - 1), eps=st.integers(0, 255))
+def test_linf_projection_lands_in_the_ball_and_stays(seed: int, eps: int) -> None:
+    rng = torch.Generator().manual_seed(seed)
+    clean = torch.randint(0, 256, (2, 3, 4, 5), generator=rng).float()
+    attack = load_attack("pgd-linf", eps=eps)
+    inside = attack.inside(torch.randint(-300, 301, clean.shape, generator=rng).float(), clean)  # type: ignore[attr-defined]
+    assert inside.abs().max() <= eps
+    assert (clean + inside).min() >= 0
+    assert (clean + inside).max() <= 255
+    assert torch.equal(attack.inside(inside, clean), inside)  # type: ignore[attr-defined]
+
+
+def test_a_broken_budget_is_loud(images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    cls = attacks.get("pgd-linf")
+    monkeypatch.setattr(cls, "budget", lambda self: Budget(linf=1))
+    with pytest.raises(BrokenBudget, match="must not be used"):
+        load_attack("pgd-linf")(load_detector("cifake-cnn"), images, labels, full=True)
+
+
+def test_bad_calls_say_what_was_expected(images: Tensor, labels: Tensor) -> None:
+    detector, attack = load_detector("cifake-cnn"), load_attack("jpeg")
+    with pytest.raises(UserError, match="grid"):
+        attack(detector, images + 0.001, labels)
+    with pytest.raises(UserError, match="N, 3, H, W"):
+        attack(detector, images[0], labels)
+    with pytest.raises(UserError, match=r"0 .real. or 1"):
+        attack(detector, images, labels + 1)
+    with pytest.raises(UserError, match="as many labels"):
+        attack(detector, images, labels[:2])
+    with pytest.raises(BadConfig, match="Did you mean eps"):
+        load_attack("pgd-linf", epss=3)
+    with pytest.raises(BadConfig, match="of type int"):
+        load_attack("jpeg", quality="high")
+
+
+def test_oracle_keeps_the_best_of_repeated_candidates(images: Tensor, labels: Tensor) -> None:
+    weight = torch.ones(3, 32, 32)
+    levels = (images * 255).round()
+    with Oracle(Linear(weight, -1500.0), levels, labels, full=True) as oracle:
+        darker, lighter = (levels[1] - 5).clamp(0, 255), (levels[1] + 5).clamp(0, 255)
+        oracle.score(torch.stack([lighter, darker, darker - 1]), torch.tensor([1, 1, 1]))
+        assert torch.equal(oracle.best[1], darker - 1)
+        assert torch.equal(oracle.best[0], levels[0])
+        assert oracle.forwards.tolist() == [1, 4, 1, 1]

@@ -1,0 +1,146 @@
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from robustbench_aigi import harness
+from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.data import Dataset, load_data
+from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.evaluation.cells import psnr
+from robustbench_aigi.evaluation.metrics import summarise, wilson, worst_case
+from robustbench_aigi.hashing import file_digest
+
+
+@pytest.fixture(scope="module")
+def data(tiny_recipe: str) -> Dataset:
+    return load_data(tiny_recipe, split="test")
+
+
+def cnn(seed: int = 0) -> Detector:
+    torch.manual_seed(seed)
+    return load_detector("cifake-cnn")
+
+
+def test_wilson_against_published_numbers() -> None:
+    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
+    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
+    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
+    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
+    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
+    assert all(math.isnan(value) for value in wilson(0, 0))
+
+
+def test_summary_keeps_directions_apart() -> None:
+    table = pd.DataFrame(
+        {
+            "id": list("abcdef"),
+            "label": [1, 1, 1, 0, 0, 0],
+            "clean_logit": [1.0, 1.0, -1.0, -1.0, -1.0, -1.0],
+            "logit": [-1.0, 0.5, -2.0, -0.5, 2.0, -3.0],
+            "fooled": [True, False, True, False, True, False],
+            "forwards": 3,
+            "backwards": 2,
+        }
+    )
+    evasion, framing, both = summarise(table, 0.0, ranked=True)
+    assert (evasion["n"], evasion["accuracy"], evasion["n_correct_before"]) == (3, pytest.approx(1 / 3), 2)
+    assert evasion["success_rate"] == 0.5
+    assert framing["accuracy"] == pytest.approx(2 / 3)
+    assert framing["success_rate"] == pytest.approx(1 / 3)
+    assert both["balanced_accuracy"] == pytest.approx(0.5)
+    assert both["auc"] == roc_auc_score(table["label"], table["logit"])
+    assert "auc" not in summarise(table, 0.0, ranked=False)[2]
+    worst = worst_case(table, [table.iloc[[1]].assign(fooled=True)])
+    assert worst["fooled"].tolist() == [True, True, True, False, True, False]
+    assert worst["forwards"].tolist() == [0, 3, 0, 0, 0, 0]
+
+
+def test_psnr() -> None:
+    assert psnr(0.0, 10) == math.inf
+    assert psnr(math.sqrt(100) / 255, 100) == pytest.approx(48.13, abs=0.01)
+
+
+def test_matrix_has_every_cell_and_worst_case_is_lowest(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    assert (matrix["status"] == "ok").all()
+    suite = load_suite(tiny_suite)
+    for direction in ("evasion", "framing", "both"):
+        clean = matrix.cell("cifake-cnn", "clean", "clean", direction)
+        for mode in ("static", "white-box"):
+            worst = matrix.cell("cifake-cnn", "worst-case", mode, direction)
+            assert worst["accuracy"] <= clean["accuracy"]
+            for row in suite.rows:
+                if row.limit is None and not (mode == "white-box" and row.built.access == "none"):
+                    assert worst["accuracy"] <= matrix.cell("cifake-cnn", row.id, mode, direction)["accuracy"]
+    assert matrix.cell("cifake-cnn", "one-pixel", "white-box")["n"] == 4
+    with pytest.raises(BadData, match="There are: cifake-cnn/clean/clean"):
+        matrix.cell("cifake-cnn", "magic", "static")
+
+
+def test_accuracy_from_the_saved_images_is_the_cell(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    from tests.recount import recount
+
+    matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    counted = recount(tmp_path, "cifake-cnn", cnn())
+    assert len(counted) == 6
+    for (mode, attack), accuracy in counted.items():
+        assert accuracy == matrix.cell("cifake-cnn", attack, mode)["accuracy"], (mode, attack)
+
+
+def test_finished_shards_are_kept_and_others_made_anew(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    first = (tmp_path / "matrix.csv").read_bytes()
+    shards = sorted((tmp_path / "cells").rglob("*.parquet"))
+    times = {path: path.stat().st_mtime_ns for path in shards}
+    shards[0].unlink()
+    harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    assert (tmp_path / "matrix.csv").read_bytes() == first
+    assert {p for p in shards[1:] if p.stat().st_mtime_ns != times[p]} == set()
+    harness.evaluate([cnn(seed=1)], tiny_suite, data, tmp_path)
+    assert all(path.stat().st_mtime_ns != times[path] for path in shards if "clean" in path.parent.name)
+
+
+def test_unavailable_detectors_and_surrogates_keep_their_rows(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    from robustbench_aigi.evaluation import evaluate
+
+    suite = load_suite(tiny_suite)
+    table = evaluate({"far": "no hub", "resnet18-c32": load_detector("resnet18-c32")}, suite, data, tmp_path)
+    assert table.loc[table["detector"] == "far", "status"].tolist() == ["unavailable: no hub"]
+    lost = table[(table["attack"] == "pgd-linf-8") & (table["mode"] == "static")]
+    assert lost["status"].str.contains("the surrogate cifake-cnn was not given").all()
+    assert len(lost) == 1
+
+
+def test_two_detectors_of_one_name_are_refused(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="two detectors are called cifake-cnn"):
+        harness.evaluate([cnn(), cnn(1)], tiny_suite, data, tmp_path)
+
+
+def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+    data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
+    parts = {
+        "train": Part(data.split("train"), all_rows=False, samples=3),
+        "test": Part(data.split("test"), all_rows=True, samples=0),
+    }
+    manifest = build_plusplus(parts, suite, {"cifake-cnn": cnn()}, tmp_path, lambda *args: None)
+    assert [file_digest(tmp_path / path) for path in manifest["path"]] == manifest["sha256"].tolist()
+    count = manifest.groupby(["split", "attack"]).size()
+    assert count["test"].to_dict() == {"clean": 40, "pgd-linf-8": 40, "one-pixel": 4, "jpeg-75": 40}
+    assert count["train"]["diffusion"] == 3
+    turned = manifest[(manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])]
+    assert turned["parent"].is_unique
+    attacked = manifest[manifest["attack"] == "pgd-linf-8"]
+    assert attacked["linf"].between(1, 8).all()
+    assert (attacked["surrogate_sha256"] != "").all()
+    assert (manifest.loc[manifest["attack"] == "one-pixel", "l0"] <= 1).all()
+    assert plusplus(tmp_path, manifest, "test", "clean").manifest["sha256"].tolist() == list(
+        data.split("test").manifest["sha256"]
+    )
+    with pytest.raises(BadData, match="needs the surrogate cifake-cnn"):
+        build_plusplus(parts, suite, {}, tmp_path, lambda *args: None)

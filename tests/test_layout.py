@@ -1,0 +1,61 @@
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import robustbench_aigi as rb
+
+PACKAGE = Path(rb.__file__).parent
+LAYERS = {
+    "errors": 0, "registry": 0, "grid": 0, "hashing": 0, "files": 0, "catalogue": 0,
+    "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
+    "report": 6, "harness": 7, "screen": 7, "cli": 8,
+}  # fmt: skip
+
+
+def modules() -> list[Path]:
+    return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_run_one_way(path: Path) -> None:
+    layer = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+        names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        for name in names:
+            if not name.startswith("robustbench_aigi."):
+                continue
+            other = name.split(".")[1]
+            assert other == layer or LAYERS[other] < LAYERS[layer] or LAYERS[layer] == LAYERS[other] == 0, name
+
+
+def test_public_names_are_those_declared() -> None:
+    assert sorted(rb.__all__) == sorted(rb._HOMES)
+    assert all(getattr(rb, name) is not None for name in rb.__all__)
+    with pytest.raises(AttributeError):
+        _ = rb.no_such_name
+
+
+def test_catalogue_folders_hold_no_python() -> None:
+    root = PACKAGE.parent
+    for folder in ("attacks", "datasets", "reports"):
+        assert not list((root / folder).rglob("*.py"))
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, robustbench_aigi.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_marker_of_typed_package_is_there() -> None:
+    assert (PACKAGE / "py.typed").is_file()
+
+
+def test_shipped_weights_are_small() -> None:
+    weights = list((PACKAGE / "weights").glob("*.safetensors"))
+    assert weights
+    assert all(path.stat().st_size <= 11 * 2**20 for path in weights)
+    assert sum(path.stat().st_size for path in weights) <= 40 * 2**20

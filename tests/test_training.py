@@ -1,0 +1,136 @@
+import copy
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.detectors import Detector, detectors, load_detector
+from robustbench_aigi.detectors.clip_mlp import ClipMLP
+from robustbench_aigi.errors import Collapsed, UserError
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
+from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.fare import distance, embedding_attack, fare
+from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift
+
+
+def easy(count: int, seed: int = 0) -> Arrays:
+    """Fakes are brighter by 60 levels: even a robust detector can tell."""
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(count) % 2
+    images = torch.randint(40, 140, (count, 3, 32, 32), generator=rng) + 60 * labels.view(-1, 1, 1, 1)
+    return Arrays(images.to(torch.uint8), labels)
+
+
+def cnn() -> Detector:
+    torch.manual_seed(0)
+    return detectors.get("cifake-cnn")()
+
+
+def test_fit_learns_and_keeps_the_best_epoch() -> None:
+    detector, validation = cnn(), easy(64, seed=1)
+    history = fit(detector, easy(256), validation, Plan(epochs=4, batch=32))
+    assert balanced_accuracy(detector, validation) == max(row["score"] for row in history.rows) > 0.95
+    assert not detector.training
+
+
+def test_fit_is_the_same_twice() -> None:
+    first, second = cnn(), cnn()
+    for detector in (first, second):
+        fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
+
+
+def test_collapse_stops_and_says_so() -> None:
+    data = easy(64)
+    same = Arrays(torch.full_like(data.images, 128), data.labels)
+    with pytest.raises(Collapsed, match="collapsed: after epoch"):
+        fit(cnn(), same, same, Plan(epochs=2, batch=32))
+
+
+def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() -> None:
+    train, validation = easy(384), easy(96, seed=1)
+    judge = load_attack("pgd-linf", eps=24, step=6, steps=7)
+    plain, robust = cnn(), cnn()
+    fit(plain, train, validation, Plan(epochs=5, batch=32))
+    ramp = AttackSchedule("pgd-linf", 24, 3, ramp=20)
+    fit(
+        robust,
+        train,
+        validation,
+        Plan(epochs=5, batch=32),
+        objective=pgd_training(ramp),
+        score=lambda d, data: robust_accuracy(d, data, judge),
+    )
+    assert robust_accuracy(robust, validation, judge) > robust_accuracy(plain, validation, judge) + 0.05
+    assert ramp(0) == load_attack("pgd-linf", eps=1.0, step=1.0, steps=3)
+    assert ramp(100) == load_attack("pgd-linf", eps=24, step=20, steps=3)
+
+
+def test_fare_pulls_attacked_embeddings_back() -> None:
+    torch.manual_seed(0)
+    detector = detectors.get("clip-mlp")()
+    assert isinstance(detector, ClipMLP)
+    original = copy.deepcopy(detector).eval()
+    data = easy(64)
+    images = from_bytes(easy(16, seed=1).images)
+    target = original.embed(images)
+
+    def moved(tower: ClipMLP) -> float:
+        attacked = embedding_attack(tower, images, target, 4, 5, torch.Generator().manual_seed(0))
+        with torch.no_grad():
+            return float(distance(tower.embed(attacked), target).mean())
+
+    before = moved(detector.eval())
+    losses = fare(detector, data, Plan(epochs=4, batch=16, rate=3e-4), eps=4, steps=3)
+    assert losses[-1] < losses[0]
+    assert moved(detector) < 0.8 * before
+    assert not any(p.requires_grad for p in detector.tower.parameters())
+
+
+def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
+    recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=3, eps=4, steps=1)
+    made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy", seen=("pgd-linf",))
+    assert made.card.name == recipe.name == "robust-cifake-cnn"
+    assert made.card.seen == ("pgd-linf",)
+    with pytest.raises(UserError, match="no method called"):
+        train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
+    with pytest.raises(UserError, match="tower of clip-mlp"):
+        train_detector(Recipe(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8))
+
+
+def test_schedule_warms_up_and_ends_at_zero() -> None:
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[:10] == [pytest.approx((i + 1) / 10) for i in range(10)]
+    assert rates[10] == 1
+    assert all(a >= b for a, b in itertools.pairwise(rates))
+    assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+
+
+def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
+    rng = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 3, 16, 16, generator=rng)
+    moved = shift(images, 2, rng)
+    inner = moved[:, :, 4:-4, 4:-4]
+    for image, patch in zip(images, inner, strict=True):
+        places = [image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)]
+        assert any(torch.equal(patch, place) for place in places)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
+    mixed, same = augment(flat, labels, Plan(epochs=1, mix=0.3), rng)
+    assert torch.equal(mixed, flat)
+    assert torch.equal(same, labels)
+
+
+def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
+    torch.manual_seed(0)
+    detector = load_detector("clip-mlp")
+    assert isinstance(detector, ClipMLP)
+    before: dict[str, Tensor] = copy.deepcopy(detector.tower.state_dict())
+    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
+    assert all(torch.equal(value, before[key]) for key, value in detector.tower.state_dict().items())
