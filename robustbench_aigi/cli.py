@@ -174,7 +174,7 @@ def report(run_folder: Annotated[Path, typer.Argument(help="The --out folder of 
 @app.command()
 def detect(
     image: Annotated[Path, typer.Argument(help="An image file.")],
-    detector: Annotated[str, typer.Option(help="Checkpoint or shipped detector.")] = "cifake-cnn",
+    detector: Annotated[str, typer.Option(help="Checkpoint or shipped detector.")] = "tinyvit-5m",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one image looks AI-generated."""

@@ -5,7 +5,6 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,21 +16,18 @@ from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
-from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError
+from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import digest
 from robustbench_aigi.report import Matrix, write_report
 from robustbench_aigi.training import Arrays, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
+from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
-PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
-"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -59,11 +55,11 @@ def run(
     data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
     say(counts(data, out / "skipped.csv"))
     data.manifest.to_parquet(out / "data.parquet", index=False)
-    fitted = {name: _fit(name, recipe, data, out, progress, say) for name in PLAIN}
-    makers = {row.surrogate: fitted[row.surrogate] for row in suite.rows if row.surrogate in fitted and row.surrogate}
-    tuned = _fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-    detectors: dict[str, Detector | str] = {**fitted, **tuned}
-    return _evaluated(detectors, suite, data.split("test"), out, makers, progress)
+    fitted = fit_plain(recipe, data, out / "detectors", progress, say)
+    named = {row.surrogate for row in suite.rows}
+    makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
+    tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
+    return _evaluated(fitted | tuned, suite, data.split("test"), out, makers, progress)
 
 
 def counts(data: Dataset, skipped: Path) -> str:
@@ -133,12 +129,11 @@ def train(
     made = TrainingRecipe(
         detector=detector,
         method=method,
-        epochs=epochs or _epochs(own, detector, method),
+        epochs=epochs or epochs_of(own, detector, method),
         eps=own.adversarial_eps if own else 8,
         steps=own.adversarial_steps if own else 3,
     )
     begin = load_detector(start) if start else None
-    seen = ("pgd-linf",) if method == "pgd" else ("fare",) if method == "fare" else seen
     trained, history = train_detector(
         made,
         sets[0],
@@ -202,97 +197,6 @@ def _named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | s
             raise UserError(f"two detectors are called {name}. Give one another name with wrap(..., name=...).")
         named[name] = ready
     return named
-
-
-def _fit(name: str, recipe: Recipe, data: Dataset, out: Path, progress: Progress, say: Say) -> Detector:
-    made = TrainingRecipe(detector=name, epochs=_epochs(recipe.training, name, "plain"), seed=recipe.seed)
-    return _kept(made, data.key, out, lambda: _sets(data), None, (), data.name, progress, say)
-
-
-def _fine_tune(
-    recipe: Recipe,
-    suite: Suite,
-    makers: Mapping[str, Detector],
-    fitted: Mapping[str, Detector],
-    data: Dataset,
-    out: Path,
-    progress: Progress,
-    say: Say,
-) -> dict[str, Detector | str]:
-    """The fine-tuned detectors by name; where training collapsed, what it said."""
-    own, folder = recipe.training, out / "plusplus"
-    few = data.limit(own.adversarial_limit)
-    parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
-    manifest = build_plusplus(parts, suite, makers, folder / "training", progress)
-
-    def static_sets() -> list[Arrays]:
-        return [Arrays(*plusplus(folder / "training", manifest, split).arrays()) for split in parts]
-
-    key, rows = digest(manifest["sha256"].tolist()), tuple(row.id for row in suite.rows)
-    static = TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs)
-    steps, eps = own.adversarial_steps, own.adversarial_eps
-    robust = TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, eps=eps, steps=steps)
-    clip = TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, eps=eps / 2, steps=steps)
-    tiny, tower = fitted["tinyvit-5m"], fitted["clip-mlp"]
-
-    def plain_sets() -> list[Arrays]:
-        return _sets(few)
-
-    tuned: dict[str, Detector | str] = {}
-    for made, data_key, sets, start, seen, name in (
-        (static, key, static_sets, tiny, rows, f"{data.name}++"),
-        (robust, few.key, plain_sets, tiny, ("pgd-linf",), data.name),
-        (clip, few.key, plain_sets, tower, ("fare",), data.name),
-    ):
-        try:
-            tuned[made.name] = _kept(made, data_key, out, sets, start, seen, name, progress, say)
-        except Collapsed as error:
-            say(f"{error} It is left out of the matrix.")
-            tuned[made.name] = str(error)
-    return tuned
-
-
-def _kept(
-    made: TrainingRecipe,
-    data_key: str,
-    out: Path,
-    sets: Callable[[], list[Arrays]],
-    start: Detector | None,
-    seen: tuple[str, ...],
-    trained_on: str,
-    progress: Progress,
-    say: Say,
-) -> Detector:
-    """The detector of an earlier run if everything it depends on is the same, else train it now and keep it."""
-    key = digest(asdict(made), data_key, start.card.weights if start else "fresh")
-    path = out / "detectors" / f"{made.method}-{made.detector}.safetensors"
-    note = path.with_suffix(".json")
-    if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
-        return load_detector(str(path))
-    train_set, validation = sets()
-    line = f"{trained_on}, {len(train_set.labels)} images"
-    detector, history = train_detector(
-        made, train_set, validation, start=start, trained_on=line, seen=seen, progress=progress
-    )
-    note.unlink(missing_ok=True)
-    save_detector(detector, path)
-    write_text(note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2))
-    best = history.rows[history.best_epoch]
-    say(
-        f"{detector.card.name}: validation score {best['score']:.3f}, "
-        f"epoch {history.best_epoch + 1} of {len(history.rows)}"
-    )
-    return load_detector(str(path))
-
-
-def _sets(data: Dataset) -> list[Arrays]:
-    return [Arrays(*data.split(split).arrays()) for split in ("train", "validation")]
-
-
-def _epochs(own: Training | None, detector: str, method: str) -> int:
-    numbers = own or Training()
-    other = {"static": numbers.static_epochs, "pgd": numbers.adversarial_epochs, "fare": numbers.fare_epochs}
-    return other.get(method) or numbers.epochs.get(detector, 5)
 
 
 def _writable(out: Path) -> None:

@@ -59,13 +59,14 @@ class Linear(Detector):
 
     default_card = Card(name="linear", source="tests")
 
-    def __init__(self, weight: Tensor, bias: float) -> None:
+    def __init__(self, weight: Tensor, bias: float, centre: float = 0.0) -> None:
         super().__init__()
+        self.centre = centre
         self.weight = nn.Parameter(weight)
         self.bias = bias
 
     def logits(self, images: Tensor) -> Tensor:
-        return (images * self.weight).sum(dim=(1, 2, 3)) + self.bias
+        return ((images - self.centre) * self.weight).sum(dim=(1, 2, 3)) + self.bias
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -1,5 +1,4 @@
 import json
-import os
 import re
 import signal
 import subprocess
@@ -144,4 +143,4 @@ def test_unwritable_output_and_bad_image(tmp_path: Path, tiny_suite: str) -> Non
     done = command("detect", str(tmp_path / "bad.png"))
     assert done.returncode == 2
     assert "the file is empty" in done.stderr
-    assert os.path.getsize(tmp_path / "file") == len("in the way")
+    assert (tmp_path / "file").stat().st_size == len("in the way")

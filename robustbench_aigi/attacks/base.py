@@ -176,8 +176,8 @@ def _result(oracle: Oracle, budget: Budget) -> Result:
         over = squares > (most * LEVELS) ** 2 + 1e-6 if name == "L2" else got > most
         if bool(over.any()):
             raise BrokenBudget(
-                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} (to {got.max().item():g}); "
-                "the attack's numbers must not be used. Report it as a bug."
+                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} images, "
+                f"up to {got.max().item():g}; the attack's numbers must not be used. Report it as a bug."
             )
     return Result(
         images=oracle.best / LEVELS,

@@ -30,7 +30,7 @@ class PGDL2(PGD):
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
-        radius = float(torch.rand((), generator=rng)) ** (1 / like.numel()) * self.eps * LEVELS
+        radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.eps * LEVELS
         return direction * (radius / float(torch.linalg.vector_norm(direction)))
 
     def move(self, slope: Tensor) -> Tensor:

@@ -111,13 +111,23 @@ def _listed(recipe: Recipe, source: str | None) -> pd.DataFrame:
         raise BadData(f"{recipe.name} needs its images. Type --source with a folder, Parquet files or a hub id.")
     rows = []
     for entry in entries(where, recipe.labels, recipe.numbers, recipe.revision):
-        split = entry.split
-        if split == "train" and int(digest("split", recipe.seed, entry.stem)[:8], 16) < recipe.validation_share * 2**32:
-            split = "validation"
         generator = recipe.generator if entry.label else "camera"
         category = _category(entry.stem, recipe.categories)
-        rows.append((entry.stem, entry.label, split, generator, category, entry.stem, "", str(entry.path), entry.row))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        rows.append(
+            (entry.stem, entry.label, entry.split, generator, category, entry.stem, "", str(entry.path), entry.row)
+        )
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table if (table["split"] == "validation").any() else _with_validation(table, recipe)
+
+
+def _with_validation(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """Move a share of the training images of each label, at least one, to validation, by the hash of the id."""
+    train = rows[rows["split"] == "train"]
+    rank = train["id"].map(lambda identity: digest("split", recipe.seed, identity))
+    place = rank.groupby(train["label"]).rank(method="first")
+    counts = train.groupby("label")["id"].transform("size")
+    moved = train.index[place <= (counts * recipe.validation_share).clip(lower=1)]
+    return rows.assign(split=rows["split"].where(~rows.index.isin(moved), "validation"))
 
 
 def _category(stem: str, categories: tuple[str, ...]) -> str:

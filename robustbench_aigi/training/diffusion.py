@@ -74,7 +74,7 @@ def loss_on(model: PixelDiffusion, images: Tensor, classes: Tensor, rng: torch.G
 
 
 def train(args: argparse.Namespace) -> None:
-    """Run until ``--minutes`` are spent; the newest average is in ``--out`` after every checkpoint."""
+    """Run for ``--minutes``, the rate falling to zero in the last two fifths; ``--out`` is written every few steps."""
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     pools = [photograph_crops(args.crops)]
@@ -99,7 +99,8 @@ def train(args: argparse.Namespace) -> None:
         images = images.float().div(127.5).sub(1)
         flip = torch.rand(len(images), generator=rng) < 0.5
         images[flip] = images[flip].flip(3)
-        optimizer.param_groups[0]["lr"] = args.rate * min(1.0, (step + 1) / 500)
+        left = 1 - (time.monotonic() - began) / (60 * args.minutes)
+        optimizer.param_groups[0]["lr"] = args.rate * min(1.0, (step + 1) / 500, max(left, 0.0) / 0.4)
         optimizer.zero_grad()
         loss = loss_on(model, images, classes, rng)
         loss.backward()

@@ -36,6 +36,8 @@ class Recipe:
         return METHODS.get(self.method, "") + self.detector
 
 
+BATCHES = ((1_000, 16), (20_000, 64))
+"""Training images up to which a batch size is used: few images still need enough steps for batch statistics."""
 RATES = {"cifake-cnn": 2e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 2e-3}
 
 
@@ -63,9 +65,9 @@ def train_detector(
         raise UserError(f"no method called {recipe.method!r}. Write one of {', '.join(METHODS)}.")
     torch.manual_seed(recipe.seed)
     detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
-    small = len(train.labels) < 20_000
+    batch = next((b for most, b in BATCHES if len(train.labels) <= most), 128)
     rate = RATES.get(recipe.detector, 1e-3) * (0.3 if start is not None and recipe.method != "fare" else 1.0)
-    plan = Plan(epochs=recipe.epochs, batch=64 if small else 128, rate=rate, seed=recipe.seed)
+    plan = Plan(epochs=recipe.epochs, batch=batch, rate=rate, seed=recipe.seed)
     if recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
     elif recipe.method == "fare":

@@ -1,0 +1,125 @@
+"""The training stages of the main job: fit plainly, build the `++` set, fine-tune against attacks; each is kept."""
+
+import functools
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data import Dataset, Recipe
+from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data.recipes import Training
+from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.errors import Collapsed
+from robustbench_aigi.files import write_text
+from robustbench_aigi.hashing import digest
+from robustbench_aigi.training.fit import Arrays
+from robustbench_aigi.training.methods import Recipe as TrainingRecipe
+from robustbench_aigi.training.methods import train_detector
+
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
+"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
+
+SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",)}
+"""Attacks that a method of training shows the detector."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a detector is trained on: a key of the images, how to read them, their name, and the attacks among them."""
+
+    key: str
+    sets: Callable[[], list[Arrays]]
+    name: str
+    seen: tuple[str, ...] = ()
+
+
+def fit_plain(recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say) -> dict[str, Detector | str]:
+    """The undefended detectors by name, kept in ``folder``; where training collapsed, what it said."""
+    clean = Lesson(data.key, functools.cache(lambda: _sets(data)), data.name)
+    fitted: dict[str, Detector | str] = {}
+    for name in PLAIN:
+        made = TrainingRecipe(detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed)
+        fitted[name] = _kept(made, clean, None, folder, progress, say)
+    return fitted
+
+
+def fine_tune(
+    recipe: Recipe,
+    suite: Suite,
+    makers: Mapping[str, Detector],
+    fitted: Mapping[str, Detector | str],
+    data: Dataset,
+    out: Path,
+    progress: Progress,
+    say: Say,
+) -> dict[str, Detector | str]:
+    """The fine-tuned detectors by name; where training collapsed, what it said."""
+    own, folder = recipe.training, out / "plusplus" / "training"
+    few = data.limit(own.adversarial_limit)
+    parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
+    possible = suite.model_copy(update={"rows": tuple(r for r in suite.rows if r.surrogate in (None, *makers))})
+    manifest = build_plusplus(parts, possible, makers, folder, progress)
+    built = Lesson(
+        key=digest(manifest["sha256"].tolist()),
+        sets=lambda: [Arrays(*plusplus(folder, manifest, split).arrays()) for split in parts],
+        name=f"{data.name}++",
+        seen=tuple(row.id for row in possible.rows),
+    )
+    clean = Lesson(few.key, functools.cache(lambda: _sets(few)), data.name)
+    steps, eps = own.adversarial_steps, own.adversarial_eps
+    plans = [
+        (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
+        (
+            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, eps=eps, steps=steps),
+            clean,
+        ),
+        (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, eps=eps / 2, steps=steps), clean),
+    ]
+    kept = out / "detectors"
+    return {made.name: _kept(made, lesson, fitted[made.detector], kept, progress, say) for made, lesson in plans}
+
+
+def _kept(
+    made: TrainingRecipe, lesson: Lesson, start: Detector | str | None, folder: Path, progress: Progress, say: Say
+) -> Detector | str:
+    """The kept detector if all it depends on is the same, else one trained now; text says why there is none."""
+    if isinstance(start, str):
+        return f"{made.detector}, which it starts from, is not there"
+    key = digest(asdict(made), lesson.key, start.card.weights if start else "fresh")
+    path = folder / f"{made.name}.safetensors"
+    note = path.with_suffix(".json")
+    if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
+        return load_detector(str(path))
+    train_set, validation = lesson.sets()
+    line, seen = f"{lesson.name}, {len(train_set.labels)} images", lesson.seen + SEEN.get(made.method, ())
+    try:
+        detector, history = train_detector(
+            made, train_set, validation, start=start, trained_on=line, seen=seen, progress=progress
+        )
+    except Collapsed as error:
+        say(f"{error} It becomes a row without numbers.")
+        return str(error)
+    note.unlink(missing_ok=True)
+    save_detector(detector, path)
+    write_text(note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2))
+    best = history.rows[history.best_epoch]
+    say(
+        f"{detector.card.name}: validation score {best['score']:.3f}, "
+        f"epoch {history.best_epoch + 1} of {len(history.rows)}"
+    )
+    return load_detector(str(path))
+
+
+def _sets(data: Dataset) -> list[Arrays]:
+    return [Arrays(*data.split(split).arrays()) for split in ("train", "validation")]
+
+
+def epochs_of(own: Training | None, detector: str, method: str) -> int:
+    """Epochs of a method for a detector, by the recipe."""
+    numbers = own or Training()
+    other = {"static": numbers.static_epochs, "pgd": numbers.adversarial_epochs, "fare": numbers.fare_epochs}
+    return other.get(method) or numbers.epochs.get(detector, 5)
