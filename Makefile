@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
@@ -14,19 +14,16 @@ test: .venv/ready-dev
 check: .venv/ready-dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
-bench: .venv/ready-dev
-	$(BIN)/python -m pytest tests/benchmarks -q -s
-
 .venv/bin/python:
 	@echo "making .venv (the download is about 3 GB; two to five minutes)"
 	$(PYTHON) -m venv .venv
 
 .venv/ready: pyproject.toml constraints.txt | .venv/bin/python
-	$(BIN)/pip install --progress-bar off -q -c constraints.txt -e .
+	$(BIN)/pip install -c constraints.txt -e .
 	@touch $@
 
 .venv/ready-dev: .venv/ready
-	$(BIN)/pip install --progress-bar off -q -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
 	@touch $@
 
 clean:

@@ -17,9 +17,9 @@ version = 1
 kind = "mini"
 licence = "test"
 [parts]
-train = 60
-validation = 20
-test = 20
+train = 50
+validation = 12
+test = 12
 steps = 4
 [training]
 static_epochs = 2
@@ -28,8 +28,8 @@ adversarial_steps = 1
 fare_epochs = 1
 [training.epochs]
 cifake-cnn = 12
-resnet18-c32 = 6
-tinyvit-5m = 8
+resnet18-c32 = 4
+tinyvit-5m = 14
 clip-mlp = 8
 """
 

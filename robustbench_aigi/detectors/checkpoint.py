@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -46,11 +47,12 @@ def shipped(name: str, trained_on: str = "cifake") -> Path:
     return path
 
 
-def load_detector(name: str, weights: str | Path | None = None) -> Detector:
+def load_detector(name: str, weights: str | Path | None = None, **config: Any) -> Detector:
     """Build a detector in evaluation mode.
 
     Args:
         name: a registered name, ``module:Class``, or the path of a checkpoint written by :func:`save_detector`.
+        config: arguments of a fresh detector, such as ``model`` and ``pretrained`` of ``clip-mlp``.
         weights: a checkpoint for the named detector, or ``cifake`` for those that ship; None for fresh weights.
 
     Raises:
@@ -62,7 +64,7 @@ def load_detector(name: str, weights: str | Path | None = None) -> Detector:
     if weights is not None:
         detectors.get(name)
         return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), expected=name)
-    return detectors.get(name)().eval()
+    return detectors.get(name)(**config).eval()
 
 
 def _from_checkpoint(path: Path, expected: str | None) -> Detector:
