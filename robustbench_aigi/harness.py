@@ -95,7 +95,8 @@ def build(
     makers = {d.card.name: d for d in map(load_detector, surrogates)}
     splits = [s for s in ("train", "validation", "test") if (data.manifest["split"] == s).any()]
     parts = {split: Part(data.split(split), all_rows=True, samples=samples) for split in splits}
-    return build_plusplus(parts, suite, makers, out, progress)
+    build_plusplus(parts, suite, makers, out, progress)
+    return pd.read_parquet(out / "manifest.parquet")
 
 
 def train(
@@ -118,9 +119,9 @@ def train(
     """
     recipe = None if Path(dataset, "manifest.parquet").is_file() else catalogue.read("datasets", dataset, Recipe)
     if recipe is None:
-        manifest = pd.read_parquet(Path(dataset, "manifest.parquet"))
-        sets = [Arrays(*plusplus(Path(dataset), manifest, split).arrays()) for split in ("train", "validation")]
-        name, seen = "++ set", tuple(sorted(set(manifest["attack"]) - {"clean"}))
+        attacks = pd.read_parquet(Path(dataset, "manifest.parquet"), columns=["attack"])["attack"]
+        sets = [Arrays(*plusplus(Path(dataset), split).arrays()) for split in ("train", "validation")]
+        name, seen = "++ set", tuple(sorted(set(attacks) - {"clean"}))
     else:
         data = load_data(dataset, source, limit=limit, skipped=out.with_suffix(".skipped.csv"), progress=progress)
         say(counts(data, out.with_suffix(".skipped.csv")))

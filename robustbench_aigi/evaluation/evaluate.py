@@ -1,6 +1,6 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from pathlib import Path
 
 import pandas as pd
@@ -11,7 +11,7 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.cells import Cell, attacked, fill, scored
-from robustbench_aigi.evaluation.metrics import COLUMNS, summarise, worst_case
+from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS, summarise, worst_case
 from robustbench_aigi.hashing import digest, weights_digest
 
 Progress = Callable[[str, int, int], None]
@@ -42,15 +42,14 @@ def evaluate(
     possible = [row for row in suite.rows if row.surrogate is None or row.surrogate in makers]
     folder = out / "plusplus"
     static_suite = suite.model_copy(update={"rows": tuple(possible)})
-    manifest = build_plusplus({"test": Part(data, all_rows=True, samples=0)}, static_suite, makers, folder, progress)
+    build_plusplus({"test": Part(data, all_rows=True, samples=0)}, static_suite, makers, folder, progress)
     rows: list[dict[str, object]] = []
     for name, detector in detectors.items():
         if isinstance(detector, str):
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
-        static = {row.id: plusplus(folder, manifest, "test", row.id) for row in possible}
-        rows += _of_detector(name, detector, suite, data, static, out, keep_images, progress)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+        rows += _of_detector(name, detector, suite, data, {row.id for row in possible}, out, keep_images, progress)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COUNTS, "Int64"))
 
 
 def _of_detector(
@@ -58,7 +57,7 @@ def _of_detector(
     detector: Detector,
     suite: Suite,
     data: Dataset,
-    static: Mapping[str, Dataset],
+    static: Set[str],
     out: Path,
     keep_images: bool,
     progress: Progress,
@@ -70,8 +69,9 @@ def _of_detector(
     met: dict[str, list[pd.DataFrame]] = {"static": [], "white-box": []}
     for row in suite.rows:
         if row.id in static:
-            key = digest(identity, static[row.id].key)
-            table = fill(Cell(name, "static", row.id), key, static[row.id], scored(detector, originals), out, progress)
+            images = plusplus(out / "plusplus", "test", row.id)
+            key = digest(identity, images.key)
+            table = fill(Cell(name, "static", row.id), key, images, scored(detector, originals), out, progress)
             rows += _rows(name, "static", row.id, table, detector.threshold, ranked=True)
             met["static"].append(table)
         else:

@@ -14,6 +14,7 @@ COLUMNS = (
     "n_correct_before", "success_rate", "success_low", "success_high", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",
     "mean_forwards", "mean_backwards",
 )  # fmt: skip
+COUNTS = ("n", "n_correct_before")
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

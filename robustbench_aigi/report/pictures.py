@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
+from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.data.images import decode, encode_png
 
 EACH = 2
@@ -34,15 +36,15 @@ class Picture:
 
 def gallery(out: Path) -> list[Picture]:
     """For every white-box cell of a run its strongest cases: the smallest changes that fooled, else the closest."""
-    manifest = pd.read_parquet(out / "plusplus" / "manifest.parquet")
-    clean = manifest[manifest["attack"] == "clean"].set_index("parent")["path"]
+    clean = plusplus(out / "plusplus", "test", "clean").manifest.set_index("parent")["path"]
     pictures = []
     for folder in sorted((out / "cells").glob("*/white-box-*")):
         table = pd.concat([_table(shard) for shard in sorted(folder.glob("shard-*.parquet"))], ignore_index=True)
-        if "png" not in table:
+        if not table["kept"].all():
             continue
         for row in strongest(table).to_dict("records"):
-            original = decode((out / "plusplus" / clean[row["id"]]).read_bytes())
+            row["png"] = pd.read_parquet(row["shard"], columns=["png"], filters=[("id", "==", row["id"])])["png"][0]
+            original = decode(Path(clean[row["id"]]).read_bytes())
             pictures.append(_picture(folder, row, original))
     return pictures
 
@@ -87,4 +89,7 @@ def address(pixels: Tensor) -> str:
 
 
 def _table(shard: Path) -> pd.DataFrame:
-    return pd.read_parquet(shard)
+    """A shard's numbers without its images, which are read one at a time."""
+    columns = pq.read_schema(shard).names
+    table = pd.read_parquet(shard, columns=[name for name in columns if name != "png"])
+    return table.assign(shard=str(shard), kept="png" in columns)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.metrics import COLUMNS
+from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS
 from robustbench_aigi.files import write_text
 
 HEADLINE = "worst-case"
@@ -69,6 +69,7 @@ def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
 
 def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
+    matrix = matrix.round(6)
     write_text(out / "matrix.csv", matrix.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
     records = json.loads(matrix.to_json(orient="records", double_precision=6))
     write_text(out / "matrix.json", json.dumps({"schema": 1, "rows": records}, indent=1))
@@ -88,7 +89,7 @@ def read_matrix(out: Path) -> Matrix:
     path = out / "matrix.csv"
     if not path.is_file():
         raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`, and let it finish.")
-    table = pd.read_csv(path)
+    table = pd.read_csv(path, dtype=dict.fromkeys(COUNTS, "Int64"))
     if tuple(table.columns) != COLUMNS:
         raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
     return Matrix(table)

@@ -13,7 +13,7 @@ from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.hashing import digest, file_digest
 from robustbench_aigi.training.fit import Arrays
 from robustbench_aigi.training.methods import Recipe as TrainingRecipe
 from robustbench_aigi.training.methods import train_detector
@@ -62,10 +62,10 @@ def fine_tune(
     few = data.limit(own.adversarial_limit)
     parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
     possible = suite.model_copy(update={"rows": tuple(r for r in suite.rows if r.surrogate in (None, *makers))})
-    manifest = build_plusplus(parts, possible, makers, folder, progress)
+    build_plusplus(parts, possible, makers, folder, progress)
     built = Lesson(
-        key=digest(manifest["sha256"].tolist()),
-        sets=lambda: [Arrays(*plusplus(folder, manifest, split).arrays()) for split in parts],
+        key=file_digest(folder / "manifest.parquet"),
+        sets=lambda: [Arrays(*plusplus(folder, split).arrays()) for split in parts],
         name=f"{data.name}++",
         seen=tuple(row.id for row in possible.rows),
     )

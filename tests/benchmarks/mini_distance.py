@@ -30,7 +30,8 @@ def embed(images: Tensor) -> Features:
     tower, _, _ = clip_tower("tiny-clip", None)
     with torch.no_grad():
         features = [tower.eval()(Normalise(CLIP_MEAN, CLIP_STD)(part)) for part in images.split(250)]
-    return torch.nn.functional.normalize(torch.cat(features), dim=1).double().numpy() * 192**0.5
+    scaled: Features = (F.normalize(torch.cat(features), dim=1).double() * 192**0.5).numpy()
+    return scaled
 
 
 def distance(a: Features, b: Features) -> float:
