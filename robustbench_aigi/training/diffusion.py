@@ -111,15 +111,17 @@ def train(args: argparse.Namespace) -> None:
         losses.append(loss.item())
         if step % args.every == 0:
             rate = args.batch * len(losses) / (time.monotonic() - began)
-            line = {
-                "step": step,
-                "loss": round(float(np.mean(losses[-args.every :])), 5),
-                "images_per_second": round(rate),
-            }
+            line = {"step": step, "loss": round(float(np.mean(losses[-args.every :])), 5), "per_second": round(rate)}
             sys.stderr.write(json.dumps(line) + "\n")
-            average.model.save(args.out)
-            everything = {"model": model.state_dict(), "average": average.model.state_dict()}
-            torch.save({**everything, "optimizer": optimizer.state_dict(), "step": step}, state)
+            checkpoint(args.out, model, average, optimizer, step)
+    checkpoint(args.out, model, average, optimizer, step)
+
+
+def checkpoint(out: Path, model: PixelDiffusion, average: Average, optimizer: torch.optim.Optimizer, step: int) -> None:
+    """Write the average to ``out``, and beside it what a later call needs to go on."""
+    average.model.save(out)
+    everything = {"model": model.state_dict(), "average": average.model.state_dict()}
+    torch.save({**everything, "optimizer": optimizer.state_dict(), "step": step}, out.with_suffix(".state.pt"))
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ class Plan:
     clip: float = 1.0
     shift: int = 2
     mix: float = 0.0
+    colour: float = 0.0
     seed: int = 0
 
 
@@ -138,6 +139,8 @@ def augment(images: Tensor, labels: Tensor, plan: Plan, rng: torch.Generator) ->
     images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
     if plan.shift:
         images = shift(images, plan.shift, rng)
+    if plan.colour:
+        images = recolour(images, plan.colour, rng)
     if plan.mix:
         partner = partners(labels, rng)
         share = plan.mix * torch.rand(len(images), 1, 1, 1, generator=rng)
@@ -154,6 +157,16 @@ def shift(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
     columns = lefts.view(-1, 1) + torch.arange(size_x)
     which = torch.arange(len(images)).view(-1, 1, 1)
     return padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
+
+
+def recolour(images: Tensor, most: float, rng: torch.Generator) -> Tensor:
+    """Turn by right angles, shuffle the channels, stretch the contrast by up to ``most``: content changes, traces stay."""
+    turned = torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(images, torch.randint(4, (len(images),), generator=rng), strict=True)])
+    orders = torch.rand(len(images), 3, generator=rng).argsort(dim=1)
+    shuffled = turned.gather(1, orders[:, :, None, None].expand_as(turned))
+    gain = 1 + most * (2 * torch.rand(len(images), 1, 1, 1, generator=rng) - 1)
+    offset = most / 2 * (2 * torch.rand(len(images), 1, 1, 1, generator=rng) - 1)
+    return ((shuffled - 0.5) * gain + 0.5 + offset).clamp(0, 1)
 
 
 def partners(labels: Tensor, rng: torch.Generator) -> Tensor:
