@@ -160,8 +160,9 @@ def shift(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
 
 
 def recolour(images: Tensor, most: float, rng: torch.Generator) -> Tensor:
-    """Turn by right angles, shuffle the channels, stretch the contrast by up to ``most``: content changes, traces stay."""
-    turned = torch.stack([image.rot90(int(k), (1, 2)) for image, k in zip(images, torch.randint(4, (len(images),), generator=rng), strict=True)])
+    """Turn by right angles, shuffle channels, stretch contrast by up to ``most``: content changes, traces stay."""
+    quarters = torch.randint(4, (len(images),), generator=rng).tolist()
+    turned = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, quarters, strict=True)])
     orders = torch.rand(len(images), 3, generator=rng).argsort(dim=1)
     shuffled = turned.gather(1, orders[:, :, None, None].expand_as(turned))
     gain = 1 + most * (2 * torch.rand(len(images), 1, 1, 1, generator=rng) - 1)

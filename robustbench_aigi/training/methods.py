@@ -37,7 +37,7 @@ class Recipe:
 
 
 BATCHES = ((5_000, 16), (20_000, 64))
-"""Training images up to which a batch size is used: few images still need enough steps for batch statistics."""
+"""Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
 RATES = {"cifake-cnn": 1e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 2e-3}
 
 
@@ -67,7 +67,8 @@ def train_detector(
     detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
     batch = next((b for most, b in BATCHES if len(train.labels) <= most), 128)
     rate = RATES.get(recipe.detector, 1e-3) * (0.3 if start is not None and recipe.method != "fare" else 1.0)
-    plan = Plan(epochs=recipe.epochs, batch=batch, rate=rate, seed=recipe.seed, colour=0.4 if batch < 128 else 0.0)
+    colour = 0.4 if batch < 128 else 0.0
+    plan = Plan(epochs=recipe.epochs, batch=batch, rate=rate, colour=colour, seed=recipe.seed)
     if recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
     elif recipe.method == "fare":
