@@ -22,9 +22,9 @@ from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Matrix, write_report
-from robustbench_aigi.training import Arrays, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
-from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain
+from robustbench_aigi.training import train_detector
+from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, sets_of
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -120,12 +120,12 @@ def train(
     recipe = None if Path(dataset, "manifest.parquet").is_file() else catalogue.read("datasets", dataset, Recipe)
     if recipe is None:
         attacks = pd.read_parquet(Path(dataset, "manifest.parquet"), columns=["attack"])["attack"]
-        sets = [Arrays(*plusplus(Path(dataset), split).arrays()) for split in ("train", "validation")]
+        sets = [sets_of(plusplus(Path(dataset), split)) for split in ("train", "validation")]
         name, seen = "++ set", tuple(sorted(set(attacks) - {"clean"}))
     else:
         data = load_data(dataset, source, limit=limit, skipped=out.with_suffix(".skipped.csv"), progress=progress)
         say(counts(data, out.with_suffix(".skipped.csv")))
-        sets, name, seen = [Arrays(*data.split(split).arrays()) for split in ("train", "validation")], data.name, ()
+        sets, name, seen = [sets_of(data.split(split)) for split in ("train", "validation")], data.name, ()
     own = recipe.training if recipe else None
     made = TrainingRecipe(
         detector=detector,

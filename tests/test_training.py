@@ -13,7 +13,7 @@ from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
 from robustbench_aigi.training.fare import distance, embedding_attack, fare
-from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift
+from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift, shuffled
 from tests.conftest import Linear
 
 
@@ -134,16 +134,30 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
 def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 16, 16, generator=rng)
-    moved = shift(images, 2, rng)
-    inner = moved[:, :, 4:-4, 4:-4]
-    for image, patch in zip(images, inner, strict=True):
+    moved = shift(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
+    for image, patch in zip(images, moved[:, :, 4:-4, 4:-4], strict=True):
         places = [image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)]
         assert any(torch.equal(patch, place) for place in places)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
-    mixed, same = augment(flat, labels, Plan(epochs=1, mix=0.3), rng)
-    assert torch.equal(mixed, flat)
-    assert torch.equal(same, labels)
+    assert torch.equal(augment(flat, labels, Plan(epochs=1, mix=0.3), rng), flat)
+
+
+def test_images_of_one_group_stay_together_and_change_alike() -> None:
+    rng = torch.Generator().manual_seed(0)
+    groups = torch.tensor([3, 0, 1, 0, 2, 3, 1, 4])
+    order = groups[shuffled(groups, rng)]
+    assert sorted(order.tolist()) == sorted(groups.tolist())
+    assert len(order.unique_consecutive()) == 5
+    image = torch.rand(1, 3, 16, 16, generator=rng).mul(255).round() / 255
+    same = augment(
+        image.repeat(6, 1, 1, 1), torch.ones(6), Plan(epochs=1, colour=0.4), rng, torch.tensor([7, 7, 7, 2, 2, 5])
+    )
+    assert torch.equal(same[0], same[1])
+    assert torch.equal(same[1], same[2])
+    assert torch.equal(same[3], same[4])
+    assert not torch.equal(same[2], same[3])
+    assert not torch.equal(same[4], same[5])
 
 
 def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:

@@ -96,6 +96,10 @@ class Dataset:
             raise BadData(f"{self.name} has no images here. Check the source with `robustbench-aigi build`.")
         return images, torch.tensor(self.manifest["label"].to_numpy())
 
+    def groups(self) -> Tensor:
+        """``(N,)`` numbers, the same for images of one parent: a photograph and its reconstructions."""
+        return torch.tensor(pd.factorize(self.manifest["parent"])[0])
+
     @property
     def key(self) -> str:
         """Hash of the ids, labels, splits and contents: two datasets with one key hold the same images."""

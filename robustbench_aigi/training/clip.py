@@ -49,7 +49,7 @@ def train(args: argparse.Namespace) -> None:
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * schedule(step, total, 0.05)
             index = part.flatten()
-            images, _ = augment(from_bytes(train_set.images[index]), train_set.labels[index], plan, rng)
+            images = augment(from_bytes(train_set.images[index]), train_set.labels[index], plan, rng)
             template = int(torch.randint(len(TEMPLATES), (), generator=rng))
             pictures = model.encode_image(normalise(images), normalize=True).view(len(part), len(names), -1)
             texts = model.encode_text(captions[template], normalize=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.grid import LEVELS, from_bytes
 from robustbench_aigi.hashing import rng_for
-from robustbench_aigi.training.fit import Arrays, Plan, schedule, shift
+from robustbench_aigi.training.fit import Arrays, Plan, augment, schedule
 
 Progress = Callable[[str, int, int], None]
 
@@ -39,11 +39,7 @@ def fare(
     for _ in range(plan.epochs):
         spent = 0.0
         for index in torch.randperm(len(train.labels), generator=rng).split(plan.batch):
-            images = (
-                shift(from_bytes(train.images[index]), plan.shift, rng)
-                if plan.shift
-                else from_bytes(train.images[index])
-            )
+            images = augment(from_bytes(train.images[index]), train.labels[index], plan, rng)
             with torch.no_grad():
                 target = original.embed(images)
             attacked = embedding_attack(detector, images, target, eps, steps, rng)

@@ -27,10 +27,15 @@ SETTLED = 200
 
 
 class Arrays(NamedTuple):
-    """``images`` uint8 ``(N, 3, H, W)`` and ``labels`` int64 ``(N,)``, 1 = AI-generated."""
+    """``images`` uint8 ``(N, 3, H, W)``, ``labels`` int64 ``(N,)`` (1 = AI-generated), ``groups`` int64 ``(N,)``.
+
+    Images of one group show the same content, such as a photograph and its reconstruction. They are put into one batch
+    and changed alike, so that content cancels and what is left to learn is the generator's trace.
+    """
 
     images: Tensor
     labels: Tensor
+    groups: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,14 +94,16 @@ def fit(
     per_epoch = math.ceil(len(train.labels) / plan.batch)
     total, step, history, collapsed = per_epoch * plan.epochs, 0, History(), 0
     best, best_weights = -math.inf, copy.deepcopy(trained.state_dict())
+    groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
     torch.manual_seed(plan.seed)
     for epoch in range(plan.epochs):
         detector.train()
         began, losses = time.monotonic(), 0.0
-        for index in torch.randperm(len(train.labels), generator=rng).split(plan.batch):
+        for index in shuffled(groups, rng).split(plan.batch):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * schedule(step, total, plan.warmup)
-            images, labels = augment(from_bytes(train.images[index]), train.labels[index], plan, rng)
+            images, labels = from_bytes(train.images[index]), train.labels[index]
+            images = augment(images, labels, plan, rng, groups[index])
             optimizer.zero_grad(set_to_none=True)
             loss = objective(detector, images, labels, step)
             loss.backward()
@@ -133,41 +140,55 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
 
 
-def augment(images: Tensor, labels: Tensor, plan: Plan, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Flip, shift by whole pixels, and mix mildly within a class: changes that leave a generator's traces in place."""
-    flips = torch.rand(len(images), generator=rng) < 0.5
+def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
+    """Indices of all images in random order, those of one group side by side."""
+    place = torch.randperm(int(groups.max()) + 1, generator=rng)
+    return place[groups].argsort(stable=True)
+
+
+def augment(images: Tensor, labels: Tensor, plan: Plan, rng: torch.Generator, groups: Tensor | None = None) -> Tensor:
+    """Flip, shift by whole pixels, mix mildly within a class: changes that leave a generator's traces in place.
+
+    Neighbours of one group are flipped, shifted and recoloured alike.
+    """
+    own = torch.arange(len(images)) if groups is None else groups.unique_consecutive(return_inverse=True)[1]
+    count = int(own.max()) + 1
+    flips = (torch.rand(count, generator=rng) < 0.5)[own]
     images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
     if plan.shift:
-        images = shift(images, plan.shift, rng)
+        images = shift(images, torch.randint(0, 2 * plan.shift + 1, (2, count), generator=rng)[:, own], plan.shift)
     if plan.colour:
-        images = recolour(images, plan.colour, rng)
+        images = recolour(images, plan.colour, rng, own)
     if plan.mix:
         partner = partners(labels, rng)
         share = plan.mix * torch.rand(len(images), 1, 1, 1, generator=rng)
         images = images.lerp(images[partner], share)
-    return images, labels
+    return images
 
 
-def shift(images: Tensor, most: int, rng: torch.Generator) -> Tensor:
-    """Move each image by up to ``most`` whole pixels each way; the border is mirrored."""
+def shift(images: Tensor, corners: Tensor, most: int) -> Tensor:
+    """Move each image so that its corner is at ``corners`` ``(2, N)``, 0 to 2 ``most``; the border is mirrored."""
     padded = F.pad(images, (most, most, most, most), mode="reflect")
     size_y, size_x = images.shape[-2:]
-    tops, lefts = torch.randint(0, 2 * most + 1, (2, len(images)), generator=rng)
-    rows = tops.view(-1, 1) + torch.arange(size_y)
-    columns = lefts.view(-1, 1) + torch.arange(size_x)
+    rows = corners[0].view(-1, 1) + torch.arange(size_y)
+    columns = corners[1].view(-1, 1) + torch.arange(size_x)
     which = torch.arange(len(images)).view(-1, 1, 1)
     return padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
 
 
-def recolour(images: Tensor, most: float, rng: torch.Generator) -> Tensor:
-    """Turn by right angles, shuffle channels, stretch contrast by up to ``most``: content changes, traces stay."""
-    quarters = torch.randint(4, (len(images),), generator=rng).tolist()
+def recolour(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -> Tensor:
+    """Turn by right angles, shuffle channels, stretch contrast by up to ``most``: content changes, traces stay.
+
+    Args:
+        own: ``(N,)`` which of the draws an image takes.
+    """
+    count = int(own.max()) + 1
+    quarters = torch.randint(4, (count,), generator=rng)[own].tolist()
     turned = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, quarters, strict=True)])
-    orders = torch.rand(len(images), 3, generator=rng).argsort(dim=1)
-    shuffled = turned.gather(1, orders[:, :, None, None].expand_as(turned))
-    gain = 1 + most * (2 * torch.rand(len(images), 1, 1, 1, generator=rng) - 1)
-    offset = most / 2 * (2 * torch.rand(len(images), 1, 1, 1, generator=rng) - 1)
-    return ((shuffled - 0.5) * gain + 0.5 + offset).clamp(0, 1)
+    orders = torch.rand(count, 3, generator=rng).argsort(dim=1)[own]
+    mixed = turned.gather(1, orders[:, :, None, None].expand_as(turned))
+    gain, offset = (2 * torch.rand(2, count, 1, 1, 1, generator=rng) - 1)[:, own]
+    return ((mixed - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset).clamp(0, 1)
 
 
 def partners(labels: Tensor, rng: torch.Generator) -> Tensor:

@@ -65,7 +65,7 @@ def fine_tune(
     build_plusplus(parts, possible, makers, folder, progress)
     built = Lesson(
         key=file_digest(folder / "manifest.parquet"),
-        sets=lambda: [Arrays(*plusplus(folder, split).arrays()) for split in parts],
+        sets=lambda: [sets_of(plusplus(folder, split)) for split in parts],
         name=f"{data.name}++",
         seen=tuple(row.id for row in possible.rows),
     )
@@ -115,7 +115,12 @@ def _kept(
 
 
 def _sets(data: Dataset) -> list[Arrays]:
-    return [Arrays(*data.split(split).arrays()) for split in ("train", "validation")]
+    return [sets_of(data.split(split)) for split in ("train", "validation")]
+
+
+def sets_of(data: Dataset) -> Arrays:
+    """Images, labels and groups of a dataset, in memory."""
+    return Arrays(*data.arrays(), data.groups())
 
 
 def epochs_of(own: Training | None, detector: str, method: str) -> int:
