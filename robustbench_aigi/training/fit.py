@@ -188,7 +188,8 @@ def recolour(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -> 
     orders = torch.rand(count, 3, generator=rng).argsort(dim=1)[own]
     mixed = turned.gather(1, orders[:, :, None, None].expand_as(turned))
     gain, offset = (2 * torch.rand(2, count, 1, 1, 1, generator=rng) - 1)[:, own]
-    return ((mixed - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset).clamp(0, 1)
+    stretched: Tensor = (mixed - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
+    return stretched.clamp(0, 1)
 
 
 def partners(labels: Tensor, rng: torch.Generator) -> Tensor:
