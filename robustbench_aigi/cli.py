@@ -115,7 +115,7 @@ def train(
     limit: Limit = None,
     method: Annotated[str, typer.Option(help="plain, static, pgd or fare.")] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
-    start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune.")] = None,
+    start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune; cifake: the shipped one.")] = None,
 ) -> None:
     """Fit a detector, plainly or against attacks."""
     from robustbench_aigi import harness

@@ -16,15 +16,17 @@ from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text
 from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.hashing import file_digest
 from robustbench_aigi.report import Matrix, write_report
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from robustbench_aigi.training import train_detector
-from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, sets_of
+from robustbench_aigi.training.stages import Lesson, epochs_of, fine_tune, fit_plain, sets_of, trained_on
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -115,39 +117,45 @@ def train(
     """Train one detector and write its checkpoint to ``out`` (.safetensors).
 
     Args:
-        start: a checkpoint to fine-tune. For the method ``static`` give as ``dataset`` the folder that ``build`` wrote.
+        start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
+        dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
     """
-    recipe = None if Path(dataset, "manifest.parquet").is_file() else catalogue.read("datasets", dataset, Recipe)
-    if recipe is None:
-        attacks = pd.read_parquet(Path(dataset, "manifest.parquet"), columns=["attack"])["attack"]
-        sets = [sets_of(plusplus(Path(dataset), split)) for split in ("train", "validation")]
-        name, seen = "++ set", tuple(sorted(set(attacks) - {"clean"}))
-    else:
-        data = load_data(dataset, source, limit=limit, skipped=out.with_suffix(".skipped.csv"), progress=progress)
-        say(counts(data, out.with_suffix(".skipped.csv")))
-        sets, name, seen = [sets_of(data.split(split)) for split in ("train", "validation")], data.name, ()
-    own = recipe.training if recipe else None
+    own, lesson = _lesson(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
     made = TrainingRecipe(
         detector=detector,
         method=method,
         epochs=epochs or epochs_of(own, detector, method),
-        eps=own.adversarial_eps if own else 8,
-        steps=own.adversarial_steps if own else 3,
+        eps=own.adversarial_eps,
+        steps=own.adversarial_steps,
     )
-    begin = load_detector(start) if start else None
+    begin = load_detector(detector, start) if start else None
+    train_set, validation = lesson.sets()
+    line = trained_on(lesson.name, len(train_set.labels), begin)
     trained, history = train_detector(
-        made,
-        sets[0],
-        sets[1],
-        start=begin,
-        trained_on=f"{name}, {len(sets[0].labels)} images",
-        seen=seen,
-        progress=progress,
+        made, train_set, validation, start=begin, trained_on=line, seen=lesson.seen, progress=progress
     )
     save_detector(trained, out)
     best = history.rows[history.best_epoch]
     say(f"{trained.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}")
     return trained
+
+
+def _lesson(
+    dataset: str, source: str | None, limit: int | None, skipped: Path, progress: Progress, say: Say
+) -> tuple[Training, Lesson]:
+    """How long to train, and on what: a recipe's images, or the `++` set in a folder that :func:`build` wrote."""
+    built = Path(dataset, "manifest.parquet")
+    if built.is_file():
+        attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
+        sets = [plusplus(Path(dataset), split) for split in ("train", "validation")]
+        key, name, seen, training = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"})), Training()
+    else:
+        training = catalogue.read("datasets", dataset, Recipe).training
+        data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
+        say(counts(data, skipped))
+        sets = [data.split(split) for split in ("train", "validation")]
+        key, name, seen = data.key, data.name, ()
+    return training, Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
 
 
 def evaluate(

@@ -135,7 +135,7 @@ def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tm
     assert test == {"clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24}
     assert ((manifest["split"] == "train") & (manifest["attack"] == "diffusion")).sum() == 3
     turned = manifest[(manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])]
-    assert turned["parent"].is_unique
+    assert turned["source"].is_unique
     attacked = manifest[manifest["attack"] == "pgd-linf-8"]
     assert attacked["linf"].between(1, 8).all()
     assert (attacked["surrogate_sha256"] != "").all()

@@ -179,7 +179,8 @@ def _samples(shard: Dataset, split: str, seed: int, out: Path) -> pd.DataFrame:
     rows = []
     for identity, number, pixels in zip(ids, classes, to_bytes(images), strict=True):
         content = encode_png(pixels)
-        source = pd.Series({"id": identity, "label": 1, "generator": "mini-diffusion", "category": CLASSES[number]})
+        about = {"id": identity, "parent": identity, "generator": "mini-diffusion", "category": CLASSES[number]}
+        source = pd.Series({**about, "label": 1})
         path = _put(out, split, "diffusion", identity, 1, content, ".png")
         rows.append(_row(source, split, "diffusion", path, content))
     return pd.DataFrame(rows)
@@ -192,7 +193,8 @@ def _row(source: "pd.Series[Any]", split: str, attack: str, path: Path, content:
         "split": split,
         "generator": source["generator"],
         "category": source["category"],
-        "parent": source["id"],
+        "source": source["id"],
+        "parent": source["parent"],
         "attack": attack,
         "surrogate": "",
         "surrogate_sha256": "",

@@ -23,11 +23,13 @@ def silent(task: str, done: int, total: int) -> None:
 
 
 class Training(BaseModel, frozen=True, extra="forbid"):
-    """How long the main job trains on this dataset, sized for two cores.
+    """How the main job trains on this dataset, sized for two cores.
 
+    ``start`` is the dataset that shipped weights to begin from were trained on; what ships none begins fresh.
     ``adversarial_limit`` caps the images a split used against attacks; ``adversarial_eps`` is in grey levels.
     """
 
+    start: str | None = None
     epochs: dict[str, int] = Field(default_factory=dict)
     static_epochs: int = 2
     adversarial_epochs: int = 2
@@ -71,7 +73,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 def load_data(
     name: str,
     source: str | None = None,
-    split: str | None = None,
+    split: str | tuple[str, ...] | None = None,
     limit: int | None = None,
     skipped: Path | None = None,
     progress: Progress = silent,
@@ -80,7 +82,7 @@ def load_data(
 
     Args:
         source: the path or hub id to read; the recipe's own source if None.
-        split: "train", "validation" or "test"; all if None.
+        split: "train", "validation" or "test", or several of them; all if None.
         limit: at most this many images a split, classes balanced.
         skipped: CSV to write the unreadable images to, with the reason for each.
 
@@ -91,18 +93,23 @@ def load_data(
     if recipe.kind == "mini":
         from robustbench_aigi.data.mini import load_mini
 
-        rows = load_mini(recipe, progress)
-        rows = rows if split is None else rows[rows["split"] == split].reset_index(drop=True)
+        rows = _of_splits(load_mini(recipe, progress), name, split)
         if skipped is not None:
             write_skipped(skipped, [])
         return Dataset(recipe.name, rows).limit(limit)
-    rows = _listed(recipe, source)
-    if split is not None:
-        rows = rows[rows["split"] == split].reset_index(drop=True)
-        if rows.empty:
-            raise BadData(f"{name} has no {split!r} split. Expected train, validation or test.")
+    rows = _of_splits(_listed(recipe, source), name, split)
     rows = rows if limit is None else choose(rows, limit)
     return Dataset(recipe.name, _read_all(rows, skipped, progress))
+
+
+def _of_splits(rows: pd.DataFrame, name: str, split: str | tuple[str, ...] | None) -> pd.DataFrame:
+    if split is None:
+        return rows
+    wanted = (split,) if isinstance(split, str) else split
+    for one in wanted:
+        if not (rows["split"] == one).any():
+            raise BadData(f"{name} has no {one!r} split. Expected train, validation or test.")
+    return rows[rows["split"].isin(wanted)].reset_index(drop=True)
 
 
 def _listed(recipe: Recipe, source: str | None) -> pd.DataFrame:

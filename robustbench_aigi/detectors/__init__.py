@@ -1,7 +1,17 @@
 """Detectors: images in [0, 1] in, one logit an image out; above the threshold means AI-generated."""
 
 from robustbench_aigi.detectors.base import Card, Detector, detectors
-from robustbench_aigi.detectors.checkpoint import load_detector, save_detector, shipped
+from robustbench_aigi.detectors.checkpoint import load_detector, save_detector, shipped, shipped_names
 from robustbench_aigi.detectors.wrapped import Wrapped, wrap
 
-__all__ = ["Card", "Detector", "Wrapped", "detectors", "load_detector", "save_detector", "shipped", "wrap"]
+__all__ = [
+    "Card",
+    "Detector",
+    "Wrapped",
+    "detectors",
+    "load_detector",
+    "save_detector",
+    "shipped",
+    "shipped_names",
+    "wrap",
+]

@@ -35,15 +35,18 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
 SHIPPED = Path(__file__).parent.parent / "weights"
 
 
+def shipped_names(trained_on: str = "cifake") -> list[str]:
+    """The detectors whose weights ship with the package, trained on that dataset."""
+    return sorted(p.stem.removesuffix(f"-{trained_on}") for p in SHIPPED.glob(f"*-{trained_on}.safetensors"))
+
+
 def shipped(name: str, trained_on: str = "cifake") -> Path:
     """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those there are."""
     path = SHIPPED / f"{name}-{trained_on}.safetensors"
     if not path.is_file():
         detectors.get(name)
-        known = sorted(p.stem for p in SHIPPED.glob(f"*-{trained_on}.safetensors"))
-        raise BadCheckpoint(
-            f"no weights of {name} for {trained_on} are shipped. Shipped: {', '.join(known) or 'none'}."
-        )
+        known = ", ".join(shipped_names(trained_on)) or "none"
+        raise BadCheckpoint(f"no weights of {name} for {trained_on} are shipped. Shipped: {known}.")
     return path
 
 

@@ -60,7 +60,7 @@ class ClipMLP(Detector):
     default_card = Card(
         name="clip-mlp",
         source="Ojha et al., UniversalFakeDetect, CVPR 2023; towers from open_clip",
-        summary="frozen tiny CLIP (ours, a stand-in for OpenAI CLIP that proves nothing about it), MLP head",
+        summary="frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI CLIP), MLP head",
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="MIT",
     )

@@ -87,7 +87,7 @@ def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
                 logits += detector.logits(batch.images).double().tolist()
                 sizes += [batch.images[0].numel()] * len(batch.ids)
         rows = shard.manifest
-        ids = rows["id"] if originals is None else rows["parent"]
+        ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
         table = pd.DataFrame({"id": ids, "label": rows["label"], "generator": rows["generator"], "clean_logit": clean})
         table["logit"] = logits

@@ -36,7 +36,7 @@ class Picture:
 
 def gallery(out: Path) -> list[Picture]:
     """For every white-box cell of a run its strongest cases: the smallest changes that fooled, else the closest."""
-    clean = plusplus(out / "plusplus", "test", "clean").manifest.set_index("parent")["path"]
+    clean = plusplus(out / "plusplus", "test", "clean").manifest.set_index("source")["path"]
     pictures = []
     for folder in sorted((out / "cells").glob("*/white-box-*")):
         table = pd.concat([_table(shard) for shard in sorted(folder.glob("shard-*.parquet"))], ignore_index=True)

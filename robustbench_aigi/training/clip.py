@@ -17,12 +17,17 @@ from robustbench_aigi.detectors.clip_mlp import TINY, tiny_clip
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training.fit import Arrays, Plan, augment, schedule
 
-TEMPLATES = ("a photo of a {}", "a picture of a {}", "an image of one {}", "a small photo of the {}", "a {}")
+TEMPLATES = (
+    ("a photo of a {}", "an AI-generated image of a {}"),
+    ("a real photo of the {}", "a synthetic picture of the {}"),
+    ("a small photograph of one {}", "one {} drawn by stable diffusion"),
+)
+"""Captions of a real and of an AI-generated image."""
 
 
-def groups_of_ten(categories: Tensor, rng: torch.Generator) -> Tensor:
-    """Indices ``(G, C)``: a row holds one image of every class, so that no caption of it fits two of its images."""
-    columns = [(categories == c).nonzero().squeeze(1) for c in categories.unique()]
+def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:
+    """Indices ``(G, C)``: a row holds one image of every kind, so that no caption of it fits two of its images."""
+    columns = [(kinds == kind).nonzero().squeeze(1) for kind in kinds.unique()]
     least = min(len(column) for column in columns)
     return torch.stack([column[torch.randperm(len(column), generator=rng)[:least]] for column in columns], dim=1)
 
@@ -35,23 +40,24 @@ def train(args: argparse.Namespace) -> None:
     train_set = Arrays(*data.arrays())
     names = sorted(data.manifest["category"].unique())
     categories = torch.tensor([names.index(c) for c in data.manifest["category"]])
+    kinds = 2 * categories + train_set.labels
     model: Any = tiny_clip(pretrained=False).train()
     tokenize = open_clip.SimpleTokenizer(context_length=12)
-    captions = torch.stack([tokenize([template.format(name) for name in names]) for template in TEMPLATES])
+    captions = torch.stack([tokenize([text.format(name) for name in names for text in pair]) for pair in TEMPLATES])
     loss_of, normalise = open_clip.ClipLoss(), Normalise(CLIP_MEAN, CLIP_STD)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98))
     plan = Plan(epochs=args.epochs, shift=3)
-    per_epoch = len(groups_of_ten(categories, rng)) // args.groups
+    per_epoch = len(one_of_each(kinds, rng)) // args.groups
     step, total, began = 0, args.epochs * per_epoch, time.monotonic()
     for epoch in range(args.epochs):
-        rows = groups_of_ten(categories, rng)
+        rows = one_of_each(kinds, rng)
         for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(args.groups):
             for group in optimizer.param_groups:
                 group["lr"] = args.rate * schedule(step, total, 0.05)
             index = part.flatten()
             images = augment(from_bytes(train_set.images[index]), train_set.labels[index], plan, rng)
             template = int(torch.randint(len(TEMPLATES), (), generator=rng))
-            pictures = model.encode_image(normalise(images), normalize=True).view(len(part), len(names), -1)
+            pictures = model.encode_image(normalise(images), normalize=True).view(*part.shape, -1)
             texts = model.encode_text(captions[template], normalize=True)
             scale = model.logit_scale.exp()
             loss = torch.stack([loss_of(picture, texts, scale) for picture in pictures]).mean()
@@ -63,8 +69,8 @@ def train(args: argparse.Namespace) -> None:
                 model.logit_scale.clamp_(0, 4.6052)
             step += 1
             if step % 100 == 0:
-                right = (pictures @ texts.T).argmax(2) == torch.arange(len(names))
-                rate = step * args.groups * len(names) / (time.monotonic() - began)
+                right = (pictures @ texts.T).argmax(2) == torch.arange(part.shape[1])
+                rate = step * args.groups * rows.shape[1] / (time.monotonic() - began)
                 accuracy = right.float().mean().item()
                 sys.stderr.write(
                     f"step {step}/{total} loss {loss.item():.3f} zero-shot {accuracy:.3f} {rate:.0f} images/s\n"
@@ -79,6 +85,6 @@ if __name__ == "__main__":
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--out", type=Path, default=Path(f"robustbench_aigi/weights/{TINY}.safetensors"))
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--groups", type=int, default=24, help="groups of ten classes in a batch")
+    parser.add_argument("--groups", type=int, default=12, help="groups, of one image of each kind, in a batch")
     parser.add_argument("--rate", type=float, default=1e-3)
     train(parser.parse_args())

@@ -91,11 +91,12 @@ def fit(
     trained = detector.parts_to_train()
     optimizer = torch.optim.AdamW(_groups(trained, plan.weight_decay), lr=plan.rate)
     rng = rng_for(plan.seed, "fit", task)
-    per_epoch = math.ceil(len(train.labels) / plan.batch)
-    total, step, history, collapsed = per_epoch * plan.epochs, 0, History(), 0
+    total = plan.epochs * math.ceil(len(train.labels) / plan.batch)
+    history, collapsed = History(), 0
     best, best_weights = -math.inf, copy.deepcopy(trained.state_dict())
     groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
     torch.manual_seed(plan.seed)
+    step = 0
     for epoch in range(plan.epochs):
         detector.train()
         began, losses = time.monotonic(), 0.0
@@ -115,21 +116,26 @@ def fit(
         detector.eval()
         positives = share_called_fake(detector, validation)
         value = balanced_accuracy(detector, validation) if score is None else score(detector, validation)
-        seconds = time.monotonic() - began
         row = {"epoch": epoch, "loss": losses / len(train.labels), "score": value, "called_fake": positives}
-        history.rows.append({**row, "seconds": seconds})
+        history.rows.append(row | {"seconds": time.monotonic() - began})
         collapsed = collapsed + 1 if not 0.02 < positives < 0.98 else 0
-        stuck = collapsed >= max(3, plan.epochs // 3) and step >= SETTLED
-        if stuck or (collapsed and epoch == plan.epochs - 1 and history.best_epoch < 0):
-            raise Collapsed(
-                f"training {detector.card.name} collapsed: after epoch {epoch + 1} it calls {positives:.0%} of the "
-                f"validation images AI-generated. Lower the rate ({plan.rate:g}) or eps, or --start fitted."
-            )
         if not collapsed and value > best:
             best, history.best_epoch = value, epoch
             best_weights = copy.deepcopy(trained.state_dict())
+        _check(detector, plan, history, collapsed, settled=step >= SETTLED)
     trained.load_state_dict(best_weights)
     return history
+
+
+def _check(detector: Detector, plan: Plan, history: History, collapsed: int, *, settled: bool) -> None:
+    stuck = settled and collapsed >= max(3, plan.epochs // 3)
+    never = len(history.rows) == plan.epochs and history.best_epoch < 0
+    if stuck or never:
+        raise Collapsed(
+            f"training {detector.card.name} collapsed: after epoch {len(history.rows)} it calls "
+            f"{history.rows[-1]['called_fake']:.0%} of the validation images AI-generated. "
+            f"Lower the rate ({plan.rate:g}) or eps, or begin from a fitted detector: --start CHECKPOINT."
+        )
 
 
 def schedule(step: int, total: int, warmup: float) -> float:
@@ -177,18 +183,14 @@ def shift(images: Tensor, corners: Tensor, most: int) -> Tensor:
 
 
 def recolour(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -> Tensor:
-    """Turn by right angles, shuffle channels, stretch contrast by up to ``most``: content changes, traces stay.
+    """Stretch each channel's contrast and shift it, by up to ``most``: content changes, traces stay.
 
     Args:
         own: ``(N,)`` which of the draws an image takes.
     """
     count = int(own.max()) + 1
-    quarters = torch.randint(4, (count,), generator=rng)[own].tolist()
-    turned = torch.stack([image.rot90(k, (1, 2)) for image, k in zip(images, quarters, strict=True)])
-    orders = torch.rand(count, 3, generator=rng).argsort(dim=1)[own]
-    mixed = turned.gather(1, orders[:, :, None, None].expand_as(turned))
-    gain, offset = (2 * torch.rand(2, count, 1, 1, 1, generator=rng) - 1)[:, own]
-    stretched: Tensor = (mixed - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
+    gain, offset = (2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1)[:, own]
+    stretched: Tensor = (images - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
     return stretched.clamp(0, 1)
 
 

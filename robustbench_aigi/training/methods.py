@@ -38,7 +38,7 @@ class Recipe:
 
 BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
-RATES = {"cifake-cnn": 1e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 2e-3}
+RATES = {"cifake-cnn": 1e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 1e-3}
 
 
 def train_detector(
@@ -65,10 +65,19 @@ def train_detector(
         raise UserError(f"no method called {recipe.method!r}. Write one of {', '.join(METHODS)}.")
     torch.manual_seed(recipe.seed)
     detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
+    frozen = detector.parts_to_train() is not detector
     batch = next((b for most, b in BATCHES if len(train.labels) <= most), 128)
-    rate = RATES.get(recipe.detector, 1e-3) * (0.3 if start is not None and recipe.method != "fare" else 1.0)
-    colour = 0.4 if batch < 128 else 0.0
-    plan = Plan(epochs=recipe.epochs, batch=batch, rate=rate, colour=colour, seed=recipe.seed)
+    batch = max(batch, 64) if frozen else batch
+    rate = RATES.get(recipe.detector, 1e-3) * (0.5 if start is not None and recipe.method != "fare" else 1.0)
+    few = batch < 128
+    plan = Plan(
+        epochs=recipe.epochs,
+        batch=batch,
+        rate=rate,
+        mix=0.0 if few else 0.1,
+        colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
+        seed=recipe.seed,
+    )
     if recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
     elif recipe.method == "fare":

@@ -10,7 +10,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, Recipe
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
-from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
 from robustbench_aigi.hashing import digest, file_digest
@@ -43,7 +43,7 @@ def fit_plain(recipe: Recipe, data: Dataset, folder: Path, progress: Progress, s
     fitted: dict[str, Detector | str] = {}
     for name in PLAIN:
         made = TrainingRecipe(detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed)
-        fitted[name] = _kept(made, clean, None, folder, progress, say)
+        fitted[name] = _kept(made, clean, begun(name, recipe.training.start), folder, progress, say)
     return fitted
 
 
@@ -89,13 +89,13 @@ def _kept(
     """The kept detector if all it depends on is the same, else one trained now; text says why there is none."""
     if isinstance(start, str):
         return f"{made.detector}, which it starts from, is not there"
-    key = digest(asdict(made), lesson.key, start.card.weights if start else "fresh")
+    key = digest(asdict(made), lesson.key, start.card.weights if start is not None else "fresh")
     path = folder / f"{made.name}.safetensors"
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
         return load_detector(str(path))
     train_set, validation = lesson.sets()
-    line, seen = f"{lesson.name}, {len(train_set.labels)} images", lesson.seen + SEEN.get(made.method, ())
+    line, seen = trained_on(lesson.name, len(train_set.labels), start), lesson.seen + SEEN.get(made.method, ())
     try:
         detector, history = train_detector(
             made, train_set, validation, start=start, trained_on=line, seen=seen, progress=progress
@@ -114,6 +114,19 @@ def _kept(
     return load_detector(str(path))
 
 
+def begun(name: str, dataset: str | None) -> Detector | None:
+    """The weights shipped for a detector, trained on ``dataset``; None if there are none."""
+    if dataset is None or name not in shipped_names(dataset):
+        return None
+    return load_detector(name, shipped(name, dataset))
+
+
+def trained_on(name: str, images: int, start: Detector | None) -> str:
+    """A card's line on training: the images of each stage, the first one first."""
+    before = f"{start.card.trained_on}; then " if start is not None and start.card.trained_on else ""
+    return f"{before}{name}, {images} images"
+
+
 def _sets(data: Dataset) -> list[Arrays]:
     return [sets_of(data.split(split)) for split in ("train", "validation")]
 
@@ -123,8 +136,7 @@ def sets_of(data: Dataset) -> Arrays:
     return Arrays(*data.arrays(), data.groups())
 
 
-def epochs_of(own: Training | None, detector: str, method: str) -> int:
+def epochs_of(own: Training, detector: str, method: str) -> int:
     """Epochs of a method for a detector, by the recipe."""
-    numbers = own or Training()
-    other = {"static": numbers.static_epochs, "pgd": numbers.adversarial_epochs, "fare": numbers.fare_epochs}
-    return other.get(method) or numbers.epochs.get(detector, 5)
+    other = {"static": own.static_epochs, "pgd": own.adversarial_epochs, "fare": own.fare_epochs}
+    return other.get(method) or own.epochs.get(detector, 5)
