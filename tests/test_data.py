@@ -14,6 +14,7 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
 from robustbench_aigi.data.photographs import SPLITS, load
 from robustbench_aigi.errors import BadData, Unavailable, UnknownName
+from robustbench_aigi.generators import DiffusionConfig, PixelDiffusion
 from tests.conftest import SHARED
 
 CIFAKE = SHARED / "cifake"
@@ -241,3 +242,18 @@ def test_cifake_as_a_folder_is_the_same_as_in_parquet(tmp_path: Path) -> None:
     assert set(b["split"]) == {"train", "validation", "test"}
     a, b = (t.replace({"split": {"validation": "train"}}) for t in (a, b))  # drawn from fewer images here
     pd.testing.assert_frame_equal(a, b)
+
+
+def test_the_diffusion_models_gate_falls_back_on_the_wiener_filter() -> None:
+    """With the gate open it is the best linear prediction: exact where images hold nothing, none for white images."""
+    torch.manual_seed(0)
+    model = PixelDiffusion(DiffusionConfig(widths=(16, 32), depth=1))
+    model.gate.data.fill_(50.0)
+    noise, steps = torch.randn(4, 3, 32, 32), torch.tensor([50, 300, 600, 950])
+    classes, nothing = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 3, 32, 32)
+    with torch.no_grad():
+        model.power = torch.zeros(32, 32)
+        seen = model(model.scheduler.add_noise(nothing, noise, steps), steps, classes)
+        torch.testing.assert_close(seen, model.scheduler.get_velocity(nothing, noise, steps), atol=1e-4, rtol=1e-4)
+        model.power = torch.ones(32, 32)
+        torch.testing.assert_close(model(noise, steps, classes), nothing, atol=1e-5, rtol=0)

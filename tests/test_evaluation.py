@@ -140,6 +140,10 @@ def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tm
     assert attacked["linf"].between(1, 8).all()
     assert (attacked["surrogate_sha256"] != "").all()
     assert (manifest.loc[manifest["attack"] == "one-pixel", "l0"] <= 1).all()
+    scene = data.manifest.set_index("id")["parent"]
+    made = manifest[manifest["attack"] != "diffusion"]
+    assert (made["parent"].to_numpy() == scene[made["source"]].to_numpy()).all()
+    assert (made.groupby("parent")["label"].nunique() == 2).any()
     assert plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
         data.split("test").manifest["sha256"]
     )

@@ -14,6 +14,7 @@ from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
 from robustbench_aigi.training.fare import distance, embedding_attack, fare
 from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift, shuffled
+from robustbench_aigi.training.stages import begun, trained_on
 from tests.conftest import Linear
 
 
@@ -167,3 +168,13 @@ def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
     before: dict[str, Tensor] = copy.deepcopy(detector.tower.state_dict())
     fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
     assert all(torch.equal(value, before[key]) for key, value in detector.tower.state_dict().items())
+
+
+def test_a_recipe_starts_from_shipped_weights_where_there_are_any() -> None:
+    begin = begun("tinyvit-5m", "cifake")
+    assert begin is not None
+    assert begin.card.weights.startswith("sha256:")
+    assert begun("cifake-cnn", "nothing") is None
+    assert begun("tinyvit-5m", None) is None
+    assert trained_on("mini", 2000, begin) == "cifake, 98000 images; then mini, 2000 images"
+    assert trained_on("mini", 2000, None) == "mini, 2000 images"

@@ -77,7 +77,8 @@ class PixelDiffusion(nn.Module):
         signal = self.scheduler.alphas_cumprod[steps].view(-1, 1, 1, 1)
         gain = (signal * (1 - signal)).sqrt() * (1 - self.power) / (signal * self.power + 1 - signal)
         difference = gain * self.spectrum(noisy) - self.spectrum(coarse)
-        return coarse + self.dct.T @ (self.gate.sigmoid() * difference) @ self.dct
+        blended: Tensor = coarse + self.dct.T @ (self.gate.sigmoid() * difference) @ self.dct
+        return blended
 
     def spectrum(self, images: Tensor) -> Tensor:
         """Orthonormal DCT coefficients of ``(N, 3, size, size)`` images."""
