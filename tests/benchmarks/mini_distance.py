@@ -48,7 +48,7 @@ def main(count: int) -> None:
     rng = np.random.default_rng(1)
     pixels = [c for _, c in photographs.crops(photographs.SPLITS["test"], 2 * count, rng)]
     reals = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
-    first, second = reals[::2], reals[1::2]
+    first, second = reals[:count], reals[count:]
     train = [c for _, c in photographs.crops(photographs.SPLITS["train"], count, rng)]
     model, photograph = PixelDiffusion.load(SHIPPED), CLASSES.index("photograph")
     rngs = rngs_for(0, "distance", [str(i) for i in range(count)])
