@@ -1,4 +1,5 @@
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -7,15 +8,20 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustbench_aigi.attacks import Attack, Perturbation, attacks, load_attack
+from robustbench_aigi.attacks.balls import length
 from robustbench_aigi.attacks.base import Budget, norms
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.pgd_l2 import PGDL2, length
+from robustbench_aigi.attacks.pgd import PGDL2
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
 from robustbench_aigi.grid import on_grid
 from tests.conftest import Linear
 
-SMALL = {"one-pixel": {"population": 8, "generations": 3}}
+SMALL = {
+    "one-pixel": {"population": 8, "generations": 3},
+    "square-linf": {"queries": 20},
+    "square-l2": {"queries": 20},
+}
 
 
 def small(name: str) -> Attack:
@@ -66,32 +72,34 @@ def test_eps_zero_is_clean_bit_for_bit(name: str, images: Tensor, labels: Tensor
     assert torch.equal(result.logits, result.clean_logits)
 
 
-@pytest.mark.parametrize("batch", [1, 3, 8])
-@pytest.mark.parametrize("size", [4, 16])
-def test_pgd_linf_finds_the_optimum_of_a_linear_detector(batch: int, size: int) -> None:
-    rng = torch.Generator().manual_seed(batch * size)
-    images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
-    labels = torch.randint(0, 2, (batch,), generator=rng)
-    weight = torch.randn(3, size, size, generator=rng)
-    detector = Linear(weight, 0.0)
-    result = load_attack("pgd-linf", eps=8, step=2, steps=20)(detector, images, labels, full=True)
-    best = weight.abs().sum() * 8 / 255
-    achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
-    torch.testing.assert_close(achieved, best.expand(batch), rtol=1e-3, atol=1e-3)
+LINEAR: dict[str, tuple[dict[str, float], Callable[[Tensor], Tensor]]] = {
+    "fgsm": ({"eps": 8}, lambda weight: weight.abs().sum() * 8 / 255),
+    "pgd-linf": ({"eps": 8, "step": 2, "steps": 20}, lambda weight: weight.abs().sum() * 8 / 255),
+    "apgd-linf": ({"eps": 8, "steps": 20}, lambda weight: weight.abs().sum() * 8 / 255),
+    "pgd-l2": ({"eps": 1.0, "step": 0.25, "steps": 20}, lambda weight: weight.norm()),
+    "apgd-l2": ({"eps": 1.0, "steps": 20}, lambda weight: weight.norm()),
+}
+"""White-box attacks, with the closed form of how far they can move a linear detector's logit."""
 
 
+@pytest.mark.parametrize(("name", "size"), [(n, s) for n in LINEAR for s in (4, 16, 32) if s > 4 or "linf" in n])
 @pytest.mark.parametrize("batch", [1, 3, 8])
-@pytest.mark.parametrize("size", [16, 32])
-def test_pgd_l2_comes_within_5_percent_of_the_optimum_of_a_linear_detector(batch: int, size: int) -> None:
+def test_attacks_come_within_5_percent_of_the_optimum_of_a_linear_detector(name: str, batch: int, size: int) -> None:
+    numbers, optimum = LINEAR[name]
     rng = torch.Generator().manual_seed(batch + size)
     images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
     labels = torch.randint(0, 2, (batch,), generator=rng)
     weight = torch.randn(3, size, size, generator=rng)
-    detector = Linear(weight, 0.0)
-    result = load_attack("pgd-l2", eps=1.0, step=0.25, steps=20)(detector, images, labels, full=True)
+    result = load_attack(name, **numbers)(Linear(weight, 0.0), images, labels, full=True)
     achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
-    assert (achieved > float(weight.norm()) / 1.05).all()
-    assert (result.l2 <= 1.0).all()
+    assert (achieved > float(optimum(weight)) / 1.05).all()
+
+
+def test_pgd_does_not_go_in_circles() -> None:
+    weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = torch.full((2, 3, 16, 16), 128 / 255)
+    result = load_attack("pgd-linf", steps=1000)(Linear(weight, 0.0), images, torch.tensor([0, 1]), full=True)
+    assert (result.forwards < 15).all()
 
 
 def test_active_set_stops_at_the_first_success_and_full_strength_does_not(images: Tensor, labels: Tensor) -> None:
@@ -104,7 +112,8 @@ def test_active_set_stops_at_the_first_success_and_full_strength_does_not(images
     wrong = (quick.clean_logits > 0) != (labels == 1)
     assert (quick.forwards[wrong] == 1).all()
     assert torch.equal(quick.images[wrong], images[wrong])
-    assert (whole.forwards == 12).all()
+    assert (whole.forwards > quick.forwards).all()
+    assert (load_attack("pgd-l2", steps=10)(detector, images, labels, full=True).forwards == 12).all()
     assert (whole.logits.abs() >= quick.logits.abs()).all()
 
 

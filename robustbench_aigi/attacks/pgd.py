@@ -1,60 +1,103 @@
-"""The loop that the projected-gradient attacks share; each norm is a file of its own."""
+"""Projected gradient descent, in the L-inf and in the L2 ball."""
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Attack
+from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, scaled
+from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD(Attack):
-    """Descent on the margin with a random start. Source: Madry et al., ICLR 2018.
+class PGD(Ball):
+    """Descent on the margin from random starts. Source: Madry et al., ICLR 2018.
 
     One pass gives both the score and the slope of an iterate, because every iterate shown is on the grid. The margin is
     the logit itself, so a saturated sigmoid cannot hide the slope.
+
+    Args:
+        step: length of a step, in the unit of ``eps``.
+        restarts: random starts; those after the first are for the images not yet fooled.
+        momentum: share of the last direction that is kept. Source: Dong et al., CVPR 2018.
     """
 
-    access = "gradients"
-    eps: float = 8
     step: float = 2
     steps: int = 10
+    restarts: int = 1
+    momentum: float = 0.0
     random_start: bool = True
 
+    access = "gradients"
+
     def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
-        """Step, project, round, score; drop what is fooled."""
-        which = oracle.active()
+        """Descend from every start."""
+        for turn in range(self.restarts):
+            which = oracle.active()
+            if len(which):
+                self._descend(oracle, which, rngs, random_start=self.random_start or turn > 0)
+
+    def _descend(self, oracle: Oracle, which: Tensor, rngs: Sequence[torch.Generator], *, random_start: bool) -> None:
+        """Step, project, round, score; drop what is fooled, and what goes in circles."""
         clean = oracle.images[which]
         change = torch.zeros_like(clean)
-        if self.random_start:
-            change = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()]) if len(which) else change
-            change = self.inside(change, clean)
+        if random_start:
+            starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+            change = self.inside(starts, clean)
+        velocity, circles = torch.zeros_like(clean), Circles(len(oracle.labels))
         for _ in range(self.steps):
+            shown = self.on_grid(change, clean)
+            if isinstance(self, LinfBall) and not self.momentum:
+                new = circles.new(shown, which)
+                which, clean, change, velocity, shown = (t[new] for t in (which, clean, change, velocity, shown))
             if not len(which):
                 return
-            _, slope = oracle.ascend(self.on_grid(change, clean), which)
+            _, slope = oracle.ascend(shown, which)
             still = torch.isin(which, oracle.active())
-            which, clean, change, slope = which[still], clean[still], change[still], slope[still]
-            change = self.inside(change + self.move(slope), clean)
+            which, clean, change, velocity = (t[still] for t in (which, clean, change, velocity))
+            velocity = self.momentum * velocity + scaled(slope[still], 1.0) if self.momentum else slope[still]
+            change = self.inside(change + self.step * self.unit * self.direction(velocity), clean)
         if len(which):
             oracle.score(self.on_grid(change, clean), which)
 
-    @abstractmethod
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """A random change of one image, grey levels, shaped as ``like``."""
 
-    @abstractmethod
-    def move(self, slope: Tensor) -> Tensor:
-        """The step to take, in grey levels, along ``(M, 3, H, W)`` slopes."""
+class Circles:
+    """Finds iterates that were seen before: a fixed sign step then repeats for ever, and need not be taken again."""
 
-    @abstractmethod
-    def inside(self, change: Tensor, clean: Tensor) -> Tensor:
-        """The nearest change that keeps the image in the ball and in [0, 255]."""
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._seen: list[Tensor] = []
+        self._weights = torch.empty(0, dtype=torch.int64)
 
-    def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
-        """The image of a change, in whole grey levels, still inside the ball."""
-        return (clean + change).round().clamp(0, 255)
+    def new(self, shown: Tensor, which: Tensor) -> Tensor:
+        """``(M,)`` whether iterates ``(M, 3, H, W)`` of the images ``which`` are seen for the first time."""
+        if not len(self._weights):
+            rng = torch.Generator().manual_seed(0)
+            self._weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
+        own = (shown.flatten(1).to(torch.int64) * self._weights).sum(dim=1)
+        fresh = torch.ones(len(which), dtype=torch.bool)
+        for earlier in self._seen:
+            fresh &= earlier[which] != own
+        row = torch.zeros(self._count, dtype=torch.int64)
+        row[which] = own
+        self._seen.append(row)
+        return fresh
+
+
+@attacks.add("pgd-linf")
+@final
+@dataclass(frozen=True, kw_only=True)
+class PGDLinf(LinfBall, PGD):
+    """Sign-gradient steps; ``eps`` and ``step`` in whole grey levels."""
+
+
+@attacks.add("pgd-l2")
+@final
+@dataclass(frozen=True, kw_only=True)
+class PGDL2(L2Ball, PGD):
+    """Normalised-gradient steps; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
+
+    step: float = 0.25

@@ -1,0 +1,28 @@
+"""One step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+
+from robustbench_aigi.attacks.balls import LinfBall
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.oracle import Oracle
+
+
+@attacks.add("fgsm")
+@final
+@dataclass(frozen=True, kw_only=True)
+class FGSM(LinfBall):
+    """The whole budget in one step by the sign of the gradient. Source: Goodfellow et al., ICLR 2015."""
+
+    access = "gradients"
+
+    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+        """One backward pass at the clean image, one forward pass at the end of the step."""
+        which = oracle.active()
+        if len(which):
+            clean = oracle.images[which]
+            _, slope = oracle.ascend(clean, which)
+            oracle.score(clean + self.inside(self.radius * self.direction(slope), clean), which)

@@ -1,0 +1,163 @@
+"""Random squares: a black-box attack on scores, in the L-inf and in the L2 ball."""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.oracle import Oracle
+
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, of 10 000, after which the square's area is halved."""
+DRAWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Square(Ball):
+    """Random search that changes one square at a time and keeps what lowers the margin.
+
+    Source: Andriushchenko et al., ECCV 2020.
+
+    Args:
+        queries: evaluations of an image, the first one included.
+        area: share of the image that the first squares cover.
+    """
+
+    queries: int = 5000
+    area: float = 0.8
+
+    access = "scores"
+
+    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+        """Search for all images still active together."""
+        which = oracle.active()
+        if not len(which):
+            return
+        clean = oracle.images[which]
+        change = torch.stack([self.first(clean[0], rngs[i]) for i in which.tolist()])
+        draws = torch.stack([torch.rand(self.queries, DRAWS, generator=rngs[i]) for i in which.tolist()])
+        change = self.inside(change, clean)
+        margins = oracle.score(self.on_grid(change, clean), which)
+        for query in range(1, self.queries):
+            still = torch.isin(which, oracle.active())
+            which, clean, change, margins, draws = (t[still] for t in (which, clean, change, margins, draws))
+            if not len(which):
+                return
+            share = self.area / 2 ** sum(query * 10_000 > start * self.queries for start in HALVINGS)
+            proposed = self.inside(self.proposal(change, share, draws[:, query]), clean)
+            scores = oracle.score(self.on_grid(proposed, clean), which)
+            better = scores < margins
+            margins = torch.where(better, scores, margins)
+            change = torch.where(better.view(-1, 1, 1, 1), proposed, change)
+
+    @abstractmethod
+    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """The change to begin with, of one image."""
+
+    @abstractmethod
+    def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
+        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area is redrawn, by ``(M, DRAWS)`` uniform draws."""
+
+
+def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mask ``(M, 1, H, W)`` of a square, and its first row and column, from ``(M, 2)`` uniform draws."""
+    height, width = change.shape[-2:]
+    top = (places[:, 0] * (height - side + 1)).long()
+    left = (places[:, 1] * (width - side + 1)).long()
+    rows, columns = torch.arange(height), torch.arange(width)
+    tall = (rows >= top[:, None]) & (rows < top[:, None] + side)
+    wide = (columns >= left[:, None]) & (columns < left[:, None] + side)
+    return (tall[:, :, None] & wide[:, None, :]).unsqueeze(1), top, left
+
+
+@attacks.add("square-linf")
+@final
+@dataclass(frozen=True, kw_only=True)
+class SquareLinf(LinfBall, Square):
+    """Stripes of plus or minus ``eps`` to begin with, then squares of plus or minus ``eps`` a channel."""
+
+    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Vertical stripes, a pixel wide."""
+        signs = torch.rand(like.shape[0], 1, like.shape[2], generator=rng) < 0.5
+        return torch.where(signs, self.radius, -self.radius).expand_as(like)
+
+    def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
+        """One square, one sign a channel."""
+        height, width = change.shape[-2:]
+        side = min(max(1, round(math.sqrt(share * height * width))), height, width)
+        inside, _, _ = windows(change, side, draws[:, :2])
+        signs = torch.where(draws[:, 2:5] < 0.5, self.radius, -self.radius)[:, :, None, None]
+        return torch.where(inside, signs, change)
+
+
+@attacks.add("square-l2")
+@final
+@dataclass(frozen=True, kw_only=True)
+class SquareL2(L2Ball, Square):
+    """Moves the budget from one square of the image into a pair of bumps in another."""
+
+    area: float = 0.1
+
+    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """A grid of five by five bumps, of the whole budget."""
+        channels, height, width = like.shape
+        side = max(1, min(height, width) // 5)
+        tile = bumps(side)
+        grid = torch.zeros_like(like)
+        for top in range((height - 5 * side) // 2, height - side + 1, side):
+            for left in range((width - 5 * side) // 2, width - side + 1, side):
+                signs = torch.where(torch.rand(channels, 1, 1, generator=rng) < 0.5, 1.0, -1.0)
+                grid[:, top : top + side, left : left + side] += signs * tile
+        return grid * (self.radius / float(torch.linalg.vector_norm(grid).clamp(min=1e-12)))
+
+    def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
+        """Empty one square; put its budget, and what is unspent, into another."""
+        height, width = change.shape[-2:]
+        side = max(3, round(math.sqrt(share * height * width)))
+        side = min(side + 1 - side % 2, height, width)
+        to, top, left = windows(change, side, draws[:, :2])
+        away, _, _ = windows(change, side, draws[:, 2:4])
+        old = change * to
+        budget = length(change * (to | away)).square() + (self.radius**2 - length(change).square()).clamp(min=0)
+        signs = torch.where(draws[:, 4:7] < 0.5, 1.0, -1.0)[:, :, None, None]
+        new = old / per_channel(old).clamp(min=1e-12) + signs * placed(
+            bumps(side), top, left, change, draws[:, 7] < 0.5
+        )
+        new = new / per_channel(new).clamp(min=1e-12) * (budget / change.shape[1]).sqrt()
+        return torch.where(to, new, torch.where(away, 0.0, change))
+
+
+def per_channel(change: Tensor) -> Tensor:
+    """L2 norm of each channel, ``(M, 3, 1, 1)``."""
+    lengths: Tensor = torch.linalg.vector_norm(change, dim=(2, 3), keepdim=True)
+    return lengths
+
+
+def bumps(side: int) -> Tensor:
+    """``(side, side)`` of norm 1: a stepped hill in the upper half and its negative in the lower."""
+    whole = torch.zeros(side, side)
+    for start, stop, sign in ((0, side // 2, 1.0), (side // 2, side, -1.0)):
+        tall = stop - start
+        middle = (start + tall // 2, side // 2)
+        for ring in range(max(tall // 2, side // 2) + 1):
+            top, left = max(middle[0] - ring, start), max(middle[1] - ring, 0)
+            bottom, right = min(middle[0] + ring + 1, stop), min(middle[1] + ring + 1, side)
+            whole[top:bottom, left:right] += sign / (ring + 1) ** 2
+    return whole / torch.linalg.vector_norm(whole).clamp(min=1e-12)
+
+
+def placed(tile: Tensor, top: Tensor, left: Tensor, like: Tensor, turned: Tensor) -> Tensor:
+    """The tile at each image's place, zero around it, ``(M, 1, H, W)``; transposed where ``turned``."""
+    side = len(tile)
+    out = torch.zeros(len(like), 1, *like.shape[-2:], dtype=like.dtype)
+    tiles = torch.where(turned.view(-1, 1, 1), tile.T, tile)
+    rows = (top[:, None] + torch.arange(side)).unsqueeze(2)
+    columns = (left[:, None] + torch.arange(side)).unsqueeze(1)
+    out[torch.arange(len(like)).view(-1, 1, 1), 0, rows, columns] = tiles
+    return out
