@@ -62,7 +62,7 @@ class Square(Ball):
 
     @abstractmethod
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area is redrawn, by ``(M, DRAWS)`` uniform draws."""
+        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, from ``(M, DRAWS)`` uniform draws."""
 
 
 def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:

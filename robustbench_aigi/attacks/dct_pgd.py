@@ -1,0 +1,60 @@
+"""PGD in a band of frequencies."""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import final
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from torch import Tensor
+
+from robustbench_aigi.attacks.balls import L2Ball, scaled
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.pgd import PGD
+
+
+@attacks.add("dct-pgd")
+@final
+@dataclass(frozen=True, kw_only=True)
+class DCTPGD(L2Ball, PGD):
+    """PGD in the L2 ball whose steps hold only a band of the whole image's DCT.
+
+    Rounding to grey levels and the ends of the pixel range spread a little of the change over other frequencies.
+    Source: Duan et al., AdvDrop, ICCV 2021, for attacks in the DCT domain.
+
+    Args:
+        low, high: the band, as shares of the highest frequency; a coefficient's frequency is the larger of its two.
+    """
+
+    step: float = 0.25
+    low: float = 0.0
+    high: float = 0.5
+
+    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Uniform in the ball, then cut to the band."""
+        return self.band(super().start(like, rng))
+
+    def direction(self, slope: Tensor) -> Tensor:
+        """The slope's part in the band, one level long."""
+        return scaled(self.band(slope), 1.0)
+
+    def band(self, values: Tensor) -> Tensor:
+        """The part of ``(..., H, W)`` values whose frequencies are in the band."""
+        rows, columns = basis(values.shape[-2]), basis(values.shape[-1])
+        height, width = frequencies(len(rows)), frequencies(len(columns))
+        frequency = torch.maximum(height[:, None], width[None, :])
+        kept = (frequency >= self.low) & (frequency <= self.high)
+        cut: Tensor = rows.T @ ((rows @ values @ columns.T) * kept) @ columns
+        return cut
+
+
+@cache
+def basis(size: int) -> Tensor:
+    """The orthonormal DCT as a matrix ``(size, size)``."""
+    return torch.tensor(dct(np.eye(size), axis=0, norm="ortho"), dtype=torch.float32)
+
+
+def frequencies(size: int) -> Tensor:
+    """Share of the highest frequency of each coefficient."""
+    return torch.arange(size) / max(1, size - 1)
