@@ -10,6 +10,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import Attack, Perturbation, attacks, load_attack
 from robustbench_aigi.attacks.balls import length
 from robustbench_aigi.attacks.base import Budget, norms
+from robustbench_aigi.attacks.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.pgd import PGDL2
 from robustbench_aigi.detectors import load_detector
@@ -93,6 +94,27 @@ def test_attacks_come_within_5_percent_of_the_optimum_of_a_linear_detector(name:
     result = load_attack(name, **numbers)(Linear(weight, 0.0), images, labels, full=True)
     achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
     assert (achieved > float(optimum(weight)) / 1.05).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.5, 1.0), (0.2, 0.3)])
+def test_dct_pgd_finds_the_optimum_of_its_band(low: float, high: float, images: Tensor, labels: Tensor) -> None:
+    weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    attack = DCTPGD(low=low, high=high, steps=20)
+    result = attack(Linear(weight, 0.0), images, labels, full=True)
+    achieved = (result.clean_logits - result.logits) * (2 * labels - 1)
+    assert (achieved > float(attack.band(weight).norm()) / 1.05).all()
+
+
+@pytest.mark.parametrize("name", ["square-linf", "square-l2"])
+def test_square_comes_closer_with_more_queries(name: str, images: Tensor, labels: Tensor) -> None:
+    torch.manual_seed(0)
+    detector = load_detector("cifake-cnn")
+    moved = []
+    for queries in (1, 30, 300):
+        result = load_attack(name, queries=queries)(detector, images, labels, full=True)
+        moved.append(float(((result.clean_logits - result.logits) * (2 * labels - 1)).mean()))
+        assert (result.forwards == queries + 1).all()
+    assert moved[0] < moved[1] < moved[2]
 
 
 def test_pgd_does_not_go_in_circles() -> None:

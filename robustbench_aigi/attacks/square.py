@@ -62,7 +62,7 @@ class Square(Ball):
 
     @abstractmethod
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, from ``(M, DRAWS)`` uniform draws."""
+        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, by ``(M, DRAWS)`` uniform draws."""
 
 
 def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -149,7 +149,8 @@ def bumps(side: int) -> Tensor:
             top, left = max(middle[0] - ring, start), max(middle[1] - ring, 0)
             bottom, right = min(middle[0] + ring + 1, stop), min(middle[1] + ring + 1, side)
             whole[top:bottom, left:right] += sign / (ring + 1) ** 2
-    return whole / torch.linalg.vector_norm(whole).clamp(min=1e-12)
+    unit: Tensor = whole / torch.linalg.vector_norm(whole).clamp(min=1e-12)
+    return unit
 
 
 def placed(tile: Tensor, top: Tensor, left: Tensor, like: Tensor, turned: Tensor) -> Tensor:
