@@ -7,6 +7,7 @@ UserError               the request cannot be met (exit code 2)
 |-- BadCheckpoint       weights do not fit the detector
 |-- Unavailable         a hub or an optional package is out of reach
 |-- Collapsed           training ended in a detector that says the same of every image
+|-- BadLogits           a detector answered with something that is no number, or that has no slope
 `-- BrokenBudget        an attack left its own threat model: its numbers must not be used
 """
 
@@ -40,6 +41,10 @@ class Unavailable(UserError):
 
 class Collapsed(UserError):
     """Training ended in a detector that says the same of every image."""
+
+
+class BadLogits(UserError):
+    """A detector's answer is not a finite logit an image, or has no slope where one is needed."""
 
 
 class BrokenBudget(UserError):

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -39,3 +39,29 @@ def rng_for(*parts: Any) -> torch.Generator:
 def rngs_for(seed: int, purpose: str, ids: Sequence[str]) -> list[torch.Generator]:
     """One generator per image, so that draws do not depend on batch, order, worker or device."""
     return [rng_for(seed, purpose, identity) for identity in ids]
+
+
+class Draws(Sequence[torch.Generator]):
+    """The generators of a batch, one an image, made when first asked for; :meth:`of` gives those of another purpose."""
+
+    def __init__(self, seed: int, purpose: str, ids: Sequence[str]) -> None:
+        self._seed, self._purpose, self._ids = seed, purpose, ids
+        self._made: dict[int, torch.Generator] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @overload
+    def __getitem__(self, place: int) -> torch.Generator: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[torch.Generator]: ...
+    def __getitem__(self, place: int | slice) -> torch.Generator | list[torch.Generator]:
+        if isinstance(place, slice):
+            return [self[i] for i in range(len(self))[place]]
+        if place not in self._made:
+            self._made[place] = rng_for(self._seed, self._purpose, self._ids[place])
+        return self._made[place]
+
+    def of(self, purpose: str) -> "Draws":
+        """The same images' generators for another purpose, such as a member of an ensemble run alone."""
+        return Draws(self._seed, purpose, self._ids)

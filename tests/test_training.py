@@ -38,6 +38,16 @@ def test_fit_learns_and_keeps_the_best_epoch() -> None:
     assert not detector.training
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+def test_fixed_norm_keeps_the_statistics_it_came_with(fixed: bool) -> None:
+    torch.manual_seed(0)
+    detector = detectors.get("resnet18-c32")()
+    before = {key: value.clone() for key, value in detector.state_dict().items() if "running" in key}
+    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=1, batch=32, fixed_norm=fixed))
+    assert before
+    assert all(torch.equal(detector.state_dict()[key], value) for key, value in before.items()) == fixed
+
+
 def test_fit_is_the_same_twice() -> None:
     first, second = cnn(), cnn()
     for detector in (first, second):

@@ -1,6 +1,5 @@
 """PGD that sets its own step size, in the L-inf and in the L2 ball."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.hashing import Draws
 
 KEPT = 0.75
 """Share of a step that is new; the rest repeats the last move."""
@@ -30,14 +30,14 @@ class APGD(Ball):
 
     access = "gradients"
 
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Descend from every random start."""
         for _ in range(self.restarts):
             which = oracle.active()
             if len(which):
                 self._descend(oracle, which, rngs)
 
-    def _descend(self, oracle: Oracle, which: Tensor, rngs: Sequence[torch.Generator]) -> None:
+    def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws) -> None:
         clean = oracle.images[which]
         starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
         run = Run.begin(which, clean, self.inside(starts, clean), 2 * self.radius)

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -47,6 +48,8 @@ class LinfBall(Ball):
     """At most ``eps`` grey levels on every value."""
 
     unit = 1
+
+    limits = MappingProxyType({"eps": (0, LEVELS)})
 
     def budget(self) -> Budget:
         """``eps`` grey levels on every value."""

@@ -1,29 +1,37 @@
 """The contract of an attack. The bookkeeping is here, once; the maths is one file an attack."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Literal, final
 
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.oracle import Distance, Oracle, Spent
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
+from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.grid import LEVELS, on_grid
-from robustbench_aigi.hashing import rngs_for
+from robustbench_aigi.hashing import Draws
 from robustbench_aigi.registry import Registry, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """The most an attack may change. ``linf`` in grey levels, ``l2`` in the [0, 1]-pixel norm, ``l0`` in pixels."""
+    """The most an attack may change, and ask.
+
+    ``linf`` in grey levels, ``l2`` in the [0, 1]-pixel norm, ``l0`` in pixels; ``queries`` are evaluations of an image,
+    the clean one aside.
+    """
 
     linf: float | None = None
     l2: float | None = None
     l0: int | None = None
+    queries: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,14 +57,40 @@ class Result:
     backwards: Tensor
 
 
+LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {name: (least, math.inf) for name, least in {"eps": 0, "step": 0, "steps": 1, "restarts": 1, "queries": 1}.items()}
+)
+"""Least and most of the numbers that many attacks have."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
-    """An attack; its fields are its configuration. A subclass writes :meth:`perturb` and states its :meth:`budget`."""
+    """An attack; its fields are its configuration. A subclass writes :meth:`perturb` and states its :meth:`budget`.
+
+    Attributes:
+        access: what it needs of a detector.
+        seeks: the norm whose smallest value it looks for ("linf", "l2" or "l0"), if it has no ball to stay in.
+        limits: least and most of its own numbers, beyond :data:`LIMITS`.
+    """
 
     access: ClassVar[Literal["none", "scores", "gradients"]]
+    seeks: ClassVar[Literal["", "linf", "l2", "l0"]] = ""
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in {**LIMITS, **self.limits}.items():
+            value = getattr(self, name, least)
+            if not least <= value <= most:
+                upper = f" to {most:g}" if math.isfinite(most) else " or more"
+                raise BadConfig(f"{self.name} wants {name} of {least:g}{upper}, got {value!r}.")
+
+    @property
+    def name(self) -> str:
+        """The registered name."""
+        return attacks.name_of(type(self))
 
     @abstractmethod
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""
 
     @abstractmethod
@@ -83,14 +117,24 @@ class Attack(ABC):
             full: go on at full strength after the detector is fooled, and attack images it is wrong on already.
 
         Raises:
-            UserError: shapes or values are off. BrokenBudget: the result left the threat model.
+            UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or no slope.
+            BrokenBudget: the result left the threat model.
         """
         names = [str(i) for i in range(len(images))] if ids is None else list(ids)
         _check(images, labels, names)
         levels = images.detach().mul(LEVELS).round()
-        with Oracle(detector, levels, labels, full=full) as oracle:
-            self.perturb(oracle, rngs_for(seed, attacks.name_of(type(self)), names))
-        return _result(oracle, self.budget())
+        if self.access == "gradients" and detector.card.gradient == "none":
+            raise BadLogits(
+                f"{self.name} needs gradients, and {detector.card.name} has none (a black box). "
+                "Attack it by its scores: square-linf, square-l2, one-pixel."
+            )
+        budget, distance = self.budget(), DISTANCES.get(self.seeks)
+        with (
+            Oracle(detector, levels, labels, full=full, distance=distance, queries=budget.queries) as oracle,
+            suppress(Spent),
+        ):
+            self.perturb(oracle, Draws(seed, self.name, names))
+        return _result(oracle, budget, self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,12 +150,12 @@ class Perturbation(Attack):
     @final
     def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
         """Change ``(N, 3, H, W)`` images in [0, 1]; the same result for an image in any batch on any machine."""
-        rngs = rngs_for(seed, attacks.name_of(type(self)), ids)
+        rngs = Draws(seed, self.name, ids)
         levels = images.detach().mul(LEVELS).round()
         return torch.stack([self._rounded(image, rng) for image, rng in zip(levels, rngs, strict=True)]) / LEVELS
 
     @final
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Score the changed images; unlike an attack's, they replace the clean ones even where they fool nobody."""
         changed = torch.stack([self._rounded(image, rng) for image, rng in zip(oracle.images, rngs, strict=True)])
         oracle.replace(changed)
@@ -152,6 +196,16 @@ def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return linf, squares.double().sqrt() / LEVELS, l0
 
 
+DISTANCES: Mapping[str, Distance] = MappingProxyType(
+    {
+        "linf": lambda attacked, clean: norms(attacked, clean)[0],
+        "l2": lambda attacked, clean: norms(attacked, clean)[1],
+        "l0": lambda attacked, clean: norms(attacked, clean)[2],
+    }
+)
+"""Norm to the distance that an oracle keeps least."""
+
+
 def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
         raise UserError(
@@ -165,18 +219,18 @@ def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
         raise UserError("images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.grid.snap(images).")
 
 
-def _result(oracle: Oracle, budget: Budget) -> Result:
+def _result(oracle: Oracle, budget: Budget, name: str) -> Result:
     linf, l2, l0 = norms(oracle.best, oracle.images)
     if not on_grid(oracle.best / LEVELS):
-        raise BrokenBudget("the attack left the 8-bit grid; its numbers must not be used. Report it as a bug.")
+        raise BrokenBudget(f"{name} left the 8-bit grid; its numbers must not be used. Report it as a bug.")
     squares = (l2 * LEVELS).square().round()
-    for name, got, most in (("L-inf", linf, budget.linf), ("L2", l2, budget.l2), ("L0", l0, budget.l0)):
+    for norm, got, most in (("L-inf", linf, budget.linf), ("L2", l2, budget.l2), ("L0", l0, budget.l0)):
         if most is None:
             continue
-        over = squares > (most * LEVELS) ** 2 + 1e-6 if name == "L2" else got > most
+        over = squares > (most * LEVELS) ** 2 + 1e-6 if norm == "L2" else got > most
         if bool(over.any()):
             raise BrokenBudget(
-                f"{name} budget of {most:g} broken by {int(over.sum())} of {len(over)} images, "
+                f"{name} broke its {norm} budget of {most:g} on {int(over.sum())} of {len(over)} images, "
                 f"up to {got.max().item():g}; the attack's numbers must not be used. Report it as a bug."
             )
     return Result(

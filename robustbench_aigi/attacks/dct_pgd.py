@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from types import MappingProxyType
 from typing import final
 
 import numpy as np
@@ -30,6 +31,8 @@ class DCTPGD(L2Ball, PGD):
     step: float = 0.25
     low: float = 0.0
     high: float = 0.5
+
+    limits = MappingProxyType({"low": (0, 1), "high": (0, 1)})
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball, then cut to the band."""

@@ -1,14 +1,12 @@
 """One step."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
-
-import torch
 
 from robustbench_aigi.attacks.balls import LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.hashing import Draws
 
 
 @attacks.add("fgsm")
@@ -19,7 +17,7 @@ class FGSM(LinfBall):
 
     access = "gradients"
 
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """One backward pass at the clean image, one forward pass at the end of the step."""
         which = oracle.active()
         if len(which):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.hashing import Draws
 
 
 @attacks.add("one-pixel")
@@ -31,7 +32,7 @@ class OnePixel(Attack):
         """One pixel, of any colour."""
         return Budget(l0=1)
 
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Evolve the populations of all images still active together."""
         which = oracle.active()
         if not len(which):

@@ -1,5 +1,6 @@
 """The view of a detector that attacks get: counted, on the grid, remembering the best image seen."""
 
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -7,7 +8,15 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.grid import LEVELS
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""``(candidates, clean) -> (M,)``, both in grey levels."""
+
+
+class Spent(Exception):
+    """The next look would cost an image more than its query budget."""
 
 
 class Oracle:
@@ -21,24 +30,43 @@ class Oracle:
         images: clean images in grey levels, ``(N, 3, H, W)``.
         labels: ``(N,)``, 1 = AI-generated.
         full: attack every image to the end; otherwise an image leaves the active set once the detector is wrong on it.
+        distance: for an attack that seeks the smallest change: among candidates that fool, the nearest is kept, and
+            every image the detector was right on stays active.
+        queries: the most evaluations of an image; the look that would exceed it raises :class:`Spent`.
         batch: most images in one forward pass.
     """
 
-    def __init__(self, detector: Detector, images: Tensor, labels: Tensor, *, full: bool, batch: int = 512) -> None:
+    def __init__(
+        self,
+        detector: Detector,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        full: bool,
+        distance: Distance | None = None,
+        queries: int | None = None,
+        batch: int = 512,
+    ) -> None:
         self.images = images
         self.labels = labels
         self.forwards = torch.zeros(len(labels), dtype=torch.int64)
         self.backwards = torch.zeros(len(labels), dtype=torch.int64)
-        self._detector = detector
+        self.detector = detector
         self._full = full
+        self._distance = distance
+        self._queries = queries
         self._batch = batch
 
     def __enter__(self) -> Self:
-        self._flags = [(p, p.requires_grad) for p in self._detector.parameters()]
-        self._mode = self._detector.training
-        self._detector.eval().requires_grad_(False)
-        with torch.no_grad():
-            self.clean_logits = torch.cat([self._logits(part) for part in self.images.split(self._batch)])
+        self._flags = [(p, p.requires_grad) for p in self.detector.parameters()]
+        self._mode = self.detector.training
+        self.detector.eval().requires_grad_(False)
+        try:
+            with torch.no_grad():
+                self.clean_logits = torch.cat([self._logits(part) for part in self.images.split(self._batch)])
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         self.forwards += 1
         self.best = self.images.clone()
         self.logits = self.clean_logits.clone()
@@ -49,10 +77,12 @@ class Oracle:
     ) -> None:
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
-        self._detector.train(self._mode)
+        self.detector.train(self._mode)
 
     def active(self) -> Tensor:
         """Indices of the images still to be attacked."""
+        if self._distance is not None:
+            return (~self._wrong(self.clean_logits)).nonzero().squeeze(1)
         if self._full:
             return torch.arange(len(self.labels))
         return (~self.fooled).nonzero().squeeze(1)
@@ -60,34 +90,44 @@ class Oracle:
     @property
     def fooled(self) -> Tensor:
         """``(N,)`` whether the detector is wrong on the best image seen."""
-        return (self.logits > self._detector.threshold) != (self.labels == 1)
+        return self._wrong(self.logits)
 
     def margins(self, logits: Tensor, which: Tensor) -> Tensor:
         """Distance of logits from the wrong side of the threshold, for the images ``which``."""
-        return (logits - self._detector.threshold) * (2 * self.labels[which] - 1)
+        return (logits - self.detector.threshold) * (2 * self.labels[which] - 1)
 
     @torch.no_grad()
-    def score(self, candidates: Tensor, which: Tensor) -> Tensor:
-        """Margins ``(M,)`` of ``M`` candidates for the images ``which`` ``(M,)``, which may repeat."""
+    def score(self, candidates: Tensor, which: Tensor, kept: Tensor | None = None) -> Tensor:
+        """Margins ``(M,)`` of ``M`` candidates for the images ``which`` ``(M,)``, which may repeat.
+
+        Args:
+            kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if None.
+        """
+        counts = self._charge(which)
         logits = torch.cat([self._logits(part) for part in candidates.split(self._batch)])
-        self.forwards += torch.bincount(which, minlength=len(self.labels))
-        self._remember(candidates, logits, which)
+        self.forwards += counts
+        self._remember(candidates, logits, which, kept)
         return self.margins(logits, which)
 
-    def ascend(self, candidates: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+    def ascend(self, candidates: Tensor, which: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Margins of candidates, and the direction in which each falls fastest: one forward, one backward pass."""
+        counts = self._charge(which)
         logits, slopes = [], []
         for part in candidates.split(self._batch):
             leaf = part.detach().requires_grad_(True)
             scored = self._logits(leaf)
+            if not scored.requires_grad:
+                raise BadLogits(
+                    f"{self.detector.card.name} has no gradient from its logit to its image. Attack it by its scores "
+                    "(square-linf, one-pixel), or let its preprocessing happen inside torch's graph."
+                )
             (slope,) = torch.autograd.grad(scored.sum(), leaf)
             logits.append(scored.detach())
             slopes.append(slope)
-        counts = torch.bincount(which, minlength=len(self.labels))
         self.forwards += counts
         self.backwards += counts
         scores = torch.cat(logits)
-        self._remember(candidates, scores, which)
+        self._remember(candidates, scores, which, kept)
         sign = (1 - 2 * self.labels[which]).view(-1, 1, 1, 1)
         return self.margins(scores, which), torch.cat(slopes) * sign
 
@@ -98,20 +138,52 @@ class Oracle:
         self.forwards += 1
         self.best = images
 
-    def _logits(self, levels: Tensor) -> Tensor:
-        return self._detector.logits(levels / LEVELS)
+    def _charge(self, which: Tensor) -> Tensor:
+        counts = torch.bincount(which, minlength=len(self.labels))
+        if self._queries is not None and bool((self.forwards - 1 + counts > self._queries).any()):
+            raise Spent
+        return counts
 
-    def _remember(self, candidates: Tensor, logits: Tensor, which: Tensor) -> None:
-        """Keep the candidate with the lowest margin of each image, if it beats the best so far."""
-        margins = self.margins(logits, which)
-        order = margins.argsort(stable=True)
+    def _logits(self, levels: Tensor) -> Tensor:
+        logits = self.detector.logits(levels / LEVELS)
+        if logits.shape != levels.shape[:1]:
+            raise BadLogits(
+                f"{self.detector.card.name} must give one logit an image, shape ({len(levels)},), got "
+                f"{tuple(logits.shape)}. Wrap it: rb.wrap(module, input_size=...)."
+            )
+        if not bool(logits.isfinite().all()):
+            wrong = logits[~logits.isfinite()]
+            raise BadLogits(
+                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of {len(logits)} images. "
+                "Look for an overflow or a division by zero in it; its numbers would mean nothing."
+            )
+        return logits
+
+    def _wrong(self, logits: Tensor) -> Tensor:
+        return (logits > self.detector.threshold) != (self.labels == 1)
+
+    def _remember(self, candidates: Tensor, logits: Tensor, which: Tensor, kept: Tensor | None) -> None:
+        """Keep the best candidate of each image, if it beats the best so far."""
+        if kept is not None:
+            candidates, logits, which = candidates[kept], logits[kept], which[kept]
+        costs = self._costs(candidates, logits, which)
+        order = costs.argsort(stable=True)
         order = order[which[order].argsort(stable=True)]
         first = torch.ones(len(order), dtype=torch.bool)
         first[1:] = which[order][1:] != which[order][:-1]
         winners = order[first]
         places = which[winners]
-        better = margins[winners] < self.margins(self.logits[places], places)
-        if not self._full:
+        better = costs[winners] < self._costs(self.best[places], self.logits[places], places)
+        if not self._full and self._distance is None:
             better &= ~self.fooled[places]
         self.best[places[better]] = candidates[winners[better]].detach()
         self.logits[places[better]] = logits[winners[better]]
+
+    def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
+        """What the best has least of: the margin, or the distance among those that fool, who beat all that do not."""
+        margins = self.margins(logits, which)
+        if self._distance is None:
+            return margins
+        fools = (logits > self.detector.threshold) != (self.labels[which] == 1)
+        near = self._distance(candidates, self.images[which]).to(margins)
+        return torch.where(fools, near, torch.inf)

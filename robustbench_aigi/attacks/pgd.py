@@ -1,6 +1,5 @@
 """Projected gradient descent, in the L-inf and in the L2 ball."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -10,6 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.hashing import Draws
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,14 +33,14 @@ class PGD(Ball):
 
     access = "gradients"
 
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Descend from every start."""
         for turn in range(self.restarts):
             which = oracle.active()
             if len(which):
                 self._descend(oracle, which, rngs, random_start=self.random_start or turn > 0)
 
-    def _descend(self, oracle: Oracle, which: Tensor, rngs: Sequence[torch.Generator], *, random_start: bool) -> None:
+    def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws, *, random_start: bool) -> None:
         """Step, project, round, score; drop what is fooled, and what goes in circles."""
         clean = oracle.images[which]
         change = torch.zeros_like(clean)

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.hashing import Draws
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10 000, after which the square's area is halved."""
@@ -33,8 +34,9 @@ class Square(Ball):
     area: float = 0.8
 
     access = "scores"
+    limits = MappingProxyType({"area": (0.0001, 1)})
 
-    def perturb(self, oracle: Oracle, rngs: Sequence[torch.Generator]) -> None:
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Search for all images still active together."""
         which = oracle.active()
         if not len(which):

@@ -40,7 +40,11 @@ class Arrays(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The numbers of a training run. ``shift`` is in pixels; ``mix`` is the largest share of a second image."""
+    """The numbers of a training run.
+
+    ``shift`` is in pixels; ``mix`` is the largest share of a second image; ``fixed_norm`` keeps the statistics that
+    batch normalisation came with, where a batch is too small, or too much alike, to measure them.
+    """
 
     epochs: int
     batch: int = 128
@@ -51,6 +55,7 @@ class Plan:
     shift: int = 2
     mix: float = 0.0
     colour: float = 0.0
+    fixed_norm: bool = False
     seed: int = 0
 
 
@@ -98,7 +103,7 @@ def fit(
     torch.manual_seed(plan.seed)
     step = 0
     for epoch in range(plan.epochs):
-        detector.train()
+        _to_training(detector, plan.fixed_norm)
         began, losses = time.monotonic(), 0.0
         for index in shuffled(groups, rng).split(plan.batch):
             for group in optimizer.param_groups:
@@ -125,6 +130,13 @@ def fit(
         _check(detector, plan, history, collapsed, settled=step >= SETTLED)
     trained.load_state_dict(best_weights)
     return history
+
+
+def _to_training(detector: Detector, fixed_norm: bool) -> None:
+    detector.train()
+    for module in detector.modules():
+        if fixed_norm and isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.eval()
 
 
 def _check(detector: Detector, plan: Plan, history: History, collapsed: int, *, settled: bool) -> None:

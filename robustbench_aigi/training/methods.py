@@ -39,6 +39,8 @@ class Recipe:
 BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
 RATES = {"cifake-cnn": 1e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 1e-3}
+GENTLE = ("tinyvit-5m",)
+"""Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when fine-tuning on few."""
 
 
 def train_detector(
@@ -68,14 +70,16 @@ def train_detector(
     frozen = detector.parts_to_train() is not detector
     batch = next((b for most, b in BATCHES if len(train.labels) <= most), 128)
     batch = max(batch, 64) if frozen else batch
-    rate = RATES.get(recipe.detector, 1e-3) * (0.5 if start is not None and recipe.method != "fare" else 1.0)
-    few = batch < 128
+    few, begun = batch < 128, start is not None and recipe.method != "fare"
+    gently = begun and few and recipe.method != "pgd" and recipe.detector in GENTLE
+    rate = RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0)
     plan = Plan(
         epochs=recipe.epochs,
         batch=batch,
         rate=rate,
         mix=0.0 if few else 0.1,
         colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
+        fixed_norm=gently,
         seed=recipe.seed,
     )
     if recipe.method == "pgd":
