@@ -3,13 +3,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check clean
+.PHONY: demo test check bench clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
 
 test: .venv/ready-dev
 	$(BIN)/python -m pytest
+
+# CIFAKE=PATH attacks CIFAKE instead of mini.
+bench: .venv/ready-bench
+	$(BIN)/python -m tests.benchmarks.perturbations
+	$(BIN)/python -m tests.benchmarks.speed $(if $(CIFAKE),--cifake $(CIFAKE))
 
 check: .venv/ready-dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
@@ -24,6 +29,12 @@ check: .venv/ready-dev
 
 .venv/ready-dev: .venv/ready
 	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# torchattacks pins an old requests, so it comes without what it depends on, all of which is there.
+.venv/ready-bench: .venv/ready-dev
+	$(BIN)/pip install -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
 	@touch $@
 
 clean:

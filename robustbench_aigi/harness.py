@@ -95,6 +95,7 @@ def build(
     data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
     say(counts(data, out / "skipped.csv"))
     makers = {d.card.name: d for d in map(load_detector, surrogates)}
+    suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
     splits = [s for s in ("train", "validation", "test") if (data.manifest["split"] == s).any()]
     parts = {split: Part(data.split(split), all_rows=True, samples=samples) for split in splits}
     build_plusplus(parts, suite, makers, out, progress)

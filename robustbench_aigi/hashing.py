@@ -45,11 +45,11 @@ class Draws(Sequence[torch.Generator]):
     """The generators of a batch, one an image, made when first asked for; :meth:`of` gives those of another purpose."""
 
     def __init__(self, seed: int, purpose: str, ids: Sequence[str]) -> None:
-        self._seed, self._purpose, self._ids = seed, purpose, ids
+        self.seed, self._purpose, self.ids = seed, purpose, ids
         self._made: dict[int, torch.Generator] = {}
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     @overload
     def __getitem__(self, place: int) -> torch.Generator: ...
@@ -59,9 +59,9 @@ class Draws(Sequence[torch.Generator]):
         if isinstance(place, slice):
             return [self[i] for i in range(len(self))[place]]
         if place not in self._made:
-            self._made[place] = rng_for(self._seed, self._purpose, self._ids[place])
+            self._made[place] = rng_for(self.seed, self._purpose, self.ids[place])
         return self._made[place]
 
     def of(self, purpose: str) -> "Draws":
         """The same images' generators for another purpose, such as a member of an ensemble run alone."""
-        return Draws(self._seed, purpose, self._ids)
+        return Draws(self.seed, purpose, self.ids)

@@ -27,6 +27,10 @@ class Ball(Attack):
         return self.eps * self.unit
 
     @abstractmethod
+    def size(self, change: Tensor) -> Tensor:
+        """The ball's norm of each change, in grey levels, ``(M, 1, 1, 1)``."""
+
+    @abstractmethod
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """A random change of one image, uniform in the ball, shaped as ``like``."""
 
@@ -60,6 +64,10 @@ class LinfBall(Ball):
         """Whole levels: a part of one cannot be kept in a PNG."""
         return float(int(self.eps))
 
+    def size(self, change: Tensor) -> Tensor:
+        """The largest change of a value."""
+        return change.abs().amax(dim=(1, 2, 3), keepdim=True)
+
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform whole grey levels."""
         return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
@@ -91,6 +99,10 @@ class L2Ball(Ball):
     def budget(self) -> Budget:
         """``eps`` as the norm of the whole image's change."""
         return Budget(l2=self.eps)
+
+    def size(self, change: Tensor) -> Tensor:
+        """The length."""
+        return length(change)
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball."""

@@ -1,17 +1,20 @@
 """The contract of an attack. The bookkeeping is here, once; the maths is one file an attack."""
 
 import dataclasses
+import importlib
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, cast, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks.batches import changed
 from robustbench_aigi.attacks.oracle import Distance, Oracle, Spent
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
@@ -139,52 +142,99 @@ class Attack(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Perturbation(Attack):
-    """A change that asks no detector: a subclass writes :meth:`change`, an image at a time."""
+    """A change that asks no detector: a subclass writes :meth:`change`, an image at a time.
+
+    Attributes:
+        severities: number to its five values, mildest first: what ``load_attack(name, severity=3)`` fills in.
+    """
 
     access = "none"
+    severities: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
+
+    def budget(self) -> Budget:
+        """None: what happens to images outside the laboratory keeps no norm."""
+        return Budget()
 
     @abstractmethod
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Change one image, float64 grey levels ``(3, H, W)`` to the same shape; rounding is done for you."""
+        """Change one image, uint8 grey levels ``(3, H, W)`` to the same shape in any type; rounding is done for you."""
+
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+        """Change ``(N, 3, H, W)`` uint8 grey levels, any part of a batch; rewrite it where one by one is slow."""
+        new = [self.change(image, rng).numpy() for image, rng in zip(images, rngs, strict=True)]
+        return torch.from_numpy(np.stack(new))
 
     @final
     def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
-        """Change ``(N, 3, H, W)`` images in [0, 1]; the same result for an image in any batch on any machine."""
-        rngs = Draws(seed, self.name, ids)
-        levels = images.detach().mul(LEVELS).round()
-        return torch.stack([self._rounded(image, rng) for image, rng in zip(levels, rngs, strict=True)]) / LEVELS
+        """Change ``(N, 3, H, W)`` images in [0, 1], or uint8 grey levels to the same.
+
+        The result for an image is the same in any batch on any machine. Raises ``UserError`` for too few ids.
+        """
+        if len(ids) != len(images):
+            raise UserError(f"{len(images)} images need as many ids, got {len(ids)}.")
+        return changed(self.change_all, images, 1, Draws(seed, self.name, ids))
 
     @final
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Score the changed images; unlike an attack's, they replace the clean ones even where they fool nobody."""
-        changed = torch.stack([self._rounded(image, rng) for image, rng in zip(oracle.images, rngs, strict=True)])
-        oracle.replace(changed)
-
-    def _rounded(self, levels: Tensor, rng: torch.Generator) -> Tensor:
-        return self.change(levels.double(), rng).round().clamp(0, LEVELS).float()
+        oracle.replace(changed(self.change_all, oracle.images, LEVELS, rngs))
 
 
 attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
+SEVERITIES = 5
+ADAPTERS: Mapping[str, str] = MappingProxyType(
+    {kind: f"robustbench_aigi.attacks.{kind}_adapter" for kind in ("torchattacks", "art")}
+)
+"""Prefix of a name to the module that adapts that library's attacks."""
 
 
-def load_attack(name: str, **numbers: Any) -> Attack:
-    """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)``.
+def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> Attack:
+    """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)`` or ``load_attack("jpeg", severity=3)``.
+
+    Args:
+        severity: 1 (mildest) to 5, for a perturbation that has severities; ``numbers`` given beside it win.
 
     Raises:
         UnknownName: no such attack. BadConfig: a number it does not have, or of the wrong type.
     """
-    cls = attacks.get(name)
+    cls = _class_of(name, numbers)
+    if severity is not None:
+        numbers = {**_severity(cls, name, severity), **numbers}
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key, value in numbers.items():
         if key not in fields:
             raise BadConfig(unknown(f"number of {name}", key, sorted(fields)).split(" List all")[0])
         default = fields[key].default
-        number = isinstance(default, int | float) and isinstance(value, int | float) and not isinstance(value, bool)
+        if default is dataclasses.MISSING:
+            default = cast("Any", fields[key]).default_factory()
+        kind = int if fields[key].type is int else int | float
+        number = isinstance(default, int | float) and isinstance(value, kind) and not isinstance(value, bool)
         if not number and not isinstance(value, type(default)):
             raise BadConfig(
                 f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}."
             )
     return cls(**numbers)
+
+
+def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
+    """The registered class, or that of another library's attack, which is imported only when asked for."""
+    library, _, kind = name.partition(":")
+    if library not in ADAPTERS:
+        return attacks.get(name)
+    adapter = importlib.import_module(ADAPTERS[library])
+    return cast("type[Attack]", adapter.attack_class(kind, str(numbers["norm"]) if "norm" in numbers else None))
+
+
+def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
+    table = cls.severities if issubclass(cls, Perturbation) else {}
+    if not table:
+        raise BadConfig(f"{name} has no severities, got severity {severity!r}. Give its own numbers instead.")
+    if type(severity) is not int or not 1 <= severity <= SEVERITIES:
+        raise BadConfig(
+            f"{name} wants a severity of 1 (mildest) to {SEVERITIES}, got {severity!r}. Write severity = 3, "
+            f"or its own numbers: {', '.join(table)}."
+        )
+    return {number: values[severity - 1] for number, values in table.items()}
 
 
 def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,43 +1,54 @@
-"""One-pixel attack by differential evolution, batched across images."""
+"""Few-pixel attacks on scores: differential evolution batched across images, and the exhaustive search of one pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import final
+from itertools import product
+from types import MappingProxyType
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
 
+GENES = 5
+"""Numbers of a pixel: row, column, red, green, blue."""
 
-@attacks.add("one-pixel")
-@final
+
 @dataclass(frozen=True, kw_only=True)
-class OnePixel(Attack):
-    """Move one pixel to the colour that hurts most. Source: Su, Vargas & Sakurai, IEEE TEVC 2019.
+class PixelEvolution(Attack):
+    """Move a few pixels to the colours that hurt most. Source: Su, Vargas & Sakurai, IEEE TEVC 2019.
 
-    A candidate is (row, column, red, green, blue), whole numbers. Each generation makes one child per parent,
-    ``a + scale (b - c)`` from three random members, and keeps the better of the two. The paper's budget is a
+    A candidate is (row, column, red, green, blue) for each pixel, whole numbers. Each generation makes one child per
+    parent, ``a + scale (b - c)`` from three random members, and keeps the better of the two. The paper's budget is a
     population of 400 for 100 generations.
     """
 
-    access = "scores"
     population: int = 400
     generations: int = 100
     scale: float = 0.5
 
+    access = "scores"
+    limits: ClassVar = MappingProxyType({"population": (4, float("inf")), "generations": (0, float("inf"))})
+
+    @property
+    def count(self) -> int:
+        """Pixels of a candidate."""
+        return 1
+
     def budget(self) -> Budget:
-        """One pixel, of any colour."""
-        return Budget(l0=1)
+        """The pixels, of any colour, and the members of all generations."""
+        return Budget(l0=self.count, queries=self.population * (self.generations + 1))
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Evolve the populations of all images still active together."""
         which = oracle.active()
         if not len(which):
             return
-        top = torch.tensor([*oracle.images.shape[-2:], 256, 256, 256]) - 1
+        top = torch.tensor([*oracle.images.shape[-2:], 256, 256, 256]).repeat(self.count) - 1
         members = torch.stack([self._first(top, rngs[i]) for i in which.tolist()])
         fitness = self._score(oracle, members, which)
         for _ in range(self.generations):
@@ -53,23 +64,87 @@ class OnePixel(Attack):
 
     def _first(self, top: Tensor, rng: torch.Generator) -> Tensor:
         """Places uniform; colours normal around mid grey, as in the paper."""
-        places = (torch.rand(self.population, 2, generator=rng) * (top[:2] + 1)).long()
-        colours = (128 + 127 * torch.randn(self.population, 3, generator=rng)).round().clamp(0, 255).long()
-        return torch.cat([places, colours], dim=1)
+        shape = (self.population, self.count)
+        places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
+        colours = (128 + 127 * torch.randn(*shape, 3, generator=rng)).round().clamp(0, LEVELS).long()
+        return torch.cat([places, colours], dim=2).flatten(1)
 
     def _children(self, members: Tensor, top: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
         count = self.population
         draws = torch.stack([torch.stack([torch.randperm(count, generator=rng) for _ in range(3)]) for rng in rngs])
-        a, b, c = (members.gather(1, draws[:, k, :, None].expand(-1, -1, 5)) for k in range(3))
+        a, b, c = (members.gather(1, draws[:, k, :, None].expand_as(members)) for k in range(3))
         children = (a + self.scale * (b - c)).round().long()
         return torch.minimum(children.clamp(min=0), top)
 
     def _score(self, oracle: Oracle, members: Tensor, which: Tensor) -> Tensor:
         """Margins ``(A, P)`` of every member, an image's population at a time, so memory does not grow with images."""
-        rows = torch.arange(self.population)
         margins = []
         for image, own in zip(which.tolist(), members, strict=True):
-            candidates = oracle.images[image].repeat(self.population, 1, 1, 1)
-            candidates[rows, :, own[:, 0], own[:, 1]] = own[:, 2:].to(candidates)
+            candidates = painted(oracle.images[image], own.view(self.population, self.count, GENES))
             margins.append(oracle.score(candidates, torch.full((self.population,), image)))
         return torch.stack(margins)
+
+
+def painted(image: Tensor, pixels: Tensor) -> Tensor:
+    """Copies of ``(3, H, W)`` with pixels ``(P, K, 5)`` set, a copy a row of them; a later pixel covers an earlier."""
+    copies = image.repeat(len(pixels), 1, 1, 1)
+    rows = torch.arange(len(pixels))
+    for own in pixels.unbind(dim=1):
+        copies[rows, :, own[:, 0], own[:, 1]] = own[:, 2:].to(copies)
+    return copies
+
+
+@attacks.add("one-pixel")
+@final
+@dataclass(frozen=True, kw_only=True)
+class OnePixel(PixelEvolution):
+    """One pixel, by differential evolution."""
+
+
+@attacks.add("k-pixel")
+@final
+@dataclass(frozen=True, kw_only=True)
+class KPixel(PixelEvolution):
+    """``pixels`` pixels, by differential evolution."""
+
+    pixels: int = 3
+
+    limits: ClassVar = MappingProxyType({**PixelEvolution.limits, "pixels": (1, float("inf"))})
+
+    @property
+    def count(self) -> int:
+        """``pixels``."""
+        return self.pixels
+
+
+@attacks.add("one-pixel-exhaustive")
+@final
+@dataclass(frozen=True, kw_only=True)
+class ExhaustiveOnePixel(Attack):
+    """Every pixel at every corner of the colour cube: 8 H W evaluations of an image, and no luck.
+
+    The oracle of ``one-pixel``: what it finds, the evolution should find too.
+    """
+
+    batch: int = 512
+
+    access = "scores"
+    limits: ClassVar = MappingProxyType({"batch": (1, float("inf"))})
+
+    def budget(self) -> Budget:
+        """One pixel, of any colour."""
+        return Budget(l0=1)
+
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
+        """Image by image, until it is fooled."""
+        height, width = oracle.images.shape[-2:]
+        places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+        corners = torch.tensor(list(product((0, LEVELS), repeat=3)))
+        pixels = torch.cat(
+            [places.repeat_interleave(len(corners), 0), corners.repeat(len(places), 1)], dim=1
+        ).unsqueeze(1)
+        for image in oracle.active().tolist():
+            for part in pixels.split(self.batch):
+                oracle.score(painted(oracle.images[image], part), torch.full((len(part),), image))
+                if image not in oracle.active():
+                    break

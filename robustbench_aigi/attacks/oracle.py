@@ -45,21 +45,21 @@ class Oracle:
         full: bool,
         distance: Distance | None = None,
         queries: int | None = None,
-        batch: int = 512,
+        batch: int = 128,
     ) -> None:
         self.images = images
         self.labels = labels
         self.forwards = torch.zeros(len(labels), dtype=torch.int64)
         self.backwards = torch.zeros(len(labels), dtype=torch.int64)
         self.detector = detector
-        self._full = full
+        self.full = full
         self._distance = distance
         self._queries = queries
         self._batch = batch
 
     def __enter__(self) -> Self:
         self._flags = [(p, p.requires_grad) for p in self.detector.parameters()]
-        self._mode = self.detector.training
+        self._modes = [(module, module.training) for module in self.detector.modules()]
         self.detector.eval().requires_grad_(False)
         try:
             with torch.no_grad():
@@ -77,13 +77,14 @@ class Oracle:
     ) -> None:
         for parameter, flag in self._flags:
             parameter.requires_grad_(flag)
-        self.detector.train(self._mode)
+        for module, mode in self._modes:
+            module.training = mode
 
     def active(self) -> Tensor:
         """Indices of the images still to be attacked."""
         if self._distance is not None:
             return (~self._wrong(self.clean_logits)).nonzero().squeeze(1)
-        if self._full:
+        if self.full:
             return torch.arange(len(self.labels))
         return (~self.fooled).nonzero().squeeze(1)
 
@@ -154,8 +155,8 @@ class Oracle:
         if not bool(logits.isfinite().all()):
             wrong = logits[~logits.isfinite()]
             raise BadLogits(
-                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of {len(logits)} images. "
-                "Look for an overflow or a division by zero in it; its numbers would mean nothing."
+                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of {len(logits)} "
+                "images. Look for an overflow or a division by zero in it; its numbers would mean nothing."
             )
         return logits
 
@@ -174,7 +175,7 @@ class Oracle:
         winners = order[first]
         places = which[winners]
         better = costs[winners] < self._costs(self.best[places], self.logits[places], places)
-        if not self._full and self._distance is None:
+        if not self.full and self._distance is None:
             better &= ~self.fooled[places]
         self.best[places[better]] = candidates[winners[better]].detach()
         self.logits[places[better]] = logits[winners[better]]

@@ -15,7 +15,8 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         id: the name in the matrix, such as ``pgd-linf-8``.
         attack: a registered name, with its numbers in ``with``.
-        surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes.
+        surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes, and
+            for an attack that is to be run white-box only.
         limit: attack at most this many images a split (a costly attack), classes balanced.
     """
 
@@ -29,6 +30,11 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     def built(self) -> Attack:
         """The attack itself."""
         return load_attack(self.attack, **self.numbers)
+
+    @property
+    def shared(self) -> bool:
+        """Whether its images can be made once and shown to every detector: by a surrogate, or without a model."""
+        return self.surrogate is not None or self.built.access == "none"
 
 
 class Suite(BaseModel, frozen=True, extra="forbid"):

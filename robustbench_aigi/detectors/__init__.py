@@ -1,6 +1,6 @@
 """Detectors: images in [0, 1] in, one logit an image out; above the threshold means AI-generated."""
 
-from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.detectors.base import Card, Detector, detectors, straight_through
 from robustbench_aigi.detectors.checkpoint import load_detector, save_detector, shipped, shipped_names
 from robustbench_aigi.detectors.wrapped import Wrapped, wrap
 
@@ -13,5 +13,6 @@ __all__ = [
     "save_detector",
     "shipped",
     "shipped_names",
+    "straight_through",
     "wrap",
 ]

@@ -1,6 +1,7 @@
 """The contract of a detector, and the registry of all of them."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -86,6 +87,17 @@ class Normalise(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise ``(N, 3, H, W)`` images."""
         return (images - self.mean) / self.std
+
+
+def straight_through(step: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Apply a step that has no gradient, such as JPEG or rounding, and give it the identity's (BPDA).
+
+    Source: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018. A detector with such a step in it says
+    ``gradient="bpda"`` on its card.
+    """
+    with torch.no_grad():
+        done = step(images)
+    return images + (done - images).detach()
 
 
 def fit_size(images: Tensor, size: int) -> Tensor:

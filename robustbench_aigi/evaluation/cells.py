@@ -2,24 +2,29 @@
 
 import json
 import math
+import textwrap
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from robustbench_aigi.attacks import Row
+from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks.base import Result
+from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.files import write_whole
-from robustbench_aigi.grid import to_bytes
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.errors import UserError
+from robustbench_aigi.files import write_text, write_whole
+from robustbench_aigi.grid import LEVELS, to_bytes
+from robustbench_aigi.hashing import digest, weights_digest
 
 SCHEMA = 1
 SHARD = 250
@@ -39,11 +44,14 @@ TABLE = (
 )
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
+Table = pd.DataFrame | str
+"""A cell's table, or the status that stands in its place: ``error: ...`` or ``unavailable: ...``."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell is of. ``mode`` is clean, static or white-box; ``attack`` is the suite's row id, or clean."""
+    """What a cell is of. ``mode`` is clean, static, white-box or probe; ``attack`` is the suite's row id, or clean."""
 
     detector: str
     mode: str
@@ -52,6 +60,39 @@ class Cell:
     def folder(self, out: Path) -> Path:
         """Where its shards are."""
         return out / "cells" / self.detector / f"{self.mode}-{self.attack}"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One detector of a run: whose cells they are, and where they are kept."""
+
+    name: str
+    detector: Detector
+    out: Path
+    progress: Progress
+
+    @cached_property
+    def identity(self) -> str:
+        """Hash of the weights and the card."""
+        return digest(weights_digest(self.detector.state_dict()), self.detector.card.model_dump(exclude={"weights"}))
+
+    def table(self, mode: str, attack: str, data: Dataset, work: Work, *key: object) -> Table:
+        """A cell's table, computed where need be; ``key`` is all that it depends on besides detector and images."""
+        cell = Cell(self.name, mode, attack)
+        own = digest(self.identity, *key)
+        note = cell.folder(self.out) / "error.txt"
+        return attempt(attack, lambda: fill(cell, own, data, work, self.out, self.progress), note)
+
+
+def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
+    """What ``work`` returns; if it raises, a status ``error: ...`` naming ``name``, with the traceback at ``note``."""
+    note.unlink(missing_ok=True)
+    try:
+        return work()
+    except Exception as error:
+        write_text(note, traceback.format_exc())
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return "error: " + textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
 
 
 def fill(cell: Cell, key: str, data: Dataset, work: Work, out: Path, progress: Progress) -> pd.DataFrame:
@@ -72,7 +113,7 @@ def fill(cell: Cell, key: str, data: Dataset, work: Work, out: Path, progress: P
             table = work(shard)
             _write(table, place, own)
             _note_time(folder, index, time.monotonic() - began)
-        tables.append(pd.read_parquet(place, columns=list(TABLE)))
+        tables.append(pd.read_parquet(place, columns=[c for c in pq.read_schema(place).names if c != "png"]))
     progress(f"{cell.detector}: {cell.mode} {cell.attack}", len(data), len(data))
     return pd.concat(tables, ignore_index=True)
 
@@ -82,10 +123,10 @@ def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
 
     def work(shard: Dataset) -> pd.DataFrame:
         logits, sizes = [], []
-        with torch.no_grad():
-            for batch in shard.batches(SHARD):
-                logits += detector.logits(batch.images).double().tolist()
-                sizes += [batch.images[0].numel()] * len(batch.ids)
+        for batch in shard.batches(SHARD):
+            with Oracle(detector, batch.images.mul(LEVELS).round(), batch.labels, full=True) as oracle:
+                logits += oracle.clean_logits.double().tolist()
+            sizes += [batch.images[0].numel()] * len(batch.ids)
         rows = shard.manifest
         ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
@@ -95,20 +136,21 @@ def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
         for column in ("linf", "l2", "l0"):
             table[column] = rows.get(column, 0)
         table["psnr"] = [psnr(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)]
-        return table.assign(forwards=1, backwards=0)
+        return table.assign(forwards=1, backwards=0)[list(TABLE)]
 
     return work
 
 
-def attacked(detector: Detector, row: Row, seed: int, keep_images: bool) -> Work:
+def attacked(detector: Detector, attack: Attack, seed: int, *, keep_images: bool) -> Work:
     """Work that attacks the detector itself, through its own gradients or scores."""
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
         for batch in shard.batches(SHARD):
-            result = row.built(detector, batch.images, batch.labels, ids=batch.ids, seed=seed)
+            result = attack(detector, batch.images, batch.labels, ids=batch.ids, seed=seed)
             tables.append(_table(result, batch, keep_images))
-        return pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
+        table = pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
+        return table[[*TABLE, "png"] if keep_images else list(TABLE)]
 
     return work
 
@@ -147,8 +189,7 @@ def _key_of(place: Path) -> str | None:
 
 def _write(table: pd.DataFrame, place: Path, key: str) -> None:
     """A shard is whole or not there; its key travels in its metadata."""
-    columns = [*TABLE, "png"] if "png" in table else list(TABLE)
-    arrow = pa.Table.from_pandas(table[columns], preserve_index=False).replace_schema_metadata({"key": key})
+    arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata({"key": key})
     write_whole(place, lambda temporary: pq.write_table(arrow, temporary))
 
 

@@ -1,6 +1,7 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,11 +11,13 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.cells import Cell, attacked, fill, scored
+from robustbench_aigi.evaluation.adequacy import Cells, check, names, write_flags
+from robustbench_aigi.evaluation.cells import Bench, Progress, Table, attacked, attempt, scored
+from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS, summarise, worst_case
-from robustbench_aigi.hashing import digest, weights_digest
+from robustbench_aigi.evaluation.probes import run_probes
 
-Progress = Callable[[str, int, int], None]
+MODES = ("static", "white-box")
 
 
 def evaluate(
@@ -29,6 +32,9 @@ def evaluate(
 ) -> pd.DataFrame:
     """Return the matrix in long form, a row per detector, mode, attack and direction; cells are kept under ``out``.
 
+    A cell that raises becomes a row with the status ``error: ...`` and no numbers, and the run goes on; its traceback
+    is in its folder. What speaks against trusting the numbers is written to ``adequacy.json``.
+
     Args:
         detectors: by name in the matrix. A text in a detector's place says why it is unavailable, and becomes its row.
         data: test images.
@@ -36,58 +42,22 @@ def evaluate(
             missing is ``unavailable``.
         keep_images: store every white-box image in its cell as PNG.
     """
-    ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
-    makers = surrogates if surrogates is not None else {d.card.name: d for d in ready.values()}
-    makers = {row.surrogate: makers[row.surrogate] for row in suite.rows if row.surrogate and row.surrogate in makers}
-    possible = [row for row in suite.rows if row.surrogate is None or row.surrogate in makers]
-    folder = out / "plusplus"
-    static_suite = suite.model_copy(update={"rows": tuple(possible)})
-    build_plusplus({"test": Part(data, all_rows=True, samples=0)}, static_suite, makers, folder, progress)
+    ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
+    static = _static(suite, data, ready if surrogates is None else surrogates, out / "plusplus", progress)
     rows: list[dict[str, object]] = []
+    flags: list[Flag] = []
     for name, detector in detectors.items():
         if isinstance(detector, str):
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
-        rows += _of_detector(name, detector, suite, data, {row.id for row in possible}, out, keep_images, progress)
+        bench = Bench(name, detector, out, progress)
+        cells = _cells(bench, suite, data, static, keep_images)
+        broken = isinstance(cells["clean", "clean"], str)
+        found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
+        rows += _rows(bench, suite, cells, found)
+        flags += found
+    write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COUNTS, "Int64"))
-
-
-def _of_detector(
-    name: str,
-    detector: Detector,
-    suite: Suite,
-    data: Dataset,
-    static: Set[str],
-    out: Path,
-    keep_images: bool,
-    progress: Progress,
-) -> list[dict[str, object]]:
-    identity = digest(weights_digest(detector.state_dict()), detector.card.model_dump(exclude={"weights"}))
-    clean = fill(Cell(name, "clean", "clean"), identity, data, scored(detector, None), out, progress)
-    originals = dict(zip(clean["id"], clean["clean_logit"], strict=True))
-    rows = _rows(name, "clean", "clean", clean, detector.threshold, ranked=True)
-    met: dict[str, list[pd.DataFrame]] = {"static": [], "white-box": []}
-    for row in suite.rows:
-        if row.id in static:
-            images = plusplus(out / "plusplus", "test", row.id)
-            key = digest(identity, images.key)
-            table = fill(Cell(name, "static", row.id), key, images, scored(detector, originals), out, progress)
-            rows += _rows(name, "static", row.id, table, detector.threshold, ranked=True)
-            met["static"].append(table)
-        else:
-            reason = f"unavailable: the surrogate {row.surrogate} was not given"
-            rows.append({"detector": name, "mode": "static", "attack": row.id, "status": reason})
-        if row.built.access == "none":
-            met["white-box"].append(table)
-            continue
-        work = attacked(detector, row, suite.seed, keep_images)
-        key = digest(identity, row.model_dump(), suite.seed, keep_images)
-        table = fill(Cell(name, "white-box", row.id), key, limited(data, row), work, out, progress)
-        rows += _rows(name, "white-box", row.id, table, detector.threshold, ranked=False)
-        met["white-box"].append(table)
-    for mode, tables in met.items():
-        rows += _rows(name, mode, "worst-case", worst_case(clean, tables), detector.threshold, ranked=False)
-    return rows
 
 
 def limited(data: Dataset, row: Row) -> Dataset:
@@ -95,8 +65,78 @@ def limited(data: Dataset, row: Row) -> Dataset:
     return data if row.limit is None else Dataset(data.name, choose(data.manifest, row.limit))
 
 
-def _rows(
-    name: str, mode: str, attack: str, table: pd.DataFrame, threshold: float, *, ranked: bool
-) -> list[dict[str, object]]:
-    head = {"detector": name, "mode": mode, "attack": attack, "status": "ok"}
-    return [head | row for row in summarise(table, threshold, ranked)]
+def _static(
+    suite: Suite, data: Dataset, makers: Mapping[str, Detector], folder: Path, progress: Progress
+) -> dict[str, Dataset | str]:
+    """The shared images of every row, or the status of a row that has none."""
+
+    def build(rows: Sequence[Row]) -> None:
+        part = Part(data, all_rows=True, samples=0)
+        build_plusplus({"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress)
+
+    lost: dict[str, str] = {}
+    for row in suite.rows:
+        if row.surrogate is not None and row.surrogate not in makers:
+            lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
+        elif status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
+            lost[row.id] = status
+    build([row for row in suite.rows if row.id not in lost])
+    return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in suite.rows}
+
+
+def _cells(
+    bench: Bench, suite: Suite, data: Dataset, static: Mapping[str, Dataset | str], keep_images: bool
+) -> dict[tuple[str, str], Table]:
+    """Every cell of a detector by mode and attack; a change that asks no detector has no white-box cell of its own."""
+    clean = bench.table("clean", "clean", data, scored(bench.detector, None))
+    cells: dict[tuple[str, str], Table] = {("clean", "clean"): clean}
+    for row in suite.rows:
+        modes = MODES if row.built.access != "none" else MODES[:1]
+        if isinstance(clean, str):
+            status = f"error: {row.id}: not tried, because the clean images could not be scored"
+            cells |= dict.fromkeys([(mode, row.id) for mode in modes], status)
+            continue
+        images = static[row.id]
+        if isinstance(images, Dataset):
+            originals = dict(zip(clean["id"], clean["logit"], strict=True))
+            work = scored(bench.detector, originals)
+            cells["static", row.id] = bench.table("static", row.id, images, work, images.key)
+        else:
+            cells["static", row.id] = images
+        if "white-box" in modes:
+            work = attacked(bench.detector, row.built, suite.seed, keep_images=keep_images)
+            key = (row.model_dump(), suite.seed, keep_images)
+            cells["white-box", row.id] = bench.table("white-box", row.id, limited(data, row), work, *key)
+    return cells
+
+
+def _rows(bench: Bench, suite: Suite, cells: Cells, flags: Sequence[Flag]) -> list[dict[str, object]]:
+    """The detector's part of the matrix; numbers stay empty where a cell has none."""
+    rows: list[dict[str, object]] = []
+    gradients = {row.id for row in suite.rows if row.built.access == "gradients"}
+    tables = {key: ("ok", table) for key, table in cells.items()}
+    tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in MODES}
+    for (mode, attack), (status, table) in tables.items():
+        head: dict[str, object] = {"detector": bench.name, "mode": mode, "attack": attack, "status": status}
+        if mode == "white-box":
+            head["flags"] = names(flags, attack, attack in gradients)
+        if isinstance(table, str):
+            rows.append(head | {"status": table})
+            continue
+        ranked = mode != "white-box" and attack != "worst-case"
+        rows += [head | row for row in summarise(table, bench.detector.threshold, ranked)]
+    return rows
+
+
+def _worst(suite: Suite, cells: Cells, mode: str) -> tuple[str, Table]:
+    """Status and table of the adversary who has every attack of a mode that could be measured."""
+    clean = cells["clean", "clean"]
+    met = {row.id: cells.get((mode, row.id), cells["static", row.id]) for row in suite.rows}
+    there = [table for table in met.values() if not isinstance(table, str)]
+    lost = [
+        f"{name} {'failed' if table.startswith('error') else 'unavailable'}"
+        for name, table in met.items()
+        if isinstance(table, str)
+    ]
+    status = f"incomplete: {', '.join(lost)}" if lost else "ok"
+    return (status, worst_case(clean, there)) if there and isinstance(clean, pd.DataFrame) else (status, status)

@@ -12,7 +12,7 @@ DIRECTIONS = {"evasion": 1, "framing": 0}
 COLUMNS = (
     "detector", "mode", "attack", "direction", "status", "n", "accuracy", "low", "high", "balanced_accuracy",
     "n_correct_before", "success_rate", "success_low", "success_high", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",
-    "mean_forwards", "mean_backwards",
+    "mean_forwards", "mean_backwards", "flags",
 )  # fmt: skip
 COUNTS = ("n", "n_correct_before")
 

@@ -8,9 +8,10 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.files import write_text
 from robustbench_aigi.report.pictures import Picture, gallery
-from robustbench_aigi.report.tables import columns_of
+from robustbench_aigi.report.tables import absence, columns_of, flag_lines, missing
 
 DIRECTIONS = {
     "both": "Both directions together",
@@ -25,12 +26,14 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None) -> Non
         loader=PackageLoader("robustbench_aigi.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     pictures = gallery(run) if run is not None and (run / "plusplus" / "manifest.parquet").is_file() else []
+    flags = read_flags(run) if run is not None else None
     facts = json.loads((run / "run.json").read_text()) if run is not None and (run / "run.json").is_file() else {}
     page = environment.get_template("report.html").render(
         tables=[(title, *_table(matrix, direction)) for direction, title in DIRECTIONS.items()],
         sentences=_sentences(matrix),
         pictures=_grouped(pictures),
-        unavailable=_unavailable(matrix),
+        flags=flag_lines(flags) if flags is not None else None,
+        missing=missing(matrix),
         facts=facts,
         provenance=json.dumps(facts, indent=2),
     )
@@ -41,7 +44,8 @@ def _table(
     matrix: pd.DataFrame, direction: str
 ) -> tuple[list[tuple[str, str]], list[tuple[str, list[dict[str, str]]]]]:
     pairs = columns_of(matrix)
-    part = matrix[matrix["direction"] == direction].set_index(["detector", "mode", "attack"])
+    part = matrix[matrix["direction"].isin([direction]) | matrix["direction"].isna()]
+    part = part.set_index(["detector", "mode", "attack"])
     rows = []
     for detector in dict.fromkeys(matrix["detector"]):
         cells = [_cell(part.loc[[(detector, *p)]].iloc[0]) if (detector, *p) in part.index else _empty() for p in pairs]
@@ -52,36 +56,34 @@ def _table(
 def _cell(row: "pd.Series[Any]") -> dict[str, str]:
     accuracy, low, high = (float(str(row[k])) for k in ("accuracy", "low", "high"))
     if math.isnan(accuracy):
-        return _empty()
+        return _empty(absence(row), str(row["status"]))
     hover = f"n = {row['n']:.0f}, 95% interval {100 * low:.1f} to {100 * high:.1f}%"
-    return {"text": f"{100 * accuracy:.1f}", "hover": hover, "share": f"{accuracy:.3f}", "class": "value"}
+    hover += "" if row["status"] == "ok" else f"; {row['status']}"
+    hover += "" if pd.isna(row["flags"]) else f"; flags: {row['flags']}"
+    doubt = "*" if row["status"] != "ok" or pd.notna(row["flags"]) else ""
+    return {"text": f"{100 * accuracy:.1f}{doubt}", "hover": hover, "share": f"{accuracy:.3f}", "class": "value"}
 
 
-def _empty() -> dict[str, str]:
-    return {"text": "n/a", "hover": "unavailable", "share": "0", "class": "missing"}
+def _empty(text: str = "n/a", hover: str = "unavailable") -> dict[str, str]:
+    return {"text": text, "hover": hover, "share": "0", "class": "missing"}
 
 
 def _sentences(matrix: pd.DataFrame) -> list[str]:
     sentences = []
-    whole = matrix[matrix["direction"] == "both"].set_index(["detector", "mode", "attack"])
-    for detector in dict.fromkeys(whole.index.get_level_values("detector")):
-        clean = float(str(whole.loc[[(detector, "clean", "clean")]].iloc[0]["accuracy"]))
-        worst = {
-            m: float(str(whole.loc[[(detector, m, "worst-case")]].iloc[0]["accuracy"])) for m in ("static", "white-box")
-        }
+    whole = matrix[matrix["direction"] == "both"]
+    shares = dict(
+        zip(zip(whole["detector"], whole["mode"], whole["attack"], strict=True), whole["accuracy"], strict=True)
+    )
+    for detector in dict.fromkeys(whole["detector"]):
+        clean, static, own = (
+            f"{100 * shares[detector, *pair]:.1f}%" if (detector, *pair) in shares else "n/a"
+            for pair in (("clean", "clean"), ("static", "worst-case"), ("white-box", "worst-case"))
+        )
         sentences.append(
-            f"{detector}: {100 * clean:.1f}% right on clean images, {100 * worst['static']:.1f}% under the worst of "
-            f"the static set, {100 * worst['white-box']:.1f}% under the worst attack on itself."
+            f"{detector}: {clean} right on clean images, {static} under the worst of the static set, {own} under the "
+            "worst attack on itself."
         )
     return sentences
-
-
-def _unavailable(matrix: pd.DataFrame) -> list[tuple[str, str]]:
-    rows = matrix[matrix["status"] != "ok"]
-    return [
-        (f"{row['detector']} {'' if pd.isna(row['attack']) else row['attack']}", str(row["status"]))
-        for row in rows.to_dict("records")
-    ]
 
 
 def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:

@@ -39,6 +39,8 @@ def gallery(out: Path) -> list[Picture]:
     clean = plusplus(out / "plusplus", "test", "clean").manifest.set_index("source")["path"]
     pictures = []
     for folder in sorted((out / "cells").glob("*/white-box-*")):
+        if any((own / "error.txt").is_file() for own in (folder, folder.parent / "clean-clean")):
+            continue
         table = pd.concat([_table(shard) for shard in sorted(folder.glob("shard-*.parquet"))], ignore_index=True)
         if not table["kept"].all():
             continue

@@ -1,12 +1,15 @@
 """The matrix as a table: long form in CSV and JSON, a readable form in Markdown."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.adequacy import read_flags
+from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS
 from robustbench_aigi.files import write_text
 
@@ -62,9 +65,38 @@ def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
     if pair not in own.index:
         return "unavailable"
     row = own.loc[[pair]].iloc[0]
-    if row["status"] != "ok":
-        return "unavailable"
-    return f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    if pd.isna(row["accuracy"]):
+        return absence(row)
+    words = [
+        word for word, doubt in (("incomplete", row["status"] != "ok"), ("flagged", pd.notna(row["flags"]))) if doubt
+    ]
+    number = f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
+    return f"{number} ({', '.join(words)})" if words else number
+
+
+def absence(row: "pd.Series[Any]") -> str:
+    """What stands in the place of a number that a row has not: error, unavailable, incomplete or n/a."""
+    word = str(row["status"]).partition(":")[0]
+    return "n/a" if word == "ok" else word
+
+
+def missing(matrix: pd.DataFrame) -> list[str]:
+    """A line for each row that is not ``ok``: what it is of, and why."""
+    named = ["detector", "mode", "attack"]
+    rows = matrix[matrix["status"] != "ok"].drop_duplicates(named)
+    return [
+        f"{', '.join(str(row[key]) for key in named if pd.notna(row[key]))}: {row['status']}"
+        for row in rows.to_dict("records")
+    ]
+
+
+def flag_lines(flags: Sequence[Flag]) -> list[str]:
+    """A line for each adequacy flag."""
+    return [f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}" for f in flags]
+
+
+def _listed(lines: list[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines) or "none"
 
 
 def write_tables(matrix: pd.DataFrame, out: Path) -> None:
@@ -81,6 +113,10 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     }
     for direction, title in titles.items():
         text += [f"\n## {title}\n", to_markdown(matrix, direction)]
+    flags = read_flags(out)
+    if flags is not None:
+        text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(flags))]
+    text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]
     write_text(out / "matrix.md", "\n".join(text) + "\n")
 
 

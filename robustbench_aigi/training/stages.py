@@ -61,7 +61,8 @@ def fine_tune(
     own, folder = recipe.training, out / "plusplus" / "training"
     few = data.limit(own.adversarial_limit)
     parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
-    possible = suite.model_copy(update={"rows": tuple(r for r in suite.rows if r.surrogate in (None, *makers))})
+    shared = tuple(row for row in suite.rows if row.shared and row.surrogate in (None, *makers))
+    possible = suite.model_copy(update={"rows": shared})
     build_plusplus(parts, possible, makers, folder, progress)
     built = Lesson(
         key=file_digest(folder / "manifest.parquet"),

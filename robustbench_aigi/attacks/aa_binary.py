@@ -1,0 +1,72 @@
+"""An ensemble for detectors with one logit: APGD, FAB and Square, each on what the ones before it left."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import final
+
+from robustbench_aigi.attacks.apgd import APGDL2, APGDLinf
+from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
+from robustbench_aigi.attacks.base import Attack, attacks
+from robustbench_aigi.attacks.fab import FABL2, FABLinf
+from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.square import SquareL2, SquareLinf
+from robustbench_aigi.hashing import Draws
+
+
+@dataclass(frozen=True, kw_only=True)
+class AABinary(Ball):
+    """AutoAttack's idea where its standard version does not run: two classes.
+
+    APGD-CE and APGD-margin climb the same slope where there is one logit (see :mod:`apgd`), so APGD runs from two
+    random starts in their place. An image leaves as soon as a member fools the detector; each member draws the random
+    numbers it draws when run alone, so the robust accuracy is at most that of any member. Source: Croce and Hein, ICML
+    2020.
+
+    Args:
+        steps: of APGD and FAB. queries: of Square.
+    """
+
+    steps: int = 100
+    restarts: int = 2
+    queries: int = 5000
+
+    access = "gradients"
+
+    @abstractmethod
+    def members(self) -> tuple[Attack, ...]:
+        """The attacks, the quickest first."""
+
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
+        """Run the members in turn."""
+        for member in self.members():
+            member.perturb(oracle, rngs.of(member.name))
+
+
+@attacks.add("aa-binary-linf")
+@final
+@dataclass(frozen=True, kw_only=True)
+class AABinaryLinf(LinfBall, AABinary):
+    """In the L-inf ball; ``eps`` in grey levels."""
+
+    def members(self) -> tuple[Attack, ...]:
+        """APGD, FAB, Square."""
+        return (
+            APGDLinf(eps=self.eps, steps=self.steps, restarts=self.restarts),
+            FABLinf(eps=self.eps, steps=self.steps),
+            SquareLinf(eps=self.eps, queries=self.queries),
+        )
+
+
+@attacks.add("aa-binary-l2")
+@final
+@dataclass(frozen=True, kw_only=True)
+class AABinaryL2(L2Ball, AABinary):
+    """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+
+    def members(self) -> tuple[Attack, ...]:
+        """APGD, FAB, Square."""
+        return (
+            APGDL2(eps=self.eps, steps=self.steps, restarts=self.restarts),
+            FABL2(eps=self.eps, steps=self.steps),
+            SquareL2(eps=self.eps, queries=self.queries),
+        )

@@ -1,0 +1,96 @@
+"""A camera: the image photographed again."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.ndimage import affine_transform, convolve
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.grid import LEVELS
+
+Floats = npt.NDArray[np.float64]
+NEIGHBOURS = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
+
+
+@attacks.add("camera")
+@final
+@dataclass(frozen=True, kw_only=True)
+class Camera(Perturbation):
+    """See the image through a lens and a Bayer sensor (RGGB, bilinear demosaicing), in linear light.
+
+    Source: Foi et al., IEEE TIP 2008, for the noise: its variance in electrons is the signal + ``read`` squared.
+    The severities are ours.
+
+    Args:
+        aberration: lateral chromatic aberration: how much larger red and smaller blue are drawn, as a share.
+        vignette: share of the light that is lost in the corners; it falls off with the square of the distance.
+        electrons: charge of a white pixel; fewer make more shot noise.
+        read: standard deviation of the read noise, in electrons.
+    """
+
+    aberration: float = 0.003
+    vignette: float = 0.3
+    electrons: float = 2000
+    read: float = 4
+
+    limits = MappingProxyType({"aberration": (0, 0.1), "vignette": (0, 1), "electrons": (1, 1e12), "read": (0, 1e6)})
+    severities = MappingProxyType(
+        {
+            "aberration": (0.001, 0.002, 0.003, 0.004, 0.006),
+            "vignette": (0.1, 0.2, 0.3, 0.4, 0.5),
+            "electrons": (8000, 4000, 2000, 1000, 500),
+            "read": (2, 3, 4, 6, 8),
+        }
+    )
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Photograph one image."""
+        light = self._through_lens(linear(image.numpy() / LEVELS))
+        filters = _bayer(*light.shape[1:])
+        charge = self.electrons * (light * filters).sum(axis=0)
+        noise = torch.randn(charge.shape, generator=rng, dtype=torch.float64).numpy()
+        sensed = (charge + np.sqrt(charge + self.read**2) * noise) / self.electrons
+        return torch.from_numpy(LEVELS * encoded(_demosaiced(sensed, filters).clip(0, 1)))
+
+    def _through_lens(self, light: Floats) -> Floats:
+        centre = (np.array(light.shape[1:]) - 1) / 2
+        drawn = []
+        for channel, larger in zip(light, (1 + self.aberration, 1, 1 - self.aberration), strict=True):
+            start = centre * (1 - 1 / larger)
+            drawn.append(affine_transform(channel, np.eye(2) / larger, start, order=1, mode="nearest"))
+        rows, columns = np.ogrid[: light.shape[1], : light.shape[2]]
+        square = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2
+        return np.asarray(np.stack(drawn) * (1 - self.vignette * square / max(1, square.max())))
+
+
+def linear(values: Floats) -> Floats:
+    """Light of sRGB values, both in [0, 1]. Source: IEC 61966-2-1."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def encoded(light: Floats) -> Floats:
+    """sRGB values of light, both in [0, 1]."""
+    return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def _bayer(height: int, width: int) -> npt.NDArray[np.bool_]:
+    """Which pixels see red, green and blue, ``(3, H, W)``."""
+    rows, columns = np.ogrid[:height, :width]
+    place = rows % 2 + columns % 2
+    return np.stack([place == 0, place == 1, place == 2])
+
+
+def _demosaiced(sensed: Floats, filters: npt.NDArray[np.bool_]) -> Floats:
+    """Each colour's mean over the neighbours that saw it; a pixel without such neighbours keeps what it sensed."""
+    colours = []
+    for seen in filters:
+        total = convolve(sensed * seen, NEIGHBOURS, mode="constant")
+        weight = convolve(seen.astype(np.float64), NEIGHBOURS, mode="constant")
+        mean = np.divide(total, weight, out=sensed.copy(), where=weight > 0)
+        colours.append(np.where(seen, sensed, mean))
+    return np.stack(colours)

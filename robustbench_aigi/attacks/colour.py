@@ -1,0 +1,70 @@
+"""Brightness, contrast and saturation: what a photo editor's sliders do. A factor of 1 changes nothing."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+
+LUMA = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
+"""Weights of red, green and blue in grey. Source: ITU-R BT.601."""
+FACTORS = MappingProxyType({"factor": (0, 100)})
+
+
+@attacks.add("brightness")
+@final
+@dataclass(frozen=True, kw_only=True)
+class Brightness(Perturbation):
+    """Multiply every value by ``factor``; below 1 darkens. The severities are ours."""
+
+    factor: float = 1.25
+
+    limits = FACTORS
+    severities = MappingProxyType({"factor": (1.1, 1.25, 1.5, 1.75, 2.0)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Brighten one image."""
+        return torch.from_numpy(image.numpy() * np.float64(self.factor))
+
+
+@attacks.add("contrast")
+@final
+@dataclass(frozen=True, kw_only=True)
+class Contrast(Perturbation):
+    """Multiply every value's distance from its channel's mean by ``factor``.
+
+    Source: Hendrycks & Dietterich, ICLR 2019, whose two mildest are the last two severities.
+    """
+
+    factor: float = 0.7
+
+    limits = FACTORS
+    severities = MappingProxyType({"factor": (0.85, 0.7, 0.55, 0.4, 0.3)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Flatten one image."""
+        values = image.numpy().astype(np.float64)
+        mean = values.mean(axis=(1, 2), keepdims=True)
+        return torch.from_numpy(mean + self.factor * (values - mean))
+
+
+@attacks.add("saturation")
+@final
+@dataclass(frozen=True, kw_only=True)
+class Saturation(Perturbation):
+    """Multiply every colour's distance from its grey by ``factor``; 0 leaves grey. The severities are ours."""
+
+    factor: float = 0.6
+
+    limits = FACTORS
+    severities = MappingProxyType({"factor": (0.8, 0.6, 0.4, 0.2, 0.0)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Fade one image."""
+        values = image.numpy().astype(np.float64)
+        grey = (LUMA * values).sum(axis=0, keepdims=True)
+        return torch.from_numpy(grey + self.factor * (values - grey))

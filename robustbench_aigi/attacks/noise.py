@@ -1,0 +1,53 @@
+"""Noise on pixels."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.grid import LEVELS
+
+
+@attacks.add("gaussian-noise")
+@final
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Perturbation):
+    """Add independent Gaussian noise of ``sigma`` grey levels to every value.
+
+    Source: Hendrycks & Dietterich, ICLR 2019, whose three mildest are the last three severities.
+    """
+
+    sigma: float = 10
+
+    limits = MappingProxyType({"sigma": (0, 1000)})
+    severities = MappingProxyType({"sigma": (5, 10, 20.4, 30.6, 45.9)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Add the noise to one image."""
+        noise = torch.randn(image.shape, generator=rng, dtype=torch.float64).numpy()
+        return torch.from_numpy(image.numpy() + self.sigma * noise)
+
+
+@attacks.add("impulse-noise")
+@final
+@dataclass(frozen=True, kw_only=True)
+class ImpulseNoise(Perturbation):
+    """Set a ``share`` of the values, drawn at random, to 0 or 255.
+
+    Source: Hendrycks & Dietterich, ICLR 2019, whose four mildest are the last four severities.
+    """
+
+    share: float = 0.03
+
+    limits = MappingProxyType({"share": (0, 1)})
+    severities = MappingProxyType({"share": (0.01, 0.03, 0.06, 0.09, 0.17)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Set values of one image."""
+        draws = torch.rand(image.shape, generator=rng, dtype=torch.float64).numpy()
+        lit = np.where(draws >= 1 - self.share / 2, LEVELS, image.numpy())
+        return torch.from_numpy(np.where(draws < self.share / 2, 0, lit))

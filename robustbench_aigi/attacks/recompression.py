@@ -1,0 +1,58 @@
+"""An image that is posted, saved and posted again."""
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.batches import Bytes
+from robustbench_aigi.attacks.jpeg import recompressed
+from robustbench_aigi.attacks.resize import resized
+
+BLOCK = 8
+SPREAD = 10
+
+
+@attacks.add("recompression")
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recompression(Perturbation):
+    """Social media in ``rounds``: each resizes (Lanczos), moves the grid of 8 x 8 blocks and compresses as JPEG.
+
+    The last result is enlarged back. The chain and its severities are ours.
+
+    Args:
+        rounds: posts; those of fewer rounds are the first of more.
+        quality: middle of the JPEG qualities; each is drawn within 10 of it.
+        scale: least of the sizes, as a share of the image's own; each is drawn between it and 1.
+    """
+
+    rounds: int = 3
+    quality: int = 75
+    scale: float = 0.75
+
+    limits = MappingProxyType({"rounds": (1, 100), "quality": (1, 100), "scale": (0.05, 1)})
+    severities = MappingProxyType(
+        {"rounds": (1, 2, 3, 4, 6), "quality": (85, 80, 75, 65, 55), "scale": (0.9, 0.8, 0.75, 0.65, 0.5)}
+    )
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Post one image again and again."""
+        pixels, (height, width) = image.numpy(), image.shape[1:]
+        for draws in torch.rand((self.rounds, 4), generator=rng, dtype=torch.float64).tolist():
+            scale = self.scale + (1 - self.scale) * draws[0]
+            size = (max(1, round(height * scale)), max(1, round(width * scale)))
+            quality = min(100, max(1, round(self.quality + SPREAD * (2 * draws[1] - 1))))
+            posted = resized(pixels[None], [size], "lanczos")[0]
+            pixels = _recompressed(posted, quality, int(BLOCK * draws[2]), int(BLOCK * draws[3]))
+        return torch.from_numpy(resized(pixels[None], [(height, width)], "lanczos")[0])
+
+
+def _recompressed(pixels: Bytes, quality: int, above: int, before: int) -> Bytes:
+    """JPEG of an image whose blocks start ``above`` rows and ``before`` columns outside it."""
+    framed = np.pad(pixels, ((0, 0), (above, 0), (before, 0)), mode="edge")
+    return recompressed(torch.from_numpy(framed), quality).numpy()[:, above:, before:]

@@ -1,0 +1,70 @@
+"""The spectrum of natural images, forced on any image."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.fft import irfft2, rfft2
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+
+Floats = npt.NDArray[np.float64]
+
+
+@attacks.add("spectrum-match")
+@final
+@dataclass(frozen=True, kw_only=True)
+class SpectrumMatch(Perturbation):
+    """Scale the rings of each channel's Fourier amplitude onto a line 1 / f^``alpha``, the spectrum of natural images.
+
+    Phases, mean and contrast stay. Source: Field, JOSA A 1987, for the line; Dzanic et al., NeurIPS 2020, and Durall
+    et al., CVPR 2020, for the spectra that give generated images away. The severities are ours.
+
+    Args:
+        alpha: the line's slope in log amplitude over log frequency, near 1 for photographs.
+        strength: share of the way from the image's own amplitude (0) to the line (1).
+    """
+
+    alpha: float = 1.0
+    strength: float = 1.0
+
+    limits = MappingProxyType({"alpha": (0, 4), "strength": (0, 1)})
+    severities = MappingProxyType({"strength": (0.2, 0.4, 0.6, 0.8, 1.0)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Match one image."""
+        pixels = image.numpy().astype(np.float64)
+        matched = np.stack([self._matched(channel) for channel in pixels])
+        return torch.from_numpy(pixels + self.strength * (matched - pixels))
+
+    def _matched(self, channel: Floats) -> Floats:
+        spectrum = rfft2(channel)
+        rings, frequencies = rings_of(*channel.shape)
+        heights = ring_heights(np.abs(spectrum), rings, floor=(channel.size / 12) ** 0.5)
+        line = -self.alpha * np.log(frequencies)
+        gains = np.exp(line - heights - (line - heights).max())
+        spectrum *= np.where(rings == 0, 0, gains[rings])
+        shape: Floats = irfft2(spectrum, s=channel.shape)
+        spread = float(shape.std())
+        return np.asarray(channel.mean() + shape * (channel.std() / spread if spread else 0))
+
+
+def ring_heights(amplitude: Floats, rings: npt.NDArray[np.int64], floor: float) -> Floats:
+    """Mean log amplitude of each ring. Below ``floor``, where grey levels' rounding lies, amplitudes say nothing."""
+    logs = np.log(np.maximum(amplitude, floor))
+    sums, counts = (np.bincount(rings.ravel(), weights) for weights in (logs.ravel(), None))
+    return np.asarray(sums / np.maximum(counts, 1))
+
+
+@lru_cache(maxsize=64)
+def rings_of(height: int, width: int) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Every coefficient's ring, ``(H, W // 2 + 1)``; each ring's frequency in cycles a pixel (ring 0, the mean: 1)."""
+    side = max(height, width)
+    radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    rings = np.rint(radius * side).astype(np.int64)
+    return rings, np.maximum(np.arange(rings.max() + 1), [side] + [0] * int(rings.max())) / side

@@ -1,0 +1,81 @@
+"""The image attacks of torchattacks, as ``torchattacks:NAME``."""
+
+import inspect
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Any, cast
+
+from torch import Tensor
+
+from robustbench_aigi.attacks import adapters
+from robustbench_aigi.attacks.third_party import Known, ThirdParty
+from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.errors import Unavailable
+
+DLR = "its DLR loss needs four logits and a detector gives two; use"
+TABLE: Mapping[str, Known] = MappingProxyType(
+    {
+        "VANILA": Known(access="scores"),
+        "GN": Known(access="scores"),
+        "FFGSM": Known(norm="linf", numbers={"alpha": 10}),
+        "PIFGSM": Known(norm="linf", size="max_epsilon"),
+        "PIFGSMPP": Known(norm="linf", size="max_epsilon"),
+        "PGDL2": Known(norm="l2"),
+        "PGDRSL2": Known(norm="l2"),
+        "SPSA": Known(norm="linf", access="scores"),
+        "Square": Known(norm="any", access="scores"),
+        "FAB": Known(norm="any", boundary=True),
+        "CW": Known(seeks="l2", boundary=True),
+        "DeepFool": Known(seeks="l2", boundary=True),
+        "EADEN": Known(seeks="l2", boundary=True),
+        "EADL1": Known(seeks="l2", boundary=True),
+        "SparseFool": Known(seeks="l0", boundary=True),
+        "JSMA": Known(),
+        "OnePixel": Known(norm="l0", size="pixels", access="scores"),
+        "Pixle": Known(access="scores"),
+        "APGDT": Known(refuse=f"{DLR} torchattacks:APGD, whose cross-entropy has one other class to climb to"),
+        "AutoAttack": Known(refuse=f"{DLR} aa-binary-linf or aa-binary-l2"),
+        "MultiAttack": Known(refuse="it is a list of other attacks; write each as a row of a suite"),
+        "LGV": Known(refuse="it trains copies of the detector on a training set; use transfer from another detector"),
+    }
+)
+AIMED = "JSMA"
+"""Climbs to a target, by default the class of the next higher number, which two classes do not always have."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Torchattacks(ThirdParty):
+    """An attack of torchattacks. Source: Kim, Torchattacks, arXiv 2010.01950."""
+
+    library = "torchattacks"
+    table = TABLE
+    spelling = MappingProxyType({"linf": "Linf", "l2": "L2"})
+    fixed = MappingProxyType({"verbose": False, "n_classes": 2, "seed": 0})
+
+    @classmethod
+    def sources(cls) -> dict[str, type]:
+        """What torchattacks exports. Raises ``Unavailable`` where it is not installed."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                import torchattacks
+        except ImportError as error:
+            raise Unavailable(
+                f"torchattacks cannot be imported ({error}). Type: pip install 'robustbench-aigi[torchattacks]'"
+            ) from error
+        classes = {name: getattr(torchattacks, name) for name in torchattacks.__all__}
+        return {name: source for name, source in classes.items() if inspect.isclass(source)}
+
+    def attacked(self, view: TwoLogits, images: Tensor, labels: Tensor, seed: int) -> Tensor:
+        """Call the attack."""
+        attack: Any = self.source(view, **self.arguments(seed=seed))
+        if self.kind == AIMED:
+            attack.set_mode_targeted_by_function(lambda images, labels: 1 - labels, quiet=True)
+        return cast("Tensor", attack(images, labels.long()))
+
+
+names = partial(adapters.names, Torchattacks)
+attack_class = partial(adapters.attack_class, Torchattacks)

@@ -1,0 +1,33 @@
+"""WebP compression."""
+
+import io
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.batches import interleaved
+
+
+@attacks.add("webp")
+@final
+@dataclass(frozen=True, kw_only=True)
+class WebP(Perturbation):
+    """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100). The severities are ours."""
+
+    quality: int = 75
+
+    limits = MappingProxyType({"quality": (0, 100)})
+    severities = MappingProxyType({"quality": (90, 75, 60, 40, 20)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Encode and decode one image."""
+        file = io.BytesIO()
+        Image.fromarray(interleaved(image.numpy())).save(file, format="WEBP", quality=self.quality)
+        with Image.open(file) as decoded:
+            return torch.from_numpy(np.array(decoded)).permute(2, 0, 1)

@@ -1,0 +1,108 @@
+"""Adequacy: which cells and probes of a detector are held against each other, and where the flags are kept."""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from robustbench_aigi.attacks import Attack, Row, Suite
+from robustbench_aigi.attacks.balls import Ball
+from robustbench_aigi.attacks.dct_pgd import DCTPGD
+from robustbench_aigi.attacks.fgsm import FGSM
+from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.evaluation.cells import Bench, Table
+from robustbench_aigi.evaluation.flags import (
+    Flag,
+    crashed,
+    eps_zero_not_clean,
+    huge_eps_not_zero,
+    not_converged,
+    weaker,
+    zero_gradient,
+)
+from robustbench_aigi.evaluation.probes import describe, probed, probes
+from robustbench_aigi.files import write_text
+
+Cells = Mapping[tuple[str, str], Table]
+"""By mode and attack."""
+
+
+def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) -> list[Flag]:
+    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see :func:`run_probes`."""
+    clean = cells["clean", "clean"]
+    if isinstance(clean, str):
+        return [Flag(bench.name, "", "crashed", clean)]
+    found = [flag for row in suite.rows for flag in _of_cells(bench.name, row, suite, cells)]
+    if tried:
+        found += _of_probes(bench, clean, tried, *probed(suite))
+    return sorted({flag for flag in found if flag is not None})
+
+
+def names(flags: Sequence[Flag], attack: str, gradients: bool) -> str | None:
+    """Kinds of the flags that concern a white-box row, joined by a comma; the worst case bears them all."""
+    kinds = {f.kind for f in flags if attack == "worst-case" or f.attack == attack or (gradients and not f.attack)}
+    return ",".join(sorted(kinds)) or None
+
+
+def write_flags(flags: Sequence[Flag], out: Path) -> None:
+    """Write ``adequacy.json`` to a run's folder."""
+    rows = [asdict(flag) | {"evidence": {k: float(f"{v:.6g}") for k, v in flag.evidence.items()}} for flag in flags]
+    write_text(out / "adequacy.json", json.dumps({"schema": 1, "flags": rows}, indent=1))
+
+
+def read_flags(out: Path) -> list[Flag] | None:
+    """Read ``adequacy.json`` of a run; None if it has none."""
+    path = out / "adequacy.json"
+    return [Flag(**row) for row in json.loads(path.read_text())["flags"]] if path.is_file() else None
+
+
+def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[Flag | None]:
+    static = cells["static", row.id]
+    own = cells.get(("white-box", row.id), static)
+    yield crashed(detector, row.id, {row.id: own})
+    if own is static:
+        return
+    through = "its gradients" if row.built.access == "gradients" else "its scores"
+    mine = (f"{row.id} through {through}", own)
+    yield weaker(detector, row.id, "weaker-than-transfer", mine, (f"{row.id} made on {row.surrogate}", static))
+    for other in suite.rows:
+        kind = _must_beat(row.built, other.built)
+        if kind:
+            yield weaker(detector, row.id, kind, mine, (other.id, cells["white-box", other.id]))
+
+
+def _must_beat(own: Attack, other: Attack) -> str | None:
+    """The kind of flag to raise if an attack by gradients falls behind another; None if it may."""
+    if own.access != "gradients" or not isinstance(own, Ball):
+        return None
+    # One that keeps to a band of frequencies may fall behind one that has the whole ball.
+    whole = not isinstance(own, DCTPGD) and isinstance(other, Ball)
+    rivals = whole and own.budget() == replace(other.budget(), queries=None)
+    if rivals and other.access == "scores":
+        return "weaker-than-black-box"
+    if rivals and isinstance(other, FGSM) and not isinstance(own, FGSM):
+        return "steps-not-monotone"
+    mine, others = asdict(own), asdict(other)
+    if type(own) is not type(other) or any(mine[k] != others[k] for k in mine.keys() - {"eps", "step", "steps"}):
+        return None
+    if others["eps"] < mine["eps"]:
+        return "eps-not-monotone"
+    fewer = others.get("steps", 1) < mine.get("steps", 1)
+    return "steps-not-monotone" if fewer and mine["eps"] == others["eps"] else None
+
+
+def _of_probes(bench: Bench, clean: Table, tried: Mapping[str, Table], row: str, attack: PGDLinf) -> list[Flag | None]:
+    sizes = ("eps-half", "own", "eps-double", "eps-huge")
+    named = {name: (describe(probe), tried[name]) for name, probe in probes(attack).items()}
+    pairs = [("eps-not-monotone", large, small) for small, large in itertools.pairwise(sizes)]
+    pairs += [("steps-not-monotone", "own", "steps-one"), ("steps-not-monotone", "steps-double", "own")]
+    pairs += [("weaker-than-noise", "own", "noise")]
+    return [
+        crashed(bench.name, "", tried),
+        zero_gradient(bench.name, tried["gradient"]),
+        eps_zero_not_clean(bench.name, clean, tried["eps-zero"]),
+        huge_eps_not_zero(bench.name, [tried[name] for name in sizes]),
+        not_converged(bench.name, row, bench.detector.threshold, attack.steps, tried["own"], tried["steps-double"]),
+        *(weaker(bench.name, row, kind, named[own], named[other]) for kind, own, other in pairs),
+    ]

@@ -1,0 +1,131 @@
+"""The kinds of flags: reasons to distrust a number that looks robust, each with its evidence.
+
+Sources: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018; Carlini et al., On Evaluating Adversarial
+Robustness, 2019; Pintor et al., Indicators of Attack Failure, NeurIPS 2022.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+from scipy.stats import binomtest
+
+from robustbench_aigi.evaluation.cells import Table
+
+SIGNIFICANCE = 0.01
+FALLING = 0.1
+"""Share of the margin's whole fall that may be left to as many steps again."""
+SAME = 1e-3
+"""Difference of two logits, relative above 1, that is put down to floating point."""
+
+
+@dataclass(frozen=True, order=True)
+class Flag:
+    """A reason to distrust a number.
+
+    Attributes:
+        detector, attack: as in the matrix; ``attack`` is "" if the detector as a whole is meant.
+        kind: such as ``zero-gradient``. message: one sentence. evidence: the numbers behind it.
+    """
+
+    detector: str
+    attack: str
+    kind: str
+    message: str
+    evidence: Mapping[str, float] = field(default_factory=dict, compare=False)
+
+
+def crashed(detector: str, attack: str, tables: Mapping[str, Table]) -> Flag | None:
+    """``crashed``: of these tables some are errors."""
+    errors = {name: table for name, table in tables.items() if isinstance(table, str) and table.startswith("error")}
+    if not errors:
+        return None
+    text = next(iter(errors.values()))
+    message = (
+        text if len(tables) == 1 else f"{len(errors)} of {len(tables)} probes crashed: {', '.join(errors)}; {text}"
+    )
+    return Flag(detector, attack, "crashed", message, {"crashed": len(errors), "tried": len(tables)})
+
+
+def weaker(detector: str, attack: str, kind: str, own: tuple[str, Table], other: tuple[str, Table]) -> Flag | None:
+    """``weaker-than-...``, ``...-not-monotone``: the other attack fools more of the same images, beyond chance.
+
+    By a one-sided exact McNemar test at 0.01; each attack is a description and a table.
+    """
+    if isinstance(own[1], str) or isinstance(other[1], str):
+        return None
+    mine, others = own[1].set_index("id")["fooled"].align(other[1].set_index("id")["fooled"], join="inner")
+    more, fewer = int((others & ~mine).sum()), int((mine & ~others).sum())
+    p = float(binomtest(more, more + fewer, alternative="greater").pvalue) if more else 1.0
+    if p >= SIGNIFICANCE:
+        return None
+    accuracy, less = float((~mine).mean()), float((~others).mean())
+    message = (
+        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are judged rightly, under {other[0]} {less:.1%} "
+        f"(one-sided exact McNemar test, p = {p:.1g})."
+    )
+    return Flag(detector, attack, kind, message, {"images": len(mine), "accuracy": accuracy, "other": less, "p": p})
+
+
+def zero_gradient(detector: str, gradient: Table) -> Flag | None:
+    """``zero-gradient``: the logit's slope is zero, or no number, on some clean image."""
+    if isinstance(gradient, str):
+        return None
+    zero, odd = int((gradient["steepest"] == 0).sum()), int(gradient["steepest"].isna().sum())
+    if not zero + odd:
+        return None
+    message = (
+        f"On {zero + odd} of {len(gradient)} images the gradient is zero ({zero}) or not finite ({odd}): "
+        "an attack by gradients is blind there."
+    )
+    return Flag(detector, "", "zero-gradient", message, {"images": len(gradient), "zero": zero, "not_finite": odd})
+
+
+def eps_zero_not_clean(detector: str, clean: Table, zero: Table) -> Flag | None:
+    """``eps-zero-not-clean``: an attack with an empty budget changes logits."""
+    if isinstance(clean, str) or isinstance(zero, str):
+        return None
+    before = clean.set_index("id")["logit"].reindex(zero["id"]).to_numpy()
+    change = (zero["logit"] - before).abs()
+    differ = int((change > SAME * zero["logit"].abs().clip(lower=1)).sum())
+    if not differ:
+        return None
+    message = (
+        f"At eps 0 the logits of {differ} of {len(zero)} images differ from the clean ones, by up to "
+        f"{change.max():.2g}: the detector is random, or looks at more than the image."
+    )
+    return Flag(
+        detector, "", "eps-zero-not-clean", message, {"images": len(zero), "differ": differ, "most": change.max()}
+    )
+
+
+def huge_eps_not_zero(detector: str, tables: Sequence[Table]) -> Flag | None:
+    """``huge-eps-not-zero``: images survive at eps 255 and below it, where any image at all is allowed."""
+    ready = [table.set_index("id")["fooled"] for table in tables if isinstance(table, pd.DataFrame)]
+    if len(ready) < len(tables):
+        return None
+    fooled = pd.concat(ready, axis=1).any(axis=1)
+    left = int((~fooled).sum())
+    if not left:
+        return None
+    message = f"At eps 255, where any image is allowed, {left} of {len(fooled)} images are still judged rightly."
+    return Flag(detector, "", "huge-eps-not-zero", message, {"images": len(fooled), "left": left})
+
+
+def not_converged(detector: str, attack: str, threshold: float, steps: int, own: Table, double: Table) -> Flag | None:
+    """``not-converged``: the loss still rises at the last step, on images that are not yet fooled."""
+    if isinstance(own, str) or isinstance(double, str):
+        return None
+    sign = 2 * own["label"] - 1
+    # A margin below zero is a fooled image: the attack is done with it, whatever its loss.
+    start, middle, end = (
+        float(((logit - threshold) * sign).clip(lower=0).mean())
+        for logit in (own["clean_logit"], own["logit"], double["logit"])
+    )
+    if middle - end <= FALLING * (start - end):
+        return None
+    message = (
+        f"The mean margin falls from {start:.3g} to {middle:.3g} in {steps} steps and to {end:.3g} in {2 * steps}: "
+        "the attack stops before it is done."
+    )
+    return Flag(detector, attack, "not-converged", message, {"start": start, "steps": middle, "double": end})

@@ -1,0 +1,108 @@
+"""Probes: short attacks on a few images whose only use is to tell whether a detector's numbers can be trusted."""
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import final
+
+import pandas as pd
+import torch
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks.balls import LinfBall
+from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.data import Dataset
+from robustbench_aigi.data.dataset import choose
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadLogits
+from robustbench_aigi.evaluation.cells import SHARD, Bench, Table, Work, attacked
+from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.hashing import Draws
+
+IMAGES = 64
+HUGE_STEPS = 20
+"""Least steps at eps 255: enough to cross the pixel cube several times."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Noise(LinfBall):
+    """Uniform noise, drawn anew at every look: what an attack by gradients must beat."""
+
+    access = "scores"
+    looks: int = 10
+
+    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
+        """Look, and forget."""
+        for _ in range(self.looks):
+            which = oracle.active()
+            if not len(which):
+                return
+            clean = oracle.images[which]
+            change = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+            oracle.score(self.on_grid(self.inside(change, clean), clean), which)
+
+
+def probed(suite: Suite) -> tuple[str, PGDLinf]:
+    """The attack that is probed and its row's id: ``pgd-linf`` with the suite's largest eps, or "" and the default."""
+    rows = [(row.id, row.built) for row in suite.rows if isinstance(row.built, PGDLinf) and row.built.eps >= 1]
+    name, attack = max(rows, key=lambda row: row[1].eps, default=("", PGDLinf()))
+    return name, replace(attack, restarts=1)
+
+
+def describe(probe: PGDLinf | Noise) -> str:
+    """A few words for a sentence."""
+    if isinstance(probe, Noise):
+        return f"uniform noise of eps {probe.eps:g} drawn {probe.looks} times"
+    return f"PGD with eps {probe.eps:g} and steps {probe.steps}"
+
+
+def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
+    """What is tried beside the attack at its own numbers (``own``), by name."""
+    eps, steps = attack.eps, attack.steps
+
+    def sized(other: float, steps: int = steps) -> PGDLinf:
+        """Another ball, crossed in as many steps."""
+        return replace(attack, eps=other, step=max(1.0, round(attack.step * other / eps)), steps=steps)
+
+    return {
+        "eps-zero": sized(0),
+        "eps-half": sized(eps / 2),
+        "own": attack,
+        "eps-double": sized(min(2 * eps, LEVELS)),
+        "eps-huge": sized(LEVELS, max(2 * steps, HUGE_STEPS)),
+        "steps-one": replace(attack, step=float(int(eps)), steps=1, random_start=False),
+        "steps-double": replace(attack, steps=2 * steps),
+        "noise": Noise(eps=eps, looks=steps + 1),
+    }
+
+
+def run_probes(bench: Bench, suite: Suite, data: Dataset) -> dict[str, Table]:
+    """The probes' tables by name, kept as cells; none of a black box. ``gradient`` has a column ``steepest``."""
+    if bench.detector.card.gradient == "none":
+        return {}
+    sample = Dataset(data.name, choose(data.manifest, IMAGES))
+    tables = {"gradient": bench.table("probe", "gradient", sample, slopes(bench.detector))}
+    for name, attack in probes(probed(suite)[1]).items():
+        work = attacked(bench.detector, attack, suite.seed, keep_images=False)
+        tables[name] = bench.table("probe", name, sample, work, repr(attack), suite.seed)
+    return tables
+
+
+def slopes(detector: Detector) -> Work:
+    """Work that finds the largest slope of the logit along a pixel value: 0 without a gradient, nan if not finite."""
+
+    def work(shard: Dataset) -> pd.DataFrame:
+        tables = []
+        for batch in shard.batches(SHARD):
+            levels = batch.images.mul(LEVELS).round()
+            with Oracle(detector, levels, batch.labels, full=True) as oracle:
+                slope = torch.zeros_like(levels)
+                with suppress(BadLogits):  # The clean logits were good, so it is the slope that is missing.
+                    _, slope = oracle.ascend(levels, torch.arange(len(levels)))
+            steepest = slope.flatten(1).abs().amax(dim=1).double()
+            steepest[steepest.isinf()] = torch.nan
+            tables.append(pd.DataFrame({"id": batch.ids, "steepest": steepest}))
+        return pd.concat(tables, ignore_index=True)
+
+    return work

@@ -1,0 +1,196 @@
+"""How quick the attacks are, as ratios in one run on one machine: ``python -m tests.benchmarks.speed``.
+
+Give CIFAKE's place with --cifake; without it `mini` is attacked. Peers come from the extra ``bench``. Each contender is
+run once to warm up and then in turns; a ratio is of medians. Leave the machine alone meanwhile.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.data import load_data
+from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.grid import snap
+
+Contender = Callable[[], object]
+
+
+class Line(NamedTuple):
+    """A row of the table. ``ratio`` compares as ``sense`` says with ``bound``."""
+
+    work: str
+    ratio: float
+    sense: str
+    bound: float
+    detail: str
+
+    @property
+    def reached(self) -> bool:
+        return self.ratio >= self.bound if self.sense == ">=" else self.ratio <= self.bound
+
+
+class TwoLogits(nn.Module):
+    """The exact two-logit view ``[0, s]``, for peers."""
+
+    def __init__(self, detector: Detector) -> None:
+        super().__init__()
+        self.detector = detector
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.detector.logits(images)
+        return torch.stack([torch.zeros_like(logits), logits], dim=1)
+
+
+def seconds(contenders: Mapping[str, Contender], repeats: int) -> dict[str, float]:
+    """Median seconds of each, the contenders taking turns."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, contender in contenders.items():
+            began = time.perf_counter()
+            contender()
+            taken[name].append(time.perf_counter() - began)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def accuracy(detector: Detector, images: Tensor, labels: Tensor) -> float:
+    with torch.no_grad():
+        logits = torch.cat([detector.logits(part) for part in snap(images).split(256)])
+    return float(((logits > detector.threshold) == (labels == 1)).double().mean())
+
+
+def pgd(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
+    """Our PGD against torchattacks' and, at full strength, against its own bare passes."""
+    ours = load_attack("pgd-linf", eps=8, step=2, steps=10)
+    theirs = torchattacks.PGD(TwoLogits(detector), eps=8 / 255, alpha=2 / 255, steps=10)
+    got: dict[str, Tensor] = {}
+
+    def run_ours() -> None:
+        got["ours"] = ours(detector, images, labels).images
+
+    def run_theirs() -> None:
+        got["theirs"] = torch.cat([theirs(x, y) for x, y in zip(images.split(256), labels.split(256), strict=True)])
+
+    for parameter in detector.parameters():
+        parameter.requires_grad_(False)
+    times = seconds({"ours": run_ours, "theirs": run_theirs}, 3)
+    accuracies = {name: accuracy(detector, made, labels) for name, made in got.items()}
+    detail = f"accuracy {accuracies['ours']:.3f} against {accuracies['theirs']:.3f}, n = {len(images)}"
+    first = Line(
+        "PGD-10 L-inf, against torchattacks, images per second", times["theirs"] / times["ours"], ">=", 3, detail
+    )
+    few, known = images[:128], labels[:128]
+    times = seconds({"full": lambda: ours(detector, few, known, full=True), "bare": lambda: bare(detector, few)}, 5)
+    ratio = times["full"] / times["bare"]
+    return [first, Line("PGD-10 at full strength, against its bare passes, time", ratio, "<=", 1.05, "n = 128")]
+
+
+def bare(detector: Detector, images: Tensor) -> None:
+    """The passes of PGD-10 at full strength: the clean forward, ten forwards with their backwards, the last forward."""
+    with torch.no_grad():
+        detector.logits(images)
+        detector.logits(images)
+    for _ in range(10):
+        leaf = images.clone().requires_grad_(True)
+        torch.autograd.grad(detector.logits(leaf).sum(), leaf)
+
+
+def one_pixel(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
+    """Evaluations a second against the bare forward and torchattacks; and the time to the same success."""
+    sizes = {str(size): partial(forwards, detector, images, size) for size in (64, 128, 256, 400, 512)}
+    batches = seconds(sizes, 3)
+    best = min(batches, key=lambda size: batches[size])
+    few, known = images[:4], labels[:4]
+    ours = load_attack("one-pixel", population=400, generations=9)
+    spent = 4 * 4001
+    own = seconds({"ours": lambda: ours(detector, few, known, full=True)}, 3)["ours"] / spent * 1000
+    forward = batches[best] / 2048 * 1000
+    theirs = torchattacks.OnePixel(TwoLogits(detector), pixels=1, steps=9, popsize=100, inf_batch=128)
+    counted = Counted(detector)
+    theirs.model, theirs.get_logits = counted, counted
+    peer = seconds({"theirs": lambda: theirs(few[:1], known[:1])}, 1)["theirs"] / counted.seen * 1000
+    detail = f"{own:.3f} s per 1 000 evaluations, bare forward {forward:.3f} (batch {best}), torchattacks {peer:.3f}"
+    lines = [
+        Line("one-pixel per evaluation, against the bare forward, time", own / forward, "<=", 1.1, detail),
+        Line("one-pixel per evaluation, against torchattacks", peer / own, ">=", 4, detail),
+    ]
+    return [*lines, equal_success(detector, images[:24], labels[:24])]
+
+
+def forwards(detector: Detector, images: Tensor, size: int) -> None:
+    with torch.no_grad():
+        for part in images.repeat(2048 // len(images) + 1, 1, 1, 1)[:2048].split(size):
+            detector.logits(part)
+
+
+class Counted(TwoLogits):
+    """Counts the images it saw."""
+
+    seen = 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen += len(images)
+        return super().forward(images)
+
+
+def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
+    """Both with 20 members for 20 generations."""
+    ours = load_attack("one-pixel", population=20, generations=20)
+    theirs = torchattacks.OnePixel(TwoLogits(detector), pixels=1, steps=20, popsize=20, inf_batch=128)
+    got: dict[str, Any] = {}
+
+    def run_ours() -> None:
+        got["ours"] = ours(detector, images, labels).images
+
+    def run_theirs() -> None:
+        got["theirs"] = theirs(images, labels)
+
+    times = seconds({"ours": run_ours, "theirs": run_theirs}, 1)
+    left = {name: accuracy(detector, made, labels) for name, made in got.items()}
+    detail = f"accuracy left {left['ours']:.3f} against {left['theirs']:.3f}, n = {len(images)}"
+    ratio = times["theirs"] / times["ours"]
+    return Line("one-pixel with the same budget, against torchattacks, time", ratio, ">=", 6, detail)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
+    args = parser.parse_args()
+    detector = load_detector("tinyvit-5m", "cifake")
+    name = "cifake" if args.cifake else "mini"
+    data = load_data(name, args.cifake, split="test", limit=args.images)
+    images, labels = data.arrays()
+    images = images.float() / 255
+    lines = pgd(detector, images, labels) + one_pixel(detector, images, labels)
+    sys.stdout.write(table(lines) + "\n")
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps([line._asdict() for line in lines], indent=2))
+    return 0
+
+
+def table(lines: list[Line]) -> str:
+    """Markdown."""
+    head = "| work | ratio | must reach | |\n|---|---|---|---|"
+    rows = [
+        f"| {line.work} ({line.detail}) | {line.ratio:.2f}x | {line.sense} {line.bound:g}x | "
+        f"{'reached' if line.reached else 'not reached'} |"
+        for line in lines
+    ]
+    return "\n".join([head, *rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
