@@ -58,14 +58,15 @@ def read_flags(out: Path) -> list[Flag] | None:
 
 
 def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[Flag | None]:
-    static = cells["static", row.id]
-    own = cells.get(("white-box", row.id), static)
-    yield crashed(detector, row.id, {row.id: own})
-    if own is static:
+    static, own = (cells.get((mode, row.id)) for mode in ("static", "white-box"))
+    if own is None:
+        yield crashed(detector, row.id, {row.id: cells["static", row.id]})
         return
+    yield crashed(detector, row.id, {row.id: own})
     through = "its gradients" if row.built.access == "gradients" else "its scores"
     mine = (f"{row.id} through {through}", own)
-    yield weaker(detector, row.id, "weaker-than-transfer", mine, (f"{row.id} made on {row.surrogate}", static))
+    if static is not None:
+        yield weaker(detector, row.id, "weaker-than-transfer", mine, (f"{row.id} made on {row.surrogate}", static))
     for other in suite.rows:
         kind = _must_beat(row.built, other.built)
         if kind:

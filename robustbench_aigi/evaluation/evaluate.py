@@ -75,13 +75,20 @@ def _static(
         build_plusplus({"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress)
 
     lost: dict[str, str] = {}
-    for row in suite.rows:
+    shared = [row for row in suite.rows if row.shared]
+    for row in shared:
         if row.surrogate is not None and row.surrogate not in makers:
             lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
         elif status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
             lost[row.id] = status
-    build([row for row in suite.rows if row.id not in lost])
-    return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in suite.rows}
+    if made := [row for row in shared if row.id not in lost]:
+        build(made)
+    return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
+
+
+def _modes(row: Row) -> list[str]:
+    """Shared images are scored by every detector; an attack that asks the detector is aimed at each."""
+    return ["static"] * row.shared + ["white-box"] * (row.built.access != "none")
 
 
 def _cells(
@@ -91,17 +98,17 @@ def _cells(
     clean = bench.table("clean", "clean", data, scored(bench.detector, None))
     cells: dict[tuple[str, str], Table] = {("clean", "clean"): clean}
     for row in suite.rows:
-        modes = MODES if row.built.access != "none" else MODES[:1]
+        modes = _modes(row)
         if isinstance(clean, str):
             status = f"error: {row.id}: not tried, because the clean images could not be scored"
             cells |= dict.fromkeys([(mode, row.id) for mode in modes], status)
             continue
-        images = static[row.id]
+        images = static.get(row.id)
         if isinstance(images, Dataset):
             originals = dict(zip(clean["id"], clean["logit"], strict=True))
             work = scored(bench.detector, originals)
             cells["static", row.id] = bench.table("static", row.id, images, work, images.key)
-        else:
+        elif images is not None:
             cells["static", row.id] = images
         if "white-box" in modes:
             work = attacked(bench.detector, row.built, suite.seed, keep_images=keep_images)
@@ -115,7 +122,8 @@ def _rows(bench: Bench, suite: Suite, cells: Cells, flags: Sequence[Flag]) -> li
     rows: list[dict[str, object]] = []
     gradients = {row.id for row in suite.rows if row.built.access == "gradients"}
     tables = {key: ("ok", table) for key, table in cells.items()}
-    tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in MODES}
+    there = [mode for mode in MODES if any((mode, row.id) in cells for row in suite.rows)]
+    tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in there}
     for (mode, attack), (status, table) in tables.items():
         head: dict[str, object] = {"detector": bench.name, "mode": mode, "attack": attack, "status": status}
         if mode == "white-box":
@@ -131,8 +139,8 @@ def _rows(bench: Bench, suite: Suite, cells: Cells, flags: Sequence[Flag]) -> li
 def _worst(suite: Suite, cells: Cells, mode: str) -> tuple[str, Table]:
     """Status and table of the adversary who has every attack of a mode that could be measured."""
     clean = cells["clean", "clean"]
-    met = {row.id: cells.get((mode, row.id), cells["static", row.id]) for row in suite.rows}
-    there = [table for table in met.values() if not isinstance(table, str)]
+    met = {row.id: cells.get((mode, row.id), cells.get(("static", row.id))) for row in suite.rows}
+    there = [table for table in met.values() if isinstance(table, pd.DataFrame)]
     lost = [
         f"{name} {'failed' if table.startswith('error') else 'unavailable'}"
         for name, table in met.items()
