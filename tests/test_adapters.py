@@ -24,8 +24,9 @@ ART, TORCHATTACKS = art_adapter.names(), torchattacks_adapter.names()
 needs_torchattacks = pytest.mark.skipif(
     not TORCHATTACKS, reason="torchattacks is an extra: pip install 'robustbench-aigi[torchattacks]'"
 )
-ALL = ART + (TORCHATTACKS or [pytest.param("torchattacks:PGD", marks=needs_torchattacks)])
-TINY = {
+MISSING = pytest.param("torchattacks:PGD", marks=needs_torchattacks)
+ALL: list[Any] = [*ART, *TORCHATTACKS] if TORCHATTACKS else [*ART, MISSING]
+TINY: dict[str, Any] = {
     **dict.fromkeys(("steps", "max_iter", "nb_steps", "max_inner_iter", "eps_iter", "max_doubling", "max_halving"), 2),
     **dict.fromkeys(("binary_search_steps", "noise_batch_size", "num_trial", "sample_size"), 2),
     **dict.fromkeys(("nb_iter", "restarts", "nb_random_init"), 1),
@@ -55,7 +56,8 @@ def even(images: Tensor) -> tuple[Linear, Tensor]:
 
 
 def global_state() -> list[Any]:
-    return [torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()]  # type: ignore[union-attr]  # noqa: NPY002
+    numpy = np.random.get_state(legacy=False)  # noqa: NPY002
+    return [torch.get_rng_state().tolist(), random.getstate(), str(numpy)]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -148,7 +150,7 @@ def test_a_row_of_a_suite_names_them() -> None:
     assert row.model_dump()["numbers"] == numbers
 
 
-REFERENCES = {
+REFERENCES: dict[str, dict[str, Any]] = {
     "art:ProjectedGradientDescentPyTorch": {"eps": 8, "eps_step": 2, "max_iter": 20, "num_random_init": 1},
     "torchattacks:PGD": {"eps": 8, "alpha": 2, "steps": 20},
     "pgd-linf": {"eps": 8, "step": 2, "steps": 20},

@@ -1,14 +1,12 @@
 """The contract of an attack. The bookkeeping is here, once; the maths is one file an attack."""
 
-import dataclasses
-import importlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, cast, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -20,7 +18,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.grid import LEVELS, on_grid
 from robustbench_aigi.hashing import Draws
-from robustbench_aigi.registry import Registry, unknown
+from robustbench_aigi.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,60 +179,6 @@ class Perturbation(Attack):
 
 
 attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
-SEVERITIES = 5
-ADAPTERS: Mapping[str, str] = MappingProxyType(
-    {kind: f"robustbench_aigi.attacks.{kind}_adapter" for kind in ("torchattacks", "art")}
-)
-"""Prefix of a name to the module that adapts that library's attacks."""
-
-
-def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> Attack:
-    """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)`` or ``load_attack("jpeg", severity=3)``.
-
-    Args:
-        severity: 1 (mildest) to 5, for a perturbation that has severities; ``numbers`` given beside it win.
-
-    Raises:
-        UnknownName: no such attack. BadConfig: a number it does not have, or of the wrong type.
-    """
-    cls = _class_of(name, numbers)
-    if severity is not None:
-        numbers = {**_severity(cls, name, severity), **numbers}
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in numbers.items():
-        if key not in fields:
-            raise BadConfig(unknown(f"number of {name}", key, sorted(fields)).split(" List all")[0])
-        default = fields[key].default
-        if default is dataclasses.MISSING:
-            default = cast("Any", fields[key]).default_factory()
-        kind = int if fields[key].type is int else int | float
-        number = isinstance(default, int | float) and isinstance(value, kind) and not isinstance(value, bool)
-        if not number and not isinstance(value, type(default)):
-            raise BadConfig(
-                f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}."
-            )
-    return cls(**numbers)
-
-
-def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
-    """The registered class, or that of another library's attack, which is imported only when asked for."""
-    library, _, kind = name.partition(":")
-    if library not in ADAPTERS:
-        return attacks.get(name)
-    adapter = importlib.import_module(ADAPTERS[library])
-    return cast("type[Attack]", adapter.attack_class(kind, str(numbers["norm"]) if "norm" in numbers else None))
-
-
-def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
-    table = cls.severities if issubclass(cls, Perturbation) else {}
-    if not table:
-        raise BadConfig(f"{name} has no severities, got severity {severity!r}. Give its own numbers instead.")
-    if type(severity) is not int or not 1 <= severity <= SEVERITIES:
-        raise BadConfig(
-            f"{name} wants a severity of 1 (mildest) to {SEVERITIES}, got {severity!r}. Write severity = 3, "
-            f"or its own numbers: {', '.join(table)}."
-        )
-    return {number: values[severity - 1] for number, values in table.items()}
 
 
 def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,8 @@ from typing import Any, ClassVar, cast, final
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks, load_attack
+from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
+from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig

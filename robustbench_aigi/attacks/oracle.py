@@ -123,6 +123,11 @@ class Oracle:
                     "(square-linf, one-pixel), or let its preprocessing happen inside torch's graph."
                 )
             (slope,) = torch.autograd.grad(scored.sum(), leaf)
+            if not bool(slope.isfinite().all()):
+                raise BadLogits(
+                    f"{self.detector.card.name} has a gradient that is no number. Look for a square root or a "
+                    "logarithm of zero in it, or attack it by its scores (square-linf, one-pixel)."
+                )
             logits.append(scored.detach())
             slopes.append(slope)
         self.forwards += counts

@@ -6,7 +6,8 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.attacks.base import Attack, load_attack
+from robustbench_aigi.attacks.base import Attack
+from robustbench_aigi.attacks.loading import load_attack
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.balls import Ball
-from robustbench_aigi.attacks.base import Attack, Budget, load_attack
+from robustbench_aigi.attacks.base import Attack, Budget
+from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
 from robustbench_aigi.attacks.two_logit import TwoLogits, seeded

@@ -20,8 +20,8 @@ from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
 
 IMAGES = 64
-HUGE_STEPS = 20
-"""Least steps at eps 255: enough to cross the pixel cube several times."""
+HUGE_STEPS = 40
+"""Least steps at eps 255. They are small and begin at the clean image: large ones leap over what there is to find."""
 
 
 @final
@@ -61,16 +61,16 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
     """What is tried beside the attack at its own numbers (``own``), by name."""
     eps, steps = attack.eps, attack.steps
 
-    def sized(other: float, steps: int = steps) -> PGDLinf:
+    def sized(other: float) -> PGDLinf:
         """Another ball, crossed in as many steps."""
-        return replace(attack, eps=other, step=max(1.0, round(attack.step * other / eps)), steps=steps)
+        return replace(attack, eps=other, step=max(1.0, round(attack.step * other / eps)))
 
     return {
         "eps-zero": sized(0),
         "eps-half": sized(eps / 2),
         "own": attack,
         "eps-double": sized(min(2 * eps, LEVELS)),
-        "eps-huge": sized(LEVELS, max(2 * steps, HUGE_STEPS)),
+        "eps-huge": replace(attack, eps=LEVELS, steps=max(4 * steps, HUGE_STEPS), random_start=False),
         "steps-one": replace(attack, step=float(int(eps)), steps=1, random_start=False),
         "steps-double": replace(attack, steps=2 * steps),
         "noise": Noise(eps=eps, looks=steps + 1),

@@ -13,7 +13,12 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import foolbox
 import torch
+import torchattacks
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
+from pyautoattack import AutoAttack
 from statsmodels.stats.proportion import proportion_confint
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,16 +48,11 @@ def ensemble(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def torchattacks_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    import torchattacks
-
     attacked: Tensor = torchattacks.PGD(TwoLogits(oracle), EPS / LEVELS, STEP / LEVELS, STEPS)(images, labels)
     return attacked
 
 
 def art_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    from art.attacks.evasion import ProjectedGradientDescentPyTorch
-    from art.estimators.classification import PyTorchClassifier
-
     estimator = PyTorchClassifier(
         TwoLogits(oracle), nn.CrossEntropyLoss(), tuple(images.shape[1:]), 2, clip_values=(0.0, 1.0), device_type="cpu"
     )
@@ -69,8 +69,6 @@ def art_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def foolbox_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    import foolbox
-
     model = foolbox.PyTorchModel(TwoLogits(oracle), bounds=(0, 1), device="cpu")
     attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP / LEVELS, steps=STEPS, random_start=True)
     attacked: Tensor = attack(model, images, labels, epsilons=EPS / LEVELS)[1]
@@ -79,8 +77,6 @@ def foolbox_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 
 def public_autoattack(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     """The members that run on two classes; the untargeted FAB, because there is one other class."""
-    from pyautoattack import AutoAttack
-
     members = ["apgd-ce", "fab", "square"]
     attack = AutoAttack(TwoLogits(oracle), attacks=members, eps=EPS / LEVELS, norm="Linf", seed=0, version="custom")
     attack.apgd.n_restarts, attack.fab.n_restarts, attack.square.n_restarts = RESTARTS, 1, 1
