@@ -42,10 +42,10 @@ SLOW = ("art:VirtualAdversarialMethod", "torchattacks:JSMA")
 """Quadratic in the pixels, or nearly."""
 
 
-def tiny(name: str) -> Attack:
+def tiny(name: str, **more: Any) -> Attack:
     numbers = {f.name for f in dataclasses.fields(load_attack(name))}
     numbers -= {"batch_size"} if name == "art:SimBA" else set()  # which takes one at a time
-    return load_attack(name, **{key: value for key, value in TINY.items() if key in numbers})
+    return load_attack(name, **{key: value for key, value in TINY.items() if key in numbers}, **more)
 
 
 def even(images: Tensor) -> tuple[Linear, Tensor]:
@@ -81,6 +81,20 @@ def test_contract(name: str, images: Tensor, capfd: pytest.CaptureFixture[str]) 
     assert again == attack
     assert hash(again) == hash(attack)
     assert attack.name == name
+
+
+BOTH = [name for name in [*ART, *TORCHATTACKS] if "norm" in {f.name for f in dataclasses.fields(load_attack(name))}]
+
+
+@pytest.mark.parametrize("name", [name for name in BOTH if name != "art:Wasserstein"])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_attacks_with_two_norms_keep_to_the_one_asked_for(name: str, norm: str, images: Tensor) -> None:
+    detector, labels = even(images)
+    attack = tiny(name, norm=norm)
+    result = attack(detector, images, labels, full=True)
+    assert attack.seeks in ("", norm)
+    assert attack.seeks or getattr(attack.budget(), norm) == (8 if norm == "linf" else 1.0)
+    assert (result.forwards >= 2).all()
 
 
 def refused(base: type[ThirdParty]) -> list[str]:
@@ -138,6 +152,7 @@ def test_numbers_are_in_our_units_and_reach_the_library_in_its_own() -> None:
     assert linf.arguments()["eps"] == 4 / 255
     assert linf.arguments()["norm"] == np.inf
     assert linf.budget().linf == 4
+    assert load_attack("art:SquareAttack", eps=2.5).budget().linf == 2.5
     assert l2.arguments()["eps"] == 1.0
     assert l2.arguments()["norm"] == 2
     assert l2.budget().l2 == 1.0

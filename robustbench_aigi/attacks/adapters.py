@@ -61,7 +61,10 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
     numbers |= {key: value for key, value in USUAL.get(known.norm, {}).items() if key in numbers}
     numbers |= {"norm": norm} if choice else {}
     numbers = {key: value for key, value in {**numbers, **known.numbers}.items() if key not in base.fixed}
-    fields = [(key, type(value), dataclasses.field(default=value)) for key, value in numbers.items()]
+    fields = [
+        (key, float if type(value) is int else type(value), dataclasses.field(default=value))
+        for key, value in numbers.items()
+    ]
     told = {"kind": kind, "source": source, "known": known, "access": known.access, "seeks": known.seeks}
     told |= {"__doc__": f"{kind} of {base.library}.", "__module__": base.__module__}
     made = dataclasses.make_dataclass(kind, fields, bases=(base,), namespace=told, frozen=True, kw_only=True)

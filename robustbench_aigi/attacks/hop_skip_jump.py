@@ -152,17 +152,16 @@ class Walk:
 
     def _drawn(self, each: int, *shape: int) -> Tensor:
         """``(M, each, *shape)`` uniform draws, of an image's shape if none is given."""
-        shape = shape or tuple(self.clean.shape[1:])
-        drawn = [torch.rand(each, *shape, generator=self._rngs[i]) for i in self.which.tolist()]
-        return torch.stack(drawn) if drawn else torch.zeros(0, each, *shape)
+        size = (each, *(shape or self.clean.shape[1:]))
+        drawn = [torch.rand(size, generator=self._rngs[i]) for i in self.which.tolist()]
+        return torch.stack(drawn) if drawn else torch.zeros(0, *size)
 
     def _starts(self) -> Iterator[Tensor]:
         """Copies that a detector may be wrong on: noised, blurred, paled, inverted, and noise fine and coarse."""
         clean, noise = self.clean, self._drawn(1).squeeze(1)
         yield from (clean + size * (noise - 0.5) for size in (60, 150))
         for reach in (1, 2):
-            padded = F.pad(clean, (reach,) * 4, mode="replicate")
-            yield F.avg_pool2d(padded, 2 * reach + 1, stride=1)
+            yield F.avg_pool2d(F.pad(clean, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
         yield from (LEVELS / 2 + 0.3 * (clean - LEVELS / 2), LEVELS - clean, LEVELS * noise)
         for side in (4, 8):
             coarse = self._drawn(1, 3, side, side).squeeze(1)

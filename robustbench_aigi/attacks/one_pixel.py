@@ -16,6 +16,8 @@ from robustbench_aigi.hashing import Draws
 
 GENES = 5
 """Numbers of a pixel: row, column, red, green, blue."""
+TOGETHER = 512
+"""Candidates scored together, where one image has fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,17 +79,18 @@ class PixelEvolution(Attack):
         return torch.minimum(children.clamp(min=0), top)
 
     def _score(self, oracle: Oracle, members: Tensor, which: Tensor) -> Tensor:
-        """Margins ``(A, P)`` of every member, an image's population at a time, so memory does not grow with images."""
+        """Margins ``(A, P)`` of every member; a few images at a time, so memory does not grow with their number."""
         margins = []
-        for image, own in zip(which.tolist(), members, strict=True):
-            candidates = painted(oracle.images[image], own.view(self.population, self.count, GENES))
-            margins.append(oracle.score(candidates, torch.full((self.population,), image)))
-        return torch.stack(margins)
+        together = max(1, TOGETHER // self.population)
+        for images, own in zip(which.split(together), members.split(together), strict=True):
+            index = images.repeat_interleave(self.population)
+            candidates = painted(oracle.images[index], own.reshape(-1, self.count, GENES))
+            margins.append(oracle.score(candidates, index))
+        return torch.cat(margins).view(len(which), self.population)
 
 
-def painted(image: Tensor, pixels: Tensor) -> Tensor:
-    """Copies of ``(3, H, W)`` with pixels ``(P, K, 5)`` set, a copy a row of them; a later pixel covers an earlier."""
-    copies = image.repeat(len(pixels), 1, 1, 1)
+def painted(copies: Tensor, pixels: Tensor) -> Tensor:
+    """Set ``(M, K, 5)`` pixels of images ``(M, 3, H, W)``, in place; a later pixel covers an earlier."""
     rows = torch.arange(len(pixels))
     for own in pixels.unbind(dim=1):
         copies[rows, :, own[:, 0], own[:, 1]] = own[:, 2:].to(copies)
@@ -145,6 +148,7 @@ class ExhaustiveOnePixel(Attack):
         ).unsqueeze(1)
         for image in oracle.active().tolist():
             for part in pixels.split(self.batch):
-                oracle.score(painted(oracle.images[image], part), torch.full((len(part),), image))
+                copies = oracle.images[image].repeat(len(part), 1, 1, 1)
+                oracle.score(painted(copies, part), torch.full((len(part),), image))
                 if image not in oracle.active():
                     break

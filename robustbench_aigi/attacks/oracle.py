@@ -63,7 +63,7 @@ class Oracle:
         self.detector.eval().requires_grad_(False)
         try:
             with torch.no_grad():
-                self.clean_logits = torch.cat([self._logits(part) for part in self.images.split(self._batch)])
+                self.clean_logits = torch.cat([self._logits(part) for part in self._parts(self.images)])
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -105,7 +105,7 @@ class Oracle:
             kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if None.
         """
         counts = self._charge(which)
-        logits = torch.cat([self._logits(part) for part in candidates.split(self._batch)])
+        logits = torch.cat([self._logits(part) for part in self._parts(candidates)])
         self.forwards += counts
         self._remember(candidates, logits, which, kept)
         return self.margins(logits, which)
@@ -114,7 +114,7 @@ class Oracle:
         """Margins of candidates, and the direction in which each falls fastest: one forward, one backward pass."""
         counts = self._charge(which)
         logits, slopes = [], []
-        for part in candidates.split(self._batch):
+        for part in self._parts(candidates):
             leaf = part.detach().requires_grad_(True)
             scored = self._logits(leaf)
             if not scored.requires_grad:
@@ -140,9 +140,13 @@ class Oracle:
     @torch.no_grad()
     def replace(self, images: Tensor) -> None:
         """Put ``(N, 3, H, W)`` images in the place of the best, better or not: what a model-free change does."""
-        self.logits = torch.cat([self._logits(part) for part in images.split(self._batch)])
+        self.logits = torch.cat([self._logits(part) for part in self._parts(images)])
         self.forwards += 1
         self.best = images
+
+    def _parts(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Parts of nearly one size, because a small rest costs more an image."""
+        return images.chunk(max(1, -(-len(images) // self._batch)))
 
     def _charge(self, which: Tensor) -> Tensor:
         counts = torch.bincount(which, minlength=len(self.labels))

@@ -131,18 +131,21 @@ class ThirdParty(Attack):
         try:
             with seeded(seed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                images = self.attacked(view, clean / LEVELS, oracle.labels[which], seed)
+                images = self.attacked(view, clean / LEVELS, oracle.labels[which], seed).detach().to(clean)
+            if not bool(images.isfinite().all()):
+                raise FloatingPointError("an image it returned is no number")
         except UserError:
             raise
-        except ImportError as error:
-            wanted = f"pip install {error.name}"
-            raise Unavailable(f"{self.name} needs a package that is not here: {error}. Type: {wanted}") from error
+        except ModuleNotFoundError as error:
+            raise Unavailable(
+                f"{self.name} needs a package that is not here. Type: pip install {error.name}"
+            ) from error
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise UserError(f"{self.name} failed inside {self.library}: {why}. Change its numbers.") from error
         oracle.forwards[which] += math.ceil(view.forwards / len(which))
         oracle.backwards[which] += math.ceil(view.backwards / len(which))
-        self._show(oracle, images.detach().to(clean) * LEVELS - clean, which)
+        self._show(oracle, images * LEVELS - clean, which)
 
     def _show(self, oracle: Oracle, change: Tensor, which: Tensor) -> None:
         """Score the change on the grid; stretch what was to end on the boundary until it fools."""
