@@ -149,12 +149,12 @@ def evaluate(
 ) -> None:
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi import harness
-    from robustbench_aigi.data import load_data
+    from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.report import to_markdown
 
     with _screen() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
-        screen.say(harness.counts(images, out / "skipped.csv"))
+        screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate(list(detectors), attacks, images, out, progress=screen.progress)
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {out / 'report.html'}")

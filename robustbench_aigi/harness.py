@@ -13,20 +13,18 @@ import torch
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.data import Dataset, Recipe, load_data
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data import Dataset, Recipe, counts, load_data
+from robustbench_aigi.data.builder import Part, build_plusplus
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import file_digest
 from robustbench_aigi.report import Matrix, write_report
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from robustbench_aigi.training import train_detector
-from robustbench_aigi.training.stages import Lesson, epochs_of, fine_tune, fit_plain, sets_of, trained_on
+from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, lesson_on, trained_on
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -62,14 +60,6 @@ def run(
     makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
     tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
     return _evaluated(fitted | tuned, suite, data.split("test"), out, makers, progress)
-
-
-def counts(data: Dataset, skipped: Path) -> str:
-    """One line: images of each class in each split, and how many were left out."""
-    table = data.manifest.groupby(["split", "label"]).size().unstack(fill_value=0)
-    parts = [f"{split} {row[0]} real + {row[1]} AI-generated" for split, row in table.iterrows()]
-    left = len(pd.read_csv(skipped)) if skipped.is_file() else 0
-    return f"{data.name}: {'; '.join(parts)}; {left} unreadable" + (f" (see {skipped})" if left else "")
 
 
 def build(
@@ -121,7 +111,7 @@ def train(
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
         dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
     """
-    own, lesson = _lesson(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
+    own, lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
     made = TrainingRecipe(
         detector=detector,
         method=method,
@@ -139,24 +129,6 @@ def train(
     best = history.rows[history.best_epoch]
     say(f"{trained.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}")
     return trained
-
-
-def _lesson(
-    dataset: str, source: str | None, limit: int | None, skipped: Path, progress: Progress, say: Say
-) -> tuple[Training, Lesson]:
-    """How long to train, and on what: a recipe's images, or the `++` set in a folder that :func:`build` wrote."""
-    built = Path(dataset, "manifest.parquet")
-    if built.is_file():
-        attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
-        sets = [plusplus(Path(dataset), split) for split in ("train", "validation")]
-        key, name, seen, training = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"})), Training()
-    else:
-        training = catalogue.read("datasets", dataset, Recipe).training
-        data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
-        say(counts(data, skipped))
-        sets = [data.split(split) for split in ("train", "validation")]
-        key, name, seen = data.key, data.name, ()
-    return training, Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
 
 
 def evaluate(

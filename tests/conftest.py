@@ -1,11 +1,13 @@
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigi import catalogue
+from robustbench_aigi.attacks import Attack, load_attack
 from robustbench_aigi.data import Recipe
 from robustbench_aigi.detectors import Card, Detector
 
@@ -52,6 +54,25 @@ limit = 4
 id = "jpeg-75"
 attack = "jpeg"
 """
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "one-pixel": {"population": 8, "generations": 3},
+    "k-pixel": {"population": 8, "generations": 3},
+    "one-pixel-exhaustive": {"batch": 4096},
+    "square-linf": {"queries": 20},
+    "square-l2": {"queries": 20},
+    "hop-skip-jump-linf": {"queries": 60},
+    "hop-skip-jump-l2": {"queries": 60},
+    "aa-binary-linf": {"steps": 3, "queries": 20},
+    "aa-binary-l2": {"steps": 3, "queries": 20},
+    "eot": {"draws": 2},
+}
+
+
+def small(name: str, **numbers: Any) -> Attack:
+    """An attack by name, with numbers that make it quick."""
+    return load_attack(name, **SMALL.get(name, {}), **numbers)
 
 
 class Linear(Detector):

@@ -114,6 +114,20 @@ def test_eot_beats_chance_and_is_the_same_twice(images: Tensor, labels: Tensor) 
     assert (result.linf <= 8).all()
 
 
+def test_an_attack_behind_a_delivery_keeps_its_query_budget(images: Tensor, labels: Tensor) -> None:
+    detector = Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5)
+    through = load_attack("survives", attack="hop-skip-jump-linf", numbers={"eps": 8, "queries": 70}, delivery="jpeg")
+    assert (through(detector, images, labels, full=True).forwards <= 1 + 71 + 1).all()
+
+
+def test_the_smallest_change_behind_a_view_is_the_smallest(images: Tensor, labels: Tensor) -> None:
+    detector = Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5)
+    direct = load_attack("fmn-linf", steps=30)(detector, images, labels)
+    through = load_attack("eot", attack="fmn-linf", numbers={"steps": 30}, draws=1)(detector, images, labels)
+    assert torch.equal(through.linf, direct.linf)
+    assert through.fooled.all()
+
+
 def test_bad_numbers_name_the_attack_and_the_value() -> None:
     for name, numbers in (
         ("pgd-linf", {"eps": -1}),

@@ -1,15 +1,14 @@
 """An ensemble for detectors with one logit: APGD, FAB and Square, each on what the ones before it left."""
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
-from robustbench_aigi.attacks.apgd import APGDL2, APGDLinf
+from robustbench_aigi.attacks.apgd import APGD, APGDL2, APGDLinf
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import Attack, attacks
-from robustbench_aigi.attacks.fab import FABL2, FABLinf
+from robustbench_aigi.attacks.fab import FAB, FABL2, FABLinf
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.square import SquareL2, SquareLinf
+from robustbench_aigi.attacks.square import Square, SquareL2, SquareLinf
 from robustbench_aigi.hashing import Draws
 
 
@@ -31,10 +30,16 @@ class AABinary(Ball):
     queries: int = 5000
 
     access = "gradients"
+    kinds: ClassVar[tuple[type[APGD], type[FAB], type[Square]]]
 
-    @abstractmethod
     def members(self) -> tuple[Attack, ...]:
         """The attacks, the quickest first."""
+        apgd, fab, square = self.kinds
+        return (
+            apgd(eps=self.eps, steps=self.steps, restarts=self.restarts),
+            fab(eps=self.eps, steps=self.steps),
+            square(eps=self.eps, queries=self.queries),
+        )
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Run the members in turn."""
@@ -48,13 +53,7 @@ class AABinary(Ball):
 class AABinaryLinf(LinfBall, AABinary):
     """In the L-inf ball; ``eps`` in grey levels."""
 
-    def members(self) -> tuple[Attack, ...]:
-        """APGD, FAB, Square."""
-        return (
-            APGDLinf(eps=self.eps, steps=self.steps, restarts=self.restarts),
-            FABLinf(eps=self.eps, steps=self.steps),
-            SquareLinf(eps=self.eps, queries=self.queries),
-        )
+    kinds = (APGDLinf, FABLinf, SquareLinf)
 
 
 @attacks.add("aa-binary-l2")
@@ -63,10 +62,4 @@ class AABinaryLinf(LinfBall, AABinary):
 class AABinaryL2(L2Ball, AABinary):
     """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
 
-    def members(self) -> tuple[Attack, ...]:
-        """APGD, FAB, Square."""
-        return (
-            APGDL2(eps=self.eps, steps=self.steps, restarts=self.restarts),
-            FABL2(eps=self.eps, steps=self.steps),
-            SquareL2(eps=self.eps, queries=self.queries),
-        )
+    kinds = (APGDL2, FABL2, SquareL2)

@@ -26,6 +26,11 @@ class Ball(Attack):
         """``eps`` in grey levels."""
         return self.eps * self.unit
 
+    @property
+    def asks(self) -> int | None:
+        """The most evaluations of an image, for an attack that is bounded so."""
+        return None
+
     @abstractmethod
     def size(self, change: Tensor) -> Tensor:
         """The ball's norm of each change, in grey levels, ``(M, 1, 1, 1)``."""
@@ -57,7 +62,7 @@ class LinfBall(Ball):
 
     def budget(self) -> Budget:
         """``eps`` grey levels on every value."""
-        return Budget(linf=self.eps)
+        return Budget(linf=self.eps, queries=self.asks)
 
     @property
     def radius(self) -> float:
@@ -98,7 +103,7 @@ class L2Ball(Ball):
 
     def budget(self) -> Budget:
         """``eps`` as the norm of the whole image's change."""
-        return Budget(l2=self.eps)
+        return Budget(l2=self.eps, queries=self.asks)
 
     def size(self, change: Tensor) -> Tensor:
         """The length."""

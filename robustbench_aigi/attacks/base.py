@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, final
@@ -129,13 +129,21 @@ class Attack(ABC):
                 f"{self.name} needs gradients, and {detector.card.name} has none (a black box). "
                 "Attack it by its scores: square-linf, square-l2, one-pixel."
             )
-        budget, distance = self.budget(), DISTANCES.get(self.seeks)
-        with (
-            Oracle(detector, levels, labels, full=full, distance=distance, queries=budget.queries) as oracle,
-            suppress(Spent),
-        ):
+        with self.oracle(detector, levels, labels, full=full) as oracle:
             self.perturb(oracle, Draws(seed, self.name, names))
-        return _result(oracle, budget, self.name)
+        return _result(oracle, self.budget(), self.name)
+
+    @final
+    @contextmanager
+    def oracle(self, detector: Detector, levels: Tensor, labels: Tensor, *, full: bool) -> Iterator[Oracle]:
+        """The oracle that :meth:`perturb` runs on: it keeps what the attack seeks; a spent query budget ends the run.
+
+        Args:
+            levels: ``(N, 3, H, W)`` in grey levels.
+        """
+        distance, queries = DISTANCES.get(self.seeks), self.budget().queries
+        with Oracle(detector, levels, labels, full=full, distance=distance, queries=queries) as oracle, suppress(Spent):
+            yield oracle
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,14 +8,14 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.frequency import dct_matrix
 
 BLOCK = 8
 CACHED = 2**14
-DCT = dct(np.eye(BLOCK), axis=0, norm="ortho")
+DCT = dct_matrix(BLOCK).numpy()
 
 
 @attacks.add("dct-noise")

@@ -1,18 +1,16 @@
 """PGD in a band of frequencies."""
 
 from dataclasses import dataclass
-from functools import cache
 from types import MappingProxyType
 from typing import final
 
-import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor
 
 from robustbench_aigi.attacks.balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.pgd import PGD
+from robustbench_aigi.frequency import dct_matrix
 
 
 @attacks.add("dct-pgd")
@@ -44,18 +42,12 @@ class DCTPGD(L2Ball, PGD):
 
     def band(self, values: Tensor) -> Tensor:
         """The part of ``(..., H, W)`` values whose frequencies are in the band."""
-        rows, columns = basis(values.shape[-2]), basis(values.shape[-1])
+        rows, columns = (dct_matrix(size).to(values.dtype) for size in values.shape[-2:])
         height, width = frequencies(len(rows)), frequencies(len(columns))
         frequency = torch.maximum(height[:, None], width[None, :])
         kept = (frequency >= self.low) & (frequency <= self.high)
         cut: Tensor = rows.T @ ((rows @ values @ columns.T) * kept) @ columns
         return cut
-
-
-@cache
-def basis(size: int) -> Tensor:
-    """The orthonormal DCT as a matrix ``(size, size)``."""
-    return torch.tensor(dct(np.eye(size), axis=0, norm="ortho"), dtype=torch.float32)
 
 
 def frequencies(size: int) -> Tensor:

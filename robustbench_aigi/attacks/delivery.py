@@ -90,7 +90,7 @@ class Through(Attack):
             known: candidates to begin with, ``(N, 3, H, W)`` in grey levels, inside the attack's budget.
         """
         inner, draws = self.inner, view.draws if isinstance(view, Delivered | Averaged) else 1
-        with Oracle(view, oracle.images, oracle.labels, full=True) as own:
+        with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
                 own.score(known, torch.arange(len(known)))
             inner.perturb(own, rngs.of(inner.name))

@@ -3,7 +3,7 @@
 import math
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
 from typing import final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
-from robustbench_aigi.attacks.base import Budget, attacks
+from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
@@ -46,6 +46,11 @@ class HopSkipJump(Ball):
     probes: int = 100
 
     access = "scores"
+
+    @property
+    def asks(self) -> int:
+        """``queries``."""
+        return self.queries
 
     @abstractmethod
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
@@ -174,10 +179,6 @@ class Walk:
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
     """In the L-inf ball; ``eps`` in grey levels."""
 
-    def budget(self) -> Budget:
-        """The ball, and ``queries``."""
-        return replace(super().budget(), queries=self.queries)
-
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Clamp to the share of the largest value."""
         most = share * self.size(change)
@@ -189,10 +190,6 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpL2(L2Ball, HopSkipJump):
     """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
-
-    def budget(self) -> Budget:
-        """The ball, and ``queries``."""
-        return replace(super().budget(), queries=self.queries)
 
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Scale."""

@@ -36,6 +36,11 @@ class Square(Ball):
     access = "scores"
     limits = MappingProxyType({"area": (0.0001, 1)})
 
+    @property
+    def asks(self) -> int:
+        """``queries``."""
+        return self.queries
+
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Search for all images still active together."""
         which = oracle.active()

@@ -110,6 +110,14 @@ class Dataset:
         return Batch(from_bytes(torch.stack(held)), torch.tensor(rows["label"].to_numpy()), rows["id"].tolist())
 
 
+def counts(data: Dataset, skipped: Path) -> str:
+    """One line: images of each class in each split, and how many were left out, as listed in ``skipped``."""
+    table = data.manifest.groupby(["split", "label"]).size().unstack(fill_value=0)
+    parts = [f"{split} {row[0]} real + {row[1]} AI-generated" for split, row in table.iterrows()]
+    left = len(pd.read_csv(skipped)) if skipped.is_file() else 0
+    return f"{data.name}: {'; '.join(parts)}; {left} unreadable" + (f" (see {skipped})" if left else "")
+
+
 def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     """At most ``count`` rows a split, half of each label, drawn by the hash of the id; the order is kept."""
     rank = rows["id"].map(lambda identity: digest("choose", identity))

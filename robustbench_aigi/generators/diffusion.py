@@ -6,14 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import DDIMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
-from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from robustbench_aigi.frequency import dct_matrix
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck", "photograph")
 """Conditions, in order: the ten CIFAR-10 classes, then crops of photographs."""
@@ -52,9 +52,7 @@ class PixelDiffusion(nn.Module):
             norm_num_groups=16,
             attention_head_dim=32,
         )
-        self.register_buffer(
-            "dct", torch.tensor(dct(np.eye(config.size), axis=0, norm="ortho")).float(), persistent=False
-        )
+        self.register_buffer("dct", dct_matrix(config.size).float(), persistent=False)
         self.register_buffer("power", torch.ones(config.size, config.size))
         self.gate = nn.Parameter(torch.full((config.size, config.size), -2.0))
         self.to(memory_format=torch.channels_last)

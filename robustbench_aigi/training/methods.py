@@ -68,20 +68,7 @@ def train_detector(
     torch.manual_seed(recipe.seed)
     detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
     frozen = detector.parts_to_train() is not detector
-    batch = next((b for most, b in BATCHES if len(train.labels) <= most), 128)
-    batch = max(batch, 64) if frozen else batch
-    few, begun = batch < 128, start is not None and recipe.method != "fare"
-    gently = begun and few and recipe.method != "pgd" and recipe.detector in GENTLE
-    rate = RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0)
-    plan = Plan(
-        epochs=recipe.epochs,
-        batch=batch,
-        rate=rate,
-        mix=0.0 if few else 0.1,
-        colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
-        fixed_norm=gently,
-        seed=recipe.seed,
-    )
+    plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method != "fare", frozen=frozen)
     if recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
     elif recipe.method == "fare":
@@ -90,6 +77,27 @@ def train_detector(
         history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}")
     detector.card = detector.card.model_copy(update={"name": recipe.name, "trained_on": trained_on, "seen": seen})
     return detector.eval(), history
+
+
+def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
+    """The numbers that suit a recipe and so many training images.
+
+    Args:
+        begun: it starts from fitted weights. frozen: only a part of the detector is trained.
+    """
+    batch = next((b for most, b in BATCHES if images <= most), 128)
+    batch = max(batch, 64) if frozen else batch
+    few = batch < 128
+    gently = begun and few and recipe.method != "pgd" and recipe.detector in GENTLE
+    return Plan(
+        epochs=recipe.epochs,
+        batch=batch,
+        rate=RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0),
+        mix=0.0 if few else 0.1,
+        colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
+        fixed_norm=gently,
+        seed=recipe.seed,
+    )
 
 
 def _adversarial(

@@ -6,8 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import pandas as pd
+
+from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.data import Dataset, Recipe
+from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
@@ -113,6 +116,24 @@ def _kept(
         f"epoch {history.best_epoch + 1} of {len(history.rows)}"
     )
     return load_detector(str(path))
+
+
+def lesson_on(
+    dataset: str, source: str | None, limit: int | None, skipped: Path, progress: Progress, say: Say
+) -> tuple[Training, Lesson]:
+    """How long to train, and on what: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
+    built = Path(dataset, "manifest.parquet")
+    if built.is_file():
+        attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
+        sets = [plusplus(Path(dataset), split) for split in ("train", "validation")]
+        key, name, seen, training = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"})), Training()
+    else:
+        training = catalogue.read("datasets", dataset, Recipe).training
+        data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
+        say(counts(data, skipped))
+        sets = [data.split(split) for split in ("train", "validation")]
+        key, name, seen = data.key, data.name, ()
+    return training, Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
 
 
 def begun(name: str, dataset: str | None) -> Detector | None:
