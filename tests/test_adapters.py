@@ -9,12 +9,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustbench_aigi.attacks import Attack, Row, art_adapter, load_attack, torchattacks_adapter
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.third_party import ThirdParty
-from robustbench_aigi.attacks.two_logit import TwoLogits
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, Unavailable, UnknownName, UserError
 from robustbench_aigi.grid import on_grid
@@ -178,31 +175,6 @@ def test_the_same_attack_finds_the_same_optimum_in_every_library(name: str, imag
     result = load_attack(name, **REFERENCES[name])(detector, images, labels, full=True)
     moved = (result.clean_logits - result.logits) * (2 * labels - 1)
     assert (moved > float(detector.weight.detach().abs().sum()) * 8 / 255 / 1.01).all()
-
-
-@pytest.mark.parametrize("threshold", [0.0, 0.7])
-def test_two_logits_say_what_the_one_says(threshold: float, images: Tensor, labels: Tensor) -> None:
-    detector, _ = even(images)
-    detector.card = detector.card.model_copy(update={"threshold": threshold})
-    with Oracle(detector, (images * 255).round(), labels, full=True) as oracle:
-        view, leaf = TwoLogits(oracle), images.clone().requires_grad_(True)
-        logits = view(leaf)
-        assert torch.equal(logits.argmax(dim=1), (oracle.clean_logits > threshold).long())
-        loss = F.cross_entropy(logits, labels)
-        single = F.binary_cross_entropy_with_logits(oracle.clean_logits - threshold, labels.float())
-        torch.testing.assert_close(loss, single)
-        loss.backward()
-        assert (view.forwards, view.backwards) == (4, 4)
-
-
-def test_the_slope_of_a_confident_fake_survives_two_logits(images: Tensor) -> None:
-    """[0, s] has none beyond 17 in float32, and the detector would look robust."""
-    weight, labels = torch.full((3, 32, 32), 0.01), torch.ones(4, dtype=torch.int64)
-    with Oracle(Linear(weight, 40.0), (images * 255).round(), labels, full=True) as oracle:
-        leaf = images.clone().requires_grad_(True)
-        F.cross_entropy(TwoLogits(oracle)(leaf), labels).backward()
-        assert leaf.grad is not None
-        assert (leaf.grad < 0).all()
 
 
 def test_leaving_the_budget_is_loud_and_a_float_error_is_not(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
