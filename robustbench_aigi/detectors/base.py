@@ -1,8 +1,9 @@
 """The contract of a detector, and the registry of all of them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -19,6 +20,8 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     """What a user must know of a detector before trusting its numbers.
 
     ``threshold`` is a logit: above it an image is called AI-generated. ``seen`` names the attacks met in training.
+    ``commercial`` is whether all licences permit commercial use. ``cam`` is the dotted name of the part whose feature
+    map Grad-CAM weighs. ``published`` is what its authors, or the study that used it, reported.
     """
 
     name: str
@@ -27,11 +30,15 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     code_licence: str = "MIT"
     weights_licence: str = "none: no weights are shipped"
     base_licence: str = "none: trained from scratch"
+    commercial: bool = True
     input_size: int = 32
     resize: str = "bilinear with antialiasing to the input size, inside the detector"
     orientation: str = "logit > threshold means AI-generated"
     gradient: Literal["full", "eot", "bpda", "none"] = "full"
+    stochastic: bool = False
     threshold: float = 0.0
+    cam: str = ""
+    published: str = ""
     weights: str = "fresh"
     trained_on: str = ""
     seen: tuple[str, ...] = ()
@@ -41,10 +48,14 @@ class Detector(nn.Module, ABC):
     """A network that scores images. A subclass writes :meth:`logits` and gives a class-level ``card``.
 
     Its keyword arguments must be JSON values: they are kept as ``config`` and written beside the weights.
+
+    Attributes:
+        small: arguments of a small network of the same kind, for trials and tests.
     """
 
     card: Card
     default_card: ClassVar[Card]
+    small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:
@@ -60,14 +71,38 @@ class Detector(nn.Module, ABC):
         """Same as :meth:`logits`."""
         return self.logits(images)
 
+    @classmethod
+    def adopted(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The state dict for the tensors of a public checkpoint: a subclass renames what its authors call otherwise."""
+        return tensors
+
     def parts_to_train(self) -> nn.Module:
         """The part whose parameters a plain fit may change; all of it unless the detector freezes a trunk."""
         return self
+
+    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+        """What a plain fit lowers, a mean over the batch: binary cross-entropy, unless a subclass adds to it."""
+        return F.binary_cross_entropy_with_logits(self.logits(images), labels.to(images.dtype))
+
+    def prepare(self, train: "Labelled", validation: "Labelled") -> None:
+        """Look at the data before a fit; a detector without anything to train measures its scale and direction here."""
 
     @property
     def threshold(self) -> float:
         """The operating threshold, a logit."""
         return self.card.threshold
+
+
+class Labelled(Protocol):
+    """``images`` uint8 ``(N, 3, H, W)`` and ``labels`` int64 ``(N,)``, 1 = AI-generated."""
+
+    @property
+    def images(self) -> Tensor:
+        """The pixels."""
+
+    @property
+    def labels(self) -> Tensor:
+        """The classes."""
 
 
 detectors: Registry[Detector] = Registry("detector", "robustbench_aigi.detectors")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -26,10 +27,15 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
     }
     metadata = {
         "detector": detectors.name_of(type(detector)),
-        "config": json.dumps(detector.config),
+        "config": json.dumps(_offline(detector.config)),
         "card": detector.card.model_dump_json(),
     }
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+
+
+def _offline(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that builds the same network without asking a hub for weights, which the file itself holds."""
+    return {key: False if key == "pretrained" and value is True else value for key, value in config.items()}
 
 
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -55,32 +61,29 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
 
     Args:
         name: a registered name, ``module:Class``, or the path of a checkpoint written by :func:`save_detector`.
-        config: arguments of a fresh detector, such as ``model`` and ``pretrained`` of ``clip-mlp``.
-        weights: a checkpoint for the named detector, or ``cifake`` for those that ship; None for fresh weights.
+        weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
+            without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
+        config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; a checkpoint of ours
+            brings its own.
 
     Raises:
         UnknownName: no such detector.
-        BadCheckpoint: the file is missing, damaged, or does not fit the detector.
+        BadCheckpoint: the file is missing, damaged, holds code, or does not fit the detector.
     """
     if name.endswith(".safetensors"):
-        return _from_checkpoint(Path(name), expected=None)
+        return _from_checkpoint(Path(name), None, config)
     if weights is not None:
         detectors.get(name)
-        return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), expected=name)
+        return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), name, config)
     return detectors.get(name)(**config).eval()
 
 
-def _from_checkpoint(path: Path, expected: str | None) -> Detector:
+def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
     if not path.is_file():
         raise BadCheckpoint(
             f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`."
         )
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
-    except SafetensorError as error:
-        raise BadCheckpoint(f"{path} is not a safetensors file: {error}. Give a file that `train` wrote.") from error
+    metadata, tensors = read_tensors(path)
     name = metadata.get("detector", expected)
     if name is None:
         raise BadCheckpoint(
@@ -88,16 +91,50 @@ def _from_checkpoint(path: Path, expected: str | None) -> Detector:
         )
     if expected is not None and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
-    detector = detectors.get(name)(**json.loads(metadata.get("config", "{}")))
+    own = json.loads(metadata["config"]) if "config" in metadata else config
+    detector = detectors.get(name)(**own)
+    if "detector" not in metadata:
+        tensors = dict(detector.adopted(tensors))
     try:
         detector.load_state_dict({key: _as(tensor) for key, tensor in tensors.items()})
     except RuntimeError as error:
         raise BadCheckpoint(
-            f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote."
+            f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote, or the one named in "
+            "the detector's card."
         ) from error
     card = Card.model_validate_json(metadata["card"]) if "card" in metadata else detector.card
     detector.card = card.model_copy(update={"weights": f"sha256:{file_digest(path)}"})
     return detector.eval()
+
+
+def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of a .safetensors file, or of a file that ``torch.save`` wrote; no code in it is run.
+
+    A state dict below ``model`` or ``state_dict``, and a ``module.`` before every name, are looked through.
+
+    Raises:
+        BadCheckpoint: the file is damaged, or would have to run code.
+    """
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise BadCheckpoint(
+                f"{path} is not a safetensors file: {error}. Give a file that `train` wrote."
+            ) from error
+    try:
+        held = torch.load(path, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
+        raise BadCheckpoint(
+            f"{path} is refused: it is damaged, or holds objects other than tensors, which could run code "
+            f"({str(error).splitlines()[0]}). Give a .safetensors file, or save the state dict alone."
+        ) from error
+    for key in ("model", "state_dict"):
+        held = held.get(key, held) if isinstance(held, dict) else held
+    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
+        raise BadCheckpoint(f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict.")
+    return {}, {key.removeprefix("module."): value for key, value in held.items()}
 
 
 def _as(tensor: torch.Tensor) -> torch.Tensor:

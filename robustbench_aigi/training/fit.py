@@ -43,7 +43,8 @@ class Plan:
     """The numbers of a training run.
 
     ``shift`` is in pixels; ``mix`` is the largest share of a second image; ``fixed_norm`` keeps the statistics that
-    batch normalisation came with, where a batch is too small, or too much alike, to measure them.
+    batch normalisation came with, where a batch is too small, or too much alike, to measure them. With ``memory`` the
+    weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
     """
 
     epochs: int
@@ -56,6 +57,7 @@ class Plan:
     mix: float = 0.0
     colour: float = 0.0
     fixed_norm: bool = False
+    memory: int = 0
     seed: int = 0
 
 
@@ -67,9 +69,9 @@ class History:
     best_epoch: int = -1
 
 
-def cross_entropy(detector: Detector, images: Tensor, labels: Tensor, step: int) -> Tensor:
-    """Binary cross-entropy on clean images: the plain method."""
-    return F.binary_cross_entropy_with_logits(detector.logits(images), labels.to(images.dtype))
+def own_loss(detector: Detector, images: Tensor, labels: Tensor, step: int) -> Tensor:
+    """The detector's own loss on clean images, binary cross-entropy for most: the plain method."""
+    return detector.loss(images, labels)
 
 
 def fit(
@@ -78,7 +80,7 @@ def fit(
     validation: Arrays,
     plan: Plan,
     *,
-    objective: Objective = cross_entropy,
+    objective: Objective = own_loss,
     score: Score | None = None,
     progress: Progress = lambda task, done, total: None,
     task: str = "fit",
@@ -94,6 +96,7 @@ def fit(
             (at least three, after :data:`SETTLED` steps), or in every epoch. Early on this is usual and mends itself.
     """
     trained = detector.parts_to_train()
+    averaged = Averaged(trained, plan.memory)
     optimizer = torch.optim.AdamW(_groups(trained, plan.weight_decay), lr=plan.rate)
     rng = rng_for(plan.seed, "fit", task)
     total = plan.epochs * math.ceil(len(train.labels) / plan.batch)
@@ -115,21 +118,46 @@ def fit(
             loss.backward()
             torch.nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
             optimizer.step()
+            averaged.update(step)
             losses += loss.item() * len(index)
             step += 1
             progress(task, step, total)
         detector.eval()
-        positives = share_called_fake(detector, validation)
-        value = balanced_accuracy(detector, validation) if score is None else score(detector, validation)
+        with averaged:
+            positives = share_called_fake(detector, validation)
+            value = balanced_accuracy(detector, validation) if score is None else score(detector, validation)
+            weights = copy.deepcopy(trained.state_dict())
         row = {"epoch": epoch, "loss": losses / len(train.labels), "score": value, "called_fake": positives}
         history.rows.append(row | {"seconds": time.monotonic() - began})
         collapsed = collapsed + 1 if not 0.02 < positives < 0.98 else 0
         if not collapsed and value > best:
-            best, history.best_epoch = value, epoch
-            best_weights = copy.deepcopy(trained.state_dict())
+            best, history.best_epoch, best_weights = value, epoch, weights
         _check(detector, plan, history, collapsed, settled=step >= SETTLED)
     trained.load_state_dict(best_weights)
     return history
+
+
+class Averaged:
+    """A moving average of a module's weights and buffers; inside its context the module has the average."""
+
+    def __init__(self, module: torch.nn.Module, memory: int) -> None:
+        self._module, self._memory = module, memory
+        self._average = copy.deepcopy(module.state_dict()) if memory else {}
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Move the average towards the weights after training step ``step``; early on it forgets sooner."""
+        share = 1 / min(self._memory or 1, 1 + step / 9)
+        now = self._module.state_dict()
+        for name, mean in self._average.items():
+            mean.lerp_(now[name], share) if mean.is_floating_point() else mean.copy_(now[name])
+
+    def __enter__(self) -> None:
+        self._now = copy.deepcopy(self._module.state_dict())
+        self._module.load_state_dict(self._average or self._now)
+
+    def __exit__(self, *error: object) -> None:
+        self._module.load_state_dict(self._now)
 
 
 def _to_training(detector: Detector, fixed_norm: bool) -> None:

@@ -12,7 +12,7 @@ from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
 from robustbench_aigi.training.fare import fare
-from robustbench_aigi.training.fit import Arrays, History, Plan, fit
+from robustbench_aigi.training.fit import Arrays, History, Plan, balanced_accuracy, fit
 
 Progress = Callable[[str, int, int], None]
 METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-"}
@@ -69,7 +69,10 @@ def train_detector(
     detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method != "fare", frozen=frozen)
-    if recipe.method == "pgd":
+    detector.prepare(train, validation)
+    if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
+        history = _measured(detector, recipe, validation)
+    elif recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
     elif recipe.method == "fare":
         history = _robust_clip(detector, recipe, train, validation, plan, progress)
@@ -98,6 +101,13 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         fixed_norm=gently,
         seed=recipe.seed,
     )
+
+
+def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:
+    """Of a detector without parameters to train, which :meth:`Detector.prepare` has calibrated."""
+    if recipe.method not in ("plain", "static"):
+        raise UserError(f"{recipe.detector} has nothing to train by {recipe.method}. Type `train {recipe.detector}`.")
+    return History([{"epoch": 0, "score": balanced_accuracy(detector.eval(), validation)}], best_epoch=0)
 
 
 def _adversarial(

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torchattacks
@@ -127,7 +127,7 @@ def one_pixel(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
         Line("one-pixel per evaluation, against the bare forward, time", own / forward, "<=", 1.1, detail),
         Line("one-pixel per evaluation, against torchattacks", peer / own, ">=", 4, detail),
     ]
-    return [*lines, equal_success(detector, images[:48], labels[:48])]
+    return [*lines, equal_success(detector, images[:96], labels[:96])]
 
 
 def forwards(detector: Detector, images: Tensor, size: int) -> None:
@@ -147,22 +147,21 @@ class Counted(TwoLogits):
 
 
 def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
-    """Both with torchattacks' usual ten members for ten generations after the first."""
-    ours = load_attack("one-pixel", population=10, generations=11)
-    theirs = torchattacks.OnePixel(TwoLogits(detector))
-    got: dict[str, Any] = {}
-
-    def run_ours() -> None:
-        got["ours"] = ours(detector, images, labels).images
-
-    def run_theirs() -> None:
-        got["theirs"] = theirs(images, labels)
-
-    times = seconds({"ours": run_ours, "theirs": run_theirs}, 1)
-    left = {name: accuracy(detector, made, labels) for name, made in got.items()}
-    detail = f"accuracy left {left['ours']:.3f} against {left['theirs']:.3f}, n = {len(images)}"
-    ratio = times["theirs"] / times["ours"]
-    return Line("one-pixel with the same budget, against torchattacks, time", ratio, ">=", 6, detail)
+    """Torchattacks gets 100 members for 9 generations after the first; ours as few as fool as many images."""
+    theirs = torchattacks.OnePixel(TwoLogits(detector), steps=9, popsize=100)
+    began = time.perf_counter()
+    goal = accuracy(detector, theirs(images, labels), labels)
+    peer = time.perf_counter() - began
+    for generations in range(10):
+        ours = load_attack("one-pixel", population=100, generations=generations)
+        began = time.perf_counter()
+        left = accuracy(detector, ours(detector, images, labels).images, labels)
+        own = time.perf_counter() - began
+        if left <= goal:
+            break
+    detail = f"accuracy left {left:.3f} with {100 * (generations + 1)} evaluations against {goal:.3f} with 1 000"
+    detail += f", {own:.1f} against {peer:.1f} s, n = {len(images)}"
+    return Line("one-pixel to equal success, against torchattacks, time", peer / own, ">=", 6, detail)
 
 
 def main() -> int:
