@@ -1,37 +1,134 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors import detectors, load_detector, save_detector, wrap
-from robustbench_aigi.errors import BadCheckpoint, UnknownName, UserError
+from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
+from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD
+from robustbench_aigi.errors import BadCheckpoint, Unavailable, UnknownName, UserError
+from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training.fit import Arrays
+
+
+def small(name: str) -> Detector:
+    """A detector of the smallest network of its kind, with random weights."""
+    torch.manual_seed(0)
+    cls = detectors.get(name)
+    return cls(**cls.small).eval()
 
 
 @pytest.mark.parametrize("name", detectors.names())
 def test_contract(name: str, images: Tensor, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    detector = load_detector(name)
-    leaf = images.clone().requires_grad_(True)
-    logits = detector.logits(leaf)
-    assert logits.shape == (4,)
-    (slope,) = torch.autograd.grad(logits.sum(), leaf)
-    assert torch.isfinite(slope).all()
-    assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
-    with torch.no_grad():
-        assert torch.equal(detector.logits(images), detector(images))
-        alone = torch.cat([detector.logits(image[None]) for image in images])
-        torch.testing.assert_close(alone, logits, atol=1e-4, rtol=1e-4)
-        assert detector.logits(torch.rand(1, 3, 45, 61)).shape == (1,)
+    detector = small(name)
     assert detector.card.name == name
     assert detector.card.source
-    path = tmp_path / "weights.safetensors"
-    save_detector(detector, path)
-    again = load_detector(str(path))
+    logits = detector.logits(images)
+    assert logits.shape == (4,)
+    assert torch.isfinite(logits).all()
+    with torch.no_grad():
+        assert torch.equal(detector(images), detector.logits(images))
+        alone = torch.cat([detector.logits(image[None]) for image in images])
+    torch.testing.assert_close(alone, logits, atol=1e-4, rtol=1e-4)
+    save_detector(detector, tmp_path / "weights.safetensors")
+    again = load_detector(str(tmp_path / "weights.safetensors"))
     assert again.config == detector.config
     assert torch.equal(again.logits(images), detector.logits(images))
     assert again.card.weights.startswith("sha256:")
+    assert not detector.card.cam or detector.get_submodule(detector.card.cam) is not None
+
+
+@pytest.mark.parametrize("name", detectors.names())
+@pytest.mark.parametrize("size", [(33, 33), (224, 224), (512, 512), (45, 61), (300, 40)])
+def test_any_image_size_is_scored(name: str, size: tuple[int, int]) -> None:
+    with torch.no_grad():
+        logits = small(name).logits(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (1,)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("name", [n for n in detectors.names() if detectors.get(n).default_card.gradient != "none"])
+def test_gradients_are_those_of_finite_differences(name: str, images: Tensor) -> None:
+    """A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by declaration only."""
+    detector = small(name).double()
+    leaf = images[:2].double().requires_grad_(True)
+    (slope,) = torch.autograd.grad(detector.logits(leaf).sum(), leaf)
+    assert torch.isfinite(slope).all()
+    assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
+    if detector.card.gradient == "bpda":
+        return
+    for place in slope.abs().flatten().topk(3).indices.tolist():
+        step = torch.zeros(leaf.numel(), dtype=torch.float64)
+        step[place] = 1e-5
+        with torch.no_grad():
+            up, down = (detector.logits(leaf + sign * step.view_as(leaf)).sum() for sign in (1, -1))
+        assert float((up - down) / 2e-5) == pytest.approx(float(slope.flatten()[place]), rel=0.02)
+
+
+@pytest.mark.parametrize("name", detectors.names())
+def test_a_short_training_tells_separable_images_apart(name: str) -> None:
+    rng = torch.Generator().manual_seed(1)
+    labels = torch.arange(96) % 2
+    images = torch.randint(0, 90, (96, 3, 32, 32), generator=rng)
+    images += torch.where(labels == 1, 120, 20).view(-1, 1, 1, 1)
+    images[labels == 1, :, ::2, ::2] -= 60
+    data = Arrays(images.to(torch.uint8), labels)
+    recipe = Recipe(detector=name, epochs=4)
+    detector, _ = train_detector(recipe, data, Arrays(data.images[:32], labels[:32]), start=small(name))
+    with torch.no_grad():
+        logits = detector.logits(data.images[32:].float() / 255)
+    assert roc_auc_score(labels[32:], logits) > 0.5
+
+
+def test_public_checkpoints_are_adopted(images: Tensor, tmp_path: Path) -> None:
+    net = timm.create_model("resnet50", num_classes=2).eval()
+    torch.save({"model": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "two.pth")
+    detector = load_detector("resnet50", weights=tmp_path / "two.pth", size=64, fake_index=0)
+    resized = nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        both = net((resized - mean) / std)
+        torch.testing.assert_close(detector.logits(images), both[:, 0] - both[:, 1], atol=1e-4, rtol=1e-4)
+    assert detector.card.weights.startswith("sha256:")
+    one = timm.create_model("resnet50", num_classes=1).eval()
+    torch.save(one.state_dict(), tmp_path / "blur_jpg_prob0.5.pth")
+    detector = load_detector("cnndetection", weights=tmp_path / "blur_jpg_prob0.5.pth")
+    with torch.no_grad():
+        torch.testing.assert_close(detector.logits(images), one((images - mean) / std)[:, 0], atol=1e-4, rtol=1e-4)
+
+
+class Harmful:
+    """What a pickle with code in it looks like."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1 / 0",)
+
+
+def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
+    torch.save({"model": Harmful()}, tmp_path / "bad.pth")
+    with pytest.raises(BadCheckpoint, match=r"refused.*could run code"):
+        load_detector("cnndetection", weights=tmp_path / "bad.pth")
+    torch.save([torch.zeros(1)], tmp_path / "list.pth")
+    with pytest.raises(BadCheckpoint, match="holds list, not a state dict"):
+        load_detector("cnndetection", weights=tmp_path / "list.pth")
+
+
+def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*args: object, **numbers: object) -> None:
+        raise OSError("no route to the hub")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(Unavailable, match="weights=PATH"):
+        load_detector("resnet50", pretrained=True)
+
+
+def test_rates_fall_from_layer_to_layer_where_the_recipe_says_so() -> None:
+    shares = {group.get("lr_scale", 1.0) for group in small("convnextv2").parameter_groups(0.02)}
+    assert max(shares) == 1.0
+    assert min(shares) < 0.5
 
 
 def test_half_precision_checkpoint_loads_as_float32(images: Tensor, tmp_path: Path) -> None:

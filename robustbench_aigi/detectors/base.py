@@ -71,14 +71,19 @@ class Detector(nn.Module, ABC):
         """Same as :meth:`logits`."""
         return self.logits(images)
 
-    @classmethod
-    def adopted(cls, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The state dict for the tensors of a public checkpoint: a subclass renames what its authors call otherwise."""
         return tensors
 
     def parts_to_train(self) -> nn.Module:
         """The part whose parameters a plain fit may change; all of it unless the detector freezes a trunk."""
         return self
+
+    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+        """What AdamW gets: matrices decayed, vectors not. ``lr_scale``, if given, is a group's share of the rate."""
+        free = [p for p in self.parts_to_train().parameters() if p.requires_grad]
+        matrices, vectors = [p for p in free if p.ndim > 1], [p for p in free if p.ndim <= 1]
+        return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """What a plain fit lowers, a mean over the batch: binary cross-entropy, unless a subclass adds to it."""
@@ -122,6 +127,16 @@ class Normalise(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Normalise ``(N, 3, H, W)`` images."""
         return (images - self.mean) / self.std
+
+
+def one_logit(layer: Tensor, fake_index: int) -> Tensor:
+    """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real; ``(1, D)`` or ``(1,)``.
+
+    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0.
+    """
+    if len(layer) == 1:
+        return layer if fake_index == 1 else -layer
+    return (layer[fake_index] - layer[1 - fake_index])[None]
 
 
 def straight_through(step: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def fit(
     """
     trained = detector.parts_to_train()
     averaged = Averaged(trained, plan.memory)
-    optimizer = torch.optim.AdamW(_groups(trained, plan.weight_decay), lr=plan.rate)
+    optimizer = torch.optim.AdamW(detector.parameter_groups(plan.weight_decay), lr=plan.rate)
     rng = rng_for(plan.seed, "fit", task)
     total = plan.epochs * math.ceil(len(train.labels) / plan.batch)
     history, collapsed = History(), 0
@@ -110,7 +110,7 @@ def fit(
         began, losses = time.monotonic(), 0.0
         for index in shuffled(groups, rng).split(plan.batch):
             for group in optimizer.param_groups:
-                group["lr"] = plan.rate * schedule(step, total, plan.warmup)
+                group["lr"] = plan.rate * group.get("lr_scale", 1.0) * schedule(step, total, plan.warmup)
             images, labels = from_bytes(train.images[index]), train.labels[index]
             images = augment(images, labels, plan, rng, groups[index])
             optimizer.zero_grad(set_to_none=True)
@@ -258,9 +258,3 @@ def balanced_accuracy(detector: Detector, data: Arrays) -> float:
 def share_called_fake(detector: Detector, data: Arrays) -> float:
     """Share of images the detector calls AI-generated."""
     return float((predict(detector, data.images) > detector.threshold).float().mean())
-
-
-def _groups(module: torch.nn.Module, decay: float) -> list[dict[str, object]]:
-    matrices = [p for p in module.parameters() if p.requires_grad and p.ndim > 1]
-    vectors = [p for p in module.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]

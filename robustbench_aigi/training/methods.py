@@ -89,9 +89,9 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         begun: it starts from fitted weights. frozen: only a part of the detector is trained.
     """
     batch = next((b for most, b in BATCHES if images <= most), 128)
-    batch = max(batch, 64) if frozen else batch
-    few = batch < 128
-    gently = begun and few and recipe.method != "pgd" and recipe.detector in GENTLE
+    few, pgd = batch < 128, recipe.method == "pgd"
+    batch = max(batch, 64 if frozen else 32 if pgd else batch)
+    gently = begun and few and not pgd and recipe.detector in GENTLE
     return Plan(
         epochs=recipe.epochs,
         batch=batch,
@@ -99,6 +99,7 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         mix=0.0 if few else 0.1,
         colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
         fixed_norm=gently,
+        memory=(60 if few else 500) if pgd else 0,  # attacked images throw the weights about
         seed=recipe.seed,
     )
 

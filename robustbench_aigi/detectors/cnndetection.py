@@ -1,0 +1,50 @@
+"""The detector of CNN-generated images that most later work compares with."""
+
+from collections.abc import Mapping
+from typing import cast, final
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.trunks import timm_trunk
+
+
+@detectors.add("cnndetection")
+@final
+class CNNDetection(Detector):
+    """ResNet-50 on the image at its own size, neither resized nor cropped. Source: Wang et al., CVPR 2020.
+
+    The authors' ``blur_jpg_prob0.5.pth`` and ``blur_jpg_prob0.1.pth`` load with ``weights=PATH``.
+
+    Args:
+        pretrained: begin with ImageNet's weights, from a hub, as the authors did.
+    """
+
+    default_card = Card(
+        name="cnndetection",
+        source="Wang et al., CNN-generated images are surprisingly easy to spot... for now, CVPR 2020",
+        summary="ResNet-50 at native size, 23.5 M parameters, trained by its authors on ProGAN",
+        code_licence="timm Apache-2.0; this class MIT",
+        weights_licence="CC-BY-NC-SA-4.0 (the authors' checkpoints)",
+        commercial=False,
+        input_size=224,
+        resize="none: any size",
+        cam="net.layer4",
+        published="StyleGAN2 84.4 accuracy, 99.1 AP",
+    )
+
+    def __init__(self, pretrained: bool = False) -> None:
+        super().__init__(pretrained=pretrained)
+        self.net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
+        self.net.to(memory_format=torch.channels_last)
+        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", self.net(inputs)).squeeze(1)
+
+    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From torchvision's names, one output."""
+        return {f"net.{name}": value for name, value in tensors.items()}

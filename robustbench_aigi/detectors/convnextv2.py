@@ -1,0 +1,85 @@
+"""ConvNeXt V2, fine-tuned with a rate that falls from layer to layer."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, cast, final
+
+import torch
+from timm.optim import param_groups_layer_decay
+from torch import Tensor
+
+from robustbench_aigi.detectors.base import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Card,
+    Detector,
+    Normalise,
+    detectors,
+    fit_size,
+    one_logit,
+)
+from robustbench_aigi.detectors.trunks import timm_trunk
+
+
+@detectors.add("convnextv2")
+@final
+class ConvNeXtV2(Detector):
+    """ConvNeXt V2 with one logit. Source: Woo et al., CVPR 2023.
+
+    Args:
+        model: timm's name; ``convnextv2_base.fcmae_ft_in1k`` as published, ``convnextv2_atto`` for small machines.
+        size: side that images are resized to.
+        patch: side of the stem's patches; 4 as published, 1 or 2 for images of 32 pixels.
+        pretrained: begin with timm's weights, from a hub.
+        fake_index: the output of a two-class checkpoint that means AI-generated.
+
+    Attributes:
+        layer_decay: share of the rate that each block passes to the one before it, as on the card.
+    """
+
+    default_card = Card(
+        name="convnextv2",
+        source="Woo et al., ConvNeXt V2, CVPR 2023; recipe of the public card xRayon/convnext-ai-images-detector",
+        summary="ConvNeXt V2 Base at 256, 87.7 M parameters, layer-wise decay of the rate",
+        code_licence="timm Apache-2.0; this class MIT",
+        weights_licence="MIT (the card's checkpoint)",
+        base_licence="CC-BY-NC-4.0 (ImageNet weights), if pretrained or fine-tuned from them",
+        commercial=False,
+        input_size=256,
+        cam="net.stages.3",
+        published="EvalGEN 90.40, which seems to be recall on fakes alone",
+    )
+    small = MappingProxyType({"model": "convnextv2_atto", "size": 32, "patch": 2})
+    layer_decay: ClassVar = 0.8
+
+    def __init__(
+        self,
+        model: str = "convnextv2_base.fcmae_ft_in1k",
+        size: int = 256,
+        patch: int = 4,
+        pretrained: bool = False,
+        fake_index: int = 1,
+    ) -> None:
+        super().__init__(model=model, size=size, patch=patch, pretrained=pretrained, fake_index=fake_index)
+        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1, patch_size=patch)
+        self.net.to(memory_format=torch.channels_last)
+        self.size, self.fake_index = size, fake_index
+        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
+        self.card = self.card.model_copy(update={"input_size": size})
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        inputs = self.normalise(fit_size(images, self.size)).contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", self.net(inputs)).squeeze(1)
+
+    def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
+        """The rate falls by :attr:`layer_decay` from each block to the one before it."""
+        groups = param_groups_layer_decay(self.net, weight_decay=decay, layer_decay=self.layer_decay)
+        return cast("list[dict[str, Any]]", groups)
+
+    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From timm's names, one or two outputs."""
+        return {
+            f"net.{name}": one_logit(value, self.fake_index) if name.startswith("head.fc.") else value
+            for name, value in tensors.items()
+        }
