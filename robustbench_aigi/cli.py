@@ -52,8 +52,14 @@ def list_names(
     if as_json:
         typer.echo(json.dumps(shown))
         return
+    width = max(map(len, known["detectors"]))
+    cards = {name: detectors.get(name).default_card for name in known["detectors"]}
+    notes = {
+        name: card.summary + ("" if card.commercial else "; not for commercial use") for name, card in cards.items()
+    }
     for name, members in shown.items():
-        typer.echo("\n".join([f"{name}:", *(f"  {member}" for member in members)]))
+        lines = [f"  {m:{width}}  {notes[m]}" if name == "detectors" else f"  {m}" for m in members]
+        typer.echo("\n".join([f"{name}:", *lines]))
 
 
 @app.command()

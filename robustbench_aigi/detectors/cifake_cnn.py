@@ -13,7 +13,10 @@ class CifakeCNN(Detector):
     """Two convolutions of 32 filters, each pooled, then a dense layer of 64. Source: Bird & Lotfi, IEEE Access 2024."""
 
     default_card = Card(
-        name="cifake-cnn", source="Bird & Lotfi, CIFAKE, IEEE Access 2024", summary="two-layer CNN, 0.1 M parameters"
+        name="cifake-cnn",
+        source="Bird & Lotfi, CIFAKE, IEEE Access 2024",
+        summary="two-layer CNN, 0.1 M parameters",
+        cam="net.3",
     )
 
     def __init__(self, filters: int = 32, dense: int = 64) -> None:

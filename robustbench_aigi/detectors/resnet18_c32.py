@@ -22,6 +22,7 @@ class ResNet18C32(Detector):
         name="resnet18-c32",
         source="He et al., Deep Residual Learning, CVPR 2016; CIFAR stem",
         summary="ResNet-18 at 32 x 32, width 24, 1.6 M parameters",
+        cam="net.layer4",
     )
 
     def __init__(self, width: int = 24) -> None:

@@ -34,6 +34,7 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None) -> Non
         pictures=_grouped(pictures),
         flags=flag_lines(flags) if flags is not None else None,
         missing=missing(matrix),
+        licences=_licences(facts),
         facts=facts,
         provenance=json.dumps(facts, indent=2),
     )
@@ -84,6 +85,15 @@ def _sentences(matrix: pd.DataFrame) -> list[str]:
             "worst attack on itself."
         )
     return sentences
+
+
+def _licences(facts: dict[str, Any]) -> list[str]:
+    """A line for each detector that may not be used commercially."""
+    cards = {name: card for name, card in facts.get("detectors", {}).items() if not card.get("commercial", True)}
+    return [
+        f"{name} is not for commercial use. Weights: {card['weights_licence']}. Base: {card['base_licence']}."
+        for name, card in cards.items()
+    ]
 
 
 def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:
