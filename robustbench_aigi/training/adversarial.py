@@ -43,7 +43,7 @@ class AttackSchedule:
 
 
 def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int = 0) -> float:
-    """Accuracy under an attack in the weaker direction, to pick the epoch by: 0 where all images get one answer."""
+    """Balanced accuracy under an attack, to pick the epoch by: mean of the accuracies on reals and on fakes."""
     right: list[float] = []
     for label in (0, 1):
         images, labels = data.images[data.labels == label], data.labels[data.labels == label]
@@ -53,4 +53,4 @@ def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int 
             ids = [f"{label}-{start + i}" for i in range(len(labels[part]))]
             fooled += int(attack(detector, from_bytes(images[part]), labels[part], ids=ids, seed=seed).fooled.sum())
         right.append(1 - fooled / len(labels))
-    return min(right)
+    return sum(right) / 2

@@ -115,7 +115,8 @@ def _adversarial(
     detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
 ) -> History:
     steps = -(-len(train.labels) // plan.batch) * plan.epochs
-    ramp = AttackSchedule("pgd-linf", recipe.eps, recipe.steps, 2 * steps // 3)
+    few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
+    ramp = AttackSchedule("pgd-linf", recipe.eps, recipe.steps, steps if few else steps // 2)
     judge = load_attack("pgd-linf", eps=recipe.eps, step=2, steps=7)
     return fit(
         detector,
