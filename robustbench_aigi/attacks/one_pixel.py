@@ -65,10 +65,10 @@ class PixelEvolution(Attack):
             fitness = torch.where(better, scores, fitness)
 
     def _first(self, top: Tensor, rng: torch.Generator) -> Tensor:
-        """Places uniform; colours normal around mid grey, as in the paper."""
+        """Places uniform; colours at corners of their cube, where a pixel does most (the paper draws around grey)."""
         shape = (self.population, self.count)
         places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
-        colours = (128 + 127 * torch.randn(*shape, 3, generator=rng)).round().clamp(0, LEVELS).long()
+        colours = LEVELS * torch.randint(0, 2, (*shape, 3), generator=rng)
         return torch.cat([places, colours], dim=2).flatten(1)
 
     def _children(self, members: Tensor, top: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
