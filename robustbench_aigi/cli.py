@@ -119,7 +119,7 @@ def train(
     data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
     source: Source = None,
     limit: Limit = None,
-    method: Annotated[str, typer.Option(help="plain, static, pgd or fare.")] = "plain",
+    method: Annotated[str, typer.Option(help="plain, static, pgd, fare or tecoa.")] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
     start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune; cifake: the shipped one.")] = None,
 ) -> None:

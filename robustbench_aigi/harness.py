@@ -218,7 +218,8 @@ def detect(image: Path, detector: str) -> dict[str, object]:
         pixels = decode(image.read_bytes())
     except UnreadableImage as reason:
         raise BadData(f"{image} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason
-    ready = load_detector(detector, None if detector.endswith(".safetensors") else shipped(detector))
+    own = ":" in detector or detector.endswith(".safetensors")
+    ready = load_detector(detector, None if own else shipped(detector))
     with torch.no_grad():
         logit = float(ready.logits(from_bytes(pixels[None]))[0])
     fake = logit > ready.threshold

@@ -12,9 +12,10 @@ from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
-from robustbench_aigi.training.fare import distance, embedding_attack, fare
+from robustbench_aigi.training.fare import distance, fare
 from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift, shuffled
 from robustbench_aigi.training.stages import begun, trained_on
+from robustbench_aigi.training.towers import embedding_attack
 from tests.conftest import Linear
 
 
@@ -112,7 +113,8 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
     target = original.embed(images)
 
     def moved(tower: ClipMLP) -> float:
-        attacked = embedding_attack(tower, images, target, 4, 5, torch.Generator().manual_seed(0))
+        rng = torch.Generator().manual_seed(0)
+        attacked = embedding_attack(tower, images, lambda embedding: distance(embedding, target), 4, 5, rng)
         with torch.no_grad():
             return float(distance(tower.embed(attacked), target).mean())
 
@@ -130,7 +132,7 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     assert made.card.seen == ("pgd-linf",)
     with pytest.raises(UserError, match="no method called"):
         train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
-    with pytest.raises(UserError, match="tower of clip-mlp"):
+    with pytest.raises(UserError, match="fare trains a CLIP tower, got cifake-cnn"):
         train_detector(Recipe(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8))
 
 

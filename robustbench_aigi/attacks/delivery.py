@@ -25,6 +25,7 @@ class Delivered(Detector):
     """
 
     default_card = Card(name="delivered", source="Athalye et al., ICML 2018", gradient="bpda")
+    restorable = False
 
     def __init__(self, detector: Detector, delivery: Perturbation, draws: int = 1) -> None:
         super().__init__()
@@ -46,6 +47,7 @@ class Averaged(Detector):
     """A stochastic detector, its logits averaged over ``draws`` fixed draws of torch's random numbers (EOT)."""
 
     default_card = Card(name="averaged", source="Athalye et al., ICML 2018", gradient="eot")
+    restorable = False
 
     def __init__(self, detector: Detector, draws: int) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.errors import BadCheckpoint
 from robustbench_aigi.registry import Registry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -51,11 +52,13 @@ class Detector(nn.Module, ABC):
 
     Attributes:
         small: arguments of a small network of the same kind, for trials and tests.
+        restorable: whether a file can say how to build it again.
     """
 
     card: Card
     default_card: ClassVar[Card]
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    restorable: ClassVar[bool] = True
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:
@@ -132,8 +135,11 @@ class Normalise(nn.Module):
 def one_logit(layer: Tensor, fake_index: int) -> Tensor:
     """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real; ``(1, D)`` or ``(1,)``.
 
-    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0.
+    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0. Raises
+    ``BadCheckpoint`` for more than two.
     """
+    if len(layer) > 2:
+        raise BadCheckpoint(f"the checkpoint's head has {len(layer)} outputs, not 1 or 2. Give one of two classes.")
     if len(layer) == 1:
         return layer if fake_index == 1 else -layer
     return (layer[fake_index] - layer[1 - fake_index])[None]

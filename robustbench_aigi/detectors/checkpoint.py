@@ -9,8 +9,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.base import Card, Detector, detectors
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
 
@@ -20,7 +21,15 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
 
     Args:
         half: store float16, which halves the file; loading always gives float32.
+
+    Raises:
+        UserError: the detector is a view of another, or holds a network of which only its owner has the code.
     """
+    if not detector.restorable:
+        raise UserError(
+            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or make "
+            "it a class with one method, logits, named module:Class."
+        )
     tensors = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
@@ -60,7 +69,8 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
     """Build a detector in evaluation mode.
 
     Args:
-        name: a registered name, ``module:Class``, or the path of a checkpoint written by :func:`save_detector`.
+        name: a registered name, ``module:Class``, the path of a checkpoint written by :func:`save_detector`, or an
+            address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`).
         weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
             without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
         config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; a checkpoint of ours
@@ -73,9 +83,14 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
     if name.endswith(".safetensors"):
         return _from_checkpoint(Path(name), None, config)
     if weights is not None:
-        detectors.get(name)
+        if ":" not in name:
+            detectors.get(name)
         return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), name, config)
-    return detectors.get(name)(**config).eval()
+    return _built(name, config).eval()
+
+
+def _built(name: str, config: dict[str, Any]) -> Detector:
+    return addressed(name, **config) or detectors.get(name)(**config)
 
 
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
@@ -89,10 +104,10 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         raise BadCheckpoint(
             f"{path} does not say which detector it is for. Name it: load_detector(NAME, weights={str(path)!r})."
         )
-    if expected is not None and name != expected:
+    if expected in detectors.names() and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
     own = json.loads(metadata["config"]) if "config" in metadata else config
-    detector = detectors.get(name)(**own)
+    detector = _built(name, own)
     if "detector" not in metadata:
         tensors = dict(detector.adopted(tensors))
     try:
@@ -103,7 +118,8 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
             "the detector's card."
         ) from error
     card = Card.model_validate_json(metadata["card"]) if "card" in metadata else detector.card
-    detector.card = card.model_copy(update={"weights": f"sha256:{file_digest(path)}"})
+    new = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
+    detector.card = card.model_copy(update=new)
     return detector.eval()
 
 

@@ -1,5 +1,6 @@
-"""An MLP on the image embedding of a CLIP tower."""
+"""An MLP on the image embedding of a CLIP tower, and what every detector on such a tower shares."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Self, cast, final
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Detector, Normalise, detectors, fit_size
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import Unavailable, UserError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 TINY = "tiny-clip"
@@ -23,59 +24,91 @@ def tiny_clip(pretrained: bool = True) -> nn.Module:
     return cast("nn.Module", model.to(memory_format=torch.channels_last))
 
 
-def clip_tower(model: str, pretrained: str | None) -> tuple[nn.Module, int, int]:
-    """Image tower, input size and embedding width of an open_clip model.
+def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) -> Any:
+    """An open_clip model with both towers.
 
     Args:
-        model: ``tiny-clip``, or an open_clip name such as ``ViT-B-32-quickgelu`` or ``hf-hub:chs20/fare4-clip``.
-        pretrained: open_clip's tag, such as ``openai``; None for ``tiny-clip`` and for ``hf-hub:`` names.
+        model: ``tiny-clip``, or an open_clip name such as ``ViT-B-32-quickgelu``, ``hf-hub:chs20/fare4-clip`` or
+            ``local-dir:FOLDER``.
+        pretrained: open_clip's tag, such as ``openai``; None for ``tiny-clip``, ``hf-hub:`` and ``local-dir:`` names.
+        quick_gelu: use QuickGELU whatever the model's own configuration says.
 
     Raises:
         Unavailable: the weights are not on this machine and no hub can be reached.
+        UserError: the weights were made with QuickGELU, and the network of that name has another GELU.
     """
     import open_clip
 
+    if model == TINY:
+        return tiny_clip()
+    tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
+    if tag.get("quick_gelu") and not (quick_gelu or model.endswith("-quickgelu")):
+        raise UserError(
+            f"{pretrained} weights of {model} were trained with QuickGELU, which {model} lacks: its features would be "
+            f"off without a word. Write model='{model}-quickgelu'."
+        )
     try:
-        whole: Any = tiny_clip() if model == TINY else open_clip.create_model(model, pretrained=pretrained)
-    except (OSError, RuntimeError, FileNotFoundError) as error:
+        return open_clip.create_model(
+            model, pretrained=pretrained, force_quick_gelu=quick_gelu, require_pretrained=":" in model
+        )
+    except (OSError, RuntimeError) as error:
         raise Unavailable(
             f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub once so that HF_HOME "
             f"holds it, or write model='{TINY}', which is shipped."
         ) from error
+
+
+def clip_tower(model: str, pretrained: str | None, *, quick_gelu: bool = False) -> tuple[nn.Module, int, int]:
+    """Image tower, input size and embedding width of an open_clip model; arguments as in :func:`clip_model`."""
+    whole = clip_model(model, pretrained, quick_gelu=quick_gelu)
     size = whole.visual.image_size
     width = whole.visual.output_dim
     return whole.visual, size if isinstance(size, int) else size[0], width
 
 
-@detectors.add("clip-mlp")
-@final
-class ClipMLP(Detector):
-    """Frozen CLIP image embedding, then 256 GELU units and one logit. Source: Ojha et al., CVPR 2023 (linear head).
+def cam_part(net: nn.Module) -> str:
+    """Dotted name of the part Grad-CAM looks at: the norm before a ViT's last attention, else the last convolution."""
+    norms: list[str] = [name for name, _ in net.named_modules() if name.endswith((".ln_1", ".norm1"))]
+    convolutions = [name for name, part in net.named_modules() if isinstance(part, nn.Conv2d)]
+    return (norms or convolutions)[-1]
+
+
+def mlp_head(width: int, hidden: int) -> nn.Module:
+    """A layer norm, GELU units and one logit."""
+    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+
+class ClipDetector(Detector):
+    """A frozen CLIP image tower; a subclass puts a ``head`` on its embedding.
 
     Args:
-        model, pretrained: the tower, as in :func:`clip_tower`.
-        hidden: units of the head.
+        config: the subclass's own arguments.
+        model, pretrained, quick_gelu: the tower, as in :func:`clip_model`.
     """
 
-    default_card = Card(
-        name="clip-mlp",
-        source="Ojha et al., UniversalFakeDetect, CVPR 2023; towers from open_clip",
-        summary="frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI CLIP), MLP head",
-        weights_licence="MIT (tiny-clip, trained on CIFAKE)",
-        base_licence="MIT",
-    )
+    head: nn.Module
 
-    def __init__(self, model: str = TINY, pretrained: str | None = None, hidden: int = 256) -> None:
-        super().__init__(model=model, pretrained=pretrained, hidden=hidden)
-        self.tower, self.size, width = clip_tower(model, pretrained)
+    def __init__(
+        self, config: dict[str, Any], *, model: str, pretrained: str | None = None, quick_gelu: bool = False
+    ) -> None:
+        super().__init__(**config)
+        self._origin = partial(clip_model, model, pretrained, quick_gelu=quick_gelu)
+        self.tower, self.size, self.width = clip_tower(model, pretrained, quick_gelu=quick_gelu)
         self.tower.requires_grad_(False)
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
         self.normalise = Normalise(CLIP_MEAN, CLIP_STD)
-        self.card = self.card.model_copy(update={"input_size": self.size})
+        self.card = self.card.model_copy(update={"input_size": self.size, "cam": f"tower.{cam_part(self.tower)}"})
+
+    def both_towers(self) -> Any:
+        """The CLIP model that the image tower came from, with its text tower, as it was before any training here."""
+        return self._origin()
+
+    def fitted(self, images: Tensor) -> Tensor:
+        """Images at the size of the tower's input."""
+        return fit_size(images, self.size)
 
     def embed(self, images: Tensor) -> Tensor:
         """Image embedding ``(N, D)``, not normalised; differentiable in the images."""
-        return cast("Tensor", self.tower(self.normalise(fit_size(images, self.size))))
+        return cast("Tensor", self.tower(self.normalise(self.fitted(images))))
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
@@ -90,3 +123,28 @@ class ClipMLP(Detector):
     def parts_to_train(self) -> nn.Module:
         """The head; the tower stays frozen."""
         return self.head
+
+
+@detectors.add("clip-mlp")
+@final
+class ClipMLP(ClipDetector):
+    """Frozen CLIP image embedding, then 256 GELU units and one logit. Source: Ojha et al., CVPR 2023 (linear head).
+
+    Args:
+        model, pretrained: the tower, as in :func:`clip_model`.
+        hidden: units of the head.
+    """
+
+    default_card = Card(
+        name="clip-mlp",
+        source="Ojha et al., UniversalFakeDetect, CVPR 2023; towers from open_clip",
+        summary="frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI CLIP), MLP head",
+        weights_licence="MIT (tiny-clip, trained on CIFAKE)",
+        base_licence="MIT",
+        published="CIFAKE 94.01, static adversarial set 86.33 (CIFAKE++ study, a small network on CLIP embeddings)",
+    )
+
+    def __init__(self, model: str = TINY, pretrained: str | None = None, hidden: int = 256) -> None:
+        config = {"model": model, "pretrained": pretrained, "hidden": hidden}
+        super().__init__(config, model=model, pretrained=pretrained)
+        self.head = mlp_head(self.width, hidden)

@@ -13,6 +13,7 @@ class Wrapped(Detector):
     """A network with its own preprocessing inside: resize, normalise, and one logit from one or two outputs."""
 
     default_card = Card(name="wrapped", source="given by the user")
+    restorable = False
 
     def __init__(
         self, net: nn.Module, card: Card, mean: tuple[float, ...], std: tuple[float, ...], fake_index: int

@@ -99,7 +99,7 @@ def fit(
     averaged = Averaged(trained, plan.memory)
     optimizer = torch.optim.AdamW(detector.parameter_groups(plan.weight_decay), lr=plan.rate)
     rng = rng_for(plan.seed, "fit", task)
-    total = plan.epochs * math.ceil(len(train.labels) / plan.batch)
+    total = plan.epochs * len(batches(torch.arange(len(train.labels)), plan.batch))
     history, collapsed = History(), 0
     best, best_weights = -math.inf, copy.deepcopy(trained.state_dict())
     groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
@@ -108,7 +108,7 @@ def fit(
     for epoch in range(plan.epochs):
         _to_training(detector, plan.fixed_norm)
         began, losses = time.monotonic(), 0.0
-        for index in shuffled(groups, rng).split(plan.batch):
+        for index in batches(shuffled(groups, rng), plan.batch):
             for group in optimizer.param_groups:
                 group["lr"] = plan.rate * group.get("lr_scale", 1.0) * schedule(step, total, plan.warmup)
             images, labels = from_bytes(train.images[index]), train.labels[index]
@@ -184,6 +184,12 @@ def schedule(step: int, total: int, warmup: float) -> float:
     if step < ramp:
         return (step + 1) / ramp
     return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
+
+
+def batches(index: Tensor, size: int) -> list[Tensor]:
+    """Parts of ``size``; a last part of one joins the one before it, because batch statistics need two."""
+    parts = list(index.split(size))
+    return parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
 
 
 def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:

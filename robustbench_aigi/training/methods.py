@@ -1,27 +1,31 @@
-"""The ways to train a detector: plain, on a static set, on PGD attacks as it learns, and FARE for a CLIP tower."""
+"""The ways to train a detector: plain, on a static set, on PGD attacks as it learns; FARE and TeCoA for CLIP towers."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.detectors import Detector, detectors
-from robustbench_aigi.detectors.clip_mlp import ClipMLP
+from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.detectors.clip_mlp import ClipDetector
+from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
 from robustbench_aigi.training.fare import fare
 from robustbench_aigi.training.fit import Arrays, History, Plan, balanced_accuracy, fit
+from robustbench_aigi.training.tecoa import tecoa
 
 Progress = Callable[[str, int, int], None]
-METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-"}
+METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-", "tecoa": "tecoa-"}
 """Method to the prefix that the trained detector's name gets."""
+TOWER = ("fare", "tecoa")
+"""Methods that train a CLIP tower, and then a head on it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What to train and how. ``eps`` (grey levels) and ``steps`` are of the inner attack of ``pgd`` and ``fare``."""
+    """What to train and how. ``eps`` (grey levels) and ``steps`` are of the inner attack of ``pgd``, ``fare`` and
+    ``tecoa``."""
 
     detector: str
     method: str = "plain"
@@ -38,8 +42,9 @@ class Recipe:
 
 BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
-RATES = {"cifake-cnn": 1e-3, "resnet18-c32": 2e-3, "tinyvit-5m": 1e-3, "clip-mlp": 1e-3}
-GENTLE = ("tinyvit-5m",)
+RATES = {"resnet18-c32": 2e-3, "gapl": 3e-4}
+"""Peak rates of AdamW; 1e-3 for the others."""
+GENTLE = ("tinyvit-5m", "tinyvit-11m", "tinyvit-21m")
 """Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when fine-tuning on few."""
 
 
@@ -66,15 +71,15 @@ def train_detector(
     if recipe.method not in METHODS:
         raise UserError(f"no method called {recipe.method!r}. Write one of {', '.join(METHODS)}.")
     torch.manual_seed(recipe.seed)
-    detector = copy.deepcopy(start) if start is not None else detectors.get(recipe.detector)()
+    detector = copied(start) if start is not None else load_detector(recipe.detector)
     frozen = detector.parts_to_train() is not detector
-    plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method != "fare", frozen=frozen)
+    plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method not in TOWER, frozen=frozen)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
         history = _measured(detector, recipe, validation)
     elif recipe.method == "pgd":
         history = _adversarial(detector, recipe, train, validation, plan, progress)
-    elif recipe.method == "fare":
+    elif recipe.method in TOWER:
         history = _robust_clip(detector, recipe, train, validation, plan, progress)
     else:
         history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}")
@@ -133,11 +138,13 @@ def _adversarial(
 def _robust_clip(
     detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
 ) -> History:
-    if not isinstance(detector, ClipMLP):
+    if not isinstance(detector, ClipDetector):
         raise UserError(
-            f"FARE trains the tower of clip-mlp, got {recipe.detector}. Type `train clip-mlp --method fare`."
+            f"{recipe.method} trains a CLIP tower, got {recipe.detector}. "
+            f"Type `train clip-mlp --method {recipe.method}`."
         )
     tower_plan = replace(plan, rate=3e-4, weight_decay=1e-4)
-    fare(detector, train, tower_plan, eps=recipe.eps, steps=recipe.steps, progress=progress)
+    tune = fare if recipe.method == "fare" else tecoa
+    tune(detector, train, tower_plan, eps=recipe.eps, steps=recipe.steps, progress=progress)
     head_plan = replace(plan, epochs=max(4, recipe.epochs))
     return fit(detector, train, validation, head_plan, progress=progress, task=f"fit {recipe.name}")

@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
 """What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
 
-SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",)}
+SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
 """Attacks that a method of training shows the detector."""
 
 
@@ -160,5 +160,10 @@ def sets_of(data: Dataset) -> Arrays:
 
 def epochs_of(own: Training, detector: str, method: str) -> int:
     """Epochs of a method for a detector, by the recipe."""
-    other = {"static": own.static_epochs, "pgd": own.adversarial_epochs, "fare": own.fare_epochs}
+    other = {
+        "static": own.static_epochs,
+        "pgd": own.adversarial_epochs,
+        "fare": own.fare_epochs,
+        "tecoa": own.fare_epochs,
+    }
     return other.get(method) or own.epochs.get(detector, 5)

@@ -1,0 +1,93 @@
+"""RIGID: how far the features of an image move when a little noise is added."""
+
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Normalise, detectors
+from robustbench_aigi.detectors.calibrated import Calibrated
+from robustbench_aigi.detectors.clip_linear import centre_crop
+from robustbench_aigi.detectors.clip_mlp import TINY, cam_part, clip_tower
+from robustbench_aigi.detectors.trunks import timm_trunk
+
+
+@detectors.add("rigid")
+@final
+class Rigid(Calibrated):
+    """One minus the cosine similarity of the features of an image and of the same image with Gaussian noise.
+
+    The published detector has ``backbone="vit_large_patch14_dinov2.lvd142m"`` and ``pretrained=True``;
+    ``vit_small_patch14_dinov2.lvd142m`` is one for a CPU. The default is the shipped tiny CLIP, which needs no hub.
+    The noise comes from a fixed seed and is the same for every image, so attacks know it.
+    Source: He et al., RIGID, arXiv 2405.20112.
+
+    Args:
+        backbone: ``tiny-clip``, or a timm model. pretrained: fetch timm's weights.
+        size: input pixels a side of a timm model; tiny CLIP has its own 32.
+        noise: deviation of the noise, in pixels of [0, 1]. draws: of the noise, averaged over. seed: of the noise.
+        false_alarms: share of reals that may be called AI-generated.
+
+    Raises:
+        Unavailable: the weights are not on this machine and no hub can be reached.
+    """
+
+    noise: Tensor
+    default_card = Card(
+        name="rigid",
+        source="He et al., RIGID: A Training-Free and Model-Agnostic Framework, arXiv 2405.20112",
+        summary="training-free: features' answer to noise (default: of tiny CLIP, ours; published: DINOv2 ViT-L/14)",
+        weights_licence="MIT (tiny-clip, trained on CIFAKE)",
+        base_licence="Apache-2.0 (DINOv2, if asked for)",
+        resize="bilinear with antialiasing until the short side fits, then a centre crop, inside the detector",
+        published="CIFAKE 46.34 (CIFAKE++ study): below chance, so the direction is measured here, never assumed; "
+        "it turns with the noise level and the generator (arXiv 2606.20488)",
+    )
+
+    def __init__(
+        self,
+        backbone: str = TINY,
+        pretrained: bool = False,
+        size: int = 224,
+        noise: float = 0.05,
+        draws: int = 1,
+        seed: int = 0,
+        false_alarms: float = 0.05,
+    ) -> None:
+        config = {"backbone": backbone, "pretrained": pretrained, "size": size, "noise": noise}
+        super().__init__(false_alarms=false_alarms, draws=draws, seed=seed, **config)
+        if backbone == TINY:
+            self.backbone, self.size, _ = clip_tower(TINY, None)
+            self.normalise = Normalise(CLIP_MEAN, CLIP_STD)
+        else:
+            numbers: dict[str, Any] = {"img_size": size} if backbone.startswith("vit_") else {}
+            self.backbone, self.size = timm_trunk(backbone, pretrained=pretrained, num_classes=0, **numbers), size
+            stats = cast("dict[str, Any]", self.backbone.pretrained_cfg)
+            self.normalise = Normalise(stats["mean"], stats["std"])
+        self.backbone.requires_grad_(False)
+        rng = torch.Generator().manual_seed(seed)
+        drawn = noise * torch.randn(draws, 3, self.size, self.size, generator=rng)
+        self.register_buffer("noise", drawn, persistent=False)
+        self.card = self.card.model_copy(update={"input_size": self.size, "cam": f"backbone.{cam_part(self.backbone)}"})
+
+    def features(self, images: Tensor) -> Tensor:
+        """Unit features ``(N, D)`` of images at the backbone's size."""
+        return F.normalize(cast("Tensor", self.backbone(self.normalise(images))), dim=1)
+
+    def raw(self, images: Tensor) -> Tensor:
+        """One minus the similarity, the mean over the draws; high means AI-generated, as published."""
+        images = centre_crop(short_side(images, self.size), self.size)
+        clean = self.features(images)
+        # half the squared distance of unit vectors is one minus their cosine, and keeps its digits near zero
+        moved = [(self.features(images + noise) - clean).square().sum(dim=1) / 2 for noise in self.noise]
+        return torch.stack(moved).mean(dim=0)
+
+
+def short_side(images: Tensor, size: int) -> Tensor:
+    """Resize ``(N, 3, H, W)`` images so that the shorter side has ``size`` pixels, differentiably."""
+    height, width = images.shape[-2:]
+    if min(height, width) == size:
+        return images
+    target = (round(height * size / min(height, width)), round(width * size / min(height, width)))
+    return F.interpolate(images, size=target, mode="bilinear", antialias=True, align_corners=False)

@@ -1,0 +1,154 @@
+"""TinyViT in three widths, at native 32 x 32 or at the sizes it was published for."""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, ClassVar, final
+
+import torch
+from timm.layers import resize_rel_pos_bias_table_levit
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.detectors.base import Card, detectors, fit_size
+from robustbench_aigi.detectors.trunks import timm_trunk
+from robustbench_aigi.detectors.vit import Backbone
+from robustbench_aigi.errors import UserError
+
+WINDOWS = {224: (7, 7, 14, 7), 384: (12, 12, 24, 12), 512: (16, 16, 32, 16)}
+"""Published window sizes of the stages, for each published size."""
+PUBLISHED = (
+    "21 M parameters on CIFAKE: 98.67, static adversarial set 92.87; adversarially fine-tuned 98.67 and 98.61 "
+    "(CIFAKE++ study)"
+)
+
+
+class TinyViT(Backbone):
+    """TinyViT with one logit. Source: Wu et al., TinyViT, ECCV 2022.
+
+    timm's checkpoints of the same width load at any size; their 1000 classes give way to a fresh head, to be trained.
+
+    Args:
+        stem_stride: 4 as published (an 8 x 8 map after the stem at size 32), or 2 for a finer map at about a third of
+            the speed.
+        drop_path: share of residual branches dropped while training; 0.2 as published for 21 M parameters.
+        size: side that images are resized to: 32, with windows that fit, or 224, 384 or 512, with the published ones.
+        pretrained: begin with ImageNet's weights, from a hub.
+        fake_index: the output of a two-class checkpoint that means AI-generated.
+        dims: channels of the four stages, multiples of 32; the published ones if None.
+
+    Attributes:
+        width: millions of parameters, as in timm's names.
+
+    Raises:
+        UserError: a stride or a size that is none of those.
+    """
+
+    head: ClassVar[str] = "head.fc"
+    width: ClassVar[str]
+    small = MappingProxyType({"dims": [32, 32, 64, 64]})
+
+    def __init__(
+        self,
+        stem_stride: int = 4,
+        drop_path: float = 0.0,
+        size: int = 32,
+        pretrained: bool = False,
+        fake_index: int = 1,
+        dims: Sequence[int] | None = None,
+    ) -> None:
+        if stem_stride not in (2, 4):
+            raise UserError(
+                f"stem_stride must be 2 or 4, got {stem_stride}. Write stem_stride=4 for the published stem."
+            )
+        side = size // stem_stride
+        windows = {32: (side, side // 2, side // 4, side // 8), **WINDOWS}
+        if size not in windows:
+            raise UserError(f"size must be 32, 224, 384 or 512, got {size}. Write size=224 for the published windows.")
+        shape = {} if dims is None else {"embed_dims": tuple(dims), "num_heads": tuple(dim // 32 for dim in dims)}
+        published = size if self.width == "21m" and size > 224 else 224
+        net = timm_trunk(
+            f"tiny_vit_{self.width}_{published}.dist_in22k_ft_in1k",
+            pretrained=pretrained,
+            num_classes=1,
+            window_sizes=windows[size],
+            drop_path_rate=drop_path,
+            **shape,
+        )
+        if stem_stride == 2:
+            net.get_submodule("patch_embed.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
+        config: dict[str, Any] = {"stem_stride": stem_stride, "drop_path": drop_path, "size": size}
+        config |= {"pretrained": pretrained, "fake_index": fake_index, "dims": None if dims is None else list(dims)}
+        net.to(memory_format=torch.channels_last)
+        super().__init__(net, config, size=size, cam="net.stages.3", fake_index=fake_index)
+        if size != 32:
+            resize = "bicubic with antialiasing to the input size, inside the detector"
+            self.card = self.card.model_copy(update={"resize": resize})
+
+    def fitted(self, images: Tensor) -> Tensor:
+        """Resize ``(N, 3, H, W)`` images: bilinearly to 32 x 32, bicubically to the published sizes."""
+        if self.size == 32 or images.shape[-2:] == (self.size, self.size):
+            images = fit_size(images, self.size)
+        else:
+            square = (self.size, self.size)
+            images = F.interpolate(images, size=square, mode="bicubic", antialias=True, align_corners=False)
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From timm's names; attention biases of other windows are resized, as timm does."""
+        own, named = self.net.state_dict(), {}
+        for name, value in tensors.items():
+            fits = name.endswith("attention_biases") and name in own and len(own[name]) == len(value)
+            if not name.endswith("attention_bias_idxs"):
+                named[name] = resize_rel_pos_bias_table_levit(value.T, own[name].T.shape).T if fits else value
+        return named
+
+
+@detectors.add("tinyvit-5m")
+@final
+class TinyViT5M(TinyViT):
+    """TinyViT with 5 M parameters; its arguments are those of :class:`TinyViT`."""
+
+    width = "5m"
+    default_card = Card(
+        name="tinyvit-5m",
+        source="Wu et al., TinyViT, ECCV 2022; network from timm",
+        summary="TinyViT-5M, 5.1 M parameters, at 32 x 32 unless told otherwise",
+        code_licence="MIT; timm Apache-2.0",
+        base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        cam="net.stages.3",
+        published=PUBLISHED,
+    )
+
+
+@detectors.add("tinyvit-11m")
+@final
+class TinyViT11M(TinyViT):
+    """TinyViT with 11 M parameters; its arguments are those of :class:`TinyViT`."""
+
+    width = "11m"
+    default_card = Card(
+        name="tinyvit-11m",
+        source="Wu et al., TinyViT, ECCV 2022; network from timm",
+        summary="TinyViT-11M, 10.6 M parameters, at 32 x 32 unless told otherwise",
+        code_licence="MIT; timm Apache-2.0",
+        base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        cam="net.stages.3",
+        published=PUBLISHED,
+    )
+
+
+@detectors.add("tinyvit-21m")
+@final
+class TinyViT21M(TinyViT):
+    """TinyViT with 21 M parameters; its arguments are those of :class:`TinyViT`."""
+
+    width = "21m"
+    default_card = Card(
+        name="tinyvit-21m",
+        source="Wu et al., TinyViT, ECCV 2022; network from timm",
+        summary="TinyViT-21M, 20.6 M parameters, at 32 x 32 unless told otherwise",
+        code_licence="MIT; timm Apache-2.0",
+        base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        cam="net.stages.3",
+        published=f"{PUBLISHED}; ImageNet-1k top-1 84.8",
+    )

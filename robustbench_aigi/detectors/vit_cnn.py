@@ -1,0 +1,132 @@
+"""A ViT's class token joined with the features of a small CNN, at 224 and at native 32 x 32."""
+
+from types import MappingProxyType
+from typing import Any, cast, final
+
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigi.detectors.base import Card, Detector, Normalise, detectors, fit_size
+from robustbench_aigi.detectors.vit import HALF, VIT_B16, vit_trunk
+
+
+class Fusion(nn.Module):
+    """The CNN, the two weights of the sum, and the head that makes a logit of it.
+
+    Attributes:
+        alpha, beta: learned weights of the class token and of the CNN's features; 1 at first.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.alpha, self.beta = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+        self.cnn = nn.Sequential(
+            *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
+            nn.AdaptiveAvgPool2d(1),  # it commutes with the 1 x 1 convolution, which is cheaper on one pixel
+            *(nn.Conv2d(64, width, 1), nn.Flatten()),
+        )
+        self.head = nn.Sequential(
+            *(nn.Linear(width, 512), nn.BatchNorm1d(512, affine=False), nn.GELU(), nn.Dropout(0.3)),
+            *(nn.Linear(512, 256), nn.BatchNorm1d(256), nn.GELU(), nn.Dropout(0.3)),
+            nn.Linear(256, 1),
+        )
+
+    def forward(self, token: Tensor, images: Tensor) -> Tensor:
+        """Logits ``(N,)`` of class tokens ``(N, D)`` and normalised images ``(N, 3, H, W)``."""
+        joined = self.alpha * token + self.beta * self.cnn(images)
+        return cast("Tensor", self.head(joined)).squeeze(1)
+
+
+class ViTWithCNN(Detector):
+    """A ViT and a CNN on the same image, resized to ``size``; with ``frozen`` a fit leaves the ViT as it is."""
+
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *,
+        size: int,
+        width: int,
+        depth: int,
+        pretrained: bool = False,
+        frozen: bool = False,
+        **rest: int,
+    ) -> None:
+        super().__init__(**config)
+        self.size, self.frozen = size, frozen
+        self.trunk = vit_trunk(VIT_B16, pretrained, 0, size=size, width=width, depth=depth, **rest)
+        self.trunk.requires_grad_(not frozen)
+        self.fusion = Fusion(width)
+        self.normalise = Normalise(HALF, HALF)
+        self.card = self.card.model_copy(update={"input_size": size, "cam": f"trunk.blocks.{depth - 1}.norm1"})
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        inputs = self.normalise(fit_size(images, self.size))
+        return cast("Tensor", self.fusion(self.trunk(inputs), inputs))
+
+    def parts_to_train(self) -> nn.Module:
+        """All of it, or the CNN and the head where the ViT is frozen."""
+        return self.fusion if self.frozen else self
+
+
+@detectors.add("vit-cnn")
+@final
+class ViTCNN(ViTWithCNN):
+    """ViT-B/16 and a small CNN. Source: the Tiny-GenImage study, of which this is a re-implementation.
+
+    Args:
+        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the tokens, the blocks
+            and their attention.
+        pretrained: begin with ImageNet's weights of the ViT, from a hub; only with the other numbers as they are.
+        frozen: train the CNN and the head alone, as the study did on a pretrained ViT.
+    """
+
+    default_card = Card(
+        name="vit-cnn",
+        source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
+        summary="ViT-B/16 at 224 and a CNN, their features summed with learned weights, 86.4 M parameters",
+        code_licence="timm Apache-2.0; this class MIT; the study's code states none",
+        base_licence="Apache-2.0 (ImageNet-21k, augreg), if pretrained",
+        input_size=224,
+        cam="trunk.blocks.11.norm1",
+        published="Tiny-GenImage 87.46",
+    )
+    small = MappingProxyType({"size": 32, "patch": 8, "width": 48, "depth": 2, "heads": 3})
+
+    def __init__(
+        self,
+        size: int = 224,
+        patch: int = 16,
+        width: int = 768,
+        depth: int = 12,
+        heads: int = 12,
+        pretrained: bool = False,
+        frozen: bool = False,
+    ) -> None:
+        config: dict[str, Any] = {"size": size, "patch": patch, "width": width, "depth": depth, "heads": heads}
+        config |= {"pretrained": pretrained, "frozen": frozen}
+        super().__init__(config, **config)
+
+
+@detectors.add("vit-cnn-c32")
+@final
+class ViTCNNC32(ViTWithCNN):
+    """A small ViT and a small CNN at native 32 x 32. Source: the Tiny-GenImage study; see ``vit-cnn``.
+
+    Args:
+        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks and their attention.
+    """
+
+    default_card = Card(
+        name="vit-cnn-c32",
+        source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
+        summary="ViT at 32 x 32, width 192, and a CNN, their features summed with learned weights, 2.95 M parameters",
+        code_licence="timm Apache-2.0; this class MIT; the study's code states none",
+        cam="trunk.blocks.5.norm1",
+    )
+    small = MappingProxyType({"width": 48, "depth": 2})
+
+    def __init__(self, patch: int = 4, width: int = 192, depth: int = 6, heads: int = 3) -> None:
+        config: dict[str, Any] = {"patch": patch, "width": width, "depth": depth, "heads": heads}
+        super().__init__(config, size=32, **config)

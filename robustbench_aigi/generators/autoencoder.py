@@ -1,0 +1,117 @@
+"""Autoencoders: images in, reconstructions out. A small one of our own, and any of diffusers' AutoencoderKL."""
+
+import copy
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from diffusers import AutoencoderKL
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from robustbench_aigi.errors import Unavailable
+
+SMALL = "small-autoencoder"
+SHIPPED_AUTOENCODER = Path(__file__).parent.parent / "weights" / f"{SMALL}.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig:
+    """Shape of the network: ``fold`` pixels a side become channels, then one halving; ``latent`` channels are left."""
+
+    fold: int = 2
+    widths: tuple[int, int] = (32, 64)
+    latent: int = 4
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions, each after a group norm and SiLU, added to what came in."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        step = (nn.GroupNorm(8, width), nn.SiLU(), nn.Conv2d(width, width, 3, 1, 1))
+        self.net = nn.Sequential(*step, *copy.deepcopy(step))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map ``(N, width, H, W)`` to the same shape."""
+        return inputs + cast("Tensor", self.net(inputs))
+
+
+class SmallAutoencoder(nn.Module):
+    """Convolutional autoencoder of 0.23 M parameters: a latent of 4 channels at a quarter of the size."""
+
+    def __init__(self, config: AutoencoderConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or AutoencoderConfig()
+        fold, (first, second), latent = self.config.fold, self.config.widths, self.config.latent
+        self.encoder = nn.Sequential(
+            nn.PixelUnshuffle(fold),
+            nn.Conv2d(3 * fold**2, first, 3, 1, 1),
+            Residual(first),
+            nn.Conv2d(first, second, 3, 2, 1),
+            Residual(second),
+            nn.Conv2d(second, latent, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(latent, second, 3, 1, 1),
+            Residual(second),
+            nn.Upsample(scale_factor=2),
+            nn.Conv2d(second, first, 3, 1, 1),
+            Residual(first),
+            nn.Conv2d(first, 3 * fold**2, 3, 1, 1),
+            nn.PixelShuffle(fold),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of ``2 * fold``; it may overshoot."""
+        return cast("Tensor", self.decoder(self.encoder(images * 2 - 1)) + 1) / 2
+
+    def save(self, path: Path) -> None:
+        """Write half-precision weights, with the configuration in the file's own metadata."""
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
+        save_file(tensors, path, metadata={"config": json.dumps(asdict(self.config))})
+
+    @classmethod
+    def load(cls, path: Path) -> "SmallAutoencoder":
+        """Read a model written by :meth:`save`, in evaluation mode."""
+        with safe_open(path, framework="pt") as file:
+            fields: dict[str, Any] = json.loads(file.metadata()["config"])
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+        model = cls(AutoencoderConfig(**fields | {"widths": tuple(fields["widths"])}))
+        model.load_state_dict(tensors)
+        return model.eval()
+
+
+class HubAutoencoder(nn.Module):
+    """Diffusers' AutoencoderKL, with the mean of the latent where a pipeline draws one.
+
+    Args:
+        name: hub id or local folder, such as ``stabilityai/sd-vae-ft-mse``; ``ID:vae`` for the part of a pipeline.
+
+    Raises:
+        Unavailable: it is not on this machine and no hub can be reached.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        where, _, subfolder = name.partition(":")
+        try:
+            net = AutoencoderKL.from_pretrained(where, subfolder=subfolder or None, low_cpu_mem_usage=False)
+        except (OSError, ValueError) as error:
+            raise Unavailable(
+                f"diffusers cannot load an AutoencoderKL from {name!r}: {str(error).splitlines()[0]}. Reach the hub "
+                f"once so that HF_HOME holds it, give a local folder, or write {SMALL!r}, which is shipped."
+            ) from error
+        self.net = net.float().eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of 8."""
+        latent = self.net.encode(images * 2 - 1).latent_dist.mean
+        return cast("Tensor", self.net.decode(latent).sample + 1) / 2
+
+
+def load_autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
+    """An autoencoder by name: the shipped one, or diffusers' by hub id or local folder; in evaluation mode."""
+    return SmallAutoencoder.load(SHIPPED_AUTOENCODER) if name == SMALL else HubAutoencoder(name)

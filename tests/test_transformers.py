@@ -1,0 +1,297 @@
+"""Public checkpoints of transformers, under their authors' names, give their authors' logits."""
+
+import zlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from timm.models.swin_transformer import get_relative_position_index
+from torch import Tensor
+from torchvision.transforms import v2  # type: ignore[import-untyped]
+
+from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
+from robustbench_aigi.detectors.vit import Backbone
+from robustbench_aigi.detectors.vit_cnn import ViTCNN
+from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.training.fit import Arrays, Plan, fit
+
+Shapes = dict[str, tuple[int, ...]]
+
+
+def linear(name: str, before: int, after: int, *kernel: int, bias: bool = True) -> Shapes:
+    return {f"{name}.weight": (after, before, *kernel)} | ({f"{name}.bias": (after,)} if bias else {})
+
+
+def norm(name: str, dim: int) -> Shapes:
+    return {f"{name}.weight": (dim,), f"{name}.bias": (dim,)}
+
+
+def layer(at: str, dim: int, own: str) -> Shapes:
+    """The names that a ViT, a Swin and a CvT share at Hugging Face; ``own`` is the folder of query, key and value."""
+    shapes = norm(f"{at}.layernorm_before", dim) | norm(f"{at}.layernorm_after", dim)
+    for part in ("query", "key", "value"):
+        shapes |= linear(f"{at}.attention.{own}{part}", dim, dim)
+    shapes |= linear(f"{at}.attention.output.dense", dim, dim)
+    return shapes | linear(f"{at}.intermediate.dense", dim, 4 * dim) | linear(f"{at}.output.dense", 4 * dim, dim)
+
+
+def vit_shapes() -> Shapes:
+    shapes: Shapes = {"vit.embeddings.cls_token": (1, 1, 24), "vit.embeddings.position_embeddings": (1, 17, 24)}
+    shapes |= linear("vit.embeddings.patch_embeddings.projection", 3, 24, 8, 8)
+    for i in range(2):
+        shapes |= layer(f"vit.encoder.layer.{i}", 24, "attention.")
+    return shapes | norm("vit.layernorm", 24) | linear("classifier", 24, 2)
+
+
+def swin_shapes() -> Shapes:
+    shapes = linear("swin.embeddings.patch_embeddings.projection", 3, 12, 2, 2) | norm("swin.embeddings.norm", 12)
+    for i, (dim, heads) in enumerate(((12, 2), (24, 3))):
+        for j in range(2):
+            at = f"swin.encoder.layers.{i}.blocks.{j}"
+            shapes |= layer(at, dim, "self.")
+            shapes[f"{at}.attention.self.relative_position_bias_table"] = (49, heads)
+            shapes[f"{at}.attention.self.relative_position_index"] = (16, 16)
+    at = "swin.encoder.layers.0.downsample"
+    shapes |= norm(f"{at}.norm", 48) | linear(f"{at}.reduction", 48, 24, bias=False)
+    return shapes | norm("swin.layernorm", 24) | linear("classifier", 24, 2)
+
+
+def cvt_shapes() -> Shapes:
+    shapes: Shapes = {"cvt.encoder.stages.2.cls_token": (1, 1, 20)}
+    stages = ((3, 8, 1, 7), (8, 12, 2, 3), (12, 20, 3, 3))
+    for i, (before, dim, depth, kernel) in enumerate(stages):
+        at = f"cvt.encoder.stages.{i}"
+        shapes |= linear(f"{at}.embedding.convolution_embeddings.projection", before, dim, kernel, kernel)
+        shapes |= norm(f"{at}.embedding.convolution_embeddings.normalization", dim)
+        for j in range(depth):
+            shapes |= layer(f"{at}.layers.{j}", dim, "attention.projection_")
+            for part in ("query", "key", "value"):
+                own = f"{at}.layers.{j}.attention.attention.convolution_projection_{part}.convolution_projection"
+                shapes |= linear(f"{own}.convolution", 1, dim, 3, 3, bias=False) | norm(f"{own}.normalization", dim)
+                shapes |= {f"{own}.normalization.running_{what}": (dim,) for what in ("mean", "var")}
+                shapes[f"{own}.normalization.num_batches_tracked"] = ()
+    return shapes | norm("layernorm", 20) | linear("classifier", 20, 2)
+
+
+def filled(name: str, shape: tuple[int, ...]) -> Tensor:
+    """The same values wherever a name is filled: none is zero or alike, so that no mix-up stays unseen."""
+    if name.endswith("num_batches_tracked"):
+        return torch.tensor(0)
+    if name.endswith("relative_position_index"):
+        index: Tensor = get_relative_position_index(4, 4)
+        return index
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(zlib.crc32(name.encode())))
+    if name.endswith("running_var"):
+        return 0.5 + noise.abs()
+    return 1 + 0.3 * noise if "norm" in name and name.endswith("weight") else 0.3 * noise
+
+
+class Case(NamedTuple):
+    shapes: Shapes
+    config: dict[str, Any]
+    theirs: str
+    their_config: dict[str, Any]
+    fake: int
+    logits: tuple[float, ...]
+
+
+CASES = {
+    "vit-b16": Case(
+        vit_shapes(),
+        {"size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3},
+        "ViT",
+        {"image_size": 32, "patch_size": 8, "hidden_size": 24, "intermediate_size": 96}
+        | {"num_hidden_layers": 2, "num_attention_heads": 3},
+        1,
+        (3.03738, -0.44118, 1.61576, 1.99169),
+    ),
+    "swin-t": Case(
+        swin_shapes(),
+        {"size": 32, "patch": 2, "window": 4, "width": 12, "depths": [2, 2], "heads": [2, 3]},
+        "Swin",
+        {"image_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3]},
+        0,
+        (1.80537, 1.87525, 1.98327, 1.67001),
+    ),
+    "cvt-13": Case(
+        cvt_shapes(),
+        {"size": 32, "dims": [8, 12, 20], "depths": [1, 2, 3], "heads": [1, 3, 4]},
+        "Cvt",
+        {"embed_dim": [8, 12, 20], "depth": [1, 2, 3], "num_heads": [1, 3, 4]},
+        1,
+        (0.9788, 1.2129, 1.18158, 0.88017),
+    ),
+}
+"""Small networks of each kind; ``logits``, fake minus real, are what transformers 5.23.0 gives for them."""
+
+
+def checkpoint(name: str, folder: Path) -> Path:
+    path = folder / "model.safetensors"
+    tensors = {key: filled(key, shape) for key, shape in CASES[name].shapes.items()}
+    save_file(tensors, path, metadata={"format": "pt"})
+    return path
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_checkpoints_of_hugging_face_give_fake_minus_real(name: str, images: Tensor, tmp_path: Path) -> None:
+    case = CASES[name]
+    path = checkpoint(name, tmp_path)
+    detector = load_detector(name, weights=path, **case.config)
+    torch.testing.assert_close(detector.logits(images), torch.tensor(case.logits), atol=1e-4, rtol=1e-4)
+    turned = load_detector(name, weights=path, **case.config, fake_index=1 - case.fake)
+    torch.testing.assert_close(turned.logits(images), -detector.logits(images))
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", CASES)
+def test_the_logits_above_are_those_of_transformers(name: str, images: Tensor, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    case = CASES[name]
+    checkpoint(name, tmp_path)
+    getattr(transformers, f"{case.theirs}Config")(**case.their_config, num_labels=2).save_pretrained(tmp_path)
+    network = getattr(transformers, f"{case.theirs}ForImageClassification").from_pretrained(tmp_path).eval()
+    detector = load_detector(name, **case.config)
+    assert isinstance(detector, Backbone)
+    with torch.no_grad():
+        outputs = network(detector.normalise(images)).logits
+    logits = outputs[:, case.fake] - outputs[:, 1 - case.fake]
+    torch.testing.assert_close(logits, torch.tensor(case.logits), atol=1e-4, rtol=1e-4)
+
+
+SMALL_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
+SMALL_SWIN = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)}
+TIMM: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
+    ("vit-b16", {}, "vit_base_patch16_224", SMALL_VIT),
+    ("commfor-384", {}, "vit_small_patch16_384", SMALL_VIT),
+    ("swin-t", {}, "swin_tiny_patch4_window7_224", SMALL_SWIN),
+    ("tinyvit-5m", {"size": 224}, "tiny_vit_5m_224", {}),
+    ("tinyvit-11m", {"size": 224}, "tiny_vit_11m_224", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "model", "numbers"), TIMM, ids=lambda value: str(value)[:12])
+@pytest.mark.parametrize("classes", [1, 2, 1000])
+def test_checkpoints_of_timm(
+    name: str, config: dict[str, Any], model: str, numbers: dict[str, Any], classes: int, images: Tensor, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    net = timm.create_model(model, num_classes=classes, **numbers).eval()
+    torch.save(net.state_dict(), tmp_path / "timm.pth")
+    config = {**({} if "tinyvit" in name else detectors.get(name).small), **config} | (
+        {"fake_index": 1} if name == "swin-t" else {}
+    )
+    detector = load_detector(name, weights=tmp_path / "timm.pth", **config)
+    assert isinstance(detector, Backbone)
+    with torch.no_grad():
+        inputs = detector.normalise(detector.fitted(images[:2]))
+        outputs, logits = net(inputs), detector.logits(images[:2])
+        if classes == 1000:
+            torch.testing.assert_close(detector.net.forward_features(inputs), net.forward_features(inputs))  # type: ignore[operator]
+            assert torch.isfinite(logits).all()
+        else:
+            expected = outputs[:, 1] - outputs[:, 0] if classes == 2 else outputs[:, 0]
+            torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_tinyvit_takes_a_checkpoint_of_another_size(tmp_path: Path) -> None:
+    net = timm.create_model("tiny_vit_5m_224")
+    for parameter in (p for name, p in net.named_parameters() if name.endswith("attention_biases")):
+        torch.nn.init.constant_(parameter, 0.25)
+    save_file(net.state_dict(), tmp_path / "timm.safetensors")
+    detector = load_detector("tinyvit-5m", weights=tmp_path / "timm.safetensors")
+    biases = [p for name, p in detector.named_parameters() if name.endswith("attention_biases")]
+    assert [p.shape[1] for p in biases] == [16, 16, 4, 4, 4, 4, 4, 4, 1, 1]
+    assert all(torch.allclose(p, torch.tensor(0.25)) for p in biases)
+    with pytest.raises(BadCheckpoint, match="does not fit"):
+        load_detector("tinyvit-21m", weights=tmp_path / "timm.safetensors")
+
+
+def test_tinyvit_at_published_sizes_has_published_windows() -> None:
+    for name, size, windows in (("tinyvit-21m", 384, [12, 24, 12]), ("tinyvit-5m", 512, [16, 32, 16])):
+        with torch.device("meta"):
+            detector = detectors.get(name)(size=size)
+        assert [detector.get_submodule(f"net.stages.{i}.blocks.0").window_size for i in (1, 2, 3)] == windows
+        assert detector.card.input_size == size
+    with pytest.raises(UserError, match="size must be 32, 224, 384 or 512, got 100"):
+        load_detector("tinyvit-5m", size=100)
+    with pytest.raises(UserError, match="stem_stride must be 2 or 4"):
+        load_detector("tinyvit-5m", stem_stride=3)
+
+
+PARAMETERS = {
+    "vit-b16": 85.80,
+    "swin-t": 27.52,
+    "cvt-13": 19.61,
+    "tinyvit-5m": 5.07,
+    "tinyvit-11m": 10.55,
+    "tinyvit-21m": 20.62,
+    "commfor-224": 21.67,
+    "commfor-384": 21.81,
+}
+"""Millions, as published less the classes of the head."""
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_networks_are_of_the_published_size(name: str) -> None:
+    with torch.device("meta"):
+        detector = detectors.get(name)(**({"size": 224} if "tinyvit" in name else {}))
+    assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(PARAMETERS[name], abs=0.01)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (40, 61), (75, 33), (36, 200)])
+@pytest.mark.parametrize("prefix", ["vit.", ""])
+def test_commfor_sees_what_torchvision_crops(shape: tuple[int, int], prefix: str, tmp_path: Path) -> None:
+    torch.manual_seed(2)
+    net = timm.create_model("vit_small_patch16_224", num_classes=1, **SMALL_VIT).eval()
+    save_file({f"{prefix}{name}": value for name, value in net.state_dict().items()}, tmp_path / "commfor.safetensors")
+    small = detectors.get("commfor-224").small
+    detector = load_detector("commfor-224", weights=tmp_path / "commfor.safetensors", **small)
+    images = torch.rand(2, 3, *shape)
+    steps = v2.Compose([v2.Resize(36), v2.CenterCrop(32), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+    with torch.no_grad():
+        torch.testing.assert_close(detector.logits(images), net(steps(images))[:, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_commfor_refuses_a_square_beyond_the_image() -> None:
+    with pytest.raises(UserError, match="short_side must be at least size, 224, got 200"):
+        load_detector("commfor-224", short_side=200)
+
+
+def small_vit_cnn(**config: Any) -> ViTCNN:
+    detector = load_detector("vit-cnn", **detectors.get("vit-cnn").small, **config)
+    assert isinstance(detector, ViTCNN)
+    return detector
+
+
+def test_vit_cnn_weighs_both_branches(images: Tensor) -> None:
+    detector = small_vit_cnn()
+    other = small_vit_cnn()
+    other.load_state_dict(detector.state_dict())
+    for silent, kept, branch in (("alpha", "beta", other.trunk), ("beta", "alpha", other.fusion.cnn)):
+        for one in (detector, other):
+            torch.nn.init.zeros_(one.fusion.get_parameter(silent))
+            torch.nn.init.ones_(one.fusion.get_parameter(kept))
+        for parameter in branch.parameters():
+            torch.nn.init.normal_(parameter)
+        assert torch.equal(detector.logits(images), other.logits(images))
+        torch.nn.init.ones_(other.fusion.get_parameter(silent))
+        assert not torch.allclose(detector.logits(images), other.logits(images))
+        other.load_state_dict(detector.state_dict())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_vit_cnn_trains_what_is_not_frozen(frozen: bool, tmp_path: Path) -> None:
+    detector = small_vit_cnn(frozen=frozen)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    data = Arrays(torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1] * 8))
+    data.images[data.labels == 1] //= 4
+    fit(detector, data, data, Plan(epochs=2, batch=8))
+    changed = {name for name, value in detector.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"fusion.alpha", "fusion.beta"} <= changed
+    assert any(name.startswith("trunk.") for name in changed) != frozen
+    save_detector(detector, tmp_path / "own.safetensors")
+    again: Detector = load_detector(str(tmp_path / "own.safetensors"))
+    assert (again.parts_to_train() is again) != frozen
