@@ -11,7 +11,7 @@ from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.detectors.gapl import GAPL
 from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training import Plan, Recipe, fit, train_detector
 from tests.test_artefacts import NORMALISE, easy, random
 
 
@@ -40,9 +40,10 @@ def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
     changed = {name for name, value in first.state_dict().items() if not torch.equal(value, fresh.state_dict()[name])}
     assert changed == {"foren_proj.weight", "fc.weight", "stage"}
     save_detector(first, tmp_path / "first.safetensors")
-    begin = load_detector(str(tmp_path / "first.safetensors"))
-    second, history = train_detector(Recipe(detector="gapl", epochs=8), train, test, start=begin)
+    second = load_detector(str(tmp_path / "first.safetensors"))
     assert isinstance(second, GAPL)
+    second.prepare(train, test)
+    history = fit(second, train, test, Plan(epochs=8, batch=32, rate=5e-4))
     assert int(second.stage) == 2
     for half in second.prototypes.split(8):
         torch.testing.assert_close(half @ half.T, torch.eye(8), atol=1e-4, rtol=0)

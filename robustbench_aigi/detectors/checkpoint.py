@@ -144,13 +144,14 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise BadCheckpoint(
             f"{path} is refused: it is damaged, or holds objects other than tensors, which could run code "
-            f"({str(error).splitlines()[0]}). Give a .safetensors file, or save the state dict alone."
+            f"({(str(error) or 'it is empty').splitlines()[0]}). Give .safetensors, or save the state dict alone."
         ) from error
+    beside = {k: v for k, v in held.items() if isinstance(v, torch.Tensor)} if isinstance(held, dict) else {}
     for key in ("model", "state_dict"):
         held = held.get(key, held) if isinstance(held, dict) else held
     if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
         raise BadCheckpoint(f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict.")
-    return {}, {key.removeprefix("module."): value for key, value in held.items()}
+    return {}, {key.removeprefix("module."): value for key, value in (beside | held).items()}
 
 
 def _as(tensor: torch.Tensor) -> torch.Tensor:

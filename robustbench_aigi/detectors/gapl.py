@@ -113,7 +113,7 @@ class GAPL(Detector):
         return nn.ModuleList([self.foren_proj, self.fc, *([self.cross_attention, *changes] if second else [])])
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """LoRA at a fifth of the plan's rate; all else at 20 times it, because features of length 1 are slow to part."""
+        """LoRA at a fifth of the plan's rate; the rest at 20 times it, because features of length 1 part slowly."""
         return rated(super().parameter_groups(decay), self.tower, inside=0.2, outside=20.0)
 
     def prepare(self, train: Labelled, validation: Labelled) -> None:

@@ -42,7 +42,7 @@ class Recipe:
 
 BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
-RATES = {"resnet18-c32": 2e-3, "gapl": 3e-4}
+RATES = {"resnet18-c32": 2e-3}
 """Peak rates of AdamW; 1e-3 for the others."""
 GENTLE = ("tinyvit-5m", "tinyvit-11m", "tinyvit-21m")
 """Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when fine-tuning on few."""
