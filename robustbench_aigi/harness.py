@@ -105,7 +105,7 @@ def train(
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
-    """Train one detector and write its checkpoint to ``out`` (.safetensors).
+    """Train one detector and write its checkpoint to ``out`` (.safetensors); repeated after a kill, it goes on.
 
     Args:
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
@@ -123,7 +123,14 @@ def train(
     train_set, validation = lesson.sets()
     line = trained_on(lesson.name, len(train_set.labels), begin)
     trained, history = train_detector(
-        made, train_set, validation, start=begin, trained_on=line, seen=lesson.seen, progress=progress
+        made,
+        train_set,
+        validation,
+        start=begin,
+        trained_on=line,
+        seen=lesson.seen,
+        progress=progress,
+        kept=out.with_suffix(".training"),
     )
     save_detector(trained, out)
     best = history.rows[history.best_epoch]

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD
-from robustbench_aigi.detectors.clip_linear import ClipLinear, centre_crop
+from robustbench_aigi.detectors.clip_linear import ClipLinear
 from robustbench_aigi.detectors.clip_mlp import cam_part, clip_tower, tiny_clip
 from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
@@ -40,13 +40,6 @@ def folder(tmp_path: Path) -> str:
     (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
     save_file(dict(model.state_dict()), tmp_path / "open_clip_model.safetensors")
     return f"local-dir:{tmp_path}"
-
-
-@pytest.mark.parametrize("size", [(32, 32), (20, 40), (33, 31), (45, 61), (31, 300)])
-def test_centre_crop_is_torchvisions(size: tuple[int, int]) -> None:
-    functional = pytest.importorskip("torchvision.transforms.functional")
-    images = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(centre_crop(images, 32), functional.center_crop(images, [32, 32]))
 
 
 def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(folder: str, tmp_path: Path) -> None:
@@ -110,6 +103,13 @@ def test_quick_gelu_reaches_the_tower(folder: str) -> None:
     ]
     assert "QuickGELU" not in kinds[0]
     assert "QuickGELU" in kinds[1]
+
+
+def test_a_saved_tower_needs_no_other_weights(folder: str, images: Tensor, tmp_path: Path) -> None:
+    detector = RobustClip(variant=folder).eval()
+    save_detector(detector, tmp_path / "saved.safetensors")
+    (Path(folder.removeprefix("local-dir:")) / "open_clip_model.safetensors").unlink()
+    assert torch.equal(load_detector(str(tmp_path / "saved.safetensors")).logits(images), detector.logits(images))
 
 
 def test_towers_out_of_reach_say_so(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

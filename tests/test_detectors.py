@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -12,6 +13,7 @@ from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UnknownName, UserError
 from robustbench_aigi.training import Recipe, train_detector
 from robustbench_aigi.training.fit import Arrays
+from tests.contract import check_contract, check_gradient
 
 
 def small(name: str) -> Detector:
@@ -26,46 +28,12 @@ def test_contract(name: str, images: Tensor, tmp_path: Path) -> None:
     detector = small(name)
     assert detector.card.name == name
     assert detector.card.source
-    logits = detector.logits(images)
-    assert logits.shape == (4,)
-    assert torch.isfinite(logits).all()
-    with torch.no_grad():
-        assert torch.equal(detector(images), detector.logits(images))
-        alone = torch.cat([detector.logits(image[None]) for image in images])
-    torch.testing.assert_close(alone, logits, atol=1e-4, rtol=1e-4)
-    save_detector(detector, tmp_path / "weights.safetensors")
-    again = load_detector(str(tmp_path / "weights.safetensors"))
-    assert again.config == detector.config
-    assert torch.equal(again.logits(images), detector.logits(images))
-    assert again.card.weights.startswith("sha256:")
-    assert not detector.card.cam or detector.get_submodule(detector.card.cam) is not None
-
-
-@pytest.mark.parametrize("name", detectors.names())
-@pytest.mark.parametrize("size", [(33, 33), (224, 224), (512, 512), (45, 61), (300, 40)])
-def test_any_image_size_is_scored(name: str, size: tuple[int, int]) -> None:
-    with torch.no_grad():
-        logits = small(name).logits(torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)))
-    assert logits.shape == (1,)
-    assert torch.isfinite(logits).all()
+    check_contract(detector, images, tmp_path)
 
 
 @pytest.mark.parametrize("name", [n for n in detectors.names() if detectors.get(n).default_card.gradient != "none"])
 def test_gradients_are_those_of_finite_differences(name: str, images: Tensor) -> None:
-    """A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by declaration only."""
-    detector = small(name).double()
-    leaf = images[:2].double().requires_grad_(True)
-    (slope,) = torch.autograd.grad(detector.logits(leaf).sum(), leaf)
-    assert torch.isfinite(slope).all()
-    assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
-    if detector.card.gradient == "bpda":
-        return
-    for place in slope.abs().flatten().topk(3).indices.tolist():
-        step = torch.zeros(leaf.numel(), dtype=torch.float64)
-        step[place] = 1e-5
-        with torch.no_grad():
-            up, down = (detector.logits(leaf + sign * step.view_as(leaf)).sum() for sign in (1, -1))
-        assert float((up - down) / 2e-5) == pytest.approx(float(slope.flatten()[place]), rel=0.02)
+    check_gradient(small(name), images[:2])
 
 
 @pytest.mark.parametrize("name", detectors.names())
@@ -123,6 +91,24 @@ def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(Unavailable, match="weights=PATH"):
         load_detector("resnet50", pretrained=True)
+
+
+def test_a_saved_detector_asks_no_hub(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    create = timm.create_model
+
+    def fresh(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
+        asked.append(pretrained)
+        net: nn.Module = create(name, pretrained=False, **numbers)
+        return net
+
+    monkeypatch.setattr(timm, "create_model", fresh)
+    detector = load_detector("resnet50", pretrained=True, size=64)
+    save_detector(detector, tmp_path / "saved.safetensors")
+    again = load_detector(str(tmp_path / "saved.safetensors"))
+    assert asked == [True, False]
+    assert again.config["pretrained"]
+    assert torch.equal(again.logits(images), detector.logits(images))
 
 
 def test_rates_fall_from_layer_to_layer_where_the_recipe_says_so() -> None:

@@ -1,5 +1,6 @@
 import copy
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,8 +13,9 @@ from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.fare import distance, fare
-from robustbench_aigi.training.fit import augment, balanced_accuracy, schedule, shift, shuffled
+from robustbench_aigi.training.fit import balanced_accuracy, schedule, shuffled
 from robustbench_aigi.training.stages import begun, trained_on
 from robustbench_aigi.training.towers import embedding_attack
 from tests.conftest import Linear
@@ -56,6 +58,33 @@ def test_fit_is_the_same_twice() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
+
+
+@pytest.mark.parametrize("memory", [0, 5])
+def test_a_killed_training_goes_on_as_if_it_had_not_been(memory: int, tmp_path: Path) -> None:
+    train, validation, plan = easy(64), easy(32, seed=1), Plan(epochs=3, batch=32, mix=0.1, memory=memory)
+    whole, killed, other = cnn(), cnn(), cnn()
+    expected = fit(whole, train, validation, plan)
+    path = tmp_path / "cnn.training"
+
+    def kill(task: str, done: int, total: int) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, train, validation, plan, progress=kill, kept=path)
+    seen: list[int] = []
+    again = cnn()
+    history = fit(again, train, validation, plan, progress=lambda task, done, total: seen.append(done), kept=path)
+    assert seen == [5, 6]
+    assert [row["score"] for row in history.rows] == [row["score"] for row in expected.rows]
+    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items())
+    assert not path.exists()
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, train, validation, plan, progress=kill, kept=path)
+    seen.clear()
+    fit(other, easy(64, seed=2), validation, plan, progress=lambda task, done, total: seen.append(done), kept=path)
+    assert seen == [1, 2, 3, 4, 5, 6]
 
 
 def test_collapse_stops_and_says_so() -> None:
@@ -127,9 +156,11 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
 
 def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=3, eps=4, steps=1)
-    made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy", seen=("pgd-linf",))
+    made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy")
     assert made.card.name == recipe.name == "robust-cifake-cnn"
     assert made.card.seen == ("pgd-linf",)
+    assert Recipe(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
+    assert Recipe(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
     with pytest.raises(UserError, match="no method called"):
         train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
     with pytest.raises(UserError, match="fare trains a CLIP tower, got cifake-cnn"):
@@ -147,13 +178,13 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
 def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 16, 16, generator=rng)
-    moved = shift(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
-    for image, patch in zip(images, moved[:, :, 4:-4, 4:-4], strict=True):
+    patches = moved(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
+    for image, patch in zip(images, patches[:, :, 4:-4, 4:-4], strict=True):
         places = [image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)]
         assert any(torch.equal(patch, place) for place in places)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
-    assert torch.equal(augment(flat, labels, Plan(epochs=1, mix=0.3), rng), flat)
+    assert torch.equal(augment(flat, labels, rng, mix=0.3), flat)
 
 
 def test_images_of_one_group_stay_together_and_change_alike() -> None:
@@ -163,9 +194,7 @@ def test_images_of_one_group_stay_together_and_change_alike() -> None:
     assert sorted(order.tolist()) == sorted(groups.tolist())
     assert len(order.unique_consecutive()) == 5
     image = torch.rand(1, 3, 16, 16, generator=rng).mul(255).round() / 255
-    same = augment(
-        image.repeat(6, 1, 1, 1), torch.ones(6), Plan(epochs=1, colour=0.4), rng, torch.tensor([7, 7, 7, 2, 2, 5])
-    )
+    same = augment(image.repeat(6, 1, 1, 1), torch.ones(6), rng, torch.tensor([7, 7, 7, 2, 2, 5]), colour=0.4)
     assert torch.equal(same[0], same[1])
     assert torch.equal(same[1], same[2])
     assert torch.equal(same[3], same[4])

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from robustbench_aigi.detectors import Card, load_detector, save_detector
 from robustbench_aigi.detectors.calibrated import Calibrated
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
-from robustbench_aigi.detectors.rigid import Rigid, short_side
+from robustbench_aigi.detectors.rigid import Rigid
 from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError
 from robustbench_aigi.training import Arrays, Recipe, train_detector
 from robustbench_aigi.training.fit import predict
@@ -121,8 +121,3 @@ def test_rigids_backbone_out_of_reach_says_so(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(Unavailable, match="weights=PATH"):
         Rigid(backbone="vit_small_patch14_dinov2.lvd142m", pretrained=True)
-
-
-@pytest.mark.parametrize(("size", "expected"), [((64, 96), (32, 48)), ((20, 10), (64, 32)), ((32, 50), (32, 50))])
-def test_the_short_side_is_fitted(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert short_side(torch.rand(1, 3, *size), 32).shape[-2:] == expected

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Normalise, detectors, fit_size
+from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Normalise, detectors
 from robustbench_aigi.detectors.calibrated import Calibrated
+from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UserError
 

@@ -10,7 +10,6 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.errors import BadCheckpoint
 from robustbench_aigi.registry import Registry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -132,19 +131,6 @@ class Normalise(nn.Module):
         return (images - self.mean) / self.std
 
 
-def one_logit(layer: Tensor, fake_index: int) -> Tensor:
-    """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real; ``(1, D)`` or ``(1,)``.
-
-    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0. Raises
-    ``BadCheckpoint`` for more than two.
-    """
-    if len(layer) > 2:
-        raise BadCheckpoint(f"the checkpoint's head has {len(layer)} outputs, not 1 or 2. Give one of two classes.")
-    if len(layer) == 1:
-        return layer if fake_index == 1 else -layer
-    return (layer[fake_index] - layer[1 - fake_index])[None]
-
-
 def straight_through(step: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     """Apply a step that has no gradient, such as JPEG or rounding, and give it the identity's (BPDA).
 
@@ -154,10 +140,3 @@ def straight_through(step: Callable[[Tensor], Tensor], images: Tensor) -> Tensor
     with torch.no_grad():
         done = step(images)
     return images + (done - images).detach()
-
-
-def fit_size(images: Tensor, size: int) -> Tensor:
-    """Resize ``(N, 3, H, W)`` images to a square of ``size`` pixels, differentiably; the same images if they fit."""
-    if images.shape[-2:] == (size, size):
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)

@@ -15,9 +15,9 @@ from robustbench_aigi.detectors.base import (
     Labelled,
     Normalise,
     detectors,
-    fit_size,
 )
 from robustbench_aigi.detectors.npr import SpatialAttention
+from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
@@ -36,15 +37,10 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
     }
     metadata = {
         "detector": detectors.name_of(type(detector)),
-        "config": json.dumps(_offline(detector.config)),
+        "config": json.dumps(detector.config),
         "card": detector.card.model_dump_json(),
     }
     write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
-
-
-def _offline(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration that builds the same network without asking a hub for weights, which the file itself holds."""
-    return {key: False if key == "pretrained" and value is True else value for key, value in config.items()}
 
 
 SHIPPED = Path(__file__).parent.parent / "weights"
@@ -106,9 +102,11 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         )
     if expected in detectors.names() and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
-    own = json.loads(metadata["config"]) if "config" in metadata else config
-    detector = _built(name, own)
-    if "detector" not in metadata:
+    if "detector" in metadata:
+        with weights_follow():
+            detector = _built(name, json.loads(metadata["config"]) if "config" in metadata else config)
+    else:
+        detector = _built(name, config)
         tensors = dict(detector.adopted(tensors))
     try:
         detector.load_state_dict({key: _as(tensor) for key, tensor in tensors.items()})

@@ -4,7 +4,8 @@ from typing import cast, final
 
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, Detector, detectors, fit_size
+from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.detectors.resizing import fit_size
 
 
 @detectors.add("cifake-cnn")

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import final
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robustbench_aigi.detectors.base import Card, detectors
 from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector
+from robustbench_aigi.detectors.resizing import centre_crop
 
 
 @detectors.add("clip-linear")
@@ -40,19 +40,10 @@ class ClipLinear(ClipDetector):
 
     def fitted(self, images: Tensor) -> Tensor:
         """The centre of the images; nothing is resized, so that traces of single pixels stay."""
-        return centre_crop(images, self.size)
+        return centre_crop(images, (self.size, self.size))
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From ``fc_weights.pth``, the head alone: the tower keeps the weights it was built with."""
         if set(tensors) != {"weight", "bias"}:
             return tensors
         return self.state_dict() | {f"head.{name}": value for name, value in tensors.items()}
-
-
-def centre_crop(images: Tensor, size: int) -> Tensor:
-    """The ``size`` x ``size`` centre of ``(N, 3, H, W)`` images in [0, 1]; what is missing is black."""
-    height, width = images.shape[-2:]
-    lack_y, lack_x = max(size - height, 0), max(size - width, 0)
-    images = F.pad(images, (lack_x // 2, lack_x - lack_x // 2, lack_y // 2, lack_y - lack_y // 2))
-    top, left = round((images.shape[-2] - size) / 2), round((images.shape[-1] - size) / 2)
-    return images[..., top : top + size, left : left + size]

@@ -7,7 +7,9 @@ from typing import Any, Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Detector, Normalise, detectors, fit_size
+from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.fetching import weights_wanted
+from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.errors import Unavailable, UserError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
@@ -47,10 +49,11 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
             f"{pretrained} weights of {model} were trained with QuickGELU, which {model} lacks: its features would be "
             f"off without a word. Write model='{model}-quickgelu'."
         )
+    weights: dict[str, Any] = {"pretrained": pretrained, "require_pretrained": ":" in model}
+    if not weights_wanted():
+        weights = {"load_weights": False}
     try:
-        return open_clip.create_model(
-            model, pretrained=pretrained, force_quick_gelu=quick_gelu, require_pretrained=":" in model
-        )
+        return open_clip.create_model(model, force_quick_gelu=quick_gelu, **weights)
     except (OSError, RuntimeError) as error:
         raise Unavailable(
             f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub once so that HF_HOME "

@@ -1,18 +1,17 @@
 """The detector of CNN-generated images that most later work compares with."""
 
-from collections.abc import Mapping
-from typing import cast, final
+from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors.base import Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 @detectors.add("cnndetection")
 @final
-class CNNDetection(Detector):
+class CNNDetection(Backbone):
     """ResNet-50 on the image at its own size, neither resized nor cropped. Source: Wang et al., CVPR 2020.
 
     The authors' ``blur_jpg_prob0.5.pth`` and ``blur_jpg_prob0.1.pth`` load with ``weights=PATH``.
@@ -34,17 +33,12 @@ class CNNDetection(Detector):
         published="StyleGAN2 84.4 accuracy, 99.1 AP",
     )
 
+    head: ClassVar = "fc"
+
     def __init__(self, pretrained: bool = False) -> None:
-        super().__init__(pretrained=pretrained)
-        self.net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
-        self.net.to(memory_format=torch.channels_last)
-        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
+        net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
+        super().__init__(net, {"pretrained": pretrained}, size=224, cam="net.layer4", channels_last=True)
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
-        inputs = self.normalise(images).contiguous(memory_format=torch.channels_last)
-        return cast("Tensor", self.net(inputs)).squeeze(1)
-
-    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From torchvision's names, one output."""
-        return {f"net.{name}": value for name, value in tensors.items()}
+    def fitted(self, images: Tensor) -> Tensor:
+        """The images as they are."""
+        return images

@@ -5,10 +5,11 @@ from types import MappingProxyType
 from typing import Any, final
 
 from torch import Tensor
-from torch.nn import functional as F
 
+from robustbench_aigi.detectors.backbone import Backbone
 from robustbench_aigi.detectors.base import Card, detectors
-from robustbench_aigi.detectors.vit import Backbone, vit_trunk
+from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
+from robustbench_aigi.detectors.vit import vit_trunk
 from robustbench_aigi.errors import UserError
 
 PUBLISHED = "GenImage 84, Chameleon 77.5, ForenSynths 92.3, own evaluation 86.8, SynthBuster 87, UniFD's set 94"
@@ -43,11 +44,8 @@ class CommFor(Backbone):
 
     def fitted(self, images: Tensor) -> Tensor:
         """Resize ``(N, 3, H, W)`` images to the short side, up or down, and keep the centre ``(N, 3, size, size)``."""
-        shorter = min(images.shape[-2:])
-        sides = [self.short_side * side // shorter for side in images.shape[-2:]]
-        resized = F.interpolate(images, size=sides, mode="bilinear", antialias=True, align_corners=False)
-        top, left = (round((side - self.size) / 2) for side in sides)
-        return resized[..., top : top + self.size, left : left + self.size]
+        resized = resize(images, short_side(images, self.short_side), "bilinear")
+        return centre_crop(resized, (self.size, self.size))
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names, below whatever name the authors' wrapper gave the ViT."""

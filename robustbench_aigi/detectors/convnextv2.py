@@ -1,29 +1,18 @@
 """ConvNeXt V2, fine-tuned with a rate that falls from layer to layer."""
 
-from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar, cast, final
 
-import torch
 from timm.optim import param_groups_layer_decay
-from torch import Tensor
 
-from robustbench_aigi.detectors.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Card,
-    Detector,
-    Normalise,
-    detectors,
-    fit_size,
-    one_logit,
-)
+from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors.base import Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 @detectors.add("convnextv2")
 @final
-class ConvNeXtV2(Detector):
+class ConvNeXtV2(Backbone):
     """ConvNeXt V2 with one logit. Source: Woo et al., CVPR 2023.
 
     Args:
@@ -50,6 +39,7 @@ class ConvNeXtV2(Detector):
         published="EvalGEN 90.40, which seems to be recall on fakes alone",
     )
     small = MappingProxyType({"model": "convnextv2_atto", "size": 32, "patch": 2})
+    head: ClassVar = "head.fc"
     layer_decay: ClassVar = 0.8
 
     def __init__(
@@ -60,26 +50,12 @@ class ConvNeXtV2(Detector):
         pretrained: bool = False,
         fake_index: int = 1,
     ) -> None:
-        super().__init__(model=model, size=size, patch=patch, pretrained=pretrained, fake_index=fake_index)
-        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1, patch_size=patch)
-        self.net.to(memory_format=torch.channels_last)
-        self.size, self.fake_index = size, fake_index
-        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
-        self.card = self.card.model_copy(update={"input_size": size})
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
-        inputs = self.normalise(fit_size(images, self.size)).contiguous(memory_format=torch.channels_last)
-        return cast("Tensor", self.net(inputs)).squeeze(1)
+        config: dict[str, Any] = {"model": model, "size": size, "patch": patch}
+        config |= {"pretrained": pretrained, "fake_index": fake_index}
+        net = timm_trunk(model, pretrained=pretrained, num_classes=1, patch_size=patch)
+        super().__init__(net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index)
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
         """The rate falls by :attr:`layer_decay` from each block to the one before it."""
         groups = param_groups_layer_decay(self.net, weight_decay=decay, layer_decay=self.layer_decay)
         return cast("list[dict[str, Any]]", groups)
-
-    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names, one or two outputs."""
-        return {
-            f"net.{name}": one_logit(value, self.fake_index) if name.startswith("head.fc.") else value
-            for name, value in tensors.items()
-        }

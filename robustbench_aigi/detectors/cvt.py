@@ -10,8 +10,8 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors.backbone import Backbone
 from robustbench_aigi.detectors.base import Card, detectors
-from robustbench_aigi.detectors.vit import Backbone
 
 STRIDES = {"query": 1, "key": 2, "value": 2}
 CONVOLVED = r"attention\.attention\.convolution_projection_(\w+)\.convolution_projection\."

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import Card, Detector, Labelled, detectors, fit_size
+from robustbench_aigi.detectors.base import Card, Detector, Labelled, detectors
+from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.grid import from_bytes
 
 SIZE = 32

@@ -16,10 +16,9 @@ from robustbench_aigi.detectors.base import (
     Labelled,
     Normalise,
     detectors,
-    fit_size,
 )
-from robustbench_aigi.detectors.clip_linear import centre_crop
 from robustbench_aigi.detectors.clip_mlp import TINY, clip_tower
+from robustbench_aigi.detectors.resizing import centre_crop, fit_size
 from robustbench_aigi.detectors.spai import rated
 from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
 from robustbench_aigi.grid import from_bytes
@@ -102,7 +101,7 @@ class GAPL(Detector):
 
     def feature(self, images: Tensor) -> Tensor:
         """Projected feature ``(N, D)`` of length 1."""
-        fitted = centre_crop(images, self.size) if self.crop else fit_size(images, self.size)
+        fitted = centre_crop(images, (self.size, self.size)) if self.crop else fit_size(images, self.size)
         return F.normalize(self.foren_proj(self.tower(self.normalise(fitted))), dim=1)
 
     def parts_to_train(self) -> nn.Module:

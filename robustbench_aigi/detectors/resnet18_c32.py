@@ -1,17 +1,17 @@
 """ResNet-18 with the CIFAR stem."""
 
-from typing import cast, final
+from typing import ClassVar, final
 
-import torch
-from timm.models.resnet import BasicBlock, ResNet
-from torch import Tensor, nn
+from timm.models.resnet import BasicBlock
 
-from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Detector, Normalise, detectors, fit_size
+from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.trunks import cifar_resnet
 
 
 @detectors.add("resnet18-c32")
 @final
-class ResNet18C32(Detector):
+class ResNet18C32(Backbone):
     """ResNet-18 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al., CVPR 2016.
 
     Args:
@@ -25,16 +25,8 @@ class ResNet18C32(Detector):
         cam="net.layer4",
     )
 
-    def __init__(self, width: int = 24) -> None:
-        super().__init__(width=width)
-        widths = (width, 2 * width, 4 * width, 8 * width)
-        self.net = ResNet(BasicBlock, (2, 2, 2, 2), num_classes=1, channels=widths, stem_width=width)
-        self.net.conv1 = nn.Conv2d(3, self.net.conv1.out_channels, 3, padding=1, bias=False)
-        self.net.maxpool = nn.Identity()
-        self.net.to(memory_format=torch.channels_last)
-        self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
+    head: ClassVar = "fc"
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
-        inputs = self.normalise(fit_size(images, 32)).contiguous(memory_format=torch.channels_last)
-        return cast("Tensor", self.net(inputs)).squeeze(1)
+    def __init__(self, width: int = 24) -> None:
+        net = cifar_resnet(BasicBlock, (2, 2, 2, 2), width)
+        super().__init__(net, {"width": width}, size=32, cam="net.layer4", channels_last=True)

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Normalise, detectors
 from robustbench_aigi.detectors.calibrated import Calibrated
-from robustbench_aigi.detectors.clip_linear import centre_crop
 from robustbench_aigi.detectors.clip_mlp import TINY, cam_part, clip_tower
+from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 
@@ -77,17 +77,8 @@ class Rigid(Calibrated):
 
     def raw(self, images: Tensor) -> Tensor:
         """One minus the similarity, the mean over the draws; high means AI-generated, as published."""
-        images = centre_crop(short_side(images, self.size), self.size)
+        images = centre_crop(resize(images, short_side(images, self.size), "bilinear"), (self.size, self.size))
         clean = self.features(images)
         # half the squared distance of unit vectors is one minus their cosine, and keeps its digits near zero
         moved = [(self.features(images + noise) - clean).square().sum(dim=1) / 2 for noise in self.noise]
         return torch.stack(moved).mean(dim=0)
-
-
-def short_side(images: Tensor, size: int) -> Tensor:
-    """Resize ``(N, 3, H, W)`` images so that the shorter side has ``size`` pixels, differentiably."""
-    height, width = images.shape[-2:]
-    if min(height, width) == size:
-        return images
-    target = (round(height * size / min(height, width)), round(width * size / min(height, width)))
-    return F.interpolate(images, size=target, mode="bilinear", antialias=True, align_corners=False)

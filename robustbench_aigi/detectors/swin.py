@@ -7,9 +7,10 @@ from typing import Any, ClassVar, final
 
 from torch import Tensor
 
+from robustbench_aigi.detectors.backbone import Backbone
 from robustbench_aigi.detectors.base import Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
-from robustbench_aigi.detectors.vit import Backbone, from_hugging_face
+from robustbench_aigi.detectors.vit import from_hugging_face
 
 
 class Swin(Backbone):

@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, final
 
-import torch
 from timm.layers import resize_rel_pos_bias_table_levit
 from torch import Tensor
-from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import Card, detectors, fit_size
+from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.detectors.trunks import timm_trunk
-from robustbench_aigi.detectors.vit import Backbone
 from robustbench_aigi.errors import UserError
 
 WINDOWS = {224: (7, 7, 14, 7), 384: (12, 12, 24, 12), 512: (16, 16, 32, 16)}
@@ -78,20 +77,14 @@ class TinyViT(Backbone):
             net.get_submodule("patch_embed.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
         config: dict[str, Any] = {"stem_stride": stem_stride, "drop_path": drop_path, "size": size}
         config |= {"pretrained": pretrained, "fake_index": fake_index, "dims": None if dims is None else list(dims)}
-        net.to(memory_format=torch.channels_last)
-        super().__init__(net, config, size=size, cam="net.stages.3", fake_index=fake_index)
+        super().__init__(net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index)
         if size != 32:
             resize = "bicubic with antialiasing to the input size, inside the detector"
             self.card = self.card.model_copy(update={"resize": resize})
 
     def fitted(self, images: Tensor) -> Tensor:
         """Resize ``(N, 3, H, W)`` images: bilinearly to 32 x 32, bicubically to the published sizes."""
-        if self.size == 32 or images.shape[-2:] == (self.size, self.size):
-            images = fit_size(images, self.size)
-        else:
-            square = (self.size, self.size)
-            images = F.interpolate(images, size=square, mode="bicubic", antialias=True, align_corners=False)
-        return images.contiguous(memory_format=torch.channels_last)
+        return resize(images, (self.size, self.size), "bilinear" if self.size == 32 else "bicubic")
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names; attention biases of other windows are resized, as timm does."""

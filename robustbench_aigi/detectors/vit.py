@@ -1,22 +1,14 @@
-"""Vision Transformers, at 224 and at native 32 x 32, and what the other transformers share with them."""
+"""Vision Transformers, at 224 and at native 32 x 32."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, cast, final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    Card,
-    Detector,
-    Normalise,
-    detectors,
-    fit_size,
-    one_logit,
-)
+from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors.base import Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 HALF = (0.5, 0.5, 0.5)
@@ -38,62 +30,6 @@ HUGGING_FACE = (
     ("layernorm", "norm"),
 )
 """Parts of Hugging Face's names of a ViT or a Swin, and timm's; an earlier pair goes first."""
-
-
-class Backbone(Detector):
-    """A detector that is one network, ``net``, with one output, on images resized to a square.
-
-    Args:
-        config: the subclass's own arguments. size: side of the square.
-        cam: the part that Grad-CAM weighs.
-        fake_index: the output of a two-class checkpoint that means AI-generated.
-
-    Attributes:
-        head: name of the network's last linear layer.
-    """
-
-    head: ClassVar[str] = "head"
-
-    def __init__(
-        self,
-        net: nn.Module,
-        config: dict[str, Any],
-        *,
-        size: int,
-        cam: str,
-        mean: tuple[float, ...] = IMAGENET_MEAN,
-        std: tuple[float, ...] = IMAGENET_STD,
-        fake_index: int = 1,
-    ) -> None:
-        super().__init__(**config)
-        self.net, self.size, self.fake_index = net, size, fake_index
-        self.normalise = Normalise(mean, std)
-        self.card = self.card.model_copy(update={"input_size": size, "cam": cam})
-
-    def fitted(self, images: Tensor) -> Tensor:
-        """Images ``(N, 3, H, W)`` of any size as ``(N, 3, size, size)``, differentiably."""
-        return fit_size(images, self.size)
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
-        return cast("Tensor", self.net(self.normalise(self.fitted(images)))).squeeze(1)
-
-    def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The tensors of a public checkpoint under the network's own names."""
-        return tensors
-
-    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The checkpoint below ``net``; two classes become one logit, more give way to the head there is."""
-        own, state = self.state_dict(), {}
-        for name, value in self.renamed(tensors).items():
-            place = f"net.{name}"
-            if not name.startswith(f"{self.head}."):
-                state[place] = value
-            elif len(value) <= 2:
-                state[place] = one_logit(value, self.fake_index)
-            elif place in own:
-                state[place] = own[place]
-        return state
 
 
 def from_hugging_face(tensors: Mapping[str, Tensor], prefix: str, head: str) -> dict[str, Tensor]:

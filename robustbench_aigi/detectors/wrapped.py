@@ -4,8 +4,9 @@ from typing import Any, cast, final
 
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, Detector, Normalise, fit_size
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.detectors.anyone.ends import check_ends, one_logit
+from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.resizing import fit_size
 
 
 @final
@@ -27,12 +28,7 @@ class Wrapped(Detector):
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]: the AI-generated output minus the real one, or the only output."""
         outputs = cast("Tensor", self.net(self.normalise(fit_size(images, self.card.input_size))))
-        outputs = outputs.reshape(len(images), -1)
-        if outputs.shape[1] == 1:
-            return outputs[:, 0] if self.fake_index == 1 else -outputs[:, 0]
-        if outputs.shape[1] == 2:
-            return outputs[:, self.fake_index] - outputs[:, 1 - self.fake_index]
-        raise UserError(f"a wrapped network must have 1 or 2 outputs, got {outputs.shape[1]}. Put a binary head on it.")
+        return one_logit(outputs, self.fake_index, "logit", self.card.name)
 
 
 def wrap(
@@ -56,10 +52,7 @@ def wrap(
     Raises:
         UserError: ``fake_index`` is neither 0 nor 1.
     """
-    if fake_index not in (0, 1):
-        raise UserError(
-            f"fake_index must be 0 or 1, got {fake_index}. Write 1 if the second output means AI-generated."
-        )
+    check_ends(fake_index, "logit")
     fields = {"source": "given by the user", **card}
     described = Card(name=name, input_size=input_size, threshold=threshold, **fields)
     return Wrapped(module, described, mean, std, fake_index).eval()

@@ -1,7 +1,6 @@
 """Adversarial training: fit on images attacked through the detector's own gradients as it learns."""
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustbench_aigi.attacks import Attack
 from robustbench_aigi.detectors import Detector
@@ -10,7 +9,7 @@ from robustbench_aigi.training.fit import Arrays, Objective
 
 
 def pgd_training(attack_of: "AttackSchedule", clean_share: float = 0.5, seed: int = 0) -> Objective:
-    """Objective of adversarial training: cross-entropy on clean and on attacked images, ``clean_share`` of it clean.
+    """Objective of adversarial training: a share of the detector's loss on clean images, the rest on attacked.
 
     Source: Madry et al., ICLR 2018; the clean term keeps a detector from calling everything one class.
     """
@@ -18,12 +17,8 @@ def pgd_training(attack_of: "AttackSchedule", clean_share: float = 0.5, seed: in
     def objective(detector: Detector, images: Tensor, labels: Tensor, step: int) -> Tensor:
         ids = [f"{step}-{place}" for place in range(len(labels))]
         attacked = attack_of(step)(detector, snap(images), labels, ids=ids, seed=seed, full=True).images
-        target = labels.to(images.dtype)
-        hard = F.binary_cross_entropy_with_logits(detector.logits(attacked), target)
-        if clean_share == 0:
-            return hard
-        easy = F.binary_cross_entropy_with_logits(detector.logits(images), target)
-        return clean_share * easy + (1 - clean_share) * hard
+        hard = detector.loss(attacked, labels)
+        return hard if clean_share == 0 else clean_share * detector.loss(images, labels) + (1 - clean_share) * hard
 
     return objective
 

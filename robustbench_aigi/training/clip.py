@@ -15,7 +15,8 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
 from robustbench_aigi.detectors.clip_mlp import TINY, tiny_clip
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.training.fit import Arrays, Plan, augment, schedule
+from robustbench_aigi.training.augment import augment
+from robustbench_aigi.training.fit import Arrays, schedule
 
 TEMPLATES = (
     ("a photo of a {}", "an AI-generated image of a {}"),
@@ -32,35 +33,47 @@ def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:
     return torch.stack([column[torch.randperm(len(column), generator=rng)[:least]] for column in columns], dim=1)
 
 
+def read(cifake: str) -> tuple[Arrays, Tensor, list[str]]:
+    """Training images, the kind of each (category and class), and the categories' names."""
+    data = load_data("cifake", cifake, split="train")
+    images = Arrays(*data.arrays())
+    names = sorted(data.manifest["category"].unique())
+    categories = torch.tensor([names.index(c) for c in data.manifest["category"]])
+    return images, 2 * categories + images.labels, names
+
+
+def contrast(model: Any, images: Tensor, captions: Tensor) -> tuple[Tensor, float]:
+    """open_clip's loss over groups of images ``(G, C, 3, H, W)``, and the share whose caption of ``(C, L)`` is nearest.
+
+    In a group the image at place c belongs to caption c.
+    """
+    inputs = Normalise(CLIP_MEAN, CLIP_STD)(images.flatten(0, 1))
+    pictures = model.encode_image(inputs, normalize=True).unflatten(0, images.shape[:2])
+    texts, scale = model.encode_text(captions, normalize=True), model.logit_scale.exp()
+    loss_of = open_clip.ClipLoss()
+    right = (pictures @ texts.T).argmax(2) == torch.arange(len(captions))
+    return torch.stack([loss_of(picture, texts, scale) for picture in pictures]).mean(), right.float().mean().item()
+
+
 def train(args: argparse.Namespace) -> None:
     """Contrastive training with open_clip's own loss; writes float16 weights of both towers after every epoch."""
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
-    data = load_data("cifake", args.cifake, split="train")
-    train_set = Arrays(*data.arrays())
-    names = sorted(data.manifest["category"].unique())
-    categories = torch.tensor([names.index(c) for c in data.manifest["category"]])
-    kinds = 2 * categories + train_set.labels
+    data, kinds, names = read(args.cifake)
     model: Any = tiny_clip(pretrained=False).train()
     tokenize = open_clip.SimpleTokenizer(context_length=12)
     captions = torch.stack([tokenize([text.format(name) for name in names for text in pair]) for pair in TEMPLATES])
-    loss_of, normalise = open_clip.ClipLoss(), Normalise(CLIP_MEAN, CLIP_STD)
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98))
-    plan = Plan(epochs=args.epochs, shift=3)
     per_epoch = len(one_of_each(kinds, rng)) // args.groups
     step, total, began = 0, args.epochs * per_epoch, time.monotonic()
     for epoch in range(args.epochs):
         rows = one_of_each(kinds, rng)
         for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(args.groups):
-            for group in optimizer.param_groups:
-                group["lr"] = args.rate * schedule(step, total, 0.05)
+            optimizer.param_groups[0]["lr"] = args.rate * schedule(step, total, 0.05)
             index = part.flatten()
-            images = augment(from_bytes(train_set.images[index]), train_set.labels[index], plan, rng)
+            images = augment(from_bytes(data.images[index]), data.labels[index], rng, shift=3)
             template = int(torch.randint(len(TEMPLATES), (), generator=rng))
-            pictures = model.encode_image(normalise(images), normalize=True).view(*part.shape, -1)
-            texts = model.encode_text(captions[template], normalize=True)
-            scale = model.logit_scale.exp()
-            loss = torch.stack([loss_of(picture, texts, scale) for picture in pictures]).mean()
+            loss, right = contrast(model, images.unflatten(0, part.shape), captions[template])
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -69,12 +82,8 @@ def train(args: argparse.Namespace) -> None:
                 model.logit_scale.clamp_(0, 4.6052)
             step += 1
             if step % 100 == 0:
-                right = (pictures @ texts.T).argmax(2) == torch.arange(part.shape[1])
-                rate = step * args.groups * rows.shape[1] / (time.monotonic() - began)
-                accuracy = right.float().mean().item()
-                sys.stderr.write(
-                    f"step {step}/{total} loss {loss.item():.3f} zero-shot {accuracy:.3f} {rate:.0f} images/s\n"
-                )
+                rate = step * len(index) / (time.monotonic() - began)
+                sys.stderr.write(f"step {step}/{total} loss {loss:.3f} zero-shot {right:.3f} {rate:.0f} images/s\n")
         tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
         save_file(tensors, args.out)
         sys.stderr.write(f"epoch {epoch + 1} written to {args.out}\n")

@@ -1,20 +1,23 @@
 """One training loop for every method: AdamW, warm-up and cosine, clipping, best checkpoint by validation."""
 
 import copy
+import functools
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import Collapsed
+from robustbench_aigi.files import write_whole
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.hashing import digest, rng_for, weights_digest
+from robustbench_aigi.training.augment import augment
 
 Progress = Callable[[str, int, int], None]
 Objective = Callable[[Detector, Tensor, Tensor, int], Tensor]
@@ -84,57 +87,132 @@ def fit(
     score: Score | None = None,
     progress: Progress = lambda task, done, total: None,
     task: str = "fit",
+    kept: Path | None = None,
 ) -> History:
     """Train in place; the detector ends with the weights of its best epoch, in evaluation mode.
 
     Args:
         objective: the training method.
         score: what picks the best epoch, higher is better; balanced accuracy on clean validation images if None.
+        kept: a file for the state after each epoch, from which the same training goes on if it was killed; it is
+            removed at the end.
 
     Raises:
         Collapsed: the detector gives one answer for (nearly) every validation image for a third of the epochs in a row
             (at least three, after :data:`SETTLED` steps), or in every epoch. Early on this is usual and mends itself.
     """
-    trained = detector.parts_to_train()
-    averaged = Averaged(trained, plan.memory)
-    optimizer = torch.optim.AdamW(detector.parameter_groups(plan.weight_decay), lr=plan.rate)
-    rng = rng_for(plan.seed, "fit", task)
-    total = plan.epochs * len(batches(torch.arange(len(train.labels)), plan.batch))
-    history, collapsed = History(), 0
-    best, best_weights = -math.inf, copy.deepcopy(trained.state_dict())
-    groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
-    torch.manual_seed(plan.seed)
-    step = 0
-    for epoch in range(plan.epochs):
-        _to_training(detector, plan.fixed_norm)
-        began, losses = time.monotonic(), 0.0
-        for index in batches(shuffled(groups, rng), plan.batch):
-            for group in optimizer.param_groups:
-                group["lr"] = plan.rate * group.get("lr_scale", 1.0) * schedule(step, total, plan.warmup)
-            images, labels = from_bytes(train.images[index]), train.labels[index]
-            images = augment(images, labels, plan, rng, groups[index])
-            optimizer.zero_grad(set_to_none=True)
-            loss = objective(detector, images, labels, step)
+    run = _Run(detector, train, plan, task)
+    if kept is not None:
+        run.take_up(kept)
+    try:
+        while len(run.history.rows) < plan.epochs:
+            began = time.monotonic()
+            loss = run.epoch(objective, progress)
+            run.judge(validation, score or balanced_accuracy, loss, began)
+            if kept is not None:
+                run.keep(kept)
+    except Collapsed:
+        _remove(kept)
+        raise
+    run.trained.load_state_dict(run.best_weights)
+    _remove(kept)
+    return run.history
+
+
+def _remove(kept: Path | None) -> None:
+    if kept is not None:
+        kept.unlink(missing_ok=True)
+
+
+class _Run:
+    """A training under way: all that an epoch changes."""
+
+    def __init__(self, detector: Detector, train: Arrays, plan: Plan, task: str) -> None:
+        self.detector, self.train, self.plan, self.task = detector, train, plan, task
+        self.trained = detector.parts_to_train()
+        self.averaged = Averaged(self.trained, plan.memory)
+        self.optimizer = torch.optim.AdamW(detector.parameter_groups(plan.weight_decay), lr=plan.rate)
+        self.rng = rng_for(plan.seed, "fit", task)
+        self.total = plan.epochs * len(batches(torch.arange(len(train.labels)), plan.batch))
+        self.groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
+        self.history, self.step, self.collapsed = History(), 0, 0
+        self.best, self.best_weights = -math.inf, copy.deepcopy(self.trained.state_dict())
+        torch.manual_seed(plan.seed)
+
+    def epoch(self, objective: Objective, progress: Progress) -> float:
+        """See every training image once; returns the mean loss."""
+        plan, losses = self.plan, 0.0
+        _to_training(self.detector, plan.fixed_norm)
+        for index in batches(shuffled(self.groups, self.rng), plan.batch):
+            share = schedule(self.step, self.total, plan.warmup)
+            for group in self.optimizer.param_groups:
+                group["lr"] = plan.rate * group.get("lr_scale", 1.0) * share
+            images, labels = from_bytes(self.train.images[index]), self.train.labels[index]
+            images = augment(
+                images, labels, self.rng, self.groups[index], shift=plan.shift, mix=plan.mix, colour=plan.colour
+            )
+            self.optimizer.zero_grad(set_to_none=True)
+            loss = objective(self.detector, images, labels, self.step)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(trained.parameters(), plan.clip)
-            optimizer.step()
-            averaged.update(step)
+            torch.nn.utils.clip_grad_norm_(self.trained.parameters(), plan.clip)
+            self.optimizer.step()
+            self.averaged.update(self.step)
             losses += loss.item() * len(index)
-            step += 1
-            progress(task, step, total)
-        detector.eval()
-        with averaged:
-            positives = share_called_fake(detector, validation)
-            value = balanced_accuracy(detector, validation) if score is None else score(detector, validation)
-            weights = copy.deepcopy(trained.state_dict())
-        row = {"epoch": epoch, "loss": losses / len(train.labels), "score": value, "called_fake": positives}
-        history.rows.append(row | {"seconds": time.monotonic() - began})
-        collapsed = collapsed + 1 if not 0.02 < positives < 0.98 else 0
-        if not collapsed and value > best:
-            best, history.best_epoch, best_weights = value, epoch, weights
-        _check(detector, plan, history, collapsed, settled=step >= SETTLED)
-    trained.load_state_dict(best_weights)
-    return history
+            self.step += 1
+            progress(self.task, self.step, self.total)
+        return losses / len(self.train.labels)
+
+    def judge(self, validation: Arrays, score: Score, loss: float, began: float) -> None:
+        """Score the weights as they are, and keep them if they are the best. Raises ``Collapsed``."""
+        self.detector.eval()
+        with self.averaged:
+            positives = share_called_fake(self.detector, validation)
+            value = score(self.detector, validation)
+            weights = copy.deepcopy(self.trained.state_dict())
+        row = {"epoch": len(self.history.rows), "loss": loss, "score": value, "called_fake": positives}
+        self.history.rows.append(row | {"seconds": time.monotonic() - began})
+        self.collapsed = self.collapsed + 1 if not 0.02 < positives < 0.98 else 0
+        if not self.collapsed and value > self.best:
+            self.best, self.best_weights, self.history.best_epoch = value, weights, len(self.history.rows) - 1
+        _check(self.detector, self.plan, self.history, self.collapsed, settled=self.step >= SETTLED)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """What makes it this training: plan, images and the weights it begins with."""
+        images = {"images": self.train.images, "labels": self.train.labels, "groups": self.groups}
+        began = weights_digest({**images, **self.best_weights})
+        return digest(self.task, asdict(self.plan), began)
+
+    def keep(self, path: Path) -> None:
+        """Write the state to ``path``."""
+        state = {
+            "key": self.key,
+            "trained": self.trained.state_dict(),
+            "averaged": self.averaged.average,
+            "optimizer": self.optimizer.state_dict(),
+            "draws": (self.rng.get_state(), torch.get_rng_state()),
+            "counts": (self.step, self.collapsed, self.history.best_epoch),
+            "rows": self.history.rows,
+            "best": (self.best, self.best_weights),
+        }
+        write_whole(path, lambda temporary: torch.save(state, temporary))
+
+    def take_up(self, path: Path) -> None:
+        """Go on from the state in ``path`` if it is one of this training; another's is left to be overwritten."""
+        key = self.key
+        if not path.is_file():
+            return
+        state = torch.load(path, weights_only=True)
+        if state["key"] != key:
+            return
+        self.trained.load_state_dict(state["trained"])
+        self.averaged.average = state["averaged"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.rng.set_state(state["draws"][0])
+        torch.set_rng_state(state["draws"][1])
+        self.step, self.collapsed, self.history.best_epoch = state["counts"]
+        self.history.rows = state["rows"]
+        self.best, self.best_weights = state["best"]
 
 
 class Averaged:
@@ -142,19 +220,19 @@ class Averaged:
 
     def __init__(self, module: torch.nn.Module, memory: int) -> None:
         self._module, self._memory = module, memory
-        self._average = copy.deepcopy(module.state_dict()) if memory else {}
+        self.average = copy.deepcopy(module.state_dict()) if memory else {}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Move the average towards the weights after training step ``step``; early on it forgets sooner."""
         share = 1 / min(self._memory or 1, 1 + step / 9)
         now = self._module.state_dict()
-        for name, mean in self._average.items():
+        for name, mean in self.average.items():
             mean.lerp_(now[name], share) if mean.is_floating_point() else mean.copy_(now[name])
 
     def __enter__(self) -> None:
         self._now = copy.deepcopy(self._module.state_dict())
-        self._module.load_state_dict(self._average or self._now)
+        self._module.load_state_dict(self.average or self._now)
 
     def __exit__(self, *error: object) -> None:
         self._module.load_state_dict(self._now)
@@ -196,57 +274,6 @@ def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
     """Indices of all images in random order, those of one group side by side."""
     place = torch.randperm(int(groups.max()) + 1, generator=rng)
     return place[groups].argsort(stable=True)
-
-
-def augment(images: Tensor, labels: Tensor, plan: Plan, rng: torch.Generator, groups: Tensor | None = None) -> Tensor:
-    """Flip, shift by whole pixels, mix mildly within a class: changes that leave a generator's traces in place.
-
-    Neighbours of one group are flipped, shifted and recoloured alike.
-    """
-    own = torch.arange(len(images)) if groups is None else groups.unique_consecutive(return_inverse=True)[1]
-    count = int(own.max()) + 1
-    flips = (torch.rand(count, generator=rng) < 0.5)[own]
-    images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
-    if plan.shift:
-        images = shift(images, torch.randint(0, 2 * plan.shift + 1, (2, count), generator=rng)[:, own], plan.shift)
-    if plan.colour:
-        images = recolour(images, plan.colour, rng, own)
-    if plan.mix:
-        partner = partners(labels, rng)
-        share = plan.mix * torch.rand(len(images), 1, 1, 1, generator=rng)
-        images = images.lerp(images[partner], share)
-    return images
-
-
-def shift(images: Tensor, corners: Tensor, most: int) -> Tensor:
-    """Move each image so that its corner is at ``corners`` ``(2, N)``, 0 to 2 ``most``; the border is mirrored."""
-    padded = F.pad(images, (most, most, most, most), mode="reflect")
-    size_y, size_x = images.shape[-2:]
-    rows = corners[0].view(-1, 1) + torch.arange(size_y)
-    columns = corners[1].view(-1, 1) + torch.arange(size_x)
-    which = torch.arange(len(images)).view(-1, 1, 1)
-    return padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
-
-
-def recolour(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -> Tensor:
-    """Stretch each channel's contrast and shift it, by up to ``most``: content changes, traces stay.
-
-    Args:
-        own: ``(N,)`` which of the draws an image takes.
-    """
-    count = int(own.max()) + 1
-    gain, offset = (2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1)[:, own]
-    stretched: Tensor = (images - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
-    return stretched.clamp(0, 1)
-
-
-def partners(labels: Tensor, rng: torch.Generator) -> Tensor:
-    """For each image the index of a random one of its own class."""
-    partner = torch.empty_like(labels)
-    for label in labels.unique():
-        places = (labels == label).nonzero().squeeze(1)
-        partner[places] = places[torch.randperm(len(places), generator=rng)]
-    return partner
 
 
 @torch.no_grad()

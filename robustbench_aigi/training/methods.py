@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -20,6 +21,8 @@ METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-"
 """Method to the prefix that the trained detector's name gets."""
 TOWER = ("fare", "tecoa")
 """Methods that train a CLIP tower, and then a head on it."""
+SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
+"""Attacks that a method of training shows the detector."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +39,9 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """The trained detector's name, such as ``robust-tinyvit-5m``."""
-        return METHODS.get(self.method, "") + self.detector
+        """The trained detector's name, such as ``robust-tinyvit-5m``, or ``fare-robust-clip``."""
+        prefix = METHODS.get(self.method, "")
+        return (f"{self.method}-" if prefix and self.detector.startswith(prefix) else prefix) + self.detector
 
 
 BATCHES = ((5_000, 16), (20_000, 64))
@@ -57,13 +61,15 @@ def train_detector(
     trained_on: str = "",
     seen: tuple[str, ...] = (),
     progress: Progress = lambda task, done, total: None,
+    kept: Path | None = None,
 ) -> tuple[Detector, History]:
     """Train a detector and give it a card that says how.
 
     Args:
         train: for the method ``static`` the built `++` images, else clean ones.
         start: the fitted detector to fine-tune; fresh weights if None.
-        trained_on: a line for the card. seen: attacks met in training, for the card.
+        trained_on: a line for the card. seen: attacks met in training, for the card; the method's own are added.
+        kept: a file for the state after each epoch, as in :func:`fit`; FARE and TeCoA keep none.
 
     Raises:
         UserError: an unknown method, or one that does not fit the detector. Collapsed: see :func:`fit`.
@@ -78,11 +84,12 @@ def train_detector(
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
         history = _measured(detector, recipe, validation)
     elif recipe.method == "pgd":
-        history = _adversarial(detector, recipe, train, validation, plan, progress)
+        history = _adversarial(detector, recipe, train, validation, plan, progress, kept)
     elif recipe.method in TOWER:
         history = _robust_clip(detector, recipe, train, validation, plan, progress)
     else:
-        history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}")
+        history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}", kept=kept)
+    seen += SEEN.get(recipe.method, ())
     detector.card = detector.card.model_copy(update={"name": recipe.name, "trained_on": trained_on, "seen": seen})
     return detector.eval(), history
 
@@ -117,7 +124,13 @@ def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History
 
 
 def _adversarial(
-    detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
+    detector: Detector,
+    recipe: Recipe,
+    train: Arrays,
+    validation: Arrays,
+    plan: Plan,
+    progress: Progress,
+    kept: Path | None,
 ) -> History:
     steps = -(-len(train.labels) // plan.batch) * plan.epochs
     few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
@@ -132,6 +145,7 @@ def _adversarial(
         score=lambda d, data: robust_accuracy(d, data, judge),
         progress=progress,
         task=f"fit {recipe.name}",
+        kept=kept,
     )
 
 

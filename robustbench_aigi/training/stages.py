@@ -26,9 +26,6 @@ Say = Callable[[str], None]
 PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
 """What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
 
-SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
-"""Attacks that a method of training shows the detector."""
-
 
 @dataclass(frozen=True)
 class Lesson:
@@ -99,10 +96,17 @@ def _kept(
     if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
         return load_detector(str(path))
     train_set, validation = lesson.sets()
-    line, seen = trained_on(lesson.name, len(train_set.labels), start), lesson.seen + SEEN.get(made.method, ())
+    line, kept = trained_on(lesson.name, len(train_set.labels), start), path.with_suffix(".training")
     try:
         detector, history = train_detector(
-            made, train_set, validation, start=start, trained_on=line, seen=seen, progress=progress
+            made,
+            train_set,
+            validation,
+            start=start,
+            trained_on=line,
+            seen=lesson.seen,
+            progress=progress,
+            kept=kept,
         )
     except Collapsed as error:
         say(f"{error} It becomes a row without numbers.")

@@ -8,7 +8,8 @@ from torch import Tensor
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.grid import LEVELS, from_bytes
 from robustbench_aigi.hashing import rng_for
-from robustbench_aigi.training.fit import Arrays, Plan, augment, schedule
+from robustbench_aigi.training.augment import augment
+from robustbench_aigi.training.fit import Arrays, Plan, schedule
 
 Progress = Callable[[str, int, int], None]
 LossOf = Callable[[Tensor], Tensor]
@@ -41,7 +42,7 @@ def fine_tune_tower(
     for _ in range(plan.epochs):
         spent = 0.0
         for index in torch.randperm(len(train.labels), generator=rng).split(plan.batch):
-            images = augment(from_bytes(train.images[index]), train.labels[index], plan, rng)
+            images = augment(from_bytes(train.images[index]), train.labels[index], rng, shift=plan.shift, mix=plan.mix)
             loss_of = aim(images, train.labels[index])
             attacked = embedding_attack(detector, images, loss_of, eps, steps, rng)
             for group in optimizer.param_groups:

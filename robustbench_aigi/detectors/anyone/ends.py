@@ -5,7 +5,6 @@ import re
 from typing import Any, Literal
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustbench_aigi.errors import BadLogits, Unavailable, UserError
 
@@ -29,29 +28,6 @@ def slug(address: str) -> str:
     return re.sub(r"[^\w.]+", "-", address).strip("-.")
 
 
-def resize(images: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
-    """Resize ``(N, 3, H, W)`` images in [0, 1] to ``(height, width)``, differentiably, with Pillow's kernels.
-
-    Args:
-        kernel: ``nearest-exact``, ``bilinear``, ``bicubic`` or ``lanczos``; all but the first with antialiasing.
-    """
-    if images.shape[-2:] == size:
-        return images
-    if kernel == "nearest-exact":
-        return F.interpolate(images, size=size, mode=kernel)
-    resized = F.interpolate(images, size=size, mode=kernel, antialias=True, align_corners=False)
-    return resized if kernel == "bilinear" else resized.clamp(0, 1)  # the others overshoot, and a pixel cannot
-
-
-def centre_crop(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """The middle ``(height, width)`` of ``(N, 3, H, W)`` images; black is added around images that are smaller."""
-    missing = [max(0, wanted - had) for wanted, had in zip(size, images.shape[-2:], strict=True)]
-    down, right = missing
-    images = F.pad(images, (right // 2, right - right // 2, down // 2, down - down // 2))
-    top, left = ((had - wanted) // 2 for had, wanted in zip(images.shape[-2:], size, strict=True))
-    return images[..., top : top + size[0], left : left + size[1]]
-
-
 def check_ends(fake_index: int, scale: str) -> None:
     """Raise ``UserError`` unless the arguments of :func:`one_logit` mean something."""
     if fake_index not in (0, 1):
@@ -71,7 +47,7 @@ def one_logit(outputs: Tensor, fake_index: int, scale: str, who: str) -> Tensor:
     Raises:
         UserError: another number of outputs. BadLogits: a probability outside [0, 1], or no number at all.
     """
-    outputs = outputs.reshape(len(outputs), -1).float()
+    outputs = outputs.reshape(len(outputs), -1)
     count = outputs.shape[1]
     if count not in (1, 2):
         raise UserError(f"{who} must have 1 or 2 outputs, got {count}. Put a binary head on it.")

@@ -8,8 +8,10 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.anyone.ends import centre_crop, check_ends, optional, resize, slug
+from robustbench_aigi.detectors.anyone.ends import check_ends, optional, slug
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.fetching import weights_wanted
+from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.grid import from_bytes
 
@@ -80,7 +82,7 @@ def fetched(model: str, revision: str, pretrained: bool) -> tuple[nn.Module, Any
     where = {"revision": revision, "trust_remote_code": False}
     try:
         processor = transformers.AutoImageProcessor.from_pretrained(model, **where)
-        if pretrained:
+        if pretrained and weights_wanted():
             return transformers.AutoModelForImageClassification.from_pretrained(model, **where), processor
         config = transformers.AutoConfig.from_pretrained(model, **where)
         return transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False), processor
@@ -156,7 +158,7 @@ class Processing(nn.Module):
         """``(N, 3, H, W)`` images in [0, 1] as the network wants them."""
         images = self._resized(images)
         if self.crop is not None:
-            images = centre_crop(images, self.crop)
+            images = centre_crop(images, self.crop, down=True)
         return cast("Tensor", self.normalise(images.flip(1) if self.flip else images))
 
     def _resized(self, images: Tensor) -> Tensor:
@@ -164,10 +166,11 @@ class Processing(nn.Module):
             return resize(images, (self.size["height"], self.size["width"]), self.kernel) if self.size else images
         edge = self.size["shortest_edge"]
         if self.crop_share is None:
-            return resize(images, _short_side(images, edge), self.kernel)
+            return resize(images, short_side(images, edge), self.kernel)
         if edge >= 384:  # ConvNeXt's processor squeezes large inputs and crops small ones
             return resize(images, (edge, edge), self.kernel)
-        return centre_crop(resize(images, _short_side(images, int(edge / self.crop_share)), self.kernel), (edge, edge))
+        images = resize(images, short_side(images, int(edge / self.crop_share)), self.kernel)
+        return centre_crop(images, (edge, edge), down=True)
 
     def check(self, processor: Any, model: str) -> None:
         """Compare with the image processor itself on a picture. Raises ``UserError`` if they differ beyond rounding."""
@@ -184,9 +187,3 @@ class Processing(nn.Module):
 
 
 HINT = "Wrap its network instead: rb.wrap(module, input_size=..., mean=..., std=...)."
-
-
-def _short_side(images: Tensor, edge: int) -> tuple[int, int]:
-    """Height and width whose smaller one is ``edge``, in the images' proportion."""
-    height, width = images.shape[-2:]
-    return (edge, int(edge * width / height)) if height <= width else (int(edge * height / width), edge)

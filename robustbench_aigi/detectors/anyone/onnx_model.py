@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.anyone.ends import Scale, check_ends, one_logit, optional, resize, slug
+from robustbench_aigi.detectors.anyone.ends import Scale, check_ends, one_logit, optional, slug
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.hashing import file_digest
 
@@ -113,7 +114,7 @@ class OnnxModel(Detector):
         if self.channels_last:
             inputs = inputs.permute(0, 2, 3, 1)
         outputs = torch.cat([self._run(part) for part in inputs.split(self.batch or len(inputs))])
-        return one_logit(outputs, self.fake_index, self.scale, self.card.name).to(images)
+        return one_logit(outputs.float(), self.fake_index, self.scale, self.card.name).to(images)
 
     def _run(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch, filled up where the graph has a batch size of its own."""

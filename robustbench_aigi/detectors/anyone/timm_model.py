@@ -8,8 +8,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.anyone.ends import resize, slug
+from robustbench_aigi.detectors.anyone.ends import slug
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UnknownName
 
