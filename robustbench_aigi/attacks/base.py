@@ -90,6 +90,11 @@ class Attack(ABC):
         """The registered name."""
         return attacks.name_of(type(self))
 
+    @property
+    def begins_clean(self) -> bool:
+        """Whether it first asks for the slopes of the clean images: one pass then gives these and the clean logits."""
+        return False
+
     @abstractmethod
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""
@@ -142,7 +147,18 @@ class Attack(ABC):
             levels: ``(N, 3, H, W)`` in grey levels.
         """
         distance, queries = DISTANCES.get(self.seeks), self.budget().queries
-        with Oracle(detector, levels, labels, full=full, distance=distance, queries=queries) as oracle, suppress(Spent):
+        with (
+            Oracle(
+                detector,
+                levels,
+                labels,
+                full=full,
+                distance=distance,
+                queries=queries,
+                slopes=self.begins_clean,
+            ) as oracle,
+            suppress(Spent),
+        ):
             yield oracle
 
 

@@ -17,6 +17,11 @@ class FGSM(LinfBall):
 
     access = "gradients"
 
+    @property
+    def begins_clean(self) -> bool:
+        """Yes."""
+        return True
+
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """One backward pass at the clean image, one forward pass at the end of the step."""
         which = oracle.active()

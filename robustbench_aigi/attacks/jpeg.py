@@ -30,14 +30,17 @@ class JPEG(Perturbation):
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Encode and decode one image."""
-        return recompressed(image, self.quality)
+        return recompressed(image[None], self.quality)[0]
 
     def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
         """Encode and decode each image; nothing is drawn, and at 32 x 32 a generator costs as much as a decoder."""
-        return torch.from_numpy(np.stack([recompressed(image, self.quality).numpy() for image in images]))
+        return recompressed(images, self.quality)
 
 
-def recompressed(image: Tensor, quality: int) -> Tensor:
-    """Encode and decode uint8 grey levels ``(3, H, W)``."""
-    file = jpeg8_encode(interleaved(image.numpy()), level=quality, colorspace="RGB", subsampling="420")
-    return torch.from_numpy(jpeg8_decode(file)).permute(2, 0, 1)
+def recompressed(images: Tensor, quality: int) -> Tensor:
+    """Encode and decode uint8 grey levels ``(N, 3, H, W)``."""
+    out = np.empty((len(images), *images.shape[2:], 3), np.uint8)
+    for image, target in zip(images.numpy(), out, strict=True):
+        file = jpeg8_encode(interleaved(image), level=quality, colorspace="RGB", subsampling="420")
+        jpeg8_decode(file, out=target)
+    return torch.from_numpy(out).permute(0, 3, 1, 2)

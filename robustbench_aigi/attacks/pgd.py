@@ -33,6 +33,11 @@ class PGD(Ball):
 
     access = "gradients"
 
+    @property
+    def begins_clean(self) -> bool:
+        """Without a random start."""
+        return not self.random_start
+
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Descend from every start."""
         for turn in range(self.restarts):

@@ -55,4 +55,4 @@ class Recompression(Perturbation):
 def _recompressed(pixels: Bytes, quality: int, above: int, before: int) -> Bytes:
     """JPEG of an image whose blocks start ``above`` rows and ``before`` columns outside it."""
     framed = np.pad(pixels, ((0, 0), (above, 0), (before, 0)), mode="edge")
-    return recompressed(torch.from_numpy(framed), quality).numpy()[:, above:, before:]
+    return recompressed(torch.from_numpy(framed[None]), quality)[0].numpy()[:, above:, before:]

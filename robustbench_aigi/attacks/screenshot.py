@@ -60,4 +60,4 @@ class Screenshot(Perturbation):
         tint = np.array([1 + self.warmth, 1, 1 - self.warmth]).reshape(3, 1, 1)
         captured = np.rint(LEVELS * (tint * moved**self.gamma).clip(0, 1)).astype(np.uint8)
         saved = torch.from_numpy(resized(captured[None], [(height, width)], "bicubic")[0])
-        return recompressed(saved, self.quality) if self.quality else saved
+        return recompressed(saved[None], self.quality)[0] if self.quality else saved
