@@ -114,7 +114,7 @@ def build(
 
 @app.command()
 def train(
-    detector: Annotated[str, typer.Argument(help="A registered detector.")],
+    detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
     out: Annotated[Path, typer.Option(help="Checkpoint to write, ending in .safetensors.")],
     data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
     source: Source = None,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.detectors import Detector, detectors, load_detector
+from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
@@ -165,6 +165,12 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
         train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
     with pytest.raises(UserError, match="fare trains a CLIP tower, got cifake-cnn"):
         train_detector(Recipe(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8))
+
+
+def test_a_model_of_timm_is_trained_by_its_address(tmp_path: Path) -> None:
+    made, _ = train_detector(Recipe(detector="timm:test_vit", epochs=1), easy(64), easy(32, seed=1))
+    save_detector(made, tmp_path / "timm.safetensors")
+    assert load_detector(str(tmp_path / "timm.safetensors")).card.name == "timm-test_vit"
 
 
 def test_schedule_warms_up_and_ends_at_zero() -> None:

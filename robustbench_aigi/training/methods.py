@@ -8,6 +8,7 @@ import torch
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.detectors.anyone.ends import slug
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import UserError
@@ -40,8 +41,8 @@ class Recipe:
     @property
     def name(self) -> str:
         """The trained detector's name, such as ``robust-tinyvit-5m``, or ``fare-robust-clip``."""
-        prefix = METHODS.get(self.method, "")
-        return (f"{self.method}-" if prefix and self.detector.startswith(prefix) else prefix) + self.detector
+        prefix, own = METHODS.get(self.method, ""), slug(self.detector)
+        return (f"{self.method}-" if prefix and own.startswith(prefix) else prefix) + own
 
 
 BATCHES = ((5_000, 16), (20_000, 64))
