@@ -85,13 +85,15 @@ def run(
 
 @app.command()
 def build(
-    dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
+    dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
     out: Out,
     source: Source = None,
     limit: Limit = None,
-    attacks: Suite = "cifakepp",
+    attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
     surrogate: Annotated[list[str] | None, typer.Option(help="Checkpoint of a surrogate; may be repeated.")] = None,
-    samples: Annotated[int, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = 100,
+    samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi import harness
@@ -105,9 +107,13 @@ def build(
             attacks=attacks,
             surrogates=surrogate or [],
             samples=samples,
+            workers=workers,
+            dry_run=dry_run,
             progress=screen.progress,
             say=screen.say,
         )
+    if dry_run:
+        return
     typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
     typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
 

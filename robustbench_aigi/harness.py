@@ -14,7 +14,8 @@ import torch
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.builder import Part, build_plusplus
+from robustbench_aigi.data.assembly import assemble, planned
+from robustbench_aigi.data.builder import build_plusplus, plan
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
@@ -68,27 +69,32 @@ def build(
     *,
     source: str | None = None,
     limit: int | None = None,
-    attacks: str = "cifakepp",
+    attacks: str | None = None,
     surrogates: Sequence[str] = (),
-    samples: int = 100,
+    samples: int | None = None,
+    workers: int | None = None,
+    dry_run: bool = False,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> pd.DataFrame:
-    """Write the `++` set of every split under ``out`` and return its manifest.
+    """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
 
     Args:
-        surrogates: checkpoints of the detectors that the suite's rows name.
-        samples: diffusion-generated images to add to each split.
+        dataset: a recipe of a `++` set, or of a dataset to make one of.
+        attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
+        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
+        samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
+        workers: processes of one thread each; as many as there are cores if None.
     """
-    suite = load_suite(attacks)
     _writable(out)
-    data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
-    say(counts(data, out / "skipped.csv"))
-    makers = {d.card.name: d for d in map(load_detector, surrogates)}
-    suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    splits = [s for s in ("train", "validation", "test") if (data.manifest["split"] == s).any()]
-    parts = {split: Part(data.split(split), all_rows=True, samples=samples) for split in splits}
-    build_plusplus(parts, suite, makers, out, progress)
+    made = assemble(dataset, source, limit, attacks, surrogates, samples, out / "skipped.csv", progress)
+    say(counts(made.data, out / "skipped.csv"))
+    workers = workers or os.cpu_count() or 1
+    expected = plan(made.parts, made.suite, made.surrogates, out, workers)
+    say(planned(expected, workers))
+    if dry_run:
+        return expected
+    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, workers)
     return pd.read_parquet(out / "manifest.parquet")
 
 

@@ -9,12 +9,10 @@ from sklearn.metrics import roc_auc_score
 from robustbench_aigi import harness
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Dataset, load_data
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.evaluation.cells import psnr
 from robustbench_aigi.evaluation.metrics import summarise, wilson, worst_case
-from robustbench_aigi.hashing import file_digest
 
 
 @pytest.fixture(scope="module")
@@ -120,32 +118,3 @@ def test_unavailable_detectors_and_surrogates_keep_their_rows(data: Dataset, tin
 def test_two_detectors_of_one_name_are_refused(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="two detectors are called cifake-cnn"):
         harness.evaluate([cnn(), cnn(1)], tiny_suite, data, tmp_path)
-
-
-def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
-    data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
-    parts = {
-        "train": Part(data.split("train"), all_rows=False, samples=3),
-        "test": Part(data.split("test"), all_rows=True, samples=0),
-    }
-    build_plusplus(parts, suite, {"cifake-cnn": cnn()}, tmp_path, lambda *args: None)
-    manifest = pd.read_parquet(tmp_path / "manifest.parquet")
-    assert [file_digest(tmp_path / path) for path in manifest["path"]] == manifest["sha256"].tolist()
-    test = manifest.loc[manifest["split"] == "test", "attack"].value_counts().to_dict()
-    assert test == {"clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24}
-    assert ((manifest["split"] == "train") & (manifest["attack"] == "diffusion")).sum() == 3
-    turned = manifest[(manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])]
-    assert turned["source"].is_unique
-    attacked = manifest[manifest["attack"] == "pgd-linf-8"]
-    assert attacked["linf"].between(1, 8).all()
-    assert (attacked["surrogate_sha256"] != "").all()
-    assert (manifest.loc[manifest["attack"] == "one-pixel", "l0"] <= 1).all()
-    scene = data.manifest.set_index("id")["parent"]
-    made = manifest[manifest["attack"] != "diffusion"]
-    assert (made["parent"].to_numpy() == scene[made["source"]].to_numpy()).all()
-    assert (made.groupby("parent")["label"].nunique() == 2).any()
-    assert plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
-        data.split("test").manifest["sha256"]
-    )
-    with pytest.raises(BadData, match="needs the surrogate cifake-cnn"):
-        build_plusplus(parts, suite, {}, tmp_path, lambda *args: None)

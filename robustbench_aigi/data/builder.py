@@ -1,75 +1,54 @@
 """The `++` set: clean images, every perturbation of a suite made on named surrogates, and diffusion samples."""
 
 import functools
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 
-from robustbench_aigi.attacks import Perturbation, Row, Suite
-from robustbench_aigi.attacks.base import norms
-from robustbench_aigi.data.dataset import Batch, Dataset, choose
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.files import write_whole
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.grid import LEVELS, to_bytes
-from robustbench_aigi.hashing import digest, file_digest, rngs_for, weights_digest
+from robustbench_aigi.workers import each
+
+__all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 
 Progress = Callable[[str, int, int], None]
-SHARD = 250
-"""Images in a unit of work: the same shard gives the same bytes, whoever does it."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """One split of the set. ``all_rows`` perturbs every image in every way; else each image gets one way in turn."""
-
-    data: Dataset
-    all_rows: bool
-    samples: int
-
-
-@dataclass(frozen=True)
-class Ingredient:
-    """Images of one attack in one split: ``make`` turns a shard of sources into files and their manifest rows."""
-
-    attack: str
-    split: str
-    data: Dataset
-    key: str
-    make: Callable[[Dataset], pd.DataFrame]
+PROBE = 8
+"""Images of a trial batch; the first batch of two warms up, the second is timed."""
 
 
 def build_plusplus(
-    parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], out: Path, progress: Progress
+    parts: Mapping[str, Part],
+    suite: Suite,
+    surrogates: Mapping[str, Detector],
+    out: Path,
+    progress: Progress,
+    workers: int | None = None,
 ) -> None:
     """Write the set and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
 
-    Perturbed images are PNG, clean ones keep their original bytes. Attacks run at full strength, because the set is
-    meant for other detectors than the surrogate. Memory does not grow with the set.
+    Perturbed images are PNG, clean ones keep their original bytes, generated ones are stored as the clean ones are.
+    Memory does not grow with the set.
+
+    Args:
+        workers: processes, as in :func:`~robustbench_aigi.workers.each`; their number does not change a byte.
 
     Raises:
         BadData: a row names a surrogate that was not given.
     """
-    for row in suite.rows:
-        if row.surrogate is not None and row.surrogate not in surrogates:
-            raise BadData(
-                f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. "
-                f"Train it with `robustbench-aigi train {row.surrogate}` and give its checkpoint with --surrogate."
-            )
-    places = [
-        place
-        for split, part in parts.items()
-        for ingredient in _ingredients(split, part, suite, surrogates, out)
-        for place in _made(ingredient, out, progress)
-    ]
+    made = _all(parts, suite, surrogates)
+    for ingredient in made:
+        _make(ingredient, out, progress, workers)
+    places = [out / place for ingredient in made for _, place in ingredient.places()]
     write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
 
 
@@ -80,37 +59,72 @@ def plusplus(out: Path, split: str, attack: str | None = None) -> Dataset:
     return Dataset("++", rows.assign(path=[str(out / p) for p in rows["path"]], row=-1))
 
 
-def _ingredients(
-    split: str, part: Part, suite: Suite, surrogates: Mapping[str, Detector], out: Path
-) -> Iterator[Ingredient]:
-    yield Ingredient("clean", split, part.data, part.data.key, lambda shard: _clean(shard, split, out))
-    for number, row in enumerate(suite.rows):
-        data = _share(part.data, row, number, len(suite.rows), part.all_rows)
-        surrogate = surrogates[row.surrogate] if row.surrogate else None
-        sha256 = weights_digest(surrogate.state_dict()) if surrogate else ""
-        key = digest(data.key, row.model_dump(), suite.seed, sha256)
-        make = functools.partial(
-            _perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256), out=out
+def plan(
+    parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], out: Path, workers: int
+) -> pd.DataFrame:
+    """What a build has left to do, a row a part: ``split, attack, images, passes, seconds, megabytes``.
+
+    Two small batches of every part are tried; the second one's time, passes and file sizes are multiplied.
+
+    Raises:
+        BadData: the disk has less room than the set takes. Else as :func:`build_plusplus`.
+    """
+    rows = [{"split": i.split, "attack": i.attack} | _expected(i, out) for i in _all(parts, suite, surrogates)]
+    table = pd.DataFrame(rows).astype({"passes": int})
+    table["seconds"] /= workers
+    room, needed = shutil.disk_usage(_existing(out)).free / 1e6, float(table["megabytes"].sum())
+    if needed > room:
+        raise BadData(
+            f"the set takes about {needed:.0f} MB and {out} has room for {room:.0f} MB. Give --out on a larger disk, "
+            "or --limit."
         )
-        yield Ingredient(row.id, split, data, key, make)
-    if part.samples:
-        ids = [f"{split}/diffusion-{i:05d}" for i in range(part.samples)]
-        wanted = Dataset("diffusion", pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""}))
-        key = digest(part.samples, suite.seed, file_digest(SHIPPED))
-        yield Ingredient("diffusion", split, wanted, key, lambda shard: _samples(shard, split, suite.seed, out))
+    return table
 
 
-def _made(ingredient: Ingredient, out: Path, progress: Progress) -> Iterator[Path]:
-    task = f"building {ingredient.split} {ingredient.attack}"
-    for index, shard in enumerate(ingredient.data.slices(SHARD)):
-        name = f"{ingredient.split}-{ingredient.attack}-{index:04d}-{ingredient.key[:12]}.parquet"
-        place = out / "parts" / name
-        progress(task, index * SHARD, len(ingredient.data))
-        if not place.is_file():
-            table = ingredient.make(shard)
-            write_whole(place, functools.partial(table.to_parquet, index=False))
-        yield place
-    progress(task, len(ingredient.data), len(ingredient.data))
+def _all(parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector]) -> list[Ingredient]:
+    fit_to_travel = {name: copied(detector) for name, detector in surrogates.items()}
+    return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel)]
+
+
+def _make(ingredient: Ingredient, out: Path, progress: Progress, workers: int | None) -> None:
+    task, done, total = f"building {ingredient.split} {ingredient.attack}", 0, len(ingredient.data)
+    left = []
+    for shard, place in ingredient.places():
+        if (out / place).is_file():
+            done += len(shard)
+        else:
+            left.append((shard, place))
+    progress(task, done, total)
+    for count in each(functools.partial(_shard, make=ingredient.make, out=out), left, workers):
+        done += count
+        progress(task, done, total)
+
+
+def _shard(work: tuple[Dataset, Path], *, make: Callable[[Dataset, Path], pd.DataFrame], out: Path) -> int:
+    shard, place = work
+    table = make(shard, out)
+    write_whole(out / place, functools.partial(table.to_parquet, index=False))
+    return len(table)
+
+
+def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
+    left = sum(len(shard) for shard, place in ingredient.places() if not (out / place).is_file())
+    trials = ingredient.data.slices(PROBE)[:2]
+    if not left:
+        return {"images": 0, "passes": 0, "seconds": 0.0, "megabytes": 0.0}
+    with tempfile.TemporaryDirectory() as folder:
+        for trial in trials:
+            began = time.perf_counter()
+            (table,) = each(lambda shard: ingredient.make(shard, Path(folder)), [trial], 1)
+            spent = time.perf_counter() - began
+        size = sum((Path(folder) / path).stat().st_size for path in table["path"])
+    share = left / len(table)
+    passes = float((table["forwards"] + table["backwards"]).sum())
+    return {"images": left, "passes": passes * share, "seconds": spent * share, "megabytes": size * share / 1e6}
+
+
+def _existing(folder: Path) -> Path:
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
 
 
 def _join(places: Sequence[Path], target: Path) -> None:
@@ -119,98 +133,3 @@ def _join(places: Sequence[Path], target: Path) -> None:
     with pq.ParquetWriter(target, schema) as writer:
         for place in places:
             writer.write_table(pq.read_table(place).cast(schema))
-
-
-def _share(data: Dataset, row: Row, number: int, rows: int, all_rows: bool) -> Dataset:
-    manifest = data.manifest
-    if not all_rows:
-        turn = manifest["id"].map(lambda identity: int(digest("turn", identity)[:8], 16) % rows)
-        manifest = manifest[turn == number].reset_index(drop=True)
-    if row.limit is not None:
-        manifest = choose(manifest, row.limit)
-    return Dataset(data.name, manifest)
-
-
-def _clean(shard: Dataset, split: str, out: Path) -> pd.DataFrame:
-    rows = []
-    for place, content in enumerate(shard.contents()):
-        source = shard.manifest.iloc[place]
-        suffix = ".jpg" if content[:2] == b"\xff\xd8" else ".png" if content[:4] == b"\x89PNG" else ".img"
-        path = _put(out, split, "clean", source["id"], int(source["label"]), content, suffix)
-        rows.append(_row(source, split, "clean", path, content))
-    return pd.DataFrame(rows)
-
-
-def _perturbed(
-    shard: Dataset, *, split: str, row: Row, seed: int, made_on: tuple[Detector | None, str], out: Path
-) -> pd.DataFrame:
-    rows, place = [], 0
-    for batch in shard.batches(SHARD):
-        images = _attacked(row, batch, made_on[0], seed)
-        linf, l2, l0 = norms(images.mul(LEVELS).round(), batch.images.mul(LEVELS).round())
-        for i, pixels in enumerate(to_bytes(images)):
-            source = shard.manifest.iloc[place]
-            content = encode_png(pixels)
-            path = _put(out, split, row.id, source["id"], int(source["label"]), content, ".png")
-            made = _row(source, split, row.id, path, content)
-            made |= {"surrogate": row.surrogate or "", "surrogate_sha256": made_on[1], "seed": seed}
-            made |= {"eps": float(row.numbers.get("eps", float("nan")))}
-            made |= {"linf": int(linf[i]), "l2": float(l2[i]), "l0": int(l0[i])}
-            rows.append(made)
-            place += 1
-    return pd.DataFrame(rows)
-
-
-def _attacked(row: Row, batch: Batch, surrogate: Detector | None, seed: int) -> torch.Tensor:
-    if isinstance(row.built, Perturbation):
-        return row.built.apply(batch.images, batch.ids, seed)
-    if surrogate is None:
-        raise BadData(
-            f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32" to the suite.'
-        )
-    return row.built(surrogate, batch.images, batch.labels, ids=batch.ids, seed=seed, full=True).images
-
-
-def _samples(shard: Dataset, split: str, seed: int, out: Path) -> pd.DataFrame:
-    """Fresh samples of the shipped diffusion model, all classes in turn; they have no parent and label 1."""
-    ids = shard.manifest["id"].tolist()
-    classes = [int(identity.rsplit("-", 1)[1]) % len(CLASSES) for identity in ids]
-    images = PixelDiffusion.load(SHIPPED).sample(classes, rngs_for(seed, "plusplus-diffusion", ids))
-    rows = []
-    for identity, number, pixels in zip(ids, classes, to_bytes(images), strict=True):
-        content = encode_png(pixels)
-        about = {"id": identity, "parent": identity, "generator": "mini-diffusion", "category": CLASSES[number]}
-        source = pd.Series({**about, "label": 1})
-        path = _put(out, split, "diffusion", identity, 1, content, ".png")
-        rows.append(_row(source, split, "diffusion", path, content))
-    return pd.DataFrame(rows)
-
-
-def _row(source: "pd.Series[Any]", split: str, attack: str, path: Path, content: bytes) -> dict[str, object]:
-    return {
-        "id": f"{source['id']}" if attack == "clean" else f"{source['id']}#{attack}",
-        "label": int(str(source["label"])),
-        "split": split,
-        "generator": source["generator"],
-        "category": source["category"],
-        "source": source["id"],
-        "parent": source["parent"],
-        "attack": attack,
-        "surrogate": "",
-        "surrogate_sha256": "",
-        "seed": -1,
-        "eps": float("nan"),
-        "linf": 0,
-        "l2": 0.0,
-        "l0": 0,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "path": path.as_posix(),
-    }
-
-
-def _put(out: Path, split: str, attack: str, identity: str, label: int, content: bytes, suffix: str) -> Path:
-    stem = identity.replace("/", "_")
-    relative = Path(split) / attack / ("FAKE" if label else "REAL") / f"{stem}{suffix}"
-    (out / relative).parent.mkdir(parents=True, exist_ok=True)
-    (out / relative).write_bytes(content)
-    return relative

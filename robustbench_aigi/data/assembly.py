@@ -1,0 +1,99 @@
+"""What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite and surrogates."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+from pydantic import BaseModel, Field
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.attacks import Suite, load_suite
+from robustbench_aigi.data.builder import Part
+from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.recipes import Recipe, load_data
+from robustbench_aigi.detectors import Detector, load_detector, shipped
+
+Progress = Callable[[str, int, int], None]
+SPLITS = ("train", "validation", "test")
+
+
+class PlusPlus(BaseModel, frozen=True, extra="forbid"):
+    """A recipe of kind ``plusplus``: what is built on which dataset, read from ``datasets/*.toml``.
+
+    ``images`` and ``samples`` are counts by split; ``surrogates`` names a checkpoint, or a dataset whose weights ship.
+    """
+
+    name: str
+    version: int = Field(ge=1)
+    kind: Literal["plusplus"]
+    licence: str
+    base: str
+    attacks: str
+    images: dict[str, int] = Field(default_factory=dict)
+    samples: dict[str, int] = Field(default_factory=dict)
+    surrogates: dict[str, str] = Field(default_factory=dict)
+
+
+class Kind(BaseModel, extra="ignore"):
+    """The one field that tells a recipe of a `++` set from one of a dataset."""
+
+    kind: str
+
+
+class Assembly(NamedTuple):
+    """All that :func:`~robustbench_aigi.data.builder.build_plusplus` takes, and the dataset it comes from."""
+
+    data: Dataset
+    parts: Mapping[str, Part]
+    suite: Suite
+    surrogates: Mapping[str, Detector]
+
+
+def assemble(
+    dataset: str,
+    source: str | None,
+    limit: int | None,
+    attacks: str | None,
+    surrogates: Sequence[str],
+    samples: int | None,
+    skipped: Path,
+    progress: Progress,
+) -> Assembly:
+    """Read the dataset and load the surrogates; arguments as in :func:`robustbench_aigi.harness.build`."""
+    recipe = recipe_of(dataset)
+    suite = load_suite(attacks or recipe.attacks)
+    suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
+    data = load_data(recipe.base, source, limit=limit, skipped=skipped, progress=progress)
+    wanted = {row.surrogate for row in suite.rows if row.surrogate}
+    makers = {d.card.name: d for d in map(load_detector, surrogates)}
+    makers |= {name: _surrogate(name, recipe.surrogates[name]) for name in wanted & {*recipe.surrogates} - {*makers}}
+    parts = {}
+    for split in SPLITS:
+        if (data.manifest["split"] == split).any():
+            images = data.split(split).limit(recipe.images.get(split))
+            made = samples if samples is not None else recipe.samples.get(split, 0)
+            parts[split] = Part(images, all_rows=True, samples=made)
+    return Assembly(data, parts, suite, makers)
+
+
+def recipe_of(dataset: str) -> PlusPlus:
+    """The recipe of a `++` set; for one of a dataset, that set with the suite ``cifakepp`` and 100 samples a split."""
+    if catalogue.read("datasets", dataset, Kind).kind == "plusplus":
+        return catalogue.read("datasets", dataset, PlusPlus)
+    own = catalogue.read("datasets", dataset, Recipe)
+    about = {"name": f"{own.name}++", "version": own.version, "kind": "plusplus", "licence": own.licence}
+    about |= {"base": dataset, "attacks": "cifakepp", "samples": dict.fromkeys(SPLITS, 100)}
+    return PlusPlus.model_validate(about)
+
+
+def _surrogate(name: str, weights: str) -> Detector:
+    return load_detector(weights) if weights.endswith(".safetensors") else load_detector(name, shipped(name, weights))
+
+
+def planned(expected: pd.DataFrame, workers: int) -> str:
+    """A plan as text, and its sums."""
+    images, passes, seconds, size = (expected[name].sum() for name in ("images", "passes", "seconds", "megabytes"))
+    shown = expected.round({"seconds": 0, "megabytes": 1}).to_string(index=False)
+    about = f"{images:.0f} images, {passes:.2g} model passes, about {seconds / 60:.0f} min with {workers} workers"
+    return f"{shown}\nto do: {about}, {size:.0f} MB"

@@ -1,0 +1,178 @@
+"""What a `++` set is made of: clean images, perturbed ones and generated ones, each made a shard at a time."""
+
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image, JpegImagePlugin
+from torch import Tensor
+
+from robustbench_aigi.attacks import Perturbation, Row, Suite
+from robustbench_aigi.attacks.base import norms
+from robustbench_aigi.data.dataset import Batch, Dataset, choose
+from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.quality import psnr, ssim
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.grid import LEVELS, to_bytes
+from robustbench_aigi.hashing import digest, file_digest, rngs_for, weights_digest
+
+SHARD = 250
+"""Images in a unit of work: the same shard gives the same bytes, whoever does it."""
+Table = dict[str, object]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split of the set. ``all_rows`` perturbs every image in every way; else each image gets one way in turn."""
+
+    data: Dataset
+    all_rows: bool
+    samples: int
+
+
+@dataclass(frozen=True)
+class Ingredient:
+    """Images of one attack in one split: ``make`` turns a shard of sources into files in a folder and manifest rows."""
+
+    attack: str
+    split: str
+    data: Dataset
+    key: str
+    make: Callable[[Dataset, Path], pd.DataFrame]
+
+    def places(self) -> Iterator[tuple[Dataset, Path]]:
+        """The shards, and where in the set's folder the rows of each go."""
+        for index, shard in enumerate(self.data.slices(SHARD)):
+            yield shard, Path("parts") / f"{self.split}-{self.attack}-{index:04d}-{self.key[:12]}.parquet"
+
+
+def ingredients(split: str, part: Part, suite: Suite, surrogates: Mapping[str, Detector]) -> Iterator[Ingredient]:
+    """All that one split is made of.
+
+    Raises:
+        BadData: a row names a surrogate that was not given.
+    """
+    yield Ingredient("clean", split, part.data, part.data.key, functools.partial(_clean, split=split))
+    for number, row in enumerate(suite.rows):
+        if row.surrogate is not None and row.surrogate not in surrogates:
+            raise BadData(
+                f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. "
+                f"Train it with `robustbench-aigi train {row.surrogate}` and give its checkpoint with --surrogate."
+            )
+        data = _share(part.data, row, number, len(suite.rows), part.all_rows)
+        surrogate = surrogates[row.surrogate] if row.surrogate else None
+        sha256 = weights_digest(surrogate.state_dict()) if surrogate else ""
+        key = digest(data.key, row.model_dump(), suite.seed, sha256)
+        make = functools.partial(_perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256))
+        yield Ingredient(row.id, split, data, key, make)
+    if part.samples:
+        ids = [f"{split}/diffusion-{i:05d}" for i in range(part.samples)]
+        wanted = Dataset("diffusion", pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""}))
+        example = next(part.data.contents())
+        key = digest(part.samples, suite.seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest())
+        make = functools.partial(_samples, split=split, seed=suite.seed, example=example)
+        yield Ingredient("diffusion", split, wanted, key, make)
+
+
+def _share(data: Dataset, row: Row, number: int, rows: int, all_rows: bool) -> Dataset:
+    manifest = data.manifest
+    if not all_rows:
+        turn = manifest["id"].map(lambda identity: int(digest("turn", identity)[:8], 16) % rows)
+        manifest = manifest[turn == number].reset_index(drop=True)
+    if row.limit is not None:
+        manifest = choose(manifest, row.limit)
+    return Dataset(data.name, manifest)
+
+
+def _clean(shard: Dataset, out: Path, *, split: str) -> pd.DataFrame:
+    """The files as they are, byte for byte."""
+    return _table(shard.manifest, split, "clean", list(shard.contents()), out)
+
+
+def _perturbed(
+    shard: Dataset, out: Path, *, split: str, row: Row, seed: int, made_on: tuple[Detector | None, str]
+) -> pd.DataFrame:
+    """PNG files. Attacks run at full strength, because the set is meant for other detectors than the surrogate."""
+    sources, files, measured = shard.manifest.set_index("id", drop=False), [], []
+    for batch in shard.batches(SHARD):
+        images, facts = _attacked(row, batch, made_on[0], seed)
+        levels, clean = images.mul(LEVELS).round(), batch.images.mul(LEVELS).round()
+        linf, l2, l0 = norms(levels, clean)
+        facts |= {"linf": linf.tolist(), "l2": l2.tolist(), "l0": l0.tolist()}
+        facts |= {"psnr": psnr(levels, clean).tolist(), "ssim": ssim(levels, clean).tolist()}
+        measured.append(pd.DataFrame(facts, index=batch.ids))
+        files += [encode_png(pixels) for pixels in to_bytes(images)]
+    found = pd.concat(measured)
+    found = found.assign(surrogate=row.surrogate or "", surrogate_sha256=made_on[1], seed=seed)
+    found = found.assign(eps=float(row.numbers.get("eps", float("nan")))).astype({"fooled": "boolean"})
+    made = _table(sources.loc[found.index], split, row.id, files, out)
+    made[found.columns] = found.to_numpy()
+    return made.astype({name: found[name].dtype for name in found})
+
+
+def _attacked(row: Row, batch: Batch, surrogate: Detector | None, seed: int) -> tuple[Tensor, Table]:
+    """The changed images, whether each fooled the surrogate, and the passes it took."""
+    if isinstance(row.built, Perturbation):
+        unknown: Table = {"fooled": [None] * len(batch.ids), "forwards": 0, "backwards": 0}
+        return row.built.apply(batch.images, batch.ids, seed), unknown
+    if surrogate is None:
+        raise BadData(
+            f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32" to the suite.'
+        )
+    result = row.built(surrogate, batch.images, batch.labels, ids=batch.ids, seed=seed, full=True)
+    passes = {"forwards": result.forwards.tolist(), "backwards": result.backwards.tolist()}
+    return result.images, {"fooled": result.fooled.tolist(), **passes}
+
+
+def _samples(shard: Dataset, out: Path, *, split: str, seed: int, example: bytes) -> pd.DataFrame:
+    """Fresh samples of the shipped diffusion model, all classes in turn; they have no parent and label 1."""
+    ids = shard.manifest["id"].tolist()
+    classes = [int(identity.rsplit("-", 1)[1]) % len(CLASSES) for identity in ids]
+    images = PixelDiffusion.load(SHIPPED).sample(classes, rngs_for(seed, "plusplus-diffusion", ids))
+    about = {"parent": ids, "generator": "mini-diffusion", "category": [CLASSES[number] for number in classes]}
+    files = [encoded_like(example, pixels) for pixels in to_bytes(images)]
+    return _table(shard.manifest.assign(**about), split, "diffusion", files, out)
+
+
+def encoded_like(example: bytes, pixels: Tensor) -> bytes:
+    """Uint8 ``(3, H, W)`` pixels as PNG, or as JPEG with the tables of ``example``, so that no format tells a class."""
+    with Image.open(io.BytesIO(example)) as given:
+        if not isinstance(given, JpegImagePlugin.JpegImageFile):
+            return encode_png(pixels)
+        tables, sampling = given.quantization, JpegImagePlugin.get_sampling(given)
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
+    picture.save(file, format="JPEG", qtables=tables, subsampling=max(0, sampling))
+    return file.getvalue()
+
+
+SUFFIXES = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
+
+
+def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], out: Path) -> pd.DataFrame:
+    """Write the files of sources, in their order, and give their rows; an attack fills in what it measured."""
+    ids, labels = sources["id"].tolist(), sources["label"].astype(int).tolist()
+    paths = []
+    for identity, label, content in zip(ids, labels, files, strict=True):
+        suffix = next((end for start, end in SUFFIXES if content.startswith(start)), ".img")
+        paths.append(Path(split) / attack / ("FAKE" if label else "REAL") / f"{identity.replace('/', '_')}{suffix}")
+    for folder in {(out / path).parent for path in paths}:
+        folder.mkdir(parents=True, exist_ok=True)
+    for path, content in zip(paths, files, strict=True):
+        (out / path).write_bytes(content)
+    copied = {name: sources[name].tolist() for name in ("generator", "category", "parent")}
+    return pd.DataFrame(
+        {"id": ids if attack == "clean" else [f"{identity}#{attack}" for identity in ids], "label": labels}
+        | {"split": split, "source": ids, "parent_sha256": sources["sha256"].tolist(), **copied, "attack": attack}
+        | {"surrogate": "", "surrogate_sha256": "", "seed": -1, "eps": float("nan"), "linf": 0, "l2": 0.0, "l0": 0}
+        | {"psnr": float("nan"), "ssim": float("nan"), "forwards": 0, "backwards": 0}
+        | {"fooled": pd.array([None] * len(ids), dtype="boolean")}
+        | {"sha256": [hashlib.sha256(content).hexdigest() for content in files]}
+        | {"path": [path.as_posix() for path in paths]}
+    )

@@ -1,0 +1,156 @@
+import functools
+import io
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.assembly import assemble, recipe_of
+from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
+from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.ingredients import encoded_like
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.hashing import file_digest
+from tests.test_evaluation import cnn
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """Show nothing."""
+
+
+def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+    data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
+    parts = {
+        "train": Part(data.split("train"), all_rows=False, samples=3),
+        "test": Part(data.split("test"), all_rows=True, samples=0),
+    }
+    build_plusplus(parts, suite, {"cifake-cnn": cnn()}, tmp_path, lambda *args: None)
+    manifest = pd.read_parquet(tmp_path / "manifest.parquet")
+    assert [file_digest(tmp_path / path) for path in manifest["path"]] == manifest["sha256"].tolist()
+    test = manifest.loc[manifest["split"] == "test", "attack"].value_counts().to_dict()
+    assert test == {"clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24}
+    assert ((manifest["split"] == "train") & (manifest["attack"] == "diffusion")).sum() == 3
+    turned = manifest[(manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])]
+    assert turned["source"].is_unique
+    attacked = manifest[manifest["attack"] == "pgd-linf-8"]
+    assert attacked["linf"].between(1, 8).all()
+    assert (attacked["surrogate_sha256"] != "").all()
+    assert (manifest.loc[manifest["attack"] == "one-pixel", "l0"] <= 1).all()
+    scene = data.manifest.set_index("id")["parent"]
+    made = manifest[manifest["attack"] != "diffusion"]
+    assert (made["parent"].to_numpy() == scene[made["source"]].to_numpy()).all()
+    assert (made.groupby("parent")["label"].nunique() == 2).any()
+    assert plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
+        data.split("test").manifest["sha256"]
+    )
+    with pytest.raises(BadData, match="needs the surrogate cifake-cnn"):
+        build_plusplus(parts, suite, {}, tmp_path, lambda *args: None)
+
+
+def parts_of(recipe: str) -> dict[str, Part]:
+    return {"test": Part(load_data(recipe).split("test"), all_rows=True, samples=2)}
+
+
+def test_the_number_of_workers_changes_no_byte(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, out, silent, workers)
+    one, two = (pd.read_parquet(tmp_path / str(workers) / "manifest.parquet") for workers in (1, 2))
+    pd.testing.assert_frame_equal(one, two)
+    assert [file_digest(tmp_path / "2" / path) for path in two["path"]] == two["sha256"].tolist()
+
+
+def test_a_killed_build_goes_on(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+    make = functools.partial(build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()})
+
+    def kill(task: str, done: int, total: int) -> None:
+        if "jpeg" in task:
+            raise KeyboardInterrupt
+
+    make(tmp_path / "whole", silent)
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path / "killed", kill)
+    kept = sorted((tmp_path / "killed" / "parts").glob("*pgd*"))
+    assert kept
+    before = [place.stat().st_mtime_ns for place in kept]
+    make(tmp_path / "killed", silent)
+    assert [place.stat().st_mtime_ns for place in kept] == before
+    written = [(tmp_path / name / "manifest.parquet").read_bytes() for name in ("whole", "killed")]
+    assert written[0] == written[1]
+
+
+def test_as_many_fool_the_surrogate_after_a_reload_as_the_manifest_says(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path
+) -> None:
+    surrogate = cnn()
+    build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": surrogate}, tmp_path, silent)
+    for attack in ("pgd-linf-8", "one-pixel"):
+        part = plusplus(tmp_path, "test", attack)
+        images, labels = part.arrays()
+        with torch.no_grad():
+            wrong = (surrogate.logits(from_bytes(images)) > surrogate.threshold) != (labels == 1)
+        assert wrong.tolist() == part.manifest["fooled"].tolist()
+        assert (part.manifest["forwards"] > 1).all()
+    assert plusplus(tmp_path, "test", "jpeg-75").manifest["fooled"].isna().all()
+    assert plusplus(tmp_path, "test", "jpeg-75").manifest["psnr"].between(15, 60).all()
+    assert plusplus(tmp_path, "test", "jpeg-75").manifest["ssim"].between(0.2, 1).all()
+
+
+class Usage(NamedTuple):
+    free: int
+
+
+def test_a_plan_says_what_is_left_and_whether_it_fits(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = (parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, tmp_path / "set")
+    expected = plan(*asked, workers=2)
+    assert not (tmp_path / "set").exists()
+    assert expected.set_index("attack")["images"].to_dict() == {
+        "clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24, "diffusion": 2
+    }  # fmt: skip
+    assert expected.set_index("attack")["passes"].to_dict() == {
+        "clean": 0, "pgd-linf-8": 24 * 6, "one-pixel": 4 * 13, "jpeg-75": 0, "diffusion": 0
+    }  # fmt: skip
+    assert (expected["seconds"] > 0).all()
+    assert (expected["megabytes"] > 0).all()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: Usage(free=10))
+        with pytest.raises(BadData, match="has room for 0 MB"):
+            plan(*asked, workers=2)
+    build_plusplus(*asked, silent)
+    assert plan(*asked, workers=2)["images"].sum() == 0
+
+
+def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "own.toml"
+    recipe.write_text(
+        f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
+        'attacks = "quick"\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
+    )
+    made = assemble(str(recipe), None, None, None, [], None, tmp_path / "skipped.csv", silent)
+    assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
+        "train": (20, 0), "validation": (24, 0), "test": (24, 3)
+    }  # fmt: skip
+    assert set(made.surrogates) == {"resnet18-c32"} & {row.surrogate for row in made.suite.rows}
+    assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
+
+
+@pytest.mark.parametrize("quality", [75, 95])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_generated_images_are_stored_as_the_others_are(quality: int, subsampling: int) -> None:
+    pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
+    file = io.BytesIO()
+    picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
+    picture.save(file, format="JPEG", quality=quality, subsampling=subsampling)
+    assert encoded_like(file.getvalue(), pixels) == file.getvalue()
+    file = io.BytesIO()
+    picture.save(file, format="PNG")
+    assert torch.equal(decode(encoded_like(file.getvalue(), pixels)), pixels)
