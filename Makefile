@@ -14,6 +14,7 @@ test: .venv/ready-dev
 # CIFAKE=PATH attacks CIFAKE instead of mini.
 bench: .venv/ready-bench
 	$(BIN)/python -m tests.benchmarks.perturbations
+	$(BIN)/python -m tests.benchmarks.building $(if $(CIFAKE),--cifake $(CIFAKE))
 	$(BIN)/python -m tests.benchmarks.speed $(if $(CIFAKE),--cifake $(CIFAKE))
 
 check: .venv/ready-dev
