@@ -2,23 +2,18 @@
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from robustbench_aigi import cli_data
+from robustbench_aigi.cli_data import Limit, Source, showing
 from robustbench_aigi.errors import UserError
-
-if TYPE_CHECKING:
-    from robustbench_aigi.screen import Screen
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False
 
-Source = Annotated[str | None, typer.Option(help="Folder, Parquet files or hub id to read.")]
-Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
 Out = Annotated[Path, typer.Option(help="Folder to write to; a killed run goes on here.")]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
@@ -75,7 +70,7 @@ def run(
     from robustbench_aigi.report import to_markdown
 
     folder = out or Path("runs") / Path(dataset).stem
-    with _screen() as screen:
+    with showing() as screen:
         matrix = harness.run(
             dataset, folder, source=source, limit=limit, attacks=attacks, progress=screen.progress, say=screen.say
         )
@@ -83,39 +78,7 @@ def run(
     typer.echo(f"\nreport: {folder / 'report.html'}")
 
 
-@app.command()
-def build(
-    dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
-    out: Out,
-    source: Source = None,
-    limit: Limit = None,
-    attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
-    surrogate: Annotated[list[str] | None, typer.Option(help="Checkpoint of a surrogate; may be repeated.")] = None,
-    samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
-) -> None:
-    """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
-    from robustbench_aigi import harness
-
-    with _screen() as screen:
-        manifest = harness.build(
-            dataset,
-            out,
-            source=source,
-            limit=limit,
-            attacks=attacks,
-            surrogates=surrogate or [],
-            samples=samples,
-            workers=workers,
-            dry_run=dry_run,
-            progress=screen.progress,
-            say=screen.say,
-        )
-    if dry_run:
-        return
-    typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
-    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+app.add_typer(cli_data.app)
 
 
 @app.command()
@@ -134,7 +97,7 @@ def train(
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
-    with _screen() as screen:
+    with showing() as screen:
         harness.train(
             detector,
             data,
@@ -164,7 +127,7 @@ def evaluate(
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.report import to_markdown
 
-    with _screen() as screen:
+    with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate(list(detectors), attacks, images, out, progress=screen.progress)
@@ -198,14 +161,6 @@ def detect(
         return
     typer.echo(f"{verdict['verdict']}, confidence {verdict['confidence']:.1%} (logit {verdict['logit']:.3f})")
     typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on']}")
-
-
-@contextmanager
-def _screen() -> "Iterator[Screen]":
-    from robustbench_aigi.screen import Screen
-
-    with Screen() as screen:
-        yield screen
 
 
 def main() -> None:

@@ -72,6 +72,7 @@ def build(
     attacks: str | None = None,
     surrogates: Sequence[str] = (),
     samples: int | None = None,
+    generated: Path | None = None,
     workers: int | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
@@ -84,10 +85,11 @@ def build(
         attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
         surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
         samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
+        generated: a folder that ``generate`` wrote, to add the images of.
         workers: processes of one thread each; as many as there are cores if None.
     """
     _writable(out)
-    made = assemble(dataset, source, limit, attacks, surrogates, samples, out / "skipped.csv", progress)
+    made = assemble(dataset, source, limit, attacks, surrogates, samples, generated, out / "skipped.csv", progress)
     say(counts(made.data, out / "skipped.csv"))
     workers = workers or os.cpu_count() or 1
     expected = plan(made.parts, made.suite, made.surrogates, out, workers)

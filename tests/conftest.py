@@ -67,6 +67,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "aa-binary-linf": {"steps": 3, "queries": 20},
     "aa-binary-l2": {"steps": 3, "queries": 20},
     "eot": {"draws": 2},
+    "launder-diffusion": {"strength": 0.05},
 }
 
 

@@ -15,6 +15,8 @@ from robustbench_aigi.data.assembly import assemble, recipe_of
 from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.ingredients import encoded_like
+from robustbench_aigi.data.prompts import load_prompts
+from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import file_digest
@@ -135,12 +137,25 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
         f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
         'attacks = "quick"\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
     )
-    made = assemble(str(recipe), None, None, None, [], None, tmp_path / "skipped.csv", silent)
+    made = assemble(str(recipe), None, None, None, [], None, None, tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
         "train": (20, 0), "validation": (24, 0), "test": (24, 3)
     }  # fmt: skip
     assert set(made.surrogates) == {"resnet18-c32"} & {row.surrogate for row in made.suite.rows}
     assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
+
+
+def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+    prompts = load_prompts("mini").model_copy(update={"images": {"test": 2}})
+    made = make_samples(prompts, tmp_path / "drawn")
+    asked = (tiny_recipe, None, None, tiny_suite, [], 0, tmp_path / "drawn", tmp_path / "skipped.csv", silent)
+    part = assemble(*asked).parts["test"]
+    build_plusplus({"test": part}, load_suite("quick").model_copy(update={"rows": ()}), {}, tmp_path / "set", silent)
+    added = plusplus(tmp_path / "set", "test", "generated").manifest
+    assert added["sha256"].tolist() == made["sha256"].tolist()
+    assert (added["label"] == 1).all()
+    with pytest.raises(BadData, match="robustbench-aigi generate"):
+        assemble(*asked[:6], tmp_path, *asked[7:])
 
 
 @pytest.mark.parametrize("quality", [75, 95])

@@ -97,7 +97,7 @@ def test_images_of_mixed_size_are_batched_by_size(tmp_path: Path) -> None:
     (root / "test" / "REAL" / "0001 (2).png").write_bytes(picture(1, size=(20, 28)))
     data = load_data("cifake", str(root), split="test")
     shapes = [tuple(batch.images.shape) for batch in data.batches(64)]
-    assert sorted(shapes) == sorted([(1, 3, 32, 32), (1, 3, 20, 28), (6, 3, 32, 32)])
+    assert shapes == [(1, 3, 20, 28), (7, 3, 32, 32)]
     with pytest.raises(BadData, match="mixes image sizes"):
         data.arrays()
 
@@ -159,10 +159,7 @@ def test_bad_sources_say_what_was_expected(tmp_path: Path) -> None:
     root = folder(tmp_path / "folder")
     for file in (root / "train" / "FAKE").iterdir():
         file.unlink()
-    with pytest.raises(BadData, match="holds no image"):
-        load_data("cifake", str(root))
-    (root / "train" / "FAKE").rmdir()
-    with pytest.raises(BadData, match="has no folder FAKE"):
+    with pytest.raises(BadData, match="train split has images of one class only"):
         load_data("cifake", str(root))
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "train.parquet")
     with pytest.raises(BadData, match="has the columns picture"):

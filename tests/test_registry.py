@@ -3,6 +3,7 @@ import pytest
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, attacks, load_suite
 from robustbench_aigi.data import Recipe
+from robustbench_aigi.data.assembly import Kind, PlusPlus
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import BadConfig, UnknownName, UserError
 from robustbench_aigi.registry import Registry
@@ -39,7 +40,8 @@ def test_every_suite_reads_and_builds(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("datasets"))
 def test_every_recipe_reads(name: str) -> None:
-    assert catalogue.read("datasets", name, Recipe).name == name
+    kind = PlusPlus if catalogue.read("datasets", name, Kind).kind == "plusplus" else Recipe
+    assert catalogue.read("datasets", name, kind).name == name
 
 
 def test_suite_with_an_unknown_key_names_it(tmp_path: pytest.TempPathFactory, tiny_suite: str) -> None:

@@ -13,6 +13,7 @@ from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.recipes import Recipe, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped
+from robustbench_aigi.errors import BadData
 
 Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")
@@ -57,6 +58,7 @@ def assemble(
     attacks: str | None,
     surrogates: Sequence[str],
     samples: int | None,
+    generated: Path | None,
     skipped: Path,
     progress: Progress,
 ) -> Assembly:
@@ -73,8 +75,19 @@ def assemble(
         if (data.manifest["split"] == split).any():
             images = data.split(split).limit(recipe.images.get(split))
             made = samples if samples is not None else recipe.samples.get(split, 0)
-            parts[split] = Part(images, all_rows=True, samples=made)
+            parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(generated, split))
     return Assembly(data, parts, suite, makers)
+
+
+def _generated(folder: Path | None, split: str) -> Dataset | None:
+    """The images of one split that ``generate`` wrote into a folder; None if there are none."""
+    if folder is None:
+        return None
+    place = folder / "manifest.parquet"
+    if not place.is_file():
+        raise BadData(f"{folder} has no manifest.parquet. Give a folder that `robustbench-aigi generate` wrote.")
+    rows = pd.read_parquet(place, filters=[("split", "==", split)])
+    return Dataset("generated", rows.assign(path=[str(folder / path) for path in rows["path"]])) if len(rows) else None
 
 
 def recipe_of(dataset: str) -> PlusPlus:

@@ -6,17 +6,21 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import digest
 
 COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", "path", "row")
-"""Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``."""
+"""Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``, or the byte of
+the tar archive there at which the image begins. Rows come by image size, so that batches are whole."""
+
+MOST_PIXELS = 2**24
+"""Pixels in a batch, whatever its size: 256 images of 256 x 256."""
 
 
 class Batch(NamedTuple):
@@ -60,20 +64,27 @@ class Dataset:
         return [Dataset(self.name, self.manifest.iloc[start : start + size].reset_index(drop=True)) for start in starts]
 
     def pixels(self) -> Iterator[Tensor]:
-        """Yield every image as uint8 ``(3, H, W)``, in manifest order."""
-        for content in self.contents():
-            yield decode(content)
+        """Yield every image as uint8 ``(3, H, W)``, in manifest order. Raises ``BadData`` if one has changed."""
+        for place, content in enumerate(self.contents()):
+            try:
+                yield decode(content)
+            except UnreadableImage as reason:
+                raise BadData(_changed(self.manifest, place, reason)) from reason
 
     def contents(self) -> Iterator[bytes]:
         """Yield every image file's bytes, in manifest order."""
         yield from read_contents(self.manifest)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield batches of at most ``size`` images; a change of image size starts a new batch."""
+        """Yield batches of at most ``size`` images, in manifest order.
+
+        A change of image size starts a new batch; so do :data:`MOST_PIXELS`, which bound the memory.
+        """
         held: list[Tensor] = []
         start = 0
         for position, pixels in enumerate(self.pixels()):
-            if held and (len(held) == size or held[-1].shape != pixels.shape):
+            most = min(size, max(1, MOST_PIXELS // pixels[0].numel()))
+            if held and (len(held) == most or held[-1].shape != pixels.shape):
                 yield self._batch(held, start)
                 held, start = [], position
             held.append(pixels)
@@ -126,28 +137,15 @@ def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the bytes behind manifest rows, in order; Parquet files are read a row group at a time."""
-    opened: tuple[str, int] | None = None
-    first, contents = 0, pd.Series(dtype=object)
-    for path, row in zip(rows["path"], rows["row"], strict=True):
-        if row < 0:
-            yield Path(path).read_bytes()
-            continue
-        if opened is None or opened[0] != path or not first <= row < first + len(contents):
-            file = pq.ParquetFile(path)
-            first, group = _row_group(file, row)
-            contents = (
-                file.read_row_group(group, columns=["image.bytes"]).column("image").combine_chunks().field("bytes")
-            )
-            opened = (path, group)
-        yield contents[row - first].as_py()
+    """Yield the bytes behind manifest rows, in order. Raises ``BadData`` if some are gone."""
+    contents = Contents()
+    for place, (path, row) in enumerate(zip(rows["path"], rows["row"], strict=True)):
+        try:
+            yield contents.read(path, row)
+        except UnreadableImage as reason:
+            raise BadData(_changed(rows, place, reason)) from reason
 
 
-def _row_group(file: pq.ParquetFile, row: int) -> tuple[int, int]:
-    first = 0
-    for group in range(file.num_row_groups):
-        count = file.metadata.row_group(group).num_rows
-        if row < first + count:
-            return first, group
-        first += count
-    raise BadData(f"the Parquet file has {first} rows, but the manifest asks for row {row}. Build the dataset again.")
+def _changed(rows: pd.DataFrame, place: int, reason: UnreadableImage) -> str:
+    where = f"{rows['id'].iat[place]} at {rows['path'].iat[place]}"
+    return f"{where}: {reason}. It was readable when the dataset was listed: restore it, or load or build it again."

@@ -29,11 +29,16 @@ Table = dict[str, object]
 
 @dataclass(frozen=True)
 class Part:
-    """One split of the set. ``all_rows`` perturbs every image in every way; else each image gets one way in turn."""
+    """One split of the set.
+
+    ``all_rows`` perturbs every image in every way; else each image gets one way in turn. ``samples`` counts images of
+    the shipped diffusion model; ``generated`` holds those that other models made.
+    """
 
     data: Dataset
     all_rows: bool
     samples: int
+    generated: Dataset | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ def ingredients(split: str, part: Part, suite: Suite, surrogates: Mapping[str, D
     Raises:
         BadData: a row names a surrogate that was not given.
     """
-    yield Ingredient("clean", split, part.data, part.data.key, functools.partial(_clean, split=split))
+    whole = {"clean": part.data} | ({} if part.generated is None else {"generated": part.generated})
+    for name, data in whole.items():
+        yield Ingredient(name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name))
     for number, row in enumerate(suite.rows):
         if row.surrogate is not None and row.surrogate not in surrogates:
             raise BadData(
@@ -90,9 +97,9 @@ def _share(data: Dataset, row: Row, number: int, rows: int, all_rows: bool) -> D
     return Dataset(data.name, manifest)
 
 
-def _clean(shard: Dataset, out: Path, *, split: str) -> pd.DataFrame:
-    """The files as they are, byte for byte."""
-    return _table(shard.manifest, split, "clean", list(shard.contents()), out)
+def _as_they_are(shard: Dataset, out: Path, *, split: str, attack: str) -> pd.DataFrame:
+    """The files, byte for byte."""
+    return _table(shard.manifest, split, attack, list(shard.contents()), out)
 
 
 def _perturbed(
@@ -152,7 +159,10 @@ def encoded_like(example: bytes, pixels: Tensor) -> bytes:
     return file.getvalue()
 
 
-SUFFIXES = ((b"\xff\xd8", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF", ".webp"), (b"BM", ".bmp"))
+SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
+SUFFIXES |= {b"II*\0": ".tif", b"MM\0*": ".tif"}
+LONGEST = 120
+"""Letters of an id that a file's name keeps."""
 
 
 def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], out: Path) -> pd.DataFrame:
@@ -160,8 +170,8 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
     ids, labels = sources["id"].tolist(), sources["label"].astype(int).tolist()
     paths = []
     for identity, label, content in zip(ids, labels, files, strict=True):
-        suffix = next((end for start, end in SUFFIXES if content.startswith(start)), ".img")
-        paths.append(Path(split) / attack / ("FAKE" if label else "REAL") / f"{identity.replace('/', '_')}{suffix}")
+        suffix = next((end for start, end in SUFFIXES.items() if content.startswith(start)), ".img")
+        paths.append(Path(split) / attack / ("FAKE" if label else "REAL") / f"{_stem(identity)}{suffix}")
     for folder in {(out / path).parent for path in paths}:
         folder.mkdir(parents=True, exist_ok=True)
     for path, content in zip(paths, files, strict=True):
@@ -176,3 +186,10 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
         | {"sha256": [hashlib.sha256(content).hexdigest() for content in files]}
         | {"path": [path.as_posix() for path in paths]}
     )
+
+
+def _stem(identity: str) -> str:
+    """A file's name for an id: another one for every id, and not too long for a disk."""
+    if "_" not in identity and len(identity) <= LONGEST:
+        return identity.replace("/", "_")
+    return f"{identity.replace('/', '_')[-LONGEST:]}~{digest(identity)[:8]}"

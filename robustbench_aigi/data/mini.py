@@ -39,7 +39,7 @@ def load_mini(recipe: "Recipe", progress: Progress) -> pd.DataFrame:
     """Rows of the dataset's manifest; the images are made on the first call and kept in the cache folder."""
     if recipe.parts is None:
         raise BadConfig(f"recipe {recipe.name} is of kind mini but has no [parts]. Compare it with datasets/mini.toml.")
-    identity = digest(recipe.model_dump(exclude={"training"}), file_digest(SHIPPED), photographs.SPLITS)
+    identity = digest(recipe.model_dump(include={"name", "seed", "parts"}), file_digest(SHIPPED), photographs.SPLITS)
     folder = cache_folder() / f"{recipe.name}-{identity[:12]}"
     if not folder.exists():
         building = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")

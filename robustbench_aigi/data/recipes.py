@@ -1,21 +1,20 @@
 """Recipes: what a dataset is made of, read from ``datasets/*.toml``, and the one call that loads it."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data.dataset import COLUMNS, Dataset, choose, read_contents
-from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.data.sources import entries
+from robustbench_aigi.data.dataset import Dataset, choose
+from robustbench_aigi.data.listing import Faults, listed, read_all, write_skipped
+from robustbench_aigi.data.sources import SPLITS, Split
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.hashing import digest
 
 Progress = Callable[[str, int, int], None]
+Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "parquet", "webdataset"]
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -51,7 +50,13 @@ class MiniParts(BaseModel, frozen=True, extra="forbid"):
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):
-    """A dataset: its source, licence, classes and splits."""
+    """A dataset: its source, licence, classes and splits.
+
+    ``layout`` is told by looking if None. ``labels`` are class names, in which ``*`` stands for anything, ``numbers``
+    class numbers, ``splits`` folder or file names, ``generators`` other names for the generators' folders. Images
+    without a split are test images, less the ``shares`` drawn for train and validation; ``validation_share`` is drawn
+    from the training images of a source that has no validation split. All draws are by the hash of the parent.
+    """
 
     name: str
     version: int = Field(ge=1)
@@ -60,14 +65,26 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     kind: Literal["labelled", "mini"]
     source: str | None = None
     revision: str | None = None
+    layout: Layout | None = None
     labels: dict[str, int] = Field(default_factory=lambda: {"REAL": 0, "FAKE": 1})
     numbers: dict[int, int] = Field(default_factory=dict)
+    splits: dict[str, Split] = Field(default_factory=lambda: dict(SPLITS))
+    shares: dict[Literal["train", "validation"], float] = Field(default_factory=dict)
     generator: str = "unknown"
+    generators: dict[str, str] = Field(default_factory=dict)
     categories: tuple[str, ...] = ()
     validation_share: float = Field(default=0.05, ge=0, lt=1)
     seed: int = 0
     parts: MiniParts | None = None
     training: Training = Training()
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
+            raise ValueError("shares must be 0 or more, together 1 at most; what is left is the test split")
+        if not set(self.labels.values()) | set(self.numbers.values()) <= {0, 1}:
+            raise ValueError("labels and numbers must map to 0 (real) or 1 (AI-generated)")
+        return self
 
 
 def load_data(
@@ -97,9 +114,13 @@ def load_data(
         if skipped is not None:
             write_skipped(skipped, [])
         return Dataset(recipe.name, rows).limit(limit)
-    rows = _of_splits(_listed(recipe, source), name, split)
+    rows, faults = listed(recipe, source)
+    rows = _of_splits(rows, name, split)
     rows = rows if limit is None else choose(rows, limit)
-    return Dataset(recipe.name, _read_all(rows, skipped, progress))
+    good = read_all(rows, faults, progress)
+    if skipped is not None:
+        write_skipped(skipped, faults)
+    return Dataset(recipe.name, _with_both_classes(good, faults))
 
 
 def _of_splits(rows: pd.DataFrame, name: str, split: str | tuple[str, ...] | None) -> pd.DataFrame:
@@ -108,72 +129,21 @@ def _of_splits(rows: pd.DataFrame, name: str, split: str | tuple[str, ...] | Non
     wanted = (split,) if isinstance(split, str) else split
     for one in wanted:
         if not (rows["split"] == one).any():
-            raise BadData(f"{name} has no {one!r} split. Expected train, validation or test.")
+            known = ", ".join(sorted(rows["split"].unique()))
+            raise BadData(
+                f"{name} has no {one!r} split here, only {known or 'no images'}. Name the folders or files after their "
+                "splits, or draw splits with shares = { train = 0.7, validation = 0.1 } in a recipe of your own."
+            )
     return rows[rows["split"].isin(wanted)].reset_index(drop=True)
 
 
-def _listed(recipe: Recipe, source: str | None) -> pd.DataFrame:
-    where = source or recipe.source
-    if where is None:
-        raise BadData(f"{recipe.name} needs its images. Type --source with a folder, Parquet files or a hub id.")
-    rows = []
-    for entry in entries(where, recipe.labels, recipe.numbers, recipe.revision):
-        generator = recipe.generator if entry.label else "camera"
-        category = _category(entry.stem, recipe.categories)
-        rows.append(
-            (entry.stem, entry.label, entry.split, generator, category, entry.stem, "", str(entry.path), entry.row)
-        )
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table if (table["split"] == "validation").any() else _with_validation(table, recipe)
-
-
-def _with_validation(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """Move a share of the training images of each label, at least one, to validation, by the hash of the id."""
-    train = rows[rows["split"] == "train"]
-    rank = train["id"].map(lambda identity: digest("split", recipe.seed, identity))
-    place = rank.groupby(train["label"]).rank(method="first")
-    counts = train.groupby("label")["id"].transform("size")
-    moved = train.index[place <= (counts * recipe.validation_share).clip(lower=1)]
-    return rows.assign(split=rows["split"].where(~rows.index.isin(moved), "validation"))
-
-
-def _category(stem: str, categories: tuple[str, ...]) -> str:
-    """CIFAKE's file names carry the class: ``123 (4)`` is class 4, and no number is class 1."""
-    if not categories:
-        return ""
-    number = re.search(r"\((\d+)\)$", stem)
-    return categories[int(number.group(1)) - 1 if number else 0]
-
-
-def _read_all(rows: pd.DataFrame, skipped: Path | None, progress: Progress) -> pd.DataFrame:
-    import hashlib
-
-    hashes: list[str] = []
-    faults: list[tuple[str, str]] = []
-    for position, content in enumerate(read_contents(rows)):
-        if position % 500 == 0:
-            progress("reading images", position, len(rows))
-        try:
-            decode(content)
-            hashes.append(hashlib.sha256(content).hexdigest())
-        except UnreadableImage as reason:
-            hashes.append("")
-            faults.append((str(rows["id"].iat[position]), str(reason)))
-    progress("reading images", len(rows), len(rows))
-    rows = rows.assign(sha256=hashes)
-    good = rows[rows["sha256"] != ""].reset_index(drop=True)
-    if skipped is not None:
-        write_skipped(skipped, faults)
-    for split, labels in good.groupby("split")["label"]:
+def _with_both_classes(rows: pd.DataFrame, faults: Faults) -> pd.DataFrame:
+    first = f"; the first: {faults[0][0]}: {faults[0][1]}" if faults else ""
+    if rows.empty:
+        raise BadData(f"no readable image in the source, {len(faults)} skipped{first}.")
+    for split, labels in rows.groupby("split")["label"]:
         if labels.nunique() < 2:
-            raise BadData(f"the {split} split has images of one class only, {len(faults)} unreadable. Both are needed.")
-    if good.empty:
-        first = f"; the first: {faults[0][0]}: {faults[0][1]}" if faults else ""
-        raise BadData(f"no readable image in the source{first}.")
-    return good
-
-
-def write_skipped(path: Path, faults: list[tuple[str, str]]) -> None:
-    """Write ``id, reason`` of every image that was left out."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(faults, columns=["id", "reason"]).to_csv(path, index=False)
+            raise BadData(
+                f"the {split} split has images of one class only, {len(faults)} skipped{first}. Both are needed."
+            )
+    return rows

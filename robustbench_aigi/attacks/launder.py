@@ -1,0 +1,71 @@
+"""Laundering through a generator: the label stays, the traces are the generator's."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import final
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.generators import CLASSES, SMALL
+from robustbench_aigi.generators.launder import DIFFUSION, launder
+
+
+@attacks.add("launder-diffusion")
+@final
+@dataclass(frozen=True, kw_only=True)
+class LaunderDiffusion(Perturbation):
+    """Add noise up to ``strength`` of the shipped diffusion model's schedule and denoise, told a ``condition``.
+
+    The severities are ours. Source: Meng et al., SDEdit, ICLR 2022.
+    """
+
+    strength: float = 0.2
+    condition: str = "photograph"
+
+    limits = MappingProxyType({"strength": (0.01, 1)})
+    severities = MappingProxyType({"strength": (0.05, 0.1, 0.2, 0.3, 0.4)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.condition not in CLASSES:
+            raise BadConfig(f"{self.name} has no condition {self.condition!r}. Write one of {', '.join(CLASSES)}.")
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Launder one image."""
+        return self.change_all(image[None], iter([rng]))[0]
+
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+        """Launder each image."""
+        return launder(images, DIFFUSION, self.strength, list(rngs), condition=self.condition)
+
+
+@attacks.add("launder-autoencoder")
+@final
+@dataclass(frozen=True, kw_only=True)
+class LaunderAutoencoder(Perturbation):
+    """Encode and decode with an autoencoder, the latent blurred by noise of ``strength`` of its standard deviation.
+
+    The severities are ours. Source: Zhao et al., Invisible Image Watermarks Are Provably Removable, NeurIPS 2024.
+
+    Args:
+        model: ``small-autoencoder``, which ships, or a hub id or folder of AutoencoderKL (``ID:vae``), whose content
+            is the same on another machine but for the last grey level.
+    """
+
+    strength: float = 0.0
+    model: str = SMALL
+
+    limits = MappingProxyType({"strength": (0, 10)})
+    severities = MappingProxyType({"strength": (0.0, 0.05, 0.1, 0.2, 0.3)})
+
+    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+        """Launder one image."""
+        return self.change_all(image[None], iter([rng]))[0]
+
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+        """Launder each image."""
+        return launder(images, self.model, self.strength, list(rngs))

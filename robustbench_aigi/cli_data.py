@@ -1,0 +1,107 @@
+"""The commands about datasets: build, verify, audit, export."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from robustbench_aigi.screen import Screen
+
+Source = Annotated[str | None, typer.Option(help="Folder, Parquet files or hub id to read.")]
+Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
+Built = Annotated[Path, typer.Argument(help="Folder that build wrote.")]
+
+app = typer.Typer()
+
+
+@contextmanager
+def showing() -> "Iterator[Screen]":
+    """A screen for progress and messages."""
+    from robustbench_aigi.screen import Screen
+
+    with Screen() as screen:
+        yield screen
+
+
+@app.command()
+def build(
+    dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; a killed run goes on here.")],
+    source: Source = None,
+    limit: Limit = None,
+    attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
+    surrogate: Annotated[list[str] | None, typer.Option(help="Checkpoint of a surrogate; may be repeated.")] = None,
+    samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
+    generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
+) -> None:
+    """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
+    from robustbench_aigi import harness
+
+    with showing() as screen:
+        manifest = harness.build(
+            dataset,
+            out,
+            source=source,
+            limit=limit,
+            attacks=attacks,
+            surrogates=surrogate or [],
+            samples=samples,
+            generated=generated,
+            workers=workers,
+            dry_run=dry_run,
+            progress=screen.progress,
+            say=screen.say,
+        )
+    if dry_run:
+        return
+    typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
+    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+
+
+@app.command()
+def generate(
+    prompts: Annotated[str, typer.Argument(help="Prompt file: cifakepp, mini, or a path ending in .toml.")],
+    out: Annotated[Path, typer.Option(help="Folder to write to; a killed call goes on here.")],
+) -> None:
+    """Let text-to-image models draw images, to be added to a built set with build --generated."""
+    from robustbench_aigi.data.prompts import load_prompts
+    from robustbench_aigi.data.samples import make_samples
+
+    with showing() as screen:
+        made = make_samples(load_prompts(prompts), out, screen.progress)
+    typer.echo(made.groupby(["split", "generator"]).size().to_string())
+    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+
+
+@app.command()
+def verify(built: Built) -> None:
+    """Read a built set again: hashes, budgets, labels; exit code 1 if anything is not as its manifest says."""
+    from robustbench_aigi.data.verify import verify as offenders_in
+
+    with showing() as screen:
+        offenders = offenders_in(built, screen.progress)
+    for offender in offenders:
+        typer.echo(f"{offender.path}: {offender.reason}")
+    typer.echo(f"{len(offenders)} offenders in {built}")
+    if offenders:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    built: Built,
+    form: Annotated[str, typer.Argument(help="imagefolder, parquet, webdataset, raid or npz.")],
+    out: Annotated[Path, typer.Option(help="An empty folder, or one that is not there yet.")],
+) -> None:
+    """Write a built set in a form that other tools read."""
+    from robustbench_aigi.data.exporters import export as exported
+
+    with showing() as screen:
+        result = exported(built, form, out, screen.progress)
+    left = ", ".join(f"{count} of {attack}" for attack, count in result.left_out.items())
+    typer.echo(f"{result.images} images in {out}" + (f"; {form} has no place for {left}" if left else ""))

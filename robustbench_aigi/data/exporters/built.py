@@ -1,0 +1,211 @@
+"""A built `++` set on disk, read as a stream: the manifest's rows and the bytes behind each."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple, final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.files import write_whole
+
+Progress = Callable[[str, int, int], None]
+Row = dict[str, Any]
+CLASSES = ("REAL", "FAKE")
+"""Names of the labels 0 and 1."""
+SUITE = "suite.json"
+NEEDED = ("id", "label", "split", "source", "parent", "attack", "linf", "l2", "l0", "sha256", "path")
+BATCH = 1000
+
+
+def silent(task: str, done: int, total: int) -> None:
+    """A progress callback that shows nothing."""
+
+
+class Item(NamedTuple):
+    """One image: its place in the split from 0, its manifest row, and its file's bytes."""
+
+    number: int
+    row: Row
+    content: bytes
+
+
+@final
+@dataclass(frozen=True)
+class Built:
+    """The folder that ``build`` wrote. Images are read one at a time, the manifest a batch or a few columns at a time.
+
+    Raises:
+        BadData: from every method, if the folder holds no whole manifest.
+    """
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The Parquet manifest."""
+        return self.folder / "manifest.parquet"
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder, links followed."""
+        return self.folder.resolve()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Columns of the manifest and their types."""
+        return self._file().schema_arrow.remove_metadata()
+
+    def __len__(self) -> int:
+        return int(self._file().metadata.num_rows)
+
+    def table(self, *columns: str) -> pa.Table:
+        """A few columns of the whole manifest; one that it lacks is left out."""
+        file = self._file()
+        return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+
+    def counts(self) -> dict[str, int]:
+        """Split to number of images, in the manifest's order."""
+        found = self.table("split").column("split").value_counts().to_pylist()
+        for split in (entry["values"] for entry in found):
+            if not re.fullmatch(r"\w[\w.-]*", split):
+                raise BadData(f"{self.manifest} has a split called {split!r}. Expected a plain name such as train.")
+        return {entry["values"]: entry["counts"] for entry in found}
+
+    def rows(self, split: str | None = None) -> Iterator[Row]:
+        """Yield the manifest's rows in order, of one split or of all."""
+        for batch in self._file().iter_batches(BATCH):
+            kept = batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+            yield from kept.to_pylist()
+
+    def items(self, split: str, progress: Progress = silent) -> Iterator[Item]:
+        """Yield rows and contents of a split. Raises ``BadData`` for a file that is not as the manifest says."""
+        total = self.counts()[split]
+        for number, row in enumerate(self.rows(split)):
+            if number % 100 == 0:
+                progress(f"exporting {split}", number, total)
+            yield Item(number, row, self._content(row))
+        progress(f"exporting {split}", total, total)
+
+    def place(self, path: str) -> Path:
+        """Where a manifest's path is. Raises ``BadData`` if that is outside the folder."""
+        place = self.folder / path
+        if ".." in PurePosixPath(path).parts or not place.resolve().is_relative_to(self.root):
+            raise BadData(f"{path} leads out of {self.folder}. Do not use this set; build it again.")
+        return place
+
+    def suite(self) -> Suite:
+        """The suite that the set was made with. Raises ``BadData`` if it is not there or not whole."""
+        try:
+            return Suite.model_validate_json((self.folder / SUITE).read_bytes())
+        except (OSError, ValidationError) as error:
+            raise BadData(
+                f"{self.folder} has no readable {SUITE}, which says what its attacks were. "
+                "Repeat the `robustbench-aigi build` command that made it: finished images are kept."
+            ) from error
+
+    def _content(self, row: Row) -> bytes:
+        place = self.place(row["path"])
+        within_split(row)
+        try:
+            content = place.read_bytes()
+        except OSError as error:
+            raise BadData(f"cannot read {row['path']}: {error.strerror}. {self._hint}") from error
+        if hashlib.sha256(content).hexdigest() != row["sha256"]:
+            raise BadData(f"{row['path']} is not the file that the manifest describes. {self._hint}")
+        return content
+
+    @property
+    def _hint(self) -> str:
+        return f"See all such files with `robustbench-aigi verify {self.folder}`."
+
+    def _file(self) -> pq.ParquetFile:
+        try:
+            file = pq.ParquetFile(self.manifest)
+        except (OSError, pa.ArrowException) as error:
+            raise BadData(
+                f"{self.folder} holds no whole manifest.parquet. Give a folder that `robustbench-aigi build` wrote."
+            ) from error
+        if missing := [name for name in NEEDED if name not in file.schema_arrow.names]:
+            raise BadData(
+                f"{self.manifest} lacks {', '.join(missing)}. Give a folder that `robustbench-aigi build` wrote."
+            )
+        return file
+
+
+def misplaced(row: Row) -> str | None:
+    """Why a row does not fit its path, which is ``split/attack/REAL/name`` or ``split/attack/FAKE/name``."""
+    if row["label"] not in (0, 1):
+        return f"its label is {row['label']}, and only 0 and 1 are labels"
+    expected = (row["split"], row["attack"], CLASSES[row["label"]])
+    got = PurePosixPath(row["path"]).parts
+    if got[:-1] == expected:
+        return None
+    return f"its split, attack and label are {', '.join(expected)}, and its folder is {'/'.join(got[:-1])}"
+
+
+def json_line(row: Row) -> str:
+    """A row as a line of JSON; numbers that JSON does not have (not a number, infinite) become null."""
+    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def write_lines(path: Path, lines: Iterator[str]) -> None:
+    """Write lines of UTF-8 text, whole, one at a time."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.writelines(lines)
+
+    write_whole(path, write)
+
+
+def metadata_lines(built: Built, split: str, name: Callable[[int, Row], str]) -> Iterator[str]:
+    """Lines of a Hugging Face ``metadata.jsonl``: ``file_name``, then all columns of the manifest.
+
+    The fullest row comes first, the others keep their order: readers take the columns' types from the beginning of
+    the file, where clean images alone would leave eps and others without one.
+    """
+
+    def line(position: int, row: Row) -> str:
+        return json_line({"file_name": name(position, row), **row})
+
+    first, row = max(enumerate(built.rows(split)), key=lambda pair: (_filled(pair[1]), -pair[0]))
+    yield line(first, row)
+    yield from (line(position, row) for position, row in enumerate(built.rows(split)) if position != first)
+
+
+def write_jsonl(folder: Path) -> None:
+    """Write ``manifest.jsonl`` beside the Parquet manifest, and a ``metadata.jsonl`` for each split.
+
+    With the latter ``datasets.load_dataset("imagefolder", data_dir=...)`` reads the folder itself.
+
+    Raises:
+        BadData: the folder is no built set.
+    """
+    built = Built(folder)
+    write_lines(folder / "manifest.jsonl", map(json_line, built.rows()))
+    for split in built.counts():
+        lines = metadata_lines(built, split, lambda _, row: within_split(row))
+        write_lines(folder / split / "metadata.jsonl", lines)
+
+
+def within_split(row: Row) -> str:
+    """A row's path below the folder of its split. Raises ``BadData`` if it does not fit the row."""
+    if reason := misplaced(row):
+        raise BadData(f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify`.")
+    return PurePosixPath(*PurePosixPath(row["path"]).parts[1:]).as_posix()
+
+
+def _filled(row: Row) -> int:
+    return sum(value is not None and value == value for value in row.values())

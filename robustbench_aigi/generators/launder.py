@@ -1,0 +1,134 @@
+"""Laundering: an image passed through a generator, which leaves its own traces in place of the image's.
+
+A laundered real is a photograph that a generator has processed, not one that it made: the label stays that of the
+source, and a part of a dataset made so is called ``laundered-...``.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.errors import UserError
+from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, SmallAutoencoder, load_autoencoder
+from robustbench_aigi.generators.autoencoder import HubAutoencoder
+from robustbench_aigi.grid import from_bytes, snap, to_bytes
+
+DIFFUSION = "mini-diffusion"
+STEPS = 20
+"""Denoising steps of the whole schedule; a strength of 0.2 takes the last fifth of them."""
+STRIDE = 24
+"""Pixels from one window of the diffusion model to the next; windows are 32 wide."""
+MULTIPLE = 8
+"""Sides that autoencoders take are multiples of this."""
+
+
+def launder(
+    images: Tensor, by: str, strength: float, rngs: Sequence[torch.Generator], *, condition: str = "photograph"
+) -> Tensor:
+    """Pass images of any size through a generator; labels stay those of the sources.
+
+    The diffusion model adds noise and removes it, in windows that overlap and agree at every step, so that no seam
+    shows. An autoencoder encodes and decodes the whole image, with noise on the latent. Images are done one by one,
+    the shipped models in double precision: batches, threads and machines leave the grey levels alone.
+    Sources: Meng et al., SDEdit, ICLR 2022; Bar-Tal et al., MultiDiffusion, ICML 2023; Zhao et al., NeurIPS 2024.
+
+    Args:
+        images: ``(N, 3, H, W)``, uint8 grey levels or floats in [0, 1]; the result is of the same kind, on the grid.
+        by: ``mini-diffusion``, ``small-autoencoder``, or a hub id or folder of AutoencoderKL (``ID:vae``).
+        strength: for the diffusion model, share of the noise schedule, above 0 and at most 1; for an autoencoder,
+            noise on each channel of the latent in its own standard deviations, 0 or more.
+        rngs: one CPU generator an image.
+        condition: class that the diffusion model is told, such as ``cat``.
+
+    Raises:
+        UserError: no such condition, a strength out of range, or too few generators.
+        Unavailable: the autoencoder is not on this machine and no hub can be reached.
+    """
+    if len(rngs) != len(images):
+        raise UserError(f"{len(images)} images need as many random generators, got {len(rngs)}.")
+    if condition not in CLASSES:
+        raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
+    if not (0 < strength <= 1 if by == DIFFUSION else 0 <= strength < math.inf):
+        raise UserError(f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change.")
+    out, whole = torch.empty_like(images), images.dtype == torch.uint8
+    with torch.no_grad():
+        for i, rng in enumerate(rngs):
+            image = (from_bytes(images[i : i + 1]) if whole else images[i : i + 1]).cpu()
+            new = _diffused(image, condition, strength, rng) if by == DIFFUSION else _coded(image, by, strength, rng)
+            out[i] = to_bytes(new)[0] if whole else snap(new)[0]
+    return out
+
+
+@lru_cache(maxsize=1)
+def _diffusion() -> PixelDiffusion:
+    """The steps are set here, once: the schedule is shared by threads."""
+    model = PixelDiffusion.load(SHIPPED).double()
+    model.scheduler.set_timesteps(STEPS)
+    return model
+
+
+@lru_cache(maxsize=1)
+def _autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
+    model = load_autoencoder(name)
+    return model.double() if name == SMALL else model
+
+
+def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generator) -> Tensor:
+    model = _diffusion()
+    (height, width), side = image.shape[2:], model.config.size
+    clean = _padded(image.double(), max(side, height), max(side, width)) * 2 - 1
+    timesteps = model.scheduler.timesteps[-max(1, round(strength * STEPS)) :]
+    noise = torch.randn(clean.shape[1:], generator=rng, dtype=torch.float64)[None]
+    noisy = model.scheduler.add_noise(clean, noise, timesteps[:1])
+    for step in timesteps:
+        predicted = _predicted(model, noisy, step, CLASSES.index(condition))
+        noisy = model.scheduler.step(predicted, int(step), noisy).prev_sample
+    again: Tensor = (noisy.clamp(-1, 1) + 1) / 2
+    return again[..., :height, :width]
+
+
+def _predicted(model: PixelDiffusion, noisy: Tensor, step: Tensor, condition: int) -> Tensor:
+    """The model's prediction for ``(1, 3, H, W)``: the mean over windows, each weighing most in its middle."""
+    side = model.config.size
+    ramp = torch.arange(1, side + 1, dtype=noisy.dtype)
+    weight = torch.minimum(ramp, ramp.flip(0))[:, None] * torch.minimum(ramp, ramp.flip(0))
+    total, weights = torch.zeros_like(noisy), torch.zeros_like(noisy)
+    columns = _starts(noisy.shape[3], side)
+    for top in _starts(noisy.shape[2], side):
+        rows = slice(top, top + side)
+        windows = torch.cat([noisy[..., rows, left : left + side] for left in columns])
+        answers = model(windows, step.expand(len(windows)), torch.full((len(windows),), condition))
+        for left, answer in zip(columns, answers, strict=True):
+            total[..., rows, left : left + side] += weight * answer
+            weights[..., rows, left : left + side] += weight
+    return total / weights
+
+
+def _starts(length: int, side: int) -> list[int]:
+    """Where windows begin, evenly, the first and the last at the edges."""
+    count = -(-(length - side) // STRIDE) + 1
+    return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
+
+
+def _coded(image: Tensor, name: str, strength: float, rng: torch.Generator) -> Tensor:
+    model = _autoencoder(name)
+    height, width = image.shape[2:]
+    whole = (-(-side // MULTIPLE) * MULTIPLE for side in (height, width))
+    images = _padded(image.to(next(model.parameters()).dtype), *whole) * 2 - 1
+    hub = isinstance(model, HubAutoencoder)
+    codec: Any = model.net if hub else model
+    latent = codec.encode(images).latent_dist.mean if hub else codec.encoder(images)
+    noise = torch.randn(latent.shape[1:], generator=rng, dtype=torch.float64)[None].to(latent)
+    latent = latent + strength * latent.std(dim=(2, 3), keepdim=True, unbiased=False) * noise
+    decoded: Tensor = codec.decode(latent).sample if hub else codec.decoder(latent)
+    return ((decoded + 1) / 2)[..., :height, :width]
+
+
+def _padded(image: Tensor, height: int, width: int) -> Tensor:
+    """The edge repeated to the right and below."""
+    return F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]), mode="replicate")

@@ -1,0 +1,230 @@
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.data import Dataset, Recipe, load_data
+from robustbench_aigi.errors import BadConfig, BadData
+from tests.conftest import SHARED
+from tests.test_data import picture
+
+PHOTOS = SHARED / "photos256"
+
+
+def files(root: Path, *folders: str, count: int = 3, names: tuple[str, ...] = ()) -> Path:
+    """Different images ``0.png`` ... in each folder."""
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for name in names or [f"{i}.png" for i in range(count)]:
+            seed = int.from_bytes(f"{folder}/{name}".encode()) % 2**32
+            (root / folder / name).write_bytes(picture(seed, size=(8, 8)))
+    return root
+
+
+def own(place: Path, name: str = "folder", **more: str) -> str:
+    """A recipe of one's own: a shipped one with other lines on top."""
+    text = (catalogue.folder("datasets") / f"{name}.toml").read_text()
+    (place / "own.toml").write_text("\n".join(f"{key} = {value}" for key, value in more.items()) + "\n" + text)
+    return str(place / "own.toml")
+
+
+def shard(path: Path, *members: tuple[str, bytes]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for name, content in members:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return path
+
+
+def seen(data: Dataset) -> set[tuple[str, int, str, str, str]]:
+    rows = data.manifest
+    return set(zip(rows["id"], rows["label"], rows["split"], rows["generator"], rows["category"], strict=True))
+
+
+def test_genimage_folders_name_generators_and_test_on_val(tmp_path: Path) -> None:
+    kinds = [f"{split}/{kind}" for split in ("train", "val") for kind in ("ai", "nature")]
+    files(tmp_path, *(f"Midjourney/imagenet_midjourney/{k}" for k in kinds), *(f"ADM/{k}" for k in kinds), count=4)
+    data = load_data("genimage", str(tmp_path))
+    found = seen(data)
+    assert ("Midjourney/imagenet_midjourney/val/ai/0", 1, "test", "midjourney", "") in found
+    assert ("ADM/val/ai/1", 1, "test", "adm", "") in found
+    assert ("ADM/val/nature/1", 0, "test", "camera", "") in found
+    assert {split for _, _, split, *_ in found} == {"train", "validation", "test"}
+    rows = data.manifest[data.manifest["split"] != "test"]
+    assert rows.groupby("parent")["split"].nunique().eq(1).all()
+    assert rows.loc[rows["label"] == 0, "parent"].value_counts().eq(2).all()  # one ImageNet name, two generators
+
+
+def test_tiny_genimage_is_told_by_looking_and_one_generator_will_do(tmp_path: Path) -> None:
+    kinds = [f"{split}/{kind}" for split in ("train", "val") for kind in ("ai", "nature")]
+    files(tmp_path, *(f"imagenet_glide/{k}" for k in kinds))
+    data = load_data("tiny-genimage", str(tmp_path), "test")
+    assert set(data.manifest["generator"]) == {"glide", "camera"}
+    assert len(load_data("tiny-genimage", str(tmp_path / "imagenet_glide"), "test")) == len(data)
+
+
+@pytest.mark.parametrize("above", ["", "test/"])
+def test_forensynths_folders_nest_to_any_depth(tmp_path: Path, above: str) -> None:
+    nested = ("", "biggan/", "progan/car/", "progan/cat/")
+    files(tmp_path, *(f"{above}{g}{k}" for g in nested for k in ("0_real", "1_fake")))
+    found = seen(load_data("forensynths", str(tmp_path)))
+    assert len(found) == 24
+    assert (f"{above}1_fake/0", 1, "test", "unknown", "") in found
+    assert (f"{above}biggan/1_fake/0", 1, "test", "biggan", "") in found
+    assert (f"{above}progan/car/1_fake/2", 1, "test", "progan", "car") in found
+    assert (f"{above}progan/cat/0_real/2", 0, "test", "camera", "cat") in found
+
+
+def test_raid_keeps_an_image_and_its_adversarial_copies_together(tmp_path: Path) -> None:
+    files(tmp_path, *(f"{e}/{k}" for e in ("original", "epsilon8", "epsilon32") for k in ("real", "gen_0", "gen_12")))
+    data = load_data("raid", str(tmp_path))
+    found = seen(data)
+    assert ("epsilon8/gen_12/0", 1, "test", "gen_12", "epsilon8") in found
+    assert ("original/real/1", 0, "test", "camera", "original") in found
+    assert len(found) == 27
+    assert data.manifest["parent"].value_counts().eq(3).all()
+
+
+def test_own_folders_are_the_test_split_unless_shares_are_drawn(tmp_path: Path) -> None:
+    root = files(tmp_path / "images", "real", "real/phone", "fake/flux", "fake/dalle/v3", count=10)
+    whole = load_data("folder", str(root))
+    assert set(whole.manifest["split"]) == {"test"}
+    assert ("fake/dalle/v3/7", 1, "test", "dalle", "") in seen(whole)
+    assert ("real/phone/7", 0, "test", "phone", "") in seen(whole)
+    assert ("real/7", 0, "test", "camera", "") in seen(whole)
+    with pytest.raises(BadData, match=r"no 'train' split here, only test.*shares = "):
+        load_data("folder", str(root), "train")
+    recipe = own(tmp_path, shares="{ train = 0.5, validation = 0.2 }")
+    drawn = load_data(recipe, str(root)).manifest
+    sizes = drawn.groupby(["split", "label"]).size()
+    assert sizes.to_dict() == {(s, k): n for s, n in (("train", 10), ("validation", 4), ("test", 6)) for k in (0, 1)}
+    pd.testing.assert_frame_equal(drawn, load_data(recipe, str(root)).manifest)
+
+
+def test_recipe_with_impossible_numbers_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadConfig, match="shares must be"):
+        load_data(own(tmp_path, shares="{ train = 0.9, validation = 0.2 }"), str(tmp_path))
+    with pytest.raises(BadConfig, match="layout"):
+        load_data(own(tmp_path, layout='"guess"'), str(tmp_path))
+    text = (catalogue.folder("datasets") / "folder.toml").read_text().replace("fake = 1", "fake = 2")
+    (tmp_path / "two.toml").write_text(text)
+    with pytest.raises(BadConfig, match=r"0 \(real\) or 1"):
+        load_data(str(tmp_path / "two.toml"), str(tmp_path))
+
+
+def test_webdataset_shards_are_read_in_place(tmp_path: Path) -> None:
+    images = [picture(i, kind=kind) for i, kind in enumerate(("PNG", "JPEG", "PNG", "PNG"))]
+    about = {"label": "fake", "generator": "flux", "category": "cat", "parent": "a"}
+    shard(
+        tmp_path / "data-train-000000.tar",
+        *[("a/0.cls", b"0"), ("a/0.png", images[0]), ("a/1.jpg", images[1]), ("a/1.json", json.dumps(about).encode())],
+    )
+    shard(tmp_path / "test" / "00.tar", ("7.input.png", images[2]), ("7.cls", b"fake"), ("8.png", images[3]))
+    shard(tmp_path / "test" / "01.tar", (f"{'long/' * 40}9.png", images[3]), (f"{'long/' * 40}9.cls", b"real"))
+    data = load_data(own(tmp_path, validation_share="0"), str(tmp_path), ("train", "test"), skipped=tmp_path / "s.csv")
+    found = seen(data)
+    assert ("test/7", 1, "test", "unknown", "") in found
+    rows = data.manifest.set_index("id")
+    long = f"test/{'long/' * 40}9"
+    contents = dict(zip(data.manifest["id"], data.contents(), strict=True))
+    expected = {"test/7": images[2], long: images[3]}
+    assert {identity: contents[identity] for identity in expected} == expected
+    assert rows.loc[long, "label"] == 0
+    assert pd.read_csv(tmp_path / "s.csv")["id"].tolist() == ["00.tar/8"]
+
+
+def test_webdataset_json_carries_generator_category_parent_and_split(tmp_path: Path) -> None:
+    samples = []
+    for i in range(8):
+        about = {"label": i % 2, "generator": f"g{i % 2}", "category": "cat", "parent": f"p{i // 2}", "split": "val"}
+        samples += [(f"{i}.json", json.dumps(about).encode()), (f"{i}.png", picture(i))]
+    data = load_data("folder", str(shard(tmp_path / "x.tar", *samples)))
+    assert ("validation/3", 1, "validation", "g1", "cat") in seen(data)
+    assert set(data.manifest["parent"]) == {"p0", "p1", "p2", "p3"}
+
+
+def test_parents_stay_on_one_side_when_splits_are_drawn(tmp_path: Path) -> None:
+    rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(40)]
+    parents = [f"p{i // 4}" for i in range(40)]
+    table = pa.table({"image": rows, "label": [i % 2 for i in range(40)], "parent": parents, "generator": ["x"] * 40})
+    pq.write_table(table, tmp_path / "all.parquet", row_group_size=7)
+    data = load_data(own(tmp_path, shares="{ train = 0.5, validation = 0.2 }"), str(tmp_path / "all.parquet"))
+    assert data.manifest["split"].value_counts().to_dict() == {"train": 20, "validation": 8, "test": 12}
+    assert data.manifest.groupby("parent")["split"].nunique().eq(1).all()
+    assert set(data.manifest["generator"]) == {"x"}
+
+
+def test_parquet_class_names_are_read_for_generators_too(tmp_path: Path) -> None:
+    names = {"label": ["real", "fake"], "generator": ["Real", "ADM"]}
+    info = {"info": {"features": {column: {"names": own} for column, own in names.items()}}}
+    rows = [{"bytes": picture(i), "path": "same.png"} for i in range(4)]
+    table = pa.table({"image": rows, "label": [0, 1, 0, 1], "generator": [0, 1, 0, 1]})
+    table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+    pq.write_table(table, tmp_path / "validation-00000-of-00001.parquet")
+    data = load_data("tiny-genimage", str(tmp_path))
+    assert data.manifest["generator"].tolist() == ["Real", "ADM", "Real", "ADM"]
+    assert data.manifest["id"].tolist() == ["test/same", "test/same~1", "test/same~2", "test/same~3"]
+    assert data.manifest["label"].tolist() == [0, 1, 0, 1]
+
+
+def test_two_files_of_one_stem_have_two_ids(tmp_path: Path) -> None:
+    files(tmp_path, "real", "fake", names=("a.png", "a.jpg"))
+    assert load_data("folder", str(tmp_path)).manifest["id"].is_unique
+
+
+@pytest.mark.parametrize("layout", ["classes", "genimage", "forensynths", "raid", "folder"])
+def test_an_unfitting_folder_says_what_was_found_and_expected(tmp_path: Path, layout: str) -> None:
+    files(tmp_path, "stuff/cats")
+    with pytest.raises(BadData, match=r"Found images in: stuff/cats\. Expected .*\{class\}.*real, fake"):
+        load_data(own(tmp_path, layout=f'"{layout}"'), str(tmp_path))
+
+
+def test_other_unfitting_sources_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "data.zip").write_bytes(b"PK")
+    with pytest.raises(BadData, match="Unpack an archive first"):
+        load_data("folder", str(tmp_path / "data.zip"))
+    with pytest.raises(BadData, match=r"holds no \.tar file"):
+        load_data(own(tmp_path, layout='"webdataset"'), str(tmp_path))
+    (tmp_path / "x.tar").write_bytes(b"no archive" * 100)
+    with pytest.raises(BadData, match="is no readable tar archive"):
+        load_data("folder", str(tmp_path / "x.tar"))
+    (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
+    with pytest.raises(BadData, match="no readable Parquet file"):
+        load_data("folder", str(tmp_path / "x.parquet"))
+    pq.write_table(pa.table({"image": [b"x"], "label": [0]}), tmp_path / "x.parquet")
+    with pytest.raises(BadData, match="Expected a struct of bytes and path"):
+        load_data("folder", str(tmp_path / "x.parquet"))
+    files(tmp_path / "one", "real", "fakes")
+    with pytest.raises(BadData, match=r"one class only, 3 skipped; the first: fakes/0\.png: not in a folder of the la"):
+        load_data("folder", str(tmp_path / "one"))
+
+
+@pytest.mark.parametrize("name", ["folder", "forensynths", "genimage", "raid", "tiny-genimage"])
+def test_shipped_recipes_name_both_classes(name: str) -> None:
+    assert set(catalogue.read("datasets", name, Recipe).labels.values()) == {0, 1}
+
+
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photographs in ../shared/data/photos256")
+def test_photographs_of_real_size_are_read_by_folder(tmp_path: Path) -> None:
+    data = load_data(own(tmp_path, shares="{ train = 0.5, validation = 0.1 }"), str(PHOTOS), skipped=tmp_path / "s.csv")
+    listed = pd.read_csv(PHOTOS / "manifest.csv").assign(id=lambda t: t["file"].str.removesuffix(".png"))
+    rows = data.manifest.set_index("id").loc[listed["id"]]
+    assert (rows["sha256"].to_numpy() == listed["sha256"].to_numpy()).all()
+    assert (rows["label"].to_numpy() == listed["id"].str.startswith("fake/").to_numpy()).all()
+    assert (rows["generator"].to_numpy() == listed["id"].str.split("/").str[1].to_numpy()).all()
+    assert len(data) == len(listed)
+    assert pd.read_csv(tmp_path / "s.csv").empty
+    batch = next(data.split("validation").batches(4))
+    assert batch.images.shape == (4, 3, 256, 256)
+    assert np.isfinite(batch.images.numpy()).all()
+    assert re.match(r"(real|fake)/", batch.ids[0])
