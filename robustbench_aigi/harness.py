@@ -14,8 +14,10 @@ import torch
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.assembly import assemble, planned
+from robustbench_aigi.data.assembly import assemble, command_of, planned
 from robustbench_aigi.data.builder import build_plusplus, plan
+from robustbench_aigi.data.card import write_card
+from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
@@ -97,6 +99,8 @@ def build(
     if dry_run:
         return expected
     build_plusplus(made.parts, made.suite, made.surrogates, out, progress, workers)
+    write_jsonl(out)
+    write_card(out, made.recipe, command_of(dataset, source, limit, attacks, surrogates, samples, generated))
     return pd.read_parquet(out / "manifest.parquet")
 
 

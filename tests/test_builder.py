@@ -2,7 +2,7 @@ import functools
 import io
 import shutil
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pytest
@@ -148,7 +148,7 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
 def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
     prompts = load_prompts("mini").model_copy(update={"images": {"test": 2}})
     made = make_samples(prompts, tmp_path / "drawn")
-    asked = (tiny_recipe, None, None, tiny_suite, [], 0, tmp_path / "drawn", tmp_path / "skipped.csv", silent)
+    asked: Any = (tiny_recipe, None, None, tiny_suite, [], 0, tmp_path / "drawn", tmp_path / "skipped.csv", silent)
     part = assemble(*asked).parts["test"]
     build_plusplus({"test": part}, load_suite("quick").model_copy(update={"rows": ()}), {}, tmp_path / "set", silent)
     added = plusplus(tmp_path / "set", "test", "generated").manifest

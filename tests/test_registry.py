@@ -40,8 +40,10 @@ def test_every_suite_reads_and_builds(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("datasets"))
 def test_every_recipe_reads(name: str) -> None:
-    kind = PlusPlus if catalogue.read("datasets", name, Kind).kind == "plusplus" else Recipe
-    assert catalogue.read("datasets", name, kind).name == name
+    if catalogue.read("datasets", name, Kind).kind == "plusplus":
+        assert catalogue.read("datasets", name, PlusPlus).name == name
+    else:
+        assert catalogue.read("datasets", name, Recipe).name == name
 
 
 def test_suite_with_an_unknown_key_names_it(tmp_path: pytest.TempPathFactory, tiny_suite: str) -> None:

@@ -43,8 +43,9 @@ class Kind(BaseModel, extra="ignore"):
 
 
 class Assembly(NamedTuple):
-    """All that :func:`~robustbench_aigi.data.builder.build_plusplus` takes, and the dataset it comes from."""
+    """All that :func:`~robustbench_aigi.data.builder.build_plusplus` takes, and the dataset and recipe behind it."""
 
+    recipe: Recipe
     data: Dataset
     parts: Mapping[str, Part]
     suite: Suite
@@ -76,7 +77,7 @@ def assemble(
             images = data.split(split).limit(recipe.images.get(split))
             made = samples if samples is not None else recipe.samples.get(split, 0)
             parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(generated, split))
-    return Assembly(data, parts, suite, makers)
+    return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
 
 
 def _generated(folder: Path | None, split: str) -> Dataset | None:
@@ -102,6 +103,22 @@ def recipe_of(dataset: str) -> PlusPlus:
 
 def _surrogate(name: str, weights: str) -> Detector:
     return load_detector(weights) if weights.endswith(".safetensors") else load_detector(name, shipped(name, weights))
+
+
+def command_of(
+    dataset: str,
+    source: str | None,
+    limit: int | None,
+    attacks: str | None,
+    surrogates: Sequence[str],
+    samples: int | None,
+    generated: Path | None,
+) -> str:
+    """What was typed, for a set's card; places on the maker's machine become words."""
+    given = {"--source": source and "PATH", "--limit": limit, "--attacks": attacks, "--samples": samples}
+    options = [f"{name} {value}" for name, value in given.items() if value is not None]
+    options += ["--surrogate CHECKPOINT"] * len(surrogates) + ["--generated FOLDER"] * (generated is not None)
+    return " ".join(["robustbench-aigi build", Path(dataset).name, *options, "--out FOLDER"])
 
 
 def planned(expected: pd.DataFrame, workers: int) -> str:

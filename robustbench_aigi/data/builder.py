@@ -16,7 +16,7 @@ from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.files import write_text, write_whole
 from robustbench_aigi.workers import each
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
@@ -34,7 +34,7 @@ def build_plusplus(
     progress: Progress,
     workers: int | None = None,
 ) -> None:
-    """Write the set and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
+    """Write the set, ``suite.json`` and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
 
     Perturbed images are PNG, clean ones keep their original bytes, generated ones are stored as the clean ones are.
     Memory does not grow with the set.
@@ -48,6 +48,7 @@ def build_plusplus(
     made = _all(parts, suite, surrogates)
     for ingredient in made:
         _make(ingredient, out, progress, workers)
+    write_text(out / "suite.json", suite.model_dump_json(by_alias=True, indent=2))
     places = [out / place for ingredient in made for _, place in ingredient.places()]
     write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
 

@@ -19,8 +19,8 @@ COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", 
 """Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``, or the byte of
 the tar archive there at which the image begins. Rows come by image size, so that batches are whole."""
 
-MOST_PIXELS = 2**24
-"""Pixels in a batch, whatever its size: 256 images of 256 x 256."""
+MOST_PIXELS = 2**22
+"""Pixels in a batch, whatever its size: 64 images of 256 x 256, of which an attack holds a dozen copies."""
 
 
 class Batch(NamedTuple):
