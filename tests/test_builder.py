@@ -2,7 +2,7 @@ import functools
 import io
 import shutil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import pytest
@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.assembly import assemble, recipe_of
+from robustbench_aigi.data.assembly import Assembly, assemble, recipe_of
 from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.ingredients import encoded_like
@@ -148,14 +148,17 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
 def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
     prompts = load_prompts("mini").model_copy(update={"images": {"test": 2}})
     made = make_samples(prompts, tmp_path / "drawn")
-    asked: Any = (tiny_recipe, None, None, tiny_suite, [], 0, tmp_path / "drawn", tmp_path / "skipped.csv", silent)
-    part = assemble(*asked).parts["test"]
+
+    def put_together(generated: Path) -> Assembly:
+        return assemble(tiny_recipe, None, None, tiny_suite, [], 0, generated, tmp_path / "skipped.csv", silent)
+
+    part = put_together(tmp_path / "drawn").parts["test"]
     build_plusplus({"test": part}, load_suite("quick").model_copy(update={"rows": ()}), {}, tmp_path / "set", silent)
     added = plusplus(tmp_path / "set", "test", "generated").manifest
     assert added["sha256"].tolist() == made["sha256"].tolist()
     assert (added["label"] == 1).all()
     with pytest.raises(BadData, match="robustbench-aigi generate"):
-        assemble(*asked[:6], tmp_path, *asked[7:])
+        put_together(tmp_path)
 
 
 @pytest.mark.parametrize("quality", [75, 95])

@@ -34,7 +34,7 @@ def build_plusplus(
     progress: Progress,
     workers: int | None = None,
 ) -> None:
-    """Write the set, ``suite.json`` and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
+    """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
 
     Perturbed images are PNG, clean ones keep their original bytes, generated ones are stored as the clean ones are.
     Memory does not grow with the set.
