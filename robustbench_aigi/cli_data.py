@@ -40,10 +40,10 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
-    from robustbench_aigi import harness
+    from robustbench_aigi import harness_data
 
     with showing() as screen:
-        manifest = harness.build(
+        manifest = harness_data.build(
             dataset,
             out,
             source=source,
@@ -89,6 +89,25 @@ def verify(built: Built) -> None:
         typer.echo(f"{offender.path}: {offender.reason}")
     typer.echo(f"{len(offenders)} offenders in {built}")
     if offenders:
+        raise typer.Exit(1)
+
+
+@app.command()
+def audit(
+    dataset: Annotated[str, typer.Argument(help="Recipe, or a folder that build wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder for audit.md, audit.json and pictures.")],
+    source: Source = None,
+    limit: Limit = None,
+) -> None:
+    """Look for what would let a classifier cheat; exit code 1 if something would."""
+    from robustbench_aigi import harness_data
+
+    with showing() as screen:
+        result = harness_data.audit(dataset, out, source=source, limit=limit, progress=screen.progress)
+    for finding in result.findings:
+        typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
+    typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {out / 'audit.md'}")
+    if not result.passed:
         raise typer.Exit(1)
 
 

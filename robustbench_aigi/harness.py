@@ -8,16 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.assembly import assemble, command_of, planned
-from robustbench_aigi.data.builder import build_plusplus, plan
-from robustbench_aigi.data.card import write_card
-from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
@@ -54,7 +49,7 @@ def run(
     """
     suite = load_suite(attacks)
     recipe = catalogue.read("datasets", dataset, Recipe)
-    _writable(out)
+    writable(out)
     data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
     say(counts(data, out / "skipped.csv"))
     data.manifest.to_parquet(out / "data.parquet", index=False)
@@ -63,45 +58,6 @@ def run(
     makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
     tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
     return _evaluated(fitted | tuned, suite, data.split("test"), out, makers, progress)
-
-
-def build(
-    dataset: str,
-    out: Path,
-    *,
-    source: str | None = None,
-    limit: int | None = None,
-    attacks: str | None = None,
-    surrogates: Sequence[str] = (),
-    samples: int | None = None,
-    generated: Path | None = None,
-    workers: int | None = None,
-    dry_run: bool = False,
-    progress: Progress = silent,
-    say: Say = lambda line: None,
-) -> pd.DataFrame:
-    """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
-
-    Args:
-        dataset: a recipe of a `++` set, or of a dataset to make one of.
-        attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
-        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
-        samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
-        generated: a folder that ``generate`` wrote, to add the images of.
-        workers: processes of one thread each; as many as there are cores if None.
-    """
-    _writable(out)
-    made = assemble(dataset, source, limit, attacks, surrogates, samples, generated, out / "skipped.csv", progress)
-    say(counts(made.data, out / "skipped.csv"))
-    workers = workers or os.cpu_count() or 1
-    expected = plan(made.parts, made.suite, made.surrogates, out, workers)
-    say(planned(expected, workers))
-    if dry_run:
-        return expected
-    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, workers)
-    write_jsonl(out)
-    write_card(out, made.recipe, command_of(dataset, source, limit, attacks, surrogates, samples, generated))
-    return pd.read_parquet(out / "manifest.parquet")
 
 
 def train(
@@ -166,7 +122,7 @@ def evaluate(
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
     """
-    _writable(Path(out))
+    writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     return _evaluated(_named(detectors), suite, data, Path(out), surrogates, progress)
 
@@ -200,7 +156,8 @@ def _named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | s
     return named
 
 
-def _writable(out: Path) -> None:
+def writable(out: Path) -> None:
+    """Make a folder, and raise ``UserError`` if nothing can be written there."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{os.getpid()}.tmp"

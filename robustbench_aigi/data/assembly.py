@@ -63,7 +63,7 @@ def assemble(
     skipped: Path,
     progress: Progress,
 ) -> Assembly:
-    """Read the dataset and load the surrogates; arguments as in :func:`robustbench_aigi.harness.build`."""
+    """Read the dataset and load the surrogates; arguments as in :func:`robustbench_aigi.harness_data.build`."""
     recipe = recipe_of(dataset)
     suite = load_suite(attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})

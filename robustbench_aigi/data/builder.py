@@ -53,10 +53,10 @@ def build_plusplus(
     write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
 
 
-def plusplus(out: Path, split: str, attack: str | None = None) -> Dataset:
-    """A split of a built set as a dataset, or only the images of one attack (``clean`` is one)."""
-    chosen = [("split", "==", split)] + ([] if attack is None else [("attack", "==", attack)])
-    rows = pd.read_parquet(out / "manifest.parquet", filters=chosen)
+def plusplus(out: Path, split: str | None = None, attack: str | None = None) -> Dataset:
+    """A built set as a dataset, or one split of it, or only the images of one attack (``clean`` is one)."""
+    chosen = [(name, "==", value) for name, value in (("split", split), ("attack", attack)) if value is not None]
+    rows = pd.read_parquet(out / "manifest.parquet", filters=chosen or None)
     return Dataset("++", rows.assign(path=[str(out / p) for p in rows["path"]], row=-1))
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
-import torch
 from torch import Tensor
 
 from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.data.images import decode, encode_png
+from robustbench_aigi.data.pictures import times_ten
 
 EACH = 2
 
@@ -58,11 +58,6 @@ def strongest(table: pd.DataFrame) -> pd.DataFrame:
         return turned.sort_values(["l2", "id"]).head(EACH)
     distance = table["logit"].abs()
     return table.assign(distance=distance).sort_values(["distance", "id"]).head(EACH).drop(columns="distance")
-
-
-def times_ten(attacked: Tensor, clean: Tensor) -> Tensor:
-    """Ten times the difference around mid grey, uint8."""
-    return (128 + 10 * (attacked.int() - clean.int())).clamp(0, 255).to(torch.uint8)
 
 
 def _picture(folder: Path, row: dict[Hashable, Any], original: Tensor) -> Picture:
