@@ -26,6 +26,10 @@ from robustbench_aigi.grid import snap
 Contender = Callable[[], object]
 
 
+POPULATION = 20
+"""Of our one-pixel attack to equal success: with some 80 evaluations 20 x 4 fools more images than 10 x 8 or 40 x 2."""
+
+
 class Line(NamedTuple):
     """A row of the table. ``ratio`` compares as ``sense`` says with ``bound``."""
 
@@ -156,14 +160,14 @@ def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
     began = time.perf_counter()
     goal = accuracy(detector, theirs(images, labels), labels)
     peer = time.perf_counter() - began
-    for generations in range(1, 11):
-        ours = load_attack("one-pixel", population=10, generations=generations)
+    for generations in range(6):
+        ours = load_attack("one-pixel", population=POPULATION, generations=generations)
         began = time.perf_counter()
         left = accuracy(detector, ours(detector, images, labels).images, labels)
         own = time.perf_counter() - began
         if left <= goal:
             break
-    detail = f"accuracy left {left:.3f} with {10 * (generations + 1)} evaluations against {goal:.3f} with 110"
+    detail = f"accuracy left {left:.3f} with {POPULATION * (generations + 1)} evaluations against {goal:.3f} with 110"
     detail += f", {own:.1f} against {peer:.1f} s, n = {len(images)}"
     return Line("one-pixel to equal success, against torchattacks, time", peer / own, ">=", 6, detail)
 
