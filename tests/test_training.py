@@ -1,5 +1,6 @@
 import copy
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,10 @@ def test_fit_is_the_same_twice() -> None:
 
 
 @pytest.mark.parametrize("memory", [0, 5])
-def test_a_killed_training_goes_on_as_if_it_had_not_been(memory: int, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_as_if_it_had_not_been(
+    memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.fit"], "KEEP_SECONDS", 0)
     train, validation, plan = easy(64), easy(32, seed=1), Plan(epochs=3, batch=32, mix=0.1, memory=memory)
     whole, killed, other = cnn(), cnn(), cnn()
     expected = fit(whole, train, validation, plan)

@@ -25,6 +25,8 @@ Objective = Callable[[Detector, Tensor, Tensor, int], Tensor]
 Score = Callable[[Detector, "Arrays"], float]
 
 
+KEEP_SECONDS = 60
+"""Least time between two writings of a training's state, which may be a hundred megabytes."""
 SETTLED = 200
 """Steps after which batch statistics and a fresh head have settled, so that one answer for all means collapse."""
 
@@ -94,14 +96,14 @@ def fit(
     Args:
         objective: the training method.
         score: what picks the best epoch, higher is better; balanced accuracy on clean validation images if None.
-        kept: a file for the state after each epoch, from which the same training goes on if it was killed; it is
-            removed at the end.
+        kept: a file for the state, from which the same training goes on if it was killed; written after an epoch once
+            :data:`KEEP_SECONDS` have passed, and removed at the end.
 
     Raises:
         Collapsed: the detector gives one answer for (nearly) every validation image for a third of the epochs in a row
             (at least three, after :data:`SETTLED` steps), or in every epoch. Early on this is usual and mends itself.
     """
-    run = _Run(detector, train, plan, task)
+    run, written = _Run(detector, train, plan, task), time.monotonic()
     if kept is not None:
         run.take_up(kept)
     try:
@@ -109,8 +111,9 @@ def fit(
             began = time.monotonic()
             loss = run.epoch(objective, progress)
             run.judge(validation, score or balanced_accuracy, loss, began)
-            if kept is not None:
+            if kept is not None and time.monotonic() - written >= KEEP_SECONDS:
                 run.keep(kept)
+                written = time.monotonic()
     except Collapsed:
         _remove(kept)
         raise
