@@ -41,21 +41,20 @@ def build(
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi import harness_data
+    from robustbench_aigi.data.assembly import Order
 
+    order = Order(
+        dataset=dataset,
+        source=source,
+        limit=limit,
+        attacks=attacks,
+        surrogates=surrogate or [],
+        samples=samples,
+        generated=generated,
+    )
     with showing() as screen:
         manifest = harness_data.build(
-            dataset,
-            out,
-            source=source,
-            limit=limit,
-            attacks=attacks,
-            surrogates=surrogate or [],
-            samples=samples,
-            generated=generated,
-            workers=workers,
-            dry_run=dry_run,
-            progress=screen.progress,
-            say=screen.say,
+            order, out, workers=workers, dry_run=dry_run, progress=screen.progress, say=screen.say
         )
     if dry_run:
         return

@@ -1,13 +1,12 @@
 """The jobs about datasets: build a perturbed set, audit any."""
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from robustbench_aigi.data import counts, load_data
-from robustbench_aigi.data.assembly import assemble, command_of, planned
+from robustbench_aigi.data.assembly import Order, assemble, planned
 from robustbench_aigi.data.audit import Audit
 from robustbench_aigi.data.audit import audit as audited
 from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
@@ -18,15 +17,9 @@ from robustbench_aigi.harness import Progress, Say, silent, writable
 
 
 def build(
-    dataset: str,
+    order: Order,
     out: Path,
     *,
-    source: str | None = None,
-    limit: int | None = None,
-    attacks: str | None = None,
-    surrogates: Sequence[str] = (),
-    samples: int | None = None,
-    generated: Path | None = None,
     workers: int | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
@@ -35,15 +28,10 @@ def build(
     """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
 
     Args:
-        dataset: a recipe of a `++` set, or of a dataset to make one of.
-        attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
-        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
-        samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
-        generated: a folder that ``generate`` wrote, to add the images of.
         workers: processes of one thread each; as many as there are cores if None.
     """
     writable(out)
-    made = assemble(dataset, source, limit, attacks, surrogates, samples, generated, out / "skipped.csv", progress)
+    made = assemble(order, out / "skipped.csv", progress)
     say(counts(made.data, out / "skipped.csv"))
     workers = workers or os.cpu_count() or 1
     expected = plan(made.parts, made.suite, made.surrogates, out, workers)
@@ -53,7 +41,7 @@ def build(
     build_plusplus(made.parts, made.suite, made.surrogates, out, progress, workers)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
-    write_card(out, made.recipe, command_of(dataset, source, limit, attacks, surrogates, samples, generated))
+    write_card(out, made.recipe, order.command)
     return pd.read_parquet(out / "manifest.parquet")
 
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.grid import to_bytes
-from robustbench_aigi.training.fit import Arrays, Plan, fit, predict
+from robustbench_aigi.training.arrays import Arrays, predict
+from robustbench_aigi.training.fit import Plan, fit
 
 SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
 
@@ -43,22 +44,24 @@ def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
     assert isinstance(detector.get_submodule(detector.card.cam), torch.nn.Module)
 
 
-def check_gradient(detector: Detector, images: Tensor) -> None:
-    """The gradient of a logit is that of finite differences, at the pixels where it is largest.
+def gradient_error(detector: Detector, images: Tensor) -> float:
+    """How far the gradient of a logit is, at most and as a share, from finite differences where it is largest.
 
-    A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by declaration only.
+    A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by declaration only: 0.
     """
     detector, leaf = detector.double(), images.double().requires_grad_(True)
     (slope,) = torch.autograd.grad(detector.logits(leaf).sum(), leaf)
     assert torch.isfinite(slope).all()
     assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
     places = [] if detector.card.gradient == "bpda" else slope.flatten().abs().topk(3).indices.tolist()
+    errors = [0.0]
     for place in places:
         step = torch.zeros(slope.numel(), dtype=torch.float64).index_fill_(0, torch.tensor(place), 1e-5).view_as(leaf)
         with torch.no_grad():
             rise = detector.logits(leaf + step).sum() - detector.logits(leaf - step).sum()
-        torch.testing.assert_close(float(rise) / 2e-5, float(slope.flatten()[place]), rtol=0.02, atol=1e-6)
+        errors.append(abs(float(rise) / 2e-5 / float(slope.flatten()[place]) - 1))
     detector.float()
+    return max(errors)
 
 
 def auc_after_a_short_fit(detector: Detector, images: Tensor) -> float:

@@ -14,7 +14,7 @@ from robustbench_aigi.detectors.npr import NPR, ChannelAttention, NPRMultiscale,
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Recipe, train_detector
-from robustbench_aigi.training.fit import Arrays
+from robustbench_aigi.training.arrays import Arrays
 
 NORMALISE = Normalise(IMAGENET_MEAN, IMAGENET_STD)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import attacks, load_attack
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
-from robustbench_aigi.attacks.base import norms
+from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
 from robustbench_aigi.grid import on_grid
 from tests.conftest import Linear, small

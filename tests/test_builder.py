@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.assembly import Assembly, assemble, recipe_of
+from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
 from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.ingredients import encoded_like
@@ -137,7 +137,7 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
         f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
         'attacks = "quick"\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
     )
-    made = assemble(str(recipe), None, None, None, [], None, None, tmp_path / "skipped.csv", silent)
+    made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
         "train": (20, 0), "validation": (24, 0), "test": (24, 3)
     }  # fmt: skip
@@ -150,7 +150,8 @@ def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: st
     made = make_samples(prompts, tmp_path / "drawn")
 
     def put_together(generated: Path) -> Assembly:
-        return assemble(tiny_recipe, None, None, tiny_suite, [], 0, generated, tmp_path / "skipped.csv", silent)
+        order = Order(dataset=tiny_recipe, attacks=tiny_suite, samples=0, generated=generated)
+        return assemble(order, tmp_path / "skipped.csv", silent)
 
     part = put_together(tmp_path / "drawn").parts["test"]
     build_plusplus({"test": part}, load_suite("quick").model_copy(update={"rows": ()}), {}, tmp_path / "set", silent)
@@ -159,6 +160,13 @@ def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: st
     assert (added["label"] == 1).all()
     with pytest.raises(BadData, match="robustbench-aigi generate"):
         put_together(tmp_path)
+
+
+def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
+    order = Order(dataset="cifake", source=str(tmp_path), attacks=str(tmp_path / "own.toml"), surrogates=["/a/b"])
+    assert order.command == (
+        "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT --out FOLDER"
+    )
 
 
 @pytest.mark.parametrize("quality", [75, 95])

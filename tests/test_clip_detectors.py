@@ -19,7 +19,7 @@ from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.fit import balanced_accuracy
+from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.tecoa import caption_embeddings, tecoa
 from robustbench_aigi.training.towers import embedding_attack
 from tests.test_training import easy

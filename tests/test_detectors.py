@@ -12,8 +12,8 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UnknownName, UserError
 from robustbench_aigi.training import Recipe, train_detector
-from robustbench_aigi.training.fit import Arrays
-from tests.contract import check_contract, check_gradient
+from robustbench_aigi.training.arrays import Arrays
+from tests.contract import check_contract, gradient_error
 
 
 def small(name: str) -> Detector:
@@ -33,7 +33,7 @@ def test_contract(name: str, images: Tensor, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [n for n in detectors.names() if detectors.get(n).default_card.gradient != "none"])
 def test_gradients_are_those_of_finite_differences(name: str, images: Tensor) -> None:
-    check_gradient(small(name), images[:2])
+    assert gradient_error(small(name), images[:2]) < 0.02
 
 
 @pytest.mark.parametrize("name", detectors.names())

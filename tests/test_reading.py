@@ -49,7 +49,7 @@ def test_sizes_of_a_parquet_file_are_ordered_within_a_row_group(tmp_path: Path) 
 
 
 def test_a_batch_has_a_bounded_number_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "MOST_PIXELS", 300)
+    monkeypatch.setattr(dataset, "BATCH_PIXELS", 300)
     sizes = [tuple(batch.images.shape) for batch in load_data("folder", str(mixed(tmp_path))).batches(64)]
     assert sizes == [(2, 3, 8, 16)] * 4 + [(2, 3, 16, 8)] * 4 + [(1, 3, 16, 16)] * 8
 

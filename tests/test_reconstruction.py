@@ -15,8 +15,8 @@ from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, fit
+from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.autoencoder import fit_autoencoder
-from robustbench_aigi.training.fit import balanced_accuracy
 
 
 @pytest.fixture

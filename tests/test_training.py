@@ -10,13 +10,14 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
-from robustbench_aigi.errors import Collapsed, UserError
+from robustbench_aigi.errors import BadCheckpoint, Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.arrays import balanced_accuracy, shuffled
 from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.fare import distance, fare
-from robustbench_aigi.training.fit import balanced_accuracy, schedule, shuffled
+from robustbench_aigi.training.fit import schedule
 from robustbench_aigi.training.stages import begun, trained_on
 from robustbench_aigi.training.towers import embedding_attack
 from tests.conftest import Linear
@@ -87,6 +88,12 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     with pytest.raises(KeyboardInterrupt):
         fit(killed, train, validation, plan, progress=kill, kept=path)
     seen.clear()
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(BadCheckpoint, match="begins anew"):
+        fit(cnn(), train, validation, plan, kept=path)
+    path.unlink()
+    with pytest.raises(KeyboardInterrupt):
+        fit(cnn(), train, validation, plan, progress=kill, kept=path)
     fit(other, easy(64, seed=2), validation, plan, progress=lambda task, done, total: seen.append(done), kept=path)
     assert seen == [1, 2, 3, 4, 5, 6]
 

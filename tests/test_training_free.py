@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.detectors.rigid import Rigid
 from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError
 from robustbench_aigi.training import Arrays, Recipe, train_detector
-from robustbench_aigi.training.fit import predict
+from robustbench_aigi.training.arrays import predict
 from tests.test_training import easy
 
 

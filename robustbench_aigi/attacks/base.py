@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.batches import changed
-from robustbench_aigi.attacks.oracle import Distance, Oracle, Spent
+from robustbench_aigi.attacks.norms import DISTANCES, norms
+from robustbench_aigi.attacks.oracle import Oracle, Spent
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.grid import LEVELS, on_grid
@@ -203,25 +204,6 @@ class Perturbation(Attack):
 
 
 attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
-
-
-def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Achieved L-inf (whole grey levels), L2 ([0, 1]-pixel norm) and L0 (pixels), from images in grey levels."""
-    change = (attacked - clean).abs().to(torch.int64).flatten(2)
-    linf = change.amax(dim=(1, 2))
-    squares = change.square().sum(dim=(1, 2))
-    l0 = (change.amax(dim=1) > 0).sum(dim=1)
-    return linf, squares.double().sqrt() / LEVELS, l0
-
-
-DISTANCES: Mapping[str, Distance] = MappingProxyType(
-    {
-        "linf": lambda attacked, clean: norms(attacked, clean)[0],
-        "l2": lambda attacked, clean: norms(attacked, clean)[1],
-        "l0": lambda attacked, clean: norms(attacked, clean)[2],
-    }
-)
-"""Norm to the distance that an oracle keeps least."""
 
 
 def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:

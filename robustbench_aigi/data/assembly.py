@@ -1,6 +1,7 @@
 """What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite and surrogates."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -42,6 +43,38 @@ class Kind(BaseModel, extra="ignore"):
     kind: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is asked of a build.
+
+    Args:
+        dataset: a recipe of a `++` set, or of a dataset to make one of.
+        source, limit: as in :func:`~robustbench_aigi.data.load_data`.
+        attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
+        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
+        samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
+        generated: a folder that ``generate`` wrote, to add the images of.
+    """
+
+    dataset: str
+    source: str | None = None
+    limit: int | None = None
+    attacks: str | None = None
+    surrogates: Sequence[str] = ()
+    samples: int | None = None
+    generated: Path | None = None
+
+    @property
+    def command(self) -> str:
+        """What was typed, for a set's card; places on the maker's machine become words."""
+        given = {"--source": self.source and "PATH", "--limit": self.limit}
+        given |= {"--attacks": self.attacks and Path(self.attacks).name, "--samples": self.samples}
+        options = [f"{name} {value}" for name, value in given.items() if value is not None]
+        options += ["--surrogate CHECKPOINT"] * len(self.surrogates)
+        options += ["--generated FOLDER"] * (self.generated is not None)
+        return " ".join(["robustbench-aigi build", Path(self.dataset).name, *options, "--out FOLDER"])
+
+
 class Assembly(NamedTuple):
     """All that :func:`~robustbench_aigi.data.builder.build_plusplus` takes, and the dataset and recipe behind it."""
 
@@ -52,31 +85,21 @@ class Assembly(NamedTuple):
     surrogates: Mapping[str, Detector]
 
 
-def assemble(
-    dataset: str,
-    source: str | None,
-    limit: int | None,
-    attacks: str | None,
-    surrogates: Sequence[str],
-    samples: int | None,
-    generated: Path | None,
-    skipped: Path,
-    progress: Progress,
-) -> Assembly:
-    """Read the dataset and load the surrogates; arguments as in :func:`robustbench_aigi.harness_data.build`."""
-    recipe = recipe_of(dataset)
-    suite = load_suite(attacks or recipe.attacks)
+def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
+    """Read the dataset, list the unreadable in ``skipped``, and load the surrogates."""
+    recipe = recipe_of(order.dataset)
+    suite = load_suite(order.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    data = load_data(recipe.base, source, limit=limit, skipped=skipped, progress=progress)
+    data = load_data(recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress)
     wanted = {row.surrogate for row in suite.rows if row.surrogate}
-    makers = {d.card.name: d for d in map(load_detector, surrogates)}
+    makers = {d.card.name: d for d in map(load_detector, order.surrogates)}
     makers |= {name: _surrogate(name, recipe.surrogates[name]) for name in wanted & {*recipe.surrogates} - {*makers}}
     parts = {}
     for split in SPLITS:
         if (data.manifest["split"] == split).any():
             images = data.split(split).limit(recipe.images.get(split))
-            made = samples if samples is not None else recipe.samples.get(split, 0)
-            parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(generated, split))
+            made = order.samples if order.samples is not None else recipe.samples.get(split, 0)
+            parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(order.generated, split))
     return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
 
 
@@ -103,22 +126,6 @@ def recipe_of(dataset: str) -> PlusPlus:
 
 def _surrogate(name: str, weights: str) -> Detector:
     return load_detector(weights) if weights.endswith(".safetensors") else load_detector(name, shipped(name, weights))
-
-
-def command_of(
-    dataset: str,
-    source: str | None,
-    limit: int | None,
-    attacks: str | None,
-    surrogates: Sequence[str],
-    samples: int | None,
-    generated: Path | None,
-) -> str:
-    """What was typed, for a set's card; places on the maker's machine become words."""
-    given = {"--source": source and "PATH", "--limit": limit, "--attacks": attacks, "--samples": samples}
-    options = [f"{name} {value}" for name, value in given.items() if value is not None]
-    options += ["--surrogate CHECKPOINT"] * len(surrogates) + ["--generated FOLDER"] * (generated is not None)
-    return " ".join(["robustbench-aigi build", Path(dataset).name, *options, "--out FOLDER"])
 
 
 def planned(expected: pd.DataFrame, workers: int) -> str:

@@ -8,8 +8,8 @@ from huggingface_hub import DatasetCardData
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.data.exporters.budgets import budgets
-from robustbench_aigi.data.exporters.built import CLASSES, Built
+from robustbench_aigi.data.budgets import budgets
+from robustbench_aigi.data.built import CLASSES, Built
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.files import write_text
 

@@ -19,7 +19,7 @@ COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", 
 """Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``, or the byte of
 the tar archive there at which the image begins. Rows come by image size, so that batches are whole."""
 
-MOST_PIXELS = 2**22
+BATCH_PIXELS = 2**22
 """Pixels in a batch, whatever its size: 64 images of 256 x 256, of which an attack holds a dozen copies."""
 
 
@@ -78,12 +78,12 @@ class Dataset:
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of at most ``size`` images, in manifest order.
 
-        A change of image size starts a new batch; so do :data:`MOST_PIXELS`, which bound the memory.
+        A change of image size starts a new batch; so do :data:`BATCH_PIXELS`, which bound the memory.
         """
         held: list[Tensor] = []
         start = 0
         for position, pixels in enumerate(self.pixels()):
-            most = min(size, max(1, MOST_PIXELS // pixels[0].numel()))
+            most = min(size, max(1, BATCH_PIXELS // pixels[0].numel()))
             if held and (len(held) == most or held[-1].shape != pixels.shape):
                 yield self._batch(held, start)
                 held, start = [], position

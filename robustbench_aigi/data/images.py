@@ -59,6 +59,13 @@ def encode_png(pixels: Tensor) -> bytes:
     return file.getvalue()
 
 
+def encode_jpeg(pixels: Tensor, **how: object) -> bytes:
+    """Encode uint8 ``(3, H, W)`` as JPEG; ``how`` goes to Pillow, such as ``quality=75, subsampling="4:2:0"``."""
+    file = io.BytesIO()
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, format="JPEG", **how)
+    return file.getvalue()
+
+
 def _check(image: Image.Image) -> None:
     """Refuse what the header alone tells."""
     width, height = image.size

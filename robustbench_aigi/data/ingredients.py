@@ -12,9 +12,9 @@ from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, Row, Suite
-from robustbench_aigi.attacks.base import norms
+from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.data.dataset import Batch, Dataset, choose
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.quality import psnr, ssim
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
@@ -153,10 +153,7 @@ def encoded_like(example: bytes, pixels: Tensor) -> bytes:
         if not isinstance(given, JpegImagePlugin.JpegImageFile):
             return encode_png(pixels)
         tables, sampling = given.quantization, JpegImagePlugin.get_sampling(given)
-    file = io.BytesIO()
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    picture.save(file, format="JPEG", qtables=tables, subsampling=max(0, sampling))
-    return file.getvalue()
+    return encode_jpeg(pixels, qtables=tables, subsampling=max(0, sampling))
 
 
 SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}

@@ -1,19 +1,17 @@
 """Diffusion-generated samples, made an image at a time, so that a killed call goes on."""
 
 import functools
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.attacks.resize import resized
 from robustbench_aigi.data.dataset import COLUMNS
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts
 from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.errors import BadData, Unavailable
@@ -80,12 +78,7 @@ def reduced(pixels: Tensor, size: int, kernel: str) -> Tensor:
 
 def encoded(pixels: Tensor, encoding: str, quality: int) -> bytes:
     """Uint8 ``(3, H, W)`` as a PNG file, or as a JPEG file with chroma halved (4:2:0), as CIFAKE's are."""
-    if encoding == "png":
-        return encode_png(pixels)
-    file = io.BytesIO()
-    picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
-    picture.save(file, format="JPEG", quality=quality, subsampling="4:2:0")
-    return file.getvalue()
+    return encode_png(pixels) if encoding == "png" else encode_jpeg(pixels, quality=quality, subsampling="4:2:0")
 
 
 def _draw(prompts: Prompts, model: Model, out: Path, progress: Progress, batch: int) -> None:

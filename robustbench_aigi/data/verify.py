@@ -13,9 +13,10 @@ import pyarrow.compute as pc
 from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.attacks.base import Budget, norms
-from robustbench_aigi.data.exporters.budgets import budgets
-from robustbench_aigi.data.exporters.built import SUITE, Built, Progress, Row, json_line, misplaced, silent
+from robustbench_aigi.attacks.base import Budget
+from robustbench_aigi.attacks.norms import norms
+from robustbench_aigi.data.budgets import budgets
+from robustbench_aigi.data.built import SUITE, Built, Progress, Row, json_line, misplaced, silent
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.data.quality import psnr
 from robustbench_aigi.errors import BadData, UserError

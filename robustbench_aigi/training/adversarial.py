@@ -5,7 +5,8 @@ from torch import Tensor
 from robustbench_aigi.attacks import Attack
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.grid import from_bytes, snap
-from robustbench_aigi.training.fit import Arrays, Objective
+from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.fit import Objective
 
 
 def pgd_training(attack_of: "AttackSchedule", clean_share: float = 0.5, seed: int = 0) -> Objective:

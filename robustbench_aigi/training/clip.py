@@ -15,8 +15,9 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
 from robustbench_aigi.detectors.clip_mlp import TINY, tiny_clip
 from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.fit import Arrays, schedule
+from robustbench_aigi.training.fit import schedule
 
 TEMPLATES = (
     ("a photo of a {}", "an AI-generated image of a {}"),

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
-from robustbench_aigi.training.fit import Arrays, Plan
+from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.fit import Plan
 from robustbench_aigi.training.towers import LossOf, fine_tune_tower
 
 Progress = Callable[[str, int, int], None]

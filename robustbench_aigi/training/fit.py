@@ -7,40 +7,30 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from pickle import UnpicklingError
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import Collapsed
+from robustbench_aigi.errors import BadCheckpoint, Collapsed
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import digest, rng_for, weights_digest
+from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, batches, share_called_fake, shuffled
 from robustbench_aigi.training.augment import augment
+from robustbench_aigi.training.averaging import Averaged
 
 Progress = Callable[[str, int, int], None]
 Objective = Callable[[Detector, Tensor, Tensor, int], Tensor]
 """``(detector, images, labels, step) -> loss``: what a training method is."""
-Score = Callable[[Detector, "Arrays"], float]
+Score = Callable[[Detector, Arrays], float]
 
 
 KEEP_SECONDS = 60
 """Least time between two writings of a training's state, which may be a hundred megabytes."""
 SETTLED = 200
 """Steps after which batch statistics and a fresh head have settled, so that one answer for all means collapse."""
-
-
-class Arrays(NamedTuple):
-    """``images`` uint8 ``(N, 3, H, W)``, ``labels`` int64 ``(N,)`` (1 = AI-generated), ``groups`` int64 ``(N,)``.
-
-    Images of one group show the same content, such as a photograph and its reconstruction. They are put into one batch
-    and changed alike, so that content cancels and what is left to learn is the generator's trace.
-    """
-
-    images: Tensor
-    labels: Tensor
-    groups: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,11 +191,21 @@ class _Run:
         write_whole(path, lambda temporary: torch.save(state, temporary))
 
     def take_up(self, path: Path) -> None:
-        """Go on from the state in ``path`` if it is one of this training; another's is left to be overwritten."""
+        """Go on from the state in ``path`` if it is one of this training; another's is left to be overwritten.
+
+        Raises:
+            BadCheckpoint: the file is damaged.
+        """
         key = self.key
         if not path.is_file():
             return
-        state = torch.load(path, weights_only=True)
+        try:
+            state = torch.load(path, weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError) as error:
+            raise BadCheckpoint(
+                f"{path}, the state of a killed training, is damaged: {str(error).splitlines()[0]}. Delete it, and the "
+                "training begins anew."
+            ) from error
         if state["key"] != key:
             return
         self.trained.load_state_dict(state["trained"])
@@ -216,29 +216,6 @@ class _Run:
         self.step, self.collapsed, self.history.best_epoch = state["counts"]
         self.history.rows = state["rows"]
         self.best, self.best_weights = state["best"]
-
-
-class Averaged:
-    """A moving average of a module's weights and buffers; inside its context the module has the average."""
-
-    def __init__(self, module: torch.nn.Module, memory: int) -> None:
-        self._module, self._memory = module, memory
-        self.average = copy.deepcopy(module.state_dict()) if memory else {}
-
-    @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Move the average towards the weights after training step ``step``; early on it forgets sooner."""
-        share = 1 / min(self._memory or 1, 1 + step / 9)
-        now = self._module.state_dict()
-        for name, mean in self.average.items():
-            mean.lerp_(now[name], share) if mean.is_floating_point() else mean.copy_(now[name])
-
-    def __enter__(self) -> None:
-        self._now = copy.deepcopy(self._module.state_dict())
-        self._module.load_state_dict(self.average or self._now)
-
-    def __exit__(self, *error: object) -> None:
-        self._module.load_state_dict(self._now)
 
 
 def _to_training(detector: Detector, fixed_norm: bool) -> None:
@@ -265,32 +242,3 @@ def schedule(step: int, total: int, warmup: float) -> float:
     if step < ramp:
         return (step + 1) / ramp
     return 0.5 * (1 + math.cos(math.pi * (step - ramp) / max(1, total - ramp)))
-
-
-def batches(index: Tensor, size: int) -> list[Tensor]:
-    """Parts of ``size``; a last part of one joins the one before it, because batch statistics need two."""
-    parts = list(index.split(size))
-    return parts if len(parts) < 2 or len(parts[-1]) > 1 else [*parts[:-2], torch.cat(parts[-2:])]
-
-
-def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
-    """Indices of all images in random order, those of one group side by side."""
-    place = torch.randperm(int(groups.max()) + 1, generator=rng)
-    return place[groups].argsort(stable=True)
-
-
-@torch.no_grad()
-def predict(detector: Detector, images: Tensor, batch: int = 500) -> Tensor:
-    """Logits of uint8 ``(N, 3, H, W)`` images."""
-    return torch.cat([detector.logits(from_bytes(part)) for part in images.split(batch)])
-
-
-def balanced_accuracy(detector: Detector, data: Arrays) -> float:
-    """Mean of the accuracies on reals and on fakes, at the detector's threshold."""
-    right = (predict(detector, data.images) > detector.threshold) == (data.labels == 1)
-    return float(torch.stack([right[data.labels == label].float().mean() for label in (0, 1)]).mean())
-
-
-def share_called_fake(detector: Detector, data: Arrays) -> float:
-    """Share of images the detector calls AI-generated."""
-    return float((predict(detector, data.images) > detector.threshold).float().mean())

@@ -13,8 +13,9 @@ from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.fare import fare
-from robustbench_aigi.training.fit import Arrays, History, Plan, balanced_accuracy, fit
+from robustbench_aigi.training.fit import History, Plan, fit
 from robustbench_aigi.training.tecoa import tecoa
 
 Progress = Callable[[str, int, int], None]

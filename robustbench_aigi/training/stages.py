@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import Detector, load_detector, save_detector, s
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
 from robustbench_aigi.hashing import digest, file_digest
-from robustbench_aigi.training.fit import Arrays
+from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.methods import Recipe as TrainingRecipe
 from robustbench_aigi.training.methods import train_detector
 

@@ -8,8 +8,9 @@ from torch import Tensor
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.grid import LEVELS, from_bytes
 from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.fit import Arrays, Plan, schedule
+from robustbench_aigi.training.fit import Plan, schedule
 
 Progress = Callable[[str, int, int], None]
 LossOf = Callable[[Tensor], Tensor]

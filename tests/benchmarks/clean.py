@@ -17,7 +17,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.metrics import wilson
 from robustbench_aigi.training import Arrays
-from robustbench_aigi.training.fit import predict
+from robustbench_aigi.training.arrays import predict
 from tests.benchmarks.latency import BATCHES, medians, processor
 
 HEAD = (

@@ -6,7 +6,7 @@ after the training image it came from.
 
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.exporters.built import (
+from robustbench_aigi.data.built import (
     CLASSES,
     Built,
     Progress,

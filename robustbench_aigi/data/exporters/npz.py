@@ -8,7 +8,7 @@ from typing import IO
 
 import numpy as np
 
-from robustbench_aigi.data.exporters.built import Built, Progress
+from robustbench_aigi.data.built import Built, Progress
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.data.photographs import Pixels
 from robustbench_aigi.errors import BadData

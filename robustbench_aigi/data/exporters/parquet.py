@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigi.data.exporters.built import CLASSES, Built, Item, Progress, within_split
+from robustbench_aigi.data.built import CLASSES, Built, Item, Progress, within_split
 from robustbench_aigi.data.exporters.shards import shards
 from robustbench_aigi.files import write_whole
 

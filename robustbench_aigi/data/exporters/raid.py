@@ -9,8 +9,8 @@ import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.exporters.budgets import budgets
-from robustbench_aigi.data.exporters.built import Built, Progress, Row
+from robustbench_aigi.data.budgets import budgets
+from robustbench_aigi.data.built import Built, Progress, Row
 from robustbench_aigi.files import write_text
 
 

@@ -6,7 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.exporters.built import Built, Item, Progress, json_line
+from robustbench_aigi.data.built import Built, Item, Progress, json_line
 from robustbench_aigi.data.exporters.shards import shards
 from robustbench_aigi.files import write_whole
 
