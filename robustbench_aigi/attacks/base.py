@@ -182,8 +182,11 @@ class Perturbation(Attack):
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Change one image, uint8 grey levels ``(3, H, W)`` to the same shape in any type; rounding is done for you."""
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
-        """Change ``(N, 3, H, W)`` uint8 grey levels, any part of a batch; rewrite it where one by one is slow."""
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
+        """Change ``(N, 3, H, W)`` uint8 grey levels, any part of a batch; rewrite it where one by one is slow.
+
+        The result may be written to ``room``, memory like that of ``images``: it saves a copy of large ones.
+        """
         new = [self.change(image, rng).numpy() for image, rng in zip(images, rngs, strict=True)]
         return torch.from_numpy(np.stack(new))
 

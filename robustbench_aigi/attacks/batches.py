@@ -13,8 +13,10 @@ from robustbench_aigi.grid import LEVELS
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
-Change = Callable[[Tensor, Iterator[torch.Generator]], Tensor]
-"""uint8 grey levels ``(n, 3, H, W)`` and a generator an image to new grey levels, rounded or not, of the same shape."""
+Change = Callable[[Tensor, Iterator[torch.Generator], Tensor], Tensor]
+"""uint8 grey levels ``(n, 3, H, W)`` and a generator an image to new grey levels, rounded or not, of the same shape.
+
+The third argument is uint8 memory of that shape, for a change that can write its result to where it is wanted."""
 
 PART = 2**17
 """Most values in a part of several images: what it needs meanwhile stays in a core's cache."""
@@ -37,14 +39,16 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
 
     def work(start: int) -> None:
         part = range(start, min(start + size, len(clean)))
-        given = clean[start : part.stop]
-        new = change(torch.from_numpy(given if whole else _levels(given, scale)), (rngs[i] for i in part)).numpy()
+        given, target = clean[start : part.stop], out[start : part.stop]
+        levels = given if whole else _levels(given, scale)
+        room = target if whole else _pixelwise(given.shape, np.uint8)
+        new = change(torch.from_numpy(levels), (rngs[i] for i in part), torch.from_numpy(room)).numpy()
         if new.dtype != np.uint8:
             new = _levels(new, np.float32(1))
-        if whole:
-            out[start : part.stop] = new
-        else:
-            np.divide(new, scale, out=out[start : part.stop], dtype=np.float32)
+        if not whole:
+            np.divide(new, scale, out=target, dtype=np.float32)
+        elif not np.shares_memory(new, target):
+            target[:] = new
 
     starts = range(0, len(clean), size)
     if threads == 1 or len(starts) <= 1:
@@ -69,10 +73,15 @@ def _levels(values: Array, scale: np.float32) -> Bytes:
 
     One channel at a time, because a fresh large array costs the machine more than the sums in it.
     """
-    count, channels, height, width = values.shape
-    levels = np.empty((count, height, width, channels), np.uint8)
-    room = np.empty((count, height, width), np.result_type(values, scale))
-    for channel in range(channels):
+    levels = _pixelwise(values.shape, np.uint8)
+    room = np.empty(values[:, 0].shape, np.result_type(values, scale))
+    for channel in range(values.shape[1]):
         np.multiply(values[:, channel], scale, out=room)
-        levels[..., channel] = np.clip(np.rint(room, out=room), 0, LEVELS, out=room)
-    return levels.transpose(0, 3, 1, 2)
+        levels[:, channel] = np.clip(np.rint(room, out=room), 0, LEVELS, out=room)
+    return levels
+
+
+def _pixelwise(shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
+    """An empty ``(n, C, H, W)`` array whose memory goes pixel by pixel."""
+    count, channels, height, width = shape
+    return np.empty((count, height, width, channels), dtype).transpose(0, 3, 1, 2)

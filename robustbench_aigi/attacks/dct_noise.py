@@ -36,7 +36,7 @@ class DCTNoise(Perturbation):
         """Add the noise to one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
         """Add the noise. The DCT is linear, so only the noise is transformed; blocks that stick out are cut off."""
         count, channels, height, width = images.shape
         rows, columns = -(-height // BLOCK), -(-width // BLOCK)

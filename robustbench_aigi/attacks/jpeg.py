@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import final
 
-import numpy as np
 import torch
 from imagecodecs import jpeg8_decode, jpeg8_encode
 from torch import Tensor
@@ -32,15 +31,17 @@ class JPEG(Perturbation):
         """Encode and decode one image."""
         return recompressed(image[None], self.quality)[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
         """Encode and decode each image; nothing is drawn, and at 32 x 32 a generator costs as much as a decoder."""
-        return recompressed(images, self.quality)
+        return recompressed(images, self.quality, room)
 
 
-def recompressed(images: Tensor, quality: int) -> Tensor:
-    """Encode and decode uint8 grey levels ``(N, 3, H, W)``."""
-    out = np.empty((len(images), *images.shape[2:], 3), np.uint8)
-    for image, target in zip(images.numpy(), out, strict=True):
+def recompressed(images: Tensor, quality: int, room: Tensor | None = None) -> Tensor:
+    """Encode and decode uint8 grey levels ``(N, 3, H, W)``, into ``room`` if its memory goes pixel by pixel."""
+    pixels = None if room is None else room.permute(0, 2, 3, 1)
+    if pixels is None or not pixels.is_contiguous():
+        pixels = torch.empty((len(images), *images.shape[2:], 3), dtype=torch.uint8)
+    for image, target in zip(images.numpy(), pixels.numpy(), strict=True):
         file = jpeg8_encode(interleaved(image), level=quality, colorspace="RGB", subsampling="420")
         jpeg8_decode(file, out=target)
-    return torch.from_numpy(out).permute(0, 3, 1, 2)
+    return pixels.permute(0, 3, 1, 2)

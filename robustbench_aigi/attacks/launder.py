@@ -38,7 +38,7 @@ class LaunderDiffusion(Perturbation):
         """Launder one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
         """Launder each image."""
         return launder(images, DIFFUSION, self.strength, list(rngs), condition=self.condition)
 
@@ -66,6 +66,6 @@ class LaunderAutoencoder(Perturbation):
         """Launder one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
         """Launder each image."""
         return launder(images, self.model, self.strength, list(rngs))

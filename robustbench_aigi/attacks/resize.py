@@ -50,7 +50,7 @@ class Resize(Perturbation):
         """Resample one image down and up."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator]) -> Tensor:
+    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
         """Resample a batch down and up."""
         height, width = images.shape[2:]
         small = (max(1, round(height * self.scale)), max(1, round(width * self.scale)))
