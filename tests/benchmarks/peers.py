@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import foolbox
 import torch
@@ -97,8 +98,15 @@ CONTENDERS: dict[tuple[str, str], Contender] = {
 }
 
 
-def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library: str) -> str:
-    """Attack all images, and write one line of the table."""
+class Outcome(NamedTuple):
+    """How many images are still classified rightly, and the seconds it took."""
+
+    right: int
+    seconds: float
+
+
+def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Contender) -> Outcome:
+    """Attack all images; what comes is rounded to the grid, checked and scored."""
     with (
         Oracle(detector, images.mul(LEVELS).round(), labels, full=True) as oracle,
         seeded(0),
@@ -106,14 +114,19 @@ def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library
     ):
         warnings.simplefilter("ignore")
         started = time.perf_counter()
-        attacked = snap(CONTENDERS[attack, library](oracle, images, labels).detach())
+        attacked = snap(contender(oracle, images, labels).detach())
         seconds = time.perf_counter() - started
     levels = ((attacked - images) * LEVELS).abs().max().round().item()
     if levels > EPS:
-        raise SystemExit(f"{attack} of {library} changed a value by {levels:g} grey levels, more than {EPS}")
+        raise SystemExit(f"an attack changed a value by {levels:g} grey levels, more than {EPS}")
     with torch.no_grad():
         logits = torch.cat([detector.logits(part) for part in attacked.split(128)])
-    right = int(((logits > detector.threshold) == (labels == 1)).sum())
+    return Outcome(int(((logits > detector.threshold) == (labels == 1)).sum()), seconds)
+
+
+def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library: str) -> str:
+    """One line of the table."""
+    right, seconds = outcome(detector, images, labels, CONTENDERS[attack, library])
     low, high = proportion_confint(right, len(labels), method="wilson")
     accuracy = f"{100 * right / len(labels):.1f}% ({100 * low:.1f} to {100 * high:.1f})"
     return f"| {detector.card.name} | {attack} | {library} | {len(labels)} | {accuracy} | {seconds:.1f} |\n"

@@ -22,6 +22,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.grid import snap
+from tests.benchmarks.peers import ensemble, outcome, public_autoattack
 
 Contender = Callable[[], object]
 
@@ -172,6 +173,14 @@ def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
     return Line("one-pixel to equal success, against torchattacks, time", peer / own, ">=", 6, detail)
 
 
+def against_autoattack(detector: Detector, images: Tensor, labels: Tensor) -> Line:
+    """`aa-binary-linf` against auto-attack with the same members, steps, restarts and queries."""
+    ours, theirs = (outcome(detector, images, labels, attack) for attack in (ensemble, public_autoattack))
+    detail = f"accuracy {ours.right / len(labels):.3f} against {theirs.right / len(labels):.3f}, "
+    detail += f"{ours.seconds:.0f} against {theirs.seconds:.0f} s, n = {len(labels)}"
+    return Line("aa-binary against auto-attack", theirs.seconds / ours.seconds, ">=", 1.5, detail)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
@@ -184,6 +193,7 @@ def main() -> int:
     images, labels = data.arrays()
     images = images.float() / 255
     lines = pgd(detector, images, labels) + one_pixel(detector, images, labels)
+    lines.append(against_autoattack(detector, images[::4].contiguous(), labels[::4]))
     sys.stdout.write(table(lines) + "\n")
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps([line._asdict() for line in lines], indent=2))
