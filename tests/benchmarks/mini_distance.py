@@ -16,7 +16,8 @@ from sklearn.metrics.pairwise import polynomial_kernel
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.data import photographs
+from robustbench_aigi import catalogue
+from robustbench_aigi.data import Recipe, photographs
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
 from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
@@ -52,14 +53,21 @@ def main(count: int) -> None:
     train = [c for _, c in photographs.crops(photographs.SPLITS["train"], count, rng)]
     model, photograph = PixelDiffusion.load(SHIPPED), CLASSES.index("photograph")
     rngs = rngs_for(0, "distance", [str(i) for i in range(count)])
-    again = {s: model.reconstruct(second, [photograph] * count, rngs, s) for s in (0.2, 0.3, 0.4, 0.6)}
+    parts = catalogue.read("datasets", "mini", Recipe).parts
+    if parts is None:
+        raise SystemExit("the recipe mini has no [parts]")
+    fakes = {}
+    for steps in (parts.steps, 20):
+        for strength in parts.strengths:
+            made = model.reconstruct(second, [photograph] * count, rngs, strength, steps)
+            fakes[f"reconstructions, strength {strength}, {steps} steps"] = made
+        fakes[f"samples, {steps} steps"] = model.sample([photograph] * count, rngs, steps)
     sets = {
         "other crops of the same photographs": second,
         "crops of the training photographs": torch.from_numpy(np.stack(train)).permute(0, 3, 1, 2).float() / 255,
         "the same, blurred 3 x 3": F.avg_pool2d(F.pad(second, (1, 1, 1, 1), mode="reflect"), 3, 1),
         "the same, noise of 8 levels": (second + torch.randn(second.shape) * 8 / 255).clamp(0, 1),
-        **{f"reconstructions, strength {s}": images for s, images in again.items()},
-        "samples": model.sample([photograph] * count, rngs),
+        **fakes,
     }
     reference = embed(snap(first))
     for name, images in sets.items():
