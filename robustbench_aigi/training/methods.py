@@ -50,6 +50,8 @@ BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
 RATES = {"resnet18-c32": 2e-3}
 """Peak rates of AdamW; 1e-3 for the others."""
+FEW_RATES = {"cifake-cnn": 2e-3}
+"""Peak rates for few images, where that of many is too low: halved, the CNN is far from done after 30 epochs."""
 GENTLE = ("tinyvit-5m", "tinyvit-11m", "tinyvit-21m")
 """Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when fine-tuning on few."""
 
@@ -106,14 +108,15 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
     few, pgd = batch < 128, recipe.method == "pgd"
     batch = max(batch, 64 if frozen else 32 if pgd else batch)
     gently = begun and few and not pgd and recipe.detector in GENTLE
+    rate = RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0)
     return Plan(
         epochs=recipe.epochs,
         batch=batch,
-        rate=RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0),
+        rate=FEW_RATES.get(recipe.detector, rate) if few and not pgd else rate,
         mix=0.0 if few else 0.1,
         colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
         fixed_norm=gently,
-        memory=(60 if few else 500) if pgd else 100 * gently,  # attacked images, or few, throw the weights about
+        memory=(60 if few else 500) if pgd else 100 * few,  # attacked images, or few, throw the weights about
         seed=recipe.seed,
     )
 
