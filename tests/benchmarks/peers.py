@@ -10,7 +10,7 @@ import argparse
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -132,13 +132,13 @@ def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library
     return f"| {detector.card.name} | {attack} | {library} | {len(labels)} | {accuracy} | {seconds:.1f} |\n"
 
 
-def main(cifake: Path, count: int, few: int) -> None:
+def main(cifake: Path, count: int, few: int, names: Sequence[str]) -> None:
     batches = list(load_data("cifake", str(cifake), split="test", limit=count).batches(count))
     images, labels = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels"))
     sys.stdout.write(
         "| detector | attack | library | n | accuracy (95% interval) | seconds |\n|---|---|---|---|---|---|\n"
     )
-    for name in DETECTORS:
+    for name in names:
         detector = load_detector(name, weights="cifake").eval()
         for attack, library in CONTENDERS:
             every = max(1, count // few) if attack.startswith("APGD") else 1
@@ -151,5 +151,6 @@ if __name__ == "__main__":
     parser.add_argument("--cifake", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--ensemble", type=int, default=300, help="images for the ensembles, which take minutes")
+    parser.add_argument("--detectors", nargs="+", default=DETECTORS, help="names of those whose CIFAKE weights ship")
     chosen = parser.parse_args()
-    main(chosen.cifake, chosen.images, chosen.ensemble)
+    main(chosen.cifake, chosen.images, chosen.ensemble, chosen.detectors)
