@@ -46,6 +46,14 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().mean())
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_memory_that_goes_pixel_by_pixel_gives_the_same_and_is_left_alone(name: str) -> None:
+    images = photographs(40, 24)
+    interleaved = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    assert torch.equal(changed(name, interleaved), changed(name, images))
+    assert torch.equal(interleaved, images)
+
+
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("quality", [1, 50, 75, 95, 100])
 def test_jpeg_is_pillows(size: tuple[int, int], quality: int) -> None:

@@ -47,7 +47,7 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
             new = _levels(new, np.float32(1))
         if not whole:
             np.divide(new, scale, out=target, dtype=np.float32)
-        elif not np.shares_memory(new, target):
+        elif (new.ctypes.data, new.strides) != (target.ctypes.data, target.strides):
             target[:] = new
 
     starts = range(0, len(clean), size)

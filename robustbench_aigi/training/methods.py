@@ -116,7 +116,7 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         mix=0.0 if few else 0.1,
         colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
         fixed_norm=gently,
-        memory=(60 if few else 500) if pgd else 100 * few,  # attacked images, or few, throw the weights about
+        memory=(60 if pgd else 100) if few else 500 if pgd else 0,  # attacked images, or few, throw the weights about
         seed=recipe.seed,
     )
 

@@ -105,7 +105,7 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Contender) -> Outcome:
+def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Contender, name: str) -> Outcome:
     """Attack all images; what comes is rounded to the grid, checked and scored."""
     with (
         Oracle(detector, images.mul(LEVELS).round(), labels, full=True) as oracle,
@@ -118,7 +118,7 @@ def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Conte
         seconds = time.perf_counter() - started
     levels = ((attacked - images) * LEVELS).abs().max().round().item()
     if levels > EPS:
-        raise SystemExit(f"an attack changed a value by {levels:g} grey levels, more than {EPS}")
+        raise SystemExit(f"{name} changed a value by {levels:g} grey levels, more than {EPS}")
     with torch.no_grad():
         logits = torch.cat([detector.logits(part) for part in attacked.split(128)])
     return Outcome(int(((logits > detector.threshold) == (labels == 1)).sum()), seconds)
@@ -126,7 +126,7 @@ def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Conte
 
 def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library: str) -> str:
     """One line of the table."""
-    right, seconds = outcome(detector, images, labels, CONTENDERS[attack, library])
+    right, seconds = outcome(detector, images, labels, CONTENDERS[attack, library], f"{attack} of {library}")
     low, high = proportion_confint(right, len(labels), method="wilson")
     accuracy = f"{100 * right / len(labels):.1f}% ({100 * low:.1f} to {100 * high:.1f})"
     return f"| {detector.card.name} | {attack} | {library} | {len(labels)} | {accuracy} | {seconds:.1f} |\n"
@@ -150,7 +150,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--ensemble", type=int, default=300, help="images for the ensembles, which take minutes")
+    parser.add_argument(
+        "--ensemble", type=int, default=300, help="of these, at least so many for the ensembles, which take minutes"
+    )
     parser.add_argument("--detectors", nargs="+", default=DETECTORS, help="names of those whose CIFAKE weights ship")
     chosen = parser.parse_args()
     main(chosen.cifake, chosen.images, chosen.ensemble, chosen.detectors)

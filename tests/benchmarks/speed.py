@@ -175,7 +175,8 @@ def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
 
 def against_autoattack(detector: Detector, images: Tensor, labels: Tensor) -> Line:
     """`aa-binary-linf` against auto-attack with the same members, steps, restarts and queries."""
-    ours, theirs = (outcome(detector, images, labels, attack) for attack in (ensemble, public_autoattack))
+    ours = outcome(detector, images, labels, ensemble, "aa-binary-linf")
+    theirs = outcome(detector, images, labels, public_autoattack, "auto-attack")
     detail = f"accuracy {ours.right / len(labels):.3f} against {theirs.right / len(labels):.3f}, "
     detail += f"{ours.seconds:.0f} against {theirs.seconds:.0f} s, n = {len(labels)}"
     return Line("aa-binary against auto-attack", theirs.seconds / ours.seconds, ">=", 1.5, detail)
