@@ -8,8 +8,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
 
+# Two processes with a thread each: most tests are too small for two threads to share. Files stay whole, for their fixtures.
 test: .venv/ready-dev
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # CIFAKE=PATH attacks CIFAKE instead of mini.
 bench: .venv/ready-bench

@@ -124,13 +124,16 @@ def evaluate(
 ) -> None:
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi import harness
+    from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.report import to_markdown
 
+    harness.writable(out)
+    suite, named = load_suite(attacks), harness.named(detectors)
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate(list(detectors), attacks, images, out, progress=screen.progress)
+        matrix = harness.evaluate_named(named, suite, images, out, progress=screen.progress)
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {out / 'report.html'}")
 

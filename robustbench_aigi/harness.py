@@ -5,6 +5,7 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def run(
     named = {row.surrogate for row in suite.rows}
     makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
     tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-    return _evaluated(fitted | tuned, suite, data.split("test"), out, makers, progress)
+    return evaluate_named(fitted | tuned, suite, data.split("test"), out, surrogates=makers, progress=progress)
 
 
 def train(
@@ -79,22 +80,23 @@ def train(
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
         dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
     """
+    asked = TrainingRecipe(detector=detector, method=method)
+    begin = load_detector(detector, start)  # here, so that a wrong name is told before the data is read
     own, lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
-    made = TrainingRecipe(
-        detector=detector,
-        method=method,
+    made = replace(
+        asked,
         epochs=epochs or epochs_of(own, detector, method),
         eps=own.adversarial_eps,
         steps=own.adversarial_steps,
     )
-    begin = load_detector(detector, start) if start else None
     train_set, validation = lesson.sets()
-    line = trained_on(lesson.name, len(train_set.labels), begin)
+    fitted = begin if start else None
+    line = trained_on(lesson.name, len(train_set.labels), fitted)
     trained, history = train_detector(
         made,
         train_set,
         validation,
-        start=begin,
+        start=fitted,
         trained_on=line,
         seen=lesson.seen,
         progress=progress,
@@ -124,36 +126,39 @@ def evaluate(
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    return _evaluated(_named(detectors), suite, data, Path(out), surrogates, progress)
+    return evaluate_named(named(detectors), suite, data, Path(out), surrogates=surrogates, progress=progress)
 
 
-def _evaluated(
-    named: Mapping[str, Detector | str],
+def evaluate_named(
+    detectors: Mapping[str, Detector | str],
     suite: Suite,
     data: Dataset,
     out: Path,
-    surrogates: Mapping[str, Detector] | None,
-    progress: Progress,
+    *,
+    surrogates: Mapping[str, Detector] | None = None,
+    progress: Progress = silent,
 ) -> Matrix:
-    matrix = Matrix(evaluate_grid(named, suite, data, out, surrogates=surrogates, progress=progress))
-    _provenance(out, named, suite, data)
+    """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
+    matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
+    _provenance(out, detectors, suite, data)
     write_report(matrix, out)
     return matrix
 
 
-def _named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
-    named: dict[str, Detector | str] = {}
+def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
+    """Load detectors by name; in the place of one that is out of reach stands the reason."""
+    loaded: dict[str, Detector | str] = {}
     for given in detectors:
         try:
             ready = given if isinstance(given, Detector) else load_detector(str(given))
         except Unavailable as error:
-            named[str(given)] = str(error)
+            loaded[str(given)] = str(error)
             continue
         name = ready.card.name
-        if name in named:
+        if name in loaded:
             raise UserError(f"two detectors are called {name}. Give one another name with wrap(..., name=...).")
-        named[name] = ready
-    return named
+        loaded[name] = ready
+    return loaded
 
 
 def writable(out: Path) -> None:
@@ -167,14 +172,14 @@ def writable(out: Path) -> None:
         raise UserError(f"cannot write to {out}: {error.strerror}. Give another folder with --out.") from error
 
 
-def _provenance(out: Path, named: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
+def _provenance(out: Path, detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
     """Write what suffices to repeat the numbers: cards, suite, data key, versions, machine."""
     packages = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
     facts = {
         "suite": suite.model_dump(by_alias=True),
         "data": {"name": data.name, "images": len(data), "key": data.key},
         "detectors": {
-            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in named.items()
+            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
         },
         "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
         "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},

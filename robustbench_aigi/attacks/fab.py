@@ -56,9 +56,8 @@ class FAB(Ball):
                 rim = change[across] * (self.radius / self.size(change[across]).clamp(min=1e-12))
                 shown = self.on_grid(self.inside(rim, clean[across]), clean[across])
                 oracle.score(shown, which[across])
-            still = torch.isin(which, oracle.active())
-            which, clean, change, slope, margins, across = (
-                t[still] for t in (which, clean, change, slope, margins, across)
+            which, clean, change, slope, margins, across = oracle.remaining(
+                which, clean, change, slope, margins, across
             )
             if not len(which):
                 return

@@ -58,8 +58,7 @@ class PixelEvolution(Attack):
         members = torch.stack([self._first(top, rngs[i]) for i in which.tolist()])
         fitness = self._score(oracle, members, which)
         for _ in range(self.generations):
-            still = torch.isin(which, oracle.active())
-            which, members, fitness = which[still], members[still], fitness[still]
+            which, members, fitness = oracle.remaining(which, members, fitness)
             if not len(which):
                 return
             children = self._children(members, fitness, top, [rngs[i] for i in which.tolist()])

@@ -19,6 +19,11 @@ class Spent(Exception):
     """The next look would cost an image more than its query budget."""
 
 
+def chosen(mask: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+    """The rows of each tensor where the mask holds; no copy where it holds everywhere."""
+    return rows if bool(mask.all()) else tuple(tensor[mask] for tensor in rows)
+
+
 class Oracle:
     """Scores candidates for a batch of images and keeps, for each image, the candidate that fools best.
 
@@ -95,6 +100,10 @@ class Oracle:
         if self.full:
             return torch.arange(len(self.labels))
         return (~self.fooled).nonzero().squeeze(1)
+
+    def remaining(self, which: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
+        """The images ``which`` that are still active, and their rows of other tensors."""
+        return chosen(torch.isin(which, self.active()), which, *rows)
 
     @property
     def fooled(self) -> Tensor:

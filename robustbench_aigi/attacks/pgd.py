@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, scaled
 from robustbench_aigi.attacks.base import attacks
-from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.oracle import Oracle, chosen
 from robustbench_aigi.hashing import Draws
 
 
@@ -60,13 +60,12 @@ class PGD(Ball):
             if isinstance(self, LinfBall) and not self.momentum:
                 new = circles.new(shown, which)
             new &= ~self._already_fooled(oracle, shown, which, new & (hoped < 0))
-            which, clean, change, velocity, shown = (t[new] for t in (which, clean, change, velocity, shown))
+            which, clean, change, velocity, shown = chosen(new, which, clean, change, velocity, shown)
             if not len(which):
                 return
             margins, slope = oracle.ascend(shown, which)
-            still = torch.isin(which, oracle.active())
-            which, clean, change, velocity, margins, slope = (
-                t[still] for t in (which, clean, change, velocity, margins, slope)
+            which, clean, change, velocity, margins, slope = oracle.remaining(
+                which, clean, change, velocity, margins, slope
             )
             velocity = self.momentum * velocity + scaled(slope, 1.0) if self.momentum else slope
             moved = self.inside(change + self.step * self.unit * self.direction(velocity), clean)

@@ -54,9 +54,8 @@ class PGDL0(Attack):
             least = torch.where(better, margins, least)
             rows = better.view(-1, 1, 1, 1)
             best, best_slope = torch.where(rows, shown, best), torch.where(rows, slope, best_slope)
-            still = torch.isin(which, oracle.active())
-            which, clean, heap, slope, shown, least, best, best_slope = (
-                t[still] for t in (which, clean, heap, slope, shown, least, best, best_slope)
+            which, clean, heap, slope, shown, least, best, best_slope = oracle.remaining(
+                which, clean, heap, slope, shown, least, best, best_slope
             )
             heap = heap + slope / slope.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
             if step < self.steps // 2:

@@ -14,6 +14,12 @@ from robustbench_aigi.errors import Unavailable, UserError
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 TINY = "tiny-clip"
+TEMPLATES = (
+    ("a photo of a {}", "an AI-generated image of a {}"),
+    ("a real photo of the {}", "a synthetic picture of the {}"),
+    ("a small photograph of one {}", "one {} drawn by stable diffusion"),
+)
+"""Captions, for both towers, of a real and of an AI-generated image."""
 
 
 def tiny_clip(pretrained: bool = True) -> nn.Module:

@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from diffusers import AutoencoderKL
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -95,6 +94,8 @@ class HubAutoencoder(nn.Module):
     """
 
     def __init__(self, name: str) -> None:
+        from diffusers import AutoencoderKL  # seconds, which who uses the small one need not wait
+
         super().__init__()
         where, _, subfolder = name.partition(":")
         try:

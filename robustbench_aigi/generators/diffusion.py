@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -37,6 +36,8 @@ class PixelDiffusion(nn.Module):
     power: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
+        from diffusers import DDIMScheduler, UNet2DModel  # seconds, which commands that draw nothing need not wait
+
         super().__init__()
         self.config = config
         channels = 3 * config.fold**2

@@ -13,18 +13,11 @@ from torch import Tensor
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
-from robustbench_aigi.detectors.clip_mlp import TINY, tiny_clip
+from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
 from robustbench_aigi.training.fit import schedule
-
-TEMPLATES = (
-    ("a photo of a {}", "an AI-generated image of a {}"),
-    ("a real photo of the {}", "a synthetic picture of the {}"),
-    ("a small photograph of one {}", "one {} drawn by stable diffusion"),
-)
-"""Captions of a real and of an AI-generated image."""
 
 
 def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:

@@ -30,19 +30,23 @@ SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What to train and how. ``eps`` (grey levels) and ``steps`` are of the inner attack of ``pgd``, ``fare`` and
-    ``tecoa``."""
+    ``tecoa``. Raises ``UserError`` for an unknown method."""
 
     detector: str
     method: str = "plain"
-    epochs: int
+    epochs: int = 1
     eps: float = 8
     steps: int = 3
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise UserError(f"no method called {self.method!r}. Write one of {', '.join(METHODS)}.")
+
     @property
     def name(self) -> str:
         """The trained detector's name, such as ``robust-tinyvit-5m``, or ``fare-robust-clip``."""
-        prefix, own = METHODS.get(self.method, ""), slug(self.detector)
+        prefix, own = METHODS[self.method], slug(self.detector)
         return (f"{self.method}-" if prefix and own.startswith(prefix) else prefix) + own
 
 
@@ -76,10 +80,8 @@ def train_detector(
         kept: a file for the state after each epoch, as in :func:`fit`; FARE and TeCoA keep none.
 
     Raises:
-        UserError: an unknown method, or one that does not fit the detector. Collapsed: see :func:`fit`.
+        UserError: a method that does not fit the detector. Collapsed: see :func:`fit`.
     """
-    if recipe.method not in METHODS:
-        raise UserError(f"no method called {recipe.method!r}. Write one of {', '.join(METHODS)}.")
     torch.manual_seed(recipe.seed)
     detector = copied(start) if start is not None else load_detector(recipe.detector)
     frozen = detector.parts_to_train() is not detector

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-import open_clip
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.clip_mlp import ClipDetector
+from robustbench_aigi.detectors.clip_mlp import TEMPLATES, ClipDetector
 from robustbench_aigi.generators import CLASSES
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.clip import TEMPLATES
 from robustbench_aigi.training.fit import Plan
 from robustbench_aigi.training.towers import LossOf, fine_tune_tower
 
@@ -49,6 +47,8 @@ def tecoa(
 @torch.no_grad()
 def caption_embeddings(detector: ClipDetector) -> Tensor:
     """Unit embeddings ``(2, D)`` of the captions of real and of AI-generated images, averaged over what they show."""
+    import open_clip  # seconds, as in clip_mlp
+
     whole = detector.both_towers().eval()
     tokenize = open_clip.SimpleTokenizer(context_length=whole.context_length)
     things = [name for name in CLASSES if name != "photograph"]
