@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Perturbation, attacks, load_attack
+from robustbench_aigi.attacks import Perturbation, attacks, load_attack, square
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.attacks.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.oracle import Oracle
@@ -104,6 +104,42 @@ def test_square_comes_closer_with_more_queries(name: str, images: Tensor, labels
         moved.append(float(((result.clean_logits - result.logits) * (2 * labels - 1)).mean()))
         assert (result.forwards == queries + 1).all()
     assert moved[0] < moved[1] < moved[2]
+
+
+class Waves(Linear):
+    """Neither linear nor monotonous, the same in any batch; counts what it is shown."""
+
+    shown, passes = 0, 0
+
+    def logits(self, images: Tensor) -> Tensor:
+        self.shown, self.passes = self.shown + len(images), self.passes + 1
+        parts = (images.double() * self.weight).sum(dim=1).flatten(1)
+        return (50 * parts).sin().sum(dim=1).round(decimals=6).float() / 10
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("name", ["square-linf", "square-l2"])
+def test_squares_scored_ahead_change_nothing(
+    name: str, full: bool, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
+    attack, results, passes = load_attack(name, eps=2 if name == "square-linf" else 0.3, queries=200), [], []
+    for ahead in (square.AHEAD, 1):
+        monkeypatch.setattr(square, "AHEAD", ahead)
+        detector = Waves(weight, 0.0)
+        results.append(attack(detector, images, labels, full=full))
+        passes.append(detector.passes)
+    for field in ("images", "logits", "forwards"):
+        assert torch.equal(getattr(results[0], field), getattr(results[1], field))
+    assert passes[0] < passes[1] / 1.5
+    assert detector.shown == int(results[1].forwards.sum())
+
+
+def test_a_black_box_is_asked_no_square_ahead(images: Tensor, labels: Tensor) -> None:
+    detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0)
+    detector.card = detector.card.model_copy(update={"gradient": "none"})
+    result = load_attack("square-linf", eps=2, queries=50)(detector, images, labels, full=True)
+    assert detector.shown == int(result.forwards.sum()) == 51 * len(images)
 
 
 def test_pgd_does_not_go_in_circles() -> None:

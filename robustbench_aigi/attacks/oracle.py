@@ -115,14 +115,21 @@ class Oracle:
         return (logits - self.detector.threshold) * (2 * self.labels[which] - 1)
 
     @torch.no_grad()
-    def score(self, candidates: Tensor, which: Tensor, kept: Tensor | None = None) -> Tensor:
+    def look(self, candidates: Tensor) -> Tensor:
+        """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`score` is given them."""
+        return torch.cat([self._logits(part) for part in self._parts(candidates)])
+
+    def score(
+        self, candidates: Tensor, which: Tensor, kept: Tensor | None = None, logits: Tensor | None = None
+    ) -> Tensor:
         """Margins ``(M,)`` of ``M`` candidates for the images ``which`` ``(M,)``, which may repeat.
 
         Args:
             kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if None.
+            logits: what :meth:`look` gave for them, if it was asked.
         """
         counts = self._charge(which)
-        logits = torch.cat([self._logits(part) for part in self._parts(candidates)])
+        logits = self.look(candidates) if logits is None else logits
         self.forwards += counts
         self._remember(candidates, logits, which, kept)
         return self.margins(logits, which)
