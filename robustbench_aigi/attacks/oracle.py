@@ -1,18 +1,34 @@
 """The view of a detector that attacks get: counted, on the grid, remembering the best image seen."""
 
-from collections.abc import Callable
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Self
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.folding import folded
 from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.grid import LEVELS
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """``(candidates, clean) -> (M,)``, both in grey levels."""
+
+
+@contextmanager
+def _frozen(detector: Detector) -> Iterator[None]:
+    """Evaluation mode, and no gradients of the parameters."""
+    flags = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
+    modes = [(module, module.training) for module in detector.modules()]
+    detector.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+        for module, mode in modes:
+            module.training = mode
 
 
 class Spent(Exception):
@@ -28,8 +44,8 @@ class Oracle:
     """Scores candidates for a batch of images and keeps, for each image, the candidate that fools best.
 
     Candidates are in grey levels, whole numbers in [0, 255]. A *margin* is how far the detector is from being fooled:
-    positive while it is right. Used as a context, it turns the parameters' gradients off and puts the detector into
-    evaluation mode, and restores both.
+    positive while it is right. Used as a context, it turns the parameters' gradients off, puts the detector into
+    evaluation mode and folds its batch norms, and restores all three.
 
     Args:
         images: clean images in grey levels, ``(N, 3, H, W)``.
@@ -67,31 +83,22 @@ class Oracle:
         self._batch = batch
 
     def __enter__(self) -> Self:
-        self._flags = [(p, p.requires_grad) for p in self.detector.parameters()]
-        self._modes = [(module, module.training) for module in self.detector.modules()]
-        self.detector.eval().requires_grad_(False)
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(_frozen(self.detector))
+            stack.enter_context(folded(self.detector, self.images[:4] / LEVELS))
             if self._slopes:
                 self.clean_logits, self._clean_slopes = self._sloped(self.images)
                 self.backwards += 1
             else:
-                with torch.no_grad():
-                    self.clean_logits = torch.cat([self._logits(part) for part in self._parts(self.images)])
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
+                self.clean_logits = self.look(self.images)
+            self._stack = stack.pop_all()
         self.forwards += 1
         self.best = self.images.clone()
         self.logits = self.clean_logits.clone()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for parameter, flag in self._flags:
-            parameter.requires_grad_(flag)
-        for module, mode in self._modes:
-            module.training = mode
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
 
     def active(self) -> Tensor:
         """Indices of the images still to be attacked."""
