@@ -96,7 +96,7 @@ def main(rounds: int) -> None:
         "resize": plain_resize,
         "dct-noise": lambda image: plain_dct_noise(image, 5, lambda shape: rng.uniform(-1, 1, shape)),
     }
-    for size, count in ((32, 500), (512, 12)):
+    for size, count in ((32, 500), (512, 48)):
         images = smooth_images(count, size)
         for name, loop in plain.items():
             compare(name, loop, images, rounds)
