@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data import load_data
+from robustbench_aigi.data import counts, load_data
 from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
 from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
 from robustbench_aigi.data.images import decode
@@ -20,6 +20,7 @@ from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import file_digest
+from tests.test_data import folder
 from tests.test_evaluation import cnn
 
 
@@ -143,6 +144,26 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     }  # fmt: skip
     assert set(made.surrogates) == {"resnet18-c32"} & {row.surrogate for row in made.suite.rows}
     assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
+
+
+def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> None:
+    root = folder(tmp_path / "data", count=60)
+    twins = [root / "train" / name / f"{i:04d} ({i % 10 + 1}).png" for name in ("REAL", "FAKE") for i in range(20)]
+    for path in twins:
+        path.write_bytes((root / "test" / path.parent.name / path.name).read_bytes())
+    unread = root / "train" / "REAL" / "broken.png"
+    unread.write_bytes(b"")
+    order = Order(dataset="cifake", source=str(root), attacks=tiny_suite, samples=0)
+    made = assemble(order, tmp_path / "skipped.csv", silent)
+    files = {split: set(part.data.manifest["sha256"]) for split, part in made.parts.items()}
+    assert not files["train"] & files["test"]
+    assert not files["validation"] & files["test"]
+    assert len(made.parts["test"].data) == 120
+    assert sum(len(part.data) for part in made.parts.values()) == 240 - len(twins)
+    left = pd.read_csv(tmp_path / "skipped.csv").set_index("id")["reason"]
+    assert (left == "the same file is in test").sum() == len(twins)
+    assert len(left) == len(twins) + 1
+    assert "41 left out" in counts(made.data, tmp_path / "skipped.csv")
 
 
 def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:

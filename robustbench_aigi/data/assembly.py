@@ -12,6 +12,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.listing import write_skipped
 from robustbench_aigi.data.recipes import Recipe, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped
 from robustbench_aigi.errors import BadData
@@ -86,11 +87,11 @@ class Assembly(NamedTuple):
 
 
 def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
-    """Read the dataset, list the unreadable in ``skipped``, and load the surrogates."""
+    """Read the dataset, list in ``skipped`` what is left out, and load the surrogates."""
     recipe = recipe_of(order.dataset)
     suite = load_suite(order.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    data = load_data(recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress)
+    data = apart(load_data(recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress), skipped)
     wanted = {row.surrogate for row in suite.rows if row.surrogate}
     makers = {d.card.name: d for d in map(load_detector, order.surrogates)}
     makers |= {name: _surrogate(name, recipe.surrogates[name]) for name in wanted & {*recipe.surrogates} - {*makers}}
@@ -101,6 +102,21 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
             made = order.samples if order.samples is not None else recipe.samples.get(split, 0)
             parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(order.generated, split))
     return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
+
+
+def apart(data: Dataset, skipped: Path) -> Dataset:
+    """A dataset without the images whose file is in a later split too; they are added to the list ``skipped``."""
+    rows = data.manifest
+    last = rows["split"].map(SPLITS.index).groupby(rows["sha256"]).transform("max").map(dict(enumerate(SPLITS)))
+    twin = rows["split"] != last
+    if not twin.any():
+        return data
+    known = pd.read_csv(skipped, dtype=str).itertuples(index=False, name=None)
+    found = [
+        (identity, f"the same file is in {split}") for identity, split in zip(rows["id"][twin], last[twin], strict=True)
+    ]
+    write_skipped(skipped, [*known, *found])
+    return Dataset(data.name, rows[~twin].reset_index(drop=True))
 
 
 def _generated(folder: Path | None, split: str) -> Dataset | None:

@@ -126,7 +126,7 @@ def counts(data: Dataset, skipped: Path) -> str:
     table = data.manifest.groupby(["split", "label"]).size().unstack(fill_value=0)
     parts = [f"{split} {row[0]} real + {row[1]} AI-generated" for split, row in table.iterrows()]
     left = len(pd.read_csv(skipped)) if skipped.is_file() else 0
-    return f"{data.name}: {'; '.join(parts)}; {left} unreadable" + (f" (see {skipped})" if left else "")
+    return f"{data.name}: {'; '.join(parts)}; {left} left out" + (f" (see {skipped})" if left else "")
 
 
 def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
