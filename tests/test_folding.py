@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -91,6 +94,34 @@ def test_what_cannot_be_folded_stays_as_it_is(net: nn.Module, images: Tensor) ->
     with folded(detector, images):
         assert norms(detector) == 1
         assert torch.equal(detector.logits(images), own)
+
+
+class OnItself(Detector):
+    """Its layers hang on the detector itself."""
+
+    default_card = Card(name="on-itself", source="tests")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def logits(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.norm(self.conv(images)).flatten(1).mean(dim=1)
+        return logits
+
+
+def test_layers_of_the_detector_itself_are_folded_and_keep_nothing_alive(images: Tensor) -> None:
+    detector = OnItself()
+    unsettled(detector)
+    own = detector.logits(images)
+    with folded(detector, images):
+        assert norms(detector) == 0
+        torch.testing.assert_close(detector.logits(images), own)
+    assert norms(detector) == 1
+    gone = weakref.ref(detector)
+    del detector
+    gc.collect()
+    assert gone() is None
 
 
 def test_new_weights_are_folded_anew(images: Tensor) -> None:

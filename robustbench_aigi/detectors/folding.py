@@ -16,15 +16,13 @@ CLOSE = 1e-4
 
 
 class Pair(NamedTuple):
-    """A convolution, the batch norm that alone takes its output, and where that norm hangs."""
+    """Names of a convolution, and of the batch norm that alone takes its output."""
 
-    convolution: nn.Conv2d
-    norm: nn.BatchNorm2d
-    parent: nn.Module
-    name: str
+    convolution: str
+    norm: str
 
 
-_known: WeakKeyDictionary[nn.Module, tuple[Pair, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Detector, tuple[Pair, ...]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -38,7 +36,7 @@ def folded(detector: Detector, images: Tensor) -> Iterator[None]:
     """
     if detector not in _known and len(images):
         _known[detector] = _tried(detector, images)
-    with _applied(_known.get(detector, ())):
+    with _applied(detector, _known.get(detector, ())):
         yield
 
 
@@ -49,22 +47,21 @@ def _tried(detector: Detector, images: Tensor) -> tuple[Pair, ...]:
         return ()
     with torch.no_grad():
         pairs, own = _watched(detector, images)
-        with _applied(pairs):
+        with _applied(detector, pairs):
             other = detector.logits(images)
     return pairs if bool(((own - other).abs() <= CLOSE * (1 + own.abs())).all()) else ()
 
 
 def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tensor]:
     """The pairs that a pass shows, and its logits."""
-    outputs: list[tuple[Tensor, nn.Conv2d]] = []
-    sources: dict[nn.BatchNorm2d, list[nn.Conv2d | None]] = defaultdict(list)
+    outputs: list[tuple[Tensor, nn.Module]] = []
+    sources: dict[nn.Module, list[nn.Module | None]] = defaultdict(list)
 
     def convolved(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        outputs.append((output, cast("nn.Conv2d", module)))
+        outputs.append((output, module))
 
     def normed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        maker = next((conv for output, conv in outputs if output is inputs[0]), None)
-        sources[cast("nn.BatchNorm2d", module)].append(maker)
+        sources[module].append(next((maker for output, maker in outputs if output is inputs[0]), None))
 
     hooks = [m.register_forward_hook(convolved) for m in detector.modules() if type(m) is nn.Conv2d and _plain(m)]
     hooks += [m.register_forward_pre_hook(normed) for m in detector.modules() if type(m) is nn.BatchNorm2d]
@@ -73,19 +70,17 @@ def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tens
     finally:
         for hook in hooks:
             hook.remove()
-    calls = [conv for _, conv in outputs]
-    places: dict[nn.Module, list[tuple[nn.Module, str]]] = defaultdict(list)
-    for parent in detector.modules():
-        for name, child in parent.named_children():
-            places[child].append((parent, name))
+    calls, names = [maker for _, maker in outputs], defaultdict(list)
+    for name, module in detector.named_modules(remove_duplicate=False):
+        names[module].append(name)
     pairs = (
-        Pair(makers[0], norm, *places[norm][0])
+        Pair(names[makers[0]][0], names[norm][0])
         for norm, makers in sources.items()
         if makers[0] is not None
         and norm.running_var is not None
         and set(makers) == {makers[0]}
         and calls.count(makers[0]) == len(makers)
-        and len(places[norm]) == 1
+        and len(names[norm]) == 1
     )
     return tuple(pairs), logits
 
@@ -96,28 +91,29 @@ def _plain(convolution: nn.Conv2d) -> bool:
 
 
 @contextmanager
-def _applied(pairs: tuple[Pair, ...]) -> Iterator[None]:
+def _applied(detector: Detector, pairs: tuple[Pair, ...]) -> Iterator[None]:
     """Fold the pairs that are not folded already."""
     with ExitStack() as undo:
         for pair in pairs:
-            if pair.parent._modules[pair.name] is pair.norm:
-                undo.callback(_put_back, pair, pair.convolution.weight, pair.convolution.bias)
-                _fold(pair)
+            convolution, norm = (detector.get_submodule(name) for name in pair)
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                undo.callback(_put_back, detector, pair, convolution.weight, convolution.bias, norm)
+                _fold(convolution, norm)
+                detector.set_submodule(pair.norm, nn.Identity())
         yield
 
 
 @torch.no_grad()
-def _fold(pair: Pair) -> None:
-    convolution, norm = pair.convolution, pair.norm
+def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
     scale = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight)
     shift = scale * ((0 if convolution.bias is None else convolution.bias) - mean)
     bias = shift if norm.bias is None else shift + norm.bias
     convolution.weight = nn.Parameter(convolution.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
     convolution.bias = nn.Parameter(bias, requires_grad=False)
-    setattr(pair.parent, pair.name, nn.Identity())
 
 
-def _put_back(pair: Pair, weight: Tensor, bias: Tensor | None) -> None:
-    pair.convolution.weight, pair.convolution.bias = weight, bias
-    setattr(pair.parent, pair.name, pair.norm)
+def _put_back(detector: Detector, pair: Pair, weight: Tensor, bias: Tensor | None, norm: nn.Module) -> None:
+    convolution = cast("nn.Conv2d", detector.get_submodule(pair.convolution))
+    convolution.weight, convolution.bias = weight, bias
+    detector.set_submodule(pair.norm, norm)
