@@ -5,7 +5,6 @@ import math
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Matrix, write_report
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from robustbench_aigi.training import train_detector
-from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, lesson_on, trained_on
+from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, lesson_on, trained_on, training_on
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -80,15 +79,16 @@ def train(
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
         dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
     """
-    asked = TrainingRecipe(detector=detector, method=method)
-    begin = load_detector(detector, start)  # here, so that a wrong name is told before the data is read
-    own, lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
-    made = replace(
-        asked,
+    own = training_on(dataset)
+    made = TrainingRecipe(
+        detector=detector,
+        method=method,
         epochs=epochs or epochs_of(own, detector, method),
         eps=own.adversarial_eps,
         steps=own.adversarial_steps,
     )
+    begin = load_detector(detector, start)  # here, so that a wrong name is told before the data is read
+    lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
     train_set, validation = lesson.sets()
     fitted = begin if start else None
     line = trained_on(lesson.name, len(train_set.labels), fitted)

@@ -34,7 +34,7 @@ class Recipe:
 
     detector: str
     method: str = "plain"
-    epochs: int = 1
+    epochs: int
     eps: float = 8
     steps: int = 3
     seed: int = 0

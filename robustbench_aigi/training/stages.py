@@ -122,22 +122,27 @@ def _kept(
     return load_detector(str(path))
 
 
+def training_on(dataset: str) -> Training:
+    """How long to train: a recipe's numbers; the usual ones for a folder that ``build`` wrote."""
+    built = Path(dataset, "manifest.parquet")
+    return Training() if built.is_file() else catalogue.read("datasets", dataset, Recipe).training
+
+
 def lesson_on(
     dataset: str, source: str | None, limit: int | None, skipped: Path, progress: Progress, say: Say
-) -> tuple[Training, Lesson]:
-    """How long to train, and on what: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
+) -> Lesson:
+    """What to train on: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
     built = Path(dataset, "manifest.parquet")
     if built.is_file():
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
         sets = [plusplus(Path(dataset), split) for split in ("train", "validation")]
-        key, name, seen, training = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"})), Training()
+        key, name, seen = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"}))
     else:
-        training = catalogue.read("datasets", dataset, Recipe).training
         data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
         say(counts(data, skipped))
         sets = [data.split(split) for split in ("train", "validation")]
         key, name, seen = data.key, data.name, ()
-    return training, Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
+    return Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
 
 
 def begun(name: str, dataset: str | None) -> Detector | None:
