@@ -142,6 +142,17 @@ def test_a_black_box_is_asked_no_square_ahead(images: Tensor, labels: Tensor) ->
     assert detector.shown == int(result.forwards.sum()) == 51 * len(images)
 
 
+@pytest.mark.parametrize("name", ["pgd-linf", "square-linf", "one-pixel"])
+def test_known_clean_logits_spare_a_pass_and_change_nothing_else(name: str, images: Tensor, labels: Tensor) -> None:
+    detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0)
+    whole = small(name)(detector, images, labels)
+    shown, detector.shown = detector.shown, 0
+    told = small(name)(detector, images, labels, clean_logits=whole.clean_logits)
+    assert detector.shown == shown - len(images)
+    for field in ("images", "logits", "clean_logits", "forwards"):
+        assert torch.equal(getattr(whole, field), getattr(told, field))
+
+
 def test_pgd_does_not_go_in_circles() -> None:
     weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
     images = torch.full((2, 3, 16, 16), 128 / 255)
@@ -219,6 +230,8 @@ def test_bad_calls_say_what_was_expected(images: Tensor, labels: Tensor) -> None
         attack(detector, images, labels + 1)
     with pytest.raises(UserError, match="as many labels"):
         attack(detector, images, labels[:2])
+    with pytest.raises(UserError, match="as many clean_logits"):
+        attack(detector, images, labels, clean_logits=torch.zeros(1))
     with pytest.raises(BadConfig, match="Did you mean eps"):
         load_attack("pgd-linf", epss=3)
     with pytest.raises(BadConfig, match="of type int"):

@@ -7,11 +7,11 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from robustbench_aigi import harness
-from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.attacks import load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
-from robustbench_aigi.evaluation.cells import psnr
+from robustbench_aigi.evaluation.cells import attacked, psnr
 from robustbench_aigi.evaluation.metrics import summarise, wilson, worst_case
 
 
@@ -89,6 +89,16 @@ def test_accuracy_from_the_saved_images_is_the_cell(data: Dataset, tiny_suite: s
     assert len(counted) == 6
     for (mode, attack), accuracy in counted.items():
         assert accuracy == matrix.cell("cifake-cnn", attack, mode)["accuracy"], (mode, attack)
+
+
+def test_an_attack_takes_the_clean_logits_of_the_clean_cell(data: Dataset) -> None:
+    """Told that the detector is wrong on every clean image, it attacks none."""
+    rows = data.manifest
+    told = {i: -1.0 if label else 1.0 for i, label in zip(rows["id"], rows["label"], strict=True)}
+    tables = [attacked(cnn(), load_attack("pgd-linf"), 0, o, keep_images=False)(data) for o in (told, None)]
+    assert (tables[0]["forwards"] == 1).all()
+    assert tables[0]["clean_logit"].tolist() == [told[i] for i in tables[0]["id"]]
+    assert (tables[1]["forwards"] > 1).any()
 
 
 def test_finished_shards_are_kept_and_others_made_anew(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:

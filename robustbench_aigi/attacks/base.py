@@ -45,7 +45,7 @@ class Result:
         fooled: whether the detector is wrong on the returned image (also where it was wrong on the clean one).
         clean_logits, logits: before and after.
         linf: achieved, whole grey levels. l2: achieved, [0, 1]-pixel norm. l0: changed pixels.
-        forwards, backwards: passes spent.
+        forwards, backwards: passes spent, that for the clean logits among them.
     """
 
     images: Tensor
@@ -114,6 +114,7 @@ class Attack(ABC):
         ids: Sequence[str] | None = None,
         seed: int = 0,
         full: bool = False,
+        clean_logits: Tensor | None = None,
     ) -> Result:
         """Attack a batch, each image away from its own label.
 
@@ -122,6 +123,7 @@ class Attack(ABC):
             labels: int64 ``(N,)``, 1 = AI-generated.
             ids: names that seed the random numbers; "0", "1", ... if None.
             full: go on at full strength after the detector is fooled, and attack images it is wrong on already.
+            clean_logits: float32 ``(N,)``, the detector's for ``images``, which spare a pass; asked for if None.
 
         Raises:
             UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or no slope.
@@ -129,19 +131,23 @@ class Attack(ABC):
         """
         names = [str(i) for i in range(len(images))] if ids is None else list(ids)
         _check(images, labels, names)
+        if clean_logits is not None and clean_logits.shape != labels.shape:
+            raise UserError(f"{len(labels)} images need as many clean_logits, got {tuple(clean_logits.shape)}.")
         levels = images.detach().mul(LEVELS).round()
         if self.access == "gradients" and detector.card.gradient == "none":
             raise BadLogits(
                 f"{self.name} needs gradients, and {detector.card.name} has none (a black box). "
                 "Attack it by its scores: square-linf, square-l2, one-pixel."
             )
-        with self.oracle(detector, levels, labels, full=full) as oracle:
+        with self.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
             self.perturb(oracle, Draws(seed, self.name, names))
         return _result(oracle, self.budget(), self.name)
 
     @final
     @contextmanager
-    def oracle(self, detector: Detector, levels: Tensor, labels: Tensor, *, full: bool) -> Iterator[Oracle]:
+    def oracle(
+        self, detector: Detector, levels: Tensor, labels: Tensor, *, full: bool, clean_logits: Tensor | None = None
+    ) -> Iterator[Oracle]:
         """The oracle that :meth:`perturb` runs on: it keeps what the attack seeks; a spent query budget ends the run.
 
         Args:
@@ -157,6 +163,7 @@ class Attack(ABC):
                 distance=distance,
                 queries=queries,
                 slopes=self.begins_clean,
+                clean_logits=clean_logits,
             ) as oracle,
             suppress(Spent),
         ):

@@ -55,6 +55,7 @@ class Oracle:
             every image the detector was right on stays active.
         queries: the most evaluations of an image; the look that would exceed it raises :class:`Spent`.
         slopes: take the slopes of the clean images along with their logits, for an attack that begins with them.
+        clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again, but they do count.
         batch: most images in one forward pass.
     """
 
@@ -68,6 +69,7 @@ class Oracle:
         distance: Distance | None = None,
         queries: int | None = None,
         slopes: bool = False,
+        clean_logits: Tensor | None = None,
         batch: int = 128,
     ) -> None:
         self.images = images
@@ -79,6 +81,7 @@ class Oracle:
         self._distance = distance
         self._queries = queries
         self._slopes = slopes
+        self._known = clean_logits
         self._clean_slopes: Tensor | None = None
         self._batch = batch
 
@@ -90,7 +93,7 @@ class Oracle:
                 self.clean_logits, self._clean_slopes = self._sloped(self.images)
                 self.backwards += 1
             else:
-                self.clean_logits = self.look(self.images)
+                self.clean_logits = self.look(self.images) if self._known is None else self._known
             self._stack = stack.pop_all()
         self.forwards += 1
         self.best = self.images.clone()

@@ -5,7 +5,7 @@ import math
 import textwrap
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TypeVar
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
 from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks.base import Result
@@ -118,7 +119,7 @@ def fill(cell: Cell, key: str, data: Dataset, work: Work, out: Path, progress: P
     return pd.concat(tables, ignore_index=True)
 
 
-def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
+def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
     """Work that only scores: clean images, or a static set (``originals``: each parent's clean logit)."""
 
     def work(shard: Dataset) -> pd.DataFrame:
@@ -141,13 +142,16 @@ def scored(detector: Detector, originals: dict[str, float] | None) -> Work:
     return work
 
 
-def attacked(detector: Detector, attack: Attack, seed: int, *, keep_images: bool) -> Work:
-    """Work that attacks the detector itself, through its own gradients or scores."""
+def attacked(
+    detector: Detector, attack: Attack, seed: int, originals: Mapping[str, float] | None, *, keep_images: bool
+) -> Work:
+    """Work that attacks the detector itself (``originals``: clean logits, which it asks for where they are None)."""
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
         for batch in shard.batches(SHARD):
-            result = attack(detector, batch.images, batch.labels, ids=batch.ids, seed=seed)
+            clean = None if originals is None else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
+            result = attack(detector, batch.images, batch.labels, ids=batch.ids, seed=seed, clean_logits=clean)
             tables.append(_table(result, batch, keep_images))
         table = pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
         return table[[*TABLE, "png"] if keep_images else list(TABLE)]

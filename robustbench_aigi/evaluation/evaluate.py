@@ -103,15 +103,15 @@ def _cells(
             status = f"error: {row.id}: not tried, because the clean images could not be scored"
             cells |= dict.fromkeys([(mode, row.id) for mode in modes], status)
             continue
+        originals = dict(zip(clean["id"], clean["logit"], strict=True))
         images = static.get(row.id)
         if isinstance(images, Dataset):
-            originals = dict(zip(clean["id"], clean["logit"], strict=True))
             work = scored(bench.detector, originals)
             cells["static", row.id] = bench.table("static", row.id, images, work, images.key)
         elif images is not None:
             cells["static", row.id] = images
         if "white-box" in modes:
-            work = attacked(bench.detector, row.built, suite.seed, keep_images=keep_images)
+            work = attacked(bench.detector, row.built, suite.seed, originals, keep_images=keep_images)
             key = (row.model_dump(), suite.seed, keep_images)
             cells["white-box", row.id] = bench.table("white-box", row.id, limited(data, row), work, *key)
     return cells

@@ -84,7 +84,7 @@ def run_probes(bench: Bench, suite: Suite, data: Dataset) -> dict[str, Table]:
     sample = Dataset(data.name, choose(data.manifest, IMAGES))
     tables = {"gradient": bench.table("probe", "gradient", sample, slopes(bench.detector))}
     for name, attack in probes(probed(suite)[1]).items():
-        work = attacked(bench.detector, attack, suite.seed, keep_images=False)
+        work = attacked(bench.detector, attack, suite.seed, None, keep_images=False)
         tables[name] = bench.table("probe", name, sample, work, repr(attack), suite.seed)
     return tables
 
