@@ -5,6 +5,7 @@ UserError               the request cannot be met (exit code 2)
 |-- BadConfig           a suite or recipe does not fit its schema
 |-- BadData             a dataset is missing, empty or unreadable
 |-- BadCheckpoint       weights do not fit the detector
+|-- CannotWrite         the disk is full or does not let itself be written to
 |-- Unavailable         a hub or an optional package is out of reach
 |-- Collapsed           training ended in a detector that says the same of every image
 |-- BadLogits           a detector answered with something that is no number, or that has no slope
@@ -33,6 +34,10 @@ class BadData(UserError):
 
 class BadCheckpoint(UserError):
     """Weights do not fit the detector they were given to."""
+
+
+class CannotWrite(UserError):
+    """The disk is full, or a folder does not let itself be written to."""
 
 
 class Unavailable(UserError):

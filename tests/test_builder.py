@@ -1,5 +1,7 @@
+import errno
 import functools
 import io
+import os
 import shutil
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +15,13 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import counts, load_data
 from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
 from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
+from robustbench_aigi.data.built import write_jsonl
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.ingredients import encoded_like
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.samples import make_samples
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.data.verify import verify
+from robustbench_aigi.errors import BadData, CannotWrite
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import file_digest
 from tests.test_data import folder
@@ -87,6 +91,42 @@ def test_a_killed_build_goes_on(tiny_recipe: str, tiny_suite: str, tmp_path: Pat
     assert [place.stat().st_mtime_ns for place in kept] == before
     written = [(tmp_path / name / "manifest.parquet").read_bytes() for name in ("whole", "killed")]
     assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("what", ["images", "tables"])
+def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
+    what: str, number: int, tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = functools.partial(build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()})
+    write, close = Path.write_bytes, Path.chmod
+
+    def refuse_image(path: Path, content: bytes) -> int:
+        if "one-pixel" in str(path):
+            write(path, content[:9])
+            raise OSError(number, os.strerror(number))
+        return write(path, content)
+
+    def refuse_table(path: Path, mode: int) -> None:
+        if "one-pixel" in path.name:
+            raise OSError(number, os.strerror(number))
+        close(path, mode)
+
+    make(tmp_path / "whole", silent)
+    with monkeypatch.context() as patch:
+        method, refuse = ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
+        patch.setattr(Path, method, refuse)
+        with pytest.raises(CannotWrite, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"):
+            make(tmp_path / "full", silent, 1)
+    kept = list((tmp_path / "full" / "parts").iterdir())
+    assert kept
+    assert all(place.suffix == ".parquet" for place in kept)
+    before = {place: place.stat().st_mtime_ns for place in kept}
+    make(tmp_path / "full", silent)
+    assert {place: place.stat().st_mtime_ns for place in kept} == before
+    assert (tmp_path / "whole/manifest.parquet").read_bytes() == (tmp_path / "full/manifest.parquet").read_bytes()
+    write_jsonl(tmp_path / "full")
+    assert verify(tmp_path / "full") == []
 
 
 def test_as_many_fool_the_surrogate_after_a_reload_as_the_manifest_says(

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.data.exporters import FORMS, export
-from robustbench_aigi.errors import BadData, UnknownName
+from robustbench_aigi.errors import BadData, CannotWrite, UnknownName
 from tests.built_set import contents, make
 from tests.test_data import picture
 
@@ -60,11 +60,11 @@ def test_a_full_disk_is_said_and_leaves_nothing(built: Path, tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(BadData, match="No space left on device"):
+    with pytest.raises(CannotWrite, match="No space left on device"):
         export(built, "imagefolder", tmp_path / "out")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(BadData, match="cannot write to"):
+    with pytest.raises(CannotWrite, match=r"cannot write .*out"):
         export(built, "imagefolder", tmp_path / "file" / "out")
 
 

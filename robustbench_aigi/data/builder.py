@@ -24,6 +24,8 @@ __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 Progress = Callable[[str, int, int], None]
 PROBE = 8
 """Images of a trial batch; the first batch of two warms up, the second is timed."""
+BLOCK = 4096
+"""Bytes that a file takes a multiple of, on most disks."""
 
 
 def build_plusplus(
@@ -65,7 +67,7 @@ def plan(
 ) -> pd.DataFrame:
     """What a build has left to do, a row a part: ``split, attack, images, passes, seconds, megabytes``.
 
-    Two small batches of every part are tried; the second one's time, passes and file sizes are multiplied.
+    Two small batches of every part are tried; the second one's time, passes and blocks on the disk are multiplied.
 
     Raises:
         BadData: the disk has less room than the set takes. Else as :func:`build_plusplus`.
@@ -118,7 +120,7 @@ def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
             began = time.perf_counter()
             (table,) = each(lambda shard: ingredient.make(shard, Path(folder)), [trial], 1)
             spent = time.perf_counter() - began
-        size = sum((Path(folder) / path).stat().st_size for path in table["path"])
+        size = sum(BLOCK * -(-(Path(folder) / path).stat().st_size // BLOCK) for path in table["path"])
     share = left / len(table)
     passes = float((table["forwards"] + table["backwards"]).sum())
     return {"images": left, "passes": passes * share, "seconds": spent * share, "megabytes": size * share / 1e6}

@@ -18,6 +18,7 @@ from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.quality import psnr, ssim
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.files import writing
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.grid import LEVELS, to_bytes
 from robustbench_aigi.hashing import digest, file_digest, rngs_for, weights_digest
@@ -169,10 +170,11 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
     for identity, label, content in zip(ids, labels, files, strict=True):
         suffix = next((end for start, end in SUFFIXES.items() if content.startswith(start)), ".img")
         paths.append(Path(split) / attack / ("FAKE" if label else "REAL") / f"{_stem(identity)}{suffix}")
-    for folder in {(out / path).parent for path in paths}:
-        folder.mkdir(parents=True, exist_ok=True)
-    for path, content in zip(paths, files, strict=True):
-        (out / path).write_bytes(content)
+    with writing(out / split / attack):
+        for folder in {(out / path).parent for path in paths}:
+            folder.mkdir(parents=True, exist_ok=True)
+        for path, content in zip(paths, files, strict=True):
+            (out / path).write_bytes(content)
     copied = {name: sources[name].tolist() for name in ("generator", "category", "parent")}
     return pd.DataFrame(
         {"id": ids if attack == "clean" else [f"{identity}#{attack}" for identity in ids], "label": labels}

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from robustbench_aigi.data.built import Built, Progress, silent, write_jsonl
 from robustbench_aigi.data.exporters import image_folder, npz, parquet, raid, webdataset
 from robustbench_aigi.errors import BadData, UnknownName
-from robustbench_aigi.files import write_text
+from robustbench_aigi.files import write_text, writing
 from robustbench_aigi.hashing import file_digest
 
 __all__ = ["FORMS", "Built", "Exported", "export", "write_jsonl"]
@@ -61,6 +61,7 @@ def export(
     Raises:
         UnknownName: no such form.
         BadData: ``built`` is no whole set, ``out`` holds something else, or the form cannot hold the set.
+        CannotWrite: the disk is full, or ``out`` cannot be written to.
     """
     if form not in FORMS:
         raise UnknownName(f"no form called {form!r}. Write one of {', '.join(FORMS)}.")
@@ -71,15 +72,12 @@ def export(
     asked = {"form": form, "manifest": file_digest(the_set.manifest), "shard_bytes": shard_bytes}
     if (finished := _finished(out, asked)) is not None:
         return finished
-    try:
-        with _appearing(out) as folder:
-            left_out = FORMS[form](the_set, folder, progress, shard_bytes)
-            result = Exported(total - sum(left_out.values()), left_out)
-            if (built / "README.md").is_file():
-                shutil.copyfile(built / "README.md", folder / "CARD.md")
-            write_text(folder / DONE, json.dumps(asked | result._asdict(), indent=2))
-    except OSError as error:
-        raise BadData(f"cannot write to {out}: {error.strerror}. Give another folder with --out.") from error
+    with writing(out), _appearing(out) as folder:
+        left_out = FORMS[form](the_set, folder, progress, shard_bytes)
+        result = Exported(total - sum(left_out.values()), left_out)
+        if (built / "README.md").is_file():
+            shutil.copyfile(built / "README.md", folder / "CARD.md")
+        write_text(folder / DONE, json.dumps(asked | result._asdict(), indent=2))
     return result
 
 
