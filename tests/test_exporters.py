@@ -58,7 +58,9 @@ def read_again(source: Path, recipe: str = OWN) -> pd.DataFrame:
 
 def test_image_folder_is_read_as_the_same_images(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
     assert export(built, "imagefolder", tmp_path / "out") == (len(manifest), {})
-    assert held(read_again(tmp_path / "out")) == held(manifest)
+    columns = ["sha256", "label", "split", "generator", "parent"]
+    again = read_again(tmp_path / "out")
+    same(*(table[columns].sort_values(columns, ignore_index=True) for table in (again, manifest)))
     for split, rows in manifest.groupby("split"):
         lines = records(tmp_path / "out" / str(split) / "metadata.jsonl")
         assert [list(line) for line in lines] == [["file_name", *manifest.columns]] * len(rows)

@@ -14,7 +14,7 @@ from robustbench_aigi.data.sources import SPLITS, Split
 from robustbench_aigi.errors import BadData
 
 Progress = Callable[[str, int, int], None]
-Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "parquet", "webdataset"]
+Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"]
 
 
 def silent(task: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""The forms people hold a labelled dataset in: class folders, Parquet files, WebDataset shards, or a hub id of them."""
+"""The forms people hold a labelled dataset in: image folders, Parquet files, WebDataset shards, or a hub id of them."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from robustbench_aigi.data.sources.entry import SPLITS, Entry, Refused, Split, Terms
 from robustbench_aigi.data.sources.folders import LAYOUTS, folder_entries, inside
+from robustbench_aigi.data.sources.metadata import TABLES, described, metadata_entries
 from robustbench_aigi.data.sources.parquet import parquet_entries
 from robustbench_aigi.data.sources.webdataset import tar_entries
 from robustbench_aigi.errors import BadData, Unavailable
@@ -19,8 +20,8 @@ def entries(source: str, terms: Terms, revision: str | None = None) -> Iterator[
     """List the images of a source without opening them, and what is refused unopened.
 
     Args:
-        source: a folder of class folders, a Parquet file, a WebDataset ``.tar``, a folder of either, or a hub id
-            ``owner/name``.
+        source: a folder of class folders or with a table of labels, a Parquet file, a WebDataset ``.tar``, a folder of
+            either, or a hub id ``owner/name``.
         terms: the recipe's words. Its layout is told by looking if None.
         revision: of the hub dataset.
 
@@ -46,7 +47,13 @@ def entries(source: str, terms: Terms, revision: str | None = None) -> Iterator[
             f"{path} is neither a folder, a Parquet file nor a WebDataset .tar. Unpack an archive first and give its "
             "folder, such as one with train/REAL/*.jpg."
         )
-    yield from folder_entries(path, terms)
+    tables = described(path, terms) if terms.layout in (None, "metadata") else []
+    if terms.layout == "metadata" and not tables:
+        raise BadData(
+            f"{path} has no {' or '.join(TABLES)} with the columns file_name and label. Write one, or sort the "
+            "images into class folders."
+        )
+    yield from metadata_entries(path, tables, terms) if tables else folder_entries(path, terms)
 
 
 def _from_hub(source: str, revision: str | None) -> Path:

@@ -60,6 +60,11 @@ class Terms(NamedTuple):
         known = self.labels.items()
         return next((label for own, label in known if re.fullmatch(pattern_of(own), name, re.IGNORECASE)), None)
 
+    def label_of(self, given: object) -> int | None:
+        """The label of a class number or a class name; None if the recipe knows neither."""
+        text = str(given)
+        return self.numbers.get(int(text)) if re.fullmatch(r"\d{1,9}", text) else self.label(text)
+
     def split(self, name: str) -> str | None:
         """The split of a folder of this name, upper or lower case; None if it is no split's name."""
         return next((split for own, split in self.splits.items() if own.lower() == name.lower()), None)

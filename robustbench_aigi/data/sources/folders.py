@@ -29,7 +29,7 @@ def folder_entries(root: Path, terms: Terms) -> Iterator[Entry | Refused]:
     """
     layout = _told(root, terms)
     pattern = _pattern(layout, terms)
-    for name, path, fault in _files(root):
+    for name, path, fault in image_files(root):
         folder, _, _ = name.rpartition("/")
         found = pattern.fullmatch(folder)
         fault = fault or fault_of(name)
@@ -70,7 +70,7 @@ def _entry(layout: str, name: str, path: Path, found: re.Match[str], terms: Term
 
 def _told(root: Path, terms: Terms) -> str:
     """The recipe's layout, or the first of those that fit the most folders."""
-    folders = {name.rpartition("/")[0] for name, _, _ in _files(root)}
+    folders = {name.rpartition("/")[0] for name, _, _ in image_files(root)}
     tried = [terms.layout] if terms.layout else list(LAYOUTS)
     fitting = {layout: sum(map(bool, map(_pattern(layout, terms).fullmatch, folders))) for layout in tried}
     best = max(fitting, key=lambda layout: fitting[layout])
@@ -95,7 +95,7 @@ def _pattern(layout: str, terms: Terms) -> re.Pattern[str]:
     return re.compile(text, re.IGNORECASE)
 
 
-def _files(root: Path) -> Iterator[tuple[str, Path, str]]:
+def image_files(root: Path) -> Iterator[tuple[str, Path, str]]:
     """Name below the root, path, and why it must not be opened, of everything called like an image."""
     lost: list[OSError] = []
     for place, folders, names in os.walk(root, onerror=lost.append):

@@ -4,7 +4,6 @@ Nothing is unpacked: an image is read from its place in the archive, which a man
 """
 
 import json
-import re
 import tarfile
 from collections.abc import Iterator
 from itertools import groupby
@@ -70,18 +69,13 @@ def _entry(shard: Path, key: str, sample: dict[str, Member], named: str | None, 
         texts = {name: str(about.get(name) or "") for name in TEXTS}
     except (ValueError, AttributeError, RecursionError) as error:
         return Refused(f"{shard.name}/{key}", f"its .json or .cls cannot be read: {error}")
-    label = _label(given, terms)
+    label = terms.label_of(given)
     if label is None:
         wanted = ", ".join([*terms.labels, *map(str, terms.numbers)])
         return Refused(f"{shard.name}/{key}", f"label {given!r} in its .cls or .json; expected one of {wanted}")
     split = terms.split(texts.pop("split")) or named
     stem = f"{split}/{key}" if split else key
     return Entry(stem, label, split, shard, sample[images[0]].place, block=0, **texts)
-
-
-def _label(given: object, terms: Terms) -> int | None:
-    text = str(given)
-    return terms.numbers.get(int(text)) if re.fullmatch(r"\d{1,9}", text) else terms.label(text)
 
 
 def _members(shard: Path) -> Iterator[Member | Refused]:
