@@ -188,7 +188,12 @@ class _Run:
             "rows": self.history.rows,
             "best": (self.best, self.best_weights),
         }
-        write_whole(path, lambda temporary: torch.save(state, temporary))
+
+        def write(temporary: Path) -> None:
+            with temporary.open("wb") as file:  # torch's own file has no word for a full disk
+                torch.save(state, file)
+
+        write_whole(path, write)
 
     def take_up(self, path: Path) -> None:
         """Go on from the state in ``path`` if it is one of this training; another's is left to be overwritten.
