@@ -10,6 +10,7 @@ import typer
 from robustbench_aigi import cli_data
 from robustbench_aigi.cli_data import Limit, Source, showing
 from robustbench_aigi.errors import UserError
+from robustbench_aigi.memory import keep_freed_memory
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False
@@ -168,6 +169,7 @@ def detect(
 
 def main() -> None:
     """Run a command. Exit code 2 with one message when the request cannot be met."""
+    keep_freed_memory()
     try:
         app()
     except UserError as error:

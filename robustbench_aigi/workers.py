@@ -1,9 +1,15 @@
 """Independent pieces of work: done here, or shared by processes of one thread each."""
 
+import functools
+import os
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import torch
+
+from robustbench_aigi.memory import keep_freed_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -30,4 +36,22 @@ def each(work: Callable[[T], R], items: Iterable[T], workers: int | None) -> Ite
 
         with parallel_config(backend="loky", inner_max_num_threads=1):
             pool = Parallel(n_jobs=workers, return_as="generator", batch_size=1)
-            yield from pool(delayed(work)(item) for item in items)
+            yield from pool(delayed(_in_worker)(work, item, os.getpid()) for item in items)
+
+
+def _in_worker(work: Callable[[T], R], item: T, parent: int) -> R:
+    keep_freed_memory()
+    _end_with(parent)
+    return work(item)
+
+
+@functools.cache
+def _end_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed one cannot tell its workers, which would wait for ever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
