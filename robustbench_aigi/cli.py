@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,12 +92,16 @@ def train(
     method: Annotated[str, typer.Option(help="plain, static, pgd, fare or tecoa.")] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
     start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune; cifake: the shipped one.")] = None,
+    arguments: Annotated[
+        str, typer.Option("--with", help="Arguments of the detector, such as '{\"size\": 224}'.")
+    ] = "{}",
 ) -> None:
     """Fit a detector, plainly or against attacks."""
     from robustbench_aigi import harness
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
+    config = _json(arguments)
     with showing() as screen:
         harness.train(
             detector,
@@ -108,10 +112,18 @@ def train(
             method=method,
             epochs=epochs,
             start=start,
+            config=config,
             progress=screen.progress,
             say=screen.say,
         )
     typer.echo(f"checkpoint: {out}")
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text))
+    except (ValueError, TypeError) as error:
+        raise UserError(f"--with must be a JSON object, got {text!r}. Write --with '{{\"size\": 224}}'.") from error
 
 
 @app.command()

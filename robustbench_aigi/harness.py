@@ -7,6 +7,8 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 
@@ -70,6 +72,7 @@ def train(
     method: str = "plain",
     epochs: int | None = None,
     start: str | None = None,
+    config: Mapping[str, Any] = MappingProxyType({}),
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
@@ -77,6 +80,7 @@ def train(
 
     Args:
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
+        config: arguments of the detector.
         dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
     """
     own = training_on(dataset)
@@ -86,8 +90,9 @@ def train(
         epochs=epochs or epochs_of(own, detector, method),
         eps=own.adversarial_eps,
         steps=own.adversarial_steps,
+        config=dict(config),
     )
-    begin = load_detector(detector, start)  # here, so that a wrong name is told before the data is read
+    begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
     lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
     train_set, validation = lesson.sets()
     fitted = begin if start else None

@@ -119,6 +119,11 @@ BAD_CALLS = {
     "missing image": (["detect", "no.png"], "no file at"),
     "missing run": (["report", "nowhere"], "holds no matrix.csv"),
     "odd checkpoint name": (["train", "cifake-cnn", "--out", "x.pt"], ".safetensors"),
+    "no JSON": (["train", "cifake-cnn", "--with", "size=224", "--out", "x.safetensors"], "must be a JSON object"),
+    "no such argument": (
+        ["train", "cifake-cnn", "--with", '{"size": 2}', "--out", "x.safetensors"],
+        "It takes filters, dense",
+    ),
     "unknown method": (["train", "cifake-cnn", "--method", "magic", "--out", "x.safetensors"], "no method called"),
 }
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD
-from robustbench_aigi.errors import BadCheckpoint, Unavailable, UnknownName, UserError
+from robustbench_aigi.errors import BadCheckpoint, BadConfig, Unavailable, UnknownName, UserError
 from robustbench_aigi.training import Recipe, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.contract import check_contract, gradient_error
@@ -123,6 +123,18 @@ def test_half_precision_checkpoint_loads_as_float32(images: Tensor, tmp_path: Pa
     again = load_detector("cifake-cnn", weights=tmp_path / "half.safetensors")
     assert all(p.dtype == torch.float32 for p in again.parameters())
     torch.testing.assert_close(again.logits(images), detector.logits(images), atol=1e-2, rtol=1e-2)
+
+
+def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
+    coarse, fine = load_detector("tinyvit-5m", "cifake"), load_detector("tinyvit-5m", "cifake", stem_stride=2)
+    assert fine.config == coarse.config | {"stem_stride": 2}
+    own, other = coarse.state_dict(), fine.state_dict()
+    resized = {name for name in own if own[name].shape != other[name].shape}
+    assert resized == {name for name in own if name.endswith("attention_biases")}
+    assert all(torch.equal(own[name], other[name]) for name in own.keys() - resized)
+    assert fine.logits(images).isfinite().all()
+    with pytest.raises(BadConfig, match=r"tinyvit-5m: .*'stem'\. It takes stem_stride, drop_path, size"):
+        load_detector("tinyvit-5m", "cifake", stem=2)
 
 
 def test_checkpoints_that_do_not_fit_say_so(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Weights on disk: safetensors that name their detector, its configuration and its card."""
 
+import inspect
 import json
 from pathlib import Path
 from pickle import UnpicklingError
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.base import Card, Detector, detectors
 from robustbench_aigi.detectors.fetching import weights_follow
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
 
@@ -69,11 +70,11 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
             address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`).
         weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
             without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
-        config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; a checkpoint of ours
-            brings its own.
+        config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; they replace those that
+            a checkpoint of ours brings.
 
     Raises:
-        UnknownName: no such detector.
+        UnknownName: no such detector. BadConfig: it does not take these arguments.
         BadCheckpoint: the file is missing, damaged, holds code, or does not fit the detector.
     """
     if name.endswith(".safetensors"):
@@ -86,7 +87,15 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
 
 
 def _built(name: str, config: dict[str, Any]) -> Detector:
-    return addressed(name, **config) or detectors.get(name)(**config)
+    if (anyones := addressed(name, **config)) is not None:
+        return anyones
+    cls = detectors.get(name)
+    taken = inspect.signature(cls)
+    try:
+        taken.bind(**config)
+    except TypeError as error:
+        raise BadConfig(f"{name}: {error}. It takes {', '.join(taken.parameters) or 'no argument'}.") from error
+    return cls(**config)
 
 
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
@@ -104,7 +113,7 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
     if "detector" in metadata:
         with weights_follow():
-            detector = _built(name, json.loads(metadata["config"]) if "config" in metadata else config)
+            detector = _built(name, json.loads(metadata.get("config", "{}")) | config)
     else:
         detector = _built(name, config)
         tensors = dict(detector.adopted(tensors))

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, final
 
 from timm.layers import resize_rel_pos_bias_table_levit
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigi.detectors.backbone import Backbone
 from robustbench_aigi.detectors.base import Card, detectors
@@ -24,7 +24,8 @@ PUBLISHED = (
 class TinyViT(Backbone):
     """TinyViT with one logit. Source: Wu et al., TinyViT, ECCV 2022.
 
-    timm's checkpoints of the same width load at any size; their 1000 classes give way to a fresh head, to be trained.
+    Checkpoints of the same width, ours and timm's, load at any size and stride; timm's 1000 classes give way to a fresh
+    head, to be trained.
 
     Args:
         stem_stride: 4 as published (an 8 x 8 map after the stem at size 32), or 2 for a finer map at about a third of
@@ -78,6 +79,7 @@ class TinyViT(Backbone):
         config: dict[str, Any] = {"stem_stride": stem_stride, "drop_path": drop_path, "size": size}
         config |= {"pretrained": pretrained, "fake_index": fake_index, "dims": None if dims is None else list(dims)}
         super().__init__(net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index)
+        self.register_load_state_dict_pre_hook(_fit_biases)  # type: ignore[no-untyped-call]
         if size != 32:
             resize = "bicubic with antialiasing to the input size, inside the detector"
             self.card = self.card.model_copy(update={"resize": resize})
@@ -87,13 +89,15 @@ class TinyViT(Backbone):
         return resize(images, (self.size, self.size), "bilinear" if self.size == 32 else "bicubic")
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names; attention biases of other windows are resized, as timm does."""
-        own, named = self.net.state_dict(), {}
-        for name, value in tensors.items():
-            fits = name.endswith("attention_biases") and name in own and len(own[name]) == len(value)
-            if not name.endswith("attention_bias_idxs"):
-                named[name] = resize_rel_pos_bias_table_levit(value.T, own[name].T.shape).T if fits else value
-        return named
+        """From timm's names."""
+        return {name: value for name, value in tensors.items() if not name.endswith("attention_bias_idxs")}
+
+
+def _fit_biases(detector: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Resize attention biases of other windows before they are loaded, as timm does."""
+    for name, own in detector.named_parameters(prefix=prefix.removesuffix(".")):
+        if name.endswith("attention_biases") and name in state and len(own) == len(state[name]):
+            state[name] = resize_rel_pos_bias_table_levit(state[name].T, own.T.shape).T
 
 
 @detectors.add("tinyvit-5m")

@@ -1,8 +1,9 @@
 """The ways to train a detector: plain, on a static set, on PGD attacks as it learns; FARE and TeCoA for CLIP towers."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -29,8 +30,8 @@ SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What to train and how. ``eps`` (grey levels) and ``steps`` are of the inner attack of ``pgd``, ``fare`` and
-    ``tecoa``. Raises ``UserError`` for an unknown method."""
+    """What to train and how. ``config`` are the detector's arguments, where it begins fresh; ``eps`` (grey levels) and
+    ``steps`` are of the inner attack of ``pgd``, ``fare`` and ``tecoa``. Raises ``UserError`` for an unknown method."""
 
     detector: str
     method: str = "plain"
@@ -38,6 +39,7 @@ class Recipe:
     eps: float = 8
     steps: int = 3
     seed: int = 0
+    config: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -83,7 +85,7 @@ def train_detector(
         UserError: a method that does not fit the detector. Collapsed: see :func:`fit`.
     """
     torch.manual_seed(recipe.seed)
-    detector = copied(start) if start is not None else load_detector(recipe.detector)
+    detector = copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method not in TOWER, frozen=frozen)
     detector.prepare(train, validation)
