@@ -18,8 +18,8 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CannotWrite(
-            f"cannot write {path}: {reason}. Make room and repeat the command, which goes on from what is finished; "
-            "or give another folder."
+            f"cannot write to {path}: {reason}. Make room and repeat the command, which goes on from what is finished; "
+            "or give another folder with --out."
         ) from error
 
 

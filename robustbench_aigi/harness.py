@@ -19,7 +19,7 @@ from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
-from robustbench_aigi.files import write_text
+from robustbench_aigi.files import write_text, writing
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Matrix, write_report
 from robustbench_aigi.training import Recipe as TrainingRecipe
@@ -97,15 +97,9 @@ def train(
     train_set, validation = lesson.sets()
     fitted = begin if start else None
     line = trained_on(lesson.name, len(train_set.labels), fitted)
+    kept = out.with_suffix(".training")
     trained, history = train_detector(
-        made,
-        train_set,
-        validation,
-        start=fitted,
-        trained_on=line,
-        seen=lesson.seen,
-        progress=progress,
-        kept=out.with_suffix(".training"),
+        made, train_set, validation, start=fitted, trained_on=line, seen=lesson.seen, progress=progress, kept=kept
     )
     save_detector(trained, out)
     best = history.rows[history.best_epoch]
@@ -167,14 +161,12 @@ def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | st
 
 
 def writable(out: Path) -> None:
-    """Make a folder, and raise ``UserError`` if nothing can be written there."""
-    try:
+    """Make a folder, and raise ``CannotWrite`` if nothing can be written there."""
+    with writing(out):
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{os.getpid()}.tmp"
         probe.write_text("")
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}. Give another folder with --out.") from error
 
 
 def _provenance(out: Path, detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
