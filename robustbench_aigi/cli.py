@@ -89,19 +89,26 @@ def train(
     data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
     source: Source = None,
     limit: Limit = None,
-    method: Annotated[str, typer.Option(help="plain, static, pgd, fare or tecoa.")] = "plain",
+    method: Annotated[
+        str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
+    ] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
     start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune; cifake: the shipped one.")] = None,
     arguments: Annotated[
         str, typer.Option("--with", help="Arguments of the detector, such as '{\"size\": 224}'.")
     ] = "{}",
+    plan: Annotated[str, typer.Option(help='Numbers of the training, such as \'{"eps": 4, "awp": 0.005}\'.')] = "{}",
+    rehearse: Annotated[
+        str | None, typer.Option(help="For the method adapt: what the detector was trained on, a recipe or a folder.")
+    ] = None,
+    rehearse_source: Annotated[str | None, typer.Option(help="Where the images to rehearse are.")] = None,
 ) -> None:
     """Fit a detector, plainly or against attacks."""
     from robustbench_aigi import harness
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
-    config = _json(arguments)
+    config, numbers = _json("--with", arguments, '{"size": 224}'), _json("--plan", plan, '{"eps": 4}')
     with showing() as screen:
         harness.train(
             detector,
@@ -113,17 +120,22 @@ def train(
             epochs=epochs,
             start=start,
             config=config,
+            numbers=numbers,
+            rehearse=(rehearse, rehearse_source) if rehearse else None,
             progress=screen.progress,
             say=screen.say,
         )
     typer.echo(f"checkpoint: {out}")
 
 
-def _json(text: str) -> dict[str, Any]:
+def _json(option: str, text: str, example: str) -> dict[str, Any]:
     try:
-        return dict(json.loads(text))
-    except (ValueError, TypeError) as error:
-        raise UserError(f"--with must be a JSON object, got {text!r}. Write --with '{{\"size\": 224}}'.") from error
+        given = json.loads(text)
+    except ValueError:
+        given = None
+    if not isinstance(given, dict):
+        raise UserError(f"{option} must be a JSON object, got {text!r}. Write {option} '{example}'.")
+    return given
 
 
 @app.command()

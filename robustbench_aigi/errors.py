@@ -8,6 +8,7 @@ UserError               the request cannot be met (exit code 2)
 |-- CannotWrite         the disk is full or does not let itself be written to
 |-- Unavailable         a hub or an optional package is out of reach
 |-- Collapsed           training ended in a detector that says the same of every image
+|-- Diverged            a training's loss is no number any more
 |-- BadLogits           a detector answered with something that is no number, or that has no slope
 `-- BrokenBudget        an attack left its own threat model: its numbers must not be used
 """
@@ -46,6 +47,10 @@ class Unavailable(UserError):
 
 class Collapsed(UserError):
     """Training ended in a detector that says the same of every image."""
+
+
+class Diverged(UserError):
+    """A training's loss is no number any more."""
 
 
 class BadLogits(UserError):

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import platform
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -22,9 +23,19 @@ from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text, writing
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Matrix, write_report
+from robustbench_aigi.training import Files, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
-from robustbench_aigi.training import train_detector
-from robustbench_aigi.training.stages import epochs_of, fine_tune, fit_plain, lesson_on, trained_on, training_on
+from robustbench_aigi.training.stages import (
+    attack_of,
+    epochs_of,
+    fine_tune,
+    fit_plain,
+    lesson_on,
+    told,
+    trained_on,
+    training_on,
+    with_rehearsal,
+)
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -73,37 +84,59 @@ def train(
     epochs: int | None = None,
     start: str | None = None,
     config: Mapping[str, Any] = MappingProxyType({}),
+    numbers: Mapping[str, Any] = MappingProxyType({}),
+    rehearse: tuple[str, str | None] | None = None,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
     """Train one detector and write its checkpoint to ``out`` (.safetensors); repeated after a kill, it goes on.
 
+    The best checkpoint so far is at ``out`` from its first epoch on; beside it are a log (CSV, and TensorBoard's events
+    if that is installed) and, until the end, the state.
+
     Args:
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
-        config: arguments of the detector.
+        config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
         dataset: a recipe; for the method ``static`` the folder that ``build`` wrote.
+        rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
     """
     own = training_on(dataset)
     made = TrainingRecipe(
         detector=detector,
         method=method,
         epochs=epochs or epochs_of(own, detector, method),
-        eps=own.adversarial_eps,
-        steps=own.adversarial_steps,
         config=dict(config),
+        numbers=attack_of(own) | dict(numbers),
     )
+    if (method == "adapt") != (rehearse is not None) or (method == "adapt" and start is None):
+        raise UserError(
+            "the method adapt, and it alone, wants what the detector was trained on. Write --method adapt "
+            "--start CHECKPOINT --data NEW --rehearse OLD."
+        )
     begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
-    lesson = lesson_on(dataset, source, limit, out.with_suffix(".skipped.csv"), progress, say)
-    train_set, validation = lesson.sets()
+    skipped = out.with_suffix(".skipped.csv")
+    lesson = lesson_on(dataset, source, limit, skipped, progress, say)
+    (train_set, validation), known, name = lesson.sets, None, lesson.name
+    if rehearse is not None:
+        old = lesson_on(*rehearse, limit, skipped, progress, say)
+        train_set, validation, known = with_rehearsal(lesson, old)
+        name = f"{name} with {old.name} rehearsed"
     fitted = begin if start else None
-    line = trained_on(lesson.name, len(train_set.labels), fitted)
-    kept = out.with_suffix(".training")
+    state = out.with_suffix(".training")
     trained, history = train_detector(
-        made, train_set, validation, start=fitted, trained_on=line, seen=lesson.seen, progress=progress, kept=kept
+        made,
+        train_set,
+        validation,
+        start=fitted,
+        known=known,
+        trained_on=trained_on(name, len(train_set.labels), fitted),
+        seen=lesson.seen,
+        progress=progress,
+        files=Files(state, out.with_suffix(".csv"), lambda best: save_detector(best, out)),
     )
     save_detector(trained, out)
-    best = history.rows[history.best_epoch]
-    say(f"{trained.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}")
+    shutil.rmtree(state, ignore_errors=True)
+    say(told(trained, history))
     return trained
 
 

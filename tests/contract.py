@@ -10,8 +10,8 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.grid import to_bytes
+from robustbench_aigi.training import Plan, fit
 from robustbench_aigi.training.arrays import Arrays, predict
-from robustbench_aigi.training.fit import Plan, fit
 
 SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
 

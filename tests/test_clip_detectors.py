@@ -20,8 +20,9 @@ from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.tecoa import caption_embeddings, tecoa
-from robustbench_aigi.training.towers import embedding_attack
+from robustbench_aigi.training.towers import Tower
 from tests.test_training import easy
 
 CONFIG: dict[str, Any] = {
@@ -158,14 +159,17 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
         return F.cross_entropy(100 * F.normalize(embedding, dim=1) @ texts.T, held.labels, reduction="none")
 
     def attacked_loss() -> float:
-        attacked = embedding_attack(detector, images, loss_of, 4, 5, torch.Generator().manual_seed(0))
+        rng = torch.Generator().manual_seed(0)
+        attacked = climb(detector, images, lambda new: loss_of(detector.embed(new)), rng, eps=4, steps=5, momentum=0.9)
         assert float((attacked - images).abs().max()) <= 4 / 255 + 1e-6
         with torch.no_grad():
             return float(loss_of(detector.embed(attacked)).mean())
 
     before = attacked_loss()
-    losses = tecoa(detector, easy(48), Plan(epochs=3, batch=12, rate=3e-4), eps=4, steps=2)
-    assert losses[-1] < losses[0]
+    plan = Plan(epochs=3, batch=12, rate=3e-4, eps=4, steps=2)
+    tower = Tower(tecoa(detector), plan)
+    history = fit(detector, easy(48), held, plan, objective=tower, score=tower.score, part=detector.tower)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert attacked_loss() < 0.5 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
     assert all(torch.equal(value, head[key]) for key, value in detector.head.state_dict().items())
@@ -185,7 +189,7 @@ def test_a_plain_fit_trains_the_head_alone(name: str) -> None:
 
 def test_the_method_tecoa_trains_tower_and_head() -> None:
     start = RobustClip(head="linear")
-    recipe = Recipe(detector="robust-clip", method="tecoa", epochs=1, eps=2, steps=1)
+    recipe = Recipe(detector="robust-clip", method="tecoa", epochs=1, numbers={"eps": 2, "steps": 1})
     made, _ = train_detector(recipe, easy(16), easy(8, seed=1), start=start)
     assert made.card.name == recipe.name
     changed = {

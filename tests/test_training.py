@@ -1,7 +1,7 @@
 import copy
 import math
-import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,16 +10,16 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
-from robustbench_aigi.errors import BadCheckpoint, Collapsed, UserError
+from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.training.adversarial import PGD, Ramp, robust_accuracy, robustness
 from robustbench_aigi.training.arrays import balanced_accuracy, shuffled
 from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.fare import distance, fare
-from robustbench_aigi.training.fit import schedule
+from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.stages import begun, trained_on
-from robustbench_aigi.training.towers import embedding_attack
+from robustbench_aigi.training.towers import Tower
 from tests.conftest import Linear
 
 
@@ -62,42 +62,6 @@ def test_fit_is_the_same_twice() -> None:
     )
 
 
-@pytest.mark.parametrize("memory", [0, 5])
-def test_a_killed_training_goes_on_as_if_it_had_not_been(
-    memory: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.fit"], "KEEP_SECONDS", 0)
-    train, validation, plan = easy(64), easy(32, seed=1), Plan(epochs=3, batch=32, mix=0.1, memory=memory)
-    whole, killed, other = cnn(), cnn(), cnn()
-    expected = fit(whole, train, validation, plan)
-    path = tmp_path / "cnn.training"
-
-    def kill(task: str, done: int, total: int) -> None:
-        if done == 5:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fit(killed, train, validation, plan, progress=kill, kept=path)
-    seen: list[int] = []
-    again = cnn()
-    history = fit(again, train, validation, plan, progress=lambda task, done, total: seen.append(done), kept=path)
-    assert seen == [5, 6]
-    assert [row["score"] for row in history.rows] == [row["score"] for row in expected.rows]
-    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items())
-    assert not path.exists()
-    with pytest.raises(KeyboardInterrupt):
-        fit(killed, train, validation, plan, progress=kill, kept=path)
-    seen.clear()
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(BadCheckpoint, match="begins anew"):
-        fit(cnn(), train, validation, plan, kept=path)
-    path.unlink()
-    with pytest.raises(KeyboardInterrupt):
-        fit(cnn(), train, validation, plan, progress=kill, kept=path)
-    fit(other, easy(64, seed=2), validation, plan, progress=lambda task, done, total: seen.append(done), kept=path)
-    assert seen == [1, 2, 3, 4, 5, 6]
-
-
 def test_collapse_stops_and_says_so() -> None:
     data = easy(64)
     same = Arrays(torch.full_like(data.images, 128), data.labels)
@@ -122,25 +86,12 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
     train, validation = tempting(384), tempting(96, seed=1)
     judge = load_attack("pgd-linf", eps=8, step=2, steps=10)
     plain, robust = (Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5) for _ in range(2))
-    plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0)
+    plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0)
     fit(plain, train, validation, plan)
-    fit(
-        robust,
-        train,
-        validation,
-        plan,
-        objective=pgd_training(AttackSchedule("pgd-linf", 8, 3, ramp=20), clean_share=0),
-        score=lambda d, data: robust_accuracy(d, data, judge),
-    )
+    fit(robust, train, validation, plan, objective=PGD(plan, Ramp(20)), score=robustness(plan, "pgd"))
     assert balanced_accuracy(plain, validation) > 0.95
     assert robust_accuracy(plain, validation, judge) < 0.1
     assert robust_accuracy(robust, validation, judge) > 0.8
-
-
-def test_attack_schedule_ramps_eps() -> None:
-    ramp = AttackSchedule("pgd-linf", 8, 3, ramp=40)
-    assert ramp(0) == load_attack("pgd-linf", eps=1.0, step=1.0, steps=3)
-    assert ramp(100) == load_attack("pgd-linf", eps=8.0, step=7.0, steps=3)
 
 
 def test_fare_pulls_attacked_embeddings_back() -> None:
@@ -148,25 +99,27 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
     detector = detectors.get("clip-mlp")()
     assert isinstance(detector, ClipMLP)
     original = copy.deepcopy(detector).eval()
-    data = easy(64)
-    images = from_bytes(easy(16, seed=1).images)
+    data, held = easy(64), easy(16, seed=1)
+    images = from_bytes(held.images)
     target = original.embed(images)
 
     def moved(tower: ClipMLP) -> float:
         rng = torch.Generator().manual_seed(0)
-        attacked = embedding_attack(tower, images, lambda embedding: distance(embedding, target), 4, 5, rng)
+        attacked = climb(tower, images, lambda new: distance(tower.embed(new), target), rng, eps=4, steps=5)
         with torch.no_grad():
             return float(distance(tower.embed(attacked), target).mean())
 
     before = moved(detector.eval())
-    losses = fare(detector, data, Plan(epochs=4, batch=16, rate=3e-4), eps=4, steps=3)
-    assert losses[-1] < losses[0]
+    plan = Plan(epochs=4, batch=16, rate=3e-4, eps=4)
+    tower = Tower(fare(detector), plan)
+    history = fit(detector, data, held, plan, objective=tower, score=tower.score, part=detector.tower)
+    assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert moved(detector) < 0.8 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
 
 
 def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
-    recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=3, eps=4, steps=1)
+    recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=3, numbers={"eps": 4, "steps": 1})
     made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy")
     assert made.card.name == recipe.name == "robust-cifake-cnn"
     assert made.card.seen == ("pgd-linf",)
@@ -174,7 +127,7 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     assert Recipe(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
     with pytest.raises(UserError, match="no method called"):
         train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
-    with pytest.raises(UserError, match="fare trains a CLIP tower, got cifake-cnn"):
+    with pytest.raises(UserError, match="trains a CLIP tower, and cifake-cnn has none"):
         train_detector(Recipe(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8))
 
 
@@ -185,11 +138,19 @@ def test_a_model_of_timm_is_trained_by_its_address(tmp_path: Path) -> None:
 
 
 def test_schedule_warms_up_and_ends_at_zero() -> None:
-    rates = [schedule(step, 100, 0.1) for step in range(100)]
-    assert rates[:10] == [pytest.approx((i + 1) / 10) for i in range(10)]
-    assert rates[10] == 1
+    weight = torch.nn.Parameter(torch.zeros(1))
+    groups: list[dict[str, Any]] = [{"params": [weight]}, {"params": [torch.nn.Parameter(weight)], "lr_scale": 0.5}]
+    optimizer = torch.optim.SGD(groups, lr=2.0)
+    schedule, rates = Plan(epochs=1, rate=2.0, warmup=0.1).schedule_for(optimizer, 100), []
+    for step in range(100):
+        schedule.step_update(step)
+        rates.append(optimizer.param_groups[0]["lr"])
+        assert optimizer.param_groups[1]["lr"] == pytest.approx(rates[-1] / 2)
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[10] == pytest.approx(2.0)
     assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert rates[-1] == pytest.approx(0.5 * (1 + math.cos(math.pi * 89 / 90)))
+    assert rates[-1] == pytest.approx(1 + math.cos(math.pi * 89 / 90))
 
 
 def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:

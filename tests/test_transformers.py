@@ -14,8 +14,8 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors.backbone import Backbone
 from robustbench_aigi.detectors.vit_cnn import ViTCNN
 from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.training import Plan, fit
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.fit import Plan, fit
 from tests.hugging_face import Shapes, cvt_shapes, filled, swin_shapes, vit_shapes
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import on_device
 from robustbench_aigi.detectors.folding import folded
 from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.grid import LEVELS
@@ -17,7 +18,7 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 @contextmanager
-def _frozen(detector: Detector) -> Iterator[None]:
+def frozen(detector: Detector) -> Iterator[None]:
     """Evaluation mode, and no gradients of the parameters."""
     flags = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
     modes = [(module, module.training) for module in detector.modules()]
@@ -87,7 +88,7 @@ class Oracle:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(_frozen(self.detector))
+            stack.enter_context(frozen(self.detector))
             stack.enter_context(folded(self.detector, self.images[:4] / LEVELS))
             if self._slopes:
                 self.clean_logits, self._clean_slopes = self._sloped(self.images)
@@ -197,7 +198,7 @@ class Oracle:
         return counts
 
     def _logits(self, levels: Tensor) -> Tensor:
-        logits = self.detector.logits(levels / LEVELS)
+        logits = on_device(self.detector, levels / LEVELS).to(levels.device)
         if logits.shape != levels.shape[:1]:
             raise BadLogits(
                 f"{self.detector.card.name} must give one logit an image, shape ({len(levels)},), got "

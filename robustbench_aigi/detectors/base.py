@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -83,9 +84,7 @@ class Detector(nn.Module, ABC):
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
         """What AdamW gets: matrices decayed, vectors not. ``lr_scale``, if given, is a group's share of the rate."""
-        free = [p for p in self.parts_to_train().parameters() if p.requires_grad]
-        matrices, vectors = [p for p in free if p.ndim > 1], [p for p in free if p.ndim <= 1]
-        return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
+        return decayed(self.parts_to_train(), decay)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """What a plain fit lowers, a mean over the batch: binary cross-entropy, unless a subclass adds to it."""
@@ -98,6 +97,18 @@ class Detector(nn.Module, ABC):
     def threshold(self) -> float:
         """The operating threshold, a logit."""
         return self.card.threshold
+
+
+def on_device(detector: Detector, images: Tensor) -> Tensor:
+    """Logits ``(N,)`` of images that are wherever they are: they are taken to the detector, and slopes come back."""
+    return detector.logits(images.to(next(chain(detector.parameters(), detector.buffers()), images).device))
+
+
+def decayed(part: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Groups of the parameters of a part that are free: matrices decayed, vectors not."""
+    free = [p for p in part.parameters() if p.requires_grad]
+    matrices, vectors = [p for p in free if p.ndim > 1], [p for p in free if p.ndim <= 1]
+    return [{"params": matrices, "weight_decay": decay}, {"params": vectors, "weight_decay": 0.0}]
 
 
 class Labelled(Protocol):

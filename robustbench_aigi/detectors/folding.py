@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Detector
+from robustbench_aigi.detectors.base import Detector, on_device
 
 CLOSE = 1e-4
 """How far a folded logit may be from the detector's own, beside its size; further means that folding was wrong."""
@@ -48,7 +48,7 @@ def _tried(detector: Detector, images: Tensor) -> tuple[Pair, ...]:
     with torch.no_grad():
         pairs, own = _watched(detector, images)
         with _applied(detector, pairs):
-            other = detector.logits(images)
+            other = on_device(detector, images)
     return pairs if bool(((own - other).abs() <= CLOSE * (1 + own.abs())).all()) else ()
 
 
@@ -66,7 +66,7 @@ def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tens
     hooks = [m.register_forward_hook(convolved) for m in detector.modules() if type(m) is nn.Conv2d and _plain(m)]
     hooks += [m.register_forward_pre_hook(normed) for m in detector.modules() if type(m) is nn.BatchNorm2d]
     try:
-        logits = detector.logits(images)
+        logits = on_device(detector, images)
     finally:
         for hook in hooks:
             hook.remove()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import on_device
 from robustbench_aigi.grid import from_bytes
 
 
@@ -36,7 +37,7 @@ def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
 @torch.no_grad()
 def predict(detector: Detector, images: Tensor, batch: int = 500) -> Tensor:
     """Logits of uint8 ``(N, 3, H, W)`` images."""
-    return torch.cat([detector.logits(from_bytes(part)) for part in images.split(batch)])
+    return torch.cat([on_device(detector, from_bytes(part)).float().cpu() for part in images.split(batch)])
 
 
 def balanced_accuracy(detector: Detector, data: Arrays) -> float:

@@ -14,7 +14,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.generators import SHIPPED_AUTOENCODER, SmallAutoencoder
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.training.fit import schedule
+from robustbench_aigi.training.plan import Plan
 
 
 def fakes(dataset: str, source: str | None = None) -> Tensor:
@@ -33,14 +33,14 @@ def fit_autoencoder(
     """
     rng = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=rate, weight_decay=1e-4)
+    schedule = Plan(epochs=1, rate=rate, warmup=0.02).schedule_for(optimizer, steps)
     losses = list[float]()
     for step in range(steps):
         drawn = [pool[torch.randint(len(pool), (batch // len(pools),), generator=rng)] for pool in pools]
         images = from_bytes(torch.cat(drawn))
         flip = torch.rand(len(images), generator=rng) < 0.5
         images[flip] = images[flip].flip(3)
-        for group in optimizer.param_groups:
-            group["lr"] = rate * schedule(step, steps, warmup=0.02)
+        schedule.step_update(step)
         loss = (model(images) - images).abs().mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

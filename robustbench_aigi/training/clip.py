@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.fit import schedule
+from robustbench_aigi.training.plan import Plan
 
 
 def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:
@@ -60,10 +60,11 @@ def train(args: argparse.Namespace) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98))
     per_epoch = len(one_of_each(kinds, rng)) // args.groups
     step, total, began = 0, args.epochs * per_epoch, time.monotonic()
+    schedule = Plan(epochs=args.epochs, rate=args.rate, warmup=0.05).schedule_for(optimizer, total)
     for epoch in range(args.epochs):
         rows = one_of_each(kinds, rng)
         for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(args.groups):
-            optimizer.param_groups[0]["lr"] = args.rate * schedule(step, total, 0.05)
+            schedule.step_update(step)
             index = part.flatten()
             images = augment(from_bytes(data.images[index]), data.labels[index], rng, shift=3)
             template = int(torch.randint(len(TEMPLATES), (), generator=rng))

@@ -1,45 +1,70 @@
-"""The ways to train a detector: plain, on a static set, on PGD attacks as it learns; FARE and TeCoA for CLIP towers."""
+"""The ways to train a detector: each is an objective for the one loop, with the numbers that suit it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
-from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.anyone.ends import slug
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.faster import copied
-from robustbench_aigi.errors import UserError
-from robustbench_aigi.training.adversarial import AttackSchedule, pgd_training, robust_accuracy
+from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.fare import fare
-from robustbench_aigi.training.fit import History, Plan, fit
+from robustbench_aigi.training.fit import clean_score, fit
+from robustbench_aigi.training.guards import overfitted
+from robustbench_aigi.training.log import Log
+from robustbench_aigi.training.lora import add_lora, merged
+from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.rehearsal import Both
+from robustbench_aigi.training.run import History
 from robustbench_aigi.training.tecoa import tecoa
+from robustbench_aigi.training.towers import Aim, Tower, clip_of
 
 Progress = Callable[[str, int, int], None]
-METHODS = {"plain": "", "static": "static-", "pgd": "robust-", "fare": "robust-", "tecoa": "tecoa-"}
-"""Method to the prefix that the trained detector's name gets."""
-TOWER = ("fare", "tecoa")
-"""Methods that train a CLIP tower, and then a head on it."""
-SEEN = {"pgd": ("pgd-linf",), "fare": ("fare",), "tecoa": ("tecoa",)}
-"""Attacks that a method of training shows the detector."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to train: what a detector trained by it is called, and the attacks that the training shows it."""
+
+    about: str
+    prefix: str = ""
+    seen: tuple[str, ...] = ()
+    attacks: type[Adversarial] | None = None
+    tower: Callable[[ClipDetector], Aim] | None = None
+
+
+METHODS: Mapping[str, Method] = {
+    "plain": Method("clean images"),
+    "static": Method("a `++` set that build wrote", "static-"),
+    "adapt": Method("a new generator's images, with one in nine of what it knows already", "adapted-"),
+    "pgd": Method("PGD attacks on itself", "robust-", ("pgd-linf",), attacks=PGD),
+    "trades": Method("its answers kept where PGD would move them", "trades-", ("pgd-linf",), attacks=Trades),
+    "fast": Method("one-step attacks on itself", "fast-", ("fgsm",), attacks=Fast),
+    "mixed": Method("a threat drawn for each batch", "mixed-", THREATS, attacks=Mixed),
+    "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("fare",), tower=fare),
+    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("tecoa",), tower=tecoa),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What to train and how. ``config`` are the detector's arguments, where it begins fresh; ``eps`` (grey levels) and
-    ``steps`` are of the inner attack of ``pgd``, ``fare`` and ``tecoa``. Raises ``UserError`` for an unknown method."""
+    """What to train and how. ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the
+    place of the usual ones of a :class:`Plan`. Raises ``UserError`` for an unknown method."""
 
     detector: str
     method: str = "plain"
     epochs: int
-    eps: float = 8
-    steps: int = 3
     seed: int = 0
     config: Mapping[str, Any] = field(default_factory=dict)
+    numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -48,8 +73,17 @@ class Recipe:
     @property
     def name(self) -> str:
         """The trained detector's name, such as ``robust-tinyvit-5m``, or ``fare-robust-clip``."""
-        prefix, own = METHODS[self.method], slug(self.detector)
+        prefix, own = METHODS[self.method].prefix, slug(self.detector)
         return (f"{self.method}-" if prefix and own.startswith(prefix) else prefix) + own
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a training keeps what it needs: its state (a folder), its log (CSV), and its best checkpoint so far."""
+
+    state: Path | None = None
+    log: Path | None = None
+    best: Callable[[Detector], object] = lambda detector: None
 
 
 BATCHES = ((5_000, 16), (20_000, 64))
@@ -68,61 +102,101 @@ def train_detector(
     validation: Arrays,
     *,
     start: Detector | None = None,
+    known: Arrays | None = None,
     trained_on: str = "",
     seen: tuple[str, ...] = (),
     progress: Progress = lambda task, done, total: None,
-    kept: Path | None = None,
+    files: Files | None = None,
 ) -> tuple[Detector, History]:
     """Train a detector and give it a card that says how.
 
     Args:
-        train: for the method ``static`` the built `++` images, else clean ones.
+        train: for the method ``static`` the built `++` images, for ``adapt`` the new ones and the rehearsed.
         start: the fitted detector to fine-tune; fresh weights if None.
+        known: for ``adapt``, validation images of what the detector knows already.
         trained_on: a line for the card. seen: attacks met in training, for the card; the method's own are added.
-        kept: a file for the state after each epoch, as in :func:`fit`; FARE and TeCoA keep none.
 
     Raises:
-        UserError: a method that does not fit the detector. Collapsed: see :func:`fit`.
+        UserError: a method that does not fit the detector. See :func:`fit` for what can end a training.
     """
     torch.manual_seed(recipe.seed)
     detector = copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
+    method, files = METHODS[recipe.method], files or Files()
+    if method.tower is not None:
+        clip_of(detector)
     frozen = detector.parts_to_train() is not detector
-    plan = plan_for(recipe, len(train.labels), begun=start is not None and recipe.method not in TOWER, frozen=frozen)
+    plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
+    card = {"name": recipe.name, "trained_on": trained_on, "seen": seen + method.seen}
+    detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
-        history = _measured(detector, recipe, validation)
-    elif recipe.method == "pgd":
-        history = _adversarial(detector, recipe, train, validation, plan, progress, kept)
-    elif recipe.method in TOWER:
-        history = _robust_clip(detector, recipe, train, validation, plan, progress)
-    else:
-        history = fit(detector, train, validation, plan, progress=progress, task=f"fit {recipe.name}", kept=kept)
-    seen += SEEN.get(recipe.method, ())
-    detector.card = detector.card.model_copy(update={"name": recipe.name, "trained_on": trained_on, "seen": seen})
-    return detector.eval(), history
+        return detector.eval(), _measured(detector, recipe, validation)
+    if plan.lora:
+        add_lora(detector, plan.lora)
+    with Log(files.log) as log:
+        run = partial(fit, detector, train, validation, progress=progress, kept=files.state, log=log)
+        last = partial(run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan)))
+        if method.attacks is not None:
+            history = last(plan, **_against(plan, method.attacks, recipe.method, len(train.labels)))
+        elif method.tower is not None:
+            _fit_tower(clip_of(detector), method.tower, plan, recipe, run)
+            history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
+        else:
+            history = last(plan, score=clean_score if known is None else Both(known))
+    return _plain(detector, plan).eval(), history
+
+
+def _plain(detector: Detector, plan: Plan) -> Detector:
+    """The detector as it is built: a copy with the low-rank updates in its weights, if it is trained by such."""
+    return merged(copied(detector)) if plan.lora else detector
+
+
+def _against(plan: Plan, attacks: type[Adversarial], method: str, images: int) -> dict[str, Any]:
+    """What adversarial training by a method adds to a fit to so many images."""
+    few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
+    steps = -(-images // plan.batch) * plan.epochs
+    added = {"objective": attacks(plan, Ramp(steps if few else steps // 2)), "score": robustness(plan, method)}
+    return added | ({"alarm": overfitted} if method == "fast" else {})
+
+
+def _fit_tower(
+    clip: ClipDetector, aim: Callable[[ClipDetector], Aim], plan: Plan, recipe: Recipe, run: Callable[..., History]
+) -> None:
+    """Fine-tune a CLIP tower before its head is fitted anew."""
+    gentle = plan.model_copy(update={"rate": 3e-4, "weight_decay": 1e-4, **recipe.numbers})
+    tower = Tower(aim(clip), gentle)
+    run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 
 
 def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
-    """The numbers that suit a recipe and so many training images.
+    """The numbers that suit a recipe and so many training images. Raises ``BadConfig`` for numbers that cannot be.
 
     Args:
         begun: it starts from fitted weights. frozen: only a part of the detector is trained.
     """
     batch = next((b for most, b in BATCHES if images <= most), 128)
-    few, pgd = batch < 128, recipe.method == "pgd"
-    batch = max(batch, 64 if frozen else 32 if pgd else batch)
-    gently = begun and few and not pgd and recipe.detector in GENTLE
+    few, attacked = batch < 128, METHODS[recipe.method].attacks is not None
+    batch = max(batch, 64 if frozen else 32 if attacked else batch)
+    gently = begun and few and not attacked and recipe.detector in GENTLE
     rate = RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0)
-    return Plan(
-        epochs=recipe.epochs,
-        batch=batch,
-        rate=FEW_RATES.get(recipe.detector, rate) if few and not pgd else rate,
-        mix=0.0 if few else 0.1,
-        colour=0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
-        fixed_norm=gently,
-        memory=(60 if pgd else 100) if few else 500 if pgd else 0,  # attacked images, or few, throw the weights about
-        seed=recipe.seed,
-    )
+    numbers: dict[str, Any] = {
+        "epochs": recipe.epochs,
+        "batch": batch,
+        "rate": FEW_RATES.get(recipe.detector, rate) if few and not attacked else rate,
+        "mix": 0.0 if few else 0.1,
+        "colour": 0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
+        "fixed_norm": gently,
+        # attacked images, or few, throw the weights about
+        "memory": (60 if attacked else 100) if few else 500 if attacked else 0,
+        "seed": recipe.seed,
+    }
+    if recipe.method == "adapt":  # as the ConvNeXtV2 card says
+        numbers |= {"rate": 0.2 * rate, "smoothing": 0.05, "warmup": 0.07}
+    try:
+        return Plan(**{**numbers, **recipe.numbers})
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+        raise BadConfig(f"numbers of the training: {wrong}. There are: {', '.join(Plan.model_fields)}.") from error
 
 
 def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:
@@ -130,44 +204,3 @@ def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History
     if recipe.method not in ("plain", "static"):
         raise UserError(f"{recipe.detector} has nothing to train by {recipe.method}. Type `train {recipe.detector}`.")
     return History([{"epoch": 0, "score": balanced_accuracy(detector.eval(), validation)}], best_epoch=0)
-
-
-def _adversarial(
-    detector: Detector,
-    recipe: Recipe,
-    train: Arrays,
-    validation: Arrays,
-    plan: Plan,
-    progress: Progress,
-    kept: Path | None,
-) -> History:
-    steps = -(-len(train.labels) // plan.batch) * plan.epochs
-    few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
-    ramp = AttackSchedule("pgd-linf", recipe.eps, recipe.steps, steps if few else steps // 2)
-    judge = load_attack("pgd-linf", eps=recipe.eps, step=2, steps=7)
-    return fit(
-        detector,
-        train,
-        validation,
-        plan,
-        objective=pgd_training(ramp, seed=recipe.seed),
-        score=lambda d, data: robust_accuracy(d, data, judge),
-        progress=progress,
-        task=f"fit {recipe.name}",
-        kept=kept,
-    )
-
-
-def _robust_clip(
-    detector: Detector, recipe: Recipe, train: Arrays, validation: Arrays, plan: Plan, progress: Progress
-) -> History:
-    if not isinstance(detector, ClipDetector):
-        raise UserError(
-            f"{recipe.method} trains a CLIP tower, got {recipe.detector}. "
-            f"Type `train clip-mlp --method {recipe.method}`."
-        )
-    tower_plan = replace(plan, rate=3e-4, weight_decay=1e-4)
-    tune = fare if recipe.method == "fare" else tecoa
-    tune(detector, train, tower_plan, eps=recipe.eps, steps=recipe.steps, progress=progress)
-    head_plan = replace(plan, epochs=max(4, recipe.epochs))
-    return fit(detector, train, validation, head_plan, progress=progress, task=f"fit {recipe.name}")

@@ -2,11 +2,13 @@
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite
@@ -18,8 +20,10 @@ from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
 from robustbench_aigi.hashing import digest, file_digest
 from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.methods import METHODS, Files, train_detector
 from robustbench_aigi.training.methods import Recipe as TrainingRecipe
-from robustbench_aigi.training.methods import train_detector
+from robustbench_aigi.training.rehearsal import rehearsed
+from robustbench_aigi.training.run import History
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -29,17 +33,25 @@ PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a detector is trained on: a key of the images, how to read them, their name, and the attacks among them."""
+    """What a detector is trained on: a key of the images, how to find them, their name, and the attacks among them.
+
+    ``parts`` gives the training and the validation images.
+    """
 
     key: str
-    sets: Callable[[], list[Arrays]]
+    parts: Callable[[], list[Dataset]]
     name: str
     seen: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def sets(self) -> list[Arrays]:
+        """Training and validation images, in memory."""
+        return [sets_of(part) for part in self.parts()]
 
 
 def fit_plain(recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say) -> dict[str, Detector | str]:
     """The undefended detectors by name, kept in ``folder``; where training collapsed, what it said."""
-    clean = Lesson(data.key, functools.cache(lambda: _sets(data)), data.name)
+    clean = Lesson(data.key, lambda: _splits(data), data.name)
     fitted: dict[str, Detector | str] = {}
     for name in PLAIN:
         made = TrainingRecipe(detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed)
@@ -66,19 +78,20 @@ def fine_tune(
     build_plusplus(parts, possible, makers, folder, progress)
     built = Lesson(
         key=file_digest(folder / "manifest.parquet"),
-        sets=lambda: [sets_of(plusplus(folder, split)) for split in parts],
+        parts=lambda: [plusplus(folder, split) for split in parts],
         name=f"{data.name}++",
         seen=tuple(row.id for row in possible.rows),
     )
-    clean = Lesson(few.key, functools.cache(lambda: _sets(few)), data.name)
-    steps, eps = own.adversarial_steps, own.adversarial_eps
+    clean = Lesson(few.key, lambda: _splits(few), data.name)
+    numbers = attack_of(own)
+    gentle = numbers | {"eps": own.adversarial_eps / 2}
     plans = [
         (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
         (
-            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, eps=eps, steps=steps),
+            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, numbers=numbers),
             clean,
         ),
-        (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, eps=eps / 2, steps=steps), clean),
+        (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle), clean),
     ]
     kept = out / "detectors"
     return {made.name: _kept(made, lesson, fitted[made.detector], kept, progress, say) for made, lesson in plans}
@@ -95,18 +108,12 @@ def _kept(
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
         return load_detector(str(path))
-    train_set, validation = lesson.sets()
-    line, kept = trained_on(lesson.name, len(train_set.labels), start), path.with_suffix(".training")
+    train_set, validation = lesson.sets
+    line, state = trained_on(lesson.name, len(train_set.labels), start), path.with_suffix(".training")
+    files = Files(state, path.with_suffix(".csv"))
     try:
         detector, history = train_detector(
-            made,
-            train_set,
-            validation,
-            start=start,
-            trained_on=line,
-            seen=lesson.seen,
-            progress=progress,
-            kept=kept,
+            made, train_set, validation, start=start, trained_on=line, seen=lesson.seen, progress=progress, files=files
         )
     except Collapsed as error:
         say(f"{error} It becomes a row without numbers.")
@@ -114,12 +121,23 @@ def _kept(
     note.unlink(missing_ok=True)
     save_detector(detector, path)
     write_text(note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2))
-    best = history.rows[history.best_epoch]
-    say(
-        f"{detector.card.name}: validation score {best['score']:.3f}, "
-        f"epoch {history.best_epoch + 1} of {len(history.rows)}"
-    )
+    shutil.rmtree(state, ignore_errors=True)
+    say(told(detector, history))
     return load_detector(str(path))
+
+
+def told(detector: Detector, history: History) -> str:
+    """What came of a training, in a line or two."""
+    best = history.rows[history.best_epoch]
+    line = (
+        f"{detector.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}"
+    )
+    if history.stopped:
+        line += f"\n  stopped early: {history.stopped}"
+    if history.silent:
+        few = ", ".join(history.silent[:3]) + (", ..." if len(history.silent) > 3 else "")
+        line += f"\n  {len(history.silent)} weights without a gradient in the first steps: {few}"
+    return line
 
 
 def training_on(dataset: str) -> Training:
@@ -135,14 +153,21 @@ def lesson_on(
     built = Path(dataset, "manifest.parquet")
     if built.is_file():
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
-        sets = [plusplus(Path(dataset), split) for split in ("train", "validation")]
-        key, name, seen = file_digest(built), "++ set", tuple(sorted(attacks - {"clean"}))
-    else:
-        data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
-        say(counts(data, skipped))
-        sets = [data.split(split) for split in ("train", "validation")]
-        key, name, seen = data.key, data.name, ()
-    return Lesson(key, lambda: [sets_of(part) for part in sets], name, seen)
+        parts = [plusplus(Path(dataset), split) for split in ("train", "validation")]
+        return Lesson(file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"})))
+    data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
+    say(counts(data, skipped))
+    return Lesson(data.key, lambda: _splits(data), data.name)
+
+
+def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:
+    """What the method ``adapt`` trains on and is judged by: the new images and some of the old, validation of both.
+
+    Old images are drawn from each class of each generator alike.
+    """
+    known = old.parts()[0].manifest
+    strata = torch.tensor(known.groupby(["label", "generator"], dropna=False).ngroup().to_numpy())
+    return rehearsed(new.sets[0], old.sets[0], strata, seed), new.sets[1], old.sets[1]
 
 
 def begun(name: str, dataset: str | None) -> Detector | None:
@@ -158,8 +183,8 @@ def trained_on(name: str, images: int, start: Detector | None) -> str:
     return f"{before}{name}, {images} images"
 
 
-def _sets(data: Dataset) -> list[Arrays]:
-    return [sets_of(data.split(split)) for split in ("train", "validation")]
+def _splits(data: Dataset) -> list[Dataset]:
+    return [data.split(split) for split in ("train", "validation")]
 
 
 def sets_of(data: Dataset) -> Arrays:
@@ -169,10 +194,13 @@ def sets_of(data: Dataset) -> Arrays:
 
 def epochs_of(own: Training, detector: str, method: str) -> int:
     """Epochs of a method for a detector, by the recipe."""
-    other = {
-        "static": own.static_epochs,
-        "pgd": own.adversarial_epochs,
-        "fare": own.fare_epochs,
-        "tecoa": own.fare_epochs,
-    }
-    return other.get(method) or own.epochs.get(detector, 5)
+    if METHODS[method].attacks is not None:
+        return own.adversarial_epochs
+    if METHODS[method].tower is not None:
+        return own.fare_epochs
+    return own.static_epochs if method in ("static", "adapt") else own.epochs.get(detector, 5)
+
+
+def attack_of(own: Training) -> dict[str, float]:
+    """Numbers of the inner attack, by the recipe."""
+    return {"eps": own.adversarial_eps, "steps": own.adversarial_steps}

@@ -1,47 +1,31 @@
 """TeCoA: a CLIP tower whose embedding of an attacked image still names what its caption says."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors.clip_mlp import TEMPLATES, ClipDetector
 from robustbench_aigi.generators import CLASSES
-from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.fit import Plan
-from robustbench_aigi.training.towers import LossOf, fine_tune_tower
+from robustbench_aigi.training.towers import Aim, LossOf
 
-Progress = Callable[[str, int, int], None]
 SCALE = 100.0
 """Factor on cosines before the softmax, as CLIP learns it."""
 
 
-def tecoa(
-    detector: ClipDetector,
-    train: Arrays,
-    plan: Plan,
-    *,
-    eps: float = 4,
-    steps: int = 5,
-    progress: Progress = lambda task, done, total: None,
-) -> list[float]:
-    """Fine-tune the tower in place; returns the mean loss of each epoch.
+def tecoa(detector: ClipDetector) -> Aim:
+    """The cross-entropy of an embedding's cosines with two texts, real and AI-generated.
 
-    Inner attack and outer loss are the cross-entropy of the attacked image's cosines with two texts, real and
-    AI-generated. Source: Mao et al., Understanding Zero-Shot Adversarial Robustness, ICLR 2023.
-
-    Args:
-        eps: L-inf radius in grey levels. steps: of the inner attack.
+    Source: Mao et al., Understanding Zero-Shot Adversarial Robustness, ICLR 2023.
     """
     texts = caption_embeddings(detector)
 
     def aim(images: Tensor, labels: Tensor) -> LossOf:
+        captions = texts.to(images.device).T
         return lambda embedding: F.cross_entropy(
-            SCALE * F.normalize(embedding, dim=1) @ texts.T, labels, reduction="none"
+            SCALE * F.normalize(embedding, dim=1) @ captions, labels, reduction="none"
         )
 
-    return fine_tune_tower(detector, train, plan, aim, eps=eps, steps=steps, task="tecoa", progress=progress)
+    return aim
 
 
 @torch.no_grad()

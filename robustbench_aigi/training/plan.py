@@ -1,0 +1,82 @@
+"""The numbers of a training run, and what timm makes of them: the optimizer and the schedule of its rate."""
+
+from typing import Literal
+
+import torch
+from pydantic import BaseModel, Field
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
+from timm.scheduler import CosineLRScheduler
+from torch import nn
+
+from robustbench_aigi.detectors.base import Detector, decayed
+from robustbench_aigi.errors import UserError
+
+
+class Plan(BaseModel, frozen=True, extra="forbid"):
+    """The numbers of a training run.
+
+    Attributes:
+        rate: at its peak. warmup: share of the steps in which it rises.
+        layer_decay: a layer's share of the rate of the one after it, for networks of timm; the detector's own if None.
+        optimizer: any of timm's. clip: the largest norm of a step's gradient.
+        shift: in pixels. mix: the largest share of a second image of the same class. colour: the largest change of a
+            channel's contrast. mixup: alpha of timm's Mixup across classes; 0 is none. smoothing: of the labels.
+        fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
+            alike, to measure them.
+        memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
+        eps, steps: of the inner attack, eps in grey levels (L-inf). clean_share: of the loss on clean images, for
+            ``pgd``, ``fast`` and ``mixed``. beta: weight of the second term of ``trades``.
+        awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is none.
+        lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the weights themselves.
+        precision: of the passes: no (float32), bf16, or fp16 with a scaled loss.
+    """
+
+    epochs: int = Field(ge=1)
+    batch: int = Field(128, ge=2)
+    optimizer: str = "adamw"
+    rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    layer_decay: float | None = Field(None, gt=0, le=1)
+    warmup: float = Field(0.1, ge=0, lt=1)
+    clip: float = Field(1.0, gt=0)
+    shift: int = Field(2, ge=0)
+    mix: float = Field(0.0, ge=0, le=1)
+    colour: float = Field(0.0, ge=0, le=1)
+    mixup: float = Field(0.0, ge=0)
+    smoothing: float = Field(0.0, ge=0, lt=1)
+    fixed_norm: bool = False
+    memory: int = Field(0, ge=0)
+    eps: float = Field(8, gt=0, le=255)
+    steps: int = Field(3, ge=1)
+    clean_share: float = Field(0.5, ge=0, lt=1)
+    beta: float = Field(6.0, gt=0)
+    awp: float = Field(0.0, ge=0, lt=1)
+    lora: int = Field(0, ge=0)
+    precision: Literal["no", "bf16", "fp16"] = "no"
+    seed: int = 0
+
+    def optimizer_for(self, detector: Detector, part: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer of what a detector trains, or of a part of it."""
+        groups = detector.parameter_groups(self.weight_decay) if part is None else decayed(part, self.weight_decay)
+        if self.layer_decay is not None and part is None:
+            net = getattr(detector, "net", None)
+            if not hasattr(net, "group_matcher"):
+                raise UserError(
+                    f"layer_decay is for detectors that are one network of timm; {detector.card.name} is none. "
+                    "Leave it out."
+                )
+            groups = param_groups_layer_decay(net, weight_decay=self.weight_decay, layer_decay=self.layer_decay)
+        made: torch.optim.Optimizer = create_optimizer_v2(groups, opt=self.optimizer, lr=self.rate)
+        return made
+
+    def schedule_for(self, optimizer: torch.optim.Optimizer, total: int) -> CosineLRScheduler:
+        """A linear rise, then half a cosine down to zero, over ``total`` steps."""
+        rise = max(1, round(total * self.warmup))
+        return CosineLRScheduler(
+            optimizer,
+            t_initial=max(1, total - rise),
+            warmup_t=rise,
+            warmup_lr_init=self.rate / rise,
+            warmup_prefix=True,
+            t_in_epochs=False,
+        )

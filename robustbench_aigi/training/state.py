@@ -1,0 +1,38 @@
+"""The state of a training on disk, from which it goes on after a kill."""
+
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.files import write_whole
+
+
+def keep(path: Path, state: dict[str, Any]) -> None:
+    """Write a state; the one before it stays until this one is whole."""
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:  # torch's own file has no word for a full disk
+            torch.save(state, file)
+
+    write_whole(path, write)
+
+
+def take_up(path: Path | None, key: str) -> dict[str, Any] | None:
+    """The state in a file; None if there is none, or one of another training, which will be overwritten.
+
+    Raises:
+        BadCheckpoint: the file is damaged.
+    """
+    if path is None or not path.is_file():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
+    except (UnpicklingError, RuntimeError, EOFError) as error:
+        raise BadCheckpoint(
+            f"{path}, the state of a killed training, is damaged: {str(error).splitlines()[0]}. Delete it, and the "
+            "training begins anew."
+        ) from error
+    return state if state.get("key") == key else None

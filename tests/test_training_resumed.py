@@ -1,0 +1,113 @@
+"""A killed training goes on as if it had not been, in its weights, in its order and in its log."""
+
+import csv
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.training import Arrays, Files, History, Plan, Recipe, fit, train_detector
+from robustbench_aigi.training.log import Log
+from tests.test_training import cnn, easy
+
+TRAIN, VALIDATION = easy(80), easy(32, seed=1)
+
+
+@pytest.fixture(autouse=True)
+def kept_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.fit"], "KEEP_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.log"], "EVERY", 1)
+
+
+class Killer:
+    """A progress callback that ends the process, as far as the training knows, at a step; it remembers all steps."""
+
+    def __init__(self, at: int) -> None:
+        self.at, self.steps = at, list[int]()
+
+    def __call__(self, task: str, done: int, total: int) -> None:
+        self.steps.append(done)
+        if done == self.at:
+            raise KeyboardInterrupt
+
+
+def begun_and_killed(plan: Plan, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None) -> None:
+    with pytest.raises(KeyboardInterrupt), Log(log) as lines:
+        fit(cnn(), train, VALIDATION, plan, progress=Killer(at), kept=folder, log=lines)
+
+
+@pytest.mark.parametrize("at", [2, 6, 8])  # in the middle of an epoch, after its last step, and in a later one
+@pytest.mark.parametrize("numbers", [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "smoothing": 0.1, "awp": 0.01}])
+def test_final_weights_equal_the_uninterrupted_ones(at: int, numbers: dict[str, float], tmp_path: Path) -> None:
+    plan = Plan(epochs=3, batch=16, **numbers)
+    whole, again, order = cnn(), cnn(), Killer(0)
+    expected = fit(whole, TRAIN, VALIDATION, plan)
+    begun_and_killed(plan, tmp_path, at)
+    history = fit(again, TRAIN, VALIDATION, plan, progress=order, kept=tmp_path)
+    assert order.steps[-1] == 15
+    assert order.steps[0] == at  # the state is written after the step is told, so this one is taken again
+    figures = [[row[key] for key in ("loss", "score", "called_fake")] for row in history.rows]
+    assert figures == [[row[key] for key in ("loss", "score", "called_fake")] for row in expected.rows]
+    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items())
+
+
+def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
+    plan, path = Plan(epochs=3, batch=16), tmp_path / "cnn.csv"
+    begun_and_killed(plan, tmp_path, 7, log=path)
+    begun_and_killed(plan, tmp_path, 13, log=path)
+    with Log(path) as log:
+        fit(cnn(), TRAIN, VALIDATION, plan, kept=tmp_path, log=log)
+    rows = list(csv.DictReader(path.read_text().splitlines()))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    events = EventAccumulator(str(tmp_path / "cnn" / "fit"))
+    events.Reload()
+    assert sorted({event.step for event in events.Scalars("loss")}) == list(range(1, 16))
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 16))
+    assert [event.value for event in events.Scalars("epoch/score")] == pytest.approx([float(r["score"]) for r in rows])
+
+
+def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
+    plan, steps = Plan(epochs=2, batch=16), Killer(0)
+    first, second = cnn(), cnn()
+    fit(first, TRAIN, VALIDATION, plan, kept=tmp_path)
+    fit(second, TRAIN, VALIDATION, plan, kept=tmp_path, progress=steps)  # as after a disk that was full at the end
+    assert not steps.steps
+    assert all(torch.equal(value, first.state_dict()[key]) for key, value in second.state_dict().items())
+
+
+def test_a_state_of_another_training_is_left_alone_and_a_damaged_one_told(tmp_path: Path) -> None:
+    plan, steps = Plan(epochs=1, batch=16), Killer(0)
+    begun_and_killed(plan, tmp_path, 3)
+    fit(cnn(), easy(80, seed=2), VALIDATION, plan, progress=steps, kept=tmp_path)
+    assert steps.steps == [1, 2, 3, 4, 5]
+    state = tmp_path / "fit.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(BadCheckpoint, match="begins anew"):
+        fit(cnn(), TRAIN, VALIDATION, plan, kept=tmp_path)
+
+
+def test_a_tower_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
+    recipe = Recipe(detector="clip-mlp", method="fare", epochs=1, numbers={"steps": 1})
+    tasks = list[str]()
+
+    def progress(task: str, done: int, total: int) -> None:
+        tasks.append(task)
+        if len(tasks) == 8:
+            raise KeyboardInterrupt
+
+    def trained() -> tuple[Detector, History]:
+        start, files = load_detector("clip-mlp"), Files(tmp_path / "state")
+        return train_detector(recipe, TRAIN, VALIDATION, start=start, progress=progress, files=files)
+
+    torch.manual_seed(0)
+    with pytest.raises(KeyboardInterrupt):
+        trained()
+    assert tasks[-1] == "fit robust-clip-mlp"
+    before = len(tasks)
+    torch.manual_seed(0)
+    trained()
+    assert set(tasks[before:]) == {"fit robust-clip-mlp"}
