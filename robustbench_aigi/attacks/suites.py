@@ -3,11 +3,14 @@
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks.base import Attack
 from robustbench_aigi.attacks.loading import load_attack
+
+FROM = " from "
+"""Between the attack and the detector that it was made on, in the name of a column of the transfer matrix."""
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):
@@ -18,6 +21,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         attack: a registered name, with its numbers in ``with``.
         surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes, and
             for an attack that is to be run white-box only.
+        transfer: make the images on each detector under test and show them to all: the transfer matrix.
         limit: attack at most this many images a split (a costly attack), classes balanced.
     """
 
@@ -25,6 +29,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     attack: str
     numbers: dict[str, Any] = Field(default_factory=dict, alias="with")
     surrogate: str | None = None
+    transfer: bool = False
     limit: int | None = Field(default=None, ge=2)
 
     @cached_property
@@ -36,6 +41,16 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     def shared(self) -> bool:
         """Whether its images can be made once and shown to every detector: by a surrogate, or without a model."""
         return self.surrogate is not None or self.built.access == "none"
+
+    def made_on(self, detector: str) -> "Row":
+        """The row of the images that this attack makes on a detector, to be shown to all."""
+        return self.model_copy(update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False})
+
+    @model_validator(mode="after")
+    def _attacks_a_detector(self) -> "Row":
+        if self.transfer and self.built.access == "none":
+            raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
+        return self
 
 
 class Suite(BaseModel, frozen=True, extra="forbid"):

@@ -52,7 +52,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Cell:
-    """What a cell is of. ``mode`` is clean, static, white-box or probe; ``attack`` is the suite's row id, or clean."""
+    """What a cell is of.
+
+    ``mode`` is clean, static, transfer, white-box or probe; ``attack`` is the suite's row id, or clean.
+    """
 
     detector: str
     mode: str

@@ -7,14 +7,16 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import Cells, check, names, write_flags
 from robustbench_aigi.evaluation.cells import Bench, Progress, Table, attacked, attempt, scored
+from robustbench_aigi.evaluation.families import met
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS, summarise, worst_case
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES, summarise, worst_case
 from robustbench_aigi.evaluation.probes import run_probes
 
 MODES = ("static", "white-box")
@@ -43,7 +45,9 @@ def evaluate(
         keep_images: store every white-box image in its cell as PNG.
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
-    static = _static(suite, data, ready if surrogates is None else surrogates, out / "plusplus", progress)
+    static = _static(suite.rows, suite, data, ready if surrogates is None else surrogates, out / "plusplus", progress)
+    crossed = [row.made_on(name) for row in suite.rows if row.transfer for name in ready if len(ready) > 1]
+    transfer = _static(crossed, suite, data, ready, out / "transfer", progress)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
     for name, detector in detectors.items():
@@ -51,13 +55,13 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         bench = Bench(name, detector, out, progress)
-        cells = _cells(bench, suite, data, static, keep_images)
+        cells = _cells(bench, suite, data, static, transfer, keep_images)
         broken = isinstance(cells["clean", "clean"], str)
         found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
         rows += _rows(bench, suite, cells, found)
         flags += found
     write_flags(flags, out)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(dict.fromkeys(COUNTS, "Int64"))
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
 
 
 def limited(data: Dataset, row: Row) -> Dataset:
@@ -66,7 +70,12 @@ def limited(data: Dataset, row: Row) -> Dataset:
 
 
 def _static(
-    suite: Suite, data: Dataset, makers: Mapping[str, Detector], folder: Path, progress: Progress
+    rows: Sequence[Row],
+    suite: Suite,
+    data: Dataset,
+    makers: Mapping[str, Detector],
+    folder: Path,
+    progress: Progress,
 ) -> dict[str, Dataset | str]:
     """The shared images of every row, or the status of a row that has none."""
 
@@ -75,7 +84,7 @@ def _static(
         build_plusplus({"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress)
 
     lost: dict[str, str] = {}
-    shared = [row for row in suite.rows if row.shared]
+    shared = [row for row in rows if row.shared]
     for row in shared:
         if row.surrogate is not None and row.surrogate not in makers:
             lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
@@ -92,40 +101,46 @@ def _modes(row: Row) -> list[str]:
 
 
 def _cells(
-    bench: Bench, suite: Suite, data: Dataset, static: Mapping[str, Dataset | str], keep_images: bool
+    bench: Bench,
+    suite: Suite,
+    data: Dataset,
+    static: Mapping[str, Dataset | str],
+    transfer: Mapping[str, Dataset | str],
+    keep_images: bool,
 ) -> dict[tuple[str, str], Table]:
     """Every cell of a detector by mode and attack; a change that asks no detector has no white-box cell of its own."""
     clean = bench.table("clean", "clean", data, scored(bench.detector, None))
     cells: dict[tuple[str, str], Table] = {("clean", "clean"): clean}
-    for row in suite.rows:
-        modes = _modes(row)
-        if isinstance(clean, str):
-            status = f"error: {row.id}: not tried, because the clean images could not be scored"
-            cells |= dict.fromkeys([(mode, row.id) for mode in modes], status)
-            continue
-        originals = dict(zip(clean["id"], clean["logit"], strict=True))
-        images = static.get(row.id)
-        if isinstance(images, Dataset):
-            work = scored(bench.detector, originals)
-            cells["static", row.id] = bench.table("static", row.id, images, work, images.key)
-        elif images is not None:
-            cells["static", row.id] = images
-        if "white-box" in modes:
-            work = attacked(bench.detector, row.built, suite.seed, originals, keep_images=keep_images)
-            key = (row.model_dump(), suite.seed, keep_images)
-            cells["white-box", row.id] = bench.table("white-box", row.id, limited(data, row), work, *key)
+    shared = {("static", name): images for name, images in static.items()}
+    shared |= {("transfer", name): images for name, images in transfer.items()}
+    asked = [row for row in suite.rows if "white-box" in _modes(row)]
+    if isinstance(clean, str):
+        keys = [*shared, *(("white-box", row.id) for row in asked)]
+        because = "not tried, because the clean images could not be scored"
+        return cells | {(mode, name): f"error: {name}: {because}" for mode, name in keys}
+    originals = dict(zip(clean["id"], clean["logit"], strict=True))
+    for (mode, name), images in shared.items():
+        work = scored(bench.detector, originals)
+        cells[mode, name] = images if isinstance(images, str) else bench.table(mode, name, images, work, images.key)
+    for row in asked:
+        work = attacked(bench.detector, row.built, suite.seed, originals, keep_images=keep_images)
+        key = (row.model_dump(), suite.seed, keep_images)
+        cells["white-box", row.id] = bench.table("white-box", row.id, limited(data, row), work, *key)
     return cells
 
 
 def _rows(bench: Bench, suite: Suite, cells: Cells, flags: Sequence[Flag]) -> list[dict[str, object]]:
     """The detector's part of the matrix; numbers stay empty where a cell has none."""
     rows: list[dict[str, object]] = []
-    gradients = {row.id for row in suite.rows if row.built.access == "gradients"}
+    built = {row.id: row.built for row in suite.rows}
+    gradients = {name for name, attack in built.items() if attack.access == "gradients"}
     tables = {key: ("ok", table) for key, table in cells.items()}
     there = [mode for mode in MODES if any((mode, row.id) in cells for row in suite.rows)]
     tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in there}
     for (mode, attack), (status, table) in tables.items():
         head: dict[str, object] = {"detector": bench.name, "mode": mode, "attack": attack, "status": status}
+        if (own := attack.partition(FROM)[0]) in built:
+            head["seen"] = met(built[own], bench.detector.card.seen)
         if mode == "white-box":
             head["flags"] = names(flags, attack, attack in gradients)
         if isinstance(table, str):

@@ -12,9 +12,10 @@ DIRECTIONS = {"evasion": 1, "framing": 0}
 COLUMNS = (
     "detector", "mode", "attack", "direction", "status", "n", "accuracy", "low", "high", "balanced_accuracy",
     "n_correct_before", "success_rate", "success_low", "success_high", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",
-    "mean_forwards", "mean_backwards", "flags",
+    "mean_forwards", "mean_backwards", "flags", "seen",
 )  # fmt: skip
-COUNTS = ("n", "n_correct_before")
+TYPES = {"n": "Int64", "n_correct_before": "Int64", "seen": "boolean"}
+"""Of columns that pandas would take for something else where a number is missing."""
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:

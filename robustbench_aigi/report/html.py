@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.files import write_text
 from robustbench_aigi.report.pictures import Picture, gallery
-from robustbench_aigi.report.tables import absence, columns_of, flag_lines, missing
+from robustbench_aigi.report.tables import absence, columns_of, flag_lines, missing, transfer_tables
 
 DIRECTIONS = {
     "both": "Both directions together",
@@ -30,6 +30,7 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None) -> Non
     facts = json.loads((run / "run.json").read_text()) if run is not None and (run / "run.json").is_file() else {}
     page = environment.get_template("report.html").render(
         tables=[(title, *_table(matrix, direction)) for direction, title in DIRECTIONS.items()],
+        transfers={attack: _crossed(table) for attack, table in transfer_tables(matrix).items()},
         sentences=_sentences(matrix),
         pictures=_grouped(pictures),
         flags=flag_lines(flags) if flags is not None else None,
@@ -61,8 +62,22 @@ def _cell(row: "pd.Series[Any]") -> dict[str, str]:
     hover = f"n = {row['n']:.0f}, 95% interval {100 * low:.1f} to {100 * high:.1f}%"
     hover += "" if row["status"] == "ok" else f"; {row['status']}"
     hover += "" if pd.isna(row["flags"]) else f"; flags: {row['flags']}"
+    hover += "; attacks of this kind were met in training" if pd.notna(row["seen"]) and row["seen"] else ""
+    seen = "°" if pd.notna(row["seen"]) and row["seen"] else ""
     doubt = "*" if row["status"] != "ok" or pd.notna(row["flags"]) else ""
-    return {"text": f"{100 * accuracy:.1f}{doubt}", "hover": hover, "share": f"{accuracy:.3f}", "class": "value"}
+    return {"text": f"{100 * accuracy:.1f}{doubt}{seen}", "hover": hover, "share": f"{accuracy:.3f}", "class": "value"}
+
+
+def _crossed(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[dict[str, str]]]]]:
+    rows = [
+        (str(detector), [_share(float(value)) if pd.notna(value) else _empty() for value in row])
+        for detector, row in table.iterrows()
+    ]
+    return [str(name) for name in table.columns], rows
+
+
+def _share(accuracy: float) -> dict[str, str]:
+    return {"text": f"{100 * accuracy:.1f}", "hover": "", "share": f"{accuracy:.3f}", "class": "value"}
 
 
 def _empty(text: str = "n/a", hover: str = "unavailable") -> dict[str, str]:

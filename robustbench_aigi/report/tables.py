@@ -7,10 +7,11 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.metrics import COLUMNS, COUNTS
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.files import write_text
 
 HEADLINE = "worst-case"
@@ -40,8 +41,8 @@ class Matrix(pd.DataFrame):
 
 
 def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
-    """(mode, attack) pairs in the order they were run: clean first, then static, then white-box."""
-    ok = matrix[matrix["attack"].notna()]
+    """(mode, attack) pairs in the order they were run: clean first, then static, then white-box; no transfer."""
+    ok = matrix[matrix["attack"].notna() & (matrix["mode"] != "transfer")]
     pairs = list(dict.fromkeys(zip(ok["mode"], ok["attack"], strict=True)))
     order = {"clean": 0, "static": 1, "white-box": 2}
     return sorted(pairs, key=lambda pair: order[pair[0]])
@@ -68,10 +69,37 @@ def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
     if pd.isna(row["accuracy"]):
         return absence(row)
     words = [
-        word for word, doubt in (("incomplete", row["status"] != "ok"), ("flagged", pd.notna(row["flags"]))) if doubt
+        word
+        for word, said in (
+            ("incomplete", row["status"] != "ok"),
+            ("flagged", pd.notna(row["flags"])),
+            ("seen", pd.notna(row["seen"]) and bool(row["seen"])),
+        )
+        if said
     ]
     number = f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
     return f"{number} ({', '.join(words)})" if words else number
+
+
+def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, pd.DataFrame]:
+    """For each attack that was made on every detector, its rows of accuracies: judged by, in columns made on."""
+    part = matrix[(matrix["mode"] == "transfer") & (matrix["direction"] == direction)]
+    split = part["attack"].str.split(FROM, n=1, expand=True)
+    tables: dict[str, pd.DataFrame] = {}
+    for attack in dict.fromkeys(split[0] if len(part) else []):
+        own = part.assign(source=split[1])[split[0] == attack]
+        names = list(dict.fromkeys(own["source"]))
+        wide = own.pivot(index="detector", columns="source", values="accuracy")
+        tables[attack] = wide.reindex(index=list(dict.fromkeys(own["detector"])), columns=names)
+    return tables
+
+
+def _transfer_markdown(table: pd.DataFrame) -> str:
+    lines = ["| judged by | " + " | ".join(f"made on {name}" for name in table.columns) + " |"]
+    lines += ["|---|" + "---:|" * table.shape[1]]
+    for detector, row in table.iterrows():
+        lines.append(f"| {detector} | " + " | ".join(f"{100 * x:.1f}" if pd.notna(x) else "n/a" for x in row) + " |")
+    return "\n".join(lines)
 
 
 def absence(row: "pd.Series[Any]") -> str:
@@ -113,6 +141,9 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     }
     for direction, title in titles.items():
         text += [f"\n## {title}\n", to_markdown(matrix, direction)]
+    for attack, table in transfer_tables(matrix).items():
+        text += [f"\n## Transfer of {attack}: accuracy on images made on one detector, judged by another\n"]
+        text += [_transfer_markdown(table)]
     flags = read_flags(out)
     if flags is not None:
         text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(flags))]
@@ -125,7 +156,7 @@ def read_matrix(out: Path) -> Matrix:
     path = out / "matrix.csv"
     if not path.is_file():
         raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`, and let it finish.")
-    table = pd.read_csv(path, dtype=dict.fromkeys(COUNTS, "Int64"))
+    table = pd.read_csv(path, dtype=TYPES)
     if tuple(table.columns) != COLUMNS:
         raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
     return Matrix(table)

@@ -49,8 +49,8 @@ METHODS: Mapping[str, Method] = {
     "trades": Method("its answers kept where PGD would move them", "trades-", ("pgd-linf",), attacks=Trades),
     "fast": Method("one-step attacks on itself", "fast-", ("fgsm",), attacks=Fast),
     "mixed": Method("a threat drawn for each batch", "mixed-", THREATS, attacks=Mixed),
-    "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("fare",), tower=fare),
-    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("tecoa",), tower=tecoa),
+    "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare),
+    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa),
 }
 
 
