@@ -124,6 +124,18 @@ BAD_CALLS = {
         ["train", "cifake-cnn", "--with", '{"size": 2}', "--out", "x.safetensors"],
         "It takes filters, dense",
     ),
+    "no JSON plan": (
+        ["train", "cifake-cnn", "--plan", "eps=3", "--out", "x.safetensors"],
+        "--plan must be a JSON object",
+    ),
+    "no such number": (
+        ["train", "cifake-cnn", "--plan", '{"epsilon": 3}', "--out", "x.safetensors"],
+        "There are: epochs, batch",
+    ),
+    "adapt without the old": (
+        ["train", "cifake-cnn", "--method", "adapt", "--out", "x.safetensors"],
+        "--start CHECKPOINT --data NEW --rehearse OLD",
+    ),
     "unknown method": (["train", "cifake-cnn", "--method", "magic", "--out", "x.safetensors"], "no method called"),
 }
 

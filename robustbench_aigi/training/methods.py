@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.anyone.ends import slug
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.faster import copied
-from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.fare import fare
@@ -56,8 +55,11 @@ METHODS: Mapping[str, Method] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What to train and how. ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the
-    place of the usual ones of a :class:`Plan`. Raises ``UserError`` for an unknown method."""
+    """What to train and how.
+
+    ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the place of the usual ones of
+    a :class:`Plan`. Raises ``UserError`` for an unknown method, ``BadConfig`` for numbers that cannot be.
+    """
 
     detector: str
     method: str = "plain"
@@ -69,6 +71,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise UserError(f"no method called {self.method!r}. Write one of {', '.join(METHODS)}.")
+        Plan.of({"epochs": self.epochs, **self.numbers})
 
     @property
     def name(self) -> str:
@@ -169,7 +172,7 @@ def _fit_tower(
 
 
 def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
-    """The numbers that suit a recipe and so many training images. Raises ``BadConfig`` for numbers that cannot be.
+    """The numbers that suit a recipe and so many training images.
 
     Args:
         begun: it starts from fitted weights. frozen: only a part of the detector is trained.
@@ -192,11 +195,7 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
     }
     if recipe.method == "adapt":  # as the ConvNeXtV2 card says
         numbers |= {"rate": 0.2 * rate, "smoothing": 0.05, "warmup": 0.07}
-    try:
-        return Plan(**{**numbers, **recipe.numbers})
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
-        raise BadConfig(f"numbers of the training: {wrong}. There are: {', '.join(Plan.model_fields)}.") from error
+    return Plan.of({**numbers, **recipe.numbers})
 
 
 def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:

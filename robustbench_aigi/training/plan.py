@@ -1,15 +1,16 @@
 """The numbers of a training run, and what timm makes of them: the optimizer and the schedule of its rate."""
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from robustbench_aigi.detectors.base import Detector, decayed
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.errors import BadConfig, UserError
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
@@ -55,6 +56,15 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     precision: Literal["no", "bf16", "fp16"] = "no"
     seed: int = 0
 
+    @classmethod
+    def of(cls, numbers: Mapping[str, Any]) -> "Plan":
+        """A plan of these numbers. Raises ``BadConfig`` for what cannot be."""
+        try:
+            return cls(**numbers)
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+            raise BadConfig(f"numbers of the training: {wrong}. There are: {', '.join(cls.model_fields)}.") from error
+
     def optimizer_for(self, detector: Detector, part: nn.Module | None = None) -> torch.optim.Optimizer:
         """The optimizer of what a detector trains, or of a part of it."""
         groups = detector.parameter_groups(self.weight_decay) if part is None else decayed(part, self.weight_decay)
@@ -74,7 +84,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         rise = max(1, round(total * self.warmup))
         return CosineLRScheduler(
             optimizer,
-            t_initial=max(1, total - rise),
+            t_initial=max(2, total - rise),  # of 1 timm warns
             warmup_t=rise,
             warmup_lr_init=self.rate / rise,
             warmup_prefix=True,
