@@ -53,6 +53,13 @@ METHODS: Mapping[str, Method] = {
 }
 
 
+def method_of(name: str) -> Method:
+    """The method of that name. Raises ``UserError``."""
+    if name not in METHODS:
+        raise UserError(f"no method called {name!r}. Write one of {', '.join(METHODS)}.")
+    return METHODS[name]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """What to train and how.
@@ -69,8 +76,7 @@ class Recipe:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise UserError(f"no method called {self.method!r}. Write one of {', '.join(METHODS)}.")
+        method_of(self.method)
         Plan.of({"epochs": self.epochs, **self.numbers})
 
     @property

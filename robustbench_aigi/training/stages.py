@@ -20,7 +20,7 @@ from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
 from robustbench_aigi.hashing import digest, file_digest
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.methods import METHODS, Files, train_detector
+from robustbench_aigi.training.methods import Files, method_of, train_detector
 from robustbench_aigi.training.methods import Recipe as TrainingRecipe
 from robustbench_aigi.training.rehearsal import rehearsed
 from robustbench_aigi.training.run import History
@@ -194,9 +194,9 @@ def sets_of(data: Dataset) -> Arrays:
 
 def epochs_of(own: Training, detector: str, method: str) -> int:
     """Epochs of a method for a detector, by the recipe."""
-    if METHODS[method].attacks is not None:
+    if method_of(method).attacks is not None:
         return own.adversarial_epochs
-    if METHODS[method].tower is not None:
+    if method_of(method).tower is not None:
         return own.fare_epochs
     return own.static_epochs if method in ("static", "adapt") else own.epochs.get(detector, 5)
 
