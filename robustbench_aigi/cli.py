@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from robustbench_aigi import cli_data
+from robustbench_aigi import cli_data, cli_report
 from robustbench_aigi.cli_data import Limit, Source, showing
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
@@ -28,7 +28,9 @@ def options(debug: Annotated[bool, typer.Option(help="Show the traceback of an e
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help="detectors, attacks, suites or recipes; all if left out.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="detectors, attacks, suites, recipes or policies; all if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what there is."""
@@ -41,6 +43,7 @@ def list_names(
         "attacks": attacks.names(),
         "suites": catalogue.names("attacks"),
         "recipes": catalogue.names("datasets"),
+        "policies": catalogue.names("policies"),
     }
     if kind is not None and kind not in known:
         raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(known)}.")
@@ -80,6 +83,7 @@ def run(
 
 
 app.add_typer(cli_data.app)
+app.add_typer(cli_report.app)
 
 
 @app.command()
@@ -161,17 +165,6 @@ def evaluate(
         matrix = harness.evaluate_named(named, suite, images, out, progress=screen.progress)
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {out / 'report.html'}")
-
-
-@app.command()
-def report(run_folder: Annotated[Path, typer.Argument(help="The --out folder of run or evaluate.")]) -> None:
-    """Write the report of a finished run again."""
-    from robustbench_aigi.report import read_matrix, to_markdown, write_report
-
-    matrix = read_matrix(run_folder)
-    write_report(matrix, run_folder)
-    typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {run_folder / 'report.html'}")
 
 
 @app.command()

@@ -12,7 +12,8 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.evaluation.cells import attacked, psnr
-from robustbench_aigi.evaluation.metrics import summarise, wilson, worst_case
+from robustbench_aigi.evaluation.metrics import summarise, worst_case
+from robustbench_aigi.evaluation.statistics import wilson
 
 
 @pytest.fixture(scope="module")

@@ -43,6 +43,7 @@ TABLE = (
     "forwards",
     "backwards",
 )
+MODES = ("clean", "static", "transfer", "white-box")
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
 Table = pd.DataFrame | str
@@ -120,6 +121,21 @@ def fill(cell: Cell, key: str, data: Dataset, work: Work, out: Path, progress: P
         tables.append(pd.read_parquet(place, columns=[c for c in pq.read_schema(place).names if c != "png"]))
     progress(f"{cell.detector}: {cell.mode} {cell.attack}", len(data), len(data))
     return pd.concat(tables, ignore_index=True)
+
+
+def read_cells(out: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The finished cells of a run by detector, mode and attack; probes and cells that failed are left out."""
+    cells = {}
+    for folder in sorted((out / "cells").glob("*/*")):
+        mode, attack = next(
+            ((m, folder.name.removeprefix(f"{m}-")) for m in MODES if folder.name.startswith(m)), ("", "")
+        )
+        shards = sorted(folder.glob("shard-*.parquet"))
+        if mode and shards and not (folder / "error.txt").is_file():
+            cells[folder.parent.name, mode, attack] = pd.concat(
+                [pd.read_parquet(shard, columns=list(TABLE)) for shard in shards], ignore_index=True
+            )
+    return cells
 
 
 def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:

@@ -4,7 +4,8 @@ import math
 
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
-from statsmodels.stats.proportion import proportion_confint
+
+from robustbench_aigi.evaluation.statistics import wilson
 
 DIRECTIONS = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
@@ -16,14 +17,6 @@ COLUMNS = (
 )  # fmt: skip
 TYPES = {"n": "Int64", "n_correct_before": "Int64", "seen": "boolean"}
 """Of columns that pandas would take for something else where a number is missing."""
-
-
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion; (nan, nan) for n = 0."""
-    if n == 0:
-        return math.nan, math.nan
-    low, high = proportion_confint(successes, n, method="wilson")
-    return float(low), float(high)
 
 
 def summarise(table: pd.DataFrame, threshold: float, ranked: bool) -> list[dict[str, object]]:

@@ -13,6 +13,7 @@ from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.files import write_text
+from robustbench_aigi.report.schema import MatrixFile
 
 HEADLINE = "worst-case"
 
@@ -131,8 +132,7 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
     matrix = matrix.round(6)
     write_text(out / "matrix.csv", matrix.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    records = json.loads(matrix.to_json(orient="records", double_precision=6))
-    write_text(out / "matrix.json", json.dumps({"schema": 1, "rows": records}, indent=1))
+    write_text(out / "matrix.json", to_json(matrix))
     text = ["# Accuracy in percent, with 95% Wilson intervals"]
     titles = {
         "both": "Both directions together",
@@ -149,6 +149,12 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
         text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(flags))]
     text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]
     write_text(out / "matrix.md", "\n".join(text) + "\n")
+
+
+def to_json(matrix: pd.DataFrame) -> str:
+    """JSON by the schema of ``report --form schema``."""
+    records = json.loads(matrix.to_json(orient="records", double_precision=6))
+    return MatrixFile(rows=records).model_dump_json(by_alias=True, indent=1)
 
 
 def read_matrix(out: Path) -> Matrix:

@@ -1,0 +1,88 @@
+"""The commands about finished runs: report, gate, plan."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Run = Annotated[Path, typer.Argument(help="The --out folder of run or evaluate.")]
+Base = Annotated[Path | None, typer.Option(help="An earlier run, of the same images, to compare with.")]
+
+app = typer.Typer()
+
+
+@app.command()
+def report(
+    run_folder: Run,
+    compare: Base = None,
+    form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
+) -> None:
+    """Write the report of a finished run again, or print it in another form."""
+    from robustbench_aigi.report import read_matrix, to_markdown, write_report
+    from robustbench_aigi.report.compare import compare as held_against
+    from robustbench_aigi.report.compare import to_markdown as shown
+    from robustbench_aigi.report.forms import in_form
+
+    matrix = read_matrix(run_folder)
+    if compare is not None:
+        typer.echo(shown(held_against(run_folder, compare)))
+    elif form is not None:
+        typer.echo(in_form(form, matrix, run_folder), nl=False)
+    else:
+        write_report(matrix, run_folder)
+        typer.echo(to_markdown(matrix))
+        typer.echo(f"\nreport: {run_folder / 'report.html'}")
+
+
+@app.command()
+def gate(
+    policy: Annotated[str, typer.Argument(help="Policy: release, quick, no-regression, or a path ending in .toml.")],
+    run_folder: Run,
+    base: Base = None,
+    junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Hold a policy against a run. Exit code 0: passed, 1: failed, 2: could not be judged."""
+    from robustbench_aigi.files import write_text
+    from robustbench_aigi.report import read_matrix
+    from robustbench_aigi.report.forms import to_junit
+    from robustbench_aigi.report.gate import EXIT_CODES, judge, load_policy, verdict
+
+    rules = load_policy(policy)
+    found = judge(rules, read_matrix(run_folder), run_folder, base)
+    if junit is not None:
+        write_text(junit, to_junit(rules.name, found))
+    if as_json:
+        typer.echo(json.dumps({"policy": rules.name, "verdict": verdict(found), "rules": [j._asdict() for j in found]}))
+    else:
+        for judgement in found:
+            typer.echo(f"{judgement.verdict:9}  {judgement.detector}: {judgement.rule}: {judgement.evidence}")
+        typer.echo(f"{rules.name}: {verdict(found)}")
+    raise typer.Exit(EXIT_CODES[verdict(found)])
+
+
+@app.command()
+def plan(
+    width: Annotated[str, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")],
+    share: Annotated[
+        str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
+    ] = "50%",
+) -> None:
+    """Say how many images make an interval as narrow as wanted."""
+    from robustbench_aigi.evaluation.statistics import images_for
+
+    wide, around = _fraction("--width", width), _fraction("--share", share)
+    typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
+
+
+def _fraction(option: str, text: str) -> float:
+    from robustbench_aigi.errors import UserError
+
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise UserError(f"{option} must be more than 0% and less than 100%, got {text!r}. Write {option} 2%.")
+    return value

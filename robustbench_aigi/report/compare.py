@@ -1,0 +1,91 @@
+"""What changed between two runs: the same images, judged twice."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.cells import read_cells
+from robustbench_aigi.evaluation.metrics import DIRECTIONS
+from robustbench_aigi.evaluation.statistics import holm, mcnemar
+
+COLUMNS = (
+    "detector", "mode", "attack", "direction", "n", "accuracy_before", "accuracy", "lost", "won", "p", "p_holm",
+    "verdict",
+)  # fmt: skip
+SIGNIFICANCE = 0.01
+Key = tuple[str, str, str]
+
+
+def compare(run: Path, base: Path, significance: float = SIGNIFICANCE) -> pd.DataFrame:
+    """Hold every cell of a run against the same cell of an earlier one, a row a direction.
+
+    By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The verdict is ``regression``,
+    ``improvement``, ``same`` (no difference beyond chance), ``new`` or ``gone`` (a cell that only one run has).
+
+    Raises:
+        BadData: a run has no cells, or the two have no image in common.
+    """
+    now, before = (_named(read_cells(folder), folder) for folder in (run, base))
+    before = _paired(before, now)
+    rows = [row for key in dict.fromkeys([*now, *before]) for row in _rows(key, before.get(key), now.get(key))]
+    tested = [row for row in rows if "p" in row]
+    if not tested:
+        raise BadData(f"{run} and {base} have no cell with the same images. Compare two runs on the same data.")
+    for row, adjusted in zip(tested, holm([float(str(row["p"])) for row in tested]), strict=True):
+        changed = "regression" if int(str(row["lost"])) > int(str(row["won"])) else "improvement"
+        row |= {"p_holm": adjusted, "verdict": changed if adjusted < significance else "same"}
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "lost": "Int64", "won": "Int64"})
+
+
+def _named(cells: Mapping[Key, pd.DataFrame], folder: Path) -> dict[Key, pd.DataFrame]:
+    if not cells:
+        raise BadData(f"{folder} holds no cells. Give the --out folder of `run` or `evaluate`.")
+    return dict(cells)
+
+
+def _paired(before: dict[Key, pd.DataFrame], now: dict[Key, pd.DataFrame]) -> dict[Key, pd.DataFrame]:
+    """One detector under two names, such as two versions of one's own, is one."""
+    old, new = ({detector for detector, _, _ in cells} for cells in (before, now))
+    if len(old) == len(new) == 1 and old != new:
+        (name,) = new
+        return {(name, mode, attack): table for (_, mode, attack), table in before.items()}
+    return before
+
+
+def _rows(key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None) -> Iterator[dict[str, object]]:
+    head: dict[str, object] = dict(zip(("detector", "mode", "attack"), key, strict=True))
+    if before is None or now is None:
+        yield head | {"verdict": "new" if before is None else "gone"}
+        return
+    both = before.merge(now, on="id", suffixes=("_before", "_now"))
+    for direction in (*DIRECTIONS, "both"):
+        part = both if direction == "both" else both[both["label_now"] == DIRECTIONS[direction]]
+        if part.empty:
+            continue
+        change = mcnemar(~part["fooled_before"], ~part["fooled_now"])
+        yield head | {
+            "direction": direction,
+            "n": len(part),
+            "accuracy_before": float((~part["fooled_before"]).mean()),
+            "accuracy": float((~part["fooled_now"]).mean()),
+            "lost": change.lost,
+            "won": change.won,
+            "p": change.p,
+        }
+
+
+def to_markdown(changes: pd.DataFrame) -> str:
+    """What changed beyond chance, and what only one run has; a line for the rest."""
+    lines = ["| detector | mode | attack | direction | before | now | lost | won | p (Holm) | verdict |"]
+    lines.append("|---|---|---|---|---:|---:|---:|---:|---:|---|")
+    for row in changes[changes["verdict"].isin(["regression", "improvement"])].to_dict("records"):
+        lines.append(
+            f"| {row['detector']} | {row['mode']} | {row['attack']} | {row['direction']} | "
+            f"{100 * row['accuracy_before']:.1f} | {100 * row['accuracy']:.1f} | {row['lost']} | {row['won']} | "
+            f"{row['p_holm']:.2g} | {row['verdict']} |"
+        )
+    counts = changes["verdict"].value_counts()
+    rest = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("regression", "improvement", "same", "new", "gone"))
+    return "\n".join([*(lines if len(lines) > 2 else []), "", rest]).strip()

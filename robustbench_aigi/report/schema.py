@@ -1,0 +1,43 @@
+"""The schema of ``matrix.json``."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class MatrixRow(BaseModel):
+    """A row of the matrix; a number that a row has not is null. Shares are in [0, 1], with 95% intervals."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    detector: str
+    mode: Literal["clean", "static", "transfer", "white-box"] | None
+    attack: str | None
+    direction: Literal["evasion", "framing", "both"] | None
+    status: str = Field(description="ok, or the reason why numbers are missing or incomplete")
+    n: int | None
+    accuracy: float | None = Field(ge=0, le=1)
+    low: float | None
+    high: float | None
+    balanced_accuracy: float | None
+    n_correct_before: int | None
+    success_rate: float | None = Field(description="share fooled of those that were right on the clean image")
+    success_low: float | None
+    success_high: float | None
+    auc: float | None
+    ap: float | None
+    tpr_at_fpr_1: float | None
+    tpr_at_fpr_5: float | None
+    mean_forwards: float | None
+    mean_backwards: float | None
+    flags: str | None = Field(description="kinds of the adequacy flags, joined by commas")
+    seen: bool | None = Field(description="whether the detector met an attack of this kind in training")
+
+
+class MatrixFile(BaseModel):
+    """All rows of a run."""
+
+    model_config = ConfigDict(extra="forbid", title="robustbench-aigi matrix")
+
+    version: Literal[2] = Field(default=2, alias="schema")
+    rows: list[MatrixRow]

@@ -1,0 +1,196 @@
+"""The gate: every kind of rule passes, fails and cannot be judged; comparison with an earlier run."""
+
+import json
+import shutil
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.errors import BadConfig, BadData, UnknownName
+from robustbench_aigi.evaluation.adequacy import write_flags
+from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.statistics import holm, images_for, mcnemar
+from robustbench_aigi.report import Matrix, read_matrix
+from robustbench_aigi.report.compare import compare, to_markdown
+from robustbench_aigi.report.forms import to_junit
+from robustbench_aigi.report.gate import Judgement, Policy, judge, load_policy, verdict
+from tests.finished_run import detector, finished
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
+    return finished(tmp_path_factory.mktemp("good"), tiny_recipe, detector("good"))
+
+
+@pytest.fixture(scope="module")
+def fakes_only(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
+    return finished(tmp_path_factory.mktemp("fakes"), tiny_recipe, detector("good", -1e6))
+
+
+@pytest.fixture(scope="module")
+def reals_only(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
+    return finished(tmp_path_factory.mktemp("reals"), tiny_recipe, detector("good", 1e6))
+
+
+def judged(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> list[Judgement]:
+    policy = Policy.model_validate({"name": "test", "version": 1, "rules": [rule]})
+    return judge(policy, read_matrix(run) if matrix is None else matrix, run, base)
+
+
+def only(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> str:
+    (judgement,) = judged(run, matrix, base, **rule)
+    return judgement.verdict
+
+
+CLEAN: dict[str, Any] = {"metric": "accuracy", "attack": "clean", "mode": "clean"}
+
+
+def test_bounds_pass_fail_and_cannot_be_judged(good: Path) -> None:
+    matrix = read_matrix(good)
+    row = matrix.cell("good", "clean", "clean")
+    assert only(good, at_least=row["accuracy"] - 0.01, **CLEAN) == "pass"
+    assert only(good, at_least=row["accuracy"] + 0.01, **CLEAN) == "fail"
+    assert only(good, at_least=row["accuracy"] - 0.001, bound="worse", **CLEAN) == "fail"
+    assert only(good, at_least=row["low"] - 0.001, bound="worse", **CLEAN) == "pass"
+    assert only(good, at_most=row["accuracy"] + 0.001, bound="worse", **CLEAN) == "fail"
+    assert only(good, at_most=row["high"] + 0.001, bound="worse", **CLEAN) == "pass"
+    attack: dict[str, Any] = {"metric": "accuracy", "attack": "jpeg-50", "mode": "white-box", "at_least": 0.1}
+    assert judged(good, **attack)[0] == Judgement(
+        "accuracy on jpeg-50, white-box: at least 0.1", "good", "undecided", "no such cell"
+    )
+
+
+def test_a_doubtful_number_can_fail_but_not_pass(good: Path) -> None:
+    matrix = read_matrix(good)
+    own = (matrix["attack"] == "pgd-2") & (matrix["mode"] == "white-box")
+    matrix["flags"] = matrix["flags"].astype(object).where(~own, "zero-gradient")
+    rule: dict[str, Any] = {"metric": "accuracy", "attack": "pgd-2", "mode": "white-box"}
+    assert only(good, matrix, at_least=0.0, **rule) == "undecided"
+    assert only(good, matrix, at_least=1.1, **rule) == "fail"
+    failed = read_matrix(good)
+    failed.loc[own, "status"] = "error: pgd-2: out of memory"
+    failed.loc[own, ["accuracy", "low", "high"]] = float("nan")
+    assert judged(good, failed, at_least=0.0, **rule)[0].evidence == "error: pgd-2: out of memory"
+    assert only(good, failed, no="missing") == "fail"
+    assert only(good, no="missing") == "pass"
+
+
+def test_flags(good: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(good, run)
+    write_flags([], run)
+    assert only(run, no="flags") == "pass"
+    write_flags([Flag("good", "pgd-2", "not-converged", "still rising")], run)
+    assert judged(run, no="flags")[0].evidence == "not-converged (pgd-2)"
+    assert only(run, no="flags") == "fail"
+    (run / "adequacy.json").unlink()
+    assert only(run, no="flags") == "undecided"
+
+
+def test_regressions_are_found_and_tested_as_many(
+    good: Path, fakes_only: Path, reals_only: Path, tmp_path: Path
+) -> None:
+    assert only(good, no="regression", base=good) == "pass"
+    assert only(reals_only, no="regression", base=fakes_only) == "fail"
+    assert only(good, no="regression") == "undecided"
+    fewer = tmp_path / "fewer"
+    shutil.copytree(good, fewer)
+    shutil.rmtree(fewer / "cells" / "good" / "static-jpeg-50")
+    assert only(fewer, no="regression", base=good) == "undecided"
+    changes = compare(reals_only, fakes_only)
+    row = changes[(changes["attack"] == "clean") & (changes["direction"] == "evasion")].iloc[0]
+    old, new = (pd.read_parquet(run / "cells/good/clean-clean/shard-0000.parquet") for run in (fakes_only, reals_only))
+    fakes = old["label"] == 1
+    change = mcnemar(~old["fooled"][fakes], ~new["fooled"][fakes])
+    assert (row["lost"], row["won"], row["p"], row["n"]) == (*change, int(fakes.sum()))
+    assert row["verdict"] == "regression"
+    assert holm(changes["p"].tolist()) == pytest.approx(changes["p_holm"].tolist())
+    framing = changes[(changes["attack"] == "clean") & (changes["direction"] == "framing")].iloc[0]
+    assert framing["verdict"] == "improvement"
+    assert "| good | clean | clean | evasion |" in to_markdown(changes)
+    assert (
+        to_markdown(compare(good, good))
+        == f"0 regression, 0 improvement, {len(compare(good, good))} same, 0 new, 0 gone"
+    )
+    assert set(compare(fewer, good)["verdict"]) == {"same", "gone"}
+    with pytest.raises(BadData, match="holds no cells"):
+        compare(tmp_path, good)
+
+
+def test_one_detector_under_two_names_is_compared(good: Path, tiny_recipe: str, tmp_path: Path) -> None:
+    later = finished(tmp_path / "later", tiny_recipe, detector("better"))
+    changes = compare(later, good)
+    clean = changes[changes["attack"] == "clean"]
+    assert set(clean["detector"]) == {"better"}
+    assert set(clean["verdict"]) == {"same"}
+
+
+def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:
+    rules: list[tuple[dict[str, Any], str]] = [
+        ({**CLEAN, "at_least": 0.9, "metric": "acuracy"}, "no metric called 'acuracy'. Did you mean accuracy"),
+        ({**CLEAN}, "at_least or at_most"),
+        ({**CLEAN, "at_least": 0.9, "at_most": 0.9}, "one of them"),
+        ({**CLEAN, "metric": "auc", "at_least": 0.9, "bound": "worse"}, "auc has no interval"),
+        ({"no": "worries"}, "regression"),
+    ]
+    for rule, told in rules:
+        with pytest.raises(ValueError, match=told):
+            judged(good, **rule)
+    with pytest.raises(BadConfig, match=r"no attack called 'pgd-3'. Did you mean pgd-2"):
+        judged(good, metric="accuracy", attack="pgd-3", mode="white-box", at_least=0.5)
+    with pytest.raises(BadConfig, match=r"no detector called 'god'. Did you mean good"):
+        judged(good, at_least=0.5, detector="god", **CLEAN)
+    with pytest.raises(UnknownName, match=r"no policy called 'relase'. Did you mean release"):
+        load_policy("relase")
+
+
+def test_ready_policies_name_what_their_suites_have() -> None:
+    assert catalogue.names("policies") == ["no-regression", "quick", "release"]
+    for name, suite in (("quick", "quick"), ("release", "standard")):
+        there = {row.id for row in load_suite(suite).rows} | {"clean", "worst-case"}
+        assert {rule.attack for rule in load_policy(name).rules if hasattr(rule, "attack")} <= there
+    assert load_policy("no-regression").rules
+
+
+def test_one_failure_decides_then_one_doubt() -> None:
+    made = [Judgement("rule", "x", word, "") for word in ("pass", "undecided", "fail")]
+    assert verdict(made) == "fail"
+    assert verdict(made[:2]) == "undecided"
+    assert verdict(made[:1]) == "pass"
+
+
+def test_junit_counts_what_failed(good: Path) -> None:
+    text = to_junit("odd <policy>", [*judged(good, at_least=0.0, **CLEAN), *judged(good, at_least=1.1, **CLEAN),
+                                     *judged(good, no="regression")])  # fmt: skip
+    suite = ET.fromstring(text)[0]
+    assert suite.attrib == {"name": "odd <policy>", "tests": "3", "failures": "1", "errors": "1", "skipped": "0"}
+    assert [child[0].tag for child in suite] == ["system-out", "failure", "error"]
+
+
+def test_the_command_says_each_rule_and_ends_by_the_verdict(
+    good: Path, fakes_only: Path, reals_only: Path, tmp_path: Path
+) -> None:
+    from tests.test_cli import command
+
+    done = command("gate", "no-regression", str(good), "--base", str(good))
+    assert done.returncode == 0, done.stderr
+    assert "pass       good: no regression at p < 0.01: none" in done.stdout
+    done = command("gate", "no-regression", str(reals_only), "--base", str(fakes_only), "--json",
+                   "--junit", str(tmp_path / "j.xml"))  # fmt: skip
+    assert done.returncode == 1
+    assert json.loads(done.stdout)["verdict"] == "fail"
+    assert ET.parse(tmp_path / "j.xml").getroot().tag == "testsuites"
+    done = command("gate", "no-regression", str(good))
+    assert done.returncode == 2
+    assert "undecided" in done.stdout
+    assert "--base RUN" in done.stdout
+    n = images_for(0.02)
+    done = command("report", str(reals_only), "--compare", str(fakes_only))
+    assert "regression" in done.stdout
+    assert command("plan", "--width", "2%").stdout == f"{n} images in each direction: --limit {2 * n}\n"
+    assert "--width must be more than 0%" in command("plan", "--width", "wide").stderr
