@@ -3,6 +3,7 @@
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +64,23 @@ def to_latex(matrix: Matrix, run: Path) -> str:
 
 
 def to_junit(policy: str, judgements: Sequence[Judgement]) -> str:
-    """JUnit XML: a test case a rule and detector; what could not be judged is an error."""
+    """JUnit XML, as Ant writes it: a test case a rule and detector; what could not be judged is an error."""
     failed, undecided = (sum(j.verdict == word for j in judgements) for word in ("fail", "undecided"))
-    counts = {"tests": str(len(judgements)), "failures": str(failed), "errors": str(undecided), "skipped": "0"}
+    counts = {"tests": str(len(judgements)), "failures": str(failed), "errors": str(undecided)}
+    when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    about = {"name": policy, "package": "robustbench-aigi", "id": "0", "hostname": "localhost", "timestamp": when}
     root = ET.Element("testsuites")
-    suite = ET.SubElement(root, "testsuite", {"name": policy, **counts})
+    suite = ET.SubElement(root, "testsuite", about | counts | {"time": "0"})
+    ET.SubElement(suite, "properties")
     for judgement in judgements:
-        about = {"classname": f"{policy}.{judgement.detector}", "name": judgement.rule}
-        case = ET.SubElement(suite, "testcase", about)
+        named = {"classname": f"{policy}.{judgement.detector}", "name": judgement.rule, "time": "0"}
+        case = ET.SubElement(suite, "testcase", named)
         kind = {"fail": "failure", "undecided": "error"}.get(judgement.verdict)
         if kind:
             ET.SubElement(case, kind, {"message": judgement.evidence, "type": judgement.verdict})
-        else:
-            ET.SubElement(case, "system-out").text = judgement.evidence
+    lines = [f"{j.verdict}: {j.detector}: {j.rule}: {j.evidence}" for j in judgements]
+    ET.SubElement(suite, "system-out").text = "\n".join(lines)
+    ET.SubElement(suite, "system-err")
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
