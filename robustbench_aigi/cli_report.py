@@ -16,6 +16,7 @@ app = typer.Typer()
 def report(
     run_folder: Run,
     compare: Base = None,
+    policy: Annotated[str | None, typer.Option(help="A gate's policy, whose verdict stands first on the page.")] = None,
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
 ) -> None:
     """Write the report of a finished run again, or print it in another form."""
@@ -30,7 +31,7 @@ def report(
     elif form is not None:
         typer.echo(in_form(form, matrix, run_folder), nl=False)
     else:
-        write_report(matrix, run_folder)
+        write_report(matrix, run_folder, policy)
         typer.echo(to_markdown(matrix))
         typer.echo(f"\nreport: {run_folder / 'report.html'}")
 

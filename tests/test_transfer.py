@@ -55,7 +55,7 @@ def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_pat
     assert set(seen["attack"]) == {"pgd-8", "pgd-8 from one", "pgd-8 from two"}
     assert "seen)" in (tmp_path / "matrix.md").read_text()
     assert "made on two" in (tmp_path / "matrix.md").read_text()
-    assert "made on two" in (tmp_path / "report.html").read_text()
+    assert "Transfer of pgd-8" in (tmp_path / "report.html").read_text()
     assert "met in training" in (tmp_path / "report.html").read_text()
 
 

@@ -17,7 +17,7 @@ from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.registry import unknown
 from robustbench_aigi.report.gate import Judgement
 from robustbench_aigi.report.schema import MatrixFile
-from robustbench_aigi.report.tables import Matrix, columns_of
+from robustbench_aigi.report.tables import Matrix, columns_of, facts_of
 
 
 def in_form(name: str, matrix: Matrix, run: Path) -> str:
@@ -25,12 +25,6 @@ def in_form(name: str, matrix: Matrix, run: Path) -> str:
     if name not in FORMS:
         raise UnknownName(unknown("form", name, sorted(FORMS)))
     return FORMS[name](matrix, run)
-
-
-def facts_of(run: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run; nothing if it has none."""
-    path = run / "run.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
 
 
 def to_wide(matrix: Matrix, run: Path) -> str:

@@ -128,6 +128,12 @@ def _listed(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines) or "none"
 
 
+def facts_of(run: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a run; nothing if it has none."""
+    path = run / "run.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
 def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
     matrix = matrix.round(6)

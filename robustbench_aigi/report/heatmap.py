@@ -1,0 +1,101 @@
+"""The matrix as the page's heat map gets it: a text, a shade and what hovering shows, for each cell and metric."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigi.report.tables import absence
+
+METRICS = {
+    "accuracy": ("Accuracy, %", ("low", "high")),
+    "success_rate": ("Attack success, %", ("success_low", "success_high")),
+    "balanced_accuracy": ("Balanced accuracy, %", None),
+    "auc": ("AUC, %", None),
+    "tpr_at_fpr_5": ("TPR at 5% FPR, %", None),
+}
+"""Metric to its title and the columns of its interval."""
+BAD_WHEN_HIGH = ("success_rate",)
+DIRECTIONS = {"both": "both", "evasion": "evasion", "framing": "framing"}
+
+
+def heatmap(matrix: pd.DataFrame, facts: dict[str, Any], run: Path | None) -> dict[str, Any]:
+    """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column, JSON values alone."""
+    there = matrix[matrix["attack"].notna()]
+    order = {"clean": 0, "static": 1, "white-box": 2, "transfer": 3}
+    pairs = sorted(dict.fromkeys(zip(there["mode"], there["attack"], strict=True)), key=lambda pair: order[pair[0]])
+    strengths = {row["id"]: _strength(row) for row in facts.get("suite", {}).get("attacks", [])}
+    names = [str(name) for name in dict.fromkeys(matrix["detector"])]
+    unavailable = matrix[matrix["attack"].isna()].set_index("detector")["status"].to_dict()
+    seconds = _seconds(run, names, pairs) if run is not None else {}
+    rows = {
+        (r["detector"], r["mode"], r["attack"], None if pd.isna(r["direction"]) else r["direction"]): r
+        for r in there.to_dict("records")
+    }
+    cells: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
+    for metric in METRICS:
+        if metric != "accuracy" and not there[metric].notna().any():
+            continue
+        cells[metric] = {
+            way: [
+                [
+                    _cell(
+                        rows.get((name, *pair, way), rows.get((name, *pair, None), {})),
+                        metric,
+                        seconds.get((name, *pair)),
+                        unavailable.get(name),
+                    )
+                    for pair in pairs
+                ]
+                for name in names
+            ]
+            for way in DIRECTIONS
+        }
+    columns = [
+        {"mode": mode, "attack": attack, "about": strengths.get(attack.partition(" from ")[0], "")}
+        for mode, attack in pairs
+    ]
+    titles = {name: title for name, (title, _) in METRICS.items() if name in cells}
+    return {"detectors": names, "columns": columns, "metrics": titles, "cells": cells}
+
+
+def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: object) -> dict[str, Any]:
+    value = row.get(metric, math.nan)
+    if not row or pd.isna(value):
+        status = str(row.get("status", unavailable or "not part of this run"))
+        return {"t": absence(pd.Series({"status": status})), "why": "" if status == "ok" else status}
+    share = float(value)
+    cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": round(1 - share if metric in BAD_WHEN_HIGH else share, 3)}
+    interval = METRICS[metric][1]
+    if interval is not None:
+        cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)
+    cell["n"] = int(row["n_correct_before"] if metric in BAD_WHEN_HIGH else row["n"])
+    if seconds is not None:
+        cell["sec"] = round(seconds, 1)
+    if pd.notna(row["flags"]):
+        cell["f"] = str(row["flags"])
+    if row["status"] != "ok":
+        cell["why"] = str(row["status"])
+    if pd.notna(row["seen"]) and row["seen"]:
+        cell["seen"] = True
+    return cell
+
+
+def _strength(row: dict[str, Any]) -> str:
+    numbers = ", ".join(f"{name} {value}" for name, value in row.get("with", {}).items())
+    made = f"; static set made on {row['surrogate']}" if row.get("surrogate") else ""
+    return f"{row['attack']}{f' ({numbers})' if numbers else ''}{made}"
+
+
+def _seconds(run: Path, names: list[str], pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
+    """How long each cell took, where the run says so."""
+    spent: dict[tuple[str, str, str], float] = {}
+    for name in names:
+        for mode, attack in pairs:
+            path = run / "cells" / name / f"{mode}-{attack}" / "times.jsonl"
+            if path.is_file():
+                lines = [json.loads(line) for line in path.read_text().splitlines()]
+                spent[name, mode, attack] = sum({line["shard"]: line["seconds"] for line in lines}.values())
+    return spent
