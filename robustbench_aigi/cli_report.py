@@ -1,4 +1,4 @@
-"""The commands about finished runs: report, gate, plan."""
+"""The commands about finished runs: report, gate, leaderboard, plan."""
 
 import json
 from pathlib import Path
@@ -61,6 +61,20 @@ def gate(
             typer.echo(f"{judgement.verdict:9}  {judgement.detector}: {judgement.rule}: {judgement.evidence}")
         typer.echo(f"{rules.name}: {verdict(found)}")
     raise typer.Exit(EXIT_CODES[verdict(found)])
+
+
+@app.command()
+def leaderboard(
+    runs: Annotated[Path, typer.Argument(help="A folder of runs, or of their matrix.json files.")],
+    out: Annotated[Path, typer.Option(help="The page to write, ending in .html.")],
+) -> None:
+    """Rank the detectors of many runs by their worst case, ties where intervals overlap."""
+    from robustbench_aigi.report.leaderboard import boards, to_markdown, write_page
+
+    found = boards(runs)
+    write_page(found, out)
+    typer.echo("\n\n".join(to_markdown(board) for board in found))
+    typer.echo(f"\npage: {out}")
 
 
 @app.command()

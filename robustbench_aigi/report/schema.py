@@ -34,10 +34,28 @@ class MatrixRow(BaseModel):
     seen: bool | None = Field(description="whether the detector met an attack of this kind in training")
 
 
+class Of(BaseModel):
+    """What was run; empty where the run does not say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    suite: str = ""
+    suite_version: int = 0
+    data: str = ""
+    data_key: str = Field(default="", description="hash of the images; runs are comparable where it is the same")
+    images: int = 0
+
+    @property
+    def title(self) -> str:
+        """In a line."""
+        return f"{self.suite} version {self.suite_version} on {self.images} images of {self.data}"
+
+
 class MatrixFile(BaseModel):
     """All rows of a run."""
 
     model_config = ConfigDict(extra="forbid", title="robustbench-aigi matrix")
 
     version: Literal[2] = Field(default=2, alias="schema")
+    of: Of = Of()
     rows: list[MatrixRow]

@@ -13,7 +13,7 @@ from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.files import write_text
-from robustbench_aigi.report.schema import MatrixFile
+from robustbench_aigi.report.schema import MatrixFile, Of
 
 HEADLINE = "worst-case"
 
@@ -138,7 +138,7 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
     matrix = matrix.round(6)
     write_text(out / "matrix.csv", matrix.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    write_text(out / "matrix.json", to_json(matrix))
+    write_text(out / "matrix.json", to_json(matrix, facts_of(out)))
     text = ["# Accuracy in percent, with 95% Wilson intervals"]
     titles = {
         "both": "Both directions together",
@@ -157,10 +157,20 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     write_text(out / "matrix.md", "\n".join(text) + "\n")
 
 
-def to_json(matrix: pd.DataFrame) -> str:
+def to_json(matrix: pd.DataFrame, facts: dict[str, Any]) -> str:
     """JSON by the schema of ``report --form schema``."""
     records = json.loads(matrix.to_json(orient="records", double_precision=6))
-    return MatrixFile(rows=records).model_dump_json(by_alias=True, indent=1)
+    of = Of()
+    if facts:
+        suite, data = facts["suite"], facts["data"]
+        of = Of(
+            suite=suite["name"],
+            suite_version=suite["version"],
+            data=data["name"],
+            data_key=data["key"],
+            images=data["images"],
+        )
+    return MatrixFile(of=of, rows=records).model_dump_json(by_alias=True, indent=1)
 
 
 def read_matrix(out: Path) -> Matrix:
