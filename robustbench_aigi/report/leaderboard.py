@@ -51,7 +51,8 @@ def boards(folder: Path) -> list[Board]:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise BadData(
-                f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: `robustbench-aigi report RUN`."
+                f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: "
+                "`robustbench-aigi report RUN`."
             ) from error
         key = (file.of.suite, file.of.suite_version, file.of.data_key)
         _, entries = grouped.setdefault(key, (file.of, []))
