@@ -78,7 +78,8 @@ class TinyViT(Backbone):
             net.get_submodule("patch_embed.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
         config: dict[str, Any] = {"stem_stride": stem_stride, "drop_path": drop_path, "size": size}
         config |= {"pretrained": pretrained, "fake_index": fake_index, "dims": None if dims is None else list(dims)}
-        super().__init__(net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index)
+        seen = max(stage for stage in range(4) if stage == 0 or side >> stage >= 4)  # a map of 1 x 1 shows nothing
+        super().__init__(net, config, size=size, cam=f"net.stages.{seen}", channels_last=True, fake_index=fake_index)
         self.register_load_state_dict_pre_hook(_fit_biases)  # type: ignore[no-untyped-call]
         if size != 32:
             resize = "bicubic with antialiasing to the input size, inside the detector"

@@ -13,7 +13,8 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import Cells, check, names, write_flags
-from robustbench_aigi.evaluation.cells import Bench, Progress, Table, attacked, attempt, scored
+from robustbench_aigi.evaluation.attention import write_maps
+from robustbench_aigi.evaluation.cells import Bench, Cell, Progress, Table, attacked, attempt, scored
 from robustbench_aigi.evaluation.families import met
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES, summarise, worst_case
@@ -125,7 +126,11 @@ def _cells(
     for row in asked:
         work = attacked(bench.detector, row.built, suite.seed, originals, keep_images=keep_images)
         key = (row.model_dump(), suite.seed, keep_images)
-        cells["white-box", row.id] = bench.table("white-box", row.id, limited(data, row), work, *key)
+        images = limited(data, row)
+        cells["white-box", row.id] = bench.table("white-box", row.id, images, work, *key)
+        folder = Cell(bench.name, "white-box", row.id).folder(bench.out)
+        if keep_images and not isinstance(cells["white-box", row.id], str):
+            attempt(row.id, partial(write_maps, bench.detector, images, folder), folder / "maps-error.txt")
     return cells
 
 

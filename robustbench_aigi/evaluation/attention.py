@@ -1,0 +1,88 @@
+"""Where a detector looks: Grad-CAM before and after an attack, for the cases worth looking at."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustbench_aigi.data import Dataset
+from robustbench_aigi.data.images import decode, encode_png
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.cases import cases, image_of
+from robustbench_aigi.files import write_whole
+from robustbench_aigi.grid import from_bytes, to_bytes
+
+MAPS = "maps.parquet"
+"""In a white-box cell's folder: ``id``, ``clean`` and ``attacked`` (PNG), and ``similarity``."""
+
+
+def grad_cam(detector: Detector, images: Tensor, labels: Tensor) -> Tensor | None:
+    """What speaks for the right answer, ``(N, H, W)`` in [0, 1], in ``(N, 3, H, W)`` images; None if none can tell.
+
+    That is where pytorch-grad-cam is not installed, the card names no part, or there is no gradient. Source: Selvaraju
+    et al., Grad-CAM, ICCV 2017.
+    """
+    try:
+        from pytorch_grad_cam import GradCAM  # seconds, and an extra
+    except ImportError:
+        return None
+    if not detector.card.cam or detector.card.gradient == "none":
+        return None
+    part = detector.get_submodule(detector.card.cam)
+    with GradCAM(model=detector, target_layers=[part], reshape_transform=_as_map) as cam:
+        maps = cam(input_tensor=images.clone().requires_grad_(True), targets=[_answer(int(label)) for label in labels])
+    return torch.from_numpy(maps).clamp(0, 1)
+
+
+def _answer(label: int) -> Callable[[Tensor], Tensor]:
+    return lambda logit: logit if label else -logit
+
+
+def _as_map(features: Any) -> Tensor:
+    """Channels first: from tokens ``(N, T, C)``, without those before the grid, or from ``(N, H, W, C)``."""
+    tensor: Tensor = features[0] if isinstance(features, tuple) else features
+    if tensor.ndim == 3:
+        side = int(tensor.shape[1] ** 0.5)
+        grid: Tensor = tensor[:, tensor.shape[1] - side * side :].unflatten(1, (side, side))
+        return grid.permute(0, 3, 1, 2)
+    swapped = tensor.shape[1] == tensor.shape[2] != tensor.shape[3]
+    return tensor.permute(0, 3, 1, 2) if swapped else tensor
+
+
+def similarity(first: Tensor, second: Tensor) -> float:
+    """Cosine of two maps ``(H, W)``; 0 where one is empty."""
+    return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
+
+
+def write_maps(detector: Detector, data: Dataset, folder: Path) -> None:
+    """Keep the maps of a white-box cell's cases beside it, if they can be made."""
+    kept = folder / MAPS
+    if kept.is_file() and all(
+        kept.stat().st_mtime >= shard.stat().st_mtime for shard in folder.glob("shard-*.parquet")
+    ):
+        return
+    chosen = cases(folder)
+    rows = []
+    for row in chosen.to_dict("records"):
+        own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
+        pair = [next(Dataset(data.name, own).pixels()), decode(image_of(str(row["shard"]), str(row["id"])))]
+        maps = grad_cam(detector, from_bytes(torch.stack(pair)), torch.tensor([row["label"]] * 2))
+        if maps is None:
+            return
+        clean, attacked = (encode_png(to_bytes(one.expand(3, -1, -1))) for one in maps)
+        rows.append({"id": row["id"], "clean": clean, "attacked": attacked, "similarity": similarity(*maps)})
+    if rows:
+        write_whole(kept, lambda temporary: pd.DataFrame(rows).to_parquet(temporary, index=False))
+
+
+def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
+    """Maps of a cell's cases, clean and attacked, and their similarity, by id."""
+    path = folder / MAPS
+    if not path.is_file():
+        return {}
+    table = pd.read_parquet(path)
+    return {r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")}

@@ -1,0 +1,62 @@
+"""Cases worth looking at, by choice: the smallest changes that fooled, and what held against the largest."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+STRONGEST, WEAKEST = 2, 1
+
+
+def cases(folder: Path) -> pd.DataFrame:
+    """Rows of a white-box cell that keeps its images, with the columns ``shard`` and ``kind``; empty if it keeps none.
+
+    ``kind`` is strongest (right before, fooled by the smallest change; where none was, the closest to it) or weakest
+    (not fooled, and the furthest from it; where all were, those that needed the largest change).
+    """
+    shards = sorted(folder.glob("shard-*.parquet"))
+    if not shards or any("png" not in pq.read_schema(shard).names for shard in shards):
+        return pd.DataFrame()
+    table = pd.concat([_numbers(shard) for shard in shards], ignore_index=True)
+    best = strongest(table)
+    rest = table[~table["id"].isin(best["id"])]
+    return pd.concat([best.assign(kind="strongest"), _weakest(rest).assign(kind="weakest")], ignore_index=True)
+
+
+def strongest(table: pd.DataFrame) -> pd.DataFrame:
+    """The images right before and fooled by the smallest change; where none was, those that came closest."""
+    turned = _turned(table)
+    if not turned.empty:
+        return turned.sort_values(["l2", "id"]).head(STRONGEST)
+    return _by_distance(table, nearest=True).head(STRONGEST)
+
+
+def _weakest(table: pd.DataFrame) -> pd.DataFrame:
+    held = table[~table["fooled"]]
+    if not held.empty:
+        return _by_distance(held, nearest=False).head(WEAKEST)
+    return _turned(table).sort_values(["l2", "id"], ascending=[False, True]).head(WEAKEST)
+
+
+def _turned(table: pd.DataFrame) -> pd.DataFrame:
+    return table[table["fooled"] & (table["backwards"] + table["forwards"] > 1)]
+
+
+def _by_distance(table: pd.DataFrame, *, nearest: bool) -> pd.DataFrame:
+    distance = table["logit"].abs()
+    ordered = table.assign(distance=distance).sort_values(["distance", "id"], ascending=[nearest, True])
+    return ordered.drop(columns="distance")
+
+
+def _numbers(shard: Path) -> pd.DataFrame:
+    """A shard without its images, which are read one at a time."""
+    columns = [name for name in pq.read_schema(shard).names if name != "png"]
+    return pd.read_parquet(shard, columns=columns).assign(shard=str(shard))
+
+
+def image_of(shard: str, identity: str) -> bytes:
+    """The PNG of an attacked image."""
+    kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
+    if not isinstance(kept, bytes):
+        raise TypeError("a kept image must be PNG bytes")
+    return kept
