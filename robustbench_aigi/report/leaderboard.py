@@ -38,7 +38,7 @@ def boards(folder: Path) -> list[Board]:
     """Every board of the ``matrix.json`` files in a folder, and in folders in it.
 
     Raises:
-        BadData: there is none, one does not fit the schema, or a detector is entered twice.
+        BadData: there is none, or one does not fit the schema.
     """
     paths = sorted(folder.rglob("matrix.json")) or sorted(folder.glob("*.json"))
     if not paths:
@@ -76,11 +76,6 @@ def _entries(file: MatrixFile, name: str) -> list[Entry]:
 
 
 def _ranked(entries: Sequence[Entry]) -> list[Entry]:
-    names = [entry.detector for entry in entries]
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        files = ", ".join(entry.file for entry in entries if entry.detector == twice[0])
-        raise BadData(f"{twice[0]} is entered twice, in {files}. Leave one out, or give it another name.")
     ready = [(entry, entry.worst) for entry in entries if entry.worst is not None]
     ordered = sorted(ready, key=lambda pair: (-(pair[1].accuracy or 0), pair[0].detector))
     ranked = [
@@ -95,13 +90,13 @@ def to_markdown(board: Board) -> str:
     shared = [entry.rank for entry in board.entries]
     lines = [
         f"{board.of.title}\n",
-        "| rank | detector | clean | static, worst | on itself, worst |",
-        "|---:|---|---:|---:|---:|",
+        "| rank | detector | clean | static, worst | on itself, worst | file |",
+        "|---:|---|---:|---:|---:|---|",
     ]
     for entry in board.entries:
         rank = "" if entry.rank is None else f"{entry.rank}{'=' if shared.count(entry.rank) > 1 else ''}"
         cells = " | ".join(shown(row) for row in (entry.clean, entry.static, entry.worst))
-        lines.append(f"| {rank} | {entry.detector} | {cells} |")
+        lines.append(f"| {rank} | {entry.detector} | {cells} | {entry.file} |")
     return "\n".join(lines)
 
 
