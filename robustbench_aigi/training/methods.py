@@ -200,7 +200,7 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         "seed": recipe.seed,
     }
     if recipe.method == "adapt":  # as the ConvNeXtV2 card says
-        numbers |= {"rate": 0.2 * rate, "smoothing": 0.05, "warmup": 0.07}
+        numbers |= {"rate": 0.2 * RATES.get(recipe.detector, 1e-3), "smoothing": 0.05, "warmup": 0.07}
     return Plan.of({**numbers, **recipe.numbers})
 
 
