@@ -13,7 +13,6 @@ from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.evaluation.cells import attacked, psnr
 from robustbench_aigi.evaluation.metrics import summarise, worst_case
-from robustbench_aigi.evaluation.statistics import wilson
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +23,6 @@ def data(tiny_recipe: str) -> Dataset:
 def cnn(seed: int = 0) -> Detector:
     torch.manual_seed(seed)
     return load_detector("cifake-cnn")
-
-
-def test_wilson_against_published_numbers() -> None:
-    """Newcombe, Statistics in Medicine 17 (1998), table I, method 3."""
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson(1, 29) == pytest.approx((0.0061, 0.1718), abs=5e-5)
-    assert all(math.isnan(value) for value in wilson(0, 0))
 
 
 def test_summary_keeps_directions_apart() -> None:

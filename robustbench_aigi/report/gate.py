@@ -119,11 +119,14 @@ def judge(policy: Policy, matrix: Matrix, run: Path, base: Path | None = None) -
                 raise BadConfig(
                     f"policy {policy.name}: no attack called {rule.attack!r}. {_near(rule.attack, attacks)}"
                 )
+        changes = None
+        if isinstance(rule, Absence) and rule.no == "regression" and base is not None:
+            changes = compare(run, base, rule.p)
         for name in names if rule.detector is None else [rule.detector]:
             if isinstance(rule, Bound):
                 found.append(_bounded(rule, name, matrix))
             else:
-                found += _absent(rule, name, matrix, run, base)
+                found += _absent(rule, name, matrix, run, changes)
     return found
 
 
@@ -161,7 +164,7 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
     return Judgement(str(rule), name, "pass" if good else "fail", shown)
 
 
-def _absent(rule: Absence, name: str, matrix: Matrix, run: Path, base: Path | None) -> Iterator[Judgement]:
+def _absent(rule: Absence, name: str, matrix: Matrix, run: Path, changes: pd.DataFrame | None) -> Iterator[Judgement]:
     if rule.no == "missing":
         rows = matrix[(matrix["detector"] == name) & (matrix["status"] != "ok")]
         reasons = [str(status) for status in rows["status"].unique()]
@@ -173,10 +176,9 @@ def _absent(rule: Absence, name: str, matrix: Matrix, run: Path, base: Path | No
             return
         own = sorted({f"{flag.kind} ({flag.attack or 'all'})" for flag in flags if flag.detector == name})
         yield Judgement(str(rule), name, "fail" if own else "pass", ", ".join(own) or "none")
-    elif base is None:
+    elif changes is None:
         yield Judgement(str(rule), name, "undecided", "no base to compare with: --base RUN")
     else:
-        changes = compare(run, base, rule.p)
         worse = changes[(changes["detector"] == name) & (changes["verdict"] == "regression")]
         gone = changes[(changes["detector"] == name) & (changes["verdict"] == "gone")]
         lines = [_regression(row) for row in worse.to_dict("records")]

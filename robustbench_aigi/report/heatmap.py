@@ -18,7 +18,7 @@ METRICS = {
 }
 """Metric to its title and the columns of its interval."""
 BAD_WHEN_HIGH = ("success_rate",)
-DIRECTIONS = {"both": "both", "evasion": "evasion", "framing": "framing"}
+WAYS = ("both", "evasion", "framing")
 
 
 def heatmap(matrix: pd.DataFrame, facts: dict[str, Any], run: Path | None) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def heatmap(matrix: pd.DataFrame, facts: dict[str, Any], run: Path | None) -> di
                 ]
                 for name in names
             ]
-            for way in DIRECTIONS
+            for way in WAYS
         }
     columns = [
         {"mode": mode, "attack": attack, "about": strengths.get(attack.partition(" from ")[0], "")}

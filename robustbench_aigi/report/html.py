@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.cells import read_cells
@@ -13,6 +12,7 @@ from robustbench_aigi.files import write_text
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.headline import headlines
 from robustbench_aigi.report.heatmap import heatmap
+from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.pictures import Picture, gallery
 from robustbench_aigi.report.plots import plots
 from robustbench_aigi.report.tables import Matrix, facts_of, flag_lines, missing, transfer_tables
@@ -24,9 +24,6 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None, policy
     Args:
         policy: a gate's, whose verdict stands first.
     """
-    environment = Environment(
-        loader=PackageLoader("robustbench_aigi.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
     facts = facts_of(run) if run is not None else {}
     cells = read_cells(run) if run is not None else {}
     pictures = gallery(run) if run is not None and (run / "plusplus" / "manifest.parquet").is_file() else []
@@ -34,8 +31,9 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None, policy
     data = heatmap(matrix, facts, run)
     pairs = [(column["mode"], column["attack"]) for column in data["columns"]]
     shown = [place for place, (mode, _) in enumerate(pairs) if mode != "transfer"]
-    rows = data["cells"].get("accuracy", {}).get("both", [[] for _ in data["detectors"]])
-    page = environment.get_template("report.html").render(
+    rows = data["cells"]["accuracy"]["both"]
+    page = rendered(
+        "report.html",
         gate=_gate(policy, matrix, run) if policy is not None and run is not None else None,
         headlines=headlines(matrix, facts),
         heatmap=data,

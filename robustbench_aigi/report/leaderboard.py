@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic import ValidationError
 
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.files import write_text
+from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.schema import MatrixFile, MatrixRow, Of
 
 
@@ -110,7 +110,4 @@ def shown(row: MatrixRow | None) -> str:
 
 def write_page(found: Sequence[Board], path: Path) -> None:
     """Write the boards as one self-contained page."""
-    environment = Environment(
-        loader=PackageLoader("robustbench_aigi.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
-    write_text(path, environment.get_template("leaderboard.html").render(boards=found, shown=shown))
+    write_text(path, rendered("leaderboard.html", boards=found, shown=shown))

@@ -43,7 +43,7 @@ def fit(
     """Train in place; the detector ends with the weights of its best epoch, on the CPU, in evaluation mode.
 
     Under ``accelerate launch`` every process takes its share of each batch. Killed, the same call goes on from
-    ``kept`` with the same images in the same order, and ends in the same weights.
+    ``kept`` with the same images in the same order, and on the CPU ends in the same weights.
 
     Args:
         objective: the training method. score: what picks the best epoch.

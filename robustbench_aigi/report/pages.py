@@ -1,0 +1,13 @@
+"""Templates to pages: what they are given is text, never markup."""
+
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+
+def rendered(template: str, **given: Any) -> str:
+    """A page that holds all it needs."""
+    environment = Environment(
+        loader=PackageLoader("robustbench_aigi.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(template).render(**given)
