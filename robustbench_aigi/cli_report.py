@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigi.errors import UserError
+
 Run = Annotated[Path, typer.Argument(help="The --out folder of run or evaluate.")]
 Base = Annotated[Path | None, typer.Option(help="An earlier run, of the same images, to compare with.")]
 
@@ -14,26 +16,32 @@ app = typer.Typer()
 
 @app.command()
 def report(
-    run_folder: Run,
+    runs: Annotated[
+        list[Path], typer.Argument(help="The --out folders of run or evaluate; several become one report.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to write to; the run's own if left out.")] = None,
     compare: Base = None,
     policy: Annotated[str | None, typer.Option(help="A gate's policy, whose verdict stands first on the page.")] = None,
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
 ) -> None:
-    """Write the report of a finished run again, or print it in another form."""
-    from robustbench_aigi.report import read_matrix, to_markdown, write_report
+    """Write the report of runs again, or print it in another form; of a stopped run it says what is missing."""
+    from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
     from robustbench_aigi.report.forms import in_form
 
-    matrix = read_matrix(run_folder)
+    finished = read_runs(runs)
     if compare is not None:
-        typer.echo(shown(held_against(run_folder, compare)))
+        typer.echo(shown(held_against(finished, read_runs([compare]))))
     elif form is not None:
-        typer.echo(in_form(form, matrix, run_folder), nl=False)
+        typer.echo(in_form(form, finished), nl=False)
     else:
-        write_report(matrix, run_folder, policy)
-        typer.echo(to_markdown(matrix))
-        typer.echo(f"\nreport: {run_folder / 'report.html'}")
+        if out is None and len(runs) > 1:
+            raise UserError("several runs need a folder of their own. Write --out runs/together.")
+        folder = out or runs[0]
+        write_report(finished, folder, policy)
+        typer.echo(to_markdown(finished.matrix))
+        typer.echo(f"\nreport: {folder / 'report.html'}")
 
 
 @app.command()
@@ -46,12 +54,12 @@ def gate(
 ) -> None:
     """Hold a policy against a run. Exit code 0: passed, 1: failed, 2: could not be judged."""
     from robustbench_aigi.files import write_text
-    from robustbench_aigi.report import read_matrix
+    from robustbench_aigi.report import read_runs
     from robustbench_aigi.report.forms import to_junit
     from robustbench_aigi.report.gate import EXIT_CODES, judge, load_policy, verdict
 
     rules = load_policy(policy)
-    found = judge(rules, read_matrix(run_folder), run_folder, base)
+    found = judge(rules, read_runs([run_folder]), base)
     if junit is not None:
         write_text(junit, to_junit(rules.name, found))
     if as_json:
@@ -92,8 +100,6 @@ def plan(
 
 
 def _fraction(option: str, text: str) -> float:
-    from robustbench_aigi.errors import UserError
-
     try:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:

@@ -22,7 +22,7 @@ from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.files import write_text, writing
 from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.report import Matrix, write_report
+from robustbench_aigi.report import Finished, Matrix, write_report
 from robustbench_aigi.training import Files, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from robustbench_aigi.training.stages import (
@@ -171,9 +171,9 @@ def evaluate_named(
     progress: Progress = silent,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
-    matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
     _provenance(out, detectors, suite, data)
-    write_report(matrix, out)
+    matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
+    write_report(Finished.of(out, matrix), out)
     return matrix
 
 

@@ -16,7 +16,7 @@ from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag, crashed, weaker
-from robustbench_aigi.report import Matrix, read_matrix, write_report
+from robustbench_aigi.report import Finished, Matrix, read_runs, write_report
 from tests.conftest import Linear
 
 SIDE = 8
@@ -224,7 +224,7 @@ def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:
 
     def run() -> tuple[bytes, ...]:
         matrix = evaluate({"made": detector}, suite(PGD8), data, tmp_path, surrogates={"honest": honest()})
-        write_report(Matrix(matrix), tmp_path)
+        write_report(Finished.of(tmp_path, Matrix(matrix)), tmp_path)
         names = ("adequacy.json", "matrix.csv", "matrix.json", "matrix.md", "report.html")
         return tuple((tmp_path / name).read_bytes() for name in names)
 
@@ -236,7 +236,7 @@ def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:
     probes[3].unlink()
     assert run() == first
     assert [path for path in probes if path.stat().st_mtime_ns != times[path]] == [probes[3]]
-    write_report(read_matrix(tmp_path), tmp_path)
+    write_report(read_runs([tmp_path]), tmp_path)
     assert (tmp_path / "matrix.json").read_bytes() == first[2]
     for name in ("matrix.md", "report.html"):
         text = (tmp_path / name).read_text()

@@ -1,9 +1,11 @@
 import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from robustbench_aigi import harness
@@ -11,8 +13,9 @@ from robustbench_aigi.attacks import load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
-from robustbench_aigi.evaluation.cells import attacked, psnr
-from robustbench_aigi.evaluation.metrics import summarise, worst_case
+from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
+from robustbench_aigi.evaluation.statistics import bootstrap, wilson
+from robustbench_aigi.evaluation.work import attacked, psnr
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,7 @@ def test_summary_keeps_directions_apart() -> None:
         {
             "id": list("abcdef"),
             "label": [1, 1, 1, 0, 0, 0],
+            "generator": ["sd", "sd", "gan", None, None, None],
             "clean_logit": [1.0, 1.0, -1.0, -1.0, -1.0, -1.0],
             "logit": [-1.0, 0.5, -2.0, -0.5, 2.0, -3.0],
             "fooled": [True, False, True, False, True, False],
@@ -44,10 +48,24 @@ def test_summary_keeps_directions_apart() -> None:
     assert framing["success_rate"] == pytest.approx(1 / 3)
     assert both["balanced_accuracy"] == pytest.approx(0.5)
     assert both["auc"] == roc_auc_score(table["label"], table["logit"])
+    many = summarise(pd.concat([table] * 20), 0.0, ranked=True)[2]
+    interval = bootstrap([[*table["label"]] * 20, [*table["logit"]] * 20], roc_auc_score, resamples=1000)
+    assert (many["auc_low"], many["auc_high"]) == pytest.approx(interval)
+    assert interval[0] < both["auc"] < interval[1]
     assert "auc" not in summarise(table, 0.0, ranked=False)[2]
+    assert (evasion["worst_generator"], evasion["worst_generator_accuracy"]) == ("gan", 0.0)
+    assert (evasion["worst_generator_low"], evasion["worst_generator_high"]) == wilson(0, 1)
+    assert "worst_generator" not in framing | both
     worst = worst_case(table, [table.iloc[[1]].assign(fooled=True)])
     assert worst["fooled"].tolist() == [True, True, True, False, True, False]
     assert worst["forwards"].tolist() == [0, 3, 0, 0, 0, 0]
+
+
+def test_calibration_error_is_the_gap_between_said_and_true() -> None:
+    said = np.array([0.05] * 10 + [0.95] * 30)
+    labels = pd.Series([1] * 4 + [0] * 6 + [1] * 30)
+    expected = (10 * abs(0.4 - 0.05) + 30 * abs(1 - 0.95)) / 40
+    assert calibration_error(labels, pd.Series(logit(said))) == pytest.approx(expected)
 
 
 def test_psnr() -> None:

@@ -4,6 +4,7 @@ import io
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from robustbench_aigi.errors import UnknownName
-from robustbench_aigi.report import Matrix, read_matrix
+from robustbench_aigi.report import Finished, Matrix, read_runs
 from robustbench_aigi.report.forms import FORMS, in_form
 from tests.finished_run import detector, finished
 
@@ -26,41 +27,46 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def matrix(run: Path) -> Matrix:
-    return read_matrix(run)
+def whole(run: Path) -> Finished:
+    return read_runs([run])
 
 
-def test_json_fits_its_published_schema(run: Path, matrix: Matrix) -> None:
+@pytest.fixture(scope="module")
+def matrix(whole: Finished) -> Matrix:
+    return whole.matrix
+
+
+def test_json_fits_its_published_schema(run: Path, whole: Finished, matrix: Matrix) -> None:
     file = json.loads((run / "matrix.json").read_text())
-    schema = json.loads(in_form("schema", matrix, run))
+    schema = json.loads(in_form("schema", whole))
     jsonschema.validate(file, schema)
     assert len(file["rows"]) == len(matrix)
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({"schema": 2, "rows": [{"detector": "x"}]}, schema)
+        jsonschema.validate({"schema": 3, "rows": [{"detector": "x"}]}, schema)
 
 
-def test_wide_has_every_accuracy_once(run: Path, matrix: Matrix) -> None:
-    wide = pd.read_csv(io.StringIO(in_form("wide", matrix, run)), index_col="detector")
+def test_wide_has_every_accuracy_once(run: Path, whole: Finished, matrix: Matrix) -> None:
+    wide = pd.read_csv(io.StringIO(in_form("wide", whole)), index_col="detector")
     assert list(wide.index) == list(dict.fromkeys(matrix["detector"]))
     for row in matrix[matrix["accuracy"].notna()].to_dict("records"):
         assert wide.loc[row["detector"], f"{row['mode']}/{row['attack']}/{row['direction']}"] == row["accuracy"]
 
 
-def test_latex_compiles_and_shows_the_numbers(run: Path, matrix: Matrix, tmp_path: Path) -> None:
-    text = in_form("latex", matrix, run)
+def test_latex_compiles_and_shows_the_numbers(run: Path, whole: Finished, matrix: Matrix, tmp_path: Path) -> None:
+    text = in_form("latex", whole)
     assert r"\toprule" in text
     assert f"{100 * matrix.cell('good', 'jpeg-50', 'static')['accuracy']:.1f}" in text
     assert r"a\_b \& 50\% " in text
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine")
-    whole = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
-    (tmp_path / "t.tex").write_text(whole)
+    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
+    (tmp_path / "t.tex").write_text(document)
     done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def test_sarif_has_a_result_for_each_flag_and_gap(run: Path, matrix: Matrix) -> None:
-    log = json.loads(in_form("sarif", matrix, run))
+def test_sarif_has_a_result_for_each_flag_and_gap(run: Path, whole: Finished, matrix: Matrix) -> None:
+    log = json.loads(in_form("sarif", whole))
     flags = json.loads((run / "adequacy.json").read_text())["flags"]
     missing = matrix[matrix["status"] != "ok"].drop_duplicates(["detector", "mode", "attack"])
     results = log["runs"][0]["results"]
@@ -70,22 +76,22 @@ def test_sarif_has_a_result_for_each_flag_and_gap(run: Path, matrix: Matrix) -> 
     assert {result["level"] for result in results} <= {"note", "warning", "error"}
 
 
-def test_model_index_and_entries_carry_the_numbers(run: Path, matrix: Matrix) -> None:
-    index = yaml.safe_load(in_form("model-index", matrix, run))["model-index"]
+def test_model_index_and_entries_carry_the_numbers(run: Path, whole: Finished, matrix: Matrix) -> None:
+    index = yaml.safe_load(in_form("model-index", whole))["model-index"]
     assert [entry["name"] for entry in index] == ["good", ODD]
     metrics = {m["name"]: m["value"] for result in index[0]["results"] for m in result["metrics"]}
     assert metrics["accuracy, pgd-2, white-box"] == matrix.cell("good", "pgd-2", "white-box")["accuracy"]
-    entries = json.loads(in_form("robustbench", matrix, run))
+    entries = json.loads(in_form("robustbench", whole))
     worst = matrix.cell("good", "worst-case", "white-box")["accuracy"]
     assert entries["good"]["robust_acc"] == f"{100 * worst:.2f}"
 
 
-def test_every_form_takes_tables_of_no_one_and_many_rows(run: Path, matrix: Matrix) -> None:
+def test_every_form_takes_tables_of_no_one_and_many_rows(run: Path, whole: Finished, matrix: Matrix) -> None:
     one = Matrix(matrix[matrix["detector"] == "good"].head(1))
     many = Matrix(pd.concat([matrix[matrix["detector"] == "good"].assign(detector=f"d{i}") for i in range(50)]))
     gone = Matrix(matrix.head(0))
     for name in FORMS:
         for table in (gone, one, many):
-            assert in_form(name, table, run)
+            assert in_form(name, replace(whole, matrix=table))
     with pytest.raises(UnknownName, match=r"no form called 'latx'. Did you mean latex"):
-        in_form("latx", matrix, run)
+        in_form("latx", whole)

@@ -3,6 +3,7 @@
 import json
 import shutil
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from robustbench_aigi.errors import BadConfig, BadData, UnknownName
 from robustbench_aigi.evaluation.adequacy import write_flags
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.statistics import holm, images_for, mcnemar
-from robustbench_aigi.report import Matrix, read_matrix
+from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.forms import to_junit
 from robustbench_aigi.report.gate import Judgement, Policy, judge, load_policy, verdict
@@ -39,12 +40,17 @@ def reals_only(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Pa
 
 def judged(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> list[Judgement]:
     policy = Policy.model_validate({"name": "test", "version": 1, "rules": [rule]})
-    return judge(policy, read_matrix(run) if matrix is None else matrix, run, base)
+    whole = read_runs([run])
+    return judge(policy, whole if matrix is None else replace(whole, matrix=matrix), base)
 
 
 def only(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> str:
     (judgement,) = judged(run, matrix, base, **rule)
     return judgement.verdict
+
+
+def compared(run: Path, base: Path) -> pd.DataFrame:
+    return compare(read_runs([run]), read_runs([base]))
 
 
 CLEAN: dict[str, Any] = {"metric": "accuracy", "attack": "clean", "mode": "clean"}
@@ -102,7 +108,7 @@ def test_regressions_are_found_and_tested_as_many(
     shutil.copytree(good, fewer)
     shutil.rmtree(fewer / "cells" / "good" / "static-jpeg-50")
     assert only(fewer, no="regression", base=good) == "undecided"
-    changes = compare(reals_only, fakes_only)
+    changes = compared(reals_only, fakes_only)
     row = changes[(changes["attack"] == "clean") & (changes["direction"] == "evasion")].iloc[0]
     old, new = (pd.read_parquet(run / "cells/good/clean-clean/shard-0000.parquet") for run in (fakes_only, reals_only))
     fakes = old["label"] == 1
@@ -114,17 +120,17 @@ def test_regressions_are_found_and_tested_as_many(
     assert framing["verdict"] == "improvement"
     assert "| good | clean | clean | evasion |" in to_markdown(changes)
     assert (
-        to_markdown(compare(good, good))
-        == f"0 regression, 0 improvement, {len(compare(good, good))} same, 0 new, 0 gone"
+        to_markdown(compared(good, good))
+        == f"0 regression, 0 improvement, {len(compared(good, good))} same, 0 new, 0 gone"
     )
-    assert set(compare(fewer, good)["verdict"]) == {"same", "gone"}
-    with pytest.raises(BadData, match="holds no cells"):
-        compare(tmp_path, good)
+    assert set(compared(fewer, good)["verdict"]) == {"same", "gone"}
+    with pytest.raises(BadData, match="holds no matrix"):
+        compared(tmp_path, good)
 
 
 def test_one_detector_under_two_names_is_compared(good: Path, tiny_recipe: str, tmp_path: Path) -> None:
     later = finished(tmp_path / "later", tiny_recipe, detector("better"))
-    changes = compare(later, good)
+    changes = compared(later, good)
     clean = changes[changes["attack"] == "clean"]
     assert set(clean["detector"]) == {"better"}
     assert set(clean["verdict"]) == {"same"}
@@ -135,7 +141,7 @@ def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:
         ({**CLEAN, "at_least": 0.9, "metric": "acuracy"}, "no metric called 'acuracy'. Did you mean accuracy"),
         ({**CLEAN}, "at_least or at_most"),
         ({**CLEAN, "at_least": 0.9, "at_most": 0.9}, "one of them"),
-        ({**CLEAN, "metric": "auc", "at_least": 0.9, "bound": "worse"}, "auc has no interval"),
+        ({**CLEAN, "metric": "ap", "at_least": 0.9, "bound": "worse"}, "ap has no interval"),
         ({"no": "worries"}, "regression"),
     ]
     for rule, told in rules:

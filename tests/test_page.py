@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustbench_aigi.report import Matrix, read_matrix, write_html
+from robustbench_aigi.report import Finished, Matrix, read_matrix, write_html
 from tests.finished_run import detector, finished
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -111,7 +111,7 @@ def test_sorting_and_filtering_change_what_is_shown(run: Path, browser: Any) -> 
 
 def test_odd_names_are_text(tmp_path: Path, run: Path, browser: Any) -> None:
     matrix = read_matrix(run).replace({"detector": {"good": ODD}})
-    write_html(Matrix(matrix), tmp_path / "odd.html")
+    write_html(Finished(Matrix(matrix)), tmp_path / "odd.html")
     opened = Page(browser, tmp_path / "odd.html")
     assert ODD in opened.names()
     assert opened.page.locator(".tiles h2").first.inner_text() == ODD
@@ -124,7 +124,7 @@ def test_many_detectors_and_attacks_stay_usable(tmp_path: Path, run: Path, brows
     attacked = pd.DataFrame(good[good["mode"] != "clean"])
     wide = pd.concat([pd.DataFrame(good), *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(9))])
     many = Matrix(pd.concat([wide.assign(detector=f"detector {i}") for i in range(50)]))
-    write_html(many, tmp_path / "many.html")
+    write_html(Finished(many), tmp_path / "many.html")
     assert (tmp_path / "many.html").stat().st_size < 5_000_000
     opened = Page(browser, tmp_path / "many.html")
     assert len(opened.names()) == 50

@@ -13,7 +13,8 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.families import family, met
-from robustbench_aigi.report.tables import read_matrix, transfer_tables
+from robustbench_aigi.report import read_matrix
+from robustbench_aigi.report.tables import transfer_tables
 from robustbench_aigi.training.arrays import predict
 from robustbench_aigi.training.methods import METHODS
 

@@ -7,20 +7,18 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.attacks import Row, Suite
-from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.adequacy import Cells, check, names, write_flags
+from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.attention import write_maps
-from robustbench_aigi.evaluation.cells import Bench, Cell, Progress, Table, attacked, attempt, scored
-from robustbench_aigi.evaluation.families import met
+from robustbench_aigi.evaluation.cells import Bench, Cell, Progress, Table, attempt
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES, summarise, worst_case
+from robustbench_aigi.evaluation.grid import limited, planned, transferred, write_grid
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.probes import run_probes
-
-MODES = ("static", "white-box")
+from robustbench_aigi.evaluation.rows import rows_of
+from robustbench_aigi.evaluation.work import attacked, scored
 
 
 def evaluate(
@@ -46,28 +44,25 @@ def evaluate(
         keep_images: store every white-box image in its cell as PNG.
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
-    static = _static(suite.rows, suite, data, ready if surrogates is None else surrogates, out / "plusplus", progress)
-    crossed = [row.made_on(name) for row in suite.rows if row.transfer for name in ready if len(ready) > 1]
-    transfer = _static(crossed, suite, data, ready, out / "transfer", progress)
+    makers = ready if surrogates is None else surrogates
+    grid = planned(detectors, suite, data, makers)
+    write_grid(grid, out)
+    static = _static(suite.rows, suite, data, makers, out / "plusplus", progress)
+    transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
     for name, detector in detectors.items():
         if isinstance(detector, str):
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
-        bench = Bench(name, detector, out, progress)
+        bench = Bench(name, detector, out, progress, grid.marks(name))
         cells = _cells(bench, suite, data, static, transfer, keep_images)
         broken = isinstance(cells["clean", "clean"], str)
         found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
-        rows += _rows(bench, suite, cells, found)
+        rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found)
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
-
-
-def limited(data: Dataset, row: Row) -> Dataset:
-    """The images a row attacks: all, or its ``limit`` with classes balanced."""
-    return data if row.limit is None else Dataset(data.name, choose(data.manifest, row.limit))
 
 
 def _static(
@@ -91,8 +86,8 @@ def _static(
             lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
         elif status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
             lost[row.id] = status
-    if made := [row for row in shared if row.id not in lost]:
-        build(made)
+    if rows:
+        build([row for row in shared if row.id not in lost])  # of no row, the clean images: the gallery shows them
     return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
 
 
@@ -132,39 +127,3 @@ def _cells(
         if keep_images and not isinstance(cells["white-box", row.id], str):
             attempt(row.id, partial(write_maps, bench.detector, images, folder), folder / "maps-error.txt")
     return cells
-
-
-def _rows(bench: Bench, suite: Suite, cells: Cells, flags: Sequence[Flag]) -> list[dict[str, object]]:
-    """The detector's part of the matrix; numbers stay empty where a cell has none."""
-    rows: list[dict[str, object]] = []
-    built = {row.id: row.built for row in suite.rows}
-    gradients = {name for name, attack in built.items() if attack.access == "gradients"}
-    tables = {key: ("ok", table) for key, table in cells.items()}
-    there = [mode for mode in MODES if any((mode, row.id) in cells for row in suite.rows)]
-    tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in there}
-    for (mode, attack), (status, table) in tables.items():
-        head: dict[str, object] = {"detector": bench.name, "mode": mode, "attack": attack, "status": status}
-        if (own := attack.partition(FROM)[0]) in built:
-            head["seen"] = met(built[own], bench.detector.card.seen)
-        if mode == "white-box":
-            head["flags"] = names(flags, attack, attack in gradients)
-        if isinstance(table, str):
-            rows.append(head | {"status": table})
-            continue
-        ranked = mode != "white-box" and attack != "worst-case"
-        rows += [head | row for row in summarise(table, bench.detector.threshold, ranked)]
-    return rows
-
-
-def _worst(suite: Suite, cells: Cells, mode: str) -> tuple[str, Table]:
-    """Status and table of the adversary who has every attack of a mode that could be measured."""
-    clean = cells["clean", "clean"]
-    met = {row.id: cells.get((mode, row.id), cells.get(("static", row.id))) for row in suite.rows}
-    there = [table for table in met.values() if isinstance(table, pd.DataFrame)]
-    lost = [
-        f"{name} {'failed' if table.startswith('error') else 'unavailable'}"
-        for name, table in met.items()
-        if isinstance(table, str)
-    ]
-    status = f"incomplete: {', '.join(lost)}" if lost else "ok"
-    return (status, worst_case(clean, there)) if there and isinstance(clean, pd.DataFrame) else (status, status)

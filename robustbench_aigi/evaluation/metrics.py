@@ -2,19 +2,26 @@
 
 import math
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import expit
+from scipy.stats import rankdata
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.statistics import bootstrap, wilson
 
 DIRECTIONS = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
 
 COLUMNS = (
     "detector", "mode", "attack", "direction", "status", "n", "accuracy", "low", "high", "balanced_accuracy",
-    "n_correct_before", "success_rate", "success_low", "success_high", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5",
-    "mean_forwards", "mean_backwards", "flags", "seen",
+    "n_correct_before", "success_rate", "success_low", "success_high", "auc", "auc_low", "auc_high", "ap",
+    "tpr_at_fpr_1", "tpr_at_fpr_5", "calibration_error", "worst_generator", "worst_generator_accuracy",
+    "worst_generator_low", "worst_generator_high", "mean_forwards", "mean_backwards", "flags", "seen",
 )  # fmt: skip
+BINS = 15
 TYPES = {"n": "Int64", "n_correct_before": "Int64", "seen": "boolean"}
 """Of columns that pandas would take for something else where a number is missing."""
 
@@ -34,6 +41,7 @@ def summarise(table: pd.DataFrame, threshold: float, ranked: bool) -> list[dict[
         if direction in DIRECTIONS:
             part = table["label"] == DIRECTIONS[direction]
         rows.append({"direction": direction, **_proportions(table[part], before[part])})
+    rows[0] |= _worst_generator(by_generator(table))
     rows[-1]["balanced_accuracy"] = (float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))) / 2
     if ranked and table["label"].nunique() == 2:
         rows[-1] |= _ranking(table)
@@ -59,10 +67,52 @@ def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, ob
     }
 
 
+def by_generator(table: pd.DataFrame) -> pd.DataFrame:
+    """Fakes recognised, a row a generator in order of name: ``generator, n, accuracy, low, high``."""
+    fakes = table[(table["label"] == 1) & table["generator"].notna()]
+    counted = (~fakes["fooled"]).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
+    rows = [
+        {"generator": name, "n": n, "accuracy": right / n, **dict(zip(("low", "high"), wilson(right, n), strict=True))}
+        for name, n, right in zip(counted.index, map(int, counted["size"]), map(int, counted["sum"]), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=["generator", "n", "accuracy", "low", "high"])
+
+
+def _worst_generator(generators: pd.DataFrame) -> dict[str, object]:
+    if len(generators) < 2:
+        return {}
+    row = generators.sort_values("accuracy", kind="stable").iloc[0]
+    return {"worst_generator": row["generator"]} | {
+        f"worst_generator_{name}": float(row[name]) for name in ("accuracy", "low", "high")
+    }
+
+
+def calibration_error(labels: "pd.Series[int]", logits: "pd.Series[float]") -> float:
+    """Expected calibration error of sigmoid(logit) in 15 equal bins, in [0, 1]. Source: Guo et al., ICML 2017."""
+    probabilities = expit(logits.to_numpy())
+    true, said = calibration_curve(labels, probabilities, n_bins=BINS)
+    filled = np.histogram(probabilities, bins=BINS, range=(0, 1))[0]
+    return float(np.average(np.abs(true - said), weights=filled[filled > 0]))
+
+
+def _auc(labels: NDArray[np.int64], logits: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    """Area under the ROC curve along an axis, by ranks: many resamples at once."""
+    fakes = labels == 1
+    n = fakes.sum(axis=axis)
+    above = (rankdata(logits, axis=axis) * fakes).sum(axis=axis) - n * (n + 1) / 2
+    with np.errstate(invalid="ignore"):  # a resample of one class
+        found: NDArray[np.float64] = above / (n * (labels.shape[axis] - n))
+    return found
+
+
 def _ranking(table: pd.DataFrame) -> dict[str, object]:
     fpr, tpr, _ = roc_curve(table["label"], table["logit"])
+    low, high = bootstrap([table["label"], table["logit"]], _auc, resamples=1000)
     return {
         "auc": float(roc_auc_score(table["label"], table["logit"])),
+        "auc_low": low,
+        "auc_high": high,
+        "calibration_error": calibration_error(table["label"], table["logit"]),
         "ap": float(average_precision_score(table["label"], table["logit"])),
         "tpr_at_fpr_1": float(tpr[fpr <= 0.01].max()),
         "tpr_at_fpr_5": float(tpr[fpr <= 0.05].max()),

@@ -15,7 +15,8 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.evaluation.cells import SHARD, Bench, Table, Work, attacked
+from robustbench_aigi.evaluation.cells import SHARD, Bench, Table, Work
+from robustbench_aigi.evaluation.work import attacked
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
 

@@ -1,14 +1,13 @@
 """What changed between two runs: the same images, judged twice."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator
 
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.cells import read_cells
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.statistics import holm, mcnemar
+from robustbench_aigi.report.finished import Finished
 
 COLUMNS = (
     "detector", "mode", "attack", "direction", "n", "accuracy_before", "accuracy", "lost", "won", "p", "p_holm",
@@ -18,31 +17,32 @@ SIGNIFICANCE = 0.01
 Key = tuple[str, str, str]
 
 
-def compare(run: Path, base: Path, significance: float = SIGNIFICANCE) -> pd.DataFrame:
+def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -> pd.DataFrame:
     """Hold every cell of a run against the same cell of an earlier one, a row a direction.
 
     By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The verdict is ``regression``,
     ``improvement``, ``same`` (no difference beyond chance), ``new`` or ``gone`` (a cell that only one run has).
 
     Raises:
-        BadData: a run has no cells, or the two have no image in common.
+        BadData: the two have no image in common.
     """
-    now, before = (_named(read_cells(folder), folder) for folder in (run, base))
-    before = _paired(before, now)
+    now = dict(run.cells)
+    before = _paired(dict(base.cells), now)
     rows = [row for key in dict.fromkeys([*now, *before]) for row in _rows(key, before.get(key), now.get(key))]
     tested = [row for row in rows if "p" in row]
     if not tested:
-        raise BadData(f"{run} and {base} have no cell with the same images. Compare two runs on the same data.")
+        raise BadData(
+            f"{_said(run)} and {_said(base)} have no finished cell of the same images. Compare two runs on the same "
+            "data."
+        )
     for row, adjusted in zip(tested, holm([float(str(row["p"])) for row in tested]), strict=True):
         changed = "regression" if int(str(row["lost"])) > int(str(row["won"])) else "improvement"
         row |= {"p_holm": adjusted, "verdict": changed if adjusted < significance else "same"}
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "lost": "Int64", "won": "Int64"})
 
 
-def _named(cells: Mapping[Key, pd.DataFrame], folder: Path) -> dict[Key, pd.DataFrame]:
-    if not cells:
-        raise BadData(f"{folder} holds no cells. Give the --out folder of `run` or `evaluate`.")
-    return dict(cells)
+def _said(finished: Finished) -> str:
+    return ", ".join(str(run.folder) for run in finished.runs)
 
 
 def _paired(before: dict[Key, pd.DataFrame], now: dict[Key, pd.DataFrame]) -> dict[Key, pd.DataFrame]:

@@ -4,7 +4,6 @@ import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,22 +12,23 @@ from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from robustbench_aigi.errors import UnknownName
-from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.registry import unknown
+from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import Judgement
 from robustbench_aigi.report.schema import MatrixFile
-from robustbench_aigi.report.tables import Matrix, columns_of, facts_of
+from robustbench_aigi.report.tables import columns_of
 
 
-def in_form(name: str, matrix: Matrix, run: Path) -> str:
-    """The matrix of a run in a named form. Raises ``UnknownName``."""
+def in_form(name: str, finished: Finished) -> str:
+    """A matrix in a named form. Raises ``UnknownName``."""
     if name not in FORMS:
         raise UnknownName(unknown("form", name, sorted(FORMS)))
-    return FORMS[name](matrix, run)
+    return FORMS[name](finished)
 
 
-def to_wide(matrix: Matrix, run: Path) -> str:
+def to_wide(finished: Finished) -> str:
     """CSV, a row a detector and a column a mode, attack and direction, of accuracies."""
+    matrix = finished.matrix
     there = matrix[matrix["accuracy"].notna()]
     columns = there["mode"] + "/" + there["attack"] + "/" + there["direction"]
     wide = there.assign(column=columns).pivot(index="detector", columns="column", values="accuracy")
@@ -36,14 +36,14 @@ def to_wide(matrix: Matrix, run: Path) -> str:
     return wide.to_csv(float_format="%.6f", lineterminator="\n")
 
 
-def json_schema(matrix: Matrix, run: Path) -> str:
+def json_schema(finished: Finished) -> str:
     """JSON Schema of ``matrix.json``."""
     return json.dumps(MatrixFile.model_json_schema(by_alias=True), indent=1) + "\n"
 
 
-def to_latex(matrix: Matrix, run: Path) -> str:
+def to_latex(finished: Finished) -> str:
     """A booktabs table of accuracies in percent, both directions together; packages: booktabs."""
-    pairs = columns_of(matrix)
+    matrix, pairs = finished.matrix, columns_of(finished.matrix)
     part = matrix[matrix["direction"].isin(["both"]) | matrix["direction"].isna()]
     rows = {}
     for detector in dict.fromkeys(matrix["detector"]):
@@ -79,9 +79,9 @@ def to_junit(policy: str, judgements: Sequence[Judgement]) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def to_sarif(matrix: Matrix, run: Path) -> str:
+def to_sarif(finished: Finished) -> str:
     """SARIF 2.1.0: a result for each adequacy flag, and for each row that is not ``ok``."""
-    flags = read_flags(run) or []
+    matrix, flags = finished.matrix, finished.flags or []
     results = [
         _result(flag.kind, "warning", f"{flag.detector}{f', {flag.attack}' if flag.attack else ''}: {flag.message}")
         for flag in flags
@@ -91,7 +91,7 @@ def to_sarif(matrix: Matrix, run: Path) -> str:
         kind = str(row["status"]).partition(":")[0]
         results.append(_result(kind, "error" if kind == "error" else "note", f"{named}: {row['status']}"))
     rules = [{"id": kind} for kind in dict.fromkeys(str(result["ruleId"]) for result in results)]
-    version = facts_of(run).get("versions", {}).get("robustbench-aigi", "")
+    version = finished.facts.get("versions", {}).get("robustbench-aigi", "")
     driver = {"name": "robustbench-aigi", "rules": rules} | ({"version": version} if version else {})
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -106,9 +106,9 @@ def _result(rule: str, level: str, text: str) -> dict[str, object]:
     return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": [place]}
 
 
-def to_model_index(matrix: Matrix, run: Path) -> str:
+def to_model_index(finished: Finished) -> str:
     """YAML for the head of a Hugging Face model card: a ``model-index`` block, an entry a detector."""
-    facts = facts_of(run)
+    matrix, facts = finished.matrix, finished.facts
     data, suite = facts.get("data", {}).get("name", "unknown"), facts.get("suite", {}).get("name", "unknown")
     index: list[Any] = []
     for detector in dict.fromkeys(matrix["detector"]):
@@ -130,10 +130,10 @@ def to_model_index(matrix: Matrix, run: Path) -> str:
     return str(yaml.safe_dump({"model-index": index}, sort_keys=False))
 
 
-def to_robustbench(matrix: Matrix, run: Path) -> str:
+def to_robustbench(finished: Finished) -> str:
     """JSON with RobustBench's fields, an entry a detector: clean accuracy, and the worst of the attacks on itself."""
-    cards = facts_of(run).get("detectors", {})
-    suite = facts_of(run).get("suite", {}).get("name", "unknown")
+    matrix, facts = finished.matrix, finished.facts
+    cards, suite = facts.get("detectors", {}), facts.get("suite", {}).get("name", "unknown")
     entries = {}
     for detector in dict.fromkeys(matrix["detector"]):
         own = matrix[(matrix["detector"] == detector) & (matrix["direction"] == "both")].set_index(["mode", "attack"])
@@ -142,7 +142,7 @@ def to_robustbench(matrix: Matrix, run: Path) -> str:
         entries[str(detector)] = {
             "name": card.get("name", detector),
             "link": card.get("source", ""),
-            "dataset": facts_of(run).get("data", {}).get("name", "unknown"),
+            "dataset": facts.get("data", {}).get("name", "unknown"),
             "threat_model": f"worst case of the suite {suite}",
             "additional_data": card.get("trained_on", ""),
             **{
@@ -158,7 +158,7 @@ _WORST = {
     "reported": ("static", "worst-case"),
     "robust_acc": ("white-box", "worst-case"),
 }
-Form = Callable[[Matrix, Path], str]
+Form = Callable[[Finished], str]
 FORMS: Mapping[str, Form] = {
     "latex": to_latex,
     "wide": to_wide,

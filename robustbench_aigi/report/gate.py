@@ -10,14 +10,19 @@ from pydantic import BaseModel, Field, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.report.compare import compare
-from robustbench_aigi.report.tables import Matrix
+from robustbench_aigi.report.finished import Finished, read_runs
+from robustbench_aigi.report.matrix import Matrix
 
-INTERVALS = {"accuracy": ("low", "high"), "success_rate": ("success_low", "success_high")}
+INTERVALS = {
+    "accuracy": ("low", "high"),
+    "success_rate": ("success_low", "success_high"),
+    "auc": ("auc_low", "auc_high"),
+    "worst_generator_accuracy": ("worst_generator_low", "worst_generator_high"),
+}
 METRICS = (
-    "accuracy", "balanced_accuracy", "success_rate", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "mean_forwards",
-    "mean_backwards",
+    "accuracy", "balanced_accuracy", "success_rate", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "calibration_error",
+    "worst_generator_accuracy", "mean_forwards", "mean_backwards",
 )  # fmt: skip
 Verdict = Literal["pass", "fail", "undecided"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 2}
@@ -98,14 +103,15 @@ def load_policy(name: str) -> Policy:
     return catalogue.read("policies", name, Policy)
 
 
-def judge(policy: Policy, matrix: Matrix, run: Path, base: Path | None = None) -> list[Judgement]:
-    """Hold every rule against every detector of a run.
+def judge(policy: Policy, finished: Finished, base: Path | None = None) -> list[Judgement]:
+    """Hold every rule against every detector.
 
     A number that a flag speaks against can fail a rule, because a better attack only makes it worse. It cannot pass.
 
     Raises:
         BadConfig: a rule names an attack or a detector that the run does not have. BadData: see :func:`compare`.
     """
+    matrix = finished.matrix
     names = [str(name) for name in dict.fromkeys(matrix["detector"])]
     found: list[Judgement] = []
     for rule in policy.rules:
@@ -121,12 +127,12 @@ def judge(policy: Policy, matrix: Matrix, run: Path, base: Path | None = None) -
                 )
         changes = None
         if isinstance(rule, Absence) and rule.no == "regression" and base is not None:
-            changes = compare(run, base, rule.p)
+            changes = compare(finished, read_runs([base]), rule.p)
         for name in names if rule.detector is None else [rule.detector]:
             if isinstance(rule, Bound):
                 found.append(_bounded(rule, name, matrix))
             else:
-                found += _absent(rule, name, matrix, run, changes)
+                found += _absent(rule, name, finished, changes)
     return found
 
 
@@ -164,15 +170,15 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
     return Judgement(str(rule), name, "pass" if good else "fail", shown)
 
 
-def _absent(rule: Absence, name: str, matrix: Matrix, run: Path, changes: pd.DataFrame | None) -> Iterator[Judgement]:
+def _absent(rule: Absence, name: str, finished: Finished, changes: pd.DataFrame | None) -> Iterator[Judgement]:
+    matrix, flags = finished.matrix, finished.flags
     if rule.no == "missing":
         rows = matrix[(matrix["detector"] == name) & (matrix["status"] != "ok")]
         reasons = [str(status) for status in rows["status"].unique()]
         yield Judgement(str(rule), name, "fail" if reasons else "pass", "; ".join(reasons) or "every cell is there")
     elif rule.no == "flags":
-        flags = read_flags(run)
         if flags is None:
-            yield Judgement(str(rule), name, "undecided", "the run has no adequacy.json; evaluate it again")
+            yield Judgement(str(rule), name, "undecided", "not looked for: the run was stopped before its end")
             return
         own = sorted({f"{flag.kind} ({flag.attack or 'all'})" for flag in flags if flag.detector == name})
         yield Judgement(str(rule), name, "fail" if own else "pass", ", ".join(own) or "none")

@@ -2,34 +2,37 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from robustbench_aigi.report.finished import Finished, Run
 from robustbench_aigi.report.tables import absence
 
 METRICS = {
     "accuracy": ("Accuracy, %", ("low", "high")),
     "success_rate": ("Attack success, %", ("success_low", "success_high")),
     "balanced_accuracy": ("Balanced accuracy, %", None),
-    "auc": ("AUC, %", None),
+    "auc": ("AUC, %", ("auc_low", "auc_high")),
     "tpr_at_fpr_5": ("TPR at 5% FPR, %", None),
+    "worst_generator_accuracy": ("Worst generator recognised, %", ("worst_generator_low", "worst_generator_high")),
+    "calibration_error": ("Calibration error, %", None),
 }
 """Metric to its title and the columns of its interval."""
-BAD_WHEN_HIGH = ("success_rate",)
+BAD_WHEN_HIGH = ("success_rate", "calibration_error")
 WAYS = ("both", "evasion", "framing")
 
 
-def heatmap(matrix: pd.DataFrame, facts: dict[str, Any], run: Path | None) -> dict[str, Any]:
+def heatmap(finished: Finished) -> dict[str, Any]:
     """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column, JSON values alone."""
+    matrix, facts = finished.matrix, finished.facts
     there = matrix[matrix["attack"].notna()]
     order = {"clean": 0, "static": 1, "white-box": 2, "transfer": 3}
     pairs = sorted(dict.fromkeys(zip(there["mode"], there["attack"], strict=True)), key=lambda pair: order[pair[0]])
     strengths = {row["id"]: _strength(row) for row in facts.get("suite", {}).get("attacks", [])}
     names = [str(name) for name in dict.fromkeys(matrix["detector"])]
     unavailable = matrix[matrix["attack"].isna()].set_index("detector")["status"].to_dict()
-    seconds = _seconds(run, names, pairs) if run is not None else {}
+    seconds = {key: own for run in finished.runs for key, own in _seconds(run, pairs).items()}
     rows = {
         (r["detector"], r["mode"], r["attack"], None if pd.isna(r["direction"]) else r["direction"]): r
         for r in there.to_dict("records")
@@ -72,6 +75,9 @@ def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: 
     if interval is not None:
         cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)
     cell["n"] = int(row["n_correct_before"] if metric in BAD_WHEN_HIGH else row["n"])
+    if metric == "worst_generator_accuracy":
+        cell["g"] = str(row["worst_generator"])
+        del cell["n"]
     if seconds is not None:
         cell["sec"] = round(seconds, 1)
     if pd.notna(row["flags"]):
@@ -89,13 +95,13 @@ def _strength(row: dict[str, Any]) -> str:
     return f"{row['attack']}{f' ({numbers})' if numbers else ''}{made}"
 
 
-def _seconds(run: Path, names: list[str], pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
-    """How long each cell took, where the run says so."""
+def _seconds(run: Run, pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
+    """How long each cell of a run took, where it says so."""
     spent: dict[tuple[str, str, str], float] = {}
-    for name in names:
+    for folder in sorted((run.folder / "cells").glob("*")):
         for mode, attack in pairs:
-            path = run / "cells" / name / f"{mode}-{attack}" / "times.jsonl"
+            path = folder / f"{mode}-{attack}" / "times.jsonl"
             if path.is_file():
                 lines = [json.loads(line) for line in path.read_text().splitlines()]
-                spent[name, mode, attack] = sum({line["shard"]: line["seconds"] for line in lines}.values())
+                spent[run.called(folder.name), mode, attack] = sum({x["shard"]: x["seconds"] for x in lines}.values())
     return spent

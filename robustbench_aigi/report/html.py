@@ -6,43 +6,39 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.cells import read_cells
 from robustbench_aigi.files import write_text
+from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.headline import headlines
 from robustbench_aigi.report.heatmap import heatmap
 from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.pictures import Picture, gallery
 from robustbench_aigi.report.plots import plots
-from robustbench_aigi.report.tables import Matrix, facts_of, flag_lines, missing, transfer_tables
+from robustbench_aigi.report.tables import flag_lines, missing, transfer_tables
 
 
-def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None, policy: str | None = None) -> None:
-    """Write the page to ``path``; with ``run``, the folder of the run, also its plots, gallery and provenance.
+def write_html(finished: Finished, path: Path, policy: str | None = None) -> None:
+    """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its runs.
 
     Args:
         policy: a gate's, whose verdict stands first.
     """
-    facts = facts_of(run) if run is not None else {}
-    cells = read_cells(run) if run is not None else {}
-    pictures = gallery(run) if run is not None and (run / "plusplus" / "manifest.parquet").is_file() else []
-    flags = read_flags(run) if run is not None else None
-    data = heatmap(matrix, facts, run)
+    matrix, facts = finished.matrix, finished.facts
+    data = heatmap(finished)
     pairs = [(column["mode"], column["attack"]) for column in data["columns"]]
     shown = [place for place, (mode, _) in enumerate(pairs) if mode != "transfer"]
     rows = data["cells"]["accuracy"]["both"]
     page = rendered(
         "report.html",
-        gate=_gate(policy, matrix, run) if policy is not None and run is not None else None,
+        gate=_gate(policy, finished) if policy is not None else None,
         headlines=headlines(matrix, facts),
         heatmap=data,
         pairs=[pairs[place] for place in shown],
         rows=[(n, [row[p] for p in shown]) for n, row in zip(data["detectors"], rows, strict=True)],
         transfers={attack: _crossed(table) for attack, table in transfer_tables(matrix).items()},
-        plots=plots(matrix, cells, facts) if cells else [],
-        pictures=_grouped(pictures),
-        flags=flag_lines(flags) if flags is not None else None,
+        plots=plots(finished),
+        pictures=_grouped(gallery(finished)),
+        flags=flag_lines(finished) if finished.runs else None,
         missing=missing(matrix),
         licences=_licences(facts),
         facts=facts,
@@ -51,8 +47,8 @@ def write_html(matrix: pd.DataFrame, path: Path, run: Path | None = None, policy
     write_text(path, page)
 
 
-def _gate(policy: str, matrix: pd.DataFrame, run: Path) -> dict[str, Any]:
-    found = judge(load_policy(policy), Matrix(matrix), run)
+def _gate(policy: str, finished: Finished) -> dict[str, Any]:
+    found = judge(load_policy(policy), finished)
     return {"policy": policy, "verdict": verdict(found), "rules": [judgement._asdict() for judgement in found]}
 
 

@@ -1,7 +1,7 @@
 """Pictures for reports: clean, attacked and ten times their difference, as data addresses."""
 
 import base64
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,9 @@ from robustbench_aigi.data.images import decode, encode_png
 from robustbench_aigi.data.pictures import times_ten
 from robustbench_aigi.evaluation.attention import read_maps
 from robustbench_aigi.evaluation.cases import cases, image_of
+from robustbench_aigi.evaluation.cells import Cell
+from robustbench_aigi.evaluation.grid import read_cells
+from robustbench_aigi.report.finished import Finished, Run
 
 
 @dataclass(frozen=True)
@@ -38,23 +41,32 @@ class Picture:
     similarity: float
 
 
-def gallery(out: Path) -> list[Picture]:
-    """For every white-box cell of a run its strongest cases and its weakest, by choice: see :func:`cases`."""
-    clean = plusplus(out / "plusplus", "test", "clean").manifest.set_index("source")["path"]
-    pictures = []
-    for folder in sorted((out / "cells").glob("*/white-box-*")):
-        if any((own / "error.txt").is_file() for own in (folder, folder.parent / "clean-clean")):
+def gallery(finished: Finished) -> list[Picture]:
+    """For every finished white-box cell its strongest cases and its weakest, by choice: see :func:`cases`."""
+    return [
+        picture
+        for run in finished.runs
+        if (run.folder / "plusplus" / "manifest.parquet").is_file()
+        for picture in _of_run(run)
+    ]
+
+
+def _of_run(run: Run) -> Iterator[Picture]:
+    clean = plusplus(run.folder / "plusplus", "test", "clean").manifest.set_index("source")["path"]
+    for detector, mode, attack in read_cells(run.folder):
+        if mode != "white-box":
             continue
+        folder = Cell(detector, mode, attack).folder(run.folder)
         maps = read_maps(folder)
         for row in cases(folder).to_dict("records"):
             original = decode(Path(clean[row["id"]]).read_bytes())
             attacked = decode(image_of(str(row["shard"]), str(row["id"])))
-            pictures.append(_picture(folder, row, original, attacked, maps.get(str(row["id"]))))
-    return pictures
+            named = (run.called(detector), attack)
+            yield _picture(named, row, original, attacked, maps.get(str(row["id"])))
 
 
 def _picture(
-    folder: Path,
+    named: tuple[str, str],
     row: dict[Hashable, Any],
     original: Tensor,
     attacked: Tensor,
@@ -62,8 +74,8 @@ def _picture(
 ) -> Picture:
     before, after, alike = maps if maps is not None else (b"", b"", 0.0)
     return Picture(
-        detector=folder.parent.name,
-        attack=folder.name.removeprefix("white-box-"),
+        detector=named[0],
+        attack=named[1],
         identity=str(row["id"]),
         kind=str(row["kind"]),
         label="AI-generated" if row["label"] else "real",

@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,9 +15,9 @@ from matplotlib.ticker import NullFormatter
 from sklearn.metrics import roc_curve
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.report.finished import Cells, Finished
 
-Cells = Mapping[tuple[str, str, str], pd.DataFrame]
 INK = "#123456"
 """Stands for the page's text colour until the SVG is written."""
 COLOURS = ("#3b82c4", "#d9822b", "#2a9d6f", "#c2497a", "#8a63d2", "#7a8a2a", "#b5533c", "#4d8f9c")
@@ -33,9 +33,11 @@ class Plot(NamedTuple):
     svg: str
 
 
-def plots(matrix: pd.DataFrame, cells: Cells, facts: dict[str, Any]) -> list[Plot]:
-    """Every plot that the run has numbers for."""
-    suite = facts.get("suite", {}).get("attacks", [])
+def plots(finished: Finished) -> list[Plot]:
+    """Every plot that the runs have numbers for."""
+    matrix, cells, suite = finished.matrix, finished.cells, finished.facts.get("suite", {}).get("attacks", [])
+    if not cells:
+        return []
     made = (
         _against_eps(matrix, suite),
         _smallest(matrix, cells, suite),
@@ -100,16 +102,12 @@ def _generators(matrix: pd.DataFrame, cells: Cells) -> Plot | None:
         drawn = _coloured(matrix, clean)
         width = 0.8 / len(drawn)
         for place, (name, colour) in enumerate(drawn):
-            table = clean[name]
-            for x, generator in enumerate(generators):
-                own = table[(table["label"] == 1) & (table["generator"] == generator)]
-                if own.empty:
-                    continue
-                right, (low, high) = int((~own["fooled"]).sum()), wilson(int((~own["fooled"]).sum()), len(own))
-                share, at = right / len(own), x + (place + 0.5) * width - 0.4
-                error = [[100 * max(0.0, share - low)], [100 * max(0.0, high - share)]]
-                label = _short(name) if x == 0 else None
-                axes.bar(at, 100 * share, width * 0.9, color=colour, label=label, yerr=error, ecolor=INK)
+            own = by_generator(clean[name])
+            at = own["generator"].map(generators.index) + (place + 0.5) * width - 0.4
+            ends = (own["accuracy"] - own["low"], own["high"] - own["accuracy"])
+            error = 100 * np.stack(ends).clip(min=0)
+            label = _short(name)
+            axes.bar(at, 100 * own["accuracy"], width * 0.9, color=colour, label=label, yerr=error, ecolor=INK)
         axes.set(ylabel="recognised, %", ylim=(0, 105))
         axes.set_xticks(range(len(generators)), [_short(g, 18) for g in generators], rotation=20, ha="right")
 

@@ -24,10 +24,17 @@ class MatrixRow(BaseModel):
     success_rate: float | None = Field(description="share fooled of those that were right on the clean image")
     success_low: float | None
     success_high: float | None
-    auc: float | None
+    auc: float | None = Field(description="with a bootstrap interval")
+    auc_low: float | None
+    auc_high: float | None
     ap: float | None
     tpr_at_fpr_1: float | None
     tpr_at_fpr_5: float | None
+    calibration_error: float | None = Field(description="expected calibration error of sigmoid(logit), 15 bins")
+    worst_generator: str | None = Field(description="in rows of evasion: whose images are recognised least")
+    worst_generator_accuracy: float | None
+    worst_generator_low: float | None
+    worst_generator_high: float | None
     mean_forwards: float | None
     mean_backwards: float | None
     flags: str | None = Field(description="kinds of the adequacy flags, joined by commas")
@@ -56,6 +63,6 @@ class MatrixFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="robustbench-aigi matrix")
 
-    version: Literal[2] = Field(default=2, alias="schema")
+    version: Literal[3] = Field(default=3, alias="schema")
     of: Of = Of()
     rows: list[MatrixRow]

@@ -1,44 +1,18 @@
 """The matrix as a table: long form in CSV and JSON, a readable form in Markdown."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from robustbench_aigi.attacks.suites import FROM
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.files import write_text
+from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.schema import MatrixFile, Of
 
 HEADLINE = "worst-case"
-
-
-class Matrix(pd.DataFrame):
-    """A matrix in long form: a row per detector, mode, attack and direction. See ``evaluation.metrics.COLUMNS``."""
-
-    @property
-    def _constructor(self) -> type["Matrix"]:
-        return Matrix
-
-    def cell(self, detector: str, attack: str, mode: str, direction: str = "both") -> "pd.Series[Any]":
-        """One row. Raises ``BadData`` naming what there is."""
-        found = self[
-            (self["detector"] == detector)
-            & (self["attack"] == attack)
-            & (self["mode"] == mode)
-            & (self["direction"] == direction)
-        ]
-        if len(found) != 1:
-            known = sorted(
-                {f"{d}/{m}/{a}" for d, m, a in zip(self["detector"], self["mode"], self["attack"], strict=True)}
-            )
-            raise BadData(f"no cell {detector}/{mode}/{attack} ({direction}). There are: {', '.join(known)}.")
-        return found.iloc[0]
 
 
 def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
@@ -119,26 +93,37 @@ def missing(matrix: pd.DataFrame) -> list[str]:
     ]
 
 
-def flag_lines(flags: Sequence[Flag]) -> list[str]:
-    """A line for each adequacy flag."""
-    return [f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}" for f in flags]
+def flag_lines(finished: Finished) -> list[str]:
+    """A line for each adequacy flag, or one that says why there are none."""
+    if finished.flags is None:
+        return ["not looked for: the run was stopped before its end. Repeat its command, which goes on."]
+    return [f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}" for f in finished.flags]
+
+
+def generators(finished: Finished) -> pd.DataFrame:
+    """Fakes recognised by what made them, a row a finished cell and generator; see ``metrics.by_generator``."""
+    tables = [
+        by_generator(table).assign(detector=detector, mode=mode, attack=attack)
+        for (detector, mode, attack), table in finished.cells.items()
+    ]
+    columns = ["detector", "mode", "attack", "generator", "n", "accuracy", "low", "high"]
+    return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
 
 
 def _listed(lines: list[str]) -> str:
     return "\n".join(f"- {line}" for line in lines) or "none"
 
 
-def facts_of(run: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a run; nothing if it has none."""
-    path = run / "run.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
-
-
-def write_tables(matrix: pd.DataFrame, out: Path) -> None:
-    """Write ``matrix.csv``, ``matrix.json`` and ``matrix.md`` to ``out``, each whole or not at all."""
-    matrix = matrix.round(6)
-    write_text(out / "matrix.csv", matrix.to_csv(index=False, float_format="%.6f", lineterminator="\n"))
-    write_text(out / "matrix.json", to_json(matrix, facts_of(out)))
+def write_tables(finished: Finished, out: Path) -> None:
+    """Write the matrix as CSV, JSON and Markdown, and ``generators.csv``, to ``out``, each whole or not at all."""
+    matrix = finished.matrix.round(6)
+    write_text(out / "matrix.csv", _csv(matrix))
+    write_text(out / "matrix.json", to_json(matrix, finished.facts))
+    write_text(out / "generators.csv", _csv(generators(finished)))
     text = ["# Accuracy in percent, with 95% Wilson intervals"]
     titles = {
         "both": "Both directions together",
@@ -150,9 +135,7 @@ def write_tables(matrix: pd.DataFrame, out: Path) -> None:
     for attack, table in transfer_tables(matrix).items():
         text += [f"\n## Transfer of {attack}: accuracy on images made on one detector, judged by another\n"]
         text += [_transfer_markdown(table)]
-    flags = read_flags(out)
-    if flags is not None:
-        text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(flags))]
+    text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(finished))]
     text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]
     write_text(out / "matrix.md", "\n".join(text) + "\n")
 
@@ -171,14 +154,3 @@ def to_json(matrix: pd.DataFrame, facts: dict[str, Any]) -> str:
             images=data["images"],
         )
     return MatrixFile(of=of, rows=records).model_dump_json(by_alias=True, indent=1)
-
-
-def read_matrix(out: Path) -> Matrix:
-    """Read ``matrix.csv`` of a run. Raises ``BadData`` if the run has none."""
-    path = out / "matrix.csv"
-    if not path.is_file():
-        raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`, and let it finish.")
-    table = pd.read_csv(path, dtype=TYPES)
-    if tuple(table.columns) != COLUMNS:
-        raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
-    return Matrix(table)

@@ -22,6 +22,7 @@
     const words = [`${detector}, ${column.attack}${column.mode === "clean" ? "" : ", " + column.mode}: ${cell.t}`];
     if (cell.n !== undefined) words.push(`n = ${cell.n}`);
     if (cell.i) words.push(`95% interval ${cell.i}`);
+    if (cell.g) words.push(`by generator: ${cell.g}`);
     if (column.about) words.push(column.about);
     if (cell.sec !== undefined) words.push(`${cell.sec} s`);
     if (cell.seen) words.push("attacks of this kind were met in training");

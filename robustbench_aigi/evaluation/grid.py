@@ -1,0 +1,176 @@
+"""The grid of a run: every cell that it is to hold, written before the first one is computed.
+
+So a run that was killed can be told from a finished one, and what it lacks can be named.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+from pydantic import BaseModel
+
+from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.data import Dataset
+from robustbench_aigi.data.dataset import choose
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity
+from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.rows import rows_of
+from robustbench_aigi.files import write_text
+from robustbench_aigi.hashing import digest
+
+GRID = "grid.json"
+RESULTS = ("matrix.csv", "matrix.json", "matrix.md", "generators.csv", "adequacy.json", "report.html")
+"""What is made of finished cells; taken away when another grid begins, because it would speak of the old one."""
+
+
+class Subject(BaseModel, frozen=True):
+    """A detector of the grid: what its numbers need besides its cells, or why it is unavailable."""
+
+    threshold: float = 0.0
+    seen: tuple[str, ...] = ()
+    unavailable: str | None = None
+
+
+class Planned(BaseModel, frozen=True):
+    """A cell to be: of how many images, with the mark of all it is of; ``lost`` says why it cannot be computed."""
+
+    detector: str
+    mode: Literal["clean", "static", "transfer", "white-box"]
+    attack: str
+    images: int
+    mark: str
+    lost: str = ""
+
+
+class Grid(BaseModel, frozen=True):
+    """Detectors by name, the suite, and every cell, in the order of computing."""
+
+    suite: Suite
+    detectors: dict[str, Subject]
+    cells: tuple[Planned, ...]
+
+    def marks(self, detector: str) -> dict[tuple[str, str], str]:
+        """Those of a detector's cells, by mode and attack."""
+        return {(cell.mode, cell.attack): cell.mark for cell in self.cells if cell.detector == detector}
+
+
+def limited(data: Dataset, row: Row) -> Dataset:
+    """The images a row attacks: all, or its ``limit`` with classes balanced."""
+    return data if row.limit is None else Dataset(data.name, choose(data.manifest, row.limit))
+
+
+def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
+    """The rows of the transfer matrix: each marked one made on each of several detectors."""
+    return [row.made_on(name) for row in suite.rows if row.transfer for name in detectors if len(detectors) > 1]
+
+
+def planned(
+    detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset, makers: Mapping[str, Detector]
+) -> Grid:
+    """The grid of a run; ``makers`` are the surrogates of the static set."""
+    ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
+    known = {name: identity(d) for name, d in (dict(makers) | ready).items()}
+    of_makers = {name: identity(d) for name, d in makers.items()}
+    crossed = transferred(suite, {d.card.name: d for d in ready.values()})
+
+    def cells(detector: str) -> Iterator[Planned]:
+        def cell(mode: str, row: Row | None, maker: str | None = None, lost: str = "") -> Planned:
+            of = (known[detector], data.key, suite.seed, mode, row and row.model_dump(by_alias=True), maker)
+            attack, images = ("clean", data) if row is None else (row.id, limited(data, row))
+            named = {"detector": detector, "mode": mode, "attack": attack}
+            return Planned.model_validate(named | {"images": len(images), "mark": digest(*of), "lost": lost})
+
+        yield cell("clean", None)
+        for row in suite.rows:
+            if row.shared:
+                absent = row.surrogate is not None and row.surrogate not in makers
+                lost = f"unavailable: the surrogate {row.surrogate} was not given" if absent else ""
+                yield cell("static", row, of_makers.get(row.surrogate or ""), lost)
+        for row in crossed:
+            yield cell("transfer", row, known[row.surrogate or ""])
+        for row in suite.rows:
+            if row.built.access != "none":
+                yield cell("white-box", row)
+
+    subjects = {
+        name: Subject(threshold=d.threshold, seen=d.card.seen) if isinstance(d, Detector) else Subject(unavailable=d)
+        for name, d in detectors.items()
+    }
+    return Grid(suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name)))
+
+
+def write_grid(grid: Grid, out: Path) -> None:
+    """Write ``grid.json``; results of another grid are taken away, its finished shards are not."""
+    text = grid.model_dump_json(by_alias=True, indent=1)
+    path = out / GRID
+    if path.is_file() and path.read_text() == text:
+        return
+    for name in RESULTS:
+        (out / name).unlink(missing_ok=True)
+    write_text(path, text)
+
+
+def read_grid(out: Path) -> Grid | None:
+    """The grid of a run; None if it has none."""
+    path = out / GRID
+    return Grid.model_validate_json(path.read_bytes()) if path.is_file() else None
+
+
+class Place(NamedTuple):
+    """A cell of a run as it stands: ``done`` images of all; ``why`` is the status of one that has no numbers."""
+
+    cell: Planned
+    state: Literal["done", "part", "missing", "failed", "unavailable"]
+    done: int
+    why: str
+    shards: tuple[Path, ...]
+
+
+def places(grid: Grid, out: Path) -> list[Place]:
+    """Every cell of a run as it stands on the disk."""
+    return [_place(cell, Cell(cell.detector, cell.mode, cell.attack).folder(out)) for cell in grid.cells]
+
+
+def _place(cell: Planned, folder: Path) -> Place:
+    if cell.lost:
+        return Place(cell, "unavailable", 0, cell.lost, ())
+    shards, whole = finished_shards(folder, cell.mark)
+    if whole:
+        return Place(cell, "done", cell.images, "", tuple(shards))
+    done = sum(len(pd.read_parquet(shard, columns=["id"])) for shard in shards)
+    if (folder / ERROR).is_file():
+        return Place(cell, "failed", done, (folder / ERROR).read_text().partition("\n")[0], tuple(shards))
+    if shards:
+        return Place(cell, "part", done, f"missing: {done} of {cell.images} images are done", tuple(shards))
+    return Place(cell, "missing", 0, "missing: not begun", ())
+
+
+def read_cells(out: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
+    """The finished cells of a run by detector, mode and attack, probes apart."""
+    grid = read_grid(out)
+    found = places(grid, out) if grid is not None else []
+    return {(p.cell.detector, p.cell.mode, p.cell.attack): _table(p) for p in found if p.state == "done"}
+
+
+def _table(place: Place) -> pd.DataFrame:
+    return pd.concat([pd.read_parquet(shard, columns=list(TABLE)) for shard in place.shards], ignore_index=True)
+
+
+def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:
+    """The matrix of what is finished, for a run that was stopped; every other row says what is missing."""
+    rows: list[dict[str, object]] = []
+    found = places(grid, out)
+    for name, subject in grid.detectors.items():
+        if subject.unavailable is not None:
+            rows.append({"detector": name, "status": f"unavailable: {subject.unavailable}"})
+            continue
+        own = [place for place in found if place.cell.detector == name]
+        cells: dict[tuple[str, str], Table] = {
+            (p.cell.mode, p.cell.attack): _table(p) if p.state == "done" else p.why for p in own
+        }
+        against = [flag for flag in flags if flag.detector == name]
+        rows += rows_of(name, subject.threshold, subject.seen, grid.suite, cells, against)
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)

@@ -1,0 +1,57 @@
+"""From a detector's cells to its rows of the matrix."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks.suites import FROM
+from robustbench_aigi.evaluation.adequacy import Cells, names
+from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.families import met
+from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.metrics import summarise, worst_case
+
+MODES = ("static", "white-box")
+
+
+def rows_of(
+    detector: str, threshold: float, seen: Sequence[str], suite: Suite, cells: Cells, flags: Sequence[Flag]
+) -> list[dict[str, object]]:
+    """A detector's part of the matrix; numbers stay empty where a cell has none.
+
+    Args:
+        threshold, seen: the card's. cells: its tables, or the statuses in their place.
+    """
+    rows: list[dict[str, object]] = []
+    built = {row.id: row.built for row in suite.rows}
+    gradients = {name for name, attack in built.items() if attack.access == "gradients"}
+    tables = {key: ("ok", table) for key, table in cells.items()}
+    there = [mode for mode in MODES if any((mode, row.id) in cells for row in suite.rows)]
+    tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in there}
+    for (mode, attack), (status, table) in tables.items():
+        head: dict[str, object] = {"detector": detector, "mode": mode, "attack": attack, "status": status}
+        if (own := attack.partition(FROM)[0]) in built:
+            head["seen"] = met(built[own], seen)
+        if mode == "white-box":
+            head["flags"] = names(flags, attack, attack in gradients)
+        if isinstance(table, str):
+            rows.append(head | {"status": table})
+            continue
+        ranked = mode != "white-box" and attack != "worst-case"
+        rows += [head | row for row in summarise(table, threshold, ranked)]
+    return rows
+
+
+def _worst(suite: Suite, cells: Cells, mode: str) -> tuple[str, Table]:
+    """Status and table of the adversary who has every attack of a mode that could be measured."""
+    clean = cells["clean", "clean"]
+    met = {row.id: cells.get((mode, row.id), cells.get(("static", row.id))) for row in suite.rows}
+    there = [table for table in met.values() if isinstance(table, pd.DataFrame)]
+    lost = [
+        f"{name} {'failed' if table.startswith('error') else table.partition(':')[0]}"
+        for name, table in met.items()
+        if isinstance(table, str)
+    ]
+    status = f"incomplete: {', '.join(lost)}" if lost else "ok"
+    return (status, worst_case(clean, there)) if there and isinstance(clean, pd.DataFrame) else (status, status)

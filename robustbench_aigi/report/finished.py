@@ -1,0 +1,141 @@
+"""What reports are made of: one run, or several of the same images."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.adequacy import read_flags
+from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.grid import read_cells, read_grid, unfinished
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.report.matrix import Matrix
+
+Cells = Mapping[tuple[str, str, str], pd.DataFrame]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A folder that ``run`` or ``evaluate`` wrote, and what its detectors are called here."""
+
+    folder: Path
+    names: Mapping[str, str]
+
+    def called(self, name: str) -> str:
+        """A detector's name here."""
+        return self.names.get(name, name)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The matrix with all that stands behind it.
+
+    Attributes:
+        facts: what ``run.json`` says. flags: None where they were not looked for, as in a run that was stopped.
+    """
+
+    matrix: Matrix
+    facts: dict[str, Any] = field(default_factory=dict)
+    flags: list[Flag] | None = None
+    runs: tuple[Run, ...] = ()
+
+    @classmethod
+    def of(cls, folder: Path, matrix: Matrix) -> "Finished":
+        """One run, whose matrix is at hand."""
+        return cls(matrix, facts_of(folder), read_flags(folder), (Run(folder, {}),))
+
+    @cached_property
+    def cells(self) -> Cells:
+        """Tables, a row an image, by detector, mode and attack."""
+        return {
+            (run.called(detector), mode, attack): table
+            for run in self.runs
+            for (detector, mode, attack), table in read_cells(run.folder).items()
+        }
+
+
+def read_matrix(out: Path) -> Matrix:
+    """The matrix of a run; of one that was stopped, what is finished and what is missing.
+
+    Raises ``BadData`` for a folder that is no run.
+    """
+    path, grid, flags = out / "matrix.csv", read_grid(out), read_flags(out)
+    if grid is not None and (flags is None or not path.is_file()):
+        return Matrix(unfinished(grid, out, flags or ()))
+    if not path.is_file():
+        raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
+    table = pd.read_csv(path, dtype=TYPES)
+    if tuple(table.columns) != COLUMNS:
+        raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
+    return Matrix(table)
+
+
+def facts_of(run: Path) -> dict[str, Any]:
+    """What ``run.json`` says of a run; nothing if it has none."""
+    path = run / "run.json"
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def read_runs(folders: Sequence[Path]) -> Finished:
+    """One run, or several as one. A detector that two runs have under one name gets its run's name beside its own.
+
+    Raises ``BadData`` for a folder that is no run, and for runs that cannot stand in one matrix.
+    """
+    matrices, facts = [read_matrix(folder) for folder in folders], [facts_of(folder) for folder in folders]
+    known = [str(name) for matrix in matrices for name in matrix["detector"].unique()]
+    runs = [
+        Run(folder, {n: f"{n} ({folder.name})" for n in matrix["detector"].unique() if known.count(n) > 1})
+        for folder, matrix in zip(folders, matrices, strict=True)
+    ]
+    if len(runs) > 1:
+        _comparable(folders, facts)
+    called = pd.concat([m.replace({"detector": dict(run.names)}) for run, m in zip(runs, matrices, strict=True)])
+    if called["detector"].nunique() < len(known):
+        raise BadData("two of these runs share a detector and the name of their folder. Give the folders two names.")
+    flags = [flag for run in runs for flag in _flags(run) or ()]
+    looked = all(_flags(run) is not None for run in runs)
+    return Finished(Matrix(called), _joined(runs, facts), flags if looked else None, tuple(runs))
+
+
+def _flags(run: Run) -> list[Flag] | None:
+    found = read_flags(run.folder)
+    return None if found is None else [replace(flag, detector=run.called(flag.detector)) for flag in found]
+
+
+def _comparable(folders: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
+    """Raise ``BadData`` unless the runs attack the same images, and mean the same by the same attack."""
+    rows: dict[str, dict[str, Any]] = {}
+    for folder, own in zip(folders, facts, strict=True):
+        if not own:
+            raise BadData(f"{folder} holds no run.json, so it cannot be told what it was run on. Evaluate it again.")
+        if own["data"]["key"] != facts[0]["data"]["key"]:
+            raise BadData(
+                f"{folder} and {folders[0]} are of other images, so their numbers cannot stand in one matrix. "
+                "Use `leaderboard`, which keeps them apart."
+            )
+        for row in own["suite"]["attacks"]:
+            if rows.setdefault(row["id"], row) != row:
+                raise BadData(
+                    f"{folder} means something else by {row['id']} than an earlier run does. Evaluate both with one "
+                    "suite."
+                )
+
+
+def _joined(runs: Sequence[Run], facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The facts of several runs in the form of one's; each whole under ``runs``."""
+    if len(runs) == 1:
+        return facts[0]
+    suites = {own["suite"]["name"]: own["suite"] for own in facts}
+    attacks = {row["id"]: row for own in facts for row in own["suite"]["attacks"]}
+    whole = {"name": " and ".join(suites), "version": max(suite["version"] for suite in suites.values())}
+    pairs = list(zip(runs, facts, strict=True))
+    return facts[0] | {
+        "suite": whole | {"attacks": list(attacks.values())},
+        "detectors": {run.called(name): card for run, own in pairs for name, card in own["detectors"].items()},
+        "runs": {run.folder.name: own for run, own in pairs},
+    }

@@ -1,0 +1,55 @@
+"""The matrix: a DataFrame in long form, with a heat map for notebooks and a page for everyone else."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pandas.io.formats.style import Styler
+
+from robustbench_aigi.errors import BadData
+
+
+class Matrix(pd.DataFrame):
+    """A matrix in long form: a row per detector, mode, attack and direction. See ``evaluation.metrics.COLUMNS``."""
+
+    @property
+    def _constructor(self) -> type["Matrix"]:
+        return Matrix
+
+    def cell(self, detector: str, attack: str, mode: str, direction: str = "both") -> "pd.Series[Any]":
+        """One row. Raises ``BadData`` naming what there is."""
+        found = self[
+            (self["detector"] == detector)
+            & (self["attack"] == attack)
+            & (self["mode"] == mode)
+            & (self["direction"] == direction)
+        ]
+        if len(found) != 1:
+            known = sorted(
+                {f"{d}/{m}/{a}" for d, m, a in zip(self["detector"], self["mode"], self["attack"], strict=True)}
+            )
+            raise BadData(f"no cell {detector}/{mode}/{attack} ({direction}). There are: {', '.join(known)}.")
+        return found.iloc[0]
+
+    def wide(self, metric: str = "accuracy", direction: str = "both") -> pd.DataFrame:
+        """A row a detector and a column a (mode, attack) pair, of one metric in one direction."""
+        part = pd.DataFrame(self[(self["direction"] == direction) & self["mode"].notna()])
+        pairs = list(dict.fromkeys(zip(part["mode"], part["attack"], strict=True)))
+        table = part.pivot(index="detector", columns=["mode", "attack"], values=metric)
+        names = list(dict.fromkeys(self["detector"]))
+        return table.reindex(index=names, columns=pd.MultiIndex.from_tuples(pairs, names=["mode", "attack"]))
+
+    @property
+    def style(self) -> Styler:
+        """Accuracies in percent as a heat map, both directions together; a notebook shows it as a table."""
+        shown = (100 * self.wide()).style.format("{:.1f}", na_rep="n/a")
+        return shown.background_gradient(cmap="RdYlBu", vmin=0, vmax=100, axis=None)
+
+    def to_html(self, buf: Any = None, **options: Any) -> Any:
+        """Write the report's page to a path, without the plots and pictures that need a run; else as in pandas."""
+        if not isinstance(buf, str | Path) or options:
+            return super().to_html(buf, **options)
+        from robustbench_aigi.report.finished import Finished
+        from robustbench_aigi.report.html import write_html
+
+        return write_html(Finished(self), Path(buf))
