@@ -1,4 +1,4 @@
-"""The commands about finished runs: report, gate, leaderboard, plan."""
+"""The commands about finished runs: report, gate, leaderboard, status, plan."""
 
 import json
 from pathlib import Path
@@ -83,6 +83,23 @@ def leaderboard(
     write_page(found, out)
     typer.echo("\n\n".join(to_markdown(board) for board in found))
     typer.echo(f"\npage: {out}")
+
+
+@app.command()
+def status(
+    run_folder: Run, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a cell.")] = False
+) -> None:
+    """Show how far a run is: cells done, missing, failed, and the time left."""
+    from robustbench_aigi.evaluation.status import status as standing
+    from robustbench_aigi.evaluation.status import to_text
+
+    found = standing(run_folder)
+    if as_json:
+        for place in found.places:
+            own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
+            typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": place.why}))
+    else:
+        typer.echo(to_text(run_folder, found))
 
 
 @app.command()

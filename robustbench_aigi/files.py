@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from robustbench_aigi.errors import CannotWrite
+from robustbench_aigi.errors import CannotWrite, UserError
 
 
 @contextmanager
@@ -21,6 +22,45 @@ def writing(path: Path) -> Iterator[None]:
             f"cannot write to {path}: {reason}. Make room and repeat the command, which goes on from what is finished; "
             "or give another folder with --out."
         ) from error
+
+
+@contextmanager
+def alone(place: Path) -> Iterator[None]:
+    """Hold a folder, or a file to be written, so that no other process writes there; the lock dies with its holder.
+
+    Raises ``UserError`` if another process holds it, ``CannotWrite`` if nothing can be written there.
+    """
+    path = _lock_of(place)
+    with writing(place):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=0, is_singleton=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise UserError(
+                f"another process works on {place}. Wait for its end, or stop it and repeat this command, which "
+                "goes on from what is finished; or give another --out."
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def held(folder: Path) -> bool:
+    """Whether a process works in a folder at this moment."""
+    path = _lock_of(folder)
+    if not path.is_file():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
+
+
+def _lock_of(place: Path) -> Path:
+    return place.parent / f".{place.name}.lock" if place.suffix == ".safetensors" else place / ".lock"
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

@@ -20,13 +20,14 @@ from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
-from robustbench_aigi.files import write_text, writing
+from robustbench_aigi.files import alone, write_text, writing
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Finished, Matrix, write_report
 from robustbench_aigi.training import Files, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from robustbench_aigi.training.stages import (
     attack_of,
+    course_of,
     epochs_of,
     fine_tune,
     fit_plain,
@@ -34,7 +35,6 @@ from robustbench_aigi.training.stages import (
     told,
     trained_on,
     training_on,
-    with_rehearsal,
 )
 
 Progress = Callable[[str, int, int], None]
@@ -62,15 +62,15 @@ def run(
     """
     suite = load_suite(attacks)
     recipe = catalogue.read("datasets", dataset, Recipe)
-    writable(out)
-    data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
-    say(counts(data, out / "skipped.csv"))
-    data.manifest.to_parquet(out / "data.parquet", index=False)
-    fitted = fit_plain(recipe, data, out / "detectors", progress, say)
-    named = {row.surrogate for row in suite.rows}
-    makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
-    tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-    return evaluate_named(fitted | tuned, suite, data.split("test"), out, surrogates=makers, progress=progress)
+    with alone(out):
+        data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
+        say(counts(data, out / "skipped.csv"))
+        data.manifest.to_parquet(out / "data.parquet", index=False)
+        fitted = fit_plain(recipe, data, out / "detectors", progress, say)
+        named = {row.surrogate for row in suite.rows}
+        makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
+        tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
+        return evaluate_named(fitted | tuned, suite, data.split("test"), out, surrogates=makers, progress=progress)
 
 
 def train(
@@ -114,28 +114,24 @@ def train(
             "--start CHECKPOINT --data NEW --rehearse OLD."
         )
     begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
-    skipped = out.with_suffix(".skipped.csv")
-    lesson = lesson_on(dataset, source, limit, skipped, progress, say)
-    (train_set, validation), known, name = lesson.sets, None, lesson.name
-    if rehearse is not None:
-        old = lesson_on(*rehearse, limit, skipped, progress, say)
-        train_set, validation, known = with_rehearsal(lesson, old)
-        name = f"{name} with {old.name} rehearsed"
-    fitted = begin if start else None
-    state = out.with_suffix(".training")
-    trained, history = train_detector(
-        made,
-        train_set,
-        validation,
-        start=fitted,
-        known=known,
-        trained_on=trained_on(name, len(train_set.labels), fitted),
-        seen=lesson.seen,
-        progress=progress,
-        files=Files(state, out.with_suffix(".csv"), lambda best: save_detector(best, out)),
-    )
-    save_detector(trained, out)
-    shutil.rmtree(state, ignore_errors=True)
+    skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
+    with alone(out):
+        lesson = lesson_on(dataset, source, limit, skipped, progress, say)
+        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say) if rehearse else None)
+        fitted = begin if start else None
+        trained, history = train_detector(
+            made,
+            course.train,
+            course.validation,
+            start=fitted,
+            known=course.known,
+            trained_on=trained_on(course.name, len(course.train.labels), fitted),
+            seen=course.seen,
+            progress=progress,
+            files=Files(state, out.with_suffix(".csv"), lambda best: save_detector(best, out)),
+        )
+        save_detector(trained, out)
+        shutil.rmtree(state, ignore_errors=True)
     say(told(trained, history))
     return trained
 
@@ -171,10 +167,11 @@ def evaluate_named(
     progress: Progress = silent,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
-    _provenance(out, detectors, suite, data)
-    matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
-    write_report(Finished.of(out, matrix), out)
-    return matrix
+    with alone(out):
+        _provenance(out, detectors, suite, data)
+        matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
+        write_report(Finished.of(out, matrix), out)
+        return matrix
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:

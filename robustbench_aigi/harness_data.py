@@ -13,6 +13,7 @@ from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
 from robustbench_aigi.data.card import write_card
 from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.pictures import contact_sheets
+from robustbench_aigi.files import alone
 from robustbench_aigi.harness import Progress, Say, silent, writable
 
 
@@ -30,7 +31,11 @@ def build(
     Args:
         workers: processes of one thread each; as many as there are cores if None.
     """
-    writable(out)
+    with alone(out):
+        return _build(order, out, workers, dry_run, progress, say)
+
+
+def _build(order: Order, out: Path, workers: int | None, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
     made = assemble(order, out / "skipped.csv", progress)
     say(counts(made.data, out / "skipped.csv"))
     workers = workers or os.cpu_count() or 1

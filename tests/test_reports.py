@@ -11,6 +11,7 @@ from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.grid import read_cells
+from robustbench_aigi.evaluation.status import status, to_text
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report
 from robustbench_aigi.report.gate import judge, load_policy
 from tests.finished_run import SUITE, detector, finished
@@ -80,6 +81,11 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
             [detector("good"), detector("other")], SUITE, load_data(tiny_recipe, split="test"), run, progress=stop
         )
     assert not (run / "matrix.csv").exists()
+    standing = status(run)
+    assert standing.counts == {"done": 6, "missing": 2}
+    assert (standing.running, standing.finished, standing.unknown) == (False, False, 0)
+    assert standing.seconds > 0
+    assert "  other: 2 of 4 cells" in to_text(run, standing)
     whole, before = read_runs([run]), read_matrix(one)
     done = whole.matrix[whole.matrix["accuracy"].notna() & (whole.matrix["attack"] != "worst-case")]
     keys = ["detector", "mode", "attack", "direction"]
@@ -105,6 +111,7 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     assert "missing: not begun" in found["no missing", "other"][1]
     assert found["no regression at p < 0.01", "other"] == ("undecided", "2 cells of the base are not in this run")
     finished(run, tiny_recipe, detector("good"), detector("other"))
+    assert to_text(run, status(run)) == f"{run}: finished; 8 of 8 cells done"
     assert (run / "matrix.csv").read_bytes() == (one / "matrix.csv").read_bytes()
 
 

@@ -38,7 +38,7 @@ TABLE = (
     "backwards",
 )
 MODES = ("clean", "static", "transfer", "white-box")
-ERROR, CONTENTS = "error.txt", "cell.json"
+ERROR, CONTENTS, TIMES = "error.txt", "cell.json", "times.jsonl"
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
 Table = pd.DataFrame | str
@@ -171,5 +171,5 @@ def _write(table: pd.DataFrame, place: Path, key: str) -> None:
 
 
 def _note_time(folder: Path, index: int, seconds: float) -> None:
-    with (folder / "times.jsonl").open("a") as file:
+    with (folder / TIMES).open("a") as file:
         file.write(json.dumps({"shard": index, "seconds": round(seconds, 3)}) + "\n")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigi.evaluation.cells import TIMES
 from robustbench_aigi.report.finished import Finished, Run
 from robustbench_aigi.report.tables import absence
 
@@ -100,7 +101,7 @@ def _seconds(run: Run, pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str
     spent: dict[tuple[str, str, str], float] = {}
     for folder in sorted((run.folder / "cells").glob("*")):
         for mode, attack in pairs:
-            path = folder / f"{mode}-{attack}" / "times.jsonl"
+            path = folder / f"{mode}-{attack}" / TIMES
             if path.is_file():
                 lines = [json.loads(line) for line in path.read_text().splitlines()]
                 spent[run.called(folder.name), mode, attack] = sum({x["shard"]: x["seconds"] for x in lines}.values())

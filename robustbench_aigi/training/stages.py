@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import torch
@@ -158,6 +159,28 @@ def lesson_on(
     data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
     say(counts(data, skipped))
     return Lesson(data.key, lambda: _splits(data), data.name)
+
+
+class Course(NamedTuple):
+    """Images to train on and to choose the best epoch by, with their name and the attacks among them.
+
+    ``known`` are validation images of what the detector knows already, for the method ``adapt``.
+    """
+
+    train: Arrays
+    validation: Arrays
+    name: str
+    seen: tuple[str, ...] = ()
+    known: Arrays | None = None
+
+
+def course_of(lesson: Lesson, old: Lesson | None) -> Course:
+    """A lesson, with images of an older one rehearsed if there is one."""
+    if old is None:
+        train, validation = lesson.sets
+        return Course(train, validation, lesson.name, lesson.seen)
+    train, validation, known = with_rehearsal(lesson, old)
+    return Course(train, validation, f"{lesson.name} with {old.name} rehearsed", lesson.seen, known)
 
 
 def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:

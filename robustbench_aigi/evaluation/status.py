@@ -1,0 +1,106 @@
+"""How far a run is: its cells as they stand, and how long the rest will take at the speed so far."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple
+
+from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.adequacy import read_flags
+from robustbench_aigi.evaluation.cells import TIMES, Cell
+from robustbench_aigi.evaluation.grid import Place, places, read_grid
+from robustbench_aigi.files import held
+
+Speeds = Mapping[tuple[str, str, str], float]
+"""Seconds an image by detector, mode and attack."""
+
+
+class Status(NamedTuple):
+    """A run as it stands.
+
+    ``running``: a process works in its folder. ``finished``: the matrix is there. ``seconds``: what the cells that are
+    left will take, as far as anything like them was measured; ``unknown``: how many of them nothing is known of.
+    """
+
+    places: Sequence[Place]
+    running: bool
+    finished: bool
+    seconds: float
+    unknown: int
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Cells in each state."""
+        return Counter(place.state for place in self.places)
+
+
+def status(run: Path) -> Status:
+    """How far a run is. Raises ``BadData`` for a folder without a grid."""
+    grid = read_grid(run)
+    if grid is None:
+        raise BadData(f"{run} holds no grid.json. Give the --out folder of `run` or `evaluate`.")
+    found = places(grid, run)
+    finished = read_flags(run) is not None and (run / "matrix.csv").is_file()
+    speeds = {key: speed for place in found if (speed := _speed(place, run)) for key in [_key(place)]}
+    left = [(place, _expected(place, speeds)) for place in found if place.state in ("part", "missing") and not finished]
+    known = [seconds * (place.cell.images - place.done) for place, seconds in left if not math.isnan(seconds)]
+    return Status(found, held(run), finished, sum(known), len(left) - len(known))
+
+
+def _key(place: Place) -> tuple[str, str, str]:
+    return place.cell.detector, place.cell.mode, place.cell.attack
+
+
+def _speed(place: Place, run: Path) -> float:
+    """Seconds an image that the finished shards of a cell took; 0 if none is."""
+    path = Cell(*_key(place)).folder(run) / TIMES
+    if not place.done or not path.is_file():
+        return 0.0
+    shards = {line["shard"]: line["seconds"] for line in map(json.loads, path.read_text().splitlines())}
+    done = [seconds for index, seconds in sorted(shards.items())][: len(place.shards)]
+    return float(sum(done)) / place.done
+
+
+def _expected(place: Place, speeds: Speeds) -> float:
+    """Seconds an image: a cell's own, or others' under this attack, scaled by how quick the detectors are; else nan."""
+    detector, mode, attack = _key(place)
+    if _key(place) in speeds:
+        return speeds[_key(place)]
+
+    def quickness(name: str) -> float:
+        return speeds.get((name, "clean", "clean"), math.nan)
+
+    alike = [
+        speed * (1.0 if math.isnan(ratio := quickness(detector) / quickness(name)) else ratio)
+        for (name, *own), speed in speeds.items()
+        if own == [mode, attack]
+    ]
+    return median(alike) if alike else math.nan
+
+
+def to_text(run: Path, found: Status) -> str:
+    """A line in all, a line a detector that is not finished, and a line for each cell that failed."""
+    counts, total = found.counts, len(found.places)
+    state = "finished" if found.finished else "running" if found.running else "stopped"
+    words = [f"{counts[name]} {name}" for name in ("part", "missing", "failed", "unavailable") if counts[name]]
+    lines = [f"{run}: {state}; {counts['done']} of {total} cells done" + "".join(f", {word}" for word in words)]
+    for name in dict.fromkeys(place.cell.detector for place in found.places):
+        own = [place for place in found.places if place.cell.detector == name]
+        done = sum(place.state == "done" for place in own)
+        if done < len(own) and not found.finished:
+            lines.append(f"  {name}: {done} of {len(own)} cells")
+    lines += [
+        f"  {place.cell.detector}, {place.cell.mode}, {place.cell.attack}: {place.why}"
+        for place in found.places
+        if place.state in ("failed", "unavailable")
+    ]
+    if not found.finished:
+        rest = f"{found.unknown} cells of a kind not measured yet" if found.unknown else ""
+        time = f"about {found.seconds / 60:.0f} minutes at the speed so far" if found.seconds else ""
+        lines.append(f"left: {' and '.join(word for word in (time, rest) if word)}")
+    if not found.finished and not found.running:
+        lines.append("Repeat its command to go on.")
+    return "\n".join(lines)
