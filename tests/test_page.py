@@ -157,6 +157,18 @@ def test_a_phone_needs_no_sideways_scrolling(run: Path, browser: Any) -> None:
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+def test_a_wide_matrix_fits_on_paper_and_paper_is_white(run: Path, tmp_path: Path, browser: Any) -> None:
+    good = read_matrix(run)
+    attacked = pd.DataFrame(good[good["mode"] != "clean"])
+    wide = pd.concat([pd.DataFrame(good), *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(4))])
+    write_html(Finished(Matrix(wide)), tmp_path / "wide.html")
+    opened = Page(browser, tmp_path / "wide.html", 1046)  # A4 sideways within its margins
+    opened.page.emulate_media(media="print", color_scheme="dark")
+    assert opened.page.locator("#heatmap thead th").count() > 24
+    assert opened.page.evaluate("document.documentElement.scrollWidth") <= 1046
+    assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
 def test_numbers_are_there_without_scripts(run: Path) -> None:
     matrix, text = read_matrix(run), (run / "report.html").read_text()
     share = matrix.cell("good", "jpeg-50", "static")["accuracy"]
