@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_aigi import cli_data, cli_report
-from robustbench_aigi.cli_data import Limit, Source, showing
+from robustbench_aigi.cli_data import Address, By, Gpus, Limit, Source, Workers, showing
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
 
@@ -68,15 +68,27 @@ def run(
     limit: Limit = None,
     attacks: Suite = "quick",
     out: Annotated[Path | None, typer.Option(help="Folder to write to; runs/DATASET if left out.")] = None,
+    workers: Workers = None,
+    by: By = None,
+    address: Address = None,
+    gpus: Gpus = 0,
 ) -> None:
     """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
     from robustbench_aigi import harness
+    from robustbench_aigi.executors import executor
     from robustbench_aigi.report import to_markdown
 
     folder = out or Path("runs") / Path(dataset).stem
     with showing() as screen:
         matrix = harness.run(
-            dataset, folder, source=source, limit=limit, attacks=attacks, progress=screen.progress, say=screen.say
+            dataset,
+            folder,
+            source=source,
+            limit=limit,
+            attacks=attacks,
+            executor=executor(by, workers, address, gpus),
+            progress=screen.progress,
+            say=screen.say,
         )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {folder / 'report.html'}")
@@ -150,19 +162,25 @@ def evaluate(
     source: Source = None,
     limit: Limit = None,
     attacks: Suite = "quick",
+    workers: Workers = None,
+    by: By = None,
+    address: Address = None,
+    gpus: Gpus = 0,
 ) -> None:
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi import harness
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
+    from robustbench_aigi.executors import executor
     from robustbench_aigi.report import to_markdown
 
     harness.writable(out)
+    by_whom = executor(by, workers, address, gpus)
     suite, named = load_suite(attacks), harness.named(detectors)
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate_named(named, suite, images, out, progress=screen.progress)
+        matrix = harness.evaluate_named(named, suite, images, out, executor=by_whom, progress=screen.progress)
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {out / 'report.html'}")
 

@@ -1,5 +1,6 @@
 """The commands about datasets: build, verify, audit, export."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
 
 Source = Annotated[str | None, typer.Option(help="Folder, Parquet files or hub id to read.")]
 Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one thread each.")]
+By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
+Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
+Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")]
 Built = Annotated[Path, typer.Argument(help="Folder that build wrote.")]
 
 app = typer.Typer()
@@ -37,11 +42,15 @@ def build(
     samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
+    by: By = None,
+    address: Address = None,
+    gpus: Gpus = 0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi import harness_data
     from robustbench_aigi.data.assembly import Order
+    from robustbench_aigi.executors import executor
 
     order = Order(
         dataset=dataset,
@@ -54,7 +63,12 @@ def build(
     )
     with showing() as screen:
         manifest = harness_data.build(
-            order, out, workers=workers, dry_run=dry_run, progress=screen.progress, say=screen.say
+            order,
+            out,
+            executor=executor(by or ("ray" if address else "pool"), workers or os.cpu_count(), address, gpus),
+            dry_run=dry_run,
+            progress=screen.progress,
+            say=screen.say,
         )
     if dry_run:
         return

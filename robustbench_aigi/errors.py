@@ -6,6 +6,7 @@ UserError               the request cannot be met (exit code 2)
 |-- BadData             a dataset is missing, empty or unreadable
 |-- BadCheckpoint       weights do not fit the detector
 |-- CannotWrite         the disk is full or does not let itself be written to
+|-- WorkersLost         processes that did the work were killed again and again
 |-- Unavailable         a hub or an optional package is out of reach
 |-- Collapsed           training ended in a detector that says the same of every image
 |-- Diverged            a training's loss is no number any more
@@ -39,6 +40,10 @@ class BadCheckpoint(UserError):
 
 class CannotWrite(UserError):
     """The disk is full, or a folder does not let itself be written to."""
+
+
+class WorkersLost(UserError):
+    """Processes that did the work were killed, again and again."""
 
 
 class Unavailable(UserError):

@@ -20,6 +20,7 @@ from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
+from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, write_text, writing
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Finished, Matrix, write_report
@@ -52,6 +53,7 @@ def run(
     source: str | None = None,
     limit: int | None = None,
     attacks: str = "quick",
+    executor: Executor = HERE,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
@@ -70,7 +72,9 @@ def run(
         named = {row.surrogate for row in suite.rows}
         makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
         tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-        return evaluate_named(fitted | tuned, suite, data.split("test"), out, surrogates=makers, progress=progress)
+        return evaluate_named(
+            fitted | tuned, suite, data.split("test"), out, surrogates=makers, executor=executor, progress=progress
+        )
 
 
 def train(
@@ -143,6 +147,7 @@ def evaluate(
     out: str | Path,
     *,
     surrogates: Mapping[str, Detector] | None = None,
+    executor: Executor = HERE,
     progress: Progress = silent,
 ) -> Matrix:
     """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
@@ -151,10 +156,12 @@ def evaluate(
         detectors: detectors, names or checkpoints; one that is out of reach becomes an ``unavailable`` row.
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
+        executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    return evaluate_named(named(detectors), suite, data, Path(out), surrogates=surrogates, progress=progress)
+    ready = named(detectors)
+    return evaluate_named(ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress)
 
 
 def evaluate_named(
@@ -164,12 +171,14 @@ def evaluate_named(
     out: Path,
     *,
     surrogates: Mapping[str, Detector] | None = None,
+    executor: Executor = HERE,
     progress: Progress = silent,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
     with alone(out):
         _provenance(out, detectors, suite, data)
-        matrix = Matrix(evaluate_grid(detectors, suite, data, out, surrogates=surrogates, progress=progress))
+        rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
+        matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
         return matrix
 

@@ -13,6 +13,7 @@ from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
 from robustbench_aigi.data.card import write_card
 from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.pictures import contact_sheets
+from robustbench_aigi.executors import Executor, Pool
 from robustbench_aigi.files import alone
 from robustbench_aigi.harness import Progress, Say, silent, writable
 
@@ -21,7 +22,7 @@ def build(
     order: Order,
     out: Path,
     *,
-    workers: int | None = None,
+    executor: Executor | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
     say: Say = lambda line: None,
@@ -29,21 +30,20 @@ def build(
     """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
 
     Args:
-        workers: processes of one thread each; as many as there are cores if None.
+        executor: who does the work; a pool of as many processes as there are cores if None.
     """
     with alone(out):
-        return _build(order, out, workers, dry_run, progress, say)
+        return _build(order, out, executor or Pool(os.cpu_count() or 1), dry_run, progress, say)
 
 
-def _build(order: Order, out: Path, workers: int | None, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
+def _build(order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
     made = assemble(order, out / "skipped.csv", progress)
     say(counts(made.data, out / "skipped.csv"))
-    workers = workers or os.cpu_count() or 1
-    expected = plan(made.parts, made.suite, made.surrogates, out, workers)
-    say(planned(expected, workers))
+    expected = plan(made.parts, made.suite, made.surrogates, out, executor.workers)
+    say(planned(expected, executor.workers))
     if dry_run:
         return expected
-    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, workers)
+    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
     write_card(out, made.recipe, order.command)

@@ -8,6 +8,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.builder import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
+from robustbench_aigi.executors import Here
 from robustbench_aigi.files import write_text
 from tests.conftest import Linear
 from tests.test_data import folder
@@ -31,7 +32,7 @@ def make(root: Path, samples: int = 2) -> Path:
     data = load_data("cifake", str(folder(root / "source", count=7)))
     suite, made_on = Suite.model_validate(SUITE), {"linear": Linear(torch.randn(3, 32, 32), 0.1)}
     parts = {split: Part(data.split(split), True, samples) for split in ("train", "validation", "test")}
-    build_plusplus(parts, suite, made_on, root / "built", silent, 1)
+    build_plusplus(parts, suite, made_on, root / "built", silent, Here(1))
     write_text(root / "built" / "suite.json", suite.model_dump_json(by_alias=True))
     return root / "built"
 

@@ -22,6 +22,7 @@ from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.data.verify import verify
 from robustbench_aigi.errors import BadData, CannotWrite
+from robustbench_aigi.executors import Here, Pool
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import file_digest
 from tests.test_data import folder
@@ -68,7 +69,7 @@ def parts_of(recipe: str) -> dict[str, Part]:
 def test_the_number_of_workers_changes_no_byte(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
     for workers in (1, 2):
         out = tmp_path / str(workers)
-        build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, out, silent, workers)
+        build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, out, silent, Pool(workers))
     one, two = (pd.read_parquet(tmp_path / str(workers) / "manifest.parquet") for workers in (1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert [file_digest(tmp_path / "2" / path) for path in two["path"]] == two["sha256"].tolist()
@@ -117,7 +118,7 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
         method, refuse = ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
         patch.setattr(Path, method, refuse)
         with pytest.raises(CannotWrite, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"):
-            make(tmp_path / "full", silent, 1)
+            make(tmp_path / "full", silent, Here(1))
     kept = list((tmp_path / "full" / "parts").iterdir())
     assert kept
     assert all(place.suffix == ".parquet" for place in kept)

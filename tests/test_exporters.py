@@ -19,6 +19,7 @@ from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.executors import Here
 from tests.built_set import SUITE, contents, make
 from tests.test_data import folder, picture
 
@@ -168,7 +169,7 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     (root / "test" / "REAL" / "0001 (2).png").write_bytes(picture(1, size=(20, 28)))
     data = load_data("cifake", str(root))
     suite = Suite.model_validate(SUITE | {"attacks": SUITE["attacks"][-1:]})  # type: ignore[index]
-    build_plusplus({"test": Part(data.split("test"), True, 0)}, suite, {}, tmp_path / "built", silent, 1)
+    build_plusplus({"test": Part(data.split("test"), True, 0)}, suite, {}, tmp_path / "built", silent, Here(1))
     with pytest.raises(BadData, match=r"one image size, and test has .* Export it as imagefolder"):
         export(tmp_path / "built", "npz", tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -5,7 +5,9 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 import pyarrow.parquet as pq
@@ -16,8 +18,8 @@ from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.executors import HERE, Executor, Here
 from robustbench_aigi.files import write_text, write_whole
-from robustbench_aigi.workers import each
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 
@@ -34,7 +36,7 @@ def build_plusplus(
     surrogates: Mapping[str, Detector],
     out: Path,
     progress: Progress,
-    workers: int | None = None,
+    executor: Executor = HERE,
 ) -> None:
     """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
 
@@ -42,14 +44,13 @@ def build_plusplus(
     Memory does not grow with the set.
 
     Args:
-        workers: processes, as in :func:`~robustbench_aigi.workers.each`; their number does not change a byte.
+        executor: who does the work; the number of workers does not change a byte.
 
     Raises:
         BadData: a row names a surrogate that was not given.
     """
     made = _all(parts, suite, surrogates)
-    for ingredient in made:
-        _make(ingredient, out, progress, workers)
+    _make(made, out, progress, executor)
     write_text(out / "suite.json", suite.model_dump_json(by_alias=True, indent=2))
     places = [out / place for ingredient in made for _, place in ingredient.places()]
     write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
@@ -89,25 +90,36 @@ def _all(parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detec
     return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel)]
 
 
-def _make(ingredient: Ingredient, out: Path, progress: Progress, workers: int | None) -> None:
-    task, done, total = f"building {ingredient.split} {ingredient.attack}", 0, len(ingredient.data)
-    left = []
-    for shard, place in ingredient.places():
-        if (out / place).is_file():
-            done += len(shard)
-        else:
-            left.append((shard, place))
-    progress(task, done, total)
-    for count in each(functools.partial(_shard, make=ingredient.make, out=out), left, workers):
-        done += count
-        progress(task, done, total)
+class _Task(NamedTuple):
+    ingredient: int
+    shard: Dataset
+    place: Path
 
 
-def _shard(work: tuple[Dataset, Path], *, make: Callable[[Dataset, Path], pd.DataFrame], out: Path) -> int:
-    shard, place = work
-    table = make(shard, out)
-    write_whole(out / place, functools.partial(table.to_parquet, index=False))
-    return len(table)
+@dataclass(frozen=True)
+class _Making:
+    """What an executor's workers hold."""
+
+    makes: Sequence[Callable[[Dataset, Path], pd.DataFrame]]
+    out: Path
+
+    def __call__(self, task: _Task) -> tuple[int, int]:
+        table = self.makes[task.ingredient](task.shard, self.out)
+        write_whole(self.out / task.place, functools.partial(table.to_parquet, index=False))
+        return task.ingredient, len(table)
+
+
+def _make(made: Sequence[Ingredient], out: Path, progress: Progress, executor: Executor) -> None:
+    """Make the shards that are not there yet, of all ingredients together, so that no worker waits for another kind."""
+    titles = [f"building {ingredient.split} {ingredient.attack}" for ingredient in made]
+    shards = [_Task(number, *place) for number, ingredient in enumerate(made) for place in ingredient.places()]
+    left = [task for task in shards if not (out / task.place).is_file()]
+    done = [len(ingredient.data) for ingredient in made]
+    for task in left:
+        done[task.ingredient] -= len(task.shard)
+    for number, count in executor.each(_Making([ingredient.make for ingredient in made], out), left):
+        done[number] += count
+        progress(titles[number], done[number], len(made[number].data))
 
 
 def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
@@ -118,7 +130,7 @@ def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         for trial in trials:
             began = time.perf_counter()
-            (table,) = each(lambda shard: ingredient.make(shard, Path(folder)), [trial], 1)
+            (table,) = Here(1).each(lambda shard: ingredient.make(shard, Path(folder)), [trial])
             spent = time.perf_counter() - began
         size = sum(BLOCK * -(-(Path(folder) / path).stat().st_size // BLOCK) for path in table["path"])
     share = left / len(table)

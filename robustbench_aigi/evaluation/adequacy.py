@@ -11,7 +11,8 @@ from robustbench_aigi.attacks.balls import Ball
 from robustbench_aigi.attacks.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.fgsm import FGSM
 from robustbench_aigi.attacks.pgd import PGDLinf
-from robustbench_aigi.evaluation.cells import Bench, Table
+from robustbench_aigi.evaluation.bench import Bench
+from robustbench_aigi.evaluation.cells import Table
 from robustbench_aigi.evaluation.flags import (
     Flag,
     crashed,

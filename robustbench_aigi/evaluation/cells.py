@@ -2,13 +2,11 @@
 
 import json
 import textwrap
-import time
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -17,7 +15,7 @@ from pydantic import BaseModel
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
 from robustbench_aigi.files import write_text, write_whole
 from robustbench_aigi.hashing import digest, weights_digest
 
@@ -62,73 +60,40 @@ class Cell:
         return out / "cells" / self.detector / f"{self.mode}-{self.attack}"
 
 
-@dataclass(frozen=True)
-class Bench:
-    """One detector of a run: whose cells they are, and where they are kept.
-
-    ``marks`` are those of the run's grid, by mode and attack.
-    """
-
-    name: str
-    detector: Detector
-    out: Path
-    progress: Progress
-    marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
-
-    @cached_property
-    def identity(self) -> str:
-        """See :func:`identity`."""
-        return identity(self.detector)
-
-    def table(self, mode: str, attack: str, data: Dataset, work: Work, *key: object) -> Table:
-        """A cell's table, computed where need be; ``key`` is all that it depends on besides detector and images."""
-        cell = Cell(self.name, mode, attack)
-        own, mark = digest(self.identity, *key), self.marks.get((mode, attack), "")
-        note = cell.folder(self.out) / ERROR
-        return attempt(attack, lambda: fill(cell, own, mark, data, work, self.out, self.progress), note)
-
-
 def identity(detector: Detector) -> str:
     """Hash of a detector's weights and card."""
     return digest(weights_digest(detector.state_dict()), detector.card.model_dump(exclude={"weights"}))
 
 
-def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
-    """What ``work`` returns; if it raises, a status ``error: ...`` naming ``name``, also at ``note``."""
-    note.unlink(missing_ok=True)
+class Failure(NamedTuple):
+    """What is left of work that raised: a status ``error: ...`` for the matrix, and the traceback."""
+
+    status: str
+    traceback: str
+
+    def kept(self, note: Path) -> str:
+        """The status, after writing all of it to ``note``."""
+        write_text(note, f"{self.status}\n\n{self.traceback}")
+        return self.status
+
+
+def tried(name: str, work: Callable[[], T]) -> T | Failure:
+    """What ``work`` returns; if it raises, a failure whose status names ``name``."""
     try:
         return work()
+    except (CannotWrite, WorkersLost):
+        raise  # nothing else would fare better
     except Exception as error:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        text = "error: " + textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
-        write_text(note, f"{text}\n\n{traceback.format_exc()}")
-        return text
+        text = textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
+        return Failure(f"error: {text}", traceback.format_exc())
 
 
-def fill(cell: Cell, key: str, mark: str, data: Dataset, work: Work, out: Path, progress: Progress) -> pd.DataFrame:
-    """Compute the shards of a cell that are not there yet, and return its whole table.
-
-    Args:
-        key: hash of all that the numbers depend on; shards of another key are computed anew.
-        mark: the grid's, which tells finished cells of this run from those of an earlier one.
-        work: a shard of images to its table, with a column ``png`` if the images are to be kept.
-    """
-    folder, tables = cell.folder(out), []
-    folder.mkdir(parents=True, exist_ok=True)
-    shards = [(f"shard-{index:04d}.parquet", shard) for index, shard in enumerate(data.slices(SHARD))]
-    keys = {name: digest(SCHEMA, key, shard.key) for name, shard in shards}
-    _write_contents(folder, Contents(mark=mark, shards=keys))
-    for index, (name, shard) in enumerate(shards):
-        place, own = folder / name, keys[name]
-        if _key_of(place) != own:
-            progress(f"{cell.detector}: {cell.mode} {cell.attack}", index * SHARD, len(data))
-            began = time.monotonic()
-            table = work(shard)
-            _write(table, place, own)
-            _note_time(folder, index, time.monotonic() - began)
-        tables.append(pd.read_parquet(place, columns=[c for c in pq.read_schema(place).names if c != "png"]))
-    progress(f"{cell.detector}: {cell.mode} {cell.attack}", len(data), len(data))
-    return pd.concat(tables, ignore_index=True)
+def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
+    """What ``work`` returns; if it raises, the status, kept with the traceback at ``note``."""
+    note.unlink(missing_ok=True)
+    found = tried(name, work)
+    return found.kept(note) if isinstance(found, Failure) else found
 
 
 class Contents(BaseModel, frozen=True):
@@ -138,7 +103,8 @@ class Contents(BaseModel, frozen=True):
     shards: dict[str, str]
 
 
-def _write_contents(folder: Path, contents: Contents) -> None:
+def write_contents(folder: Path, contents: Contents) -> None:
+    """Write ``cell.json``."""
     text = contents.model_dump_json()
     path = folder / CONTENTS
     if not path.is_file() or path.read_text() != text:
@@ -153,23 +119,25 @@ def finished_shards(folder: Path, mark: str) -> tuple[list[Path], bool]:
     contents = Contents.model_validate_json(path.read_bytes())
     if contents.mark != mark:
         return [], False
-    done = [folder / name for name, key in contents.shards.items() if _key_of(folder / name) == key]
+    done = [folder / name for name, key in contents.shards.items() if key_of(folder / name) == key]
     return done, len(done) == len(contents.shards)
 
 
-def _key_of(place: Path) -> str | None:
+def key_of(place: Path) -> str | None:
+    """The key of a shard; None if it is not there."""
     if not place.is_file():
         return None
     metadata: dict[bytes, bytes] = pq.read_schema(place).metadata or {}
     return metadata.get(b"key", b"").decode()
 
 
-def _write(table: pd.DataFrame, place: Path, key: str) -> None:
+def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
     """A shard is whole or not there; its key travels in its metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata({"key": key})
     write_whole(place, lambda temporary: pq.write_table(arrow, temporary))
 
 
-def _note_time(folder: Path, index: int, seconds: float) -> None:
+def note_time(folder: Path, index: int, seconds: float) -> None:
+    """Keep how long a shard took."""
     with (folder / TIMES).open("a") as file:
         file.write(json.dumps({"shard": index, "seconds": round(seconds, 3)}) + "\n")

@@ -1,5 +1,6 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,15 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.attention import write_maps
-from robustbench_aigi.evaluation.cells import Bench, Cell, Progress, Table, attempt
+from robustbench_aigi.evaluation.bench import Bench, Job
+from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.grid import limited, planned, transferred, write_grid
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.probes import run_probes
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
+from robustbench_aigi.executors import HERE, Executor
 
 
 def evaluate(
@@ -29,6 +32,7 @@ def evaluate(
     *,
     surrogates: Mapping[str, Detector] | None = None,
     keep_images: bool = True,
+    executor: Executor = HERE,
     progress: Progress = lambda task, done, total: None,
 ) -> pd.DataFrame:
     """Return the matrix in long form, a row per detector, mode, attack and direction; cells are kept under ``out``.
@@ -42,20 +46,21 @@ def evaluate(
         surrogates: makers of the static set; the detectors of those names if None. A static cell whose surrogate is
             missing is ``unavailable``.
         keep_images: store every white-box image in its cell as PNG.
+        executor: who does the work; at equal threads a worker the numbers are the same.
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready if surrogates is None else surrogates
     grid = planned(detectors, suite, data, makers)
     write_grid(grid, out)
-    static = _static(suite.rows, suite, data, makers, out / "plusplus", progress)
-    transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress)
+    static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
+    transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
     for name, detector in detectors.items():
         if isinstance(detector, str):
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
-        bench = Bench(name, detector, out, progress, grid.marks(name))
+        bench = Bench(name, detector, out, progress, grid.marks(name), executor)
         cells = _cells(bench, suite, data, static, transfer, keep_images)
         broken = isinstance(cells["clean", "clean"], str)
         found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
@@ -72,20 +77,27 @@ def _static(
     makers: Mapping[str, Detector],
     folder: Path,
     progress: Progress,
+    executor: Executor,
 ) -> dict[str, Dataset | str]:
     """The shared images of every row, or the status of a row that has none."""
 
     def build(rows: Sequence[Row]) -> None:
         part = Part(data, all_rows=True, samples=0)
-        build_plusplus({"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress)
+        build_plusplus(
+            {"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress, executor
+        )
 
     lost: dict[str, str] = {}
     shared = [row for row in rows if row.shared]
     for row in shared:
         if row.surrogate is not None and row.surrogate not in makers:
             lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
-        elif status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
-            lost[row.id] = status
+    possible = [row for row in shared if row.id not in lost]
+    shutil.rmtree(folder / "errors", ignore_errors=True)
+    if rows and isinstance(tried(folder.name, partial(build, possible)), Failure):
+        for row in possible:  # one at a time, to find which
+            if status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
+                lost[row.id] = status
     if rows:
         build([row for row in shared if row.id not in lost])  # of no row, the clean images: the gallery shows them
     return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
@@ -105,8 +117,9 @@ def _cells(
     keep_images: bool,
 ) -> dict[tuple[str, str], Table]:
     """Every cell of a detector by mode and attack; a change that asks no detector has no white-box cell of its own."""
-    clean = bench.table("clean", "clean", data, scored(bench.detector, None))
-    cells: dict[tuple[str, str], Table] = {("clean", "clean"): clean}
+    detector = bench.detector
+    cells = bench.tables([Job("clean", "clean", data, scored(detector, None))])
+    clean = cells["clean", "clean"]
     shared = {("static", name): images for name, images in static.items()}
     shared |= {("transfer", name): images for name, images in transfer.items()}
     asked = [row for row in suite.rows if "white-box" in _modes(row)]
@@ -115,15 +128,20 @@ def _cells(
         because = "not tried, because the clean images could not be scored"
         return cells | {(mode, name): f"error: {name}: {because}" for mode, name in keys}
     originals = dict(zip(clean["id"], clean["logit"], strict=True))
-    for (mode, name), images in shared.items():
-        work = scored(bench.detector, originals)
-        cells[mode, name] = images if isinstance(images, str) else bench.table(mode, name, images, work, images.key)
+    there = {key: images for key, images in shared.items() if isinstance(images, Dataset)}
+    jobs = [Job(*key, images, scored(detector, originals), (images.key,)) for key, images in there.items()]
     for row in asked:
-        work = attacked(bench.detector, row.built, suite.seed, originals, keep_images=keep_images)
-        key = (row.model_dump(), suite.seed, keep_images)
-        images = limited(data, row)
-        cells["white-box", row.id] = bench.table("white-box", row.id, images, work, *key)
-        folder = Cell(bench.name, "white-box", row.id).folder(bench.out)
-        if keep_images and not isinstance(cells["white-box", row.id], str):
-            attempt(row.id, partial(write_maps, bench.detector, images, folder), folder / "maps-error.txt")
-    return cells
+        work = attacked(detector, row.built, suite.seed, originals, keep_images=keep_images)
+        jobs.append(Job("white-box", row.id, limited(data, row), work, (row.model_dump(), suite.seed, keep_images)))
+    made = bench.tables(jobs)
+    if keep_images:
+        _add_maps(bench, [job for job in jobs if job.mode == "white-box"], made)
+    order = [*shared, *(("white-box", row.id) for row in asked)]
+    return cells | {key: made[key] if key in made else str(shared[key]) for key in order}
+
+
+def _add_maps(bench: Bench, jobs: Sequence[Job], made: Mapping[tuple[str, str], Table]) -> None:
+    for job in jobs:
+        if not isinstance(made[job.mode, job.attack], str):
+            folder = Cell(bench.name, job.mode, job.attack).folder(bench.out)
+            attempt(job.attack, partial(write_maps, bench.detector, job.data, folder), folder / "maps-error.txt")

@@ -15,7 +15,8 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.evaluation.cells import SHARD, Bench, Table, Work
+from robustbench_aigi.evaluation.bench import Bench, Job
+from robustbench_aigi.evaluation.cells import SHARD, Table, Work
 from robustbench_aigi.evaluation.work import attacked
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
@@ -83,11 +84,11 @@ def run_probes(bench: Bench, suite: Suite, data: Dataset) -> dict[str, Table]:
     if bench.detector.card.gradient == "none":
         return {}
     sample = Dataset(data.name, choose(data.manifest, IMAGES))
-    tables = {"gradient": bench.table("probe", "gradient", sample, slopes(bench.detector))}
+    jobs = [Job("probe", "gradient", sample, slopes(bench.detector))]
     for name, attack in probes(probed(suite)[1]).items():
         work = attacked(bench.detector, attack, suite.seed, None, keep_images=False)
-        tables[name] = bench.table("probe", name, sample, work, repr(attack), suite.seed)
-    return tables
+        jobs.append(Job("probe", name, sample, work, (repr(attack), suite.seed)))
+    return {name: table for (_, name), table in bench.tables(jobs).items()}
 
 
 def slopes(detector: Detector) -> Work:

@@ -1,0 +1,103 @@
+"""Work done by a Ray cluster: one that Ray starts on this machine, or one at an address."""
+
+import hashlib
+import os
+import pickle
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, TypeVar
+
+import torch
+from cloudpickle import dumps  # type: ignore[import-untyped]
+
+from robustbench_aigi.errors import Unavailable, WorkersLost
+from robustbench_aigi.executors.local import AHEAD, TRIES
+from robustbench_aigi.memory import keep_freed_memory
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Ray's workers, of one thread each. Ray places the work, repeats what a dead one had, and finds new nodes.
+
+    A worker keeps the ``work``, and the detectors in it, from one piece to the next.
+
+    Attributes:
+        workers: processors of the cluster that Ray starts here; without meaning at an ``address``, whose processors are
+            all used. gpus: of each worker; a share is possible.
+    """
+
+    workers: int
+    address: str | None = None
+    gpus: float = 0.0
+
+    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """Yield the result of ``work`` for every item, in order, as they come.
+
+        Raises:
+            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on the same piece.
+        """
+        ray = self._started()
+        data = dumps(work)
+        kept, key = ray.put(data), hashlib.sha256(data).hexdigest()
+        ask = ray.remote(_in_worker).options(num_cpus=1, num_gpus=self.gpus, max_retries=TRIES - 1)
+        waiting, flying = iter(items), deque[Any]()
+        try:
+            while True:
+                workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+                for item in islice(waiting, max(0, AHEAD * workers - len(flying))):
+                    flying.append(ask.remote(key, [kept], item))
+                if not flying:
+                    return
+                yield ray.get(flying.popleft())
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except (
+            ray.exceptions.WorkerCrashedError,
+            ray.exceptions.OutOfMemoryError,
+            ray.exceptions.NodeDiedError,
+        ) as error:
+            raise WorkersLost(
+                f"a worker of the Ray cluster died {TRIES} times on the same piece of work, most likely for want of "
+                "memory. Give each worker more, and repeat the command; it goes on from what is finished."
+            ) from error
+        finally:
+            for one in flying:
+                ray.cancel(one, force=True)
+
+    def _started(self) -> Any:
+        try:
+            import ray
+        except ImportError as error:
+            raise Unavailable("Ray is not installed. Write pip install 'robustbench-aigi[ray]'.") from error
+        if ray.is_initialized():
+            return ray
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            if self.address is None:
+                os.environ.setdefault("RAY_worker_niceness", "0")  # else anything else that runs here comes first
+                ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False)
+            else:
+                ray.init(self.address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            where = f"at {self.address}" if self.address else "on this machine"
+            raise Unavailable(f"no Ray cluster {where}: {error}. Start one with `ray start --head`.") from error
+        return ray
+
+
+_HELD: dict[str, Callable[[Any], Any]] = {}
+
+
+def _in_worker(key: str, kept: list[Any], item: Any) -> Any:
+    if key not in _HELD:
+        import ray
+
+        keep_freed_memory()
+        torch.set_num_threads(1)
+        _HELD.clear()
+        _HELD[key] = pickle.loads(ray.get(kept[0]))
+    return _HELD[key](item)

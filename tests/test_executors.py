@@ -1,0 +1,139 @@
+"""Whoever does the work, the results are the same; a killed worker's piece is done again, and no process is left."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from robustbench_aigi import harness
+from robustbench_aigi.data import load_data
+from robustbench_aigi.errors import UserError, WorkersLost
+from robustbench_aigi.executors import Cluster, Executor, Here, Pool, executor
+from tests.finished_run import SUITE, detector
+
+SLEEPING = """
+import time
+from robustbench_aigi.executors import Pool
+
+def work(item):
+    print("begun", flush=True)
+    time.sleep(600)
+
+list(Pool(2).each(work, range(2)))
+"""
+
+
+def double(item: int) -> int:
+    return 2 * item
+
+
+def executors() -> list[Executor]:
+    try:
+        import ray  # noqa: F401
+    except ImportError:
+        return [Here(), Here(1), Pool(2)]
+    return [Here(), Here(1), Pool(2), Cluster(2)]
+
+
+@pytest.mark.parametrize("by", executors(), ids=str)
+def test_results_come_in_order_whoever_works(by: Executor) -> None:
+    assert list(by.each(double, range(5))) == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.parametrize("by", executors(), ids=str)
+def test_a_users_error_is_the_users_error_whoever_works(by: Executor) -> None:
+    def refused(item: int) -> int:
+        raise UserError(f"no {item}")
+
+    with pytest.raises(UserError, match=r"^no 3$"):
+        list(by.each(refused, [3]))
+
+
+@pytest.mark.parametrize("by", executors()[2:], ids=str)
+def test_a_killed_workers_piece_is_done_again(by: Executor, tmp_path: Path) -> None:
+    def dies_once(item: int) -> int:
+        mark = tmp_path / str(item)
+        if item in (2, 5) and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return 2 * item
+
+    assert list(by.each(dies_once, range(9))) == [2 * i for i in range(9)]
+
+
+@pytest.mark.parametrize("by", executors()[2:], ids=str)
+def test_a_piece_that_kills_every_worker_ends_the_work(by: Executor) -> None:
+    def dies(item: int) -> int:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    with pytest.raises(WorkersLost, match="3 times on the same piece"):
+        list(by.each(dies, [1]))
+
+
+@pytest.mark.parametrize("by", executors(), ids=str)
+def test_items_are_asked_for_when_needed(by: Executor) -> None:
+    asked = []
+
+    def items() -> Iterator[int]:
+        for item in range(1000):
+            asked.append(item)
+            yield item
+
+    results = by.each(double, items())
+    assert next(results) == 0
+    assert len(asked) < 100
+    results.close()  # type: ignore[attr-defined]
+
+
+def test_what_does_not_go_together_is_told() -> None:
+    assert executor() == Here(None)
+    assert executor(workers=1) == Here(1)
+    assert executor(workers=2) == Pool(2)
+    assert executor(address="auto") == Cluster(1, "auto")
+    for wrong, told in (
+        ({"name": "poool"}, "no executor called 'poool'. Write one of here, pool, ray"),
+        ({"name": "pool", "gpus": 1.0}, "--executor ray"),
+        ({"name": "here", "workers": 2}, "--executor pool"),
+    ):
+        with pytest.raises(UserError, match=told):
+            executor(**wrong)
+
+
+def test_workers_of_a_killed_process_end() -> None:
+    """They hold the other end of the pipe, which closes with the last of them."""
+    run = subprocess.Popen([sys.executable, "-c", SLEEPING], stdout=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    assert [run.stdout.readline() for _ in range(2)] == ["begun\n"] * 2
+    run.kill()
+    run.communicate(timeout=30)
+
+
+def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: Path) -> None:
+    made = [detector("good"), detector("other", 0.5)]
+    seen = []
+    for number, by in enumerate(executors()[1:]):
+        out = tmp_path / str(number)
+        harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
+        kept = [*out.rglob("*.parquet"), *out.glob("matrix.*"), out / "adequacy.json", out / "grid.json"]
+        seen.append({path.relative_to(out): path.read_bytes() for path in kept})
+        assert len(seen[0]) > 30
+        assert seen[number] == seen[0], by
+
+
+def test_a_detector_that_fails_fails_alike_whoever_asks_it(tiny_recipe: str, tmp_path: Path) -> None:
+    statuses = []
+    for number, by in enumerate(executors()[1:]):
+        broken = detector("broken")
+        next(broken.children()).register_forward_pre_hook(lambda module, given: 1 / 0)
+        out = tmp_path / str(number)
+        matrix = harness.evaluate([broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
+        statuses.append(matrix["status"].tolist())
+        note = (out / "cells" / "broken" / "clean-clean" / "error.txt").read_text()
+        assert "Traceback" in note
+    assert "error: clean: ZeroDivisionError: division by zero" in statuses[0]
+    assert all(status == statuses[0] for status in statuses)
