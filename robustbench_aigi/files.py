@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pyarrow import ArrowException
 from safetensors import SafetensorError
 
-from robustbench_aigi.errors import CannotWrite, UserError
+from robustbench_aigi.errors import BadData, CannotWrite, UserError
 
 
 @contextmanager
@@ -22,6 +23,18 @@ def writing(path: Path) -> Iterator[None]:
             f"cannot write to {path}: {reason}. Make room and repeat the command, which goes on from what is finished; "
             "or give another folder with --out."
         ) from error
+
+
+@contextmanager
+def reading(path: Path, way_on: str) -> Iterator[None]:
+    """Raise ``BadData``, with a way on, for what is wrong with the content of a file that this project once wrote."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise BadData(f"{path} is damaged ({type(error).__name__}: {reason}). {way_on}") from error
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from robustbench_aigi.attacks import Attack, Row, Suite
 from robustbench_aigi.attacks.balls import Ball
 from robustbench_aigi.attacks.dct_pgd import DCTPGD
@@ -23,7 +25,7 @@ from robustbench_aigi.evaluation.flags import (
     zero_gradient,
 )
 from robustbench_aigi.evaluation.probes import describe, probed, probes
-from robustbench_aigi.files import write_text
+from robustbench_aigi.files import reading, write_text
 
 Cells = Mapping[tuple[str, str], Table]
 """By mode and attack."""
@@ -55,7 +57,10 @@ def write_flags(flags: Sequence[Flag], out: Path) -> None:
 def read_flags(out: Path) -> list[Flag] | None:
     """Read ``adequacy.json`` of a run; None if it has none."""
     path = out / "adequacy.json"
-    return [Flag(**row) for row in json.loads(path.read_text())["flags"]] if path.is_file() else None
+    if not path.is_file():
+        return None
+    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        return TypeAdapter(list[Flag]).validate_python(json.loads(path.read_text())["flags"])
 
 
 def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[Flag | None]:

@@ -13,7 +13,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.images import decode, encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.cases import cases, image_of
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.files import reading, write_whole
 from robustbench_aigi.grid import from_bytes, to_bytes
 
 MAPS = "maps.parquet"
@@ -84,5 +84,6 @@ def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
     path = folder / MAPS
     if not path.is_file():
         return {}
-    table = pd.read_parquet(path)
-    return {r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")}
+    with reading(path, "Delete it and repeat the command that wrote it, which makes it again."):
+        table = pd.read_parquet(path)
+        return {r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")}

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import pyarrow.parquet as pq
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
@@ -26,6 +25,7 @@ from robustbench_aigi.evaluation.cells import (
     identity,
     key_of,
     note_time,
+    read_shard,
     tried,
     write_contents,
     write_shard,
@@ -161,7 +161,4 @@ class Fill:
 
     def table(self) -> pd.DataFrame:
         """The whole table, without the images."""
-        places = [self.folder / name for name in self.keys]
-        columns = [[c for c in pq.read_schema(place).names if c != "png"] for place in places]
-        read = [pd.read_parquet(place, columns=own) for place, own in zip(places, columns, strict=True)]
-        return pd.concat(read, ignore_index=True)
+        return pd.concat([read_shard(self.folder / name) for name in self.keys], ignore_index=True)

@@ -5,6 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from robustbench_aigi.evaluation.cells import read_shard
+from robustbench_aigi.files import reading
+
 STRONGEST, WEAKEST = 2, 1
 
 
@@ -50,13 +53,13 @@ def _by_distance(table: pd.DataFrame, *, nearest: bool) -> pd.DataFrame:
 
 def _numbers(shard: Path) -> pd.DataFrame:
     """A shard without its images, which are read one at a time."""
-    columns = [name for name in pq.read_schema(shard).names if name != "png"]
-    return pd.read_parquet(shard, columns=columns).assign(shard=str(shard))
+    return read_shard(shard).assign(shard=str(shard))
 
 
 def image_of(shard: str, identity: str) -> bytes:
     """The PNG of an attacked image."""
-    kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
+    with reading(Path(shard), "Delete it and repeat the command that wrote it, which makes it again."):
+        kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
     if not isinstance(kept, bytes):
         raise TypeError("a kept image must be PNG bytes")
     return kept

@@ -3,7 +3,8 @@
 import json
 import textwrap
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -11,12 +12,12 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
-from robustbench_aigi.files import write_text, write_whole
+from robustbench_aigi.files import reading, write_text, write_whole
 from robustbench_aigi.hashing import digest, weights_digest
 
 SCHEMA = 1
@@ -112,23 +113,36 @@ def write_contents(folder: Path, contents: Contents) -> None:
 
 
 def finished_shards(folder: Path, mark: str) -> tuple[list[Path], bool]:
-    """The finished shards of a cell with that mark, and whether they are all of it."""
+    """The finished shards of a cell with that mark, and whether they are all of it; none where that cannot be told."""
     path = folder / CONTENTS
     if not path.is_file():
         return [], False
-    contents = Contents.model_validate_json(path.read_bytes())
-    if contents.mark != mark:
+    try:
+        contents = Contents.model_validate_json(path.read_bytes())
+    except ValidationError:
+        return [], False
+    if contents.mark != mark or any(Path(name).name != name for name in contents.shards):
         return [], False
     done = [folder / name for name, key in contents.shards.items() if key_of(folder / name) == key]
     return done, len(done) == len(contents.shards)
 
 
 def key_of(place: Path) -> str | None:
-    """The key of a shard; None if it is not there."""
+    """The key of a shard; None if it is not there, or no Parquet file any more."""
     if not place.is_file():
         return None
-    metadata: dict[bytes, bytes] = pq.read_schema(place).metadata or {}
-    return metadata.get(b"key", b"").decode()
+    try:
+        metadata: dict[bytes, bytes] = pq.read_schema(place).metadata or {}
+    except (pa.ArrowException, OSError):
+        return None
+    return metadata.get(b"key", b"").decode(errors="replace")
+
+
+def read_shard(place: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Some columns of a shard, all but the images if None. Raises ``BadData`` if it is damaged."""
+    with reading(place, "Delete it and repeat the command that wrote it, which makes it again."):
+        wanted = columns or [name for name in pq.read_schema(place).names if name != "png"]
+        return pd.read_parquet(place, columns=list(wanted))
 
 
 def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
@@ -141,3 +155,14 @@ def note_time(folder: Path, index: int, seconds: float) -> None:
     """Keep how long a shard took."""
     with (folder / TIMES).open("a") as file:
         file.write(json.dumps({"shard": index, "seconds": round(seconds, 3)}) + "\n")
+
+
+def read_times(folder: Path) -> dict[int, float]:
+    """Seconds by shard, the last time each was made; a line cut short by a kill is left out."""
+    path = folder / TIMES
+    found: dict[int, float] = {}
+    for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
+        with suppress(ValueError, KeyError, TypeError):
+            row = json.loads(line)
+            found[int(row["shard"])] = float(row["seconds"])
+    return found

@@ -14,11 +14,11 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity
+from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shard
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.rows import rows_of
-from robustbench_aigi.files import write_text
+from robustbench_aigi.files import reading, write_text
 from robustbench_aigi.hashing import digest
 
 GRID = "grid.json"
@@ -116,7 +116,10 @@ def write_grid(grid: Grid, out: Path) -> None:
 def read_grid(out: Path) -> Grid | None:
     """The grid of a run; None if it has none."""
     path = out / GRID
-    return Grid.model_validate_json(path.read_bytes()) if path.is_file() else None
+    if not path.is_file():
+        return None
+    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        return Grid.model_validate_json(path.read_bytes())
 
 
 class Place(NamedTuple):
@@ -140,9 +143,11 @@ def _place(cell: Planned, folder: Path) -> Place:
     shards, whole = finished_shards(folder, cell.mark)
     if whole:
         return Place(cell, "done", cell.images, "", tuple(shards))
-    done = sum(len(pd.read_parquet(shard, columns=["id"])) for shard in shards)
+    done = sum(len(read_shard(shard, ["id"])) for shard in shards)
     if (folder / ERROR).is_file():
-        return Place(cell, "failed", done, (folder / ERROR).read_text().partition("\n")[0], tuple(shards))
+        return Place(
+            cell, "failed", done, (folder / ERROR).read_text(errors="replace").partition("\n")[0], tuple(shards)
+        )
     if shards:
         return Place(cell, "part", done, f"missing: {done} of {cell.images} images are done", tuple(shards))
     return Place(cell, "missing", 0, "missing: not begun", ())
@@ -156,7 +161,7 @@ def read_cells(out: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
 
 
 def _table(place: Place) -> pd.DataFrame:
-    return pd.concat([pd.read_parquet(shard, columns=list(TABLE)) for shard in place.shards], ignore_index=True)
+    return pd.concat([read_shard(shard, TABLE) for shard in place.shards], ignore_index=True)
 
 
 def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """How far a run is: its cells as they stand, and how long the rest will take at the speed so far."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import NamedTuple
 
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.cells import TIMES, Cell
+from robustbench_aigi.evaluation.cells import Cell, read_times
 from robustbench_aigi.evaluation.grid import Place, places, read_grid
 from robustbench_aigi.files import held
 
@@ -56,11 +55,10 @@ def _key(place: Place) -> tuple[str, str, str]:
 
 def _speed(place: Place, run: Path) -> float:
     """Seconds an image that the finished shards of a cell took; 0 if none is."""
-    path = Cell(*_key(place)).folder(run) / TIMES
-    if not place.done or not path.is_file():
+    times = read_times(Cell(*_key(place)).folder(run))
+    if not place.done or not times:
         return 0.0
-    shards = {line["shard"]: line["seconds"] for line in map(json.loads, path.read_text().splitlines())}
-    done = [seconds for index, seconds in sorted(shards.items())][: len(place.shards)]
+    done = [seconds for _, seconds in sorted(times.items())][: len(place.shards)]
     return float(sum(done)) / place.done
 
 

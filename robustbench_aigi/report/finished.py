@@ -14,7 +14,9 @@ from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.grid import read_cells, read_grid, unfinished
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.files import reading
 from robustbench_aigi.report.matrix import Matrix
+from robustbench_aigi.report.schema import Facts, MatrixFile
 
 Cells = Mapping[tuple[str, str, str], pd.DataFrame]
 
@@ -69,16 +71,23 @@ def read_matrix(out: Path) -> Matrix:
         return Matrix(unfinished(grid, out, flags or ()))
     if not path.is_file():
         raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
-    table = pd.read_csv(path, dtype=TYPES)
-    if tuple(table.columns) != COLUMNS:
-        raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
+    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        table = pd.read_csv(path, dtype=TYPES)
+        if tuple(table.columns) != COLUMNS:
+            raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
+        MatrixFile.model_validate({"schema": 3, "rows": json.loads(table.to_json(orient="records"))})
     return Matrix(table)
 
 
 def facts_of(run: Path) -> dict[str, Any]:
     """What ``run.json`` says of a run; nothing if it has none."""
     path = run / "run.json"
-    return dict(json.loads(path.read_text())) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        found = dict(json.loads(path.read_text()))
+        Facts.model_validate(found)
+        return found
 
 
 def read_runs(folders: Sequence[Path]) -> Finished:

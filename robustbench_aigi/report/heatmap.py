@@ -1,12 +1,11 @@
 """The matrix as the page's heat map gets it: a text, a shade and what hovering shows, for each cell and metric."""
 
-import json
 import math
 from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.cells import TIMES
+from robustbench_aigi.evaluation.cells import read_times
 from robustbench_aigi.report.finished import Finished, Run
 from robustbench_aigi.report.tables import absence
 
@@ -101,8 +100,6 @@ def _seconds(run: Run, pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str
     spent: dict[tuple[str, str, str], float] = {}
     for folder in sorted((run.folder / "cells").glob("*")):
         for mode, attack in pairs:
-            path = folder / f"{mode}-{attack}" / TIMES
-            if path.is_file():
-                lines = [json.loads(line) for line in path.read_text().splitlines()]
-                spent[run.called(folder.name), mode, attack] = sum({x["shard"]: x["seconds"] for x in lines}.values())
+            if times := read_times(folder / f"{mode}-{attack}"):
+                spent[run.called(folder.name), mode, attack] = sum(times.values())
     return spent

@@ -4,6 +4,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.detectors import Card
+
 
 class MatrixRow(BaseModel):
     """A row of the matrix; a number that a row has not is null. Shares are in [0, 1], with 95% intervals."""
@@ -56,6 +59,23 @@ class Of(BaseModel):
     def title(self) -> str:
         """In a line."""
         return f"{self.suite} version {self.suite_version} on {self.images} images of {self.data}"
+
+
+class Data(BaseModel):
+    """What a run was on."""
+
+    name: str
+    images: int
+    key: str
+
+
+class Facts(BaseModel):
+    """What reports take from ``run.json``."""
+
+    suite: Suite
+    data: Data
+    detectors: dict[str, Card | dict[Literal["unavailable"], str]]
+    versions: dict[str, str]
 
 
 class MatrixFile(BaseModel):
