@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.files import reading, write_whole
 
 Progress = Callable[[str, int, int], None]
 Row = dict[str, Any]
@@ -38,6 +38,9 @@ class Item(NamedTuple):
     number: int
     row: Row
     content: bytes
+
+
+AGAIN = "Repeat the `robustbench-aigi build` command that made it: finished images are kept."
 
 
 @final
@@ -72,7 +75,8 @@ class Built:
     def table(self, *columns: str) -> pa.Table:
         """A few columns of the whole manifest; one that it lacks is left out."""
         file = self._file()
-        return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
+        with reading(self.manifest, AGAIN):
+            return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
     def counts(self) -> dict[str, int]:
         """Split to number of images, in the manifest's order."""
@@ -84,9 +88,15 @@ class Built:
 
     def rows(self, split: str | None = None) -> Iterator[Row]:
         """Yield the manifest's rows in order, of one split or of all."""
-        for batch in self._file().iter_batches(BATCH):
-            kept = batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
-            yield from kept.to_pylist()
+        batches = self._file().iter_batches(BATCH)
+        while True:
+            with reading(self.manifest, AGAIN):
+                batch = next(batches, None)
+                if batch is None:
+                    return
+                kept = batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+                rows = kept.to_pylist()
+            yield from rows
 
     def items(self, split: str, progress: Progress = silent) -> Iterator[Item]:
         """Yield rows and contents of a split. Raises ``BadData`` for a file that is not as the manifest says."""

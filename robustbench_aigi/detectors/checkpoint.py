@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -111,9 +112,10 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         )
     if expected in detectors.names() and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
+    own, card = _own(path, metadata)
     if "detector" in metadata:
         with weights_follow():
-            detector = _built(name, json.loads(metadata.get("config", "{}")) | config)
+            detector = _built(name, own | config)
     else:
         detector = _built(name, config)
         tensors = dict(detector.adopted(tensors))
@@ -124,10 +126,22 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
             f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote, or the one named in "
             "the detector's card."
         ) from error
-    card = Card.model_validate_json(metadata["card"]) if "card" in metadata else detector.card
+    card = card or detector.card
     new = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
     detector.card = card.model_copy(update=new)
     return detector.eval()
+
+
+def _own(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], Card | None]:
+    """Arguments and card that a file says of itself. Raises ``BadCheckpoint``."""
+    try:
+        own = dict(json.loads(metadata.get("config", "{}")))
+        return own, Card.model_validate_json(metadata["card"]) if "card" in metadata else None
+    except (ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise BadCheckpoint(
+            f"what {path} says of itself cannot be read: {reason}. Give a file that `train` wrote."
+        ) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:

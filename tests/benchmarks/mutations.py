@@ -1,4 +1,4 @@
-"""Files from strangers, mutated: each must be read, or refused in one message, within a minute, and write nothing outside.
+"""Files from strangers, mutated: each must be read, or refused in one message, in a minute, and write nothing outside.
 
     python -m tests.benchmarks.mutations [--examples 1000] [--seed 0]
 
