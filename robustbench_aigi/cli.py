@@ -8,14 +8,15 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_aigi import cli_data, cli_report
-from robustbench_aigi.cli_data import Address, By, Gpus, Limit, Source, Workers, showing
+from robustbench_aigi.cli_data import OUT, Address, By, Gpus, Limit, Source, Workers, showing
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.storage import PLACES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False
 
-Out = Annotated[Path, typer.Option(help="Folder to write to; a killed run goes on here.")]
+Out = Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
 
@@ -67,7 +68,9 @@ def run(
     source: Source = None,
     limit: Limit = None,
     attacks: Suite = "quick",
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; runs/DATASET if left out.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=f"{OUT} runs/DATASET if left out.")
+    ] = None,
     workers: Workers = None,
     by: By = None,
     address: Address = None,
@@ -206,7 +209,8 @@ def main() -> None:
     """Run a command. Exit code 2 with one message when the request cannot be met."""
     keep_freed_memory()
     try:
-        app()
+        with PLACES:
+            app()
     except UserError as error:
         if DEBUG:
             raise

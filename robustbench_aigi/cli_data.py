@@ -8,16 +8,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigi.storage import PLACES, is_url
+
 if TYPE_CHECKING:
     from robustbench_aigi.screen import Screen
 
-Source = Annotated[str | None, typer.Option(help="Folder, Parquet files or hub id to read.")]
+OUT = "Folder or URL (s3://...) to write to; a killed run goes on here."
+Source = Annotated[
+    str | None,
+    typer.Option(
+        parser=lambda place: str(PLACES.to_read(place)) if is_url(place) else place,
+        metavar="PLACE",
+        help="Folder, URL (s3://...), Parquet files or hub id to read.",
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one thread each.")]
 By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")]
-Built = Annotated[Path, typer.Argument(help="Folder that build wrote.")]
+Built = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")]
 
 app = typer.Typer()
 
@@ -34,7 +44,7 @@ def showing() -> "Iterator[Screen]":
 @app.command()
 def build(
     dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to; a killed run goes on here.")],
+    out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
     source: Source = None,
     limit: Limit = None,
     attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,

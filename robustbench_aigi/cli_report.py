@@ -7,9 +7,13 @@ from typing import Annotated
 import typer
 
 from robustbench_aigi.errors import UserError
+from robustbench_aigi.storage import PLACES
 
-Run = Annotated[Path, typer.Argument(help="The --out folder of run or evaluate.")]
-Base = Annotated[Path | None, typer.Option(help="An earlier run, of the same images, to compare with.")]
+Run = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate.")]
+Base = Annotated[
+    Path | None,
+    typer.Option(parser=PLACES.to_read, metavar="RUN", help="An earlier run, of the same images, to compare with."),
+]
 
 app = typer.Typer()
 
@@ -73,7 +77,10 @@ def gate(
 
 @app.command()
 def leaderboard(
-    runs: Annotated[Path, typer.Argument(help="A folder of runs, or of their matrix.json files.")],
+    runs: Annotated[
+        Path,
+        typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="A folder of runs, or of their matrix.json files."),
+    ],
     out: Annotated[Path, typer.Option(help="The page to write, ending in .html.")],
 ) -> None:
     """Rank the detectors of many runs by their worst case, ties where intervals overlap."""

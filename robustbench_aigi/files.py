@@ -6,10 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pyarrow import ArrowException
 from safetensors import SafetensorError
 
 from robustbench_aigi.errors import BadData, CannotWrite, UserError
+
+
+def cache_folder() -> Path:
+    """Where what can be made or fetched again is kept: ``$ROBUSTBENCH_AIGI_CACHE``, else in the user's cache."""
+    own = os.environ.get("ROBUSTBENCH_AIGI_CACHE")
+    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(own) if own else shared / "robustbench-aigi"
 
 
 @contextmanager
@@ -32,7 +38,7 @@ def reading(path: Path, way_on: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError) as error:
         reason = " ".join(str(error).split())[:300]
         raise BadData(f"{path} is damaged ({type(error).__name__}: {reason}). {way_on}") from error
 

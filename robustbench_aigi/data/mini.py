@@ -15,6 +15,7 @@ from robustbench_aigi.data import photographs
 from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.files import cache_folder
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.grid import from_bytes, to_bytes
 from robustbench_aigi.hashing import digest, file_digest, rngs_for
@@ -26,13 +27,6 @@ Progress = Callable[[str, int, int], None]
 PHOTOGRAPH = CLASSES.index("photograph")
 BATCH = 50
 GENERATOR = "mini-diffusion"
-
-
-def cache_folder() -> Path:
-    """Where built images are kept: ``$ROBUSTBENCH_AIGI_CACHE``, else a folder in the user's cache."""
-    own = os.environ.get("ROBUSTBENCH_AIGI_CACHE")
-    shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(own) if own else shared / "robustbench-aigi"
 
 
 def load_mini(recipe: "Recipe", progress: Progress) -> pd.DataFrame:

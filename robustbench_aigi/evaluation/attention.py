@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.images import decode, encode_png
+from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.cases import cases, image_of
 from robustbench_aigi.files import reading, write_whole
@@ -69,7 +69,7 @@ def write_maps(detector: Detector, data: Dataset, folder: Path) -> None:
     rows = []
     for row in chosen.to_dict("records"):
         own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
-        pair = [next(Dataset(data.name, own).pixels()), decode(image_of(str(row["shard"]), str(row["id"])))]
+        pair = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
         maps = grad_cam(detector, from_bytes(torch.stack(pair)), torch.tensor([row["label"]] * 2))
         if maps is None:
             return

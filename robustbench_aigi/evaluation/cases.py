@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
+from torch import Tensor
 
+from robustbench_aigi.data.images import decode
 from robustbench_aigi.evaluation.cells import read_shard
 from robustbench_aigi.files import reading
 
@@ -56,10 +58,8 @@ def _numbers(shard: Path) -> pd.DataFrame:
     return read_shard(shard).assign(shard=str(shard))
 
 
-def image_of(shard: str, identity: str) -> bytes:
-    """The PNG of an attacked image."""
+def image_of(shard: str, identity: str) -> Tensor:
+    """An attacked image, uint8 ``(3, H, W)``. Raises ``BadData`` if its shard is damaged."""
     with reading(Path(shard), "Delete it and repeat the command that wrote it, which makes it again."):
         kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
-    if not isinstance(kept, bytes):
-        raise TypeError("a kept image must be PNG bytes")
-    return kept
+        return decode(kept)

@@ -60,7 +60,7 @@ def _of_run(run: Run) -> Iterator[Picture]:
         maps = read_maps(folder)
         for row in cases(folder).to_dict("records"):
             original = decode(Path(clean[row["id"]]).read_bytes())
-            attacked = decode(image_of(str(row["shard"]), str(row["id"])))
+            attacked = image_of(str(row["shard"]), str(row["id"]))
             named = (run.called(detector), attack)
             yield _picture(named, row, original, attacked, maps.get(str(row["id"])))
 

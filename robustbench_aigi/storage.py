@@ -1,0 +1,261 @@
+"""Folders at a URL, such as ``s3://bucket/run``: worked on in a local mirror, fetched first and sent back as it fills.
+
+Every file goes up whole, after it is whole here, so that a kill leaves whole files at both ends, and the next command
+goes on from them.
+"""
+
+import hashlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
+from robustbench_aigi.files import cache_folder, write_text
+
+INDEX, LOCK = ".mirror.json", ".mirror.lock"
+OWN = (INDEX, LOCK, ".lock")
+EVERY, STALE = 20.0, 300.0
+"""Seconds between two sendings, and after which a lock whose holder says nothing is nobody's."""
+
+
+class Known(BaseModel, frozen=True):
+    """A file when both sides last had the same: what the remote side called its version, size and time here."""
+
+    remote: str
+    size: int
+    time: int
+
+
+class Index(BaseModel):
+    """All files that both sides have had."""
+
+    files: dict[str, Known] = {}
+
+
+def is_url(place: str) -> bool:
+    """Whether a place is not on this machine's disk."""
+    return "://" in place
+
+
+@contextmanager
+def mirrored(url: str, *, write: bool = True) -> Iterator[Path]:
+    """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also while work goes on.
+
+    Raises:
+        UserError: another process writes there. Unavailable: no client for such URLs, or nobody answers.
+        BadData: a file was changed at both ends.
+    """
+    mirror = Mirror(url)
+    with ExitStack() as stack:
+        if write:
+            stack.enter_context(mirror.held())
+        with reaching(url):
+            mirror.fetch()
+        if write:
+            stack.enter_context(mirror.sending())
+        yield mirror.folder
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Raise ``Unavailable``, with a way on, for what a client says."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # every client has its own
+        raise Unavailable(
+            f"cannot reach {url}: {type(error).__name__}: {str(error)[:300]}. See that it exists and that the keys to "
+            "it are in the environment, then repeat the command; what is finished is kept."
+        ) from error
+
+
+class Mirror:
+    """A folder at a URL and its mirror on this disk."""
+
+    def __init__(self, url: str) -> None:
+        import fsspec  # type: ignore[import-untyped]
+
+        self.url = url.rstrip("/")
+        self.folder = cache_folder() / "mirrors" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.fs, self.root = fsspec.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:
+            raise Unavailable(f"no client for {url}: {error}. For s3:// write pip install s3fs.") from error
+        self.lock = f"{self.root}/{LOCK}"
+        try:
+            self.index = Index.model_validate_json((self.folder / INDEX).read_bytes())
+        except (OSError, ValidationError):
+            self.index = Index()
+
+    def fetch(self) -> None:
+        """Bring what is new there; what is new here is kept, and goes up later."""
+        there = self._listed()
+        for name, info in there.items():
+            if Path(name).name in OWN:
+                continue
+            place, known, version = self._place(name), self.index.files.get(name), _version(info)
+            if known is not None and known.remote == version and place.is_file():
+                continue
+            if known is not None and place.is_file() and _stamp(place) != (known.size, known.time):
+                raise BadData(
+                    f"{name} was changed both at {self.url} and in its mirror, {self.folder}. Delete the one that is "
+                    "not wanted."
+                )
+            place.parent.mkdir(parents=True, exist_ok=True)
+            temporary = place.with_suffix(f".{os.getpid()}.tmp")
+            self.fs.get_file(f"{self.root}/{name}", str(temporary))
+            temporary.replace(place)
+            self._note(name, version)
+        for name in set(self.index.files) - set(there):
+            if (place := self._place(name)).is_file() and _stamp(place) == self._stamp_of(name):
+                place.unlink()
+            del self.index.files[name]
+        self._save()
+
+    def send(self) -> None:
+        """Send what is new here; take away there what is gone here."""
+        here = [p for p in self.folder.rglob("*") if p.is_file() and p.suffix != ".tmp" and p.name not in OWN]
+        names = {path.relative_to(self.folder).as_posix(): path for path in here}
+        sent = {}
+        for name, path in sorted(names.items()):
+            stamp = _stamp(path)
+            if name not in self.index.files or stamp != self._stamp_of(name):
+                self.fs.put_file(str(path), f"{self.root}/{name}")
+                sent[name] = stamp
+        there = self._listed() if sent else {}
+        for name, (size, when) in sent.items():
+            self.index.files[name] = Known(remote=_version(there[name]), size=size, time=when)
+        for name in set(self.index.files) - set(names):
+            self.fs.rm_file(f"{self.root}/{name}")
+            del self.index.files[name]
+        self._save()
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Send every now and then while the body works, and once at its end, however it ends."""
+        ended = threading.Event()
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            while not ended.wait(EVERY):
+                try:
+                    self.send()
+                    self._claim(mode="overwrite")
+                except BaseException as error:  # told at the end, when all is tried once more
+                    failed[:] = [error]
+
+        thread = threading.Thread(target=work, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+            try:
+                self.send()
+            except Exception as error:
+                raise CannotWrite(
+                    f"cannot send to {self.url}: {type(error).__name__}: {str(error)[:300]}. All is in {self.folder}; "
+                    "repeat the command to send it."
+                ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder, so that no other process writes there. Raises ``UserError``."""
+        with reaching(self.url):
+            try:
+                self._claim(mode="create")
+            except FileExistsError:
+                holder = self._holder()
+                if time.time() - float(holder.get("time", 0)) < STALE:
+                    raise UserError(
+                        f"another process works on {self.url} ({holder.get('host')}, process {holder.get('process')}). "
+                        "Wait for its end, or stop it and wait five minutes; or give another --out."
+                    ) from None
+                self._claim(mode="overwrite")
+        try:
+            yield
+        finally:
+            with reaching(self.url):
+                self.fs.rm_file(self.lock)
+
+    def _claim(self, mode: str) -> None:
+        me = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()}
+        self.fs.pipe_file(self.lock, json.dumps(me).encode(), mode=mode)
+
+    def _holder(self) -> dict[str, Any]:
+        self.fs.invalidate_cache()
+        return dict(json.loads(self.fs.cat_file(self.lock)))
+
+    def _listed(self) -> dict[str, dict[str, Any]]:
+        """What is there now, by place in the folder."""
+        self.fs.invalidate_cache()
+        return {name[len(self.root) + 1 :]: info for name, info in self.fs.find(self.root, detail=True).items()}
+
+    def _place(self, name: str) -> Path:
+        place = self.folder / name
+        if not place.resolve().is_relative_to(self.folder.resolve()):
+            raise BadData(f"{self.url} holds a file called {name!r}, which leads out of the folder. Delete it.")
+        return place
+
+    def _stamp_of(self, name: str) -> tuple[int, int]:
+        return self.index.files[name].size, self.index.files[name].time
+
+    def _note(self, name: str, version: str) -> None:
+        size, when = _stamp(self._place(name))
+        self.index.files[name] = Known(remote=version, size=size, time=when)
+
+    def _save(self) -> None:
+        write_text(self.folder / INDEX, self.index.model_dump_json())
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _version(info: dict[str, Any]) -> str:
+    """What changes whenever the file does: the ETag where there is one."""
+    token = next((info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info), "")
+    return f"{token} {info['size']}"
+
+
+class Places:
+    """The places that a command names: paths stay paths, URLs become mirrors until the command ends."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self.urls: list[str] = []
+
+    def to_write(self, place: str) -> Path:
+        """A folder to write to, or to read and to write to."""
+        return self._taken(place, write=True)
+
+    def to_read(self, place: str) -> Path:
+        """A folder to read from."""
+        return self._taken(place, write=False)
+
+    def _taken(self, place: str, *, write: bool) -> Path:
+        if not is_url(place):
+            return Path(place)
+        self.urls += [place] if write else []
+        return self._stack.enter_context(mirrored(place, write=write))
+
+    def __enter__(self) -> "Places":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._stack.__exit__(kind, error, trace)
+
+
+PLACES = Places()

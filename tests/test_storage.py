@@ -1,0 +1,218 @@
+"""Runs at a URL: a mirror here, the files there, one writer at a time; against a server that speaks S3."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustbench_aigi import storage
+from robustbench_aigi.cli import main
+from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
+from robustbench_aigi.storage import Mirror, mirrored
+
+fsspec = pytest.importorskip("fsspec")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture
+def url(here: Path) -> Iterator[str]:
+    """A folder in a store of objects, in memory."""
+    yield f"memory://bucket/{here.name}"
+    fsspec.filesystem("memory").store.clear()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    pytest.importorskip("s3fs")
+    moto = pytest.importorskip("moto.server")
+    served = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    served.start()
+    host, port = served.get_host_and_port()
+    names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    names |= {"AWS_DEFAULT_REGION": "us-east-1", "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}"}
+    before = dict(os.environ)
+    os.environ.update(names)
+    fsspec.config.set_conf_env(fsspec.config.conf)
+    yield "s3://bucket"
+    os.environ.clear()
+    os.environ.update(before)
+    fsspec.config.conf.clear()
+    served.stop()
+
+
+def there(url: str) -> dict[str, bytes]:
+    fs, root = fsspec.url_to_fs(url)
+    fs.invalidate_cache()
+    return {name[len(root) + 1 :]: fs.cat_file(name) for name in fs.find(root)}
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["robustbench-aigi", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+
+
+def elsewhere(here: Path, monkeypatch: pytest.MonkeyPatch, name: str = "other") -> None:
+    """From now on this is another machine: it has a mirror of its own."""
+    monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(here / name))
+
+
+def test_what_is_written_goes_there_and_comes_back(url: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mirrored(url) as folder:
+        (folder / "cells").mkdir()
+        (folder / "cells" / "one").write_text("1")
+        (folder / "two").write_text("2")
+        (folder / "half.7.tmp").write_text("half")
+    assert there(url) == {"cells/one": b"1", "two": b"2"}
+    elsewhere(here, monkeypatch)
+    with mirrored(url) as folder:
+        assert (folder / "cells" / "one").read_text() == "1"
+        (folder / "two").write_text("22")
+        (folder / "cells" / "one").unlink()
+    assert there(url) == {"two": b"22"}
+    monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(here / "cache"))
+    with mirrored(url, write=False) as folder:
+        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*storage.OWN} == {"two", "half.7.tmp"}
+        assert (folder / "two").read_text() == "22"
+
+
+def test_only_what_changed_is_sent(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mirrored(url) as folder:
+        for name in ("one", "two"):
+            (folder / name).write_text(name)
+    sent: list[str] = []
+    kind = type(fsspec.filesystem("memory"))
+    put = kind.put_file
+
+    def noted(self: Any, here: str, there: str) -> None:
+        sent.append(there)
+        put(self, here, there)
+
+    monkeypatch.setattr(kind, "put_file", noted)
+    with mirrored(url) as folder:
+        (folder / "two").write_text("changed")
+    assert [name.rpartition("/")[2] for name in sent] == ["two"]
+
+
+def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mirrored(url):
+        with pytest.raises(UserError, match=r"another process works on .* process \d+"), mirrored(url):
+            pytest.fail("the lock was given twice")
+        with mirrored(url, write=False) as folder:
+            assert folder.is_dir()
+    with mirrored(url):
+        mirror = Mirror(url)
+        holder = json.loads(mirror.fs.cat_file(mirror.lock)) | {"time": 0}
+        mirror.fs.pipe_file(mirror.lock, json.dumps(holder).encode())
+        with mirrored(url) as folder:  # the first has said nothing for long
+            (folder / "mine").write_text("mine")
+        mirror.fs.pipe_file(mirror.lock, b"{}")  # what the first takes away at its end
+    assert there(url) == {"mine": b"mine"}
+
+
+def test_a_kill_before_sending_loses_nothing(url: str) -> None:
+    with mirrored(url) as folder:
+        (folder / "one").write_text("1")
+    (folder / "two").write_text("made, not sent")
+    (folder / "one").write_text("changed, not sent")
+    with mirrored(url) as folder:
+        assert (folder / "one").read_text() == "changed, not sent"
+    assert there(url) == {"one": b"changed, not sent", "two": b"made, not sent"}
+
+
+def test_a_file_changed_at_both_ends_is_told(url: str) -> None:
+    with mirrored(url) as folder:
+        (folder / "one").write_text("1")
+    (folder / "one").write_text("here")
+    fs, root = fsspec.url_to_fs(url)
+    fs.pipe_file(f"{root}/one", b"there")
+    with pytest.raises(BadData, match="one was changed both at"), mirrored(url):
+        pytest.fail("one of two was chosen")
+
+
+def test_what_cannot_be_reached_is_told(here: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Unavailable, match="no client for nosuch://x"), mirrored("nosuch://x"):
+        pytest.fail("no such client")
+    with pytest.raises(Unavailable, match="cannot reach file:///proc/none"), mirrored("file:///proc/none"):
+        pytest.fail("nobody can write there")
+
+    def refuse(self: Mirror) -> None:
+        raise OSError("no room")
+
+    monkeypatch.setattr(Mirror, "send", refuse)
+    with pytest.raises(CannotWrite, match=r"no room. All is in"), mirrored(url) as folder:
+        (folder / "one").write_text("1")
+    assert (folder / "one").read_text() == "1"
+
+
+def test_names_that_lead_out_of_the_mirror_are_refused(url: str) -> None:
+    mirror = Mirror(url)
+    with pytest.raises(BadData, match="leads out of the folder"):
+        mirror._place("../evil")
+
+
+def test_commands_work_on_a_server_that_speaks_s3(
+    server: str, here: Path, tiny_recipe: str, tiny_suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = fsspec.filesystem("s3")
+    made.mkdir("bucket")
+    weights = Path("robustbench_aigi/weights/cifake-cnn-cifake.safetensors").resolve()
+    local = here / "local"
+    arguments = ["evaluate", str(weights), "--data", tiny_recipe, "--attacks", tiny_suite, "--workers", "1", "--out"]
+    for out in (str(local), f"{server}/run"):
+        typed(monkeypatch, *arguments, out)
+    found = there(f"{server}/run")
+    assert found["matrix.csv"] == (local / "matrix.csv").read_bytes()
+    assert "report.html" in found
+    elsewhere(here, monkeypatch)
+    typed(monkeypatch, "status", f"{server}/run")
+    assert there(f"{server}/run") == found
+
+
+KILLED = """
+import sys, time
+from robustbench_aigi import storage
+storage.EVERY = 0.2
+with storage.mirrored(sys.argv[1]) as folder:
+    (folder / "shard").write_text("whole")
+    time.sleep(2)
+    print("sent", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_killed_writers_files_are_there_and_its_lock_ends(
+    server: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("s3").mkdir("bucket-2")
+    url = "s3://bucket-2/run"
+    with subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "sent\n"
+        with pytest.raises(UserError, match="another process works on"), mirrored(url):
+            pytest.fail("the lock was given twice")
+        writer.kill()
+    assert there(url)["shard"] == b"whole"
+    elsewhere(here, monkeypatch)
+    monkeypatch.setattr(storage, "STALE", 0.0)
+    with mirrored(url) as folder:
+        assert (folder / "shard").read_text() == "whole"
+    shutil.rmtree(folder)
+
+
+def test_places_that_are_no_urls_stay_paths(here: Path) -> None:
+    taken: Any = storage.is_url("runs/mine")
+    assert taken is False
+    assert storage.is_url("s3://bucket/run")
