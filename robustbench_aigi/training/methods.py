@@ -163,8 +163,9 @@ def _plain(detector: Detector, plan: Plan) -> Detector:
 def _against(plan: Plan, attacks: type[Adversarial], method: str, images: int) -> dict[str, Any]:
     """What adversarial training by a method adds to a fit to so many images."""
     few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
-    steps = -(-images // plan.batch) * plan.epochs
-    added = {"objective": attacks(plan, Ramp(steps if few else steps // 2)), "score": robustness(plan, method)}
+    share = plan.ramp if plan.ramp is not None else 1.0 if few else 0.5
+    steps = int(-(-images // plan.batch) * plan.epochs * share)
+    added = {"objective": attacks(plan, Ramp(steps)), "score": robustness(plan, method)}
     return added | ({"alarm": overfitted} if method == "fast" else {})
 
 

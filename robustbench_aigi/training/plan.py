@@ -25,7 +25,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
             alike, to measure them.
         memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
-        eps, steps: of the inner attack, eps in grey levels (L-inf). clean_share: of the loss on clean images, for
+        eps, steps: of the inner attack, eps in grey levels (L-inf). ramp: share of the training over which eps grows to
+            its height; half if None, and all of it for few images. clean_share: of the loss on clean images, for
             ``pgd``, ``fast`` and ``mixed``. beta: weight of the second term of ``trades``.
         awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is none.
         lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the weights themselves.
@@ -49,6 +50,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     memory: int = Field(0, ge=0)
     eps: float = Field(8, gt=0, le=255)
     steps: int = Field(3, ge=1)
+    ramp: float | None = Field(None, ge=0, le=1)
     clean_share: float = Field(0.5, ge=0, lt=1)
     beta: float = Field(6.0, gt=0)
     awp: float = Field(0.0, ge=0, lt=1)
