@@ -57,7 +57,7 @@ class Oracle:
         queries: the most evaluations of an image; the look that would exceed it raises :class:`Spent`.
         slopes: take the slopes of the clean images along with their logits, for an attack that begins with them.
         clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again, but they do count.
-        batch: most images in one forward pass.
+        batch: most images in one forward pass; the detector's own number if None.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Oracle:
         queries: int | None = None,
         slopes: bool = False,
         clean_logits: Tensor | None = None,
-        batch: int = 128,
+        batch: int | None = None,
     ) -> None:
         self.images = images
         self.labels = labels
@@ -84,7 +84,7 @@ class Oracle:
         self._slopes = slopes
         self._known = clean_logits
         self._clean_slopes: Tensor | None = None
-        self._batch = batch
+        self._batch = batch or detector.at_once
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:

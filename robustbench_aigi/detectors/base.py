@@ -52,6 +52,7 @@ class Detector(nn.Module, ABC):
 
     Attributes:
         small: arguments of a small network of the same kind, for trials and tests.
+        at_once: most images that an attack shows it in one pass.
         restorable: whether a file can say how to build it again.
     """
 
@@ -59,6 +60,7 @@ class Detector(nn.Module, ABC):
     default_card: ClassVar[Card]
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     restorable: ClassVar[bool] = True
+    at_once: int = 128
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:

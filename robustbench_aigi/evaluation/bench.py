@@ -44,6 +44,10 @@ class Job(NamedTuple):
     key: tuple[object, ...] = ()
 
 
+class TooLarge(Exception):
+    """Memory ran out, and fewer images at once may fit."""
+
+
 class Task(NamedTuple):
     """A shard of a job: of which job, its number there, and its images."""
 
@@ -95,7 +99,7 @@ class Bench:
     def tables(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Table]:
         """The tables of cells, by mode and attack: shards that are not there yet are computed, all jobs' together.
 
-        A cell of which a shard raises has the status ``error: ...`` in the place of its table.
+        A cell of which a shard raises has the status ``error: ...`` in the place of its table. Raises ``TooLarge``.
         """
         fills = [Fill(self, job) for job in jobs]
         failed: dict[int, str] = {}
@@ -112,6 +116,8 @@ class Bench:
         compute = Compute([(job.attack, job.work) for job in jobs])
         for answer in self.executor.each(compute, tasks()):
             task = asked.popleft()
+            if isinstance(answer, Failure) and answer.memory and self.detector.at_once > 1:
+                raise TooLarge
             if isinstance(answer, Done):
                 fills[task.job].write(task, answer)
             elif task.job not in failed:
@@ -132,7 +138,7 @@ class Fill:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR).unlink(missing_ok=True)
         shards = list(job.data.slices(SHARD))
-        own = digest(bench.identity, *job.key)
+        own = digest(bench.identity, bench.detector.at_once, *job.key)
         self.keys = {self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)}
         mark = bench.marks.get((job.mode, job.attack), "")
         write_contents(self.folder, Contents(mark=mark, shards=self.keys))

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
+from robustbench_aigi.evaluation.batching import out_of_memory
 from robustbench_aigi.files import reading, write_text, write_whole
 from robustbench_aigi.hashing import digest, weights_digest
 
@@ -67,10 +68,11 @@ def identity(detector: Detector) -> str:
 
 
 class Failure(NamedTuple):
-    """What is left of work that raised: a status ``error: ...`` for the matrix, and the traceback."""
+    """What is left of work that raised: a status ``error: ...``, the traceback, and whether memory ran out."""
 
     status: str
     traceback: str
+    memory: bool = False
 
     def kept(self, note: Path) -> str:
         """The status, after writing all of it to ``note``."""
@@ -87,7 +89,7 @@ def tried(name: str, work: Callable[[], T]) -> T | Failure:
     except Exception as error:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         text = textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
-        return Failure(f"error: {text}", traceback.format_exc())
+        return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
 
 
 def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
@@ -13,15 +14,17 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.attention import write_maps
-from robustbench_aigi.evaluation.bench import Bench, Job
+from robustbench_aigi.evaluation.batching import LARGEST, MOST, batch_for
+from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import limited, planned, transferred, write_grid
+from robustbench_aigi.evaluation.grid import Grid, limited, planned, read_grid, transferred, write_grid
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.probes import run_probes
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.grid import from_bytes
 
 
 def evaluate(
@@ -50,8 +53,8 @@ def evaluate(
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready if surrogates is None else surrogates
-    grid = planned(detectors, suite, data, makers)
-    write_grid(grid, out)
+    _size(detectors, data, read_grid(out))
+    write_grid(planned(detectors, suite, data, makers), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
     rows: list[dict[str, object]] = []
@@ -60,14 +63,35 @@ def evaluate(
         if isinstance(detector, str):
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
-        bench = Bench(name, detector, out, progress, grid.marks(name), executor)
-        cells = _cells(bench, suite, data, static, transfer, keep_images)
-        broken = isinstance(cells["clean", "clean"], str)
-        found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
+        while True:
+            grid = planned(detectors, suite, data, makers)
+            write_grid(grid, out)
+            bench = Bench(name, detector, out, progress, grid.marks(name), executor)
+            try:
+                cells = _cells(bench, suite, data, static, transfer, keep_images)
+                broken = isinstance(cells["clean", "clean"], str)
+                found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
+                break
+            except TooLarge:
+                detector.at_once //= 2
         rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found)
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
+
+
+def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
+    """Set how many images each detector is shown at once: what an earlier run here came to, or what may be held."""
+    some = [image[None] for image, _ in zip(data.pixels(), range(LARGEST), strict=False)]
+    largest = from_bytes(max(some, key=torch.Tensor.numel))
+    for name, detector in detectors.items():
+        if isinstance(detector, str):
+            continue
+        known = before.detectors.get(name) if before is not None else None
+        found = tried(name, partial(batch_for, detector.eval(), largest))
+        detector.at_once = MOST if isinstance(found, Failure) else found  # what raises here is told later
+        if known is not None and known.at_once:
+            detector.at_once = known.at_once
 
 
 def _static(
@@ -94,7 +118,12 @@ def _static(
             lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
     possible = [row for row in shared if row.id not in lost]
     shutil.rmtree(folder / "errors", ignore_errors=True)
-    if rows and isinstance(tried(folder.name, partial(build, possible)), Failure):
+    found = tried(folder.name, partial(build, possible)) if rows else None
+    while isinstance(found, Failure) and found.memory and any(maker.at_once > 1 for maker in makers.values()):
+        for maker in makers.values():
+            maker.at_once = max(1, maker.at_once // 2)
+        found = tried(folder.name, partial(build, possible))
+    if isinstance(found, Failure):
         for row in possible:  # one at a time, to find which
             if status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
                 lost[row.id] = status

@@ -26,15 +26,19 @@ RESULTS = ("matrix.csv", "matrix.json", "matrix.md", "generators.csv", "adequacy
 """What is made of finished cells; taken away when another grid begins, because it would speak of the old one."""
 
 
-class Subject(BaseModel, frozen=True):
-    """A detector of the grid: what its numbers need besides its cells, or why it is unavailable."""
+class Subject(BaseModel, frozen=True, extra="forbid"):
+    """A detector of the grid: what its numbers need besides its cells, or why it is unavailable.
+
+    ``at_once`` is how many images it is shown in a pass: sums come out a little otherwise in other batches.
+    """
 
     threshold: float = 0.0
+    at_once: int = 0
     seen: tuple[str, ...] = ()
     unavailable: str | None = None
 
 
-class Planned(BaseModel, frozen=True):
+class Planned(BaseModel, frozen=True, extra="forbid"):
     """A cell to be: of how many images, with the mark of all it is of; ``lost`` says why it cannot be computed."""
 
     detector: str
@@ -45,7 +49,7 @@ class Planned(BaseModel, frozen=True):
     lost: str = ""
 
 
-class Grid(BaseModel, frozen=True):
+class Grid(BaseModel, frozen=True, extra="forbid"):
     """Detectors by name, the suite, and every cell, in the order of computing."""
 
     suite: Suite
@@ -78,10 +82,11 @@ def planned(
 
     def cells(detector: str) -> Iterator[Planned]:
         def cell(mode: str, row: Row | None, maker: str | None = None, lost: str = "") -> Planned:
-            of = (known[detector], data.key, suite.seed, mode, row and row.model_dump(by_alias=True), maker)
+            of = (known[detector], ready[detector].at_once, data.key, suite.seed)
+            how = (mode, row and row.model_dump(by_alias=True), maker)
             attack, images = ("clean", data) if row is None else (row.id, limited(data, row))
             named = {"detector": detector, "mode": mode, "attack": attack}
-            return Planned.model_validate(named | {"images": len(images), "mark": digest(*of), "lost": lost})
+            return Planned.model_validate(named | {"images": len(images), "mark": digest(*of, *how), "lost": lost})
 
         yield cell("clean", None)
         for row in suite.rows:
@@ -95,11 +100,14 @@ def planned(
             if row.built.access != "none":
                 yield cell("white-box", row)
 
-    subjects = {
-        name: Subject(threshold=d.threshold, seen=d.card.seen) if isinstance(d, Detector) else Subject(unavailable=d)
-        for name, d in detectors.items()
-    }
+    subjects = {name: _subject(detector) for name, detector in detectors.items()}
     return Grid(suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name)))
+
+
+def _subject(detector: Detector | str) -> Subject:
+    if isinstance(detector, str):
+        return Subject(unavailable=detector)
+    return Subject(threshold=detector.threshold, at_once=detector.at_once, seen=detector.card.seen)
 
 
 def write_grid(grid: Grid, out: Path) -> None:

@@ -1,0 +1,80 @@
+"""Batches fit a bound on memory; where memory runs out all the same, they are halved and the run goes on."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from robustbench_aigi import harness
+from robustbench_aigi.data import load_data
+from robustbench_aigi.detectors import load_detector
+from robustbench_aigi.evaluation.batching import batch_for, kept_bytes, out_of_memory
+from robustbench_aigi.evaluation.grid import read_grid
+from robustbench_aigi.executors import HERE, Executor, Pool
+from tests.conftest import Linear
+from tests.finished_run import SUITE, detector
+
+
+def test_what_a_pass_keeps_is_counted() -> None:
+    linear = Linear(torch.ones(3, 8, 8), 0.0)
+    one, two = (kept_bytes(linear, torch.rand(n, 3, 8, 8)) for n in (1, 2))
+    assert two - one == 4 * 3 * 8 * 8  # the image, for the slope of the weight
+    net = load_detector("cifake-cnn").eval()
+    per = [kept_bytes(net, torch.rand(n, 3, 32, 32)) for n in (1, 2, 3)]
+    assert per[2] - per[1] == per[1] - per[0] > 4 * 3 * 32 * 32
+
+
+def test_the_size_is_the_largest_that_fits() -> None:
+    linear, image = Linear(torch.ones(3, 8, 8), 0.0), torch.rand(1, 3, 8, 8)
+    each = 4 * 3 * 8 * 8
+    assert batch_for(linear, image) == 128
+    assert batch_for(linear, image, 9 * each) == 8
+    assert batch_for(linear, image, 8 * each - 1) == 4
+    assert batch_for(linear, image, 1) == 1
+    linear.card = linear.card.model_copy(update={"gradient": "none"})
+    assert batch_for(linear, image, 1) == 128
+
+
+@pytest.mark.parametrize("by", [HERE, Pool(2)], ids=str)
+def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(by: Executor, tiny_recipe: str, tmp_path: Path) -> None:
+    hungry = detector("good")
+    inner = type(hungry).logits
+
+    class Hungry(type(hungry)):  # type: ignore[misc]
+        default_card = hungry.card
+
+        def logits(self, images: Tensor) -> Tensor:
+            if len(images) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return inner(self, images)
+
+    hungry.__class__ = Hungry
+    data = load_data(tiny_recipe, split="test")
+    matrix = harness.evaluate([hungry], SUITE, data, tmp_path / "hungry", executor=by)
+    assert (matrix["status"] == "ok").all()
+    grid = read_grid(tmp_path / "hungry")
+    assert grid is not None
+    assert grid.detectors["good"].at_once == 4
+    frugal = detector("good")
+    again = harness.evaluate([frugal], SUITE, data, tmp_path / "hungry")  # the size is remembered, nothing is done anew
+    assert frugal.at_once == 4
+    assert again["accuracy"].equals(matrix["accuracy"])
+
+
+def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(tiny_recipe: str, tmp_path: Path) -> None:
+    hungry = detector("hungry")
+
+    def none(*given: object) -> None:
+        raise MemoryError("no room")
+
+    next(hungry.children()).register_forward_pre_hook(none)
+    matrix = harness.evaluate([hungry], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    assert "error: clean: MemoryError: no room" in matrix["status"].tolist()
+
+
+def test_errors_that_say_so_are_of_memory() -> None:
+    said = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to allocate 80 GB"
+    assert out_of_memory(RuntimeError(said))
+    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not out_of_memory(RuntimeError("shape mismatch"))
