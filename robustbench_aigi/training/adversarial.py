@@ -35,21 +35,18 @@ class Ramp:
 class Adversarial:
     """An objective on attacked images; a subclass says how it attacks.
 
-    A share of the loss is of the clean images: it keeps a detector from calling everything one class.
+    A share of the batch stays clean, which keeps a detector from calling everything one class. Clean and attacked
+    images go through together, so that batch norms learn the mixture that they will be frozen at.
     """
 
     plan: Plan
     ramp: Ramp
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
-        """Attack the batch."""
-        attacked, share = self.attacked(detector, batch), self.plan.clean_share
-
-        def loss() -> Tensor:
-            hard = detector.loss(attacked, batch.targets)
-            return share * detector.loss(batch.images, batch.targets) + (1 - share) * hard if share else hard
-
-        return loss
+        """Attack the batch, but for its first images."""
+        clean = int(self.plan.clean_share * len(batch.images))
+        images = torch.cat([batch.images[:clean], self.attacked(detector, batch.after(clean))])
+        return lambda: detector.loss(images, batch.targets)
 
     def attacked(self, detector: Detector, batch: Batch) -> Tensor:
         """The batch's images, changed."""

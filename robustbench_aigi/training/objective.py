@@ -19,6 +19,10 @@ class Batch:
     targets: Tensor
     step: int
 
+    def after(self, first: int) -> "Batch":
+        """The batch without its first images."""
+        return Batch(self.images[first:], self.labels[first:], self.targets[first:], self.step)
+
 
 Objective = Callable[[Detector, Batch], Loss]
 """What a training method is: it attacks the batch, and gives the loss to lower as a function of the weights."""

@@ -26,7 +26,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             alike, to measure them.
         memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
         eps, steps: of the inner attack, eps in grey levels (L-inf). ramp: share of the training over which eps grows to
-            its height; half if None, and all of it for few images. clean_share: of the loss on clean images, for
+            its height; half if None, and all of it for few images. clean_share: of the batch that stays clean, for
             ``pgd``, ``fast`` and ``mixed``. beta: weight of the second term of ``trades``.
         awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is none.
         lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the weights themselves.

@@ -1,0 +1,136 @@
+"""A Ray cluster that suffers: a worker killed, a node added, one removed, the head restarted; the bytes stay the same.
+
+    python -m tests.benchmarks.ray_faults [--images 120]
+
+The cluster is simulated on this machine by Ray's own utilities. An evaluation of the shipped CNN and ResNet on `mini`
+runs in a process of its own, against the same evaluation in one process. Prints what each fault did.
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+
+from tests.benchmarks.kills import CLI, kept
+
+WEIGHTS = Path("robustbench_aigi/weights")
+DETECTORS = [str(WEIGHTS / f"{name}-cifake.safetensors") for name in ("cifake-cnn", "resnet18-c32")]
+AFTER = 8.0
+"""Seconds into the work at which the fault comes."""
+
+
+def command(out: Path, images: int, *how: str) -> list[str]:
+    own = ["evaluate", *DETECTORS, "--data", "mini", "--limit", str(images), "--attacks", "quick", "--out", str(out)]
+    return [*CLI, *own, *how]
+
+
+def running() -> list[int]:
+    """Processes of Ray's workers that do a piece of work."""
+    found = subprocess.run(["pgrep", "-f", "ray::_in_worker"], stdout=subprocess.PIPE, text=True, check=False)
+    return [int(line) for line in found.stdout.split()]
+
+
+class Bed:
+    """A cluster of a head and one node, of one processor each."""
+
+    def __init__(self) -> None:
+        self.cluster: Any = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        self.node: Any = self.cluster.add_node(num_cpus=1)
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def kill_worker(self) -> str:
+        pids = running()
+        for pid in pids[:1]:
+            os.kill(pid, signal.SIGKILL)
+        return f"killed worker {pids[:1]} of {len(pids)}"
+
+    def add_node(self) -> str:
+        self.cluster.add_node(num_cpus=1)
+        return f"{len(self.cluster.list_all_nodes())} nodes"
+
+    def remove_node(self) -> str:
+        self.cluster.remove_node(self.node, allow_graceful=False)
+        return f"{len(self.cluster.list_all_nodes())} nodes"
+
+    def restart(self) -> str:
+        """The head and all it knew are gone; another cluster takes its place."""
+        self.close()
+        self.cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+        self.node = self.cluster.add_node(num_cpus=1)
+        return "another head"
+
+    def close(self) -> None:
+        self.cluster.shutdown()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=120)
+    args = parser.parse_args()
+    faults: dict[str, Callable[[Bed], str]] = {
+        "none": lambda bed: "",
+        "a worker is killed": Bed.kill_worker,
+        "a node is added": Bed.add_node,
+        "a node is removed": Bed.remove_node,
+        "the head is restarted": Bed.restart,
+    }
+    sys.stdout.write(
+        f"Ray {ray.__version__}\n\n| fault | what happened | commands | files that differ |\n|---|---|---:|---:|\n"
+    )
+    worst = 0
+    with tempfile.TemporaryDirectory() as root:
+        alone = Path(root) / "alone"
+        subprocess.run(command(alone, args.images, "--workers", "1"), check=True, capture_output=True)
+        for number, (name, fault) in enumerate(faults.items()):
+            out, bed = Path(root) / str(number), Bed()
+            try:
+                told, commands = suffered(bed, fault, out, args.images)
+            finally:
+                bed.close()
+            expected, found = kept(alone), kept(out)
+            wrong = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
+            worst += len(wrong)
+            sys.stdout.write(f"| {name} | {told} | {commands} | {len(wrong)} |\n")
+            sys.stdout.flush()
+    return int(worst > 0)
+
+
+def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> tuple[str, int]:
+    """Run the command through the fault, again if it stops; what was done, and how many commands it took."""
+    told: list[str] = []
+
+    def strike() -> None:
+        until = time.monotonic() + 120
+        while not running() and time.monotonic() < until:
+            time.sleep(0.2)
+        time.sleep(AFTER)
+        told.append(fault(bed))
+
+    striking = threading.Thread(target=strike)
+    striking.start()
+    for commands in range(1, 5):
+        done = subprocess.run(
+            command(out, images, "--executor", "ray", "--address", bed.address), capture_output=True, text=True
+        )
+        striking.join()
+        if done.returncode == 0:
+            return " ".join(told) or "nothing", commands
+        told.append(f"stopped: {done.stderr.strip().splitlines()[-1][:160]};")
+    raise SystemExit(f"never ended: {told}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
