@@ -9,9 +9,9 @@ import typer
 
 from robustbench_aigi import cli_data, cli_report
 from robustbench_aigi.cli_data import OUT, Address, By, Gpus, Limit, Source, Workers, showing
+from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
-from robustbench_aigi.storage import PLACES
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False

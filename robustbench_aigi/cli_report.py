@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.storage import PLACES
 
 Run = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate.")]
 Base = Annotated[

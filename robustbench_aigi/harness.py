@@ -240,10 +240,9 @@ def detect(image: Path, detector: str) -> dict[str, object]:
     with torch.no_grad():
         logit = float(ready.logits(from_bytes(pixels[None]))[0])
     fake = logit > ready.threshold
-    confidence = 1 / (1 + math.exp(-abs(logit - ready.threshold)))
     return {
         "verdict": "AI-generated" if fake else "real",
-        "confidence": confidence,
+        "confidence": 1 / (1 + math.exp(-abs(logit - ready.threshold))),
         "logit": logit,
         "detector": ready.card.name,
         "weights": ready.card.weights,

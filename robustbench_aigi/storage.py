@@ -228,34 +228,3 @@ def _version(info: dict[str, Any]) -> str:
     """What changes whenever the file does: the ETag where there is one."""
     token = next((info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info), "")
     return f"{token} {info['size']}"
-
-
-class Places:
-    """The places that a command names: paths stay paths, URLs become mirrors until the command ends."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-        self.urls: list[str] = []
-
-    def to_write(self, place: str) -> Path:
-        """A folder to write to, or to read and to write to."""
-        return self._taken(place, write=True)
-
-    def to_read(self, place: str) -> Path:
-        """A folder to read from."""
-        return self._taken(place, write=False)
-
-    def _taken(self, place: str, *, write: bool) -> Path:
-        if not is_url(place):
-            return Path(place)
-        self.urls += [place] if write else []
-        return self._stack.enter_context(mirrored(place, write=write))
-
-    def __enter__(self) -> "Places":
-        return self
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._stack.__exit__(kind, error, trace)
-
-
-PLACES = Places()

@@ -53,8 +53,9 @@ def evaluate(
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready if surrogates is None else surrogates
-    _size(detectors, data, read_grid(out))
-    write_grid(planned(detectors, suite, data, makers), out)
+    _size(dict(makers) | dict(detectors), data, read_grid(out))
+    grid = planned(detectors, suite, data, makers)
+    write_grid(grid, out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
     rows: list[dict[str, object]] = []
@@ -64,20 +65,31 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         while True:
-            grid = planned(detectors, suite, data, makers)
-            write_grid(grid, out)
             bench = Bench(name, detector, out, progress, grid.marks(name), executor)
             try:
-                cells = _cells(bench, suite, data, static, transfer, keep_images)
-                broken = isinstance(cells["clean", "clean"], str)
-                found = check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
+                cells, found = _judged(bench, suite, data, (static, transfer), keep_images)
                 break
             except TooLarge:
                 detector.at_once //= 2
+                grid = planned(detectors, suite, data, makers)
+                write_grid(grid, out)
         rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found)
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
+
+
+Shared = Mapping[str, Dataset | str]
+"""Images that all detectors are shown, by row, or the status of a row that has none."""
+
+
+def _judged(
+    bench: Bench, suite: Suite, data: Dataset, shared: tuple[Shared, Shared], keep_images: bool
+) -> tuple[dict[tuple[str, str], Table], list[Flag]]:
+    """A detector's cells, and what speaks against them. Raises ``TooLarge``."""
+    cells = _cells(bench, suite, data, *shared, keep_images)
+    broken = isinstance(cells["clean", "clean"], str)
+    return cells, check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
 
 
 def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
@@ -102,7 +114,7 @@ def _static(
     folder: Path,
     progress: Progress,
     executor: Executor,
-) -> dict[str, Dataset | str]:
+) -> Shared:
     """The shared images of every row, or the status of a row that has none."""
 
     def build(rows: Sequence[Row]) -> None:
@@ -141,8 +153,8 @@ def _cells(
     bench: Bench,
     suite: Suite,
     data: Dataset,
-    static: Mapping[str, Dataset | str],
-    transfer: Mapping[str, Dataset | str],
+    static: Shared,
+    transfer: Shared,
     keep_images: bool,
 ) -> dict[tuple[str, str], Table]:
     """Every cell of a detector by mode and attack; a change that asks no detector has no white-box cell of its own."""
