@@ -1,12 +1,9 @@
 """The main job: read, fit, build the `++` set, fine-tune against attacks, evaluate, report. Every step resumes."""
 
-import json
 import math
 import os
-import platform
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -20,8 +17,9 @@ from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
+from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.executors import HERE, Executor
-from robustbench_aigi.files import alone, write_text, writing
+from robustbench_aigi.files import alone, writing
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Finished, Matrix, write_report
 from robustbench_aigi.training import Files, train_detector
@@ -176,7 +174,7 @@ def evaluate_named(
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
     with alone(out):
-        _provenance(out, detectors, suite, data)
+        write_provenance(out, detectors, suite, data)
         rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
@@ -206,21 +204,6 @@ def writable(out: Path) -> None:
         probe = out / f".{os.getpid()}.tmp"
         probe.write_text("")
         probe.unlink()
-
-
-def _provenance(out: Path, detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
-    """Write what suffices to repeat the numbers: cards, suite, data key, versions, machine."""
-    packages = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
-    facts = {
-        "suite": suite.model_dump(by_alias=True),
-        "data": {"name": data.name, "images": len(data), "key": data.key},
-        "detectors": {
-            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
-        },
-        "versions": {name: version(name) for name in packages} | {"python": platform.python_version()},
-        "machine": {"processor": platform.machine(), "system": platform.system(), "cores": os.cpu_count()},
-    }
-    write_text(out / "run.json", json.dumps(facts, indent=2, default=str))
 
 
 def detect(image: Path, detector: str) -> dict[str, object]:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 CLI = (sys.executable, "-m", "robustbench_aigi.cli")
-TIMES = ("times.jsonl", "report.html", "seconds", ".lock")
-"""Of files: what tells how long something took. Two runs do not take the same time."""
+TIMES = ("times.jsonl", "report.html", "run.json", ".lock")
+"""Files that tell how long something took, or by which command: no two runs have those in common."""
 
 
 class Job(NamedTuple):

@@ -1,0 +1,39 @@
+"""What a run was made of and with: all that it takes to repeat it."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data import Dataset
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.files import write_text
+
+PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
+
+
+def write_provenance(out: Path, detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
+    """Write ``run.json``: cards, suite, hash of the images, versions, machine, command."""
+    facts = {
+        "suite": suite.model_dump(by_alias=True),
+        "data": {"name": data.name, "images": len(data), "key": data.key},
+        "detectors": {
+            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
+        },
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "machine": {
+            "processor": platform.machine(),
+            "system": platform.system(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    write_text(out / "run.json", json.dumps(facts, indent=2, default=str))
