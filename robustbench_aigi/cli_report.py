@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from robustbench_aigi.cli_data import Limit, Source, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 
@@ -111,16 +112,32 @@ def status(
 
 @app.command()
 def plan(
-    width: Annotated[str, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")],
+    detectors: Annotated[list[str] | None, typer.Argument(help="Checkpoints or names to evaluate.")] = None,
+    data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    attacks: Annotated[str, typer.Option(help="Suite by name, or a path ending in .toml.")] = "quick",
+    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
+    width: Annotated[str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")] = None,
     share: Annotated[
         str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
     ] = "50%",
 ) -> None:
-    """Say how many images make an interval as narrow as wanted."""
-    from robustbench_aigi.evaluation.statistics import images_for
+    """Say what an evaluation will take; with --width, how many images make an interval as narrow as wanted."""
+    if width is not None:
+        from robustbench_aigi.evaluation.statistics import images_for
 
-    wide, around = _fraction("--width", width), _fraction("--share", share)
-    typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
+        wide, around = _fraction("--width", width), _fraction("--share", share)
+        typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
+    if detectors:
+        from robustbench_aigi import harness
+        from robustbench_aigi.evaluation.planning import to_text
+
+        with showing() as screen:
+            table, held = harness.plan(detectors, attacks, data, source, limit, progress=screen.progress)
+        typer.echo(to_text(table, workers, held))
+    if width is None and not detectors:
+        raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")
 
 
 def _fraction(option: str, text: str) -> float:

@@ -13,7 +13,7 @@ LAYERS = {
     "memory": 0, "storage": 0,
     "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
     "report": 6, "harness": 7, "screen": 7, "harness_data": 8, "cli_places": 8, "cli_data": 9,
-    "cli_report": 9, "cli": 10,
+    "cli_report": 10, "cli": 11,
 }  # fmt: skip
 
 

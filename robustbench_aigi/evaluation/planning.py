@@ -1,0 +1,130 @@
+"""What an evaluation will take: every kind of cell is tried on a few images, and multiplied."""
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data import Dataset
+from robustbench_aigi.data.builder import Part
+from robustbench_aigi.data.dataset import choose
+from robustbench_aigi.data.ingredients import ingredients
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.batching import batch_for, kept_bytes
+from robustbench_aigi.evaluation.grid import limited, transferred
+from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
+from robustbench_aigi.evaluation.work import attacked, scored
+from robustbench_aigi.executors import Here
+from robustbench_aigi.grid import from_bytes
+
+SIZES = (8, 32, 128)
+ENOUGH = 0.5
+"""Seconds that a trial must take to be believed; a shorter one is repeated with more images."""
+COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
+Made = Callable[[Dataset], pd.DataFrame]
+
+
+def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> pd.DataFrame:
+    """A row a cell: images, passes, seconds on one thread, megabytes on the disk; what all share has no detector.
+
+    A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it out.
+    """
+    rows: list[dict[str, object]] = []
+    shared = [row for row in suite.rows if row.shared and row.surrogate in (None, *detectors)]
+    made = shared + transferred(suite, dict(detectors))
+    for row in made:
+        mode = "transfer" if row.id not in {own.id for own in suite.rows} else "static"
+        one = suite.model_copy(update={"rows": (row,)})
+        with tempfile.TemporaryDirectory() as folder:
+            build = partial(_built, suite=one, makers=detectors, folder=Path(folder))
+            rows.append({"detector": "", "mode": mode, "attack": row.id} | _tried(build, limited(data, row)))
+    for name, detector in detectors.items():
+        own = _tried(scored(detector, None), data)
+        rows.append({"detector": name, "mode": "clean", "attack": "clean"} | own)
+        for row in made:
+            share = len(limited(data, row)) / len(data)
+            scaled = {key: float(str(own[key])) * share for key in ("passes", "seconds")}
+            of_row: dict[str, object] = {"images": len(limited(data, row)), **scaled}
+            mode = "transfer" if row.id not in {r.id for r in suite.rows} else "static"
+            rows.append({"detector": name, "mode": mode, "attack": row.id, "megabytes": 0.0} | of_row)
+        for row in suite.rows:
+            if row.built.access != "none":
+                work = attacked(detector, row.built, suite.seed, None, keep_images=True)
+                found = _tried(work, limited(data, row))
+                rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
+        rows += _probes(name, detector, suite, data)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def memory(detector: Detector, data: Dataset) -> int:
+    """Bytes that a worker's passes keep for the way back, with as many images at once as the evaluation shows."""
+    image = from_bytes(next(data.pixels())[None])
+    each = kept_bytes(detector, image.expand(2, -1, -1, -1)) - kept_bytes(detector, image)
+    return each * min(batch_for(detector, image), len(data))
+
+
+def _built(shard: Dataset, *, suite: Suite, makers: Mapping[str, Detector], folder: Path) -> pd.DataFrame:
+    """A shard's images of the suite's only row, made as the evaluation makes them; ``size`` is in bytes."""
+    made = [i for i in ingredients("test", Part(shard, True, 0), suite, makers) if i.attack == suite.rows[0].id]
+    table = made[0].make(made[0].data, folder)
+    return table.assign(size=[(folder / path).stat().st_size for path in table["path"]])
+
+
+def _probes(name: str, detector: Detector, suite: Suite, data: Dataset) -> list[dict[str, object]]:
+    """What the adequacy checks take; a black box has none."""
+    if detector.card.gradient == "none":
+        return []
+    sample = Dataset(data.name, choose(data.manifest, IMAGES))
+    works: dict[str, Made] = {"gradient": slopes(detector)}
+    for probe, attack in probes(probed(suite)[1]).items():
+        works[probe] = attacked(detector, attack, suite.seed, None, keep_images=False)
+    return [{"detector": name, "mode": "probe", "attack": key} | _tried(work, sample) for key, work in works.items()]
+
+
+def _tried(work: Made, data: Dataset) -> dict[str, object]:
+    """Time a work on a few images, on more if that was too short to tell, and multiply."""
+    with_one = Here(1)
+    for size in SIZES:
+        sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
+        if size == SIZES[0]:
+            list(with_one.each(work, [sample]))  # warms up
+        began = time.perf_counter()
+        (table,) = with_one.each(work, [sample])
+        spent = time.perf_counter() - began
+        if spent >= ENOUGH or len(sample) == len(data):
+            break
+    share = len(data) / len(table)
+    passes = sum(float(table[column].sum()) for column in ("forwards", "backwards") if column in table)
+    files = table["size"] if "size" in table else table["png"].map(len) if "png" in table else pd.Series([0.0])
+    return {
+        "images": len(data),
+        "passes": passes * share,
+        "seconds": spent * share,
+        "megabytes": float(files.sum()) * share / 1e6,
+    }
+
+
+def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
+    """A line a detector and one for what all share, the costliest cells, and the sum."""
+    lines = ["| detector | cells | passes | minutes on one thread | MB on the disk | MB in memory |"]
+    lines.append("|---|---:|---:|---:|---:|---:|")
+    for name in dict.fromkeys(table["detector"]):
+        own = table[table["detector"] == name]
+        room = f"{held[name] / 1e6:.0f}" if name in held else ""
+        lines.append(
+            f"| {name or 'shared images'} | {len(own)} | {own['passes'].sum():.2g} | {own['seconds'].sum() / 60:.1f} | "
+            f"{own['megabytes'].sum():.0f} | {room} |"
+        )
+    costly = table.sort_values("seconds", ascending=False).head(3)
+    most = [
+        f"{r['attack']} on {r['detector'] or 'its surrogate'} {r['seconds'] / 60:.1f}"
+        for r in costly.to_dict("records")
+    ]
+    total = table["seconds"].sum() / 60
+    lines.append(f"\nmost of it, in minutes: {'; '.join(most)}")
+    lines.append(f"about {total / workers:.0f} minutes with {workers} worker{'s' if workers > 1 else ''} of one thread")
+    return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""The plan names every cell that the evaluation fills, with the passes that it will take."""
+
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from robustbench_aigi import harness
+from robustbench_aigi.cli import main
+from robustbench_aigi.data import load_data
+from robustbench_aigi.detectors import save_detector
+from robustbench_aigi.evaluation.grid import read_cells
+from robustbench_aigi.evaluation.planning import to_text
+from tests.finished_run import SUITE, detector
+
+
+def test_the_plan_is_of_the_cells_that_are_filled(tiny_recipe: str, tmp_path: Path) -> None:
+    made = [detector("good"), detector("other", 0.5)]
+    table, held = harness.plan(made, SUITE, tiny_recipe)
+    harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    filled = read_cells(tmp_path)
+    own = table[(table["detector"] != "") & (table["mode"] != "probe")]
+    assert set(zip(own["detector"], own["mode"], own["attack"], strict=True)) == set(filled)
+    shared = table[table["detector"] == ""]
+    assert list(zip(shared["mode"], shared["attack"], strict=True)) == [("static", "pgd-2"), ("static", "jpeg-50")]
+    for row in own.to_dict("records"):
+        cell = filled[row["detector"], row["mode"], row["attack"]]
+        assert row["images"] == len(cell)
+        spent = float((cell["forwards"] + cell["backwards"]).sum())
+        assert row["passes"] == pytest.approx(spent, rel=0.1, abs=24)  # a plan asks for the clean logits once more
+    size = sum(path.stat().st_size for path in (tmp_path / "plusplus").rglob("*.png"))
+    clean = sum(path.stat().st_size for path in (tmp_path / "plusplus").rglob("*clean*/**/*.png"))
+    assert float(shared["megabytes"].sum()) == pytest.approx((size - clean) / 1e6, rel=0.5)
+    probes = {path.name.removeprefix("probe-") for path in (tmp_path / "cells" / "good").glob("probe-*")}
+    assert set(table.loc[(table["detector"] == "good") & (table["mode"] == "probe"), "attack"]) == probes
+    assert (table["seconds"] > 0).all()
+    assert set(held) == {"good", "other"}
+    text = to_text(table, 2, held)
+    assert f"about {table['seconds'].sum() / 120:.0f} minutes with 2 workers of one thread" in text
+
+
+def test_the_command_plans_or_says_how(
+    tiny_recipe: str,
+    tiny_suite: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    save_detector(detector("cifake-cnn"), tmp_path / "cnn.safetensors")
+    typed = [
+        "robustbench-aigi",
+        "plan",
+        str(tmp_path / "cnn.safetensors"),
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+    ]
+    for arguments, code, said in ((typed, 0, "| cifake-cnn | "), (typed[:2], 2, "Name detectors")):
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        told = capsys.readouterr()
+        assert said in told.out + told.err
+    assert isinstance(harness.plan([detector("good")], SUITE, tiny_recipe)[0], pd.DataFrame)
