@@ -23,7 +23,7 @@ from robustbench_aigi.grid import from_bytes
 
 SIZES = (8, 32, 128)
 ENOUGH = 0.5
-"""Seconds that a trial must take to be believed; a shorter one is repeated with more images."""
+"""Seconds that a trial must take to be believed; a shorter one, which may have been warming up, is repeated with more."""
 COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
 Made = Callable[[Dataset], pd.DataFrame]
 
@@ -90,8 +90,6 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
     with_one = Here(1)
     for size in SIZES:
         sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
-        if size == SIZES[0]:
-            list(with_one.each(work, [sample]))  # warms up
         began = time.perf_counter()
         (table,) = with_one.each(work, [sample])
         spent = time.perf_counter() - began
