@@ -23,7 +23,7 @@ from robustbench_aigi.grid import from_bytes
 
 SIZES = (8, 32, 128)
 ENOUGH = 0.5
-"""Seconds that a trial must take to be believed; a shorter one, which may have been warming up, is repeated with more."""
+"""Seconds that a trial must take to be believed; a shorter one, perhaps a warm-up, is repeated with more images."""
 COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
 Made = Callable[[Dataset], pd.DataFrame]
 
