@@ -24,7 +24,7 @@ ORIENTATION = 0x0112
 DAMAGE = (OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError, TypeError, struct.error, zlib.error)
 
 
-class UnreadableImage(ValueError):
+class UnreadableImage(Exception):
     """The bytes are no image that this suite takes; the message is the reason."""
 
 

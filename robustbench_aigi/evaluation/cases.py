@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.evaluation.cells import read_shard
 from robustbench_aigi.files import reading
 
@@ -62,4 +62,7 @@ def image_of(shard: str, identity: str) -> Tensor:
     """An attacked image, uint8 ``(3, H, W)``. Raises ``BadData`` if its shard is damaged."""
     with reading(Path(shard), "Delete it and repeat the command that wrote it, which makes it again."):
         kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
-        return decode(kept)
+        try:
+            return decode(kept)
+        except UnreadableImage as reason:
+            raise ValueError(f"the image of {identity}: {reason}") from reason

@@ -54,10 +54,11 @@ def evaluate(
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready if surrogates is None else surrogates
     _size(dict(makers) | dict(detectors), data, read_grid(out))
-    grid = planned(detectors, suite, data, makers)
-    write_grid(grid, out)
+    write_grid(planned(detectors, suite, data, makers), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
+    grid = planned(detectors, suite, data, makers)  # a surrogate may have come to smaller batches
+    write_grid(grid, out)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
     for name, detector in detectors.items():

@@ -1,9 +1,14 @@
 """All forms of a report at once."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
+from robustbench_aigi.evaluation.metrics import TYPES
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.html import write_html
+from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.tables import write_tables
 
 
@@ -14,4 +19,5 @@ def write_report(finished: Finished, out: Path, policy: str | None = None) -> No
         policy: a gate's, whose verdict stands first on the page.
     """
     write_tables(finished, out)
-    write_html(finished, out / "report.html", policy)
+    as_read = Matrix(pd.read_csv(out / "matrix.csv", dtype=TYPES))  # so that the page is the same when written again
+    write_html(replace(finished, matrix=as_read), out / "report.html", policy)
