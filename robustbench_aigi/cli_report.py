@@ -22,9 +22,17 @@ app = typer.Typer()
 @app.command()
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(help="The --out folders of run or evaluate; several become one report.")
+        list[Path],
+        typer.Argument(
+            parser=PLACES.to_write,
+            metavar="RUN...",
+            help="The --out places of run or evaluate; several become one report.",
+        ),
     ],
-    out: Annotated[Path | None, typer.Option(help="Folder to write to; the run's own if left out.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(parser=PLACES.to_write, metavar="PLACE", help="Where to write to; to the run if left out."),
+    ] = None,
     compare: Base = None,
     policy: Annotated[str | None, typer.Option(help="A gate's policy, whose verdict stands first on the page.")] = None,
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,

@@ -18,8 +18,7 @@ from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
-from robustbench_aigi.evaluation.planning import memory
-from robustbench_aigi.evaluation.planning import plan as planned_grid
+from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
@@ -190,14 +189,13 @@ def plan(
     dataset: str,
     source: str | None = None,
     limit: int | None = None,
-    *,
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     ready = {name: d.eval() for name, d in named(detectors).items() if isinstance(d, Detector)}
     data = load_data(dataset, source, "test", limit, progress=progress)
-    return planned_grid(ready, suite, data), {name: memory(d, data) for name, d in ready.items()}
+    return planning.plan(ready, suite, data), {name: planning.memory(d, data) for name, d in ready.items()}
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:

@@ -144,15 +144,14 @@ class Mirror:
     def sending(self) -> Iterator[None]:
         """Send every now and then while the body works, and once at its end, however it ends."""
         ended = threading.Event()
-        failed: list[BaseException] = []
 
         def work() -> None:
             while not ended.wait(EVERY):
                 try:
                     self.send()
                     self._claim(mode="overwrite")
-                except BaseException as error:  # told at the end, when all is tried once more
-                    failed[:] = [error]
+                except Exception:  # the network comes and goes; at the end all is tried once more, and told
+                    continue
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()

@@ -31,7 +31,7 @@ from tests.finished_run import SUITE, detector
 
 SECONDS = 60
 NASTY = (
-    b"../../outside/evil", b"/tmp/robustbench-aigi-evil", b"-1", b"0", b"1e309", b"nan", b"99999999999999999999", b"''",
+    b"../../outside/evil", b"/robustbench-aigi-evil", b"-1", b"0", b"1e309", b"nan", b"99999999999999999999", b"''",
     b"null", b"[]", b"{}", b"true", b"\xff\xfe", b"\x00", b"<script>alert(1)</script>", b"jpeg", b"pgd-linf",
     b"a" * 5000,
 )  # fmt: skip
@@ -208,7 +208,7 @@ def outcome(case: Case, folder: Path, content: bytes) -> str:
         os.chdir(cwd)
     assert len(message) > 20, "a message says what came and what to do"
     assert outside(folder) == before, "a file was written outside the folder"
-    assert not Path("/tmp/robustbench-aigi-evil").exists()
+    assert not Path("/robustbench-aigi-evil").exists()
     return found
 
 

@@ -179,6 +179,8 @@ def test_commands_work_on_a_server_that_speaks_s3(
     elsewhere(here, monkeypatch)
     typed(monkeypatch, "status", f"{server}/run")
     assert there(f"{server}/run") == found
+    typed(monkeypatch, "report", f"{server}/run", "--out", f"{server}/again")
+    assert there(f"{server}/again")["matrix.csv"] == found["matrix.csv"]
 
 
 KILLED = """
