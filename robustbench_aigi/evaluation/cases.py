@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.evaluation.cells import read_shard
+from robustbench_aigi.evaluation.cells import finished_shards, read_shard
 from robustbench_aigi.files import reading
 
 STRONGEST, WEAKEST = 2, 1
@@ -19,7 +19,7 @@ def cases(folder: Path) -> pd.DataFrame:
     ``kind`` is strongest (right before, fooled by the smallest change; where none was, the closest to it) or weakest
     (not fooled, and the furthest from it; where all were, those that needed the largest change).
     """
-    shards = sorted(folder.glob("shard-*.parquet"))
+    shards, _ = finished_shards(folder)
     if not shards or any("png" not in pq.read_schema(shard).names for shard in shards):
         return pd.DataFrame()
     table = pd.concat([_numbers(shard) for shard in shards], ignore_index=True)

@@ -114,8 +114,11 @@ def write_contents(folder: Path, contents: Contents) -> None:
         write_text(path, text)
 
 
-def finished_shards(folder: Path, mark: str) -> tuple[list[Path], bool]:
-    """The finished shards of a cell with that mark, and whether they are all of it; none where that cannot be told."""
+def finished_shards(folder: Path, mark: str | None = None) -> tuple[list[Path], bool]:
+    """The finished shards of a cell with that mark, or any if None, and whether they are all of it.
+
+    None where that cannot be told. Files that an earlier, larger run left in the folder are not among them.
+    """
     path = folder / CONTENTS
     if not path.is_file():
         return [], False
@@ -123,7 +126,7 @@ def finished_shards(folder: Path, mark: str) -> tuple[list[Path], bool]:
         contents = Contents.model_validate_json(path.read_bytes())
     except ValidationError:
         return [], False
-    if contents.mark != mark or any(Path(name).name != name for name in contents.shards):
+    if (mark is not None and contents.mark != mark) or any(Path(name).name != name for name in contents.shards):
         return [], False
     done = [folder / name for name, key in contents.shards.items() if key_of(folder / name) == key]
     return done, len(done) == len(contents.shards)
