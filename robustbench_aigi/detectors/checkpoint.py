@@ -19,7 +19,7 @@ from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
 
 
-def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None:
+def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -> None:
     """Write weights, configuration and card to ``path`` (.safetensors), atomically.
 
     Args:
@@ -42,7 +42,7 @@ def save_detector(detector: Detector, path: Path, *, half: bool = False) -> None
         "config": json.dumps(detector.config),
         "card": detector.card.model_dump_json(),
     }
-    write_whole(path, lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
 
 
 SHIPPED = Path(__file__).parent.parent / "weights"
