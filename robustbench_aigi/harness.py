@@ -19,6 +19,7 @@ from robustbench_aigi.detectors import Detector, load_detector, save_detector, s
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
+from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
@@ -193,9 +194,10 @@ def plan(
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    ready = {name: d.eval() for name, d in named(detectors).items() if isinstance(d, Detector)}
+    ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
     data = load_data(dataset, source, "test", limit, progress=progress)
-    return planning.plan(ready, suite, data), {name: planning.memory(d, data) for name, d in ready.items()}
+    held = dict(zip(ready, set_batches(ready.values(), data), strict=True))
+    return planning.plan(ready, suite, data), held
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:

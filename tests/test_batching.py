@@ -9,8 +9,9 @@ from torch import Tensor
 from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.evaluation.batching import batch_for, kept_bytes, out_of_memory
+from robustbench_aigi.evaluation.batching import batch_for, bytes_an_image, kept_bytes, out_of_memory, set_batches
 from robustbench_aigi.evaluation.grid import read_grid
+from robustbench_aigi.evaluation.work import scored
 from robustbench_aigi.executors import HERE, Executor, Pool
 from tests.conftest import Linear
 from tests.finished_run import SUITE, detector
@@ -27,13 +28,33 @@ def test_what_a_pass_keeps_is_counted() -> None:
 
 def test_the_size_is_the_largest_that_fits() -> None:
     linear, image = Linear(torch.ones(3, 8, 8), 0.0), torch.rand(1, 3, 8, 8)
-    each = 4 * 3 * 8 * 8
-    assert batch_for(linear, image) == 128
-    assert batch_for(linear, image, 9 * each) == 8
-    assert batch_for(linear, image, 8 * each - 1) == 4
-    assert batch_for(linear, image, 1) == 1
-    linear.card = linear.card.model_copy(update={"gradient": "none"})
-    assert batch_for(linear, image, 1) == 128
+    each = bytes_an_image(linear, image)
+    assert each == 4 * 3 * 8 * 8
+    assert batch_for(each) == 128
+    assert batch_for(each, 9 * each) == 8
+    assert batch_for(each, 8 * each - 1) == 4
+    assert batch_for(each, 1) == 1
+
+
+def test_a_black_box_is_not_asked(tiny_recipe: str) -> None:
+    class Silent(Linear):
+        def logits(self, images: Tensor) -> Tensor:
+            raise AssertionError("asked")
+
+    black, white = Silent(torch.ones(3, 32, 32), 0.0), detector("good")
+    black.card = black.card.model_copy(update={"gradient": "none"})
+    data = load_data(tiny_recipe, split="test")
+    kept = set_batches([black, white], data)
+    assert kept == [0, bytes_an_image(white, torch.rand(1, 3, 32, 32)) * min(128, len(data))]
+    assert (black.at_once, white.at_once) == (128, 128)
+
+
+def test_work_is_done_where_the_accelerator_is(tiny_recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("meta"))
+    mine = detector("good")
+    with pytest.raises(NotImplementedError, match="meta tensor"):  # it came to logits there, and they have no values
+        scored(mine, None)(load_data(tiny_recipe, split="test"))
+    assert {parameter.device.type for parameter in mine.parameters()} == {"meta"}
 
 
 @pytest.mark.parametrize("by", [HERE, Pool(2)], ids=str)

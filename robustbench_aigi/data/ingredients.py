@@ -17,6 +17,7 @@ from robustbench_aigi.data.dataset import Batch, Dataset, choose
 from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.quality import psnr, ssim
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.files import writing
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
@@ -133,7 +134,7 @@ def _attacked(row: Row, batch: Batch, surrogate: Detector | None, seed: int) -> 
         raise BadData(
             f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32" to the suite.'
         )
-    result = row.built(surrogate, batch.images, batch.labels, ids=batch.ids, seed=seed, full=True)
+    result = row.built(placed(surrogate), batch.images, batch.labels, ids=batch.ids, seed=seed, full=True)
     passes = {"forwards": result.forwards.tolist(), "backwards": result.backwards.tolist()}
     return result.images, {"fooled": result.fooled.tolist(), **passes}
 

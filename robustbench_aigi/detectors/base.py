@@ -106,6 +106,12 @@ def on_device(detector: Detector, images: Tensor) -> Tensor:
     return detector.logits(images.to(next(chain(detector.parameters(), detector.buffers()), images).device))
 
 
+def placed(detector: Detector) -> Detector:
+    """The detector, taken to this process's accelerator if torch sees one."""
+    device = torch.accelerator.current_accelerator(check_available=True)
+    return detector if device is None else detector.to(device)
+
+
 def decayed(part: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Groups of the parameters of a part that are free: matrices decayed, vectors not."""
     free = [p for p in part.parameters() if p.requires_grad]

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
@@ -14,7 +13,7 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.attention import write_maps
-from robustbench_aigi.evaluation.batching import LARGEST, MOST, batch_for
+from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
 from robustbench_aigi.evaluation.flags import Flag
@@ -24,7 +23,6 @@ from robustbench_aigi.evaluation.probes import run_probes
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import HERE, Executor
-from robustbench_aigi.grid import from_bytes
 
 
 def evaluate(
@@ -95,14 +93,10 @@ def _judged(
 
 def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
     """Set how many images each detector is shown at once: what an earlier run here came to, or what may be held."""
-    some = [image[None] for image, _ in zip(data.pixels(), range(LARGEST), strict=False)]
-    largest = from_bytes(max(some, key=torch.Tensor.numel))
-    for name, detector in detectors.items():
-        if isinstance(detector, str):
-            continue
+    ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
+    set_batches(ready.values(), data)
+    for name, detector in ready.items():
         known = before.detectors.get(name) if before is not None else None
-        found = tried(name, partial(batch_for, detector.eval(), largest))
-        detector.at_once = MOST if isinstance(found, Failure) else found  # what raises here is told later
         if known is not None and known.at_once:
             detector.at_once = known.at_once
 

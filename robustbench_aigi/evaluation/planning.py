@@ -14,12 +14,10 @@ from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.ingredients import ingredients
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.batching import batch_for, kept_bytes
 from robustbench_aigi.evaluation.grid import limited, transferred
 from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import Here
-from robustbench_aigi.grid import from_bytes
 
 SIZES = (8, 32, 128)
 ENOUGH = 0.5
@@ -34,23 +32,21 @@ def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> pd.D
     A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it out.
     """
     rows: list[dict[str, object]] = []
-    shared = [row for row in suite.rows if row.shared and row.surrogate in (None, *detectors)]
-    made = shared + transferred(suite, dict(detectors))
-    for row in made:
-        mode = "transfer" if row.id not in {own.id for own in suite.rows} else "static"
+    shared = [("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *detectors)]
+    shared += [("transfer", row) for row in transferred(suite, detectors)]
+    for mode, row in shared:
         one = suite.model_copy(update={"rows": (row,)})
         with tempfile.TemporaryDirectory() as folder:
             build = partial(_built, suite=one, makers=detectors, folder=Path(folder))
             rows.append({"detector": "", "mode": mode, "attack": row.id} | _tried(build, limited(data, row)))
     for name, detector in detectors.items():
-        own = _tried(scored(detector, None), data)
-        rows.append({"detector": name, "mode": "clean", "attack": "clean"} | own)
-        for row in made:
-            share = len(limited(data, row)) / len(data)
-            scaled = {key: float(str(own[key])) * share for key in ("passes", "seconds")}
-            of_row: dict[str, object] = {"images": len(limited(data, row)), **scaled}
-            mode = "transfer" if row.id not in {r.id for r in suite.rows} else "static"
-            rows.append({"detector": name, "mode": mode, "attack": row.id, "megabytes": 0.0} | of_row)
+        clean = _tried(scored(detector, None), data)
+        rows.append({"detector": name, "mode": "clean", "attack": "clean"} | clean)
+        for mode, row in shared:
+            images = len(limited(data, row))
+            own = {key: float(str(clean[key])) * images / len(data) for key in ("passes", "seconds")}
+            cell = {"detector": name, "mode": mode, "attack": row.id, "images": images, "megabytes": 0.0}
+            rows.append(cell | own)
         for row in suite.rows:
             if row.built.access != "none":
                 work = attacked(detector, row.built, suite.seed, None, keep_images=True)
@@ -58,13 +54,6 @@ def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> pd.D
                 rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
         rows += _probes(name, detector, suite, data)
     return pd.DataFrame(rows, columns=COLUMNS)
-
-
-def memory(detector: Detector, data: Dataset) -> int:
-    """Bytes that a worker's passes keep for the way back, with as many images at once as the evaluation shows."""
-    image = from_bytes(next(data.pixels())[None])
-    each = kept_bytes(detector, image.expand(2, -1, -1, -1)) - kept_bytes(detector, image)
-    return each * min(batch_for(detector, image), len(data))
 
 
 def _built(shard: Dataset, *, suite: Suite, makers: Mapping[str, Detector], folder: Path) -> pd.DataFrame:

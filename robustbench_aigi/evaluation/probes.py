@@ -14,6 +14,7 @@ from robustbench_aigi.attacks.pgd import PGDLinf
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.evaluation.bench import Bench, Job
 from robustbench_aigi.evaluation.cells import SHARD, Table, Work
@@ -98,7 +99,7 @@ def slopes(detector: Detector) -> Work:
         tables = []
         for batch in shard.batches(SHARD):
             levels = batch.images.mul(LEVELS).round()
-            with Oracle(detector, levels, batch.labels, full=True) as oracle:
+            with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
                 slope = torch.zeros_like(levels)
                 with suppress(BadLogits):  # The clean logits were good, so it is the slope that is missing.
                     _, slope = oracle.ascend(levels, torch.arange(len(levels)))

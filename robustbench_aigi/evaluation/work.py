@@ -12,6 +12,7 @@ from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.evaluation.cells import SHARD, TABLE, Work
 from robustbench_aigi.grid import LEVELS, to_bytes
 
@@ -22,7 +23,7 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
     def work(shard: Dataset) -> pd.DataFrame:
         logits, sizes = [], []
         for batch in shard.batches(SHARD):
-            with Oracle(detector, batch.images.mul(LEVELS).round(), batch.labels, full=True) as oracle:
+            with Oracle(placed(detector), batch.images.mul(LEVELS).round(), batch.labels, full=True) as oracle:
                 logits += oracle.clean_logits.double().tolist()
             sizes += [batch.images[0].numel()] * len(batch.ids)
         rows = shard.manifest
@@ -48,7 +49,7 @@ def attacked(
         tables = []
         for batch in shard.batches(SHARD):
             clean = None if originals is None else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
-            result = attack(detector, batch.images, batch.labels, ids=batch.ids, seed=seed, clean_logits=clean)
+            result = attack(placed(detector), batch.images, batch.labels, ids=batch.ids, seed=seed, clean_logits=clean)
             tables.append(_table(result, batch, keep_images))
         table = pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
         return table[[*TABLE, "png"] if keep_images else list(TABLE)]

@@ -74,7 +74,9 @@ def main() -> int:
     parser.add_argument("checkpoints", nargs="+")
     args = parser.parse_args()
     data = load_data("cifake", args.cifake, split="test", limit=args.images)
-    sys.stdout.write(f"PGD-{STEPS} at {EPS} levels, step {STEP}; accuracy in percent (95% interval), n = {len(data)}\n\n")
+    sys.stdout.write(
+        f"PGD-{STEPS} at {EPS} levels, step {STEP}; accuracy in percent (95% interval), n = {len(data)}\n\n"
+    )
     sys.stdout.write(f"{HEAD.format(DRAWS)}\n{'|---' * 5}|\n")
     for place in args.checkpoints:
         sys.stdout.writelines(rows(place, data))
