@@ -148,6 +148,8 @@ class Mirror:
         def work() -> None:
             while not ended.wait(EVERY):
                 try:
+                    if not self._mine():
+                        return
                     self.send()
                     self._claim(mode="overwrite")
                 except Exception:  # the network comes and goes; at the end all is tried once more, and told
@@ -161,12 +163,19 @@ class Mirror:
             ended.set()
             thread.join()
             try:
-                self.send()
+                mine = self._mine()
+                if mine:
+                    self.send()
             except Exception as error:
                 raise CannotWrite(
                     f"cannot send to {self.url}: {type(error).__name__}: {str(error)[:300]}. All is in {self.folder}; "
                     "repeat the command to send it."
                 ) from error
+            if not mine:
+                raise CannotWrite(
+                    f"another process took {self.url} over, because this one could not be heard for five minutes. What "
+                    f"was not sent before is in {self.folder} alone; repeat the command when the other has ended."
+                )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -186,15 +195,19 @@ class Mirror:
             yield
         finally:
             with reaching(self.url):
-                self.fs.rm_file(self.lock)
+                if self._mine():
+                    self.fs.rm_file(self.lock)
 
     def _claim(self, mode: str) -> None:
-        me = {"host": socket.gethostname(), "process": os.getpid(), "time": time.time()}
-        self.fs.pipe_file(self.lock, json.dumps(me).encode(), mode=mode)
+        self.fs.pipe_file(self.lock, json.dumps(_me() | {"time": time.time()}).encode(), mode=mode)
 
     def _holder(self) -> dict[str, Any]:
+        """Who holds the folder; nobody if there is no lock."""
         self.fs.invalidate_cache()
-        return dict(json.loads(self.fs.cat_file(self.lock)))
+        return dict(json.loads(self.fs.cat_file(self.lock))) if self.fs.exists(self.lock) else {}
+
+    def _mine(self) -> bool:
+        return _me().items() <= self._holder().items()
 
     def _listed(self) -> dict[str, dict[str, Any]]:
         """What is there now, by place in the folder."""
@@ -216,6 +229,10 @@ class Mirror:
 
     def _save(self) -> None:
         write_text(self.folder / INDEX, self.index.model_dump_json())
+
+
+def _me() -> dict[str, Any]:
+    return {"host": socket.gethostname(), "process": os.getpid()}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -114,12 +114,21 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert folder.is_dir()
     with mirrored(url):
         mirror = Mirror(url)
-        holder = json.loads(mirror.fs.cat_file(mirror.lock)) | {"time": 0}
-        mirror.fs.pipe_file(mirror.lock, json.dumps(holder).encode())
-        with mirrored(url) as folder:  # the first has said nothing for long
+        holder = json.loads(mirror.fs.cat_file(mirror.lock)) | {"time": 0, "process": -1}
+        mirror.fs.pipe_file(mirror.lock, json.dumps(holder).encode())  # it has said nothing for long
+        with mirrored(url) as folder:
             (folder / "mine").write_text("mine")
-        mirror.fs.pipe_file(mirror.lock, b"{}")  # what the first takes away at its end
+        mirror.fs.pipe_file(mirror.lock, json.dumps(mirror._holder() | storage._me()).encode())
     assert there(url) == {"mine": b"mine"}
+
+
+def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
+    mirror = Mirror(url)
+    with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url) as folder:
+        (folder / "one").write_text("late")
+        mirror.fs.pipe_file(mirror.lock, b'{"host": "another", "process": 1, "time": 9e9}')
+    assert (folder / "one").read_text() == "late"
+    assert list(there(url)) == [storage.LOCK]  # of the other, who is still at work
 
 
 def test_a_kill_before_sending_loses_nothing(url: str) -> None:
