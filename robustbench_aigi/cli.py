@@ -104,7 +104,14 @@ app.add_typer(cli_report.app)
 @app.command()
 def train(
     detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
-    out: Annotated[Path, typer.Option(help="Checkpoint to write, ending in .safetensors.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=PLACES.file_to_write,
+            metavar="PLACE",
+            help="Checkpoint to write, ending in .safetensors; a path or URL.",
+        ),
+    ],
     data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
     source: Source = None,
     limit: Limit = None,

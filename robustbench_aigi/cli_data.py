@@ -90,7 +90,7 @@ def build(
 @app.command()
 def generate(
     prompts: Annotated[str, typer.Argument(help="Prompt file: cifakepp, mini, or a path ending in .toml.")],
-    out: Annotated[Path, typer.Option(help="Folder to write to; a killed call goes on here.")],
+    out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
 ) -> None:
     """Let text-to-image models draw images, to be added to a built set with build --generated."""
     from robustbench_aigi.data.prompts import load_prompts
@@ -119,7 +119,12 @@ def verify(built: Built) -> None:
 @app.command()
 def audit(
     dataset: Annotated[str, typer.Argument(help="Recipe, or a folder that build wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder for audit.md, audit.json and pictures.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=PLACES.to_write, metavar="PLACE", help="Folder or URL for audit.md, audit.json and pictures."
+        ),
+    ],
     source: Source = None,
     limit: Limit = None,
 ) -> None:
@@ -139,7 +144,12 @@ def audit(
 def export(
     built: Built,
     form: Annotated[str, typer.Argument(help="imagefolder, parquet, webdataset, raid or npz.")],
-    out: Annotated[Path, typer.Option(help="An empty folder, or one that is not there yet.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=PLACES.to_write, metavar="PLACE", help="An empty folder or URL, or one that is not there yet."
+        ),
+    ],
 ) -> None:
     """Write a built set in a form that other tools read."""
     from robustbench_aigi.data.exporters import export as exported

@@ -22,6 +22,13 @@ class Places:
         """A folder to read from."""
         return self._taken(place, write=False)
 
+    def file_to_write(self, place: str) -> Path:
+        """A file to write, and its neighbours to read and to write."""
+        if not is_url(place):
+            return Path(place)
+        folder, _, name = place.rpartition("/")
+        return self.to_write(folder) / name
+
     def _taken(self, place: str, *, write: bool) -> Path:
         if not is_url(place):
             return Path(place)

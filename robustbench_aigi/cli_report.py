@@ -90,7 +90,10 @@ def leaderboard(
         Path,
         typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="A folder of runs, or of their matrix.json files."),
     ],
-    out: Annotated[Path, typer.Option(help="The page to write, ending in .html.")],
+    out: Annotated[
+        Path,
+        typer.Option(parser=PLACES.file_to_write, metavar="PLACE", help="The page to write, ending in .html."),
+    ],
 ) -> None:
     """Rank the detectors of many runs by their worst case, ties where intervals overlap."""
     from robustbench_aigi.report.leaderboard import boards, to_markdown, write_page

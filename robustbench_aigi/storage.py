@@ -20,8 +20,9 @@ from pydantic import BaseModel, ValidationError
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
 from robustbench_aigi.files import cache_folder, write_text
 
-INDEX, LOCK = ".mirror.json", ".mirror.lock"
-OWN = (INDEX, LOCK, ".lock")
+LOCK = ".mirror.lock"
+OWN = (".lock", ".tmp")
+"""Ends of names that stay where they are: locks, and files not yet whole."""
 EVERY, STALE = 20.0, 300.0
 """Seconds between two sendings, and after which a lock whose holder says nothing is nobody's."""
 
@@ -87,13 +88,14 @@ class Mirror:
         self.url = url.rstrip("/")
         self.folder = cache_folder() / "mirrors" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
+        self.known = self.folder.with_suffix(".json")
         try:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise Unavailable(f"no client for {url}: {error}. For s3:// write pip install s3fs.") from error
         self.lock = f"{self.root}/{LOCK}"
         try:
-            self.index = Index.model_validate_json((self.folder / INDEX).read_bytes())
+            self.index = Index.model_validate_json(self.known.read_bytes())
         except (OSError, ValidationError):
             self.index = Index()
 
@@ -101,7 +103,7 @@ class Mirror:
         """Bring what is new there; what is new here is kept, and goes up later."""
         there = self._listed()
         for name, info in there.items():
-            if Path(name).name in OWN:
+            if name.endswith(OWN):
                 continue
             place, known, version = self._place(name), self.index.files.get(name), _version(info)
             if known is not None and known.remote == version and place.is_file():
@@ -124,7 +126,7 @@ class Mirror:
 
     def send(self) -> None:
         """Send what is new here; take away there what is gone here."""
-        here = [p for p in self.folder.rglob("*") if p.is_file() and p.suffix != ".tmp" and p.name not in OWN]
+        here = [p for p in self.folder.rglob("*") if p.is_file() and not p.name.endswith(OWN)]
         names = {path.relative_to(self.folder).as_posix(): path for path in here}
         sent = {}
         for name, path in sorted(names.items()):
@@ -228,7 +230,7 @@ class Mirror:
         self.index.files[name] = Known(remote=version, size=size, time=when)
 
     def _save(self) -> None:
-        write_text(self.folder / INDEX, self.index.model_dump_json())
+        write_text(self.known, self.index.model_dump_json())
 
 
 def _me() -> dict[str, Any]:

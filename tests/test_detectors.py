@@ -93,6 +93,18 @@ def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyP
         load_detector("resnet50", pretrained=True)
 
 
+def test_the_same_detector_is_the_same_file(tmp_path: Path) -> None:
+    made = load_detector("cifake-cnn")
+    made.card = made.card.model_copy(update={"summary": 'näher \\ "beschrieben"\n\t\x01'})
+    for number in range(8):
+        save_detector(made, tmp_path / f"{number}.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
+    again = load_detector(str(tmp_path / "0.safetensors"))
+    assert again.card.summary == made.card.summary
+    for name, tensor in made.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name])
+
+
 def test_a_saved_detector_asks_no_hub(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
     create = timm.create_model

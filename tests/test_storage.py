@@ -124,10 +124,10 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     mirror = Mirror(url)
-    with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url) as folder:
-        (folder / "one").write_text("late")
+    (mirror.folder / "one").write_text("late")
+    with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url):
         mirror.fs.pipe_file(mirror.lock, b'{"host": "another", "process": 1, "time": 9e9}')
-    assert (folder / "one").read_text() == "late"
+    assert (mirror.folder / "one").read_text() == "late"
     assert list(there(url)) == [storage.LOCK]  # of the other, who is still at work
 
 
@@ -190,6 +190,25 @@ def test_commands_work_on_a_server_that_speaks_s3(
     assert there(f"{server}/run") == found
     typed(monkeypatch, "report", f"{server}/run", "--out", f"{server}/again")
     assert there(f"{server}/again")["matrix.csv"] == found["matrix.csv"]
+    typed(monkeypatch, "leaderboard", f"{server}/run", "--out", f"{server}/page/all.html")
+    assert b"cifake-cnn" in there(f"{server}/page")["all.html"]
+
+
+def test_sets_and_checkpoints_go_to_such_a_server(
+    server: str, here: Path, tiny_recipe: str, tiny_suite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.filesystem("s3").mkdir("bucket-3")
+    bucket, local = "s3://bucket-3", here / "local.safetensors"
+    for out in (str(local), f"{bucket}/weights/mine.safetensors"):
+        typed(monkeypatch, "train", "cifake-cnn", "--data", tiny_recipe, "--epochs", "1", "--out", out)
+    assert there(f"{bucket}/weights")["mine.safetensors"] == local.read_bytes()
+    asked = ["--attacks", tiny_suite, "--surrogate", str(local), "--workers", "1", "--samples", "0"]
+    typed(monkeypatch, "build", tiny_recipe, *asked, "--out", f"{bucket}/set")
+    assert "manifest.parquet" in there(f"{bucket}/set")
+    elsewhere(here, monkeypatch)
+    typed(monkeypatch, "verify", f"{bucket}/set")
+    typed(monkeypatch, "export", f"{bucket}/set", "parquet", "--out", f"{bucket}/flat")
+    assert any(name.endswith(".parquet") for name in there(f"{bucket}/flat"))
 
 
 KILLED = """

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.base import Card, Detector, detectors
@@ -42,7 +43,21 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
         "config": json.dumps(detector.config),
         "card": detector.card.model_dump_json(),
     }
-    write_whole(Path(path), lambda temporary: save_file(tensors, temporary, metadata=metadata))
+    write_whole(Path(path), lambda temporary: _save(tensors, metadata, temporary))
+
+
+def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
+    """As safetensors does, whose metadata is in another order at every call: here they are sorted."""
+    save_file(tensors, path, metadata=metadata)
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(metadata.items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise RuntimeError(f"the header of {path} grew from {length} to {len(text)} bytes by putting it in order")
+        file.seek(8)
+        file.write(text.ljust(length))
 
 
 SHIPPED = Path(__file__).parent.parent / "weights"
