@@ -61,7 +61,7 @@ def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
 
 def fleet(nodes: int) -> dict[str, float]:
     """The same on so many simulated machines."""
-    simulated = Simulated(initialize_head=True, head_node_args={"num_cpus": 0})
+    simulated: Any = Simulated(initialize_head=True, head_node_args={"num_cpus": 0})
     for _ in range(nodes):
         simulated.add_node(num_cpus=OF_EACH)
     try:
