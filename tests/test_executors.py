@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +75,19 @@ def test_a_piece_that_kills_every_worker_ends_the_work(by: Executor) -> None:
 
     with pytest.raises(WorkersLost, match="3 times on the same piece"):
         list(by.each(dies, [1]))
+
+
+def test_a_worker_may_take_memory() -> None:
+    def hungry(item: int) -> int:
+        if item == 1:
+            taken.append(bytearray(b"x") * 400_000_000)
+            time.sleep(1.1)  # only then the pool looks
+        return os.getpid()
+
+    taken: list[bytearray] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert len(set(Pool(1).each(hungry, [0, 1, 2, 3]))) == 1
 
 
 @pytest.mark.parametrize("by", executors(), ids=str)

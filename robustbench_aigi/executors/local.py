@@ -95,8 +95,9 @@ class Pool:
                     future.cancel()
 
     def _asked(self, path: Path, item: Any) -> "Future[Any]":
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        pool = get_reusable_executor(self.workers, timeout=IDLE, env=threads)
+        variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+        variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"  # else a worker ends when its passes take their memory
+        pool = get_reusable_executor(self.workers, timeout=IDLE, env=variables)
         answer: Future[Any] = pool.submit(_in_worker, str(path), item, os.getpid())
         return answer
 
