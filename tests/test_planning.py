@@ -37,7 +37,7 @@ def test_the_plan_is_of_the_cells_that_are_filled(tiny_recipe: str, tmp_path: Pa
     assert (table["seconds"] > 0).all()
     assert set(held) == {"good", "other"}
     text = to_text(table, 2, held)
-    assert f"about {table['seconds'].sum() / 120:.0f} minutes with 2 workers of one thread" in text
+    assert f"about {table['seconds'].sum() / 120:.1f} minutes with 2 workers of one thread" in text
 
 
 def test_the_command_plans_or_says_how(

@@ -113,5 +113,6 @@ def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
     ]
     total = table["seconds"].sum() / 60
     lines.append(f"\nmost of it, in minutes: {'; '.join(most)}")
-    lines.append(f"about {total / workers:.0f} minutes with {workers} worker{'s' if workers > 1 else ''} of one thread")
+    few = f"{workers} workers" if workers > 1 else "1 worker"
+    lines.append(f"about {total / workers:.1f} minutes with {few} of one thread")
     return "\n".join(lines)
