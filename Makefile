@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench audit clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
@@ -39,5 +39,10 @@ check: .venv/ready-dev
 	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
 	@touch $@
 
+# Known holes in what .venv holds. Strict: a package that could not be looked up fails, where pip-audit would say "none known".
+audit: .venv/ready
+	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/pip install pip-audit; }
+	.audit/bin/pip-audit --strict --skip-editable --path $$(echo .venv/lib/python3*/site-packages)
+
 clean:
-	rm -rf .venv runs dist build
+	rm -rf .venv .audit runs dist build
