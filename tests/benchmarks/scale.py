@@ -1,6 +1,6 @@
-"""Scale: two workers against one, 20 000 images against 1 000, and a plain script that does the same cells.
+"""Scale: two workers against one, a plan against the run, 20 000 images against 1 000, and a plain script beside ours.
 
-    python -m tests.benchmarks.scale --cifake PATH [--part workers|images|script] [--few 1000] [--many 20000]
+    python -m tests.benchmarks.scale --cifake PATH [--part workers|plan|images|script] [--few 1000] [--many 20000]
 
 Four detectors (CNN, ResNet-18, TinyViT-5M, a CLIP tower with a head) under six attacks (FGSM, PGD L-inf and L2; JPEG,
 resize, DCT noise). Each measurement is a process of its own, whose peak of memory is the driver's. Leave the machine
@@ -158,7 +158,7 @@ def measured(cifake: str, how: str, images: int) -> dict[str, float]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
-    parser.add_argument("--part", choices=("workers", "images", "script"))
+    parser.add_argument("--part", choices=("workers", "plan", "images", "script"))
     parser.add_argument("--few", type=int, default=1000)
     parser.add_argument("--many", type=int, default=20_000)
     parser.add_argument("--child", help=argparse.SUPPRESS)
@@ -166,7 +166,7 @@ def main() -> int:
     if args.child:
         sys.stdout.write(json.dumps(measured(args.cifake, args.child, args.many)) + "\n")
         return 0
-    parts = {"workers": workers, "images": images, "script": plain}
+    parts = {"workers": workers, "plan": planned, "images": images, "script": plain}
     rows = [row for name, part in parts.items() if args.part in (None, name) for row in part(args)]
     sys.stdout.write("| measured | value | must be | |\n|---|---:|---:|---|\n")
     for what, value, bound, good in rows:
@@ -186,6 +186,13 @@ def workers(args: argparse.Namespace) -> list[Row]:
             (f"{what} of one thread against one, {args.few} images", f"{ratio:.2f}x", f"{SHARE}x", ratio >= SHARE)
         )
     return rows
+
+
+def planned(args: argparse.Namespace) -> list[Row]:
+    table, _ = harness.plan(detectors(), SUITE, "cifake", args.cifake, args.few)
+    told, real = table["seconds"].sum() / 2, child(args.cifake, "two", args.few)["seconds"]
+    seconds = f"{told:.0f} and {real:.0f} s ({told / real:.2f}x)"
+    return [(f"planned and taken with two processes, {args.few} images", seconds, "", True)]
 
 
 def images(args: argparse.Namespace) -> list[Row]:
