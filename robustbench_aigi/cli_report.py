@@ -34,7 +34,10 @@ def report(
         typer.Option(parser=PLACES.to_write, metavar="PLACE", help="Where to write to; to the run if left out."),
     ] = None,
     compare: Base = None,
-    policy: Annotated[str | None, typer.Option(help="A gate's policy, whose verdict stands first on the page.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="A gate's policy, whose verdict stands first on the page; the suite's if left out."),
+    ] = None,
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
 ) -> None:
     """Write the report of runs again, or print it in another form; of a stopped run it says what is missing."""

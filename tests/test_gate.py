@@ -1,6 +1,7 @@
 """The gate: every kind of rule passes, fails and cannot be judged; comparison with an earlier run."""
 
 import json
+import re
 import shutil
 import xml.etree.ElementTree as ET
 from dataclasses import replace
@@ -10,8 +11,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustbench_aigi import catalogue
+from robustbench_aigi import catalogue, harness
 from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadConfig, BadData, UnknownName
 from robustbench_aigi.evaluation.adequacy import write_flags
 from robustbench_aigi.evaluation.flags import Flag
@@ -20,7 +22,7 @@ from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.forms import to_junit
 from robustbench_aigi.report.gate import Judgement, Policy, judge, load_policy, verdict
-from tests.finished_run import detector, finished
+from tests.finished_run import SUITE, detector, finished
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +161,21 @@ def test_ready_policies_name_what_their_suites_have() -> None:
     assert catalogue.names("policies") == ["no-regression", "quick", "release"]
     for name, suite in (("quick", "quick"), ("release", "standard")):
         there = {row.id for row in load_suite(suite).rows} | {"clean", "worst-case"}
-        assert {rule.attack for rule in load_policy(name).rules if hasattr(rule, "attack")} <= there
+        assert load_policy(name).attacks() <= there
+        assert load_suite(suite).policy == name
     assert load_policy("no-regression").rules
+
+
+def test_a_suites_own_policy_speaks_first_on_the_page(tiny_recipe: str, tmp_path: Path) -> None:
+    data, own = load_data(tiny_recipe, split="test"), SUITE.model_copy(update={"policy": "quick"})
+    for name, given, suite, said in (
+        ("asked", detector("good"), own, "quick: fail"),
+        ("not-asked", detector("good"), SUITE, None),
+        ("nothing-to-judge", "far away", own, None),
+    ):
+        harness.evaluate_named({"good": given}, suite, data, tmp_path / name)
+        found = re.search(r'class="verdict \w+">([^<]*)<', (tmp_path / name / "report.html").read_text())
+        assert (found and found[1]) == said
 
 
 def test_one_failure_decides_then_one_doubt() -> None:

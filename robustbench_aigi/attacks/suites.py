@@ -1,7 +1,7 @@
 """Suites: which attacks are run, with what numbers, read from ``attacks/*.toml``."""
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
@@ -54,11 +54,15 @@ class Row(BaseModel, frozen=True, extra="forbid"):
 
 
 class Suite(BaseModel, frozen=True, extra="forbid"):
-    """The attacks of one benchmark, in order. Change a number, bump the version."""
+    """The attacks of one benchmark, in order. Change a number, bump the version.
+
+    ``policy`` is the ready-made one of the gate whose verdict stands on the page of every run.
+    """
 
     name: str
     version: int = Field(ge=1)
     seed: int = Field(ge=0)
+    policy: Literal["quick", "release"] | None = None
     rows: tuple[Row, ...] = Field(min_length=1, alias="attacks")
 
     @field_validator("rows")

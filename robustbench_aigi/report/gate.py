@@ -88,6 +88,10 @@ class Policy(BaseModel, frozen=True, extra="forbid"):
     about: str = ""
     rules: tuple[Bound | Absence, ...] = Field(min_length=1)
 
+    def attacks(self) -> set[str]:
+        """What its bounds are on."""
+        return {rule.attack for rule in self.rules if isinstance(rule, Bound)}
+
 
 class Judgement(NamedTuple):
     """What a rule says of a detector, and the number it says it by."""

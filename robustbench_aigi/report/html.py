@@ -21,7 +21,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its runs.
 
     Args:
-        policy: a gate's, whose verdict stands first.
+        policy: a gate's, whose verdict stands first; the suite's own if None, where the run has what it asks for.
     """
     matrix, facts = finished.matrix, finished.facts
     data = heatmap(finished)
@@ -30,7 +30,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     rows = data["cells"]["accuracy"]["both"]
     page = rendered(
         "report.html",
-        gate=_gate(policy, finished) if policy is not None else None,
+        gate=_gate(policy, finished),
         headlines=headlines(matrix, facts),
         heatmap=data,
         pairs=[pairs[place] for place in shown],
@@ -47,9 +47,15 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     write_text(path, page)
 
 
-def _gate(policy: str, finished: Finished) -> dict[str, Any]:
-    found = judge(load_policy(policy), finished)
-    return {"policy": policy, "verdict": verdict(found), "rules": [judgement._asdict() for judgement in found]}
+def _gate(policy: str | None, finished: Finished) -> dict[str, Any] | None:
+    name = policy or finished.facts.get("suite", {}).get("policy")
+    if name is None:
+        return None
+    rules = load_policy(name)
+    if policy is None and not rules.attacks() <= set(finished.matrix["attack"].dropna()):
+        return None
+    found = judge(rules, finished)
+    return {"policy": name, "verdict": verdict(found), "rules": [judgement._asdict() for judgement in found]}
 
 
 def _crossed(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[dict[str, str]]]]]:

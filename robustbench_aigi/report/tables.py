@@ -59,9 +59,11 @@ def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
 def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, pd.DataFrame]:
     """For each attack that was made on every detector, its rows of accuracies: judged by, in columns made on."""
     part = matrix[(matrix["mode"] == "transfer") & (matrix["direction"] == direction)]
+    if part.empty:
+        return {}
     split = part["attack"].str.split(FROM, n=1, expand=True)
     tables: dict[str, pd.DataFrame] = {}
-    for attack in dict.fromkeys(split[0] if len(part) else []):
+    for attack in dict.fromkeys(split[0]):
         own = part.assign(source=split[1])[split[0] == attack]
         names = list(dict.fromkeys(own["source"]))
         wide = own.pivot(index="detector", columns="source", values="accuracy")

@@ -16,7 +16,7 @@ def write_report(finished: Finished, out: Path, policy: str | None = None) -> No
     """Write ``matrix.csv``, ``matrix.json``, ``matrix.md``, ``generators.csv`` and ``report.html`` to ``out``.
 
     Args:
-        policy: a gate's, whose verdict stands first on the page.
+        policy: a gate's, whose verdict stands first on the page; the suite's own if None.
     """
     write_tables(finished, out)
     as_read = Matrix(pd.read_csv(out / "matrix.csv", dtype=TYPES))  # so that the page is the same when written again
