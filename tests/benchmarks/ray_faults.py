@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,25 +110,25 @@ def main() -> int:
 def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> tuple[str, int]:
     """Run the command through the fault, again if it stops; what was done, and how many commands it took."""
     told: list[str] = []
-
-    def strike() -> None:
-        until = time.monotonic() + 120
-        while not running() and time.monotonic() < until:
-            time.sleep(0.2)
-        time.sleep(AFTER)
-        told.append(fault(bed))
-
-    striking = threading.Thread(target=strike)
-    striking.start()
     for commands in range(1, 5):
-        done = subprocess.run(
-            command(out, images, "--executor", "ray", "--address", bed.address), capture_output=True, text=True
-        )
-        striking.join()
-        if done.returncode == 0:
-            return " ".join(told) or "nothing", commands
-        told.append(f"stopped: {done.stderr.strip().splitlines()[-1][:160]};")
+        how = command(out, images, "--executor", "ray", "--address", bed.address)
+        with tempfile.TemporaryFile("w+") as said:
+            with subprocess.Popen(how, stdout=subprocess.DEVNULL, stderr=said) as process:
+                if commands == 1:
+                    told.append(struck(bed, fault, process))
+            if process.returncode == 0:
+                return " ".join(told) or "nothing", commands
+            said.seek(0)
+            told.append(f"stopped: {said.read().strip().splitlines()[-1][:160]};")
     raise SystemExit(f"never ended: {told}")
+
+
+def struck(bed: Bed, fault: Callable[[Bed], str], process: "subprocess.Popen[bytes]") -> str:
+    """Wait until the command's work is under way, and let the fault come. Ray's utilities want the main thread."""
+    while not running() and process.poll() is None:
+        time.sleep(0.2)
+    time.sleep(AFTER)
+    return f"{fault(bed)}{' (the command had ended)' if process.poll() is not None else ''}"
 
 
 if __name__ == "__main__":
