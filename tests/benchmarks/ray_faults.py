@@ -119,7 +119,8 @@ def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> t
             if process.returncode == 0:
                 return " ".join(told) or "nothing", commands
             said.seek(0)
-            told.append(f"stopped: {said.read().strip().splitlines()[-1][:160]};")
+            lines = said.read().strip().splitlines()
+            told.append(f"and the command said: {next((n for n in lines if n.startswith('error')), lines[-1])[:160]}")
     raise SystemExit(f"never ended: {told}")
 
 
@@ -128,7 +129,8 @@ def struck(bed: Bed, fault: Callable[[Bed], str], process: "subprocess.Popen[byt
     while not running() and process.poll() is None:
         time.sleep(0.2)
     time.sleep(AFTER)
-    return f"{fault(bed)}{' (the command had ended)' if process.poll() is not None else ''}"
+    late = " (too late: the command had ended)" if process.poll() is not None else ""
+    return fault(bed) + late
 
 
 if __name__ == "__main__":
