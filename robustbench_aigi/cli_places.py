@@ -23,16 +23,16 @@ class Places:
         return self._taken(place, write=False)
 
     def file_to_write(self, place: str) -> Path:
-        """A file to write, and its neighbours to read and to write."""
+        """A file to write, beside those that begin with its name without the suffix, to read and to write."""
         if not is_url(place):
             return Path(place)
         folder, _, name = place.rpartition("/")
-        return self.to_write(folder) / name
+        return self._taken(folder, write=True, only=name.rpartition(".")[0] or name) / name
 
-    def _taken(self, place: str, *, write: bool) -> Path:
+    def _taken(self, place: str, *, write: bool, only: str = "") -> Path:
         if not is_url(place):
             return Path(place)
-        return self._stack.enter_context(mirrored(place, write=write))
+        return self._stack.enter_context(mirrored(place, write=write, only=only))
 
     def __enter__(self) -> Self:
         return self

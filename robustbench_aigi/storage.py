@@ -47,14 +47,14 @@ def is_url(place: str) -> bool:
 
 
 @contextmanager
-def mirrored(url: str, *, write: bool = True) -> Iterator[Path]:
+def mirrored(url: str, *, write: bool = True, only: str = "") -> Iterator[Path]:
     """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also while work goes on.
 
-    Raises:
+    ``only`` is how the names begin that are of interest. Raises:
         UserError: another process writes there. Unavailable: no client for such URLs, or nobody answers.
         BadData: a file was changed at both ends.
     """
-    mirror = Mirror(url)
+    mirror = Mirror(url, only)
     with ExitStack() as stack:
         if write:
             stack.enter_context(mirror.held())
@@ -82,11 +82,11 @@ def reaching(url: str) -> Iterator[None]:
 class Mirror:
     """A folder at a URL and its mirror on this disk."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, only: str = "") -> None:
         import fsspec  # type: ignore[import-untyped]
 
-        self.url = url.rstrip("/")
-        self.folder = cache_folder() / "mirrors" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self.url, self.only = url.rstrip("/"), only
+        self.folder = cache_folder() / "mirrors" / hashlib.sha256(f"{self.url}/{only}".encode()).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.known = self.folder.with_suffix(".json")
         try:
@@ -214,7 +214,8 @@ class Mirror:
     def _listed(self) -> dict[str, dict[str, Any]]:
         """What is there now, by place in the folder."""
         self.fs.invalidate_cache()
-        return {name[len(self.root) + 1 :]: info for name, info in self.fs.find(self.root, detail=True).items()}
+        found = {name[len(self.root) + 1 :]: info for name, info in self.fs.find(self.root, detail=True).items()}
+        return {name: info for name, info in found.items() if name.startswith(self.only)}
 
     def _place(self, name: str) -> Path:
         place = self.folder / name

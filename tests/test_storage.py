@@ -14,6 +14,7 @@ import pytest
 from robustbench_aigi import storage
 from robustbench_aigi.cli import main
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
+from robustbench_aigi.files import cache_folder
 from robustbench_aigi.storage import Mirror, mirrored
 
 fsspec = pytest.importorskip("fsspec")
@@ -199,9 +200,12 @@ def test_sets_and_checkpoints_go_to_such_a_server(
 ) -> None:
     fsspec.filesystem("s3").mkdir("bucket-3")
     bucket, local = "s3://bucket-3", here / "local.safetensors"
+    fsspec.filesystem("s3").pipe_file("bucket-3/weights/others.bin", b"large, and of no interest")
     for out in (str(local), f"{bucket}/weights/mine.safetensors"):
         typed(monkeypatch, "train", "cifake-cnn", "--data", tiny_recipe, "--epochs", "1", "--out", out)
     assert there(f"{bucket}/weights")["mine.safetensors"] == local.read_bytes()
+    assert there(f"{bucket}/weights")["others.bin"]
+    assert not list(cache_folder().rglob("others.bin"))
     asked = ["--attacks", tiny_suite, "--surrogate", str(local), "--workers", "1", "--samples", "0"]
     typed(monkeypatch, "build", tiny_recipe, *asked, "--out", f"{bucket}/set")
     assert "manifest.parquet" in there(f"{bucket}/set")
