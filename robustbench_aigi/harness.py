@@ -19,7 +19,6 @@ from robustbench_aigi.detectors import Detector, load_detector, save_detector, s
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
-from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
@@ -196,8 +195,7 @@ def plan(
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
     data = load_data(dataset, source, "test", limit, progress=progress)
-    held = dict(zip(ready, set_batches(ready.values(), data), strict=True))
-    return planning.plan(ready, suite, data), held
+    return planning.plan(ready, suite, data)
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:

@@ -14,6 +14,7 @@ from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.ingredients import ingredients
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.grid import limited, transferred
 from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.work import attacked, scored
@@ -26,11 +27,14 @@ COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabyt
 Made = Callable[[Dataset], pd.DataFrame]
 
 
-def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> pd.DataFrame:
+def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> tuple[pd.DataFrame, dict[str, int]]:
     """A row a cell: images, passes, seconds on one thread, megabytes on the disk; what all share has no detector.
+
+    And the bytes that each detector's passes hold, with as many images at once as the evaluation shows.
 
     A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it out.
     """
+    held = dict(zip(detectors, set_batches(detectors.values(), data), strict=True))
     rows: list[dict[str, object]] = []
     shared = [("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *detectors)]
     shared += [("transfer", row) for row in transferred(suite, detectors)]
@@ -53,7 +57,7 @@ def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> pd.D
                 found = _tried(work, limited(data, row))
                 rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
         rows += _probes(name, detector, suite, data)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return pd.DataFrame(rows, columns=COLUMNS), held
 
 
 def _built(shard: Dataset, *, suite: Suite, makers: Mapping[str, Detector], folder: Path) -> pd.DataFrame:
