@@ -1,5 +1,6 @@
 """The places that a command names."""
 
+import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -32,7 +33,7 @@ class Places:
     def _taken(self, place: str, *, write: bool, only: str = "") -> Path:
         if not is_url(place):
             return Path(place)
-        return self._stack.enter_context(mirrored(place, write=write, only=only))
+        return self._stack.enter_context(mirrored(place, write=write, only=only, say=_tell))
 
     def __enter__(self) -> Self:
         return self
@@ -41,6 +42,10 @@ class Places:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.__exit__(kind, error, trace)
+
+
+def _tell(line: str) -> None:
+    sys.stderr.write(f"warning: {line}\n")
 
 
 PLACES = Places()

@@ -5,26 +5,23 @@ goes on from them.
 """
 
 import hashlib
-import json
 import os
-import socket
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
+from robustbench_aigi.errors import BadData, CannotWrite, Unavailable
 from robustbench_aigi.files import cache_folder, write_text
+from robustbench_aigi.storage_lock import Lock, brief, reaching
 
-LOCK = ".mirror.lock"
 OWN = (".lock", ".tmp")
 """Ends of names that stay where they are: locks, and files not yet whole."""
-EVERY, STALE = 20.0, 300.0
-"""Seconds between two sendings, and after which a lock whose holder says nothing is nobody's."""
+EVERY = 20.0
+"""Seconds between two sendings."""
 
 
 class Known(BaseModel, frozen=True):
@@ -47,36 +44,24 @@ def is_url(place: str) -> bool:
 
 
 @contextmanager
-def mirrored(url: str, *, write: bool = True, only: str = "") -> Iterator[Path]:
+def mirrored(
+    url: str, *, write: bool = True, only: str = "", say: Callable[[str], object] = lambda line: None
+) -> Iterator[Path]:
     """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also while work goes on.
 
-    ``only`` is how the names begin that are of interest. Raises:
+    ``only`` is how the names begin that are of interest; ``say`` is told of sendings that fail meanwhile. Raises:
         UserError: another process writes there. Unavailable: no client for such URLs, or nobody answers.
         BadData: a file was changed at both ends.
     """
     mirror = Mirror(url, only)
     with ExitStack() as stack:
         if write:
-            stack.enter_context(mirror.held())
+            stack.enter_context(mirror.lock.held())
         with reaching(url):
             mirror.fetch()
         if write:
-            stack.enter_context(mirror.sending())
+            stack.enter_context(mirror.sending(say))
         yield mirror.folder
-
-
-@contextmanager
-def reaching(url: str) -> Iterator[None]:
-    """Raise ``Unavailable``, with a way on, for what a client says."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:  # every client has its own
-        raise Unavailable(
-            f"cannot reach {url}: {type(error).__name__}: {str(error)[:300]}. See that it exists and that the keys to "
-            "it are in the environment, then repeat the command; what is finished is kept."
-        ) from error
 
 
 class Mirror:
@@ -93,7 +78,7 @@ class Mirror:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise Unavailable(f"no client for {url}: {error}. For s3:// write pip install s3fs.") from error
-        self.lock = f"{self.root}/{LOCK}"
+        self.lock = Lock(self.fs, self.root, self.url)
         try:
             self.index = Index.model_validate_json(self.known.read_bytes())
         except (OSError, ValidationError):
@@ -143,19 +128,23 @@ class Mirror:
         self._save()
 
     @contextmanager
-    def sending(self) -> Iterator[None]:
+    def sending(self, say: Callable[[str], object] = lambda line: None) -> Iterator[None]:
         """Send every now and then while the body works, and once at its end, however it ends."""
         ended = threading.Event()
 
         def work() -> None:
+            failing = False
             while not ended.wait(EVERY):
                 try:
-                    if not self._mine():
+                    if not self.lock.mine():
                         return
                     self.send()
-                    self._claim(mode="overwrite")
-                except Exception:  # the network comes and goes; at the end all is tried once more, and told
-                    continue
+                    self.lock.claim()
+                    failing = False
+                except Exception as error:  # the network comes and goes; at the end all is tried once more
+                    if not failing:
+                        say(f"cannot send to {self.url} for now: {brief(error)}. Work goes on in {self.folder}.")
+                    failing = True
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
@@ -165,12 +154,12 @@ class Mirror:
             ended.set()
             thread.join()
             try:
-                mine = self._mine()
+                mine = self.lock.mine()
                 if mine:
                     self.send()
             except Exception as error:
                 raise CannotWrite(
-                    f"cannot send to {self.url}: {type(error).__name__}: {str(error)[:300]}. All is in {self.folder}; "
+                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; "
                     "repeat the command to send it."
                 ) from error
             if not mine:
@@ -178,38 +167,6 @@ class Mirror:
                     f"another process took {self.url} over, because this one could not be heard for five minutes. What "
                     f"was not sent before is in {self.folder} alone; repeat the command when the other has ended."
                 )
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder, so that no other process writes there. Raises ``UserError``."""
-        with reaching(self.url):
-            try:
-                self._claim(mode="create")
-            except FileExistsError:
-                holder = self._holder()
-                if time.time() - float(holder.get("time", 0)) < STALE:
-                    raise UserError(
-                        f"another process works on {self.url} ({holder.get('host')}, process {holder.get('process')}). "
-                        "Wait for its end, or stop it and wait five minutes; or give another --out."
-                    ) from None
-                self._claim(mode="overwrite")
-        try:
-            yield
-        finally:
-            with reaching(self.url):
-                if self._mine():
-                    self.fs.rm_file(self.lock)
-
-    def _claim(self, mode: str) -> None:
-        self.fs.pipe_file(self.lock, json.dumps(_me() | {"time": time.time()}).encode(), mode=mode)
-
-    def _holder(self) -> dict[str, Any]:
-        """Who holds the folder; nobody if there is no lock."""
-        self.fs.invalidate_cache()
-        return dict(json.loads(self.fs.cat_file(self.lock))) if self.fs.exists(self.lock) else {}
-
-    def _mine(self) -> bool:
-        return _me().items() <= self._holder().items()
 
     def _listed(self) -> dict[str, dict[str, Any]]:
         """What is there now, by place in the folder."""
@@ -232,10 +189,6 @@ class Mirror:
 
     def _save(self) -> None:
         write_text(self.known, self.index.model_dump_json())
-
-
-def _me() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "process": os.getpid()}
 
 
 def _stamp(path: Path) -> tuple[int, int]:

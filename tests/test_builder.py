@@ -75,6 +75,22 @@ def test_the_number_of_workers_changes_no_byte(tiny_recipe: str, tiny_suite: str
     assert [file_digest(tmp_path / "2" / path) for path in two["path"]] == two["sha256"].tolist()
 
 
+def test_files_are_changed_while_a_detector_is_attacked(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustbench_aigi.data.ingredients.SHARD", 2)
+    order: list[str] = []
+
+    def noted(task: str, done: int, total: int) -> None:
+        order.append(task)
+
+    build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, tmp_path, noted)
+    attacked = [place for place, task in enumerate(order) if "pgd" in task]
+    changed = [place for place, task in enumerate(order) if "jpeg" in task]
+    assert min(attacked) < max(changed)
+    assert min(changed) < max(attacked)
+
+
 def test_a_killed_build_goes_on(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
     make = functools.partial(build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()})
 

@@ -5,13 +5,14 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from robustbench_aigi import storage
+from robustbench_aigi import storage, storage_lock
 from robustbench_aigi.cli import main
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
 from robustbench_aigi.files import cache_folder
@@ -115,11 +116,11 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert folder.is_dir()
     with mirrored(url):
         mirror = Mirror(url)
-        holder = json.loads(mirror.fs.cat_file(mirror.lock)) | {"time": 0, "process": -1}
-        mirror.fs.pipe_file(mirror.lock, json.dumps(holder).encode())  # it has said nothing for long
+        holder = json.loads(mirror.fs.cat_file(mirror.lock.place)) | {"time": 0, "process": -1}
+        mirror.fs.pipe_file(mirror.lock.place, json.dumps(holder).encode())  # it has said nothing for long
         with mirrored(url) as folder:
             (folder / "mine").write_text("mine")
-        mirror.fs.pipe_file(mirror.lock, json.dumps(mirror._holder() | storage._me()).encode())
+        mirror.fs.pipe_file(mirror.lock.place, json.dumps(mirror.lock.holder() | storage_lock.me()).encode())
     assert there(url) == {"mine": b"mine"}
 
 
@@ -127,9 +128,32 @@ def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     mirror = Mirror(url)
     (mirror.folder / "one").write_text("late")
     with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url):
-        mirror.fs.pipe_file(mirror.lock, b'{"host": "another", "process": 1, "time": 9e9}')
+        mirror.fs.pipe_file(mirror.lock.place, b'{"host": "another", "process": 1, "time": 9e9}')
     assert (mirror.folder / "one").read_text() == "late"
-    assert list(there(url)) == [storage.LOCK]  # of the other, who is still at work
+    assert list(there(url)) == [storage_lock.LOCK]  # of the other, who is still at work
+
+
+def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    tries = threading.Semaphore(0)
+    kind = type(fsspec.filesystem("memory"))
+    put = kind.put_file
+
+    def down(self: Any, here: str, there: str) -> None:
+        tries.release()
+        raise OSError("the network is down")
+
+    monkeypatch.setattr(storage, "EVERY", 0.01)
+    with mirrored(url, say=told.append) as folder:
+        monkeypatch.setattr(kind, "put_file", down)
+        (folder / "one").write_text("1")
+        assert tries.acquire(timeout=30)
+        assert tries.acquire(timeout=30)
+        monkeypatch.setattr(kind, "put_file", put)
+    assert there(url) == {"one": b"1"}
+    assert len(told) == 1
+    assert "for now: OSError: the network is down" in told[0]
+    assert str(folder) in told[0]
 
 
 def test_a_kill_before_sending_loses_nothing(url: str) -> None:
@@ -217,7 +241,7 @@ def test_sets_and_checkpoints_go_to_such_a_server(
 
 KILLED = """
 import sys, time
-from robustbench_aigi import storage
+from robustbench_aigi import storage, storage_lock
 storage.EVERY = 0.2
 with storage.mirrored(sys.argv[1]) as folder:
     (folder / "shard").write_text("whole")
@@ -240,7 +264,7 @@ def test_a_killed_writers_files_are_there_and_its_lock_ends(
         writer.kill()
     assert there(url)["shard"] == b"whole"
     elsewhere(here, monkeypatch)
-    monkeypatch.setattr(storage, "STALE", 0.0)
+    monkeypatch.setattr(storage_lock, "STALE", 0.0)
     with mirrored(url) as folder:
         assert (folder / "shard").read_text() == "whole"
     shutil.rmtree(folder)

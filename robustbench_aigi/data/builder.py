@@ -112,14 +112,23 @@ class _Making:
 def _make(made: Sequence[Ingredient], out: Path, progress: Progress, executor: Executor) -> None:
     """Make the shards that are not there yet, of all ingredients together, so that no worker waits for another kind."""
     titles = [f"building {ingredient.split} {ingredient.attack}" for ingredient in made]
-    shards = [_Task(number, *place) for number, ingredient in enumerate(made) for place in ingredient.places()]
-    left = [task for task in shards if not (out / task.place).is_file()]
+    left = [task for task in _in_turn(made) if not (out / task.place).is_file()]
     done = [len(ingredient.data) for ingredient in made]
     for task in left:
         done[task.ingredient] -= len(task.shard)
     for number, count in executor.each(_Making([ingredient.make for ingredient in made], out), left):
         done[number] += count
         progress(titles[number], done[number], len(made[number].data))
+
+
+def _in_turn(made: Sequence[Ingredient]) -> list[_Task]:
+    """The shards of all ingredients, spread evenly: files are changed while a detector is attacked."""
+    tasks = [
+        (share / max(1, len(places)), _Task(number, *place))
+        for number, places in enumerate(list(ingredient.places()) for ingredient in made)
+        for share, place in enumerate(places)
+    ]
+    return [task for _, task in sorted(tasks, key=lambda one: one[0])]
 
 
 def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
