@@ -115,6 +115,17 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     assert (run / "matrix.csv").read_bytes() == (one / "matrix.csv").read_bytes()
 
 
+@pytest.mark.parametrize("lost", ["n", "low", "n_correct_before", "success_high"])
+def test_a_number_without_what_belongs_to_it_is_told(lost: str, one: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(one, run)
+    table = pd.read_csv(run / "matrix.csv")
+    assert table[lost].notna().any()
+    table.assign(**{lost: None}).to_csv(run / "matrix.csv", index=False)
+    with pytest.raises(BadData, match=f"without .*{lost}.*Delete it and repeat"):
+        read_matrix(run)
+
+
 def test_cells_of_another_run_in_the_folder_are_not_this_one(one: Path, tiny_recipe: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(one, run)

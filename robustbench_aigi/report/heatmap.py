@@ -72,7 +72,7 @@ def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: 
     share = float(value)
     cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": round(1 - share if metric in BAD_WHEN_HIGH else share, 3)}
     interval = METRICS[metric][1]
-    if interval is not None:
+    if interval is not None and all(pd.notna(row[end]) for end in interval):
         cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)
     cell["n"] = int(row["n_correct_before"] if metric in BAD_WHEN_HIGH else row["n"])
     if metric == "worst_generator_accuracy":

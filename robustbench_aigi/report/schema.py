@@ -1,11 +1,18 @@
 """The schema of ``matrix.json``."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.detectors import Card
+
+TOGETHER = {
+    "accuracy": ("n", "low", "high", "n_correct_before"),
+    "success_rate": ("n_correct_before", "success_low", "success_high"),
+    "worst_generator_accuracy": ("worst_generator", "worst_generator_low", "worst_generator_high"),
+}
+"""What a row that has a number has besides."""
 
 
 class MatrixRow(BaseModel):
@@ -42,6 +49,14 @@ class MatrixRow(BaseModel):
     mean_backwards: float | None
     flags: str | None = Field(description="kinds of the adequacy flags, joined by commas")
     seen: bool | None = Field(description="whether the detector met an attack of this kind in training")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        for number, others in TOGETHER.items():
+            lost = [name for name in others if getattr(self, name) is None]
+            if getattr(self, number) is not None and lost:
+                raise ValueError(f"{self.detector}, {self.attack}: {number} without {', '.join(lost)}")
+        return self
 
 
 class Of(BaseModel):
