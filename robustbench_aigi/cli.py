@@ -94,7 +94,7 @@ def run(
             say=screen.say,
         )
     typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {folder / 'report.html'}")
+    typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
 
 
 app.add_typer(cli_data.app)
@@ -119,7 +119,10 @@ def train(
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
-    start: Annotated[str | None, typer.Option(help="Checkpoint to fine-tune; cifake: the shipped one.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune; cifake: the shipped one."),
+    ] = None,
     arguments: Annotated[
         str, typer.Option("--with", help="Arguments of the detector, such as '{\"size\": 224}'.")
     ] = "{}",
@@ -151,7 +154,7 @@ def train(
             progress=screen.progress,
             say=screen.say,
         )
-    typer.echo(f"checkpoint: {out}")
+    typer.echo(f"checkpoint: {PLACES.told(out)}")
 
 
 def _json(option: str, text: str, example: str) -> dict[str, Any]:
@@ -166,7 +169,12 @@ def _json(option: str, text: str, example: str) -> dict[str, Any]:
 
 @app.command()
 def evaluate(
-    detectors: Annotated[list[str], typer.Argument(help="Checkpoints, names or module:Class.")],
+    detectors: Annotated[
+        list[str],
+        typer.Argument(
+            parser=PLACES.detector, metavar="DETECTOR...", help="Checkpoints (paths or URLs), names or module:Class."
+        ),
+    ],
     out: Out,
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
@@ -192,13 +200,15 @@ def evaluate(
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(named, suite, images, out, executor=by_whom, progress=screen.progress)
     typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {out / 'report.html'}")
+    typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 
 
 @app.command()
 def detect(
     image: Annotated[Path, typer.Argument(help="An image file.")],
-    detector: Annotated[str, typer.Option(help="Checkpoint or shipped detector.")] = "tinyvit-5m",
+    detector: Annotated[
+        str, typer.Option(parser=PLACES.detector, metavar="DETECTOR", help="Checkpoint or shipped detector.")
+    ] = "tinyvit-5m",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Say whether one image looks AI-generated."""

@@ -49,7 +49,10 @@ def build(
     source: Source = None,
     limit: Limit = None,
     attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
-    surrogate: Annotated[list[str] | None, typer.Option(help="Checkpoint of a surrogate; may be repeated.")] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint of a surrogate; may be repeated."),
+    ] = None,
     samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
@@ -84,7 +87,7 @@ def build(
     if dry_run:
         return
     typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
-    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+    typer.echo(f"\nmanifest: {PLACES.told(out / 'manifest.parquet')}")
 
 
 @app.command()
@@ -99,7 +102,7 @@ def generate(
     with showing() as screen:
         made = make_samples(load_prompts(prompts), out, screen.progress)
     typer.echo(made.groupby(["split", "generator"]).size().to_string())
-    typer.echo(f"\nmanifest: {out / 'manifest.parquet'}")
+    typer.echo(f"\nmanifest: {PLACES.told(out / 'manifest.parquet')}")
 
 
 @app.command()
@@ -111,7 +114,7 @@ def verify(built: Built) -> None:
         offenders = offenders_in(built, screen.progress)
     for offender in offenders:
         typer.echo(f"{offender.path}: {offender.reason}")
-    typer.echo(f"{len(offenders)} offenders in {built}")
+    typer.echo(f"{len(offenders)} offenders in {PLACES.told(built)}")
     if offenders:
         raise typer.Exit(1)
 
@@ -135,7 +138,7 @@ def audit(
         result = harness_data.audit(dataset, out, source=source, limit=limit, progress=screen.progress)
     for finding in result.findings:
         typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
-    typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {out / 'audit.md'}")
+    typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {PLACES.told(out / 'audit.md')}")
     if not result.passed:
         raise typer.Exit(1)
 
@@ -157,4 +160,4 @@ def export(
     with showing() as screen:
         result = exported(built, form, out, screen.progress)
     left = ", ".join(f"{count} of {attack}" for attack, count in result.left_out.items())
-    typer.echo(f"{result.images} images in {out}" + (f"; {form} has no place for {left}" if left else ""))
+    typer.echo(f"{result.images} images in {PLACES.told(out)}" + (f"; {form} has no place for {left}" if left else ""))

@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from robustbench_aigi.errors import BadData
 from robustbench_aigi.storage import is_url, mirrored
 
 
@@ -14,6 +15,7 @@ class Places:
 
     def __init__(self) -> None:
         self._stack = ExitStack()
+        self._urls: dict[Path, str] = {}
 
     def to_write(self, place: str) -> Path:
         """A folder to write to, or to read and to write to."""
@@ -30,10 +32,29 @@ class Places:
         folder, _, name = place.rpartition("/")
         return self._taken(folder, write=True, only=name.rpartition(".")[0] or name) / name
 
+    def detector(self, name: str) -> str:
+        """A detector's name, or the path of its checkpoint, which may be at a URL; of HTTP, the URL is a detector."""
+        if not is_url(name) or name.startswith(("http:", "https:")):
+            return name
+        folder, _, file = name.rpartition("/")
+        found = self._taken(folder, write=False, only=file) / file
+        if not found.is_file():
+            raise BadData(f"no file at {name}. Give the URL of a checkpoint that train wrote.")
+        return str(found)
+
+    def told(self, path: Path) -> str:
+        """A path as the user knows it: of a mirror's, the URL."""
+        for top, url in self._urls.items():
+            if path.is_relative_to(top):
+                return "/".join((url, *path.relative_to(top).parts))
+        return str(path)
+
     def _taken(self, place: str, *, write: bool, only: str = "") -> Path:
         if not is_url(place):
             return Path(place)
-        return self._stack.enter_context(mirrored(place, write=write, only=only, say=_tell))
+        folder = self._stack.enter_context(mirrored(place, write=write, only=only, say=_tell))
+        self._urls[folder] = place.rstrip("/")
+        return folder
 
     def __enter__(self) -> Self:
         return self

@@ -57,7 +57,7 @@ def report(
         folder = out or runs[0]
         write_report(finished, folder, policy)
         typer.echo(to_markdown(finished.matrix))
-        typer.echo(f"\nreport: {folder / 'report.html'}")
+        typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
 
 
 @app.command()
@@ -104,7 +104,7 @@ def leaderboard(
     found = boards(runs)
     write_page(found, out)
     typer.echo("\n\n".join(to_markdown(board) for board in found))
-    typer.echo(f"\npage: {out}")
+    typer.echo(f"\npage: {PLACES.told(out)}")
 
 
 @app.command()
@@ -121,12 +121,15 @@ def status(
             own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
             typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": place.why}))
     else:
-        typer.echo(to_text(run_folder, found))
+        typer.echo(to_text(PLACES.told(run_folder), found))
 
 
 @app.command()
 def plan(
-    detectors: Annotated[list[str] | None, typer.Argument(help="Checkpoints or names to evaluate.")] = None,
+    detectors: Annotated[
+        list[str] | None,
+        typer.Argument(parser=PLACES.detector, metavar="DETECTOR...", help="Checkpoints or names to evaluate."),
+    ] = None,
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
     limit: Limit = None,

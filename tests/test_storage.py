@@ -220,7 +220,12 @@ def test_commands_work_on_a_server_that_speaks_s3(
 
 
 def test_sets_and_checkpoints_go_to_such_a_server(
-    server: str, here: Path, tiny_recipe: str, tiny_suite: str, monkeypatch: pytest.MonkeyPatch
+    server: str,
+    here: Path,
+    tiny_recipe: str,
+    tiny_suite: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     fsspec.filesystem("s3").mkdir("bucket-3")
     bucket, local = "s3://bucket-3", here / "local.safetensors"
@@ -230,10 +235,19 @@ def test_sets_and_checkpoints_go_to_such_a_server(
     assert there(f"{bucket}/weights")["mine.safetensors"] == local.read_bytes()
     assert there(f"{bucket}/weights")["others.bin"]
     assert not list(cache_folder().rglob("others.bin"))
-    asked = ["--attacks", tiny_suite, "--surrogate", str(local), "--workers", "1", "--samples", "0"]
+    assert f"checkpoint: {bucket}/weights/mine.safetensors" in capsys.readouterr().out
+    elsewhere(here, monkeypatch)
+    asked = ["--attacks", tiny_suite, "--surrogate", f"{bucket}/weights/mine.safetensors", "--workers", "1"]
+    asked += ["--samples", "0"]
     typed(monkeypatch, "build", tiny_recipe, *asked, "--out", f"{bucket}/set")
     assert "manifest.parquet" in there(f"{bucket}/set")
-    elsewhere(here, monkeypatch)
+    assert not list((here / "other").rglob("others.bin"))
+    assert f"manifest: {bucket}/set/manifest.parquet" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["robustbench-aigi", "plan", f"{bucket}/weights/none.safetensors"])
+    with pytest.raises(SystemExit, match="2"):
+        main()
+    assert f"no file at {bucket}/weights/none.safetensors" in capsys.readouterr().err
+    elsewhere(here, monkeypatch, "third")
     typed(monkeypatch, "verify", f"{bucket}/set")
     typed(monkeypatch, "export", f"{bucket}/set", "parquet", "--out", f"{bucket}/flat")
     assert any(name.endswith(".parquet") for name in there(f"{bucket}/flat"))

@@ -79,7 +79,7 @@ def _expected(place: Place, speeds: Speeds) -> float:
     return median(alike) if alike else math.nan
 
 
-def to_text(run: Path, found: Status) -> str:
+def to_text(run: Path | str, found: Status) -> str:
     """A line in all, a line a detector that is not finished, and a line for each cell that failed."""
     counts, total = found.counts, len(found.places)
     state = "finished" if found.finished else "running" if found.running else "stopped"
