@@ -22,8 +22,11 @@ class Places:
         return self._taken(place, write=True)
 
     def to_read(self, place: str) -> Path:
-        """A folder to read from."""
-        return self._taken(place, write=False)
+        """A folder to read from. Raises ``BadData`` if nothing is at its URL."""
+        folder = self._taken(place, write=False)
+        if is_url(place) and not any(folder.iterdir()):
+            raise BadData(f"there is nothing at {place}. See that it is spelt as where it was written to.")
+        return folder
 
     def file_to_write(self, place: str) -> Path:
         """A file to write, beside those that begin with its name without the suffix, to read and to write."""

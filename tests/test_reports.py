@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from robustbench_aigi import harness
@@ -124,6 +126,17 @@ def test_a_number_without_what_belongs_to_it_is_told(lost: str, one: Path, tmp_p
     table.assign(**{lost: None}).to_csv(run / "matrix.csv", index=False)
     with pytest.raises(BadData, match=f"without .*{lost}.*Delete it and repeat"):
         read_matrix(run)
+
+
+def test_a_shard_of_an_image_that_the_run_has_not_is_told(one: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(one, run)
+    shard = next((run / "cells" / "good").glob("white-box-*/shard-0000.parquet"))
+    whole = pq.read_table(shard)
+    ids = pa.array([f"{identity}?" for identity in whole["id"].to_pylist()])
+    pq.write_table(whole.set_column(whole.schema.get_field_index("id"), "id", ids), shard)
+    with pytest.raises(BadData, match=r"shard-0000.parquet is of an image that the run has not, '.*\?'. Delete it"):
+        write_report(read_runs([run]), tmp_path / "out")
 
 
 def test_cells_of_another_run_in_the_folder_are_not_this_one(one: Path, tiny_recipe: str, tmp_path: Path) -> None:

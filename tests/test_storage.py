@@ -243,10 +243,11 @@ def test_sets_and_checkpoints_go_to_such_a_server(
     assert "manifest.parquet" in there(f"{bucket}/set")
     assert not list((here / "other").rglob("others.bin"))
     assert f"manifest: {bucket}/set/manifest.parquet" in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["robustbench-aigi", "plan", f"{bucket}/weights/none.safetensors"])
-    with pytest.raises(SystemExit, match="2"):
-        main()
-    assert f"no file at {bucket}/weights/none.safetensors" in capsys.readouterr().err
+    for command, wrong, why in (("plan", "weights/none.safetensors", "no file at"), ("status", "no", "nothing at")):
+        monkeypatch.setattr(sys, "argv", ["robustbench-aigi", command, f"{bucket}/{wrong}"])
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        assert f"{why} {bucket}/{wrong}" in capsys.readouterr().err
     elsewhere(here, monkeypatch, "third")
     typed(monkeypatch, "verify", f"{bucket}/set")
     typed(monkeypatch, "export", f"{bucket}/set", "parquet", "--out", f"{bucket}/flat")

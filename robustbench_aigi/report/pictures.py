@@ -3,14 +3,15 @@
 import base64
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import plusplus
-from robustbench_aigi.data.images import decode, encode_png
+from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.data.pictures import times_ten
+from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.attention import read_maps
 from robustbench_aigi.evaluation.cases import cases, image_of
 from robustbench_aigi.evaluation.cells import Cell
@@ -52,14 +53,20 @@ def gallery(finished: Finished) -> list[Picture]:
 
 
 def _of_run(run: Run) -> Iterator[Picture]:
-    clean = plusplus(run.folder / "plusplus", "test", "clean").manifest.set_index("source")["path"]
+    clean = plusplus(run.folder / "plusplus", "test", "clean")
     for detector, mode, attack in read_cells(run.folder):
         if mode != "white-box":
             continue
         folder = Cell(detector, mode, attack).folder(run.folder)
         maps = read_maps(folder)
         for row in cases(folder).to_dict("records"):
-            original = decode(Path(clean[row["id"]]).read_bytes())
+            own = clean.manifest[clean.manifest["source"] == row["id"]]
+            if own.empty:
+                raise BadData(
+                    f"{row['shard']} is of an image that the run has not, {row['id']!r}. Delete it and repeat the "
+                    "command that wrote it, which makes it again."
+                )
+            original = next(Dataset(clean.name, own).pixels())
             attacked = image_of(str(row["shard"]), str(row["id"]))
             named = (run.called(detector), attack)
             yield _picture(named, row, original, attacked, maps.get(str(row["id"])))
