@@ -18,6 +18,7 @@ from robustbench_aigi.training.arrays import balanced_accuracy, shuffled
 from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.fare import distance, fare
 from robustbench_aigi.training.inner import climb
+from robustbench_aigi.training.mixing import targets_of
 from robustbench_aigi.training.stages import begun, trained_on
 from robustbench_aigi.training.towers import Tower
 from tests.conftest import Linear
@@ -163,6 +164,20 @@ def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
     assert torch.equal(augment(flat, labels, rng, mix=0.3), flat)
+
+
+def test_a_rectangle_of_the_other_class_counts_by_its_area() -> None:
+    rng = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
+    flat = labels.float().view(-1, 1, 1, 1).expand(7, 3, 16, 16)
+    shares = set()
+    for _ in range(20):
+        images, targets = targets_of(flat, labels.float(), rng, mixup=0.0, cutmix=1.0, smoothing=0.0)
+        torch.testing.assert_close(images.mean(dim=(1, 2, 3)), targets)
+        assert set(images.unique().tolist()) <= {0.0, 1.0}
+        assert targets[6] == 1
+        shares.add(round(float(targets[0]), 3))
+    assert len(shares) > 10
 
 
 def test_images_of_one_group_stay_together_and_change_alike() -> None:

@@ -41,7 +41,9 @@ def begun_and_killed(plan: Plan, folder: Path, at: int, train: Arrays = TRAIN, l
 
 
 @pytest.mark.parametrize("at", [2, 6, 8])  # in the middle of an epoch, after its last step, and in a later one
-@pytest.mark.parametrize("numbers", [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "smoothing": 0.1, "awp": 0.01}])
+@pytest.mark.parametrize(
+    "numbers", [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "cutmix": 1.0, "smoothing": 0.1, "awp": 0.01}]
+)
 def test_final_weights_equal_the_uninterrupted_ones(at: int, numbers: dict[str, float], tmp_path: Path) -> None:
     plan = Plan(epochs=3, batch=16, **numbers)
     whole, again, order = cnn(), cnn(), Killer(0)

@@ -21,7 +21,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         layer_decay: a layer's share of the rate of the one after it, for networks of timm; the detector's own if None.
         optimizer: any of timm's. clip: the largest norm of a step's gradient.
         shift: in pixels. mix: the largest share of a second image of the same class. colour: the largest change of a
-            channel's contrast. mixup: alpha of timm's Mixup across classes; 0 is none. smoothing: of the labels.
+            channel's contrast. mixup, cutmix: alphas of timm's Mixup and CutMix across classes; 0 is none.
+        smoothing: of the labels.
         fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
             alike, to measure them.
         memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
@@ -45,6 +46,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     mix: float = Field(0.0, ge=0, le=1)
     colour: float = Field(0.0, ge=0, le=1)
     mixup: float = Field(0.0, ge=0)
+    cutmix: float = Field(0.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=1)
     fixed_norm: bool = False
     memory: int = Field(0, ge=0)

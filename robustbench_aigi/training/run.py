@@ -130,7 +130,8 @@ class Run:
         images = from_bytes(self.train.images[index])
         groups = self.groups[index]
         images = augment(images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour)
-        images, targets = targets_of(images, labels, self.rng, plan.mixup, plan.smoothing)
+        mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}
+        images, targets = targets_of(images, labels, self.rng, **mixing)
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         images, labels, targets = (tensor[own].to(self.accelerator.device) for tensor in (images, labels, targets))
         return Batch(images, labels, targets, self.step)
