@@ -8,7 +8,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.detectors import Card
 
 TOGETHER = {
-    "accuracy": ("n", "low", "high", "n_correct_before"),
+    "accuracy": ("n", "low", "high"),
     "success_rate": ("n_correct_before", "success_low", "success_high"),
     "worst_generator_accuracy": ("worst_generator", "worst_generator_low", "worst_generator_high"),
 }
