@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_aigi import cli_data, cli_report
-from robustbench_aigi.cli_data import OUT, Address, By, Gpus, Limit, Source, Workers, showing
+from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Workers, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
@@ -17,6 +17,18 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 DEBUG = False
 
 Out = Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)]
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        parser=PLACES.file_to_write,
+        metavar="PLACE",
+        help="Checkpoint to write, ending in .safetensors; a path or URL.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune; cifake: the shipped one."),
+]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
 
@@ -104,14 +116,7 @@ app.add_typer(cli_report.app)
 @app.command()
 def train(
     detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            parser=PLACES.file_to_write,
-            metavar="PLACE",
-            help="Checkpoint to write, ending in .safetensors; a path or URL.",
-        ),
-    ],
+    out: Checkpoint,
     data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
     source: Source = None,
     limit: Limit = None,
@@ -119,10 +124,7 @@ def train(
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
     epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
-    start: Annotated[
-        str | None,
-        typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune; cifake: the shipped one."),
-    ] = None,
+    start: Start = None,
     arguments: Annotated[
         str, typer.Option("--with", help="Arguments of the detector, such as '{\"size\": 224}'.")
     ] = "{}",
@@ -169,12 +171,7 @@ def _json(option: str, text: str, example: str) -> dict[str, Any]:
 
 @app.command()
 def evaluate(
-    detectors: Annotated[
-        list[str],
-        typer.Argument(
-            parser=PLACES.detector, metavar="DETECTOR...", help="Checkpoints (paths or URLs), names or module:Class."
-        ),
-    ],
+    detectors: Annotated[list[str], DETECTORS],
     out: Out,
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,

@@ -28,6 +28,9 @@ Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one threa
 By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")]
+DETECTORS = typer.Argument(
+    parser=PLACES.detector, metavar="DETECTOR", help="Checkpoints (paths or URLs), names or module:Class."
+)
 Built = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")]
 
 app = typer.Typer()

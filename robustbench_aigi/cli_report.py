@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigi.cli_data import Limit, Source, showing
+from robustbench_aigi.cli_data import DETECTORS, Limit, Source, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 
@@ -25,7 +25,7 @@ def report(
         list[Path],
         typer.Argument(
             parser=PLACES.to_write,
-            metavar="RUN...",
+            metavar="RUN",
             help="The --out places of run or evaluate; several become one report.",
         ),
     ],
@@ -126,10 +126,7 @@ def status(
 
 @app.command()
 def plan(
-    detectors: Annotated[
-        list[str] | None,
-        typer.Argument(parser=PLACES.detector, metavar="DETECTOR...", help="Checkpoints or names to evaluate."),
-    ] = None,
+    detectors: Annotated[list[str] | None, DETECTORS] = None,
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
     limit: Limit = None,

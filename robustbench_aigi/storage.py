@@ -128,7 +128,7 @@ class Mirror:
         self._save()
 
     @contextmanager
-    def sending(self, say: Callable[[str], object] = lambda line: None) -> Iterator[None]:
+    def sending(self, say: Callable[[str], object]) -> Iterator[None]:
         """Send every now and then while the body works, and once at its end, however it ends."""
         ended = threading.Event()
 
@@ -159,8 +159,8 @@ class Mirror:
                     self.send()
             except Exception as error:
                 raise CannotWrite(
-                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; "
-                    "repeat the command to send it."
+                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; repeat the "
+                    "command to send it."
                 ) from error
             if not mine:
                 raise CannotWrite(

@@ -129,3 +129,10 @@ def images() -> Tensor:
 @pytest.fixture
 def labels() -> Tensor:
     return torch.tensor([0, 1, 0, 1])
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of the test's own, with a cache of its own."""
+    monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(tmp_path / "cache"))
+    return tmp_path

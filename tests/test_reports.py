@@ -139,6 +139,13 @@ def test_a_shard_of_an_image_that_the_run_has_not_is_told(one: Path, tmp_path: P
         write_report(read_runs([run]), tmp_path / "out")
 
 
+def test_an_auc_of_too_few_images_has_no_interval(tiny_recipe: str, tmp_path: Path) -> None:
+    few = load_data(tiny_recipe, split="test", limit=4)
+    matrix = harness.evaluate([detector("good")], SUITE, few, tmp_path)
+    assert (matrix["auc"].notna() & matrix["auc_low"].isna()).any()
+    assert "nan to nan" not in (tmp_path / "report.html").read_text()
+
+
 def test_cells_of_another_run_in_the_folder_are_not_this_one(one: Path, tiny_recipe: str, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(one, run)

@@ -124,7 +124,7 @@ def _make(made: Sequence[Ingredient], out: Path, progress: Progress, executor: E
 def _in_turn(made: Sequence[Ingredient]) -> list[_Task]:
     """The shards of all ingredients, spread evenly: files are changed while a detector is attacked."""
     tasks = [
-        (share / max(1, len(places)), _Task(number, *place))
+        (share / len(places), _Task(number, *place))
         for number, places in enumerate(list(ingredient.places()) for ingredient in made)
         for share, place in enumerate(places)
     ]
