@@ -41,6 +41,7 @@ def report(
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
 ) -> None:
     """Write the report of runs again, or print it in another form; of a stopped run it says what is missing."""
+    from robustbench_aigi.files import alone
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
@@ -55,7 +56,8 @@ def report(
         if out is None and len(runs) > 1:
             raise UserError("several runs need a folder of their own. Write --out runs/together.")
         folder = out or runs[0]
-        write_report(finished, folder, policy)
+        with alone(folder):
+            write_report(finished, folder, policy)
         typer.echo(to_markdown(finished.matrix))
         typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
 

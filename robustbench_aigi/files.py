@@ -1,6 +1,7 @@
 """Files that are whole or not there: written under a temporary name, flushed, renamed."""
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,10 @@ from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
 from robustbench_aigi.errors import BadData, CannotWrite, UserError
+
+
+TEMPORARY = re.compile(r"\.\d+\.tmp$")
+"""How the names of files end that :func:`write_whole` has not finished."""
 
 
 def cache_folder() -> Path:
@@ -47,6 +52,8 @@ def reading(path: Path, way_on: str) -> Iterator[None]:
 def alone(place: Path) -> Iterator[None]:
     """Hold a folder, or a file to be written, so that no other process writes there; the lock dies with its holder.
 
+    What killed writers left half written there is removed.
+
     Raises ``UserError`` if another process holds it, ``CannotWrite`` if nothing can be written there.
     """
     path = _lock_of(place)
@@ -61,9 +68,19 @@ def alone(place: Path) -> Iterator[None]:
                 "goes on from what is finished; or give another --out."
             ) from None
     try:
+        if lock.lock_counter == 1:
+            _clear(place)
         yield
     finally:
         lock.release()
+
+
+def _clear(place: Path) -> None:
+    """Remove temporary files of :func:`write_whole`: whoever wrote them no longer does, because the place is held."""
+    one = place.suffix == ".safetensors"
+    for path in place.parent.glob(f"{place.stem}.*.tmp") if one else place.rglob("*.tmp"):
+        if TEMPORARY.search(path.name):
+            path.unlink(missing_ok=True)
 
 
 def held(folder: Path) -> bool:

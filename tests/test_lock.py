@@ -34,3 +34,20 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(CannotWrite, match="cannot write to"), alone(tmp_path / "file"):
         pytest.fail("a file was taken for a folder")
+
+
+def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    run, deep, mine = tmp_path / "run", tmp_path / "run" / "cells" / "one", tmp_path / "mine.safetensors"
+    deep.mkdir(parents=True)
+    for path in (deep / "shard-0000.12.tmp", run / "matrix.7.tmp", tmp_path / "mine.34.tmp"):
+        path.write_text("half")
+    kept = [deep / "shard-0000.parquet", run / "notes.tmp", tmp_path / "other.34.tmp"]
+    for path in kept:
+        path.write_text("whole")
+    with alone(run), alone(mine):
+        (run / "matrix.8.tmp").write_text("being written")
+        with alone(run):  # the same process, again
+            assert (run / "matrix.8.tmp").is_file()
+    assert sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")) == sorted(
+        [*kept, run / "matrix.8.tmp"]
+    )

@@ -61,8 +61,7 @@ def trained(folder: Path) -> dict[str, bytes]:
 
 def reported(folder: Path) -> dict[str, bytes]:
     """All of a report, the page too: it is of one run, whose times are what they are."""
-    names = ("matrix.csv", "matrix.json", "matrix.md", "generators.csv", "report.html")
-    return {name: (folder / name).read_bytes() for name in names}
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
 
 
 JOBS = {
