@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 
 from robustbench_aigi.errors import BadData, CannotWrite, UserError
 
-
 TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the names of files end that :func:`write_whole` has not finished."""
 
