@@ -228,7 +228,7 @@ def main() -> None:
     except UserError as error:
         if DEBUG:
             raise
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {PLACES.told(str(error))}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         sys.stderr.write("stopped; repeat the command to go on.\n")

@@ -45,12 +45,12 @@ class Places:
             raise BadData(f"no file at {name}. Give the URL of a checkpoint that train wrote.")
         return str(found)
 
-    def told(self, path: Path) -> str:
-        """A path as the user knows it: of a mirror's, the URL."""
+    def told(self, words: Path | str) -> str:
+        """A path, or a text with paths in it, as the user knows them: of a mirror's, the URL."""
+        text = str(words)
         for top, url in self._urls.items():
-            if path.is_relative_to(top):
-                return "/".join((url, *path.relative_to(top).parts))
-        return str(path)
+            text = text.replace(str(top), url)
+        return text
 
     def _taken(self, place: str, *, write: bool, only: str = "") -> Path:
         if not is_url(place):

@@ -1,6 +1,7 @@
 """Runs at a URL: a mirror here, the files there, one writer at a time."""
 
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from robustbench_aigi import storage, storage_lock
+from robustbench_aigi.cli import main
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
 from robustbench_aigi.storage import Mirror, mirrored
 from tests.remote import elsewhere, there
@@ -151,3 +153,16 @@ def test_names_that_lead_out_of_the_mirror_are_refused(url: str) -> None:
 
 def test_places_that_are_no_urls_stay_paths(here: Path) -> None:
     assert [storage.is_url(place) for place in ("runs/mine", "s3://bucket/run")] == [False, True]
+
+
+@pytest.mark.parametrize("command", [("status",), ("report",), ("gate", "quick")])
+def test_errors_name_the_url_and_not_its_mirror(
+    command: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with mirrored(url) as folder:
+        (folder / "notes.txt").write_text("no run")
+    monkeypatch.setattr(sys, "argv", ["robustbench-aigi", *command, url])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"error: {url} holds no " in capsys.readouterr().err
