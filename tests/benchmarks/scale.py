@@ -1,6 +1,7 @@
 """Scale: two workers against one, a plan against the run, 20 000 images against 1 000, and a plain script beside ours.
 
-    python -m tests.benchmarks.scale --cifake PATH [--part workers|plan|images|script] [--few 1000] [--many 20000] [--plain 4000]
+    python -m tests.benchmarks.scale --cifake PATH [--part workers|plan|images|script]
+        [--few 1000] [--many 20000] [--plain 4000]
 
 Four detectors (CNN, ResNet-18, TinyViT-5M, a CLIP tower with a head) under six attacks (FGSM, PGD L-inf and L2; JPEG,
 resize, DCT noise). Each measurement is a process of its own, whose peak of memory is the driver's. Leave the machine
