@@ -10,8 +10,9 @@ from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import detectors
-from robustbench_aigi.evaluation.attention import grad_cam, read_maps, similarity
+from robustbench_aigi.evaluation.attention import MAPS, grad_cam, read_maps, similarity
 from robustbench_aigi.evaluation.cases import cases
+from robustbench_aigi.executors import Here, Pool
 from tests.finished_run import detector
 
 pytest.importorskip("pytorch_grad_cam")
@@ -61,10 +62,30 @@ def test_a_map_is_bright_where_the_evidence_is() -> None:
     assert similarity(maps[0], maps[0].flip(1)) < 0.2
 
 
+ROW = {"id": "pgd-4", "attack": "pgd-linf", "with": {"eps": 4, "step": 1, "steps": 5}}
+SUITE = Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [ROW]})
+
+
+def test_maps_are_the_same_whoever_makes_them(tmp_path: Path, tiny_recipe: str) -> None:
+    data, found = load_data(tiny_recipe, split="test"), []
+    for name, executor in (("here", Here(1)), ("pool", Pool(2))):
+        harness.evaluate([detector("good")], SUITE, data, tmp_path / name, executor=executor)
+        found.append((tmp_path / name / "cells" / "good" / "white-box-pgd-4" / MAPS).read_bytes())
+    assert found[0] == found[1]
+
+
+def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(tmp_path: Path, tiny_recipe: str) -> None:
+    lost = detector("good")
+    lost.card = lost.card.model_copy(update={"cam": "nowhere"})
+    matrix = harness.evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
+    assert "nowhere" in (folder / "maps-error.txt").read_text()
+    assert not (folder / MAPS).exists()
+    assert set(matrix["status"]) == {"ok"}
+
+
 def test_cases_are_the_strongest_and_the_weakest(tmp_path: Path, tiny_recipe: str) -> None:
-    row = {"id": "pgd-4", "attack": "pgd-linf", "with": {"eps": 4, "step": 1, "steps": 5}}
-    suite = Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [row]})
-    harness.evaluate([detector("good")], suite, load_data(tiny_recipe, split="test"), tmp_path)
+    harness.evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
     chosen, table = cases(folder), pd.read_parquet(folder / "shard-0000.parquet")
     turned = table[table["fooled"] & (table["forwards"] + table["backwards"] > 1)]

@@ -12,7 +12,7 @@ import pytest
 from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.grid import read_cells
+from robustbench_aigi.evaluation.grid import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report
 from robustbench_aigi.report.gate import judge, load_policy
@@ -167,3 +167,20 @@ def test_a_matrix_shows_itself(one: Path, tmp_path: Path) -> None:
     matrix.to_html(tmp_path / "page.html")
     assert "<title>Robustness report" in (tmp_path / "page.html").read_text()
     assert matrix.to_html().startswith("<table")
+
+
+def test_tables_are_read_when_they_are_asked_for_and_not_before() -> None:
+    asked: list[str] = []
+
+    def read() -> pd.DataFrame:
+        asked.append("read")
+        return pd.DataFrame({"id": ["one"]})
+
+    tables = Tables({("mine", "clean", "clean"): read})
+    called = Tables(tables.renamed(lambda name: f"{name}, again"))
+    assert list(called) == [("mine, again", "clean", "clean")]
+    assert ("mine, again", "clean", "clean") in called
+    assert called.get(("mine", "clean", "clean")) is None
+    assert not asked
+    assert [len(table) for _, table in called.items()] == [1]
+    assert asked == ["read"]

@@ -1,8 +1,9 @@
 """Where a detector looks: Grad-CAM before and after an attack, for the cases worth looking at."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import torch
@@ -58,25 +59,53 @@ def similarity(first: Tensor, second: Tensor) -> float:
     return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
 
 
-def write_maps(detector: Detector, data: Dataset, folder: Path) -> None:
-    """Keep the maps of a white-box cell's cases beside it, if they can be made."""
+class Pair(NamedTuple):
+    """A case: ``images`` uint8 ``(2, 3, H, W)``, clean and attacked."""
+
+    id: str
+    label: int
+    images: Tensor
+
+
+def mapped(folder: Path) -> bool:
+    """Whether a cell's maps are there, and as new as it is."""
     kept = folder / MAPS
-    if kept.is_file() and all(
-        kept.stat().st_mtime >= shard.stat().st_mtime for shard in folder.glob("shard-*.parquet")
-    ):
-        return
-    chosen = cases(folder)
-    rows = []
-    for row in chosen.to_dict("records"):
+    shards = folder.glob("shard-*.parquet")
+    return kept.is_file() and all(kept.stat().st_mtime >= shard.stat().st_mtime for shard in shards)
+
+
+def pairs_of(data: Dataset, folder: Path) -> list[Pair]:
+    """A white-box cell's cases."""
+    pairs = []
+    for row in cases(folder).to_dict("records"):
         own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
-        pair = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
-        maps = grad_cam(detector, from_bytes(torch.stack(pair)), torch.tensor([row["label"]] * 2))
-        if maps is None:
-            return
-        clean, attacked = (encode_png(to_bytes(one.expand(3, -1, -1))) for one in maps)
-        rows.append({"id": row["id"], "clean": clean, "attacked": attacked, "similarity": similarity(*maps)})
-    if rows:
-        write_whole(kept, lambda temporary: pd.DataFrame(rows).to_parquet(temporary, index=False))
+        both = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
+        pairs.append(Pair(str(row["id"]), int(row["label"]), torch.stack(both)))
+    return pairs
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What an executor's workers hold: the maps of cases, as the rows that :func:`write_maps` takes."""
+
+    detector: Detector
+
+    def __call__(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+        """Empty if no map can be made."""
+        rows = []
+        for pair in pairs:
+            maps = grad_cam(self.detector, from_bytes(pair.images), torch.tensor([pair.label] * 2))
+            if maps is None:
+                break
+            clean, attacked = (encode_png(to_bytes(one.expand(3, -1, -1))) for one in maps)
+            rows.append({"id": pair.id, "clean": clean, "attacked": attacked, "similarity": similarity(*maps)})
+        return pd.DataFrame(rows)
+
+
+def write_maps(table: pd.DataFrame, folder: Path) -> None:
+    """Keep maps beside their cell."""
+    if len(table):
+        write_whole(folder / MAPS, lambda temporary: table.to_parquet(temporary, index=False))
 
 
 def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:

@@ -12,7 +12,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import check, write_flags
-from robustbench_aigi.evaluation.attention import write_maps
+from robustbench_aigi.evaluation.attention import Maps, Pair, mapped, pairs_of, write_maps
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
@@ -171,13 +171,26 @@ def _cells(
         jobs.append(Job("white-box", row.id, limited(data, row), work, (row.model_dump(), suite.seed, keep_images)))
     made = bench.tables(jobs)
     if keep_images:
-        _add_maps(bench, [job for job in jobs if job.mode == "white-box"], made)
+        whole = [job for job in jobs if not isinstance(made[job.mode, job.attack], str)]
+        _add_maps(bench, [job for job in whole if job.mode == "white-box"])
     order = [*shared, *(("white-box", row.id) for row in asked)]
     return cells | {key: made[key] if key in made else str(shared[key]) for key in order}
 
 
-def _add_maps(bench: Bench, jobs: Sequence[Job], made: Mapping[tuple[str, str], Table]) -> None:
-    for job in jobs:
-        if not isinstance(made[job.mode, job.attack], str):
-            folder = Cell(bench.name, job.mode, job.attack).folder(bench.out)
-            attempt(job.attack, partial(write_maps, bench.detector, job.data, folder), folder / "maps-error.txt")
+def _add_maps(bench: Bench, jobs: Sequence[Job]) -> None:
+    """Work for the executor, a piece a cell; where it raises, a note is all that is left."""
+    places = [(job, Cell(bench.name, job.mode, job.attack).folder(bench.out)) for job in jobs]
+    left = [(job, folder) for job, folder in places if not mapped(folder)]
+    maps = Maps(bench.detector)
+
+    def map_one(found: tuple[str, list[Pair] | Failure]) -> pd.DataFrame | Failure:
+        attack, pairs = found
+        return pairs if isinstance(pairs, Failure) else tried(attack, partial(maps, pairs))
+
+    asked = ((job.attack, tried(job.attack, partial(pairs_of, job.data, folder))) for job, folder in left)
+    for (_, folder), table in zip(left, bench.executor.each(map_one, asked), strict=True):
+        (folder / "maps-error.txt").unlink(missing_ok=True)
+        if isinstance(table, Failure):
+            table.kept(folder / "maps-error.txt")
+        else:
+            write_maps(table, folder)

@@ -3,7 +3,8 @@
 So a run that was killed can be told from a finished one, and what it lacks can be named.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -161,11 +162,39 @@ def _place(cell: Planned, folder: Path) -> Place:
     return Place(cell, "missing", 0, "missing: not begun", ())
 
 
-def read_cells(out: Path) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """The finished cells of a run by detector, mode and attack, probes apart."""
+Key = tuple[str, str, str]
+"""Detector, mode and attack."""
+
+
+class Tables(Mapping[Key, pd.DataFrame]):
+    """Tables, a row an image, each read whenever it is asked for: all of them at once would not fit for many images."""
+
+    def __init__(self, readers: Mapping[Key, Callable[[], pd.DataFrame]]) -> None:
+        self._readers = readers
+
+    def __getitem__(self, key: Key) -> pd.DataFrame:
+        return self._readers[key]()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._readers
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+    def renamed(self, called: Callable[[str], str]) -> dict[Key, Callable[[], pd.DataFrame]]:
+        """The readers, with other names of the detectors."""
+        return {(called(key[0]), *key[1:]): reader for key, reader in self._readers.items()}
+
+
+def read_cells(out: Path) -> Tables:
+    """The finished cells of a run, probes apart."""
     grid = read_grid(out)
     found = places(grid, out) if grid is not None else []
-    return {(p.cell.detector, p.cell.mode, p.cell.attack): _table(p) for p in found if p.state == "done"}
+    done = [place for place in found if place.state == "done"]
+    return Tables({(p.cell.detector, p.cell.mode, p.cell.attack): partial(_table, p) for p in done})
 
 
 def _table(place: Place) -> pd.DataFrame:

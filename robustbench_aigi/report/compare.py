@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.grid import Key, Tables
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.statistics import holm, mcnemar
 from robustbench_aigi.report.finished import Finished
@@ -14,7 +15,6 @@ COLUMNS = (
     "verdict",
 )  # fmt: skip
 SIGNIFICANCE = 0.01
-Key = tuple[str, str, str]
 
 
 def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -> pd.DataFrame:
@@ -26,8 +26,8 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
     Raises:
         BadData: the two have no image in common.
     """
-    now = dict(run.cells)
-    before = _paired(dict(base.cells), now)
+    now = run.cells
+    before = _paired(base.cells, now)
     rows = [row for key in dict.fromkeys([*now, *before]) for row in _rows(key, before.get(key), now.get(key))]
     tested = [row for row in rows if "p" in row]
     if not tested:
@@ -45,12 +45,12 @@ def _said(finished: Finished) -> str:
     return ", ".join(str(run.folder) for run in finished.runs)
 
 
-def _paired(before: dict[Key, pd.DataFrame], now: dict[Key, pd.DataFrame]) -> dict[Key, pd.DataFrame]:
+def _paired(before: Tables, now: Tables) -> Tables:
     """One detector under two names, such as two versions of one's own, is one."""
     old, new = ({detector for detector, _, _ in cells} for cells in (before, now))
     if len(old) == len(new) == 1 and old != new:
         (name,) = new
-        return {(name, mode, attack): table for (_, mode, attack), table in before.items()}
+        return Tables(before.renamed(lambda _: name))
     return before
 
 

@@ -12,13 +12,11 @@ import pandas as pd
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import read_cells, read_grid, unfinished
+from robustbench_aigi.evaluation.grid import Tables, read_cells, read_grid, unfinished
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.files import reading
 from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.schema import Facts, MatrixFile
-
-Cells = Mapping[tuple[str, str, str], pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -52,13 +50,10 @@ class Finished:
         return cls(matrix, facts_of(folder), read_flags(folder), (Run(folder, {}),))
 
     @cached_property
-    def cells(self) -> Cells:
-        """Tables, a row an image, by detector, mode and attack."""
-        return {
-            (run.called(detector), mode, attack): table
-            for run in self.runs
-            for (detector, mode, attack), table in read_cells(run.folder).items()
-        }
+    def cells(self) -> Tables:
+        """What is finished, of all runs."""
+        runs = (read_cells(run.folder).renamed(run.called) for run in self.runs)
+        return Tables({key: reader for run in runs for key, reader in run.items()})
 
 
 def read_matrix(out: Path) -> Matrix:

@@ -15,8 +15,9 @@ from matplotlib.ticker import NullFormatter
 from sklearn.metrics import roc_curve
 
 from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.evaluation.grid import Tables
 from robustbench_aigi.evaluation.metrics import by_generator
-from robustbench_aigi.report.finished import Cells, Finished
+from robustbench_aigi.report.finished import Finished
 
 INK = "#123456"
 """Stands for the page's text colour until the SVG is written."""
@@ -69,10 +70,10 @@ def _against_eps(matrix: pd.DataFrame, suite: list[dict[str, Any]]) -> Plot | No
     return _plot("Accuracy against eps", about, draw)
 
 
-def _smallest(matrix: pd.DataFrame, cells: Cells, suite: list[dict[str, Any]]) -> Plot | None:
+def _smallest(matrix: pd.DataFrame, cells: Tables, suite: list[dict[str, Any]]) -> Plot | None:
     """Share of fakes flipped by a change of at most so many levels, from an attack that seeks the smallest."""
     seeking = [row["id"] for row in suite if load_attack(row["attack"], **row.get("with", {})).seeks == "linf"]
-    found = {key[0]: table for key, table in cells.items() if key[1] == "white-box" and key[2] in seeking}
+    found = {key[0]: cells[key] for key in cells if key[1] == "white-box" and key[2] in seeking}
     if not found:
         return None
 
@@ -91,9 +92,9 @@ def _smallest(matrix: pd.DataFrame, cells: Cells, suite: list[dict[str, Any]]) -
     )
 
 
-def _generators(matrix: pd.DataFrame, cells: Cells) -> Plot | None:
+def _generators(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
     """Recall of each generator's images, clean and at their white-box worst."""
-    clean = {key[0]: table for key, table in cells.items() if key[1] == "clean"}
+    clean = {key[0]: cells[key] for key in cells if key[1] == "clean"}
     generators = sorted({str(g) for t in clean.values() for g in t.loc[t["label"] == 1, "generator"].dropna().unique()})
     if not clean or not generators:
         return None
@@ -116,19 +117,19 @@ def _generators(matrix: pd.DataFrame, cells: Cells) -> Plot | None:
     )
 
 
-def _roc(matrix: pd.DataFrame, cells: Cells) -> Plot | None:
+def _roc(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
     """ROC of the clean images and of the static set's hardest attack."""
-    clean_of = {key[0]: table for key, table in cells.items() if key[1] == "clean" and table["label"].nunique() == 2}
+    clean_of = {key[0]: cells[key] for key in cells if key[1] == "clean"}
+    clean_of = {name: table for name, table in clean_of.items() if table["label"].nunique() == 2}
     if not clean_of:
         return None
 
     def draw(axes: Axes) -> None:
         for name, colour in _coloured(matrix, clean_of):
             clean = clean_of[name]
-            static = [
-                table for key, table in cells.items() if key[:2] == (name, "static") and table["label"].nunique() == 2
-            ]
-            hardest = min(static, key=lambda table: float((~table["fooled"]).mean()), default=None)
+            static = (cells[key] for key in cells if key[:2] == (name, "static"))
+            possible = (table for table in static if table["label"].nunique() == 2)
+            hardest = min(possible, key=lambda table: float((~table["fooled"]).mean()), default=None)
             for table, style in ((clean, "-"), (hardest, ":")):
                 if table is not None:
                     fpr, tpr, _ = roc_curve(table["label"], table["logit"])
