@@ -2,6 +2,7 @@
 
 from typing import cast, final
 
+import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Card, Detector, detectors
@@ -33,8 +34,9 @@ class CifakeCNN(Detector):
             nn.Linear(filters * 36, dense),
             nn.ReLU(),
             nn.Linear(dense, 1),
-        )
+        ).to(memory_format=torch.channels_last)
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]; pixels are only centred."""
-        return cast("Tensor", self.net(fit_size(images, 32) - 0.5)).squeeze(1)
+        centred = (fit_size(images, 32) - 0.5).contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", self.net(centred)).squeeze(1)
