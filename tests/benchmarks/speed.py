@@ -55,6 +55,9 @@ class TwoLogits(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
+        images = images.clone()
+        if images.requires_grad:
+            images.register_hook(Tensor.contiguous)  # torchattacks takes the slope apart with view()
         logits = self.detector.logits(images)
         return torch.stack([torch.zeros_like(logits), logits], dim=1)
 
