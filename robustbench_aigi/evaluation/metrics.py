@@ -95,19 +95,25 @@ def calibration_error(labels: "pd.Series[int]", logits: "pd.Series[float]") -> f
     return float(np.average(np.abs(true - said), weights=filled[filled > 0]))
 
 
-def _auc(labels: NDArray[np.int64], logits: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-    """Area under the ROC curve along an axis, by ranks: many resamples at once."""
-    fakes = labels == 1
-    n = fakes.sum(axis=axis)
-    above = (rankdata(logits, axis=axis) * fakes).sum(axis=axis) - n * (n + 1) / 2
+def _auc(labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
+    """Area under the ROC curve along the last axis, of each row of resamples, by counts: sorting each takes longer.
+
+    Args:
+        places: where each score stands among all that there are, 0 for the lowest; equal scores stand together.
+    """
+    rows, most = math.prod(places.shape[:-1]), int(places.max()) + 1
+    first = 2 * most * np.arange(rows).reshape(*places.shape[:-1], 1)
+    counts = np.bincount((first + most * (labels == 1) + places).ravel(), minlength=2 * most * rows)
+    reals, fakes = np.moveaxis(counts.reshape(*places.shape[:-1], 2, most), -2, 0)
+    above = (fakes * (reals.cumsum(axis=-1) - reals / 2)).sum(axis=-1)
     with np.errstate(invalid="ignore"):  # a resample of one class
-        found: NDArray[np.float64] = above / (n * (labels.shape[axis] - n))
+        found: NDArray[np.float64] = above / (fakes.sum(axis=-1) * reals.sum(axis=-1))
     return found
 
 
 def _ranking(table: pd.DataFrame) -> dict[str, object]:
     fpr, tpr, _ = roc_curve(table["label"], table["logit"])
-    low, high = bootstrap([table["label"], table["logit"]], _auc, resamples=1000)
+    low, high = bootstrap([table["label"], rankdata(table["logit"], method="dense") - 1], _auc, resamples=1000)
     return {
         "auc": float(roc_auc_score(table["label"], table["logit"])),
         "auc_low": low,
