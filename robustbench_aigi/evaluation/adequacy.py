@@ -32,7 +32,7 @@ Cells = Mapping[tuple[str, str], Table]
 
 
 def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) -> list[Flag]:
-    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see :func:`run_probes`."""
+    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see :func:`probe_jobs`."""
     clean = cells["clean", "clean"]
     if isinstance(clean, str):
         return [Flag(bench.name, "", "crashed", clean)]

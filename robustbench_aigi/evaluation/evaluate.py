@@ -19,7 +19,7 @@ from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, at
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.grid import Grid, limited, planned, read_grid, transferred, write_grid
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.evaluation.probes import run_probes
+from robustbench_aigi.evaluation.probes import probe_jobs
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import HERE, Executor
@@ -86,9 +86,10 @@ def _judged(
     bench: Bench, suite: Suite, data: Dataset, shared: tuple[Shared, Shared], keep_images: bool
 ) -> tuple[dict[tuple[str, str], Table], list[Flag]]:
     """A detector's cells, and what speaks against them. Raises ``TooLarge``."""
-    cells = _cells(bench, suite, data, *shared, keep_images)
-    broken = isinstance(cells["clean", "clean"], str)
-    return cells, check(bench, suite, cells, {} if broken else run_probes(bench, suite, data))
+    made = _cells(bench, suite, data, *shared, keep_images)
+    tried = {name: table for (mode, name), table in made.items() if mode == "probe"}
+    cells = {key: table for key, table in made.items() if key[0] != "probe"}
+    return cells, check(bench, suite, cells, tried)
 
 
 def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
@@ -152,7 +153,11 @@ def _cells(
     transfer: Shared,
     keep_images: bool,
 ) -> dict[tuple[str, str], Table]:
-    """Every cell of a detector by mode and attack; a change that asks no detector has no white-box cell of its own."""
+    """Every cell of a detector by mode and attack, probes among them.
+
+    A change that asks no detector has no white-box cell of its own. What takes longest is done first, so that no worker
+    is left alone with it at the end.
+    """
     detector = bench.detector
     cells = bench.tables([Job("clean", "clean", data, scored(detector, None))])
     clean = cells["clean", "clean"]
@@ -165,15 +170,16 @@ def _cells(
         return cells | {(mode, name): f"error: {name}: {because}" for mode, name in keys}
     originals = dict(zip(clean["id"], clean["logit"], strict=True))
     there = {key: images for key, images in shared.items() if isinstance(images, Dataset)}
-    jobs = [Job(*key, images, scored(detector, originals), (images.key,)) for key, images in there.items()]
+    jobs = probe_jobs(detector, suite, data)
     for row in asked:
         work = attacked(detector, row.built, suite.seed, originals, keep_images=keep_images)
         jobs.append(Job("white-box", row.id, limited(data, row), work, (row.model_dump(), suite.seed, keep_images)))
+    jobs += [Job(*key, images, scored(detector, originals), (images.key,)) for key, images in there.items()]
     made = bench.tables(jobs)
     if keep_images:
         whole = [job for job in jobs if not isinstance(made[job.mode, job.attack], str)]
         _add_maps(bench, [job for job in whole if job.mode == "white-box"])
-    order = [*shared, *(("white-box", row.id) for row in asked)]
+    order = [*shared, *(("white-box", row.id) for row in asked), *(key for key in made if key[0] == "probe")]
     return cells | {key: made[key] if key in made else str(shared[key]) for key in order}
 
 

@@ -16,8 +16,8 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.evaluation.bench import Bench, Job
-from robustbench_aigi.evaluation.cells import SHARD, Table, Work
+from robustbench_aigi.evaluation.bench import Job
+from robustbench_aigi.evaluation.cells import SHARD, Work
 from robustbench_aigi.evaluation.work import attacked
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
@@ -80,16 +80,16 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
     }
 
 
-def run_probes(bench: Bench, suite: Suite, data: Dataset) -> dict[str, Table]:
-    """The probes' tables by name, kept as cells; none of a black box. ``gradient`` has a column ``steepest``."""
-    if bench.detector.card.gradient == "none":
-        return {}
+def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[Job]:
+    """The probes as cells to compute, by name; none of a black box. ``gradient`` has a column ``steepest``."""
+    if detector.card.gradient == "none":
+        return []
     sample = Dataset(data.name, choose(data.manifest, IMAGES))
-    jobs = [Job("probe", "gradient", sample, slopes(bench.detector))]
+    jobs = [Job("probe", "gradient", sample, slopes(detector))]
     for name, attack in probes(probed(suite)[1]).items():
-        work = attacked(bench.detector, attack, suite.seed, None, keep_images=False)
+        work = attacked(detector, attack, suite.seed, None, keep_images=False)
         jobs.append(Job("probe", name, sample, work, (repr(attack), suite.seed)))
-    return {name: table for (_, name), table in bench.tables(jobs).items()}
+    return jobs
 
 
 def slopes(detector: Detector) -> Work:

@@ -195,7 +195,7 @@ def _absent(rule: Absence, name: str, finished: Finished, changes: pd.DataFrame 
         if lines or gone.empty:
             yield Judgement(str(rule), name, "fail" if lines else "pass", "; ".join(lines) or "none")
         else:
-            yield Judgement(str(rule), name, "undecided", f"{len(gone)} cells of the base are not in this run")
+            yield Judgement(str(rule), name, "undecided", f"cells of the base that are not in this run: {len(gone)}")
 
 
 def _regression(row: Mapping[Any, Any]) -> str:

@@ -27,6 +27,7 @@ from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.evaluation.bench import Bench, Job
 from robustbench_aigi.evaluation.cells import SHARD, TABLE
 from robustbench_aigi.executors import HERE, Cluster, Executor
+from tests.benchmarks.scale import started
 
 DETECTORS, SUITE, SAMPLE = ("cifake-cnn", "resnet18-c32", "tinyvit-5m"), "quick", 2000
 ROWS = (50_000, 500_000)
@@ -66,7 +67,7 @@ def fleet(nodes: int) -> dict[str, float]:
         simulated.add_node(num_cpus=OF_EACH)
     try:
         by = Cluster(nodes * OF_EACH, str(simulated.address))
-        list(by.each(abs, range(4 * nodes * OF_EACH)))  # workers start before the clock does
+        started(by, nodes * OF_EACH)
         return driven(SHARD * nodes * OF_EACH * ROUNDS, WAIT, by)
     finally:
         simulated.shutdown()
