@@ -9,7 +9,6 @@ machine alone meanwhile.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -48,16 +47,20 @@ class Wait:
 
 
 def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
-    """One cell of so many images: wall time, the driver's own time, and its peak of memory in bytes."""
+    """One cell of so many images: wall time, the driver's own time, and the bytes of what it holds."""
     ids = [f"test/FAKE/{number:08d}.jpg" for number in range(rows)]
     manifest = pd.DataFrame({"id": ids, "label": 1, "split": "test", "generator": "", "sha256": "0" * 64, "path": ids})
     detector = load_detector("cifake-cnn")
     before, began = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
         bench = Bench("fleet", detector, Path(out), lambda task, done, total: None, executor=executor)
-        bench.tables([Job("clean", "clean", Dataset("fleet", manifest), Wait(seconds))])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"wall": time.perf_counter() - began, "own": time.process_time() - before, "peak": peak}
+        (table,) = bench.tables([Job("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]).values()
+    held = {"manifest": bytes_of(manifest), "table": bytes_of(pd.DataFrame(table))}
+    return {"wall": time.perf_counter() - began, "own": time.process_time() - before, **held}
+
+
+def bytes_of(table: pd.DataFrame) -> float:
+    return float(table.memory_usage(deep=True).sum())
 
 
 def fleet(nodes: int) -> dict[str, float]:
@@ -104,12 +107,15 @@ def main() -> int:
     say(f"{', '.join(DETECTORS)} under `{SUITE}`, {args.images} images, {cells} cells\n")
     say(f"| work, thread-hours | disk, GB | files of images | shards |\n|---:|---:|---:|---:|\n| {hours / 3600:.0f} | "
         f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD:.3g} |\n")  # fmt: skip
-    say("| images of a cell | driver's seconds a shard | its peak, GB |\n|---:|---:|---:|")
+    say("| images of a cell | driver's seconds a shard | manifest, bytes an image | table, bytes an image |")
+    say("|---:|---:|---:|---:|")
     small, large = (child("--rows", str(rows)) for rows in ROWS)
     for rows, found in zip(ROWS, (small, large), strict=True):
-        say(f"| {rows} | {found['own'] / (rows / SHARD):.4f} | {found['peak'] / 1e9:.2f} |")
-    each = (large["peak"] - small["peak"]) / (ROWS[1] - ROWS[0])
-    say(f"\nThe driver holds {each:.0f} bytes an image: {each * args.images / 1e9:.1f} GB for {args.images}.")
+        say(f"| {rows} | {found['own'] / (rows / SHARD):.4f} | {found['manifest'] / rows:.0f} | "
+            f"{found['table'] / rows:.0f} |")  # fmt: skip
+    each = (large["manifest"] + large["table"] * cells / len(DETECTORS)) / ROWS[1]
+    say(f"\nThe driver holds the manifest and the {cells // len(DETECTORS)} tables of one detector: "
+        f"{each * args.images / 1e9:.1f} GB for {args.images} images.")  # fmt: skip
     busy, own = table["seconds"].sum() / (cells * SAMPLE / SHARD), large["own"] / (ROWS[1] / SHARD)
     say(f"A shard takes {busy:.2f} s of a thread and {own:.4f} s of the driver: {busy / own:.0f} threads keep it busy.")
     say(f"\n| machines of {OF_EACH} | pieces of {WAIT:g} s | threads busy | driver's seconds a piece |")
