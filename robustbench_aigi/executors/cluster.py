@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from robustbench_aigi.memory import keep_freed_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
+PATIENCE = 1.0
+"""Seconds between two looks whether the head still answers."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Cluster:
         """Yield the result of ``work`` for every item, in order, as they come.
 
         Raises:
-            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on the same piece.
+            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on the same piece, or
+                the cluster's head is gone.
         """
         ray = self._started()
         data = dumps(work)
@@ -53,7 +57,7 @@ class Cluster:
                     flying.append(ask.remote(key, [kept], item))
                 if not flying:
                     return
-                yield ray.get(flying.popleft())
+                yield _got(ray, flying.popleft())
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except (
@@ -80,13 +84,30 @@ class Cluster:
         try:
             if self.address is None:
                 os.environ.setdefault("RAY_worker_niceness", "0")  # else anything else that runs here comes first
-                ray.init(num_cpus=self.workers, include_dashboard=False, log_to_driver=False)
+                ray.init("local", num_cpus=self.workers, include_dashboard=False, log_to_driver=False)
             else:
                 ray.init(self.address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "on this machine"
             raise Unavailable(f"no Ray cluster {where}: {error}. Start one with `ray start --head`.") from error
         return ray
+
+
+def _got(ray: Any, asked: Any) -> Any:
+    """The result, for as long as the cluster has a head: Ray itself would wait a minute and end the process."""
+    head = str(ray.get_runtime_context().gcs_address)
+    while True:
+        try:
+            return ray.get(asked, timeout=PATIENCE)
+        except ray.exceptions.GetTimeoutError:
+            host, _, port = head.rpartition(":")
+            try:
+                socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+            except OSError as error:
+                raise WorkersLost(
+                    f"the head of the Ray cluster, {head}, answers no more ({error}). Start one with `ray start "
+                    "--head` and repeat the command with its --address; it goes on from what is finished."
+                ) from error
 
 
 _HELD: dict[str, Callable[[Any], Any]] = {}

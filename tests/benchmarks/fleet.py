@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import ray
 from ray.cluster_utils import Cluster as Simulated
 
 from robustbench_aigi import harness
@@ -73,6 +74,7 @@ def fleet(nodes: int) -> dict[str, float]:
         started(by, nodes * OF_EACH)
         return driven(SHARD * nodes * OF_EACH * ROUNDS, WAIT, by)
     finally:
+        ray.shutdown()  # else the machine that this process is connected to may not go
         simulated.shutdown()
 
 
