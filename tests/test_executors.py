@@ -2,12 +2,14 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,6 +17,7 @@ from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import UserError, WorkersLost
 from robustbench_aigi.executors import Cluster, Executor, Here, Pool, executor
+from robustbench_aigi.executors.cluster import _got
 from tests.finished_run import SUITE, detector
 
 SLEEPING = """
@@ -152,3 +155,18 @@ def test_a_detector_that_fails_fails_alike_whoever_asks_it(tiny_recipe: str, tmp
         assert "Traceback" in note
     assert "error: clean: ZeroDivisionError: division by zero" in statuses[0]
     assert all(status == statuses[0] for status in statuses)
+
+
+def test_a_cluster_that_lost_its_head_is_told() -> None:
+    ray = pytest.importorskip("ray")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        head = f"127.0.0.1:{closed.getsockname()[1]}"
+
+    def get(asked: object, timeout: float) -> None:
+        raise ray.exceptions.GetTimeoutError("not yet")
+
+    where = SimpleNamespace(gcs_address=head)
+    alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
+    with pytest.raises(WorkersLost, match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head"):
+        _got(alone, None)

@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
+from robustbench_aigi.evaluation.metrics import _auc
 from robustbench_aigi.evaluation.statistics import bootstrap, holm, images_for, mcnemar, wilson
 
 
@@ -56,3 +58,14 @@ def test_sample_size_is_the_least_that_is_narrow_enough() -> None:
         low, high = wilson(round(share * (n - 1)), n - 1)
         assert high - low > width
     assert images_for(0.02) == pytest.approx(9604, abs=8)  # 1.96^2 / 0.02^2, the normal interval's
+
+
+def test_counting_gives_the_area_that_sorting_gives() -> None:
+    rng = np.random.default_rng(2)
+    labels, scores = rng.integers(0, 2, (5, 40)), rng.normal(size=(5, 40)).round(1)
+    labels[:, 0], labels[:, 1] = 0, 1
+    places = rankdata(scores, method="dense").reshape(scores.shape) - 1
+    rows = [roc_auc_score(*pair) for pair in zip(labels, scores, strict=True)]
+    assert _auc(labels, places) == pytest.approx(rows, abs=1e-12)
+    assert _auc(labels[0], places[0]) == pytest.approx(rows[0], abs=1e-12)
+    assert np.isnan(_auc(np.ones(4, dtype=int), np.arange(4)))
