@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,7 +112,7 @@ class Dataset:
         """``(N,)`` numbers, the same for images of one parent: a photograph and its reconstructions."""
         return torch.tensor(pd.factorize(self.manifest["parent"])[0])
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Hash of the ids, labels, splits and contents: two datasets with one key hold the same images."""
         return digest(self.manifest[["id", "label", "split", "sha256"]].to_csv(index=False))

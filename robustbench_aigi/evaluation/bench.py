@@ -25,7 +25,7 @@ from robustbench_aigi.evaluation.cells import (
     identity,
     key_of,
     note_time,
-    read_shard,
+    read_shards,
     tried,
     write_contents,
     write_shard,
@@ -101,7 +101,8 @@ class Bench:
 
         A cell of which a shard raises has the status ``error: ...`` in the place of its table. Raises ``TooLarge``.
         """
-        fills = [Fill(self, job) for job in jobs]
+        cut = {id(job.data): job.data.slices(SHARD) for job in jobs}
+        fills = [Fill(self, job, cut[id(job.data)]) for job in jobs]
         failed: dict[int, str] = {}
         asked: deque[Task] = deque()
 
@@ -129,15 +130,14 @@ class Bench:
 
 
 class Fill:
-    """A cell on its way to be whole."""
+    """A cell on its way to be whole; ``shards`` are its images, which several cells may share."""
 
-    def __init__(self, bench: Bench, job: Job) -> None:
+    def __init__(self, bench: Bench, job: Job, shards: Sequence[Dataset]) -> None:
         self.bench, self.job = bench, job
         cell = Cell(bench.name, job.mode, job.attack)
         self.title, self.folder = f"{cell.detector}: {cell.mode} {cell.attack}", cell.folder(bench.out)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR).unlink(missing_ok=True)
-        shards = list(job.data.slices(SHARD))
         own = digest(bench.identity, bench.detector.at_once, *job.key)
         self.keys = {self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)}
         mark = bench.marks.get((job.mode, job.attack), "")
@@ -167,4 +167,4 @@ class Fill:
 
     def table(self) -> pd.DataFrame:
         """The whole table, without the images."""
-        return pd.concat([read_shard(self.folder / name) for name in self.keys], ignore_index=True)
+        return read_shards(self.folder / name for name in self.keys)

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 from torch import Tensor
 
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.evaluation.cells import finished_shards, read_shard
+from robustbench_aigi.evaluation.cells import finished_shards, read_shards
 from robustbench_aigi.files import reading
 
 STRONGEST, WEAKEST = 2, 1
@@ -55,7 +55,7 @@ def _by_distance(table: pd.DataFrame, *, nearest: bool) -> pd.DataFrame:
 
 def _numbers(shard: Path) -> pd.DataFrame:
     """A shard without its images, which are read one at a time."""
-    return read_shard(shard).assign(shard=str(shard))
+    return read_shards([shard]).assign(shard=str(shard))
 
 
 def image_of(shard: str, identity: str) -> Tensor:

@@ -3,7 +3,7 @@
 import json
 import textwrap
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,11 +143,23 @@ def key_of(place: Path) -> str | None:
     return metadata.get(b"key", b"").decode(errors="replace")
 
 
-def read_shard(place: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Some columns of a shard, all but the images if None. Raises ``BadData`` if it is damaged."""
+def read_shards(places: Iterable[Path], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Some columns of shards, one below the other; all but the images if None. Raises ``BadData`` if one is damaged."""
+    parts = [_read(place, columns) for place in places]
+    if not parts:
+        return pd.DataFrame(columns=list(columns or TABLE))
+    return pa.concat_tables(parts, promote_options="permissive").to_pandas()  # a column of a shard may be all empty
+
+
+def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
     with reading(place, "Delete it and repeat the command that wrote it, which makes it again."):
-        wanted = columns or [name for name in pq.read_schema(place).names if name != "png"]
-        return pd.read_parquet(place, columns=list(wanted))
+        with pq.ParquetFile(place) as file:
+            table = file.read(list(columns or [name for name in file.schema_arrow.names if name != "png"]))
+        lost = set(columns or ()) - set(table.column_names)
+        if lost:
+            raise KeyError(f"no column {', '.join(sorted(lost))}")
+        table.validate(full=True)
+        return table.replace_schema_metadata(None)
 
 
 def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:

@@ -15,7 +15,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shard
+from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shards
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.rows import rows_of
@@ -152,7 +152,7 @@ def _place(cell: Planned, folder: Path) -> Place:
     shards, whole = finished_shards(folder, cell.mark)
     if whole:
         return Place(cell, "done", cell.images, "", tuple(shards))
-    done = sum(len(read_shard(shard, ["id"])) for shard in shards)
+    done = len(read_shards(shards, ["id"]))
     if (folder / ERROR).is_file():
         return Place(
             cell, "failed", done, (folder / ERROR).read_text(errors="replace").partition("\n")[0], tuple(shards)
@@ -198,7 +198,7 @@ def read_cells(out: Path) -> Tables:
 
 
 def _table(place: Place) -> pd.DataFrame:
-    return pd.concat([read_shard(shard, TABLE) for shard in place.shards], ignore_index=True)
+    return read_shards(place.shards, TABLE)
 
 
 def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:

@@ -72,14 +72,14 @@ def detectors() -> list[Detector]:
     return made
 
 
-def ours(data: Dataset, by: str) -> None:
+def ours(these: list[Detector], data: Dataset, by: str) -> None:
     with tempfile.TemporaryDirectory() as out:
-        harness.evaluate(detectors(), SUITE, data, out, executor=EXECUTORS[by]())
+        harness.evaluate(these, SUITE, data, out, executor=EXECUTORS[by]())
 
 
-def script(data: Dataset) -> None:
+def script(these: list[Detector], data: Dataset) -> None:
     """Clean and attacked accuracy of every detector, as a plain script would find them."""
-    for detector in detectors():
+    for detector in these:
         right: dict[str, int] = {}
         two = TwoLogits(detector)
         for batch in data.batches(128):
@@ -163,11 +163,11 @@ def measured(cifake: str, how: str, images: int) -> dict[str, float]:
         keep_freed_memory()  # as commands and workers do
         by = EXECUTORS[how]()
         started(by, by.workers)
-    began = time.perf_counter()
+    these, began = detectors(), time.perf_counter()
     if how == "script":
-        script(data)
+        script(these, data)
     else:
-        ours(data, how)
+        ours(these, data, how)
     seconds = time.perf_counter() - began
     return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
