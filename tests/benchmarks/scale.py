@@ -127,16 +127,16 @@ def noisy(picture: Image.Image) -> Image.Image:
     return Image.fromarray(back.round().clip(0, 255).astype(np.uint8))
 
 
-def started(by: Executor, workers: int) -> None:
-    """So many workers start, before the clock does."""
+def started(by: Executor, workers: int, first: Callable[[], object] = lambda: None) -> None:
+    """So many workers start and do this ``first``, before the clock does."""
+
+    def present(item: int) -> int:
+        first()
+        time.sleep(1)  # a while in which others may begin
+        return os.getpid()
+
     while len(set(by.each(present, range(2 * workers)))) < workers:
         pass
-
-
-def present(item: int) -> int:
-    """Which process this is, after a while in which others may begin."""
-    time.sleep(1)
-    return os.getpid()
 
 
 def child(cifake: str, how: str, images: int) -> dict[str, float]:
@@ -162,7 +162,7 @@ def measured(cifake: str, how: str, images: int) -> dict[str, float]:
     if how in EXECUTORS:
         keep_freed_memory()  # as commands and workers do
         by = EXECUTORS[how]()
-        started(by, by.workers)
+        started(by, by.workers, detectors)  # what they import, the one worker has imported too
     these, began = detectors(), time.perf_counter()
     if how == "script":
         script(these, data)
