@@ -1,5 +1,6 @@
 """Work done by a Ray cluster: one that Ray starts on this machine, or one at an address."""
 
+import functools
 import hashlib
 import os
 import pickle
@@ -48,7 +49,7 @@ class Cluster:
         ray = self._started()
         data = dumps(work)
         kept, key = ray.put(data), hashlib.sha256(data).hexdigest()
-        ask = ray.remote(_in_worker).options(num_cpus=1, num_gpus=self.gpus, max_retries=TRIES - 1)
+        ask = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=TRIES - 1)
         waiting, flying = iter(items), deque[Any]()
         try:
             while True:
@@ -108,6 +109,14 @@ def _got(ray: Any, asked: Any) -> Any:
                     f"the head of the Ray cluster, {head}, answers no more ({error}). Start one with `ray start "
                     "--head` and repeat the command with its --address; it goes on from what is finished."
                 ) from error
+
+
+@functools.cache
+def _remote() -> Any:
+    """What Ray sends to its workers: once, not for each kind of work."""
+    import ray
+
+    return ray.remote(_in_worker)
 
 
 _HELD: dict[str, Callable[[Any], Any]] = {}
