@@ -13,6 +13,7 @@ import torch
 from robustbench_aigi.data import Dataset, dataset, load_data
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.evaluation.cells import read_shards, write_shard
 from tests.test_data import picture
 from tests.test_sources import files, shard
 
@@ -103,3 +104,21 @@ def test_all_that_is_unreadable_is_counted_when_nothing_is_left(tmp_path: Path) 
     with pytest.raises(BadData, match=r"no readable image in the source, 2 skipped; the first: fake/0: the file is em"):
         load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
     assert len(pd.read_csv(tmp_path / "skipped.csv")) == 2
+
+
+def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> None:
+    whole = pd.DataFrame({"id": ["a", "b"], "generator": ["x", "y"], "l2": [0.5, 0.25], "png": [b"", b""]})
+    reals = pd.DataFrame({"id": ["c"], "generator": [None], "l2": [0], "png": [b""]})
+    odd = whole.assign(l2=["far", "near"])
+    places = [tmp_path / f"shard-{index}.parquet" for index in range(3)]
+    for table, place in zip((whole, reals, odd), places, strict=True):
+        write_shard(table, place, "key")
+    found = read_shards(places[:2])
+    assert found.columns.tolist() == ["id", "generator", "l2"]
+    assert found["id"].tolist() == ["a", "b", "c"]
+    assert found["l2"].tolist() == [0.5, 0.25, 0.0]
+    assert found["generator"].isna().tolist() == [False, False, True]
+    with pytest.raises(BadData, match="is damaged.*Delete it and repeat"):
+        read_shards(places)
+    with pytest.raises(BadData, match="no column logit"):
+        read_shards(places[:1], ["id", "logit"])

@@ -167,4 +167,4 @@ class Fill:
 
     def table(self) -> pd.DataFrame:
         """The whole table, without the images."""
-        return read_shards(self.folder / name for name in self.keys)
+        return read_shards([self.folder / name for name in self.keys])

@@ -3,7 +3,7 @@
 import json
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,12 +143,16 @@ def key_of(place: Path) -> str | None:
     return metadata.get(b"key", b"").decode(errors="replace")
 
 
-def read_shards(places: Iterable[Path], columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Some columns of shards, one below the other; all but the images if None. Raises ``BadData`` if one is damaged."""
+def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) -> pd.DataFrame:
+    """Some columns of a cell's shards, one below the other; all but the images if None.
+
+    Raises ``BadData`` if one is damaged, or is not of the same make as the others.
+    """
     parts = [_read(place, columns) for place in places]
     if not parts:
         return pd.DataFrame(columns=list(columns or TABLE))
-    return pa.concat_tables(parts, promote_options="permissive").to_pandas()  # a column of a shard may be all empty
+    with reading(places[0].parent, "Delete it and repeat the command that wrote it, which makes it again."):
+        return pa.concat_tables(parts, promote_options="permissive").to_pandas()  # a shard's column may be all empty
 
 
 def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
