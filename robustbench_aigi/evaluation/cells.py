@@ -152,7 +152,8 @@ def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) ->
     if not parts:
         return pd.DataFrame(columns=list(columns or TABLE))
     with reading(places[0].parent, "Delete it and repeat the command that wrote it, which makes it again."):
-        return pa.concat_tables(parts, promote_options="permissive").to_pandas()  # a shard's column may be all empty
+        whole = pa.concat_tables(parts, promote_options="permissive")  # a shard's column may be all empty
+        return pd.DataFrame(whole.to_pandas())
 
 
 def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
