@@ -13,6 +13,10 @@ from robustbench_aigi.errors import BadData, CannotWrite, UserError
 
 TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the names of files end that :func:`write_whole` has not finished."""
+DAMAGED = (
+    OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError, OverflowError,
+)  # fmt: skip
+"""What reading a damaged file may raise; a number too large for its column is the last."""
 
 
 def cache_folder() -> Path:
@@ -42,7 +46,7 @@ def reading(path: Path, way_on: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError) as error:
+    except DAMAGED as error:
         reason = " ".join(str(error).split())[:300]
         raise BadData(f"{path} is damaged ({type(error).__name__}: {reason}). {way_on}") from error
 

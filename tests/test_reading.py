@@ -1,5 +1,6 @@
 """Reading a listed dataset: batches by image size, and memory that does not grow with it."""
 
+import io
 import tracemalloc
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from robustbench_aigi.data import Dataset, dataset, load_data
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.cells import read_shards, write_shard
+from robustbench_aigi.files import reading
 from tests.test_data import picture
 from tests.test_sources import files, shard
 
@@ -118,7 +120,15 @@ def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> 
     assert found["id"].tolist() == ["a", "b", "c"]
     assert found["l2"].tolist() == [0.5, 0.25, 0.0]
     assert found["generator"].isna().tolist() == [False, False, True]
-    with pytest.raises(BadData, match="is damaged.*Delete it and repeat"):
+    with pytest.raises(BadData, match=r"is damaged.*Delete it and repeat"):
         read_shards(places)
     with pytest.raises(BadData, match="no column logit"):
         read_shards(places[:1], ["id", "logit"])
+
+
+def test_a_number_too_large_for_its_column_is_damage(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadData, match=r"matrix.csv is damaged \(OverflowError.*Make it again"),
+        reading(tmp_path / "matrix.csv", "Make it again."),
+    ):
+        pd.read_csv(io.StringIO(f"n\n{'9' * 40}\n"), dtype={"n": "Int64"})
