@@ -15,7 +15,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped
+from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
@@ -236,7 +236,7 @@ def detect(image: Path, detector: str) -> dict[str, object]:
     except UnreadableImage as reason:
         raise BadData(f"{image} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason
     own = ":" in detector or detector.endswith(".safetensors")
-    ready = load_detector(detector, None if own else shipped(detector))
+    ready = load_detector(detector, None if own else "cifake")
     with torch.no_grad():
         logit = float(ready.logits(from_bytes(pixels[None]))[0])
     fake = logit > ready.threshold

@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
+from robustbench_aigi.detectors.base import on_device
 from robustbench_aigi.evaluation.batching import batch_for, bytes_an_image, kept_bytes, out_of_memory, set_batches
 from robustbench_aigi.evaluation.grid import read_grid
 from robustbench_aigi.evaluation.work import scored
@@ -55,6 +56,29 @@ def test_work_is_done_where_the_accelerator_is(tiny_recipe: str, monkeypatch: py
     with pytest.raises(NotImplementedError, match="meta tensor"):  # it came to logits there, and they have no values
         scored(mine, None)(load_data(tiny_recipe, split="test"))
     assert {parameter.device.type for parameter in mine.parameters()} == {"meta"}
+
+
+def test_an_accelerator_meets_batches_of_few_sizes() -> None:
+    met: list[int] = []
+
+    class Watching(Linear):
+        def logits(self, images: Tensor) -> Tensor:
+            met.append(len(images))
+            return super().logits(images)
+
+    mine = Watching(torch.ones(3, 8, 8), 0.0)
+    assert [len(on_device(mine, torch.rand(n, 3, 8, 8))) for n in (5, 100)] == met == [5, 100]
+    mine.to("meta")
+    met.clear()
+    counts = range(1, 129)
+    assert [len(on_device(mine, torch.rand(n, 3, 8, 8))) for n in counts] == list(counts)
+    assert all(n <= size <= max(n + 1, 1.5 * n) for n, size in zip(counts, met, strict=True))
+    assert len(set(met)) == 14
+    mine.at_once = 100  # what memory allows is not exceeded
+    met.clear()
+    assert len(on_device(mine, torch.rand(99, 3, 8, 8))) == 99
+    assert len(on_device(mine, torch.rand(130, 3, 8, 8))) == 130
+    assert met == [100, 130]
 
 
 @pytest.mark.parametrize("by", [HERE, Pool(2)], ids=str)

@@ -102,8 +102,23 @@ class Detector(nn.Module, ABC):
 
 
 def on_device(detector: Detector, images: Tensor) -> Tensor:
-    """Logits ``(N,)`` of images that are wherever they are: they are taken to the detector, and slopes come back."""
-    return detector.logits(images.to(next(chain(detector.parameters(), detector.buffers()), images).device))
+    """Logits ``(N,)`` of images that are wherever they are: they are taken to the detector, and slopes come back.
+
+    On an accelerator a batch is filled up to one of few sizes, because a convolution is planned anew for each size it
+    meets: seconds for a network, and an attack whose images leave it one by one meets them all.
+    """
+    images = images.to(next(chain(detector.parameters(), detector.buffers()), images).device)
+    count = len(images)
+    size = count if images.device.type == "cpu" else max(count, min(usual_size(count), detector.at_once))
+    if size == count:
+        return detector.logits(images)
+    return detector.logits(torch.cat([images, images[:1].detach().expand(size - count, -1, -1, -1)]))[:count]
+
+
+def usual_size(count: int) -> int:
+    """The next of 0, 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: at most half more."""
+    power = 1 << max(0, count - 1).bit_length()
+    return count if count < 2 else power * 3 // 4 if power * 3 // 4 >= count else power
 
 
 def placed(detector: Detector) -> Detector:

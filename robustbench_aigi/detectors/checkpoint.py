@@ -83,7 +83,8 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
 
     Args:
         name: a registered name, ``module:Class``, the path of a checkpoint written by :func:`save_detector`, or an
-            address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`).
+            address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`). With
+            ``weights="cifake"`` also a name that ships and is not registered, such as ``robust-tinyvit-5m``.
         weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
             without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
         config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; they replace those that
@@ -95,10 +96,12 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
     """
     if name.endswith(".safetensors"):
         return _from_checkpoint(Path(name), None, config)
+    if weights == "cifake":
+        return _from_checkpoint(shipped(name), name, config)
     if weights is not None:
         if ":" not in name:
             detectors.get(name)
-        return _from_checkpoint(shipped(name) if weights == "cifake" else Path(weights), name, config)
+        return _from_checkpoint(Path(weights), name, config)
     return _built(name, config).eval()
 
 

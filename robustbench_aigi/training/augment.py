@@ -24,7 +24,7 @@ def augment(
     """
     own = torch.arange(len(images)) if groups is None else groups.unique_consecutive(return_inverse=True)[1]
     count = int(own.max()) + 1
-    flips = (torch.rand(count, generator=rng) < 0.5)[own]
+    flips = (torch.rand(count, generator=rng) < 0.5)[own].to(images.device)
     images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
     if shift:
         images = moved(images, torch.randint(0, 2 * shift + 1, (2, count), generator=rng)[:, own], shift)
@@ -32,7 +32,7 @@ def augment(
         images = recoloured(images, colour, rng, own)
     if mix:
         partner = partners(labels, rng)
-        share = mix * torch.rand(len(images), 1, 1, 1, generator=rng)
+        share = mix * torch.rand(len(images), 1, 1, 1, generator=rng).to(images.device)
         images = images.lerp(images[partner], share)
     return images
 
@@ -41,9 +41,9 @@ def moved(images: Tensor, corners: Tensor, most: int) -> Tensor:
     """Move each image so that its corner is at ``corners`` ``(2, N)``, 0 to 2 ``most``; the border is mirrored."""
     padded = F.pad(images, (most, most, most, most), mode="reflect")
     size_y, size_x = images.shape[-2:]
-    rows = corners[0].view(-1, 1) + torch.arange(size_y)
-    columns = corners[1].view(-1, 1) + torch.arange(size_x)
-    which = torch.arange(len(images)).view(-1, 1, 1)
+    rows = (corners[0].view(-1, 1) + torch.arange(size_y)).to(images.device)
+    columns = (corners[1].view(-1, 1) + torch.arange(size_x)).to(images.device)
+    which = torch.arange(len(images), device=images.device).view(-1, 1, 1)
     return padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)].permute(0, 3, 1, 2).contiguous()
 
 
@@ -54,7 +54,7 @@ def recoloured(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -
         own: ``(N,)`` which of the draws an image takes.
     """
     count = int(own.max()) + 1
-    gain, offset = (2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1)[:, own]
+    gain, offset = (2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1)[:, own].to(images.device)
     stretched: Tensor = (images - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
     return stretched.clamp(0, 1)
 

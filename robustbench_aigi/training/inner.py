@@ -34,7 +34,7 @@ def climb(
     """
     radius = eps / LEVELS if norm == "linf" else eps
     length = 2.5 * radius / steps if step is None else step * radius / eps
-    change = _inside((2 * torch.rand(images.shape, generator=rng) - 1).to(images.device) * start * radius, radius, norm)
+    change = _inside((2 * _uniform(images, rng) - 1) * start * radius, radius, norm)
     kept = torch.zeros_like(images)
     with frozen(detector), folded(detector, images[:4]):
         for _ in range(steps):
@@ -46,6 +46,13 @@ def climb(
             way = slope.sign() if norm == "linf" else slope / _lengths(slope)
             change = _inside(change + length * way, radius, norm)
     return (images + change).clamp(0, 1)
+
+
+def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
+    """As many draws from [0, 1) as images have values; an accelerator draws its own, which the CPU cannot keep up with."""
+    if images.device.type != "cpu":
+        rng = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
+    return torch.rand(images.shape, generator=rng, device=images.device)
 
 
 def _inside(change: Tensor, radius: float, norm: str) -> Tensor:

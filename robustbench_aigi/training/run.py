@@ -127,7 +127,7 @@ class Run:
     def _batch(self, index: Tensor) -> Batch:
         """This process's share of a batch that all draw and change alike."""
         plan, labels = self.plan, self.train.labels[index]
-        images = from_bytes(self.train.images[index])
+        images = from_bytes(self.train.images[index].to(self.accelerator.device))
         groups = self.groups[index]
         images = augment(images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour)
         mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}

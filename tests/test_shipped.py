@@ -1,0 +1,40 @@
+"""The detectors whose weights ship with the package."""
+
+import pytest
+
+from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.data import load_data
+from robustbench_aigi.detectors import load_detector, shipped_names
+from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.training.adversarial import robust_accuracy
+from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.stages import sets_of
+from tests.conftest import SHARED
+
+CIFAKE = SHARED / "cifake"
+needs_cifake = pytest.mark.skipif(not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake")
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_one_line_loads_it(name: str) -> None:
+    ready = load_detector(name, weights="cifake")
+    assert ready.card.name == name
+    assert ready.card.trained_on.startswith("cifake, 98000 images")
+    assert not ready.training
+
+
+def test_a_name_that_is_neither_shipped_nor_registered_is_told() -> None:
+    with pytest.raises(UnknownName, match="Did you mean"):
+        load_detector("robust-tinyvit", weights="cifake")
+
+
+@needs_cifake
+def test_the_robust_one_keeps_what_the_undefended_one_loses() -> None:
+    data = sets_of(load_data("cifake", str(CIFAKE), "test", 100))
+    attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
+    plain, robust = (load_detector(name, weights="cifake") for name in ("tinyvit-5m", "robust-tinyvit-5m"))
+    assert robust.card.seen == ("pgd-linf",)
+    assert balanced_accuracy(plain, data) > 0.9
+    assert balanced_accuracy(robust, data) > 0.85
+    assert robust_accuracy(plain, data, attack) < 0.3
+    assert robust_accuracy(robust, data, attack) > 0.55
