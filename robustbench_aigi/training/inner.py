@@ -49,7 +49,7 @@ def climb(
 
 
 def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
-    """As many draws from [0, 1) as images have values; an accelerator draws its own, which the CPU cannot keep up with."""
+    """As many draws from [0, 1) as images have values; an accelerator makes its own, for the CPU would hold it up."""
     if images.device.type != "cpu":
         rng = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
     return torch.rand(images.shape, generator=rng, device=images.device)
