@@ -2,9 +2,11 @@
 
 import functools
 import hashlib
+import math
 import os
 import pickle
 import socket
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from robustbench_aigi.memory import keep_freed_memory
 T = TypeVar("T")
 R = TypeVar("R")
 PATIENCE = 1.0
-"""Seconds between two looks whether the head still answers."""
+"""Seconds between two looks at how many processors there are, and whether the head still answers."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Cluster:
         kept, key = ray.put(data), hashlib.sha256(data).hexdigest()
         ask = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=TRIES - 1)
         waiting, flying = iter(items), deque[Any]()
+        workers, counted = 1, -math.inf
         try:
             while True:
-                workers = max(1, int(ray.cluster_resources().get("CPU", 1)))
+                if time.monotonic() - counted >= PATIENCE:
+                    workers, counted = max(1, int(ray.cluster_resources().get("CPU", 1))), time.monotonic()
                 for item in islice(waiting, max(0, AHEAD * workers - len(flying))):
                     flying.append(ask.remote(key, [kept], item))
                 if not flying:

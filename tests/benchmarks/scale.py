@@ -57,6 +57,7 @@ EXECUTORS: Mapping[str, Callable[[], Executor]] = {
     "one": lambda: Here(1),
     "two": lambda: Pool(2),
     "ray": lambda: Cluster(2),
+    "ray one": lambda: Cluster(1),
 }
 RNG = np.random.default_rng(0)
 GIGABYTES, FLAT, QUICKER, SHARE = 2.0, 1.1, 3.0, 1.8
@@ -201,15 +202,18 @@ Row = tuple[str, str, str, bool]
 
 
 def workers(args: argparse.Namespace) -> list[Row]:
-    """One worker, two processes and Ray's two by turns, because a machine is not as quick at all times."""
-    rounds = [
-        [child(args.cifake, how, args.few)["seconds"] for how in ("one", "two", "ray")] for _ in range(args.rounds)
-    ]
+    """By turns, because a machine is not as quick at all times."""
+    order = ("one", "two", "ray", "ray one")
+    rounds = [{how: child(args.cifake, how, args.few)["seconds"] for how in order} for _ in range(args.rounds)]
     rows = []
-    for index, what in ((1, "two processes"), (2, "two of Ray's workers")):
-        ratios = [seconds[0] / seconds[index] for seconds in rounds]
-        middle, seconds = statistics.median(ratios), ", ".join(f"{r[index]:.0f} and {r[0]:.0f}" for r in rounds)
-        name = f"{what} of one thread against one, {args.few} images (median of {seconds} s)"
+    for how, base, what in (
+        ("two", "one", "two processes of one thread against one"),
+        ("ray", "ray one", "two of Ray's workers of one thread against one of Ray's"),
+        ("ray", "one", "two of Ray's workers of one thread against one process without Ray"),
+    ):
+        middle = statistics.median(seconds[base] / seconds[how] for seconds in rounds)
+        seconds = ", ".join(f"{each[how]:.0f} and {each[base]:.0f}" for each in rounds)
+        name = f"{what}, {args.few} images (median of {seconds} s)"
         rows.append((name, f"{middle:.2f}x", f"{SHARE}x", middle >= SHARE))
     return rows
 
