@@ -12,6 +12,8 @@ from robustbench_aigi.data import Recipe
 from robustbench_aigi.detectors import Card, Detector
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
+CIFAKE = SHARED / "cifake"
+needs_cifake = pytest.mark.skipif(not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake")
 
 TINY_RECIPE = """
 name = "tiny"

@@ -13,10 +13,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
 from robustbench_aigi.errors import BadData, Unavailable, UnknownName
-from tests.conftest import SHARED
-
-CIFAKE = SHARED / "cifake"
-needs_cifake = pytest.mark.skipif(not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake")
+from tests.conftest import CIFAKE, needs_cifake
 
 
 def picture(seed: int, mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (32, 32)) -> bytes:

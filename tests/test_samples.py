@@ -16,7 +16,7 @@ from robustbench_aigi.data.samples import EXTRA, encoded, make_samples, reduced
 from robustbench_aigi.errors import BadConfig, BadData, Unavailable, UnknownName
 from robustbench_aigi.generators import CLASSES
 from robustbench_aigi.generators.pipelines import ShippedSampler
-from tests.test_data import CIFAKE, needs_cifake
+from tests.conftest import CIFAKE, needs_cifake
 from tests.tiny_pipelines import level, save
 
 

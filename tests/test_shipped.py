@@ -5,14 +5,11 @@ import pytest
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector, shipped_names
-from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.errors import BadCheckpoint
 from robustbench_aigi.training.adversarial import robust_accuracy
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.stages import sets_of
-from tests.conftest import SHARED
-
-CIFAKE = SHARED / "cifake"
-needs_cifake = pytest.mark.skipif(not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake")
+from tests.conftest import CIFAKE, needs_cifake
 
 
 @pytest.mark.parametrize("name", shipped_names())
@@ -23,9 +20,10 @@ def test_one_line_loads_it(name: str) -> None:
     assert not ready.training
 
 
-def test_a_name_that_is_neither_shipped_nor_registered_is_told() -> None:
-    with pytest.raises(UnknownName, match="Did you mean"):
-        load_detector("robust-tinyvit", weights="cifake")
+@pytest.mark.parametrize("name", ["robust-tinyvit", "swin-t"])
+def test_a_name_that_does_not_ship_is_told_with_those_that_do(name: str) -> None:
+    with pytest.raises(BadCheckpoint, match=f"no weights of {name} .* Shipped: .*robust-tinyvit-5m"):
+        load_detector(name, weights="cifake")
 
 
 @needs_cifake

@@ -72,7 +72,6 @@ def shipped(name: str, trained_on: str = "cifake") -> Path:
     """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those there are."""
     path = SHIPPED / f"{name}-{trained_on}.safetensors"
     if not path.is_file():
-        detectors.get(name)
         known = ", ".join(shipped_names(trained_on)) or "none"
         raise BadCheckpoint(f"no weights of {name} for {trained_on} are shipped. Shipped: {known}.")
     return path

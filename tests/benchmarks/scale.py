@@ -180,9 +180,7 @@ def main() -> int:
     parser.add_argument("--few", type=int, default=1000)
     parser.add_argument("--many", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3, help="how often workers are measured")
-    parser.add_argument(
-        "--plain", type=int, default=4000, help="images of the plain script, and of what it is held against"
-    )
+    parser.add_argument("--plain", type=int, default=4000, help="images of the plain script and of ours beside it")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
