@@ -60,7 +60,7 @@ def plusplus(out: Path, split: str | None = None, attack: str | None = None) -> 
     """A built set as a dataset, or one split of it, or only the images of one attack (``clean`` is one)."""
     chosen = [(name, "==", value) for name, value in (("split", split), ("attack", attack)) if value is not None]
     rows = pd.read_parquet(out / "manifest.parquet", filters=chosen or None)
-    return Dataset("++", rows.assign(path=[str(out / p) for p in rows["path"]], row=-1))
+    return Dataset("++", rows.assign(path=[f"{out}/{place}" for place in rows["path"]], row=-1))
 
 
 def plan(

@@ -72,7 +72,7 @@ def evaluate(
                 detector.at_once //= 2
                 grid = planned(detectors, suite, data, makers)
                 write_grid(grid, out)
-        rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found)
+        rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found, executor)
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)

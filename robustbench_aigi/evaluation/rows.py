@@ -11,36 +11,46 @@ from robustbench_aigi.evaluation.cells import Table
 from robustbench_aigi.evaluation.families import met
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import summarise, worst_case
+from robustbench_aigi.executors import HERE, Executor
 
 MODES = ("static", "white-box")
 
 
 def rows_of(
-    detector: str, threshold: float, seen: Sequence[str], suite: Suite, cells: Cells, flags: Sequence[Flag]
+    detector: str,
+    threshold: float,
+    seen: Sequence[str],
+    suite: Suite,
+    cells: Cells,
+    flags: Sequence[Flag],
+    executor: Executor = HERE,
 ) -> list[dict[str, object]]:
     """A detector's part of the matrix; numbers stay empty where a cell has none.
 
     Args:
-        threshold, seen: the card's. cells: its tables, or the statuses in their place.
+        threshold, seen: the card's. cells: its tables, or the statuses in their place. executor: who resamples them.
     """
-    rows: list[dict[str, object]] = []
     built = {row.id: row.built for row in suite.rows}
     gradients = {name for name, attack in built.items() if attack.access == "gradients"}
     tables = {key: ("ok", table) for key, table in cells.items()}
     there = [mode for mode in MODES if any((mode, row.id) in cells for row in suite.rows)]
     tables |= {(mode, "worst-case"): _worst(suite, cells, mode) for mode in there}
+    heads: list[dict[str, object]] = []
     for (mode, attack), (status, table) in tables.items():
         head: dict[str, object] = {"detector": detector, "mode": mode, "attack": attack, "status": status}
         if (own := attack.partition(FROM)[0]) in built:
             head["seen"] = met(built[own], seen)
         if mode == "white-box":
             head["flags"] = names(flags, attack, attack in gradients)
-        if isinstance(table, str):
-            rows.append(head | {"status": table})
-            continue
-        ranked = mode != "white-box" and attack != "worst-case"
-        rows += [head | row for row in summarise(table, threshold, ranked)]
-    return rows
+        heads.append(head | {"status": table} if isinstance(table, str) else head)
+    asked = [(table, mode != "white-box" and attack != "worst-case") for (mode, attack), (_, table) in tables.items()]
+
+    def summarised(item: tuple[Table, bool]) -> list[dict[str, object]]:
+        table, ranked = item
+        return [{}] if isinstance(table, str) else summarise(table, threshold, ranked)
+
+    found = executor.each(summarised, asked)
+    return [head | row for head, rows in zip(heads, found, strict=True) for row in rows]
 
 
 def _worst(suite: Suite, cells: Cells, mode: str) -> tuple[str, Table]:
