@@ -170,10 +170,16 @@ def test_a_rectangle_of_the_other_class_counts_by_its_area() -> None:
     rng = torch.Generator().manual_seed(0)
     labels = torch.tensor([0, 0, 0, 1, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(7, 3, 16, 16)
-    shares = set()
+    shown, shares = torch.eye(3)[[0, 0, 1, 2, 2, 1, 0]], set()
     for _ in range(20):
-        images, targets = targets_of(flat, labels.float(), rng, mixup=0.0, cutmix=1.0, smoothing=0.0)
+        images, targets, mixed = targets_of(
+            flat, labels.float(), rng, mixup=0.0, cutmix=1.0, smoothing=0.0, categories=shown
+        )
         torch.testing.assert_close(images.mean(dim=(1, 2, 3)), targets)
+        torch.testing.assert_close(mixed[1, 0], 1 - targets[1])  # of 0 alone, laid into by one of the other class
+        torch.testing.assert_close(mixed[1, 2], targets[1])
+        torch.testing.assert_close(mixed.sum(dim=1), torch.ones(7))
+        assert torch.equal(mixed[6], shown[6])
         assert set(images.unique().tolist()) <= {0.0, 1.0}
         assert targets[6] == 1
         shares.add(round(float(targets[0]), 3))

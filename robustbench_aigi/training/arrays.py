@@ -14,12 +14,14 @@ class Arrays(NamedTuple):
     """``images`` uint8 ``(N, 3, H, W)``, ``labels`` int64 ``(N,)`` (1 = AI-generated), ``groups`` int64 ``(N,)``.
 
     Images of one group show the same content, such as a photograph and its reconstruction. They are put into one batch
-    and changed alike, so that content cancels and what is left to learn is the generator's trace.
+    and changed alike, so that content cancels and what is left to learn is the generator's trace. ``categories`` int64
+    ``(N,)``, from 0, is what they show.
     """
 
     images: Tensor
     labels: Tensor
     groups: Tensor | None = None
+    categories: Tensor | None = None
 
 
 def batches(index: Tensor, size: int) -> list[Tensor]:

@@ -15,11 +15,13 @@ from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.category import Category, add_second_head, without_second_head
 from robustbench_aigi.training.fare import fare
 from robustbench_aigi.training.fit import clean_score, fit
 from robustbench_aigi.training.guards import overfitted
 from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.lora import add_lora, merged
+from robustbench_aigi.training.objective import own_loss
 from robustbench_aigi.training.plan import Plan
 from robustbench_aigi.training.rehearsal import Both
 from robustbench_aigi.training.run import History
@@ -65,7 +67,8 @@ class Recipe:
     """What to train and how.
 
     ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the place of the usual ones of
-    a :class:`Plan`. Raises ``UserError`` for an unknown method, ``BadConfig`` for numbers that cannot be.
+    a :class:`Plan`. Raises ``UserError`` for an unknown method or numbers that do not go with it, ``BadConfig`` for
+    numbers that cannot be.
     """
 
     detector: str
@@ -76,8 +79,12 @@ class Recipe:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        method_of(self.method)
-        Plan.of({"epochs": self.epochs, **self.numbers})
+        method, plan = method_of(self.method), Plan.of({"epochs": self.epochs, **self.numbers})
+        if plan.category and (method.attacks or method.tower or plan.lora):
+            raise UserError(
+                f"category goes with the methods plain and static, without lora; got {self.method}, lora={plan.lora}. "
+                "Leave one out."
+            )
 
     @property
     def name(self) -> str:
@@ -135,11 +142,14 @@ def train_detector(
         clip_of(detector)
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
-    card = {"name": recipe.name, "trained_on": trained_on, "seen": seen + method.seen}
+    told = ", with what they show" if plan.category else ""
+    card = {"name": recipe.name, "trained_on": f"{trained_on}{told}", "seen": seen + method.seen}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
         return detector.eval(), _measured(detector, recipe, validation)
+    if plan.category:
+        add_second_head(detector, train.categories)
     if plan.lora:
         add_lora(detector, plan.lora)
     with Log(files.log) as log:
@@ -151,13 +161,17 @@ def train_detector(
             _fit_tower(clip_of(detector), method.tower, plan, recipe, run)
             history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
         else:
-            history = last(plan, score=clean_score if known is None else Both(known))
+            objective = Category(plan.category) if plan.category else own_loss
+            history = last(plan, objective=objective, score=clean_score if known is None else Both(known))
     return _plain(detector, plan).eval(), history
 
 
 def _plain(detector: Detector, plan: Plan) -> Detector:
-    """The detector as it is built: a copy with the low-rank updates in its weights, if it is trained by such."""
-    return merged(copied(detector)) if plan.lora else detector
+    """The detector as it is built: a copy with low-rank updates in its weights, and without a second head."""
+    if not plan.lora and not plan.category:
+        return detector
+    alone = without_second_head(copied(detector))
+    return merged(alone) if plan.lora else alone
 
 
 def _against(plan: Plan, attacks: type[Adversarial], method: str, images: int) -> dict[str, Any]:

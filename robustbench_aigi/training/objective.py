@@ -1,8 +1,9 @@
 """What a training method is: an objective, which attacks a batch and gives the loss to lower."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
@@ -12,16 +13,21 @@ Loss = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``: smoothed labels."""
+    """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``: smoothed labels.
+
+    ``categories`` float ``(N, K)`` is how much an image shows of each of K things, or of one where they are not told.
+    """
 
     images: Tensor
     labels: Tensor
     targets: Tensor
     step: int
+    categories: Tensor = field(default_factory=lambda: torch.empty(0))
 
     def after(self, first: int) -> "Batch":
         """The batch without its first images."""
-        return Batch(self.images[first:], self.labels[first:], self.targets[first:], self.step)
+        images, labels, targets = self.images[first:], self.labels[first:], self.targets[first:]
+        return Batch(images, labels, targets, self.step, self.categories[first:])
 
 
 Objective = Callable[[Detector, Batch], Loss]

@@ -22,7 +22,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         optimizer: any of timm's. clip: the largest norm of a step's gradient.
         shift: in pixels. mix: the largest share of a second image of the same class. colour: the largest change of a
             channel's contrast. mixup, cutmix: alphas of timm's Mixup and CutMix across classes; 0 is none.
-        smoothing: of the labels.
+        smoothing: of the labels. category: weight of a second loss, for naming what an image shows; 0 is none.
         fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
             alike, to measure them.
         memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
@@ -48,6 +48,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=1)
+    category: float = Field(0.0, ge=0)
     fixed_norm: bool = False
     memory: int = Field(0, ge=0)
     eps: float = Field(8, gt=0, le=255)

@@ -57,6 +57,8 @@ class Run:
         self.detector, self.train, self.plan, self.task, self.part = detector, train, plan, task, part
         torch.manual_seed(plan.seed)
         self.trained = detector.parts_to_train() if part is None else part.requires_grad_(True)
+        told = train.categories if plan.category else None
+        self.categories = None if told is None else torch.eye(int(told.max()) + 1)[told]
         self.key = self._key()
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])  # its own is one a process
@@ -80,6 +82,7 @@ class Run:
         """What makes it this training: plan, images and the weights it begins with."""
         images = {"images": self.train.images, "labels": self.train.labels}
         images |= {} if self.train.groups is None else {"groups": self.train.groups}
+        images |= {} if self.categories is None else {"categories": self.categories}
         return digest(self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}))
 
     def _weights(self) -> dict[str, Tensor]:
@@ -131,10 +134,12 @@ class Run:
         groups = self.groups[index]
         images = augment(images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour)
         mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}
-        images, targets = targets_of(images, labels, self.rng, **mixing)
+        known = None if self.categories is None else self.categories[index]
+        images, targets, known = targets_of(images, labels, self.rng, **mixing, categories=known)
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        images, labels, targets = (tensor[own].to(self.accelerator.device) for tensor in (images, labels, targets))
-        return Batch(images, labels, targets, self.step)
+        drawn = (images, labels, targets, known)
+        images, labels, targets, known = (tensor[own].to(self.accelerator.device) for tensor in drawn)
+        return Batch(images, labels, targets, self.step, known)
 
     def judge(
         self,

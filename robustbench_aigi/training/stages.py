@@ -211,8 +211,9 @@ def _splits(data: Dataset) -> list[Dataset]:
 
 
 def sets_of(data: Dataset) -> Arrays:
-    """Images, labels and groups of a dataset, in memory."""
-    return Arrays(*data.arrays(), data.groups())
+    """Images, labels, groups and categories of a dataset, in memory; images of no known category are one more."""
+    categories = torch.tensor(pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)[0])
+    return Arrays(*data.arrays(), data.groups(), categories)
 
 
 def epochs_of(own: Training, detector: str, method: str) -> int:
