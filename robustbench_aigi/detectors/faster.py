@@ -26,8 +26,9 @@ def faster(detector: Detector, by: By = "compile") -> Detector:
 
     Args:
         by: ``compile`` (torch.compile, differentiable; the first call takes a minute), ``onnx`` (ONNX Runtime) or
-            ``int8`` (linear layers in 8-bit integers). The last two are black boxes and copies of the weights as they
-            are now: for scoring, not for attacks by gradient. Measure with ``python -m tests.benchmarks.latency``.
+            ``int8`` (linear layers in 8-bit integers; many times slower where the processor has no instructions for
+            their products). The last two are black boxes and copies of the weights as they are now: for scoring, not
+            for attacks by gradient. Measure with ``python -m tests.benchmarks.latency``.
 
     Raises:
         UserError: no such way, or nothing in the detector to quicken. Unavailable: a compiler or a package is missing.
