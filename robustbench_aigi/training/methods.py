@@ -53,6 +53,8 @@ METHODS: Mapping[str, Method] = {
     "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare),
     "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa),
 }
+PLAINLY = ("plain", "static")
+"""Methods that show images as they are, all from one set."""
 
 
 def method_of(name: str) -> Method:
@@ -79,8 +81,9 @@ class Recipe:
     numbers: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        method, plan = method_of(self.method), Plan.of({"epochs": self.epochs, **self.numbers})
-        if plan.category and (method.attacks or method.tower or plan.lora):
+        method_of(self.method)
+        plan = Plan.of({"epochs": self.epochs, **self.numbers})
+        if plan.category and (self.method not in PLAINLY or plan.lora):
             raise UserError(
                 f"category goes with the methods plain and static, without lora; got {self.method}, lora={plan.lora}. "
                 "Leave one out."
@@ -142,8 +145,8 @@ def train_detector(
         clip_of(detector)
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
-    told = ", with what they show" if plan.category else ""
-    card = {"name": recipe.name, "trained_on": f"{trained_on}{told}", "seen": seen + method.seen}
+    told = ", ".join(filter(None, (trained_on, "with what they show" if plan.category else "")))
+    card = {"name": recipe.name, "trained_on": told, "seen": seen + method.seen}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
@@ -155,14 +158,11 @@ def train_detector(
     with Log(files.log) as log:
         run = partial(fit, detector, train, validation, progress=progress, kept=files.state, log=log)
         last = partial(run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan)))
-        if method.attacks is not None:
-            history = last(plan, **_against(plan, method.attacks, recipe.method, len(train.labels)))
-        elif method.tower is not None:
+        if method.tower is not None:
             _fit_tower(clip_of(detector), method.tower, plan, recipe, run)
             history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
         else:
-            objective = Category(plan.category) if plan.category else own_loss
-            history = last(plan, objective=objective, score=clean_score if known is None else Both(known))
+            history = last(plan, **_aims(plan, recipe.method, len(train.labels), known))
     return _plain(detector, plan).eval(), history
 
 
@@ -174,8 +174,12 @@ def _plain(detector: Detector, plan: Plan) -> Detector:
     return merged(alone) if plan.lora else alone
 
 
-def _against(plan: Plan, attacks: type[Adversarial], method: str, images: int) -> dict[str, Any]:
-    """What adversarial training by a method adds to a fit to so many images."""
+def _aims(plan: Plan, method: str, images: int, known: Arrays | None) -> dict[str, Any]:
+    """What a fit by a method to so many images lowers, what picks its best epoch, and what ends it early."""
+    attacks = METHODS[method].attacks
+    if attacks is None:
+        lowered = Category(plan.category) if plan.category else own_loss
+        return {"objective": lowered, "score": clean_score if known is None else Both(known)}
     few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
     share = plan.ramp if plan.ramp is not None else 1.0 if few else 0.5
     steps = int(-(-images // plan.batch) * plan.epochs * share)
@@ -221,6 +225,6 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
 
 def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:
     """Of a detector without parameters to train, which :meth:`Detector.prepare` has calibrated."""
-    if recipe.method not in ("plain", "static"):
+    if recipe.method not in PLAINLY:
         raise UserError(f"{recipe.detector} has nothing to train by {recipe.method}. Type `train {recipe.detector}`.")
     return History([{"epoch": 0, "score": balanced_accuracy(detector.eval(), validation)}], best_epoch=0)
