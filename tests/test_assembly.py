@@ -20,11 +20,14 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
-        'attacks = "quick"\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
+        'attacks = "quick"\nby_turns = ["train"]\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
     )
     made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
         "train": (20, 0), "validation": (24, 0), "test": (24, 3)
+    }  # fmt: skip
+    assert {split: part.all_rows for split, part in made.parts.items()} == {
+        "train": False, "validation": True, "test": True
     }  # fmt: skip
     assert set(made.surrogates) == {"resnet18-c32"} & {row.surrogate for row in made.suite.rows}
     assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}

@@ -14,6 +14,7 @@ from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
 from robustbench_aigi.data.recipes import Recipe, load_data
+from robustbench_aigi.data.sources import Split
 from robustbench_aigi.detectors import Detector, load_detector, shipped
 from robustbench_aigi.errors import BadData
 
@@ -25,6 +26,7 @@ class PlusPlus(BaseModel, frozen=True, extra="forbid"):
     """A recipe of kind ``plusplus``: what is built on which dataset, read from ``datasets/*.toml``.
 
     ``images`` and ``samples`` are counts by split; ``surrogates`` names a checkpoint, or a dataset whose weights ship.
+    Images of the splits in ``by_turns`` are each changed in one of the ways, those of the others in all of them.
     """
 
     name: str
@@ -35,6 +37,7 @@ class PlusPlus(BaseModel, frozen=True, extra="forbid"):
     attacks: str
     images: dict[str, int] = Field(default_factory=dict)
     samples: dict[str, int] = Field(default_factory=dict)
+    by_turns: tuple[Split, ...] = ()
     surrogates: dict[str, str] = Field(default_factory=dict)
 
 
@@ -100,7 +103,8 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
         if (data.manifest["split"] == split).any():
             images = data.split(split).limit(recipe.images.get(split))
             made = order.samples if order.samples is not None else recipe.samples.get(split, 0)
-            parts[split] = Part(images, all_rows=True, samples=made, generated=_generated(order.generated, split))
+            every, generated = split not in recipe.by_turns, _generated(order.generated, split)
+            parts[split] = Part(images, all_rows=every, samples=made, generated=generated)
     return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
 
 
