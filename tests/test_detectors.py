@@ -138,7 +138,7 @@ def test_half_precision_checkpoint_loads_as_float32(images: Tensor, tmp_path: Pa
 
 
 def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
-    coarse, fine = load_detector("tinyvit-5m", "cifake"), load_detector("tinyvit-5m", "cifake", stem_stride=2)
+    coarse, fine = (load_detector("tinyvit-5m", "cifake", stem_stride=stride) for stride in (4, 2))
     assert fine.config == coarse.config | {"stem_stride": 2}
     own, other = coarse.state_dict(), fine.state_dict()
     resized = {name for name in own if own[name].shape != other[name].shape}
