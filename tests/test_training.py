@@ -124,6 +124,9 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy")
     assert made.card.name == recipe.name == "robust-cifake-cnn"
     assert made.card.seen == ("pgd-linf",)
+    more = Recipe(detector="cifake-cnn", method="static", epochs=1)
+    again, _ = train_detector(more, easy(64), easy(32, seed=1), start=made, seen=("jpeg-50", "pgd-linf"))
+    assert again.card.seen == ("pgd-linf", "jpeg-50")
     assert Recipe(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
     assert Recipe(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
     with pytest.raises(UserError, match="no method called"):

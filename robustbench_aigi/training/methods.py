@@ -133,7 +133,8 @@ def train_detector(
         train: for the method ``static`` the built `++` images, for ``adapt`` the new ones and the rehearsed.
         start: the fitted detector to fine-tune; fresh weights if None.
         known: for ``adapt``, validation images of what the detector knows already.
-        trained_on: a line for the card. seen: attacks met in training, for the card; the method's own are added.
+        trained_on: a line for the card. seen: attacks met in training, for the card, beside the
+            method's own and those that ``start`` met.
 
     Raises:
         UserError: a method that does not fit the detector. See :func:`fit` for what can end a training.
@@ -146,7 +147,8 @@ def train_detector(
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
     told = ", ".join(filter(None, (trained_on, "with what they show" if plan.category else "")))
-    card = {"name": recipe.name, "trained_on": told, "seen": seen + method.seen}
+    met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen)))
+    card = {"name": recipe.name, "trained_on": told, "seen": met}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):

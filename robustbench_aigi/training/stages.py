@@ -95,7 +95,8 @@ def fine_tune(
         (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle), clean),
     ]
     kept = out / "detectors"
-    return {made.name: _kept(made, lesson, fitted[made.detector], kept, progress, say) for made, lesson in plans}
+    starts = {made.name: begun(made.name, own.start) or fitted[made.detector] for made, _ in plans}
+    return {made.name: _kept(made, lesson, starts[made.name], kept, progress, say) for made, lesson in plans}
 
 
 def _kept(
@@ -197,7 +198,7 @@ def begun(name: str, dataset: str | None) -> Detector | None:
     """The weights shipped for a detector, trained on ``dataset``; None if there are none."""
     if dataset is None or name not in shipped_names(dataset):
         return None
-    return load_detector(name, shipped(name, dataset))
+    return load_detector(str(shipped(name, dataset)))
 
 
 def trained_on(name: str, images: int, start: Detector | None) -> str:
