@@ -20,7 +20,8 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     recipe = tmp_path / "own.toml"
     recipe.write_text(
         f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
-        'attacks = "quick"\nby_turns = ["train"]\n[images]\ntrain = 20\n[samples]\ntest = 3\n[surrogates]\n"resnet18-c32" = "cifake"\n'
+        'attacks = "quick"\nby_turns = ["train"]\n[images]\ntrain = 20\n[samples]\ntest = 3\n'
+        '[surrogates]\n"resnet18-c32" = "cifake"\n'
     )
     made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
