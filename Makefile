@@ -37,6 +37,7 @@ check: .venv/ready-dev
 .venv/ready-bench: .venv/ready-dev
 	$(BIN)/pip install -c constraints.txt -e '.[bench]'
 	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
+	@$(BIN)/python -c "import art"  # it writes a file the first time, over which two processes at once stumble
 	@touch $@
 
 # Known holes in what .venv holds. Strict: a package that could not be looked up fails, where pip-audit would say "none known".
