@@ -13,7 +13,7 @@ from tests.conftest import Linear
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return load_detector("tinyvit-5m", "cifake")
+    return load_detector("tinyvit-5m", "cifake", stem_stride=4)
 
 
 @torch.no_grad()
