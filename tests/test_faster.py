@@ -13,7 +13,7 @@ from tests.conftest import Linear
 
 @pytest.fixture(scope="module")
 def detector() -> Detector:
-    return load_detector("tinyvit-5m", "cifake", stem_stride=4)
+    return load_detector("tinyvit-5m", "cifake")
 
 
 @torch.no_grad()
@@ -25,11 +25,13 @@ def check_close(view: Detector, detector: Detector, images: Tensor, near: float,
     assert view.threshold == detector.threshold
 
 
-def test_int8_scores_nearly_the_same(detector: Detector, images: Tensor) -> None:
+@pytest.mark.parametrize(("stride", "alike"), [(4, 0.01), (2, 0.1)])
+def test_int8_scores_nearly_the_same(stride: int, alike: float, images: Tensor) -> None:
+    detector = load_detector("tinyvit-5m", "cifake", stem_stride=stride)
     detector.logits(images)  # fills a cache that cannot be copied
     view = faster(detector, "int8")
     assert not any(module.training for module in detector.modules())
-    check_close(view, detector, images, 0.1, alike=0.01)
+    check_close(view, detector, images, 0.1, alike=alike)  # on a finer map more values lie where rounding decides
     assert not torch.equal(view.logits(images), detector.logits(images))
     replaced = sum(isinstance(module, Int8Linear) for module in view.modules())
     assert view.card.summary.endswith(f"{replaced} linear layers in 8-bit integers")

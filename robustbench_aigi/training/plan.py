@@ -32,7 +32,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is none.
         lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the weights themselves.
         precision: of the passes: no (float32), bf16, or fp16 with a scaled loss. On a processor with bfloat16
-            instructions (``avx512_bf16``) bf16 halved the time of a step; without them it took ten times as long.
+            instructions (``avx512_bf16``) bf16 halved the time of a step; without them it is many times slower.
     """
 
     epochs: int = Field(ge=1)
