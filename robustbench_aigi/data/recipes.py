@@ -24,7 +24,9 @@ def silent(task: str, done: int, total: int) -> None:
 class Training(BaseModel, frozen=True, extra="forbid"):
     """How the main job trains on this dataset, sized for two cores.
 
-    ``start`` is the dataset that shipped weights to begin from were trained on; what ships none begins fresh.
+    ``start`` is the dataset that shipped weights to begin from were trained on; what ships none begins fresh, or from
+    what was fitted plainly. ``epochs`` are by the name of what is trained; those of ``robust-tinyvit-5m`` stand in the
+    place of ``adversarial_epochs``, because it may begin robust.
     ``adversarial_limit`` caps the images a split used against attacks; ``adversarial_eps`` is in grey levels.
     """
 

@@ -86,10 +86,11 @@ def fine_tune(
     clean = Lesson(few.key, lambda: _splits(few), data.name)
     numbers = attack_of(own)
     gentle = numbers | {"eps": own.adversarial_eps / 2}
+    robust_epochs = own.epochs.get("robust-tinyvit-5m", own.adversarial_epochs)
     plans = [
         (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
         (
-            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=own.adversarial_epochs, numbers=numbers),
+            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers),
             clean,
         ),
         (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle), clean),
