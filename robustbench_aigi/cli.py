@@ -117,7 +117,7 @@ app.add_typer(cli_report.app)
 def train(
     detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
     out: Checkpoint,
-    data: Annotated[str, typer.Option(help="Recipe, or for the method static a folder that build wrote.")] = "mini",
+    data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
     source: Source = None,
     limit: Limit = None,
     method: Annotated[

@@ -14,11 +14,12 @@ from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import PGD, Ramp, robust_accuracy, robustness
-from robustbench_aigi.training.arrays import balanced_accuracy, shuffled
+from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
 from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.fare import distance, fare
 from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.mixing import targets_of
+from robustbench_aigi.training.objective import Batch
 from robustbench_aigi.training.stages import begun, trained_on
 from robustbench_aigi.training.towers import Tower
 from tests.conftest import Linear
@@ -93,6 +94,20 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
     assert balanced_accuracy(plain, validation) > 0.95
     assert robust_accuracy(plain, validation, judge) < 0.1
     assert robust_accuracy(robust, validation, judge) > 0.8
+
+
+def test_images_changed_before_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, data, shown = cnn().eval(), easy(8), []
+    changed = torch.tensor([False, False, True, True] * 2)
+    batch = Batch(from_bytes(data.images), data.labels, data.labels.float(), 0, changed=changed)
+    monkeypatch.setattr(detector, "loss", lambda images, targets: shown.append(images))
+    PGD(Plan(epochs=1, clean_share=0.25), Ramp(1))(detector, batch)()
+    assert (shown[0] != batch.images).flatten(1).any(dim=1).nonzero().squeeze(1).tolist() == [1, 4, 5]
+    figures = robustness(Plan(epochs=1), "pgd")(detector, data._replace(changed=changed))
+    clean, rest = by_change(data._replace(changed=changed))
+    assert figures["score"] == (figures["pgd_linf"] + figures["changed"]) / 2
+    assert rest is not None
+    assert (len(clean.labels), figures["changed"]) == (4, balanced_accuracy(detector, rest))
 
 
 def test_fare_pulls_attacked_embeddings_back() -> None:

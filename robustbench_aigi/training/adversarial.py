@@ -14,7 +14,7 @@ from robustbench_aigi.attacks.oracle import frozen
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.grid import from_bytes, snap
 from robustbench_aigi.hashing import rng_for
-from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
 from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.objective import Batch, Loss
 from robustbench_aigi.training.plan import Plan
@@ -36,16 +36,21 @@ class Adversarial:
     """An objective on attacked images; a subclass says how it attacks.
 
     A share of the batch stays clean, which keeps a detector from calling everything one class. Clean and attacked
-    images go through together, so that batch norms learn the mixture that they will be frozen at.
+    images go through together, so that batch norms learn the mixture that they will be frozen at. Images that were
+    changed before, those of a `++` set, stay as they are.
     """
 
     plan: Plan
     ramp: Ramp
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
-        """Attack the batch, but for its first images."""
-        clean = int(self.plan.clean_share * len(batch.images))
-        images = torch.cat([batch.images[:clean], self.attacked(detector, batch.after(clean))])
+        """Attack the batch, but for the first images of those that came clean."""
+        came_clean = torch.ones_like(batch.labels, dtype=torch.bool) if batch.changed is None else ~batch.changed
+        places = came_clean.nonzero().squeeze(1)
+        places = places[int(self.plan.clean_share * len(places)) :]
+        images = batch.images.clone()
+        if len(places):
+            images[places] = self.attacked(detector, batch.only(places))
         return lambda: detector.loss(images, batch.targets)
 
     def attacked(self, detector: Detector, batch: Batch) -> Tensor:
@@ -169,6 +174,8 @@ def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int 
 class Robustness:
     """The figures of adversarial training's epochs: balanced accuracy clean, and under attacks whose mean is the score.
 
+    Of images that were changed before, those of a `++` set, the score has the accuracy as they are beside the attacks'.
+
     Attributes:
         attacks: column to attack. beside: columns that are not part of the score.
     """
@@ -178,10 +185,12 @@ class Robustness:
 
     def __call__(self, detector: Detector, data: Arrays) -> dict[str, float]:
         """Measure them."""
-        under = {name: robust_accuracy(detector, data, attack) for name, attack in self.attacks.items()}
-        others = {name: robust_accuracy(detector, data, attack) for name, attack in self.beside.items()}
+        clean, changed = by_change(data)
+        under = {name: robust_accuracy(detector, clean, attack) for name, attack in self.attacks.items()}
+        under |= {} if changed is None else {"changed": balanced_accuracy(detector, changed)}
+        others = {name: robust_accuracy(detector, clean, attack) for name, attack in self.beside.items()}
         score = sum(under.values()) / len(under)
-        return {"score": score, "clean": balanced_accuracy(detector, data), **under, **others}
+        return {"score": score, "clean": balanced_accuracy(detector, clean), **under, **others}
 
 
 def robustness(plan: Plan, method: str) -> Robustness:

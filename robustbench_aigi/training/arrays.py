@@ -15,13 +15,22 @@ class Arrays(NamedTuple):
 
     Images of one group show the same content, such as a photograph and its reconstruction. They are put into one batch
     and changed alike, so that content cancels and what is left to learn is the generator's trace. ``categories`` int64
-    ``(N,)``, from 0, is what they show.
+    ``(N,)``, from 0, is what they show. ``changed`` bool ``(N,)``: attacked or perturbed before, as in a `++` set.
     """
 
     images: Tensor
     labels: Tensor
     groups: Tensor | None = None
     categories: Tensor | None = None
+    changed: Tensor | None = None
+
+
+def by_change(data: Arrays) -> tuple[Arrays, Arrays | None]:
+    """Images that came clean, and those that were changed before, if any."""
+    if data.changed is None or not data.changed.any():
+        return data, None
+    clean, changed = (Arrays(data.images[kept], data.labels[kept]) for kept in (~data.changed, data.changed))
+    return clean, changed
 
 
 def batches(index: Tensor, size: int) -> list[Tensor]:

@@ -16,6 +16,7 @@ class Batch:
     """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``: smoothed labels.
 
     ``categories`` float ``(N, K)`` is how much an image shows of each of K things, or of one where they are not told.
+    ``changed`` bool ``(N,)``: attacked or perturbed before; None if none is.
     """
 
     images: Tensor
@@ -23,11 +24,11 @@ class Batch:
     targets: Tensor
     step: int
     categories: Tensor = field(default_factory=lambda: torch.empty(0))
+    changed: Tensor | None = None
 
-    def after(self, first: int) -> "Batch":
-        """The batch without its first images."""
-        images, labels, targets = self.images[first:], self.labels[first:], self.targets[first:]
-        return Batch(images, labels, targets, self.step, self.categories[first:])
+    def only(self, index: Tensor) -> "Batch":
+        """The images at an index, which are told nothing of what they show."""
+        return Batch(self.images[index], self.labels[index], self.targets[index], self.step)
 
 
 Objective = Callable[[Detector, Batch], Loss]

@@ -83,6 +83,7 @@ class Run:
         images = {"images": self.train.images, "labels": self.train.labels}
         images |= {} if self.train.groups is None else {"groups": self.train.groups}
         images |= {} if self.categories is None else {"categories": self.categories}
+        images |= {} if self.train.changed is None else {"changed": self.train.changed}
         return digest(self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}))
 
     def _weights(self) -> dict[str, Tensor]:
@@ -139,7 +140,8 @@ class Run:
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         drawn = (images, labels, targets, known)
         images, labels, targets, known = (tensor[own].to(self.accelerator.device) for tensor in drawn)
-        return Batch(images, labels, targets, self.step, known)
+        changed = None if self.train.changed is None else self.train.changed[index][own].to(images.device)
+        return Batch(images, labels, targets, self.step, known, changed)
 
     def judge(
         self,

@@ -213,9 +213,11 @@ def _splits(data: Dataset) -> list[Dataset]:
 
 
 def sets_of(data: Dataset) -> Arrays:
-    """Images, labels, groups and categories of a dataset, in memory; images of no known category are one more."""
+    """A dataset in memory; images of no known category are of one more."""
     categories = torch.tensor(pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)[0])
-    return Arrays(*data.arrays(), data.groups(), categories)
+    attack = data.manifest.get("attack")
+    changed = None if attack is None else torch.tensor((attack != "clean").to_numpy())
+    return Arrays(*data.arrays(), data.groups(), categories, changed)
 
 
 def epochs_of(own: Training, detector: str, method: str) -> int:
