@@ -45,7 +45,7 @@ class Adversarial:
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
         """Attack the batch, but for the first images of those that came clean."""
-        came_clean = torch.ones_like(batch.labels, dtype=torch.bool) if batch.changed is None else ~batch.changed
+        came_clean = torch.ones(len(batch.labels), dtype=torch.bool) if batch.changed is None else ~batch.changed
         places = came_clean.nonzero().squeeze(1)
         places = places[int(self.plan.clean_share * len(places)) :]
         images = batch.images.clone()

@@ -16,6 +16,7 @@ from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.category import Category, add_second_head, without_second_head
+from robustbench_aigi.training.delivered import DELIVERIES
 from robustbench_aigi.training.fare import fare
 from robustbench_aigi.training.fit import clean_score, fit
 from robustbench_aigi.training.guards import overfitted
@@ -147,7 +148,8 @@ def train_detector(
     frozen = detector.parts_to_train() is not detector
     plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
     told = ", ".join(filter(None, (trained_on, "with what they show" if plan.category else "")))
-    met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen)))
+    shown = DELIVERIES if plan.delivered else ()
+    met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen, *shown)))
     card = {"name": recipe.name, "trained_on": told, "seen": met}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)

@@ -22,6 +22,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         optimizer: any of timm's. clip: the largest norm of a step's gradient.
         shift: in pixels. mix: the largest share of a second image of the same class. colour: the largest change of a
             channel's contrast. mixup, cutmix: alphas of timm's Mixup and CutMix across classes; 0 is none.
+        delivered: share of the images that are saved again as JPEG, or reduced and enlarged; adversarial training does
+            not attack these.
         smoothing: of the labels. category: weight of a second loss, for naming what an image shows; 0 is none.
         fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
             alike, to measure them.
@@ -48,6 +50,7 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     colour: float = Field(0.0, ge=0, le=1)
     mixup: float = Field(0.0, ge=0)
     cutmix: float = Field(0.0, ge=0)
+    delivered: float = Field(0.0, ge=0, le=1)
     smoothing: float = Field(0.0, ge=0, lt=1)
     category: float = Field(0.0, ge=0)
     fixed_norm: bool = False

@@ -19,6 +19,7 @@ from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake,
 from robustbench_aigi.training.augment import augment
 from robustbench_aigi.training.averaging import Averaged
 from robustbench_aigi.training.awp import moved_weights
+from robustbench_aigi.training.delivered import delivered
 from robustbench_aigi.training.mixing import targets_of
 from robustbench_aigi.training.objective import Batch, Loss, Objective
 from robustbench_aigi.training.plan import Plan
@@ -134,14 +135,18 @@ class Run:
         images = from_bytes(self.train.images[index].to(self.accelerator.device))
         groups = self.groups[index]
         images = augment(images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour)
+        changed = None if self.train.changed is None else self.train.changed[index]
+        if plan.delivered:
+            before = torch.zeros(len(index), dtype=torch.bool) if changed is None else changed
+            images, now = delivered(images, (~before).nonzero().squeeze(1), plan.delivered, self.rng)
+            changed = before | now
         mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}
         known = None if self.categories is None else self.categories[index]
         images, targets, known = targets_of(images, labels, self.rng, **mixing, categories=known)
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         drawn = (images, labels, targets, known)
         images, labels, targets, known = (tensor[own].to(self.accelerator.device) for tensor in drawn)
-        changed = None if self.train.changed is None else self.train.changed[index][own].to(images.device)
-        return Batch(images, labels, targets, self.step, known, changed)
+        return Batch(images, labels, targets, self.step, known, None if changed is None else changed[own])
 
     def judge(
         self,
