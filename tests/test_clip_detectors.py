@@ -19,10 +19,12 @@ from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
+from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.inner import climb
+from robustbench_aigi.training.objective import Batch
 from robustbench_aigi.training.tecoa import caption_embeddings, tecoa
-from robustbench_aigi.training.towers import Tower
+from robustbench_aigi.training.towers import Tower, clip_of
 from tests.test_training import easy
 
 CONFIG: dict[str, Any] = {
@@ -173,6 +175,21 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
     assert attacked_loss() < 0.5 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
     assert all(torch.equal(value, head[key]) for key, value in detector.head.state_dict().items())
+
+
+def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
+    detector, data, shown = clip_of(load_detector("clip-mlp")), easy(8), []
+    images, embed = from_bytes(data.images), detector.embed
+    tower = Tower(tecoa(detector), Plan(epochs=1, eps=8, steps=2), Ramp(8))
+
+    def noted(given: Tensor) -> Tensor:
+        shown.append(given)
+        return embed(given)
+
+    monkeypatch.setattr(detector, "embed", noted)
+    for step, least, most in ((0, 0.5, 1), (3, 3, 4), (7, 6, 8), (20, 6, 8)):
+        tower(detector, Batch(images, data.labels, data.labels.float(), step))()
+        assert least <= 255 * float((shown[-1] - images).abs().max()) <= most + 1e-3
 
 
 @pytest.mark.parametrize("name", ["clip-linear", "robust-clip"])

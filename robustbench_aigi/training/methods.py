@@ -34,13 +34,17 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train: what a detector trained by it is called, and the attacks that the training shows it."""
+    """A way to train: what a detector trained by it is called, and the attacks that the training shows it.
+
+    ``ramp`` is the share of a tower's training over which eps grows to its height, unless the plan says.
+    """
 
     about: str
     prefix: str = ""
     seen: tuple[str, ...] = ()
     attacks: type[Adversarial] | None = None
     tower: Callable[[ClipDetector], Aim] | None = None
+    ramp: float = 0.0
 
 
 METHODS: Mapping[str, Method] = {
@@ -52,7 +56,9 @@ METHODS: Mapping[str, Method] = {
     "fast": Method("one-step attacks on itself", "fast-", ("fgsm",), attacks=Fast),
     "mixed": Method("a threat drawn for each batch", "mixed-", THREATS, attacks=Mixed),
     "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare),
-    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa),
+    "tecoa": Method(
+        "a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa, ramp=0.75
+    ),
 }
 PLAINLY = ("plain", "static")
 """Methods that show images as they are, all from one set."""
@@ -163,7 +169,7 @@ def train_detector(
         run = partial(fit, detector, train, validation, progress=progress, kept=files.state, log=log)
         last = partial(run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan)))
         if method.tower is not None:
-            _fit_tower(clip_of(detector), method.tower, plan, recipe, run)
+            _fit_tower(clip_of(detector), method, plan, recipe, len(train.labels), run)
             history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
         else:
             history = last(plan, **_aims(plan, recipe.method, len(train.labels), known))
@@ -185,18 +191,24 @@ def _aims(plan: Plan, method: str, images: int, known: Arrays | None) -> dict[st
         lowered = Category(plan.category) if plan.category else own_loss
         return {"objective": lowered, "score": clean_score if known is None else Both(known)}
     few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
-    share = plan.ramp if plan.ramp is not None else 1.0 if few else 0.5
-    steps = int(-(-images // plan.batch) * plan.epochs * share)
-    added = {"objective": attacks(plan, Ramp(steps)), "score": robustness(plan, method)}
+    ramp = _ramp(plan, images, 1.0 if few else 0.5)
+    added = {"objective": attacks(plan, ramp), "score": robustness(plan, method)}
     return added | ({"alarm": overfitted} if method == "fast" else {})
 
 
+def _ramp(plan: Plan, images: int, share: float) -> Ramp:
+    """How eps grows in a fit to so many images; over ``share`` of the steps if the plan does not say."""
+    share = share if plan.ramp is None else plan.ramp
+    return Ramp(int(-(-images // plan.batch) * plan.epochs * share))
+
+
 def _fit_tower(
-    clip: ClipDetector, aim: Callable[[ClipDetector], Aim], plan: Plan, recipe: Recipe, run: Callable[..., History]
+    clip: ClipDetector, method: Method, plan: Plan, recipe: Recipe, images: int, run: Callable[..., History]
 ) -> None:
     """Fine-tune a CLIP tower before its head is fitted anew."""
+    assert method.tower is not None
     gentle = plan.model_copy(update={"rate": 3e-4, "weight_decay": 1e-4, **recipe.numbers})
-    tower = Tower(aim(clip), gentle)
+    tower = Tower(method.tower(clip), gentle, _ramp(gentle, images, method.ramp))
     run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 
 

@@ -1,7 +1,7 @@
 """Fine-tuning of a CLIP tower on attacked images: what FARE and TeCoA share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.objective import Batch, Loss
@@ -33,12 +34,14 @@ class Tower:
 
     aim: Aim
     plan: Plan
+    ramp: Ramp = field(default_factory=lambda: Ramp(0))
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
         """Attack the batch."""
         clip = clip_of(detector)
         loss_of = self.aim(batch.images, batch.labels)
-        attacked = self._attacked(clip, batch.images, loss_of, rng_for(self.plan.seed, "tower", batch.step))
+        rng, eps = rng_for(self.plan.seed, "tower", batch.step), self.plan.eps * self.ramp(batch.step)
+        attacked = self._attacked(clip, batch.images, loss_of, rng, eps)
         return lambda: loss_of(clip.embed(attacked)).mean()
 
     def score(self, detector: Detector, data: Arrays) -> dict[str, float]:
@@ -48,13 +51,15 @@ class Tower:
         for start in range(0, len(labels), 100):
             pixels = from_bytes(images[start : start + 100])
             loss_of = self.aim(pixels, labels[start : start + 100])
-            attacked = self._attacked(clip, pixels, loss_of, rng_for("tower score", start))
+            attacked = self._attacked(clip, pixels, loss_of, rng_for("tower score", start), self.plan.eps)
             with torch.no_grad():
                 total += float(loss_of(clip.embed(attacked)).sum())
         return {"score": -total / len(labels)}
 
-    def _attacked(self, clip: ClipDetector, images: Tensor, loss_of: LossOf, rng: torch.Generator) -> Tensor:
-        eps, steps = self.plan.eps, self.plan.steps
+    def _attacked(
+        self, clip: ClipDetector, images: Tensor, loss_of: LossOf, rng: torch.Generator, eps: float
+    ) -> Tensor:
+        steps = self.plan.steps
         raised = lambda candidates: loss_of(clip.embed(candidates))  # noqa: E731
         return climb(clip, images, raised, rng, eps=eps, steps=steps, step=2 * eps / steps, momentum=0.9)
 
