@@ -196,10 +196,14 @@ def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arr
 
 
 def begun(name: str, dataset: str | None) -> Detector | None:
-    """The weights shipped for a detector, trained on ``dataset``; None if there are none."""
+    """The weights shipped for a detector, trained on ``dataset``; None if there are none, or a head alone is trained.
+
+    A head on a frozen tower is soon fitted, and better afresh (79% of ``mini``; 72% begun from CIFAKE's).
+    """
     if dataset is None or name not in shipped_names(dataset):
         return None
-    return load_detector(str(shipped(name, dataset)))
+    ready = load_detector(str(shipped(name, dataset)))
+    return ready if ready.parts_to_train() is ready else None
 
 
 def trained_on(name: str, images: int, start: Detector | None) -> str:
