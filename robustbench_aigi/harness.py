@@ -101,8 +101,7 @@ def train(
     Args:
         start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
         config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
-        dataset: a recipe, or a folder that ``build`` wrote, which ``static`` wants; of its images ``pgd``, ``fast`` and
-            ``mixed`` attack the clean ones.
+        dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
         rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
     """
     own = training_on(dataset)

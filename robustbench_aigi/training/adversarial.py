@@ -37,7 +37,7 @@ class Adversarial:
 
     A share of the batch stays clean, which keeps a detector from calling everything one class. Clean and attacked
     images go through together, so that batch norms learn the mixture that they will be frozen at. Images that were
-    changed before, those of a `++` set, stay as they are.
+    changed before, those of a `++` set or delivered ones, stay as they are.
     """
 
     plan: Plan

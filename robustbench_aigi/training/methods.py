@@ -34,17 +34,13 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train: what a detector trained by it is called, and the attacks that the training shows it.
-
-    ``ramp`` is the share of a tower's training over which eps grows to its height, unless the plan says.
-    """
+    """A way to train: what a detector trained by it is called, and the attacks that the training shows it."""
 
     about: str
     prefix: str = ""
     seen: tuple[str, ...] = ()
     attacks: type[Adversarial] | None = None
     tower: Callable[[ClipDetector], Aim] | None = None
-    ramp: float = 0.0
 
 
 METHODS: Mapping[str, Method] = {
@@ -56,9 +52,7 @@ METHODS: Mapping[str, Method] = {
     "fast": Method("one-step attacks on itself", "fast-", ("fgsm",), attacks=Fast),
     "mixed": Method("a threat drawn for each batch", "mixed-", THREATS, attacks=Mixed),
     "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare),
-    "tecoa": Method(
-        "a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa, ramp=0.75
-    ),
+    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa),
 }
 PLAINLY = ("plain", "static")
 """Methods that show images as they are, all from one set."""
@@ -169,7 +163,7 @@ def train_detector(
         run = partial(fit, detector, train, validation, progress=progress, kept=files.state, log=log)
         last = partial(run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan)))
         if method.tower is not None:
-            _fit_tower(clip_of(detector), method, plan, recipe, len(train.labels), run)
+            _fit_tower(clip_of(detector), method.tower, plan, recipe, len(train.labels), run)
             history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
         else:
             history = last(plan, **_aims(plan, recipe.method, len(train.labels), known))
@@ -203,12 +197,16 @@ def _ramp(plan: Plan, images: int, share: float) -> Ramp:
 
 
 def _fit_tower(
-    clip: ClipDetector, method: Method, plan: Plan, recipe: Recipe, images: int, run: Callable[..., History]
+    clip: ClipDetector,
+    aim: Callable[[ClipDetector], Aim],
+    plan: Plan,
+    recipe: Recipe,
+    images: int,
+    run: Callable[..., History],
 ) -> None:
     """Fine-tune a CLIP tower before its head is fitted anew."""
-    assert method.tower is not None
     gentle = plan.model_copy(update={"rate": 3e-4, "weight_decay": 1e-4, **recipe.numbers})
-    tower = Tower(method.tower(clip), gentle, _ramp(gentle, images, method.ramp))
+    tower = Tower(aim(clip), gentle, _ramp(gentle, images, 0.0))
     run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 
 

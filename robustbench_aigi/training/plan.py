@@ -22,15 +22,15 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         optimizer: any of timm's. clip: the largest norm of a step's gradient.
         shift: in pixels. mix: the largest share of a second image of the same class. colour: the largest change of a
             channel's contrast. mixup, cutmix: alphas of timm's Mixup and CutMix across classes; 0 is none.
-        delivered: share of the images that are saved again as JPEG, or reduced and enlarged; adversarial training does
-            not attack these.
+        delivered: share of the images that are saved again as JPEG, or reduced and enlarged; ``pgd``, ``fast`` and
+            ``mixed`` do not attack these, nor images that a `++` set changed.
         smoothing: of the labels. category: weight of a second loss, for naming what an image shows; 0 is none.
         fixed_norm: keep the statistics that batch normalisation came with, where a batch is too small, or too much
             alike, to measure them.
         memory: the weights kept are a moving average that forgets after about so many steps; 0 keeps the last ones.
         eps, steps: of the inner attack, eps in grey levels (L-inf). ramp: share of the training over which eps grows to
-            its height; half if None, and all of it for few images. clean_share: of the batch that stays clean, for
-            ``pgd``, ``fast`` and ``mixed``. beta: weight of the second term of ``trades``.
+            its height; if None half, all of it for few images, none of it for a CLIP tower. clean_share: of the batch
+            that stays clean, for ``pgd``, ``fast`` and ``mixed``. beta: weight of the second term of ``trades``.
         awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is none.
         lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the weights themselves.
         precision: of the passes: no (float32), bf16, or fp16 with a scaled loss. On a processor with bfloat16
