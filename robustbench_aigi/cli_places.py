@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.registry import renamed
 from robustbench_aigi.storage import is_url, mirrored
 
 
@@ -37,13 +38,14 @@ class Places:
 
     def detector(self, name: str) -> str:
         """A detector's name, or the path of its checkpoint, which may be at a URL; of HTTP, the URL is a detector."""
-        if not is_url(name) or name.startswith(("http:", "https:")):
+        new, place = renamed(name)
+        if not is_url(place) or place.startswith(("http:", "https:")):
             return name
-        folder, _, file = name.rpartition("/")
+        folder, _, file = place.rpartition("/")
         found = self._taken(folder, write=False, only=file) / file
         if not found.is_file():
-            raise BadData(f"no file at {name}. Give the URL of a checkpoint that train wrote.")
-        return str(found)
+            raise BadData(f"no file at {place}. Give the URL of a checkpoint that train wrote.")
+        return f"{new}={found}" if new else str(found)
 
     def told(self, words: Path | str) -> str:
         """A path, or a text with paths in it, as the user knows them: of a mirror's, the URL."""

@@ -209,7 +209,7 @@ def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | st
             continue
         name = ready.card.name
         if name in loaded:
-            raise UserError(f"two detectors are called {name}. Give one another name with wrap(..., name=...).")
+            raise UserError(f"two detectors are called {name}. Give one as NEW=CHECKPOINT or wrap(..., name=NEW).")
         loaded[name] = ready
     return loaded
 

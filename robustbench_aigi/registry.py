@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -84,3 +85,9 @@ def unknown(kind: str, got: str, known: list[str]) -> str:
     near = get_close_matches(got, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
     return f"no {kind} called {got!r}. {hint} List all with `robustbench-aigi list {kind}s`."
+
+
+def renamed(name: str) -> tuple[str, str]:
+    """``NEW=NAME`` as its two halves; ``("", name)`` for a name without a new one. A ``/`` ends what may be one."""
+    found = re.fullmatch(r"([\w.+-]+)=(.+)", name)
+    return (found[1], found[2]) if found else ("", name)

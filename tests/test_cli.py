@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -89,10 +90,13 @@ def test_train_build_and_evaluate_work_alone(tiny_recipe: str, tiny_suite: str, 
     done = command("train", "cifake-cnn", "--data", str(tmp_path / "set"), "--method", "static", "--epochs", "12",
                    "--start", weights, "--out", str(tmp_path / "static.safetensors"))  # fmt: skip
     assert done.returncode == 0, done.stderr
-    done = command("evaluate", weights, str(tmp_path / "static.safetensors"), "--data", tiny_recipe, "--attacks",
-                   tiny_suite, "--out", str(tmp_path / "run"))  # fmt: skip
+    done = command("evaluate", weights, f"again={weights}", str(tmp_path / "static.safetensors"), "--data",
+                   tiny_recipe, "--attacks", tiny_suite, "--workers", "2", "--out", str(tmp_path / "run"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "static-cifake-cnn" in done.stdout
+    matrix = pd.read_csv(tmp_path / "run" / "matrix.csv").drop(columns="flags")
+    rows = {name: part.drop(columns="detector").reset_index(drop=True) for name, part in matrix.groupby("detector")}
+    pd.testing.assert_frame_equal(rows["again"], rows["cifake-cnn"])
 
 
 def test_detect_says_verdict_confidence_and_what_was_loaded(tmp_path: Path) -> None:

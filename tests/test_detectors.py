@@ -137,6 +137,15 @@ def test_half_precision_checkpoint_loads_as_float32(images: Tensor, tmp_path: Pa
     torch.testing.assert_close(again.logits(images), detector.logits(images), atol=1e-2, rtol=1e-2)
 
 
+@pytest.mark.parametrize("name", ["cifake-cnn", "weights=of/mine.safetensors"])
+def test_a_new_name_before_the_old_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_detector(load_detector("cifake-cnn"), tmp_path / "weights=of" / "mine.safetensors")
+    detector = load_detector(f"before-1.0={name}")
+    assert detector.card.name == "before-1.0"
+    assert load_detector(name).card.name == "cifake-cnn"
+
+
 def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
     coarse, fine = (load_detector("tinyvit-5m", "cifake", stem_stride=stride) for stride in (4, 2))
     assert fine.config == coarse.config | {"stem_stride": 2}

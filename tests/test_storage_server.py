@@ -84,6 +84,8 @@ def test_sets_and_checkpoints_go_to_such_a_server(
     assert "manifest.parquet" in there(f"{bucket}/set")
     assert not list((here / "other").rglob("others.bin"))
     assert f"manifest: {bucket}/set/manifest.parquet" in capsys.readouterr().out
+    typed(monkeypatch, "plan", f"far={bucket}/weights/mine.safetensors", "--data", tiny_recipe, "--attacks", tiny_suite)
+    assert "far" in capsys.readouterr().out
     for command, wrong, why in (("plan", "weights/none.safetensors", "no file at"), ("status", "no", "nothing at")):
         monkeypatch.setattr(sys, "argv", ["robustbench-aigi", command, f"{bucket}/{wrong}"])
         with pytest.raises(SystemExit, match="2"):

@@ -18,6 +18,7 @@ from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.registry import renamed
 
 
 def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -> None:
@@ -84,6 +85,7 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
         name: a registered name, ``module:Class``, the path of a checkpoint written by :func:`save_detector`, or an
             address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`). With
             ``weights="cifake"`` also a name that ships and is not registered, such as ``robust-tinyvit-5m``.
+            ``NEW=`` before any of these calls it NEW in reports, as in ``before=runs/mine.safetensors``.
         weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
             without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
         config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; they replace those that
@@ -93,6 +95,14 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
         UnknownName: no such detector. BadConfig: it does not take these arguments.
         BadCheckpoint: the file is missing, damaged, holds code, or does not fit the detector.
     """
+    new, name = ("", name) if Path(name).is_file() else renamed(name)
+    detector = _loaded(name, weights, config)
+    if new:
+        detector.card = detector.card.model_copy(update={"name": new})
+    return detector
+
+
+def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
     if name.endswith(".safetensors"):
         return _from_checkpoint(Path(name), None, config)
     if weights == "cifake":
