@@ -9,7 +9,7 @@ from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
 from robustbench_aigi import harness
-from robustbench_aigi.attacks import load_attack, load_suite
+from robustbench_aigi.attacks import Suite, load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
@@ -132,6 +132,19 @@ def test_unavailable_detectors_and_surrogates_keep_their_rows(data: Dataset, tin
     lost = table[(table["attack"] == "pgd-linf-8") & (table["mode"] == "static")]
     assert lost["status"].str.contains("the surrogate cifake-cnn was not given").all()
     assert len(lost) == 1
+
+
+def test_what_seeks_the_smallest_change_is_no_part_of_the_worst_case(data: Dataset, tmp_path: Path) -> None:
+    seeking = {"id": "smallest", "attack": "fmn-linf", "with": {"steps": 60}}
+    held = {"id": "weak", "attack": "pgd-linf", "with": {"eps": 1, "step": 1, "steps": 1}}
+    suite = Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": [seeking, held]})
+    matrix = harness.evaluate([cnn()], suite, data, tmp_path / "both")
+    smallest, weak, worst = (
+        matrix.cell("cifake-cnn", attack, "white-box")["accuracy"] for attack in ("smallest", "weak", "worst-case")
+    )
+    assert smallest < weak == worst
+    alone = harness.evaluate([cnn()], suite.model_copy(update={"rows": suite.rows[:1]}), data, tmp_path / "alone")
+    assert set(alone["attack"]) == {"clean", "smallest"}
 
 
 def test_two_detectors_of_one_name_are_refused(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
