@@ -29,7 +29,9 @@ By = Annotated[str | None, typer.Option("--executor", help="Who does the work: h
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")]
 DETECTORS = typer.Argument(
-    parser=PLACES.detector, metavar="DETECTOR", help="Checkpoints (paths or URLs), names or module:Class."
+    parser=PLACES.detector,
+    metavar="DETECTOR",
+    help="Checkpoints (paths or URLs), names or module:Class; NEW= before one renames it.",
 )
 Built = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")]
 

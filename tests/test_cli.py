@@ -94,7 +94,7 @@ def test_train_build_and_evaluate_work_alone(tiny_recipe: str, tiny_suite: str, 
                    tiny_recipe, "--attacks", tiny_suite, "--workers", "2", "--out", str(tmp_path / "run"))  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "static-cifake-cnn" in done.stdout
-    matrix = pd.read_csv(tmp_path / "run" / "matrix.csv").drop(columns="flags")
+    matrix = pd.read_csv(tmp_path / "run" / "matrix.csv")
     rows = {name: part.drop(columns="detector").reset_index(drop=True) for name, part in matrix.groupby("detector")}
     pd.testing.assert_frame_equal(rows["again"], rows["cifake-cnn"])
 

@@ -33,6 +33,7 @@ def rows_of(
     built = {row.id: row.built for row in suite.rows}
     gradients = {name for name, attack in built.items() if attack.access == "gradients"}
     tables = {key: ("ok", table) for key, table in cells.items()}
+    # What seeks the smallest change is held to no size: with it the worst case would be 0 of whatever detector.
     bounded = [name for name, attack in built.items() if not attack.seeks]
     there = [mode for mode in MODES if any((mode, name) in cells for name in bounded)]
     tables |= {(mode, "worst-case"): _worst(bounded, cells, mode) for mode in there}
@@ -55,10 +56,7 @@ def rows_of(
 
 
 def _worst(attacks: Sequence[str], cells: Cells, mode: str) -> tuple[str, Table]:
-    """Status and table of the adversary who has every one of these attacks, of a mode, that could be measured.
-
-    Not of those that seek the smallest change: they are held to no size, and fool any detector in the end.
-    """
+    """Status and table of the adversary who has every one of these attacks, of a mode, that could be measured."""
     clean = cells["clean", "clean"]
     met = {name: cells.get((mode, name), cells.get(("static", name))) for name in attacks}
     there = [table for table in met.values() if isinstance(table, pd.DataFrame)]
