@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_aigi import cli_data, cli_report
-from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Workers, showing
+from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Surrogates, Workers, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
@@ -177,6 +177,7 @@ def evaluate(
     source: Source = None,
     limit: Limit = None,
     attacks: Suite = "quick",
+    surrogates: Surrogates = None,
     workers: Workers = None,
     by: By = None,
     address: Address = None,
@@ -186,16 +187,20 @@ def evaluate(
     from robustbench_aigi import harness
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
+    from robustbench_aigi.detectors import load_detector
     from robustbench_aigi.executors import executor
     from robustbench_aigi.report import to_markdown
 
     harness.writable(out)
     by_whom = executor(by, workers, address, gpus)
     suite, named = load_suite(attacks), harness.named(detectors)
+    makers = {d.card.name: d for d in map(load_detector, surrogates or [])}
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate_named(named, suite, images, out, executor=by_whom, progress=screen.progress)
+        matrix = harness.evaluate_named(
+            named, suite, images, out, surrogates=makers, executor=by_whom, progress=screen.progress
+        )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 

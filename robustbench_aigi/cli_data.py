@@ -33,6 +33,15 @@ DETECTORS = typer.Argument(
     metavar="DETECTOR",
     help="Checkpoints (paths or URLs), names or module:Class; NEW= before one renames it.",
 )
+Surrogates = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--surrogate",
+        parser=PLACES.detector,
+        metavar="PLACE",
+        help="Checkpoint of a surrogate, to make shared images on; may be repeated.",
+    ),
+]
 Built = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")]
 
 app = typer.Typer()
@@ -54,10 +63,7 @@ def build(
     source: Source = None,
     limit: Limit = None,
     attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
-    surrogate: Annotated[
-        list[str] | None,
-        typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint of a surrogate; may be repeated."),
-    ] = None,
+    surrogates: Surrogates = None,
     samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
@@ -76,7 +82,7 @@ def build(
         source=source,
         limit=limit,
         attacks=attacks,
-        surrogates=surrogate or [],
+        surrogates=surrogates or [],
         samples=samples,
         generated=generated,
     )

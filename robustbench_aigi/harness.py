@@ -72,9 +72,7 @@ def run(
         named = {row.surrogate for row in suite.rows}
         makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
         tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-        return evaluate_named(
-            fitted | tuned, suite, data.split("test"), out, surrogates=makers, executor=executor, progress=progress
-        )
+        return evaluate_named(fitted | tuned, suite, data.split("test"), out, executor=executor, progress=progress)
 
 
 def train(
@@ -146,7 +144,7 @@ def evaluate(
     data: Dataset,
     out: str | Path,
     *,
-    surrogates: Mapping[str, Detector] | None = None,
+    surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
 ) -> Matrix:
@@ -156,6 +154,7 @@ def evaluate(
         detectors: detectors, names or checkpoints; one that is out of reach becomes an ``unavailable`` row.
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
+        surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
     """
     writable(Path(out))
@@ -170,13 +169,13 @@ def evaluate_named(
     data: Dataset,
     out: Path,
     *,
-    surrogates: Mapping[str, Detector] | None = None,
+    surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
     with alone(out):
-        write_provenance(out, detectors, suite, data)
+        write_provenance(out, detectors, surrogates, suite, data)
         rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)

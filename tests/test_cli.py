@@ -97,6 +97,11 @@ def test_train_build_and_evaluate_work_alone(tiny_recipe: str, tiny_suite: str, 
     matrix = pd.read_csv(tmp_path / "run" / "matrix.csv")
     rows = {name: part.drop(columns="detector").reset_index(drop=True) for name, part in matrix.groupby("detector")}
     pd.testing.assert_frame_equal(rows["again"], rows["cifake-cnn"])
+    done = command("evaluate", f"alone={weights}", "--surrogate", weights, "--data", tiny_recipe, "--attacks",
+                   tiny_suite, "--out", str(tmp_path / "alone"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    alone = pd.read_csv(tmp_path / "alone" / "matrix.csv").drop(columns="detector")
+    pd.testing.assert_frame_equal(alone, rows["again"])
 
 
 def test_detect_says_verdict_confidence_and_what_was_loaded(tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import json
 import math
 from pathlib import Path
 
@@ -132,6 +133,17 @@ def test_unavailable_detectors_and_surrogates_keep_their_rows(data: Dataset, tin
     lost = table[(table["attack"] == "pgd-linf-8") & (table["mode"] == "static")]
     assert lost["status"].str.contains("the surrogate cifake-cnn was not given").all()
     assert len(lost) == 1
+
+
+def test_a_surrogate_need_not_be_among_the_detectors(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+    maker, other = cnn(), load_detector("resnet18-c32")
+    harness.evaluate([maker, other], tiny_suite, data, tmp_path / "together")
+    given = harness.evaluate([other], tiny_suite, data, tmp_path / "given", surrogates={"cifake-cnn": maker})
+    header, *rows = (tmp_path / "together" / "matrix.csv").read_text().splitlines()
+    own = [row for row in rows if row.startswith("resnet18-c32,")]
+    assert (tmp_path / "given" / "matrix.csv").read_text().splitlines() == [header, *own]
+    assert given.cell("resnet18-c32", "pgd-linf-8", "static")["status"] == "ok"
+    assert list(json.loads((tmp_path / "given" / "run.json").read_text())["surrogates"]) == ["cifake-cnn"]
 
 
 def test_what_seeks_the_smallest_change_is_no_part_of_the_worst_case(data: Dataset, tmp_path: Path) -> None:

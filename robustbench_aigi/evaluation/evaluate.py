@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -17,7 +18,7 @@ from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import Grid, limited, planned, read_grid, transferred, write_grid
+from robustbench_aigi.evaluation.grid import Grid, limited, not_given, planned, read_grid, transferred, write_grid
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.probes import probe_jobs
 from robustbench_aigi.evaluation.rows import rows_of
@@ -31,7 +32,7 @@ def evaluate(
     data: Dataset,
     out: Path,
     *,
-    surrogates: Mapping[str, Detector] | None = None,
+    surrogates: Mapping[str, Detector] = MappingProxyType({}),
     keep_images: bool = True,
     executor: Executor = HERE,
     progress: Progress = lambda task, done, total: None,
@@ -44,14 +45,14 @@ def evaluate(
     Args:
         detectors: by name in the matrix. A text in a detector's place says why it is unavailable, and becomes its row.
         data: test images.
-        surrogates: makers of the static set; the detectors of those names if None. A static cell whose surrogate is
-            missing is ``unavailable``.
+        surrogates: makers of the static set, besides the detectors themselves. A static cell whose surrogate is neither
+            is ``unavailable``.
         keep_images: store every white-box image in its cell as PNG.
         executor: who does the work; at equal threads a worker the numbers are the same.
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
-    makers = ready if surrogates is None else surrogates
-    _size(dict(makers) | dict(detectors), data, read_grid(out))
+    makers = ready | dict(surrogates)
+    _size(makers | dict(detectors), data, read_grid(out))
     write_grid(planned(detectors, suite, data, makers), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
@@ -123,7 +124,7 @@ def _static(
     shared = [row for row in rows if row.shared]
     for row in shared:
         if row.surrogate is not None and row.surrogate not in makers:
-            lost[row.id] = f"unavailable: the surrogate {row.surrogate} was not given"
+            lost[row.id] = not_given(row)
     possible = [row for row in shared if row.id not in lost]
     shutil.rmtree(folder / "errors", ignore_errors=True)
     found = tried(folder.name, partial(build, possible)) if rows else None

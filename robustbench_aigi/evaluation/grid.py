@@ -67,6 +67,11 @@ def limited(data: Dataset, row: Row) -> Dataset:
     return data if row.limit is None else Dataset(data.name, choose(data.manifest, row.limit))
 
 
+def not_given(row: Row) -> str:
+    """The status of a shared row whose surrogate is missing."""
+    return f"unavailable: the surrogate {row.surrogate} was not given. Add --surrogate CHECKPOINT"
+
+
 def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
     """The rows of the transfer matrix: each marked one made on each of several detectors."""
     return [row.made_on(name) for row in suite.rows if row.transfer for name in detectors if len(detectors) > 1]
@@ -93,7 +98,7 @@ def planned(
         for row in suite.rows:
             if row.shared:
                 absent = row.surrogate is not None and row.surrogate not in makers
-                lost = f"unavailable: the surrogate {row.surrogate} was not given" if absent else ""
+                lost = not_given(row) if absent else ""
                 yield cell("static", row, of_makers.get(row.surrogate or ""), lost)
         for row in crossed:
             yield cell("transfer", row, known[row.surrogate or ""])

@@ -19,7 +19,9 @@ from robustbench_aigi.files import write_text
 PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
 
 
-def write_provenance(out: Path, detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset) -> None:
+def write_provenance(
+    out: Path, detectors: Mapping[str, Detector | str], surrogates: Mapping[str, Detector], suite: Suite, data: Dataset
+) -> None:
     """Write ``run.json``: cards, suite, hash of the images, versions, machine, command."""
     facts = {
         "suite": suite.model_dump(by_alias=True),
@@ -27,6 +29,7 @@ def write_provenance(out: Path, detectors: Mapping[str, Detector | str], suite: 
         "detectors": {
             n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
         },
+        "surrogates": {n: d.card.model_dump() for n, d in surrogates.items()},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {
             "processor": platform.machine(),
