@@ -136,6 +136,9 @@ def test_one_detector_under_two_names_is_compared(good: Path, tiny_recipe: str, 
     clean = changes[changes["attack"] == "clean"]
     assert set(clean["detector"]) == {"better"}
     assert set(clean["verdict"]) == {"same"}
+    two = finished(tmp_path / "two", tiny_recipe, detector("better"), detector("best"))
+    with pytest.raises(BadData, match=r"two \(of better, best\) and .* \(of good\) have no .* NEW=CHECKPOINT"):
+        compared(two, good)
 
 
 def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:

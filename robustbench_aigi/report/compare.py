@@ -32,8 +32,8 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
     tested = [row for row in rows if "p" in row]
     if not tested:
         raise BadData(
-            f"{_said(run)} and {_said(base)} have no finished cell of the same images. Compare two runs on the same "
-            "data."
+            f"{_said(run)} and {_said(base)} have no finished cell of one detector on the same images. Compare runs on "
+            "the same data; NEW=CHECKPOINT of `evaluate` gives a detector another's name."
         )
     for row, adjusted in zip(tested, holm([float(str(row["p"])) for row in tested]), strict=True):
         changed = "regression" if int(str(row["lost"])) > int(str(row["won"])) else "improvement"
@@ -42,7 +42,9 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
 
 
 def _said(finished: Finished) -> str:
-    return ", ".join(str(run.folder) for run in finished.runs)
+    folders = ", ".join(str(run.folder) for run in finished.runs)
+    detectors = ", ".join(dict.fromkeys(key[0] for key in finished.cells))
+    return f"{folders} (of {detectors or 'no detector'})"
 
 
 def _paired(before: Tables, now: Tables) -> Tables:
