@@ -187,14 +187,14 @@ def evaluate(
     from robustbench_aigi import harness
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
-    from robustbench_aigi.detectors import load_detector
+    from robustbench_aigi.data.assembly import makers_of
     from robustbench_aigi.executors import executor
     from robustbench_aigi.report import to_markdown
 
     harness.writable(out)
     by_whom = executor(by, workers, address, gpus)
     suite, named = load_suite(attacks), harness.named(detectors)
-    makers = {d.card.name: d for d in map(load_detector, surrogates or [])}
+    makers = makers_of(suite, surrogates or [])
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))

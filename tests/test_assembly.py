@@ -7,11 +7,11 @@ import pytest
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import counts
-from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
+from robustbench_aigi.data.assembly import Assembly, Order, assemble, makers_of, recipe_of
 from robustbench_aigi.data.builder import build_plusplus, plusplus
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.samples import make_samples
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import BadData, UserError
 from tests.test_builder import silent
 from tests.test_data import folder
 
@@ -76,3 +76,24 @@ def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
     assert order.command == (
         "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT --out FOLDER"
     )
+
+
+@pytest.mark.parametrize(
+    ("suite", "given", "told"),
+    [
+        (
+            "quick",
+            ["cifake-cnn", "own=cifake-cnn"],
+            "own is no surrogate of the suite quick, whose rows name cifake-cnn. Leave it out",
+        ),
+        ("quick", ["cifake-cnn", "cifake-cnn=clip-mlp"], "two surrogates are called cifake-cnn. Give one"),
+        ("delivery", ["cifake-cnn"], "whose rows name none. Leave"),
+    ],
+)
+def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(suite: str, given: list[str], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        makers_of(load_suite(suite), given)
+
+
+def test_a_surrogate_may_be_given_the_name_that_a_row_wants() -> None:
+    assert list(makers_of(load_suite("quick"), ["cifake-cnn=clip-mlp"])) == ["cifake-cnn"]
