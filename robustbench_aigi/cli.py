@@ -187,7 +187,7 @@ def evaluate(
     from robustbench_aigi import harness
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
-    from robustbench_aigi.data.assembly import makers_of
+    from robustbench_aigi.data.surrogates import makers_of
     from robustbench_aigi.executors import executor
     from robustbench_aigi.report import to_markdown
 

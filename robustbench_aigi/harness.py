@@ -69,8 +69,7 @@ def run(
         say(counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
-        named = {row.surrogate for row in suite.rows}
-        makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in named}
+        makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in suite.surrogates}
         tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
         return evaluate_named(fitted | tuned, suite, data.split("test"), out, executor=executor, progress=progress)
 

@@ -7,11 +7,11 @@ import pytest
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import counts
-from robustbench_aigi.data.assembly import Assembly, Order, assemble, makers_of, recipe_of
+from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
 from robustbench_aigi.data.builder import build_plusplus, plusplus
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.samples import make_samples
-from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.errors import BadData
 from tests.test_builder import silent
 from tests.test_data import folder
 
@@ -21,7 +21,7 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     recipe.write_text(
         f'name = "own"\nversion = 1\nkind = "plusplus"\nlicence = "test"\nbase = "{tiny_recipe}"\n'
         'attacks = "quick"\nby_turns = ["train"]\n[images]\ntrain = 20\n[samples]\ntest = 3\n'
-        '[surrogates]\n"resnet18-c32" = "cifake"\n'
+        '[surrogates]\n"resnet18-c32" = "cifake"\n"cifake-cnn" = "cifake"\n'
     )
     made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
@@ -30,7 +30,7 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     assert {split: part.all_rows for split, part in made.parts.items()} == {
         "train": False, "validation": True, "test": True
     }  # fmt: skip
-    assert set(made.surrogates) == {"resnet18-c32"} & {row.surrogate for row in made.suite.rows}
+    assert made.suite.surrogates == {"cifake-cnn"} == {*made.surrogates}
     assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
 
 
@@ -76,24 +76,3 @@ def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
     assert order.command == (
         "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT --out FOLDER"
     )
-
-
-@pytest.mark.parametrize(
-    ("suite", "given", "told"),
-    [
-        (
-            "quick",
-            ["cifake-cnn", "own=cifake-cnn"],
-            "own is no surrogate of the suite quick, whose rows name cifake-cnn. Leave it out",
-        ),
-        ("quick", ["cifake-cnn", "cifake-cnn=clip-mlp"], "two surrogates are called cifake-cnn. Give one"),
-        ("delivery", ["cifake-cnn"], "whose rows name none. Leave"),
-    ],
-)
-def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(suite: str, given: list[str], told: str) -> None:
-    with pytest.raises(UserError, match=told):
-        makers_of(load_suite(suite), given)
-
-
-def test_a_surrogate_may_be_given_the_name_that_a_row_wants() -> None:
-    assert list(makers_of(load_suite("quick"), ["cifake-cnn=clip-mlp"])) == ["cifake-cnn"]

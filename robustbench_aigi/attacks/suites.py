@@ -65,6 +65,11 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
     policy: Literal["quick", "release"] | None = None
     rows: tuple[Row, ...] = Field(min_length=1, alias="attacks")
 
+    @property
+    def surrogates(self) -> set[str]:
+        """The names of the detectors that rows are made on."""
+        return {row.surrogate for row in self.rows if row.surrogate}
+
     @field_validator("rows")
     @classmethod
     def _distinct(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:

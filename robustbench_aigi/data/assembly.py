@@ -15,8 +15,9 @@ from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
 from robustbench_aigi.data.recipes import Recipe, load_data
 from robustbench_aigi.data.sources import Split
-from robustbench_aigi.detectors import Detector, load_detector, shipped
-from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.data.surrogates import makers_of
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadData
 
 Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")
@@ -94,9 +95,7 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
     recipe = recipe_of(order.dataset)
     suite = load_suite(order.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    wanted = {row.surrogate for row in suite.rows if row.surrogate}
-    makers = makers_of(suite, order.surrogates)
-    makers |= {name: _surrogate(name, recipe.surrogates[name]) for name in wanted & {*recipe.surrogates} - {*makers}}
+    makers = makers_of(suite, order.surrogates, recipe.surrogates)
     data = apart(load_data(recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress), skipped)
     parts = {}
     for split in SPLITS:
@@ -106,28 +105,6 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
             every, generated = split not in recipe.by_turns, _generated(order.generated, split)
             parts[split] = Part(images, all_rows=every, samples=made, generated=generated)
     return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
-
-
-def makers_of(suite: Suite, checkpoints: Sequence[str]) -> dict[str, Detector]:
-    """Load the surrogates that a suite's rows name.
-
-    Raises:
-        UserError: two of one name, or one that no row names.
-    """
-    wanted = sorted({row.surrogate for row in suite.rows if row.surrogate})
-    makers: dict[str, Detector] = {}
-    for checkpoint in checkpoints:
-        maker = load_detector(checkpoint)
-        name = maker.card.name
-        if name not in wanted:
-            raise UserError(
-                f"{name} is no surrogate of the suite {suite.name}, whose rows name {', '.join(wanted) or 'none'}. "
-                "Leave it out, or give it such a name: --surrogate NAME=CHECKPOINT."
-            )
-        if name in makers:
-            raise UserError(f"two surrogates are called {name}. Give one of them.")
-        makers[name] = maker
-    return makers
 
 
 def apart(data: Dataset, skipped: Path) -> Dataset:
@@ -164,10 +141,6 @@ def recipe_of(dataset: str) -> PlusPlus:
     about = {"name": f"{own.name}++", "version": own.version, "kind": "plusplus", "licence": own.licence}
     about |= {"base": dataset, "attacks": "cifakepp", "samples": dict.fromkeys(SPLITS, 100)}
     return PlusPlus.model_validate(about)
-
-
-def _surrogate(name: str, weights: str) -> Detector:
-    return load_detector(weights) if weights.endswith(".safetensors") else load_detector(name, shipped(name, weights))
 
 
 def planned(expected: pd.DataFrame, workers: int) -> str:
