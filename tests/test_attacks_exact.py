@@ -26,11 +26,15 @@ class OwnBias(Linear):
     def __init__(self, weight: Tensor, images: Tensor, labels: Tensor, margin: float) -> None:
         super().__init__(weight, 0.0)
         self.known = images
-        self.shift: Tensor = margin * (2 * labels - 1) - super().logits(images).detach()
+        self.goal: Tensor = margin * (2 * labels - 1)
+        self.shift: Tensor = self.goal - super().logits(images).detach()
+
+    def nearest(self, images: Tensor) -> Tensor:
+        """Places in the known batch."""
+        return (images.unsqueeze(1) - self.known).abs().amax(dim=(2, 3, 4)).detach().argmin(dim=1)
 
     def logits(self, images: Tensor) -> Tensor:
-        distance = (images.unsqueeze(1) - self.known).abs().amax(dim=(2, 3, 4))
-        return super().logits(images) + self.shift[distance.detach().argmin(dim=1)]
+        return super().logits(images) + self.shift[self.nearest(images)]
 
 
 def reach(weight: Tensor, norm: str, eps: float) -> float:
@@ -94,6 +98,26 @@ def test_fmn_reports_the_smallest_eps(norm: str, eps: float, batch: int, size: i
     assert result.fooled.all()
     assert (got <= eps * 1.05).all()
     assert (got >= eps * 0.99).all()
+
+
+class Sure(OwnBias):
+    """The same boundary; next to no slope where the images lie, and a long way off no slope and no error."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        which = self.nearest(images)
+        far = (images - self.known[which]).square().mean(dim=(1, 2, 3)).sqrt() > 40 / 255
+        near = torch.tanh(6 * super().logits(images) / self.goal[which].abs())
+        return torch.where(far, self.goal[which].sign(), near)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 3), ("linf", 20), ("l2", 0.5)])
+def test_fmn_finds_what_is_near_where_the_detector_is_flat(norm: str, eps: float, size: int) -> None:
+    images, labels, weight = scene(size, 3)
+    detector = Sure(weight, images, labels, reach(weight, norm, eps) * 0.999)
+    result = load_attack(f"fmn-{norm}")(detector, images, labels)
+    assert result.fooled.all()
+    assert ((result.linf.double() if norm == "linf" else result.l2) <= eps * 1.05).all()
 
 
 def test_fmn_leaves_images_it_cannot_flip_and_those_already_wrong(images: Tensor, labels: Tensor) -> None:

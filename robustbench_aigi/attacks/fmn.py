@@ -18,6 +18,8 @@ SHARE = 0.05
 """By how much the radius changes at first."""
 FINEST = 0.002
 """By how much it changes in the end, where it is no whole number."""
+FIRST = 16
+"""Grey levels of every value in the widest first ball: where a sure detector is flat, the guess passes all that is near."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class FMN(Attack):
             return
         clean = oracle.images[which]
         change, radius, best = torch.zeros_like(clean), None, torch.full((len(which), 1, 1, 1), math.inf)
+        widest = self.size(torch.full_like(clean, FIRST))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
             shown = (clean + change).round().clamp(0, LEVELS)
@@ -70,7 +73,7 @@ class FMN(Attack):
             fools = (margins < 0).view(-1, 1, 1, 1)
             best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
             if radius is None:
-                radius = self.guess(margins, slope)
+                radius = torch.minimum(self.guess(margins, slope), widest)
             else:
                 radius = torch.where(fools, self.shrunk(torch.minimum(radius, best), share), self.grown(radius, share))
             radius = torch.minimum(radius, self.shrunk(best, share))
@@ -89,7 +92,7 @@ class FMNLinf(FMN):
     def guess(self, margins: Tensor, slope: Tensor) -> Tensor:
         """Rounded up to a whole level."""
         rate = slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-        return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(1, LEVELS)
+        return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(min=1)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
         """A twentieth less to begin with, a level less in the end."""
