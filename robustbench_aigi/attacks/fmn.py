@@ -19,7 +19,7 @@ SHARE = 0.05
 FINEST = 0.002
 """By how much it changes in the end, where it is no whole number."""
 FIRST = 16
-"""Grey levels of every value in the widest first ball: where a sure detector is flat, the guess passes all that is near."""
+"""Grey levels of every value in the widest first ball: where a detector is flat, the guess passes all that is near."""
 
 
 @dataclass(frozen=True, kw_only=True)
