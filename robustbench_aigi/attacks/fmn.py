@@ -75,7 +75,8 @@ class FMN(Attack):
             if radius is None:
                 radius = torch.minimum(self.guess(margins, slope), widest)
             else:
-                radius = torch.where(fools, self.shrunk(torch.minimum(radius, best), share), self.grown(radius, share))
+                grown = torch.where(best.isinf(), self.grown(radius, 1), self.grown(radius, share))
+                radius = torch.where(fools, self.shrunk(torch.minimum(radius, best), share), grown)
             radius = torch.minimum(radius, self.shrunk(best, share))
             change = (clean + self.moved(change, slope, radius, share)).clamp(0, LEVELS) - clean
         oracle.score((clean + change).round().clamp(0, LEVELS), which)
