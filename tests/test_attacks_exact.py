@@ -105,7 +105,7 @@ class Sure(OwnBias):
 
     def logits(self, images: Tensor) -> Tensor:
         which = self.nearest(images)
-        far = (images - self.known[which]).square().mean(dim=(1, 2, 3)).sqrt() > 40 / 255
+        far = (images - self.known[which]).square().mean(dim=(1, 2, 3)).sqrt() > 64 / 255
         near = torch.tanh(6 * super().logits(images) / self.goal[which].abs())
         return torch.where(far, self.goal[which].sign(), near)
 
@@ -118,6 +118,12 @@ def test_fmn_finds_what_is_near_where_the_detector_is_flat(norm: str, eps: float
     result = load_attack(f"fmn-{norm}")(detector, images, labels)
     assert result.fooled.all()
     assert ((result.linf.double() if norm == "linf" else result.l2) <= eps * 1.05).all()
+
+
+def test_fmn_reaches_far_in_few_steps_where_nothing_has_fooled_yet() -> None:
+    images, labels, weight = scene(16, 3)
+    detector = Sure(weight, images, labels, reach(weight, "linf", 55) * 0.999)
+    assert load_attack("fmn-linf", steps=28)(detector, images, labels).fooled.all()
 
 
 def test_fmn_leaves_images_it_cannot_flip_and_those_already_wrong(images: Tensor, labels: Tensor) -> None:
