@@ -86,6 +86,7 @@ def _smallest(matrix: pd.DataFrame, cells: Tables, suite: list[dict[str, Any]]) 
         axes.set(xlabel="smallest change that passes as real, grey levels (L-inf)", ylabel="fakes, %", ylim=(-2, 102))
         axes.set_xscale("symlog", linthresh=1)
         axes.set_xticks([0, 1, 2, 4, 8, 16, 32, 64, 128, 255])
+        axes.set_xlim(0, 255)
 
     return _plot(
         "Smallest flipping change", "Share of AI-generated images that a change of at most so many levels turns.", draw
