@@ -1,15 +1,18 @@
 """A killed training goes on as if it had not been, in its weights, in its order and in its log."""
 
 import csv
+import resource
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.errors import BadCheckpoint, CannotWrite
 from robustbench_aigi.training import Arrays, Files, History, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.log import Log
 from tests.test_training import cnn, easy
@@ -79,6 +82,32 @@ def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
     fit(second, TRAIN, VALIDATION, plan, kept=tmp_path, progress=steps)  # as after a disk that was full at the end
     assert not steps.steps
     assert all(torch.equal(value, first.state_dict()[key]) for key, value in second.state_dict().items())
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """The system refuses every file of more than 100 kB, in the middle of its writing."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_state(tmp_path: Path) -> None:
+    good = tmp_path / "good.safetensors"
+    save_detector(cnn(), good)
+    begun_and_killed(Plan(epochs=2, batch=16), tmp_path, 3)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert set(before) == {"good.safetensors", "fit.pt"}
+    assert min(len(content) for content in before.values()) > 100_000
+    with no_room():
+        with pytest.raises(CannotWrite, match=r"good\.safetensors.*Make room and repeat"):
+            save_detector(cnn(), good)
+        with pytest.raises(CannotWrite, match=r"fit\.pt.*Make room and repeat"):
+            fit(cnn(), TRAIN, VALIDATION, Plan(epochs=2, batch=16), kept=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_state_of_another_training_is_left_alone_and_a_damaged_one_told(tmp_path: Path) -> None:

@@ -13,7 +13,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
+from robustbench_aigi.files import write_whole
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+from robustbench_aigi.training.state import keep
 
 PHOTOGRAPH = CLASSES.index("photograph")
 GATE = 30
@@ -124,9 +126,9 @@ def train(args: argparse.Namespace) -> None:
 
 def checkpoint(out: Path, model: PixelDiffusion, average: Average, optimizer: torch.optim.Optimizer, step: int) -> None:
     """Write the average to ``out``, and beside it what a later call needs to go on."""
-    average.model.save(out)
+    write_whole(out, average.model.save)
     everything = {"model": model.state_dict(), "average": average.model.state_dict()}
-    torch.save({**everything, "optimizer": optimizer.state_dict(), "step": step}, out.with_suffix(".state.pt"))
+    keep(out.with_suffix(".state.pt"), {**everything, "optimizer": optimizer.state_dict(), "step": step})
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The state of a training on disk, from which it goes on after a kill."""
 
+import io
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,12 +13,9 @@ from robustbench_aigi.files import write_whole
 
 def keep(path: Path, state: dict[str, Any]) -> None:
     """Write a state; the one before it stays until this one is whole."""
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # torch's own file has no word for a full disk
-            torch.save(state, file)
-
-    write_whole(path, write)
+    content = io.BytesIO()  # on a full disk torch.save ends with an error of its own, whatever it writes to
+    torch.save(state, content)
+    write_whole(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def take_up(path: Path | None, key: str) -> dict[str, Any] | None:
