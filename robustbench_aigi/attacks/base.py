@@ -14,11 +14,12 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.batches import changed
 from robustbench_aigi.attacks.norms import DISTANCES, norms
-from robustbench_aigi.attacks.oracle import Oracle, Spent
+from robustbench_aigi.attacks.oracle import Oracle, Spent, frozen
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.randomness import is_random, seeded
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.grid import LEVELS, on_grid
-from robustbench_aigi.hashing import Draws
+from robustbench_aigi.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
 
 
@@ -40,12 +41,18 @@ class Budget:
 class Result:
     """What an attack did, a row an image.
 
+    Of a detector that scores at random, ``fooled`` and ``logits`` are those of a score drawn after the attack: what the
+    search saw itself is the luckiest of many draws.
+
     Attributes:
         images: ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
         fooled: whether the detector is wrong on the returned image (also where it was wrong on the clean one).
         clean_logits, logits: before and after.
         linf: achieved, whole grey levels. l2: achieved, [0, 1]-pixel norm. l0: changed pixels.
         forwards, backwards: passes spent, that for the clean logits among them.
+        fresh: bool ``(K, N)``, whether each of K scores drawn after the attack is wrong; one row, ``fooled``, of a
+            detector that does not draw.
+        kept: bool ``(N,)``, whether the detector was wrong when the search met the returned image.
     """
 
     images: Tensor
@@ -57,7 +64,12 @@ class Result:
     l0: Tensor
     forwards: Tensor
     backwards: Tensor
+    fresh: Tensor
+    kept: Tensor
 
+
+FRESH_DRAWS = 11
+"""Scores drawn of each final image of a detector that scores at random; odd, so that a majority is one."""
 
 LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {name: (least, math.inf) for name, least in {"eps": 0, "step": 0, "steps": 1, "restarts": 1, "queries": 1}.items()}
@@ -96,6 +108,11 @@ class Attack(ABC):
         """Whether it first asks for the slopes of the clean images: one pass then gives these and the clean logits."""
         return False
 
+    @property
+    def averaged(self) -> int:
+        """Scores averaged at each step, where the detector scores at random."""
+        return 1
+
     @abstractmethod
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""
@@ -118,6 +135,9 @@ class Attack(ABC):
     ) -> Result:
         """Attack a batch, each image away from its own label.
 
+        A detector that scores at random (see :func:`~robustbench_aigi.detectors.randomness.is_random`) is attacked at
+        full strength, because a lucky draw would end the attack early, and its final images are scored anew.
+
         Args:
             images: float32 ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
             labels: int64 ``(N,)``, 1 = AI-generated.
@@ -139,19 +159,33 @@ class Attack(ABC):
                 f"{self.name} needs gradients, and {detector.card.name} has none (a black box). "
                 "Attack it by its scores: square-linf, square-l2, one-pixel."
             )
-        with self.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
-            self.perturb(oracle, Draws(seed, self.name, names))
-        return _result(oracle, self.budget(), self.name)
+        with frozen(detector):
+            draws_at_random = is_random(detector, images)
+        if not draws_at_random:
+            with self.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
+                self.perturb(oracle, Draws(seed, self.name, names))
+            return _result(oracle, self.budget(), self.name, oracle.logits[None])
+        with seeded(int(digest("draws", seed, self.name, names)[:8], 16)):
+            with self.oracle(detector, levels, labels, full=True, draws=self.averaged) as oracle:
+                self.perturb(oracle, Draws(seed, self.name, names))
+            return _result(oracle, self.budget(), self.name, oracle.fresh_logits(FRESH_DRAWS))
 
     @final
     @contextmanager
     def oracle(
-        self, detector: Detector, levels: Tensor, labels: Tensor, *, full: bool, clean_logits: Tensor | None = None
+        self,
+        detector: Detector,
+        levels: Tensor,
+        labels: Tensor,
+        *,
+        full: bool,
+        clean_logits: Tensor | None = None,
+        draws: int = 1,
     ) -> Iterator[Oracle]:
         """The oracle that :meth:`perturb` runs on: it keeps what the attack seeks; a spent query budget ends the run.
 
         Args:
-            levels: ``(N, 3, H, W)`` in grey levels.
+            levels: ``(N, 3, H, W)`` in grey levels. draws: scores averaged for each candidate.
         """
         distance, queries = DISTANCES.get(self.seeks), self.budget().queries
         with (
@@ -164,6 +198,7 @@ class Attack(ABC):
                 queries=queries,
                 slopes=self.begins_clean,
                 clean_logits=clean_logits,
+                draws=draws,
             ) as oracle,
             suppress(Spent),
         ):
@@ -229,7 +264,8 @@ def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
         raise UserError("images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.grid.snap(images).")
 
 
-def _result(oracle: Oracle, budget: Budget, name: str) -> Result:
+def _result(oracle: Oracle, budget: Budget, name: str, logits: Tensor) -> Result:
+    """What an attack did. ``logits``: ``(K, N)`` of the final images, as they are scored after the attack."""
     linf, l2, l0 = norms(oracle.best, oracle.images)
     if not on_grid(oracle.best / LEVELS):
         raise BrokenBudget(f"{name} left the 8-bit grid; its numbers must not be used. Report it as a bug.")
@@ -245,12 +281,14 @@ def _result(oracle: Oracle, budget: Budget, name: str) -> Result:
             )
     return Result(
         images=oracle.best / LEVELS,
-        fooled=oracle.fooled,
+        fooled=oracle.wrong(logits[0]),
         clean_logits=oracle.clean_logits,
-        logits=oracle.logits,
+        logits=logits[0],
         linf=linf,
         l2=l2,
         l0=l0,
         forwards=oracle.forwards,
         backwards=oracle.backwards,
+        fresh=torch.stack([oracle.wrong(row) for row in logits]),
+        kept=oracle.fooled,
     )

@@ -5,6 +5,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
+from types import MappingProxyType
 from typing import final
 
 import torch
@@ -40,17 +41,25 @@ class HopSkipJump(Ball):
     Args:
         queries: the most evaluations of an image.
         probes: verdicts that tell the first direction; later ones get more, by the square root of the round.
+        draws: scores averaged for each verdict, where the detector scores at random; each counts as a query.
     """
 
     queries: int = 5000
     probes: int = 100
+    draws: int = 1
 
     access = "scores"
+    limits = MappingProxyType({"draws": (1, 1000)})
 
     @property
     def asks(self) -> int:
         """``queries``."""
         return self.queries
+
+    @property
+    def averaged(self) -> int:
+        """``draws``."""
+        return self.draws
 
     @abstractmethod
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
@@ -61,7 +70,7 @@ class HopSkipJump(Ball):
         walk = Walk(self, oracle, rngs)
         walk.start()
         for turn in count(1):
-            probes = min(int(self.probes * math.sqrt(turn)), self.queries - walk.spent - STEPS - HALVINGS)
+            probes = min(int(self.probes * math.sqrt(turn)), self.queries // self.draws - walk.spent - STEPS - HALVINGS)
             if probes < FEWEST or not walk.goes_on():
                 return
             walk.step(self.direction(walk.slope(probes)), 1 / math.sqrt(turn))

@@ -31,14 +31,16 @@ class PixelEvolution(Attack):
 
     Args:
         scale: the least ``f``, which is drawn anew for every child, up to 1.
+        draws: scores averaged at each step, where the detector scores at random; each counts as a query.
     """
 
     population: int = 400
     generations: int = 100
     scale: float = 0.5
+    draws: int = 1
 
     access = "scores"
-    limits: ClassVar = MappingProxyType({"population": (4, float("inf")), "generations": (0, float("inf"))})
+    limits: ClassVar = MappingProxyType({"population": (4, float("inf")), "generations": (0, float("inf")), "draws": (1, 1000)})
 
     @property
     def count(self) -> int:
@@ -47,7 +49,12 @@ class PixelEvolution(Attack):
 
     def budget(self) -> Budget:
         """The pixels, of any colour, and the members of all generations."""
-        return Budget(l0=self.count, queries=self.population * (self.generations + 1))
+        return Budget(l0=self.count, queries=self.draws * self.population * (self.generations + 1))
+
+    @property
+    def averaged(self) -> int:
+        """``draws``."""
+        return self.draws
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Evolve the populations of all images still active together."""

@@ -58,6 +58,7 @@ class Oracle:
         slopes: take the slopes of the clean images along with their logits, for an attack that begins with them.
         clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again, but they do count.
         batch: most images in one forward pass; the detector's own number if None.
+        draws: scores averaged for each candidate of a detector that scores at random; each of them counts as a pass.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Oracle:
         slopes: bool = False,
         clean_logits: Tensor | None = None,
         batch: int | None = None,
+        draws: int = 1,
     ) -> None:
         self.images = images
         self.labels = labels
@@ -85,18 +87,18 @@ class Oracle:
         self._known = clean_logits
         self._clean_slopes: Tensor | None = None
         self._batch = batch or detector.at_once
+        self._draws = draws
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            stack.enter_context(frozen(self.detector))
-            stack.enter_context(folded(self.detector, self.images[:4] / LEVELS))
+            stack.enter_context(self._still())
             if self._slopes:
                 self.clean_logits, self._clean_slopes = self._sloped(self.images)
                 self.backwards += 1
             else:
                 self.clean_logits = self.look(self.images) if self._known is None else self._known
             self._stack = stack.pop_all()
-        self.forwards += 1
+        self.forwards += self._draws
         self.best = self.images.clone()
         self.logits = self.clean_logits.clone()
         return self
@@ -104,10 +106,22 @@ class Oracle:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
+    @contextmanager
+    def _still(self) -> Iterator[None]:
+        with frozen(self.detector), folded(self.detector, self.images[:4] / LEVELS):
+            yield
+
+    @torch.no_grad()
+    def fresh_logits(self, draws: int) -> Tensor:
+        """Logits ``(draws, N)`` of the best images, each drawn anew. They are not counted: no attacker asks for them."""
+        with self._still():
+            parts = [[self._logits(part) for part in self._parts(self.best)] for _ in range(draws)]
+        return torch.stack([torch.cat(own) for own in parts])
+
     def active(self) -> Tensor:
         """Indices of the images still to be attacked."""
         if self._distance is not None:
-            return (~self._wrong(self.clean_logits)).nonzero().squeeze(1)
+            return (~self.wrong(self.clean_logits)).nonzero().squeeze(1)
         if self.full:
             return torch.arange(len(self.labels))
         return (~self.fooled).nonzero().squeeze(1)
@@ -119,7 +133,7 @@ class Oracle:
     @property
     def fooled(self) -> Tensor:
         """``(N,)`` whether the detector is wrong on the best image seen."""
-        return self._wrong(self.logits)
+        return self.wrong(self.logits)
 
     def margins(self, logits: Tensor, which: Tensor) -> Tensor:
         """Distance of logits from the wrong side of the threshold, for the images ``which``."""
@@ -128,7 +142,8 @@ class Oracle:
     @torch.no_grad()
     def look(self, candidates: Tensor) -> Tensor:
         """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`score` is given them."""
-        return torch.cat([self._logits(part) for part in self._parts(candidates)])
+        seen = [torch.cat([self._logits(part) for part in self._parts(candidates)]) for _ in range(self._draws)]
+        return seen[0] if self._draws == 1 else torch.stack(seen).mean(dim=0)
 
     def score(
         self, candidates: Tensor, which: Tensor, kept: Tensor | None = None, logits: Tensor | None = None
@@ -192,8 +207,8 @@ class Oracle:
         return images.chunk(max(1, -(-len(images) // self._batch)))
 
     def _charge(self, which: Tensor) -> Tensor:
-        counts = torch.bincount(which, minlength=len(self.labels))
-        if self._queries is not None and bool((self.forwards - 1 + counts > self._queries).any()):
+        counts = self._draws * torch.bincount(which, minlength=len(self.labels))
+        if self._queries is not None and bool((self.forwards - self._draws + counts > self._queries).any()):
             raise Spent
         return counts
 
@@ -212,7 +227,8 @@ class Oracle:
             )
         return logits
 
-    def _wrong(self, logits: Tensor) -> Tensor:
+    def wrong(self, logits: Tensor) -> Tensor:
+        """Whether the detector is wrong where it gives these logits ``(N,)`` for the images."""
         return (logits > self.detector.threshold) != (self.labels == 1)
 
     def _remember(self, candidates: Tensor, logits: Tensor, which: Tensor, kept: Tensor | None) -> None:

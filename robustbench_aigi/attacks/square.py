@@ -35,18 +35,30 @@ class Square(Ball):
     Args:
         queries: evaluations of an image, the first one included.
         area: share of the image that the first squares cover.
+        draws: scores averaged at each step, where the detector scores at random; each counts as a query.
     """
 
     queries: int = 5000
     area: float = 0.8
+    draws: int = 1
 
     access = "scores"
-    limits = MappingProxyType({"area": (0.0001, 1)})
+    limits = MappingProxyType({"area": (0.0001, 1), "draws": (1, 1000)})
 
     @property
     def asks(self) -> int:
         """``queries``."""
         return self.queries
+
+    @property
+    def averaged(self) -> int:
+        """``draws``."""
+        return self.draws
+
+    @property
+    def squares(self) -> int:
+        """The most squares shown of an image."""
+        return max(1, self.queries // self.draws)
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Search for all images still active together."""
@@ -55,13 +67,13 @@ class Square(Ball):
             return
         clean = oracle.images[which]
         change = torch.stack([self.first(clean[0], rngs[i]) for i in which.tolist()])
-        draws = torch.stack([torch.rand(self.queries, DRAWS, generator=rngs[i]) for i in which.tolist()])
+        draws = torch.stack([torch.rand(self.squares, DRAWS, generator=rngs[i]) for i in which.tolist()])
         change, at = self.inside(change, clean), torch.ones(len(which), dtype=torch.int64)
         margins = oracle.score(self.on_grid(change, clean), which)
         while True:
             which, clean, change, margins, draws, at = oracle.remaining(which, clean, change, margins, draws, at)
             which, clean, change, margins, draws, at = chosen(
-                at < self.queries, which, clean, change, margins, draws, at
+                at < self.squares, which, clean, change, margins, draws, at
             )
             if not len(which):
                 return
@@ -85,11 +97,11 @@ class Square(Ball):
         """How many squares of each image to score together: one of a black box, which may count what it is asked."""
         if oracle.detector.card.gradient == "none":
             return 1
-        return max(1, min(TOGETHER // len(at), AHEAD, self.queries - int(at.max())))
+        return max(1, min(TOGETHER // len(at), AHEAD, self.squares - int(at.max())))
 
     def _proposals(self, change: Tensor, queries: Tensor, draws: Tensor) -> Tensor:
         """New changes ``(M, 3, H, W)``, for the query number of each."""
-        halved = (queries[:, None] * 10_000 > torch.tensor(HALVINGS) * self.queries).sum(dim=1)
+        halved = (queries[:, None] * 10_000 > torch.tensor(HALVINGS) * self.squares).sum(dim=1)
         new, draws = torch.empty_like(change), draws.flatten(0, 1)
         for count in halved.unique().tolist():
             rows = halved == count

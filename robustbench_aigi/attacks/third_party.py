@@ -19,7 +19,8 @@ from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
-from robustbench_aigi.attacks.two_logit import TwoLogits, seeded
+from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.detectors.randomness import seeded
 from robustbench_aigi.errors import BadConfig, Unavailable, UserError
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
