@@ -40,6 +40,10 @@ def test_summary_keeps_directions_apart() -> None:
             "fooled": [True, False, True, False, True, False],
             "forwards": 3,
             "backwards": 2,
+            "draws": 1,
+            "wrong": [1, 0, 1, 0, 1, 0],
+            "wrong_half": 0,
+            "kept": [True, False, True, False, True, False],
         }
     )
     evasion, framing, both = summarise(table, 0.0, ranked=True)
@@ -57,7 +61,7 @@ def test_summary_keeps_directions_apart() -> None:
     assert (evasion["worst_generator"], evasion["worst_generator_accuracy"]) == ("gan", 0.0)
     assert (evasion["worst_generator_low"], evasion["worst_generator_high"]) == wilson(0, 1)
     assert "worst_generator" not in framing | both
-    worst = worst_case(table, [table.iloc[[1]].assign(fooled=True)])
+    worst = worst_case(table, [table.iloc[[1]].assign(fooled=True, wrong=1, kept=True)])
     assert worst["fooled"].tolist() == [True, True, True, False, True, False]
     assert worst["forwards"].tolist() == [0, 3, 0, 0, 0, 0]
 

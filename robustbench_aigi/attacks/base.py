@@ -113,6 +113,10 @@ class Attack(ABC):
         """Scores averaged at each step, where the detector scores at random."""
         return 1
 
+    def by_verdicts(self) -> "Attack | None":
+        """The attack by verdicts alone in the same threat model, for detectors of coarse scores; else None."""
+        return None
+
     @abstractmethod
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""

@@ -40,7 +40,9 @@ class PixelEvolution(Attack):
     draws: int = 1
 
     access = "scores"
-    limits: ClassVar = MappingProxyType({"population": (4, float("inf")), "generations": (0, float("inf")), "draws": (1, 1000)})
+    limits: ClassVar = MappingProxyType(
+        {"population": (4, float("inf")), "generations": (0, float("inf")), "draws": (1, 1000)}
+    )
 
     @property
     def count(self) -> int:

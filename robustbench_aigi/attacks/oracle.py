@@ -113,7 +113,7 @@ class Oracle:
 
     @torch.no_grad()
     def fresh_logits(self, draws: int) -> Tensor:
-        """Logits ``(draws, N)`` of the best images, each drawn anew. They are not counted: no attacker asks for them."""
+        """Logits ``(draws, N)`` of the best images, each drawn anew; not counted, as no attacker asks for them."""
         with self._still():
             parts = [[self._logits(part) for part in self._parts(self.best)] for _ in range(draws)]
         return torch.stack([torch.cat(own) for own in parts])

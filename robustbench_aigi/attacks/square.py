@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
 from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
 from robustbench_aigi.attacks.oracle import Oracle, chosen
 from robustbench_aigi.hashing import Draws
 
@@ -134,6 +135,10 @@ def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, 
 class SquareLinf(LinfBall, Square):
     """Stripes of plus or minus ``eps`` to begin with, then squares of plus or minus ``eps`` a channel."""
 
+    def by_verdicts(self) -> HopSkipJumpLinf:
+        """HopSkipJump in the same ball, with as many queries."""
+        return HopSkipJumpLinf(eps=self.eps, queries=self.queries, draws=self.draws)
+
     def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Vertical stripes, a pixel wide."""
         signs = torch.rand(like.shape[0], 1, like.shape[2], generator=rng) < 0.5
@@ -155,6 +160,10 @@ class SquareL2(L2Ball, Square):
     """Moves the budget from one square of the image into a pair of bumps in another."""
 
     area: float = 0.1
+
+    def by_verdicts(self) -> HopSkipJumpL2:
+        """HopSkipJump in the same ball, with as many queries."""
+        return HopSkipJumpL2(eps=self.eps, queries=self.queries, draws=self.draws)
 
     def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """A grid of five by five bumps, of the whole budget."""

@@ -22,7 +22,9 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes, and
             for an attack that is to be run white-box only.
         transfer: make the images on each detector under test and show them to all: the transfer matrix.
-        limit: attack at most this many images a split (a costly attack), classes balanced.
+        limit: attack at most this many images per split (a costly attack), classes balanced.
+        strength: "boundary" stops at an image once the detector is wrong on it. "full" attacks every image to the end,
+            and then AUC, AP, calibration and the rates at frozen thresholds stand in the white-box cell too.
     """
 
     id: str
@@ -31,6 +33,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     surrogate: str | None = None
     transfer: bool = False
     limit: int | None = Field(default=None, ge=2)
+    strength: Literal["boundary", "full"] = "boundary"
 
     @cached_property
     def built(self) -> Attack:
@@ -45,6 +48,11 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     def made_on(self, detector: str) -> "Row":
         """The row of the images that this attack makes on a detector, to be shown to all."""
         return self.model_copy(update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False})
+
+    def renamed(self, name: str, **numbers: Any) -> "Row":
+        """The row under another name, with some of its numbers changed, aimed at detectors alone."""
+        changed = self.model_dump(by_alias=True) | {"id": name, "with": self.numbers | numbers}
+        return Row.model_validate(changed | {"surrogate": None, "transfer": False})
 
     @model_validator(mode="after")
     def _attacks_a_detector(self) -> "Row":

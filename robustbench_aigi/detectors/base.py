@@ -38,9 +38,10 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     gradient: Literal["full", "eot", "bpda", "none"] = "full"
     stochastic: bool = False
     threshold: float = 0.0
+    score_step: float = 0.0
     cam: str = ""
     published: str = ""
-    weights: str = "fresh"
+    weights: str = ""
     trained_on: str = ""
     seen: tuple[str, ...] = ()
 
@@ -60,6 +61,7 @@ class Detector(nn.Module, ABC):
     default_card: ClassVar[Card]
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     restorable: ClassVar[bool] = True
+    remote: ClassVar[bool] = False
     at_once: int = 128
     config: dict[str, Any]
 

@@ -13,22 +13,28 @@ from robustbench_aigi.attacks.balls import Ball
 from robustbench_aigi.attacks.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.fgsm import FGSM
 from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.evaluation.aimed import CONTROL
 from robustbench_aigi.evaluation.bench import Bench
 from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.detector_flags import EVERYWHERE, of_clean
 from robustbench_aigi.evaluation.flags import (
     Flag,
     crashed,
     eps_zero_not_clean,
     huge_eps_not_zero,
+    kept_not_fresh,
     not_converged,
+    unchanged,
     weaker,
     zero_gradient,
 )
+from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
 from robustbench_aigi.evaluation.probes import describe, probed, probes
 from robustbench_aigi.files import reading, write_text
 
 Cells = Mapping[tuple[str, str], Table]
 """By mode and attack."""
+WORST_CASES = ("worst-case", "worst-case-bound")
 
 
 def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) -> list[Flag]:
@@ -36,16 +42,32 @@ def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) 
     clean = cells["clean", "clean"]
     if isinstance(clean, str):
         return [Flag(bench.name, "", "crashed", clean)]
-    found = [flag for row in suite.rows for flag in _of_cells(bench.name, row, suite, cells)]
+    frozen = FrozenThresholds.of(clean)
+    summary = summarise(clean, bench.detector.threshold, ranked=True, frozen=frozen)
+    found: list[Flag | None] = [*of_clean(bench.name, bench.detector.threshold, clean, summary)]
+    found += [flag for row in suite.rows for flag in _of_cells(bench.name, row, suite, cells)]
     if tried:
         found += _of_probes(bench, clean, tried, *probed(suite))
     return sorted({flag for flag in found if flag is not None})
 
 
-def names(flags: Sequence[Flag], attack: str, gradients: bool) -> str | None:
-    """Kinds of the flags that concern a white-box row, joined by a comma; the worst case bears them all."""
-    kinds = {f.kind for f in flags if attack == "worst-case" or f.attack == attack or (gradients and not f.attack)}
-    return ",".join(sorted(kinds)) or None
+def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | None:
+    """Kinds of the flags that concern a row, joined by a comma; the worst case of attacks on itself bears them all.
+
+    Args:
+        access: of the row's attack; "" for the clean row and the worst cases.
+    """
+
+    def concerns(flag: Flag) -> bool:
+        if flag.kind in EVERYWHERE:
+            return True
+        if flag.mode or mode != "white-box":
+            return flag.mode == mode and (flag.attack == attack or attack in WORST_CASES)
+        if not flag.attack:
+            return access == ("scores" if flag.kind == "coarse-score" else "gradients") or attack in WORST_CASES
+        return attack in WORST_CASES or flag.attack == attack
+
+    return ",".join(sorted({flag.kind for flag in flags if concerns(flag)})) or None
 
 
 def write_flags(flags: Sequence[Flag], out: Path) -> None:
@@ -65,10 +87,14 @@ def read_flags(out: Path) -> list[Flag] | None:
 
 def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[Flag | None]:
     static, own = (cells.get((mode, row.id)) for mode in ("static", "white-box"))
+    if static is not None:
+        yield unchanged(detector, row.id, static, "static")
     if own is None:
         yield crashed(detector, row.id, {row.id: cells["static", row.id]})
         return
     yield crashed(detector, row.id, {row.id: own})
+    yield unchanged(detector, row.id, own)
+    yield kept_not_fresh(detector, row.id, own, cells.get(("white-box", f"{row.id}{CONTROL}")))
     through = "its gradients" if row.built.access == "gradients" else "its scores"
     mine = (f"{row.id} through {through}", own)
     if static is not None:

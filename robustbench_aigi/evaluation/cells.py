@@ -21,7 +21,7 @@ from robustbench_aigi.evaluation.batching import out_of_memory
 from robustbench_aigi.files import reading, write_text, write_whole
 from robustbench_aigi.hashing import digest, weights_digest
 
-SCHEMA = 1
+SCHEMA = 2
 SHARD = 250
 TABLE = (
     "id",
@@ -36,7 +36,14 @@ TABLE = (
     "psnr",
     "forwards",
     "backwards",
+    "draws",
+    "wrong",
+    "wrong_half",
+    "kept",
 )
+"""``fooled`` is whether one score drawn after the attack is wrong. Of ``draws`` such scores ``wrong`` are wrong, and
+``wrong_half`` of the first half of them; ``kept`` is what the attack itself saw. All agree for a detector that does not
+score at random, of which one score is drawn."""
 MODES = ("clean", "static", "transfer", "white-box")
 ERROR, CONTENTS, TIMES = "error.txt", "cell.json", "times.jsonl"
 Progress = Callable[[str, int, int], None]
@@ -90,6 +97,12 @@ def tried(name: str, work: Callable[[], T]) -> T | Failure:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         text = textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
         return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
+
+
+def attempt_quietly(work: Callable[[], T]) -> T | None:
+    """What ``work`` returns; None if it raises, where the same work is done again and reported then."""
+    found = tried("", work)
+    return None if isinstance(found, Failure) else found
 
 
 def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:

@@ -1,7 +1,7 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -13,13 +13,25 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy import check, write_flags
+from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.attention import Maps, Pair, mapped, pairs_of, write_maps
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
+from robustbench_aigi.evaluation.detector_flags import of_detector
 from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import Grid, limited, not_given, planned, read_grid, transferred, write_grid
+from robustbench_aigi.evaluation.grid import (
+    Grid,
+    aimed_rows,
+    limited,
+    not_given,
+    planned,
+    read_grid,
+    transferred,
+    write_grid,
+)
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.preflight import Preflight, examine
 from robustbench_aigi.evaluation.probes import probe_jobs
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
@@ -36,8 +48,12 @@ def evaluate(
     keep_images: bool = True,
     executor: Executor = HERE,
     progress: Progress = lambda task, done, total: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> pd.DataFrame:
     """Return the matrix in long form, a row per detector, mode, attack and direction; cells are kept under ``out``.
+
+    Each detector first scores a few images: what would make its numbers meaningless is said before the run. One whose
+    scores depend on the batch is shown its images one by one, one whose scores are coarse is attacked by verdicts.
 
     A cell that raises becomes a row with the status ``error: ...`` and no numbers, and the run goes on; its traceback
     is in its folder. What speaks against trusting the numbers is written to ``adequacy.json``.
@@ -49,14 +65,17 @@ def evaluate(
             is ``unavailable``.
         keep_images: store every white-box image in its cell as PNG.
         executor: who does the work; at equal threads a worker the numbers are the same.
+        say: gets what the first look at each detector found, a line each.
     """
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready | dict(surrogates)
     _size(makers | dict(detectors), data, read_grid(out))
-    write_grid(planned(detectors, suite, data, makers), out)
+    looks = _looked_at(detectors, data, say)
+    notes = {name: look.warnings for name, look in looks.items()}
+    write_grid(planned(detectors, suite, data, makers, notes), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
-    grid = planned(detectors, suite, data, makers)  # a surrogate may have come to smaller batches
+    grid = planned(detectors, suite, data, makers, notes)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
@@ -71,9 +90,11 @@ def evaluate(
                 break
             except TooLarge:
                 detector.at_once //= 2
-                grid = planned(detectors, suite, data, makers)
+                grid = planned(detectors, suite, data, makers, notes)
                 write_grid(grid, out)
-        rows += rows_of(name, detector.threshold, detector.card.seen, suite, cells, found, executor)
+        found = sorted([*found, *of_detector(name, detector, looks[name].batch_shift)])
+        card, replaced = detector.card, grid.detectors[name].replaced
+        rows += rows_of(name, detector.threshold, card.seen, suite, cells, found, replaced, executor)
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
@@ -101,6 +122,27 @@ def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid |
         known = before.detectors.get(name) if before is not None else None
         if known is not None and known.at_once:
             detector.at_once = known.at_once
+
+
+def _looked_at(
+    detectors: Mapping[str, Detector | str], data: Dataset, say: Callable[[str], None]
+) -> dict[str, Preflight]:
+    """What a few images tell about each detector, said line by line."""
+    looks = {name: _prepared(d, data) for name, d in detectors.items() if isinstance(d, Detector)}
+    for name, look in looks.items():
+        for line in look.warnings:
+            say(f"{name}: {line}")
+    return looks
+
+
+def _prepared(detector: Detector, data: Dataset) -> Preflight:
+    """Look at a detector, and take what is found into account: on its card, and in how many images it is shown."""
+    look = examine(detector, data)
+    facts = {"stochastic": look.at_random, "score_step": look.score_step}
+    detector.card = detector.card.model_copy(update=facts)
+    if look.batch_shift:
+        detector.at_once = 1
+    return look
 
 
 def _static(
@@ -141,11 +183,6 @@ def _static(
     return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
 
 
-def _modes(row: Row) -> list[str]:
-    """Shared images are scored by every detector; an attack that asks the detector is aimed at each."""
-    return ["static"] * row.shared + ["white-box"] * (row.built.access != "none")
-
-
 def _cells(
     bench: Bench,
     suite: Suite,
@@ -164,24 +201,29 @@ def _cells(
     clean = cells["clean", "clean"]
     shared = {("static", name): images for name, images in static.items()}
     shared |= {("transfer", name): images for name, images in transfer.items()}
-    asked = [row for row in suite.rows if "white-box" in _modes(row)]
+    lost = {("white-box", row.id): not_aimed(row, detector) for row in aimed_rows(suite) if not_aimed(row, detector)}
+    asked = [row for row in aimed_rows(suite) if ("white-box", row.id) not in lost] + controls(suite, detector)
     if isinstance(clean, str):
         keys = [*shared, *(("white-box", row.id) for row in asked)]
         because = "not tried, because the clean images could not be scored"
-        return cells | {(mode, name): f"error: {name}: {because}" for mode, name in keys}
+        return cells | {(mode, name): f"error: {name}: {because}" for mode, name in keys} | lost
     originals = dict(zip(clean["id"], clean["logit"], strict=True))
     there = {key: images for key, images in shared.items() if isinstance(images, Dataset)}
     jobs = probe_jobs(detector, suite, data)
     for row in asked:
-        work = attacked(detector, row.built, suite.seed, originals, keep_images=keep_images)
-        jobs.append(Job("white-box", row.id, limited(data, row), work, (row.model_dump(), suite.seed, keep_images)))
+        attack, full = aimed(row, detector), row.strength == "full"
+        work = attacked(detector, attack, suite.seed, originals, keep_images=keep_images, full=full)
+        key = (row.model_dump(), repr(attack), suite.seed, keep_images)
+        jobs.append(Job("white-box", row.id, limited(data, row), work, key))
     jobs += [Job(*key, images, scored(detector, originals), (images.key,)) for key, images in there.items()]
     made = bench.tables(jobs)
     if keep_images:
         whole = [job for job in jobs if not isinstance(made[job.mode, job.attack], str)]
         _add_maps(bench, [job for job in whole if job.mode == "white-box"])
-    order = [*shared, *(("white-box", row.id) for row in asked), *(key for key in made if key[0] == "probe")]
-    return cells | {key: made[key] if key in made else str(shared[key]) for key in order}
+    whole_order = [*shared, *(("white-box", row.id) for row in [*aimed_rows(suite), *controls(suite, detector)])]
+    whole_order += [key for key in made if key[0] == "probe"]
+    missing = {key: str(images) for key, images in shared.items()} | lost
+    return cells | {key: made[key] if key in made else missing[key] for key in whole_order}
 
 
 def _add_maps(bench: Bench, jobs: Sequence[Job]) -> None:

@@ -11,6 +11,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.metrics import shares_right
+from robustbench_aigi.evaluation.statistics import wilson
 
 SIGNIFICANCE = 0.01
 FALLING = 0.1
@@ -26,6 +28,7 @@ class Flag:
     Attributes:
         detector, attack: as in the matrix; ``attack`` is "" if the detector as a whole is meant.
         kind: such as ``zero-gradient``. message: one sentence. evidence: the numbers behind it.
+        mode: of the cells meant, where those are not the attacks on the detector itself.
     """
 
     detector: str
@@ -33,6 +36,7 @@ class Flag:
     kind: str
     message: str
     evidence: Mapping[str, float] = field(default_factory=dict, compare=False)
+    mode: str = ""
 
 
 def crashed(detector: str, attack: str, tables: Mapping[str, Table]) -> Flag | None:
@@ -129,3 +133,40 @@ def not_converged(detector: str, attack: str, threshold: float, steps: int, own:
         "the attack stops before it is done."
     )
     return Flag(detector, attack, "not-converged", message, {"start": start, "steps": middle, "double": end})
+
+
+def unchanged(detector: str, attack: str, own: Table, mode: str = "") -> Flag | None:
+    """``unchanged``: not one image that the detector was right on was changed, so nothing was attacked."""
+    if isinstance(own, str):
+        return None
+    tried = own if mode == "static" else own[~own["kept"] | (own["linf"] > 0)]
+    if tried.empty or int(tried["linf"].max()) > 0:
+        return None
+    message = (
+        f"Not one of {len(tried)} images was changed: the attack found nothing to try, or its budget is below one grey "
+        "level. The accuracy is that of the clean images."
+    )
+    return Flag(detector, attack, "unchanged", message, {"images": len(tried), "changed": 0}, mode)
+
+
+def kept_not_fresh(detector: str, attack: str, own: Table, control: Table | None = None) -> Flag | None:
+    """``kept-not-fresh``: what the search saw and what fresh scores say differ by more than their intervals.
+
+    Args:
+        control: the table of the same attack with as many queries at eps 0, where there is one.
+    """
+    if isinstance(own, str) or int(own["draws"].max()) == 1:
+        return None
+    n, kept, fresh = len(own), float((~own["kept"]).sum()), float(shares_right(own).sum())
+    if wilson(kept, n)[1] >= wilson(fresh, n)[0]:
+        return None
+    evidence = {"images": n, "kept": kept / n, "fresh": fresh / n}
+    message = (
+        f"The search itself saw {kept / n:.1%} of {n} images classified correctly, scores drawn afterwards "
+        f"{fresh / n:.1%}: the detector draws at random, and the search kept its luckiest draws. The matrix has the "
+        "latter."
+    )
+    if isinstance(control, pd.DataFrame):
+        evidence["control"] = float((~control["kept"]).mean())
+        message += f" With as many queries and nothing changed (eps 0) it saw {evidence['control']:.1%}."
+    return Flag(detector, attack, "kept-not-fresh", message, evidence)

@@ -6,15 +6,17 @@ So a run that was killed can be told from a finished one, and what it lacks can 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
 from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shards
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
@@ -31,11 +33,14 @@ class Subject(BaseModel, frozen=True, extra="forbid"):
     """A detector of the grid: what its numbers need besides its cells, or why it is unavailable.
 
     ``at_once`` is how many images it is shown in a pass: sums come out a little otherwise in other batches.
+    ``replaced`` maps rows to the attack that takes the place of their own, ``notes`` are warnings of the preflight.
     """
 
     threshold: float = 0.0
     at_once: int = 0
     seen: tuple[str, ...] = ()
+    replaced: dict[str, str] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     unavailable: str | None = None
 
 
@@ -73,14 +78,21 @@ def not_given(row: Row) -> str:
 
 
 def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
-    """The rows of the transfer matrix: each marked one made on each of several detectors."""
-    return [row.made_on(name) for row in suite.rows if row.transfer for name in detectors if len(detectors) > 1]
+    """The rows of the transfer matrix: each marked one made on each of several detectors that it can be aimed at."""
+    if len(detectors) < 2:
+        return []
+    marked = [row for row in suite.rows if row.transfer]
+    return [row.made_on(name) for row in marked for name, d in detectors.items() if not not_aimed(row, d)]
 
 
 def planned(
-    detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset, makers: Mapping[str, Detector]
+    detectors: Mapping[str, Detector | str],
+    suite: Suite,
+    data: Dataset,
+    makers: Mapping[str, Detector],
+    notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Grid:
-    """The grid of a run; ``makers`` are the surrogates of the static set."""
+    """The grid of a run; ``makers`` are the surrogates of the static set, ``notes`` by detector."""
     ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     known = {name: identity(d) for name, d in (dict(makers) | ready).items()}
     of_makers = {name: identity(d) for name, d in makers.items()}
@@ -102,18 +114,28 @@ def planned(
                 yield cell("static", row, of_makers.get(row.surrogate or ""), lost)
         for row in crossed:
             yield cell("transfer", row, known[row.surrogate or ""])
-        for row in suite.rows:
-            if row.built.access != "none":
-                yield cell("white-box", row)
+        for row in aimed_rows(suite):
+            lost = not_aimed(row, ready[detector])
+            yield cell("white-box", row, replaced_by(suite, ready[detector]).get(row.id), lost)
+        for row in controls(suite, ready[detector]):
+            yield cell("white-box", row)
 
-    subjects = {name: _subject(detector) for name, detector in detectors.items()}
+    subjects = {name: _subject(detector, suite, notes.get(name, ())) for name, detector in detectors.items()}
     return Grid(suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name)))
 
 
-def _subject(detector: Detector | str) -> Subject:
+def aimed_rows(suite: Suite) -> list[Row]:
+    """The rows that are aimed at every detector: all but those of changes that ask none."""
+    return [row for row in suite.rows if row.built.access != "none"]
+
+
+def _subject(detector: Detector | str, suite: Suite, notes: Sequence[str]) -> Subject:
     if isinstance(detector, str):
         return Subject(unavailable=detector)
-    return Subject(threshold=detector.threshold, at_once=detector.at_once, seen=detector.card.seen)
+    card, replaced = detector.card, replaced_by(suite, detector)
+    return Subject(
+        threshold=detector.threshold, at_once=detector.at_once, seen=card.seen, replaced=replaced, notes=tuple(notes)
+    )
 
 
 def write_grid(grid: Grid, out: Path) -> None:
@@ -219,5 +241,5 @@ def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFram
             (p.cell.mode, p.cell.attack): _table(p) if p.state == "done" else p.why for p in own
         }
         against = [flag for flag in flags if flag.detector == name]
-        rows += rows_of(name, subject.threshold, subject.seen, grid.suite, cells, against)
+        rows += rows_of(name, subject.threshold, subject.seen, grid.suite, cells, against, subject.replaced)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)

@@ -1,6 +1,8 @@
 """From per-image tables to numbers with n and a 95% interval. Libraries compute them; this file only asks."""
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from robustbench_aigi.evaluation.statistics import bootstrap, wilson
 
@@ -18,21 +20,49 @@ DIRECTIONS = {"evasion": 1, "framing": 0}
 COLUMNS = (
     "detector", "mode", "attack", "direction", "status", "n", "accuracy", "low", "high", "balanced_accuracy",
     "n_correct_before", "success_rate", "success_low", "success_high", "auc", "auc_low", "auc_high", "ap",
-    "tpr_at_fpr_1", "tpr_at_fpr_5", "calibration_error", "worst_generator", "worst_generator_accuracy",
-    "worst_generator_low", "worst_generator_high", "mean_forwards", "mean_backwards", "flags", "seen",
+    "tpr_frozen_01", "tpr_frozen_1", "tpr_frozen_5", "fpr_frozen_01", "fpr_frozen_1", "fpr_frozen_5", "frozen_reals",
+    "calibration_error", "worst_generator", "worst_generator_accuracy", "worst_generator_low", "worst_generator_high",
+    "draws", "majority_accuracy", "majority_low", "majority_high", "kept_accuracy",
+    "mean_forwards", "mean_backwards", "replaced_by", "flags", "seen",
 )  # fmt: skip
 BINS = 15
-TYPES = {"n": "Int64", "n_correct_before": "Int64", "seen": "boolean"}
+FROZEN_RATES = {"01": 0.001, "1": 0.01, "5": 0.05}
+"""Ending of a column to the false-positive rate on clean reals at which its threshold is frozen."""
+TYPES = {"n": "Int64", "n_correct_before": "Int64", "frozen_reals": "Int64", "draws": "Int64", "seen": "boolean"}
 """Of columns that pandas would take for something else where a number is missing."""
 
 
-def summarise(table: pd.DataFrame, threshold: float, ranked: bool) -> list[dict[str, object]]:
+@dataclass(frozen=True)
+class FrozenThresholds:
+    """Thresholds fixed on clean reals, which no attack moves.
+
+    Attributes:
+        at: ending of a column to the lowest threshold, a logit, above which at most that share of the clean reals lies;
+            NaN where there are too few reals for one of them to be that share.
+        reals: how many clean reals they were fixed on.
+    """
+
+    at: Mapping[str, float]
+    reals: int
+
+    @classmethod
+    def of(cls, clean: pd.DataFrame) -> "FrozenThresholds":
+        """Fix them on the clean cell's table."""
+        reals = np.sort(clean.loc[clean["label"] == 0, "logit"].to_numpy(dtype=np.float64))[::-1]
+        allowed = {name: int(rate * len(reals) + 1e-9) for name, rate in FROZEN_RATES.items()}
+        return cls({name: float(reals[count]) if count else math.nan for name, count in allowed.items()}, len(reals))
+
+
+def summarise(
+    table: pd.DataFrame, threshold: float, ranked: bool, frozen: FrozenThresholds | None = None
+) -> list[dict[str, object]]:
     """Rows of the matrix for one cell: evasion, framing, and both together.
 
     Args:
         table: a cell's table. threshold: the detector's.
-        ranked: whether every image was attacked at full strength (or not through the detector at all), so that AUC, AP
-            and TPR at a fixed FPR mean something; they stay empty otherwise.
+        ranked: whether every image was attacked at full strength (or not through the detector at all), so that AUC, AP,
+            calibration and the rates at frozen thresholds mean something; they stay empty otherwise.
+        frozen: thresholds fixed on the detector's clean cell; without them those rates stay empty.
     """
     before = (table["clean_logit"] > threshold) == (table["label"] == 1)
     rows = []
@@ -45,12 +75,13 @@ def summarise(table: pd.DataFrame, threshold: float, ranked: bool) -> list[dict[
     rows[-1]["balanced_accuracy"] = (float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))) / 2
     if ranked and table["label"].nunique() == 2:
         rows[-1] |= _ranking(table)
+        rows[-1] |= {} if frozen is None else _at_frozen(table, frozen)
     return rows
 
 
 def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, object]:
-    n, right = len(table), int((~table["fooled"]).sum())
-    turned, started = int((table["fooled"] & before).sum()), int(before.sum())
+    n, right = len(table), float(shares_right(table).sum())
+    turned, started = float((1 - shares_right(table))[before].sum()), int(before.sum())
     low, high = wilson(right, n)
     success_low, success_high = wilson(turned, started)
     return {
@@ -64,16 +95,33 @@ def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, ob
         "success_high": success_high,
         "mean_forwards": float(table["forwards"].mean()),
         "mean_backwards": float(table["backwards"].mean()),
+        **_of_draws(table),
     }
+
+
+def shares_right(table: pd.DataFrame) -> "pd.Series[float]":
+    """For each image, the share of its scores drawn after the attack that are right: 0 or 1 without chance."""
+    return 1 - table["wrong"] / table["draws"]
+
+
+def _of_draws(table: pd.DataFrame) -> dict[str, object]:
+    """For a detector that scores at random, what a majority vote of the draws says, and what the attack itself saw."""
+    draws = int(table["draws"].max()) if len(table) else 1
+    if draws == 1:
+        return {"draws": 1}
+    right, n = int((2 * table["wrong"] < table["draws"]).sum()), len(table)
+    low, high = wilson(right, n)
+    majority = {"majority_accuracy": right / n, "majority_low": low, "majority_high": high}
+    return {"draws": draws, **majority, "kept_accuracy": float((~table["kept"]).mean())}
 
 
 def by_generator(table: pd.DataFrame) -> pd.DataFrame:
     """Fakes recognised, a row a generator in order of name: ``generator, n, accuracy, low, high``."""
     fakes = table[(table["label"] == 1) & table["generator"].notna()]
-    counted = (~fakes["fooled"]).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
+    counted = shares_right(fakes).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
     rows = [
         {"generator": name, "n": n, "accuracy": right / n, **dict(zip(("low", "high"), wilson(right, n), strict=True))}
-        for name, n, right in zip(counted.index, map(int, counted["size"]), map(int, counted["sum"]), strict=True)
+        for name, n, right in zip(counted.index, map(int, counted["size"]), map(float, counted["sum"]), strict=True)
     ]
     return pd.DataFrame(rows, columns=["generator", "n", "accuracy", "low", "high"])
 
@@ -112,7 +160,6 @@ def _auc(labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1) -
 
 
 def _ranking(table: pd.DataFrame) -> dict[str, object]:
-    fpr, tpr, _ = roc_curve(table["label"], table["logit"])
     low, high = bootstrap([table["label"], rankdata(table["logit"], method="dense") - 1], _auc, resamples=1000)
     return {
         "auc": float(roc_auc_score(table["label"], table["logit"])),
@@ -120,18 +167,50 @@ def _ranking(table: pd.DataFrame) -> dict[str, object]:
         "auc_high": high,
         "calibration_error": calibration_error(table["label"], table["logit"]),
         "ap": float(average_precision_score(table["label"], table["logit"])),
-        "tpr_at_fpr_1": float(tpr[fpr <= 0.01].max()),
-        "tpr_at_fpr_5": float(tpr[fpr <= 0.05].max()),
     }
 
 
+def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, object]:
+    """Fakes still above the frozen thresholds, and reals that came above them, apart."""
+    found: dict[str, object] = {"frozen_reals": frozen.reals}
+    for name, threshold in frozen.at.items():
+        above = table["logit"] > threshold
+        for rate, label in (("tpr", 1), ("fpr", 0)):
+            share = float(above[table["label"] == label].mean())
+            found[f"{rate}_frozen_{name}"] = math.nan if math.isnan(threshold) else share
+    return found
+
+
 def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
-    """The table of an adversary who has every attack: an image counts as fooled if any attack that met it fooled it."""
-    fooled = clean.set_index("id")["fooled"].copy()
-    for cell in cells:
-        hit = cell.set_index("id")["fooled"].reindex(fooled.index, fill_value=False)
-        fooled |= hit
-    spent = sum(cell.set_index("id")["forwards"].reindex(fooled.index, fill_value=0) for cell in cells)
-    slopes = sum(cell.set_index("id")["backwards"].reindex(fooled.index, fill_value=0) for cell in cells)
-    table = clean.set_index("id").assign(fooled=fooled, forwards=spent, backwards=slopes)
+    """The table of an adversary who has every attack: an image counts as fooled if any attack that met it fooled it.
+
+    Of a detector that scores at random, the worst attack of each image is chosen by one half of the draws and judged by
+    the other, both ways round: chosen and judged by the same draws, every further attack would fool more by chance.
+    """
+    own = [cell.set_index("id").reindex(clean["id"]) for cell in [clean, *cells]]
+    met = [table["fooled"].notna() for table in own]
+    table = clean.set_index("id")
+    for name in ("fooled", "kept"):
+        table[name] = np.logical_or.reduce([part[name].eq(True).to_numpy() for part in own])
+    for name in ("forwards", "backwards"):
+        table[name] = sum(part[name].fillna(0) for part in own[1:]).astype(int)  # type: ignore[union-attr]
+    if int(clean["draws"].max()) == 1:
+        table["wrong"] = table["fooled"].astype(int)
+    else:
+        table["wrong"] = _cross_fitted(own, met)
     return table.reset_index()
+
+
+def _cross_fitted(own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"]) -> NDArray[np.float64]:
+    """Wrong draws of the worst attack on each image, chosen by one half of its draws and counted on the other."""
+    draws = np.stack([part["draws"].fillna(1).to_numpy(dtype=float) for part in own])
+    first = np.stack([part["wrong_half"].fillna(0).to_numpy(dtype=float) for part in own])
+    second = np.stack([part["wrong"].fillna(0).to_numpy(dtype=float) for part in own]) - first
+    half, columns = draws // 2, np.arange(draws.shape[1])
+    shares = [first / np.maximum(half, 1), second / (draws - half)]
+    reachable = np.stack([np.asarray(column, dtype=bool) for column in met])
+    found = np.zeros(draws.shape[1])
+    for chosen, judged, weight in ((shares[0], shares[1], draws - half), (shares[1], shares[0], half)):
+        worst = np.where(reachable, chosen, -1.0).argmax(axis=0)
+        found += judged[worst, columns] * weight[0]
+    return found

@@ -17,8 +17,11 @@ MOST = 1_000_000
 """Numbers that are resampled at once."""
 
 
-def wilson(successes: int, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion; (nan, nan) for n = 0."""
+def wilson(successes: float, n: int) -> tuple[float, float]:
+    """Wilson's 95% interval of a proportion; (nan, nan) for n = 0.
+
+    ``successes`` may be a sum of shares, one per image, of draws that were right: the interval is then a little wide.
+    """
     if n == 0:
         return math.nan, math.nan
     low, high = proportion_confint(successes, n, method="wilson")

@@ -2,36 +2,41 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from robustbench_aigi.attacks import Attack
-from robustbench_aigi.attacks.base import Result
-from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.base import FRESH_DRAWS, Result
+from robustbench_aigi.attacks.oracle import Oracle, frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
+from robustbench_aigi.detectors.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD, TABLE, Work
 from robustbench_aigi.grid import LEVELS, to_bytes
+from robustbench_aigi.hashing import digest
 
 
 def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
     """Work that only scores: clean images, or a static set (``originals``: each parent's clean logit)."""
 
     def work(shard: Dataset) -> pd.DataFrame:
-        logits, sizes = [], []
+        drawn, sizes = [], []
         for batch in shard.batches(SHARD):
-            with Oracle(placed(detector), batch.images.mul(LEVELS).round(), batch.labels, full=True) as oracle:
-                logits += oracle.clean_logits.double().tolist()
+            drawn.append(_drawn(placed(detector), batch))
             sizes += [batch.images[0].numel()] * len(batch.ids)
-        rows = shard.manifest
+        rows, scores = shard.manifest, torch.cat(drawn, dim=1).double()
+        logits = scores[0].tolist()
         ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
         table = pd.DataFrame({"id": ids, "label": rows["label"], "generator": rows["generator"], "clean_logit": clean})
         table["logit"] = logits
-        table["fooled"] = (table["logit"] > detector.threshold) != (table["label"] == 1)
+        fresh = (scores > detector.threshold) != torch.tensor(rows["label"].to_numpy() == 1)
+        table = table.assign(**_verdicts(fresh, fresh[0]))
         for column in ("linf", "l2", "l0"):
             table[column] = rows.get(column, 0)
         table["psnr"] = [psnr(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)]
@@ -41,20 +46,55 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
 
 
 def attacked(
-    detector: Detector, attack: Attack, seed: int, originals: Mapping[str, float] | None, *, keep_images: bool
+    detector: Detector,
+    attack: Attack,
+    seed: int,
+    originals: Mapping[str, float] | None,
+    *,
+    keep_images: bool,
+    full: bool = False,
 ) -> Work:
-    """Work that attacks the detector itself (``originals``: clean logits, which it asks for where they are None)."""
+    """Work that attacks the detector itself (``originals``: clean logits, which it asks for where they are None).
+
+    ``full``: go on at full strength once the detector is fooled, and attack what it is wrong on already.
+    """
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
         for batch in shard.batches(SHARD):
             clean = None if originals is None else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
-            result = attack(placed(detector), batch.images, batch.labels, ids=batch.ids, seed=seed, clean_logits=clean)
+            result = attack(
+                placed(detector), batch.images, batch.labels, ids=batch.ids, seed=seed, full=full, clean_logits=clean
+            )
             tables.append(_table(result, batch, keep_images))
         table = pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
         return table[[*TABLE, "png"] if keep_images else list(TABLE)]
 
     return work
+
+
+def _drawn(detector: Detector, batch: Batch) -> Tensor:
+    """Logits ``(K, N)`` of a batch: one draw, or as many as of an attack's final images where the scores are random."""
+    levels = batch.images.mul(LEVELS).round()
+    with frozen(detector):
+        at_random = is_random(detector, batch.images)
+    if not at_random:
+        with Oracle(detector, levels, batch.labels, full=True) as oracle:
+            return oracle.clean_logits[None]
+    with seeded(int(digest("scored", batch.ids)[:8], 16)), Oracle(detector, levels, batch.labels, full=True) as oracle:
+        return oracle.fresh_logits(FRESH_DRAWS)
+
+
+def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
+    """Columns of a table. ``fresh``: ``(K, N)``, whether scores are wrong. ``kept``: ``(N,)``, in the attack."""
+    half = fresh[: len(fresh) // 2]
+    return {
+        "fooled": fresh[0].tolist(),
+        "draws": [len(fresh)] * fresh.shape[1],
+        "wrong": fresh.sum(dim=0).tolist(),
+        "wrong_half": half.sum(dim=0).tolist(),
+        "kept": kept.tolist(),
+    }
 
 
 def psnr(l2: float, values: int) -> float:
@@ -70,7 +110,6 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
             "label": batch.labels,
             "clean_logit": result.clean_logits.double(),
             "logit": result.logits.double(),
-            "fooled": result.fooled,
             "linf": result.linf,
             "l2": result.l2,
             "l0": result.l0,
@@ -78,5 +117,6 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
             "forwards": result.forwards,
             "backwards": result.backwards,
         }
+        | _verdicts(result.fresh, result.kept)
     )
     return table.assign(png=[encode_png(p) for p in to_bytes(result.images)]) if keep_images else table

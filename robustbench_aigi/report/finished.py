@@ -16,7 +16,7 @@ from robustbench_aigi.evaluation.grid import Tables, read_cells, read_grid, unfi
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.files import reading
 from robustbench_aigi.report.matrix import Matrix
-from robustbench_aigi.report.schema import Facts, MatrixFile
+from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def read_matrix(out: Path) -> Matrix:
         table = pd.read_csv(path, dtype=TYPES)
         if tuple(table.columns) != COLUMNS:
             raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
-        MatrixFile.model_validate({"schema": 3, "rows": json.loads(table.to_json(orient="records"))})
+        MatrixFile.model_validate({"schema": SCHEMA, "rows": json.loads(table.to_json(orient="records"))})
     return Matrix(table)
 
 

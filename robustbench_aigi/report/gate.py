@@ -18,11 +18,13 @@ INTERVALS = {
     "accuracy": ("low", "high"),
     "success_rate": ("success_low", "success_high"),
     "auc": ("auc_low", "auc_high"),
+    "majority_accuracy": ("majority_low", "majority_high"),
     "worst_generator_accuracy": ("worst_generator_low", "worst_generator_high"),
 }
 METRICS = (
-    "accuracy", "balanced_accuracy", "success_rate", "auc", "ap", "tpr_at_fpr_1", "tpr_at_fpr_5", "calibration_error",
-    "worst_generator_accuracy", "mean_forwards", "mean_backwards",
+    "accuracy", "majority_accuracy", "balanced_accuracy", "success_rate", "auc", "ap", "tpr_frozen_01", "tpr_frozen_1",
+    "tpr_frozen_5", "fpr_frozen_01", "fpr_frozen_1", "fpr_frozen_5", "calibration_error", "worst_generator_accuracy",
+    "mean_forwards", "mean_backwards",
 )  # fmt: skip
 Verdict = Literal["pass", "fail", "undecided"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 2}

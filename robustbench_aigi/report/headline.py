@@ -1,12 +1,14 @@
 """What the first screen says of each detector."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.evaluation.detector_flags import EVERYWHERE
+from robustbench_aigi.evaluation.flags import Flag
 
 HALF = 0.5
 Rows = Mapping[tuple[Any, ...], dict[Any, Any]]
@@ -14,20 +16,32 @@ Rows = Mapping[tuple[Any, ...], dict[Any, Any]]
 
 
 class Headline(NamedTuple):
-    """A detector's card on the first screen: shares as texts in percent, or "n/a", and a sentence."""
+    """A detector's card on the first screen: shares as texts in percent, or "n/a", and a sentence.
+
+    ``bound`` says over how many images the worst case is, and its bound over all, where a row has a limit; else empty.
+    ``alarms`` are sentences that come before every number: why none of them means anything.
+    """
 
     detector: str
     clean: str
     static: str
     worst: str
     sentence: str
+    bound: str = ""
+    alarms: tuple[str, ...] = ()
 
 
-def headlines(matrix: pd.DataFrame, facts: dict[str, Any]) -> list[Headline]:
-    """One a detector, in the matrix's order."""
+def headlines(matrix: pd.DataFrame, facts: dict[str, Any], flags: Sequence[Flag] = ()) -> list[Headline]:
+    """One per detector, in the matrix's order."""
     return [
-        _headline(str(name), matrix[matrix["detector"] == name], facts) for name in dict.fromkeys(matrix["detector"])
+        _headline(str(name), matrix[matrix["detector"] == name], facts)._replace(alarms=alarms(str(name), flags))
+        for name in dict.fromkeys(matrix["detector"])
     ]
+
+
+def alarms(detector: str, flags: Sequence[Flag]) -> tuple[str, ...]:
+    """What speaks against every number of a detector, one sentence each."""
+    return tuple(flag.message for flag in flags if flag.detector == detector and flag.kind in EVERYWHERE)
 
 
 def _headline(name: str, own: pd.DataFrame, facts: dict[str, Any]) -> Headline:
@@ -37,7 +51,19 @@ def _headline(name: str, own: pd.DataFrame, facts: dict[str, Any]) -> Headline:
     clean, static, worst = (
         _percent(rows, *pair) for pair in (("clean", "clean"), ("static", "worst-case"), ("white-box", "worst-case"))
     )
-    return Headline(name, clean, static, worst, _sentence(rows, facts))
+    return Headline(name, clean, static, worst, _sentence(rows, facts), _bound(rows))
+
+
+def _bound(rows: Rows) -> str:
+    above = rows.get(("white-box", "worst-case-bound", "both"))
+    if above is None or pd.isna(above["accuracy"]):
+        return ""
+    met = rows["white-box", "worst-case", "both"]
+    return (
+        f"The worst attack on itself is over the {met['n']} images that every attack met "
+        f"({_percent(rows, 'white-box', 'worst-case')}, {100 * met['low']:.1f} to {100 * met['high']:.1f}). "
+        f"Over all {above['n']} images it is at most {_percent(rows, 'white-box', 'worst-case-bound')}."
+    )
 
 
 def _sentence(rows: Rows, facts: dict[str, Any]) -> str:

@@ -14,12 +14,15 @@ METRICS = {
     "success_rate": ("Attack success, %", ("success_low", "success_high")),
     "balanced_accuracy": ("Balanced accuracy, %", None),
     "auc": ("AUC, %", ("auc_low", "auc_high")),
-    "tpr_at_fpr_5": ("TPR at 5% FPR, %", None),
+    "tpr_frozen_1": ("TPR at 1% FPR on clean reals, %", None),
+    "tpr_frozen_5": ("TPR at 5% FPR on clean reals, %", None),
+    "fpr_frozen_5": ("FPR at the threshold of 5% on clean reals, %", None),
+    "majority_accuracy": ("Accuracy of a majority of draws, %", ("majority_low", "majority_high")),
     "worst_generator_accuracy": ("Worst generator recognised, %", ("worst_generator_low", "worst_generator_high")),
     "calibration_error": ("Calibration error, %", None),
 }
 """Metric to its title and the columns of its interval."""
-BAD_WHEN_HIGH = ("success_rate", "calibration_error")
+BAD_WHEN_HIGH = ("success_rate", "calibration_error", "fpr_frozen_5")
 WAYS = ("both", "evasion", "framing")
 
 
@@ -74,7 +77,7 @@ def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: 
     interval = METRICS[metric][1]
     if interval is not None and all(pd.notna(row[end]) for end in interval):
         cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)
-    cell["n"] = int(row["n_correct_before"] if metric in BAD_WHEN_HIGH else row["n"])
+    cell["n"] = int(row["n_correct_before"] if metric == "success_rate" else row["n"])
     if metric == "worst_generator_accuracy":
         cell["g"] = str(row["worst_generator"])
         del cell["n"]
@@ -84,6 +87,8 @@ def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: 
         cell["f"] = str(row["flags"])
     if row["status"] != "ok":
         cell["why"] = str(row["status"])
+    if pd.notna(row["replaced_by"]):
+        cell["why"] = f"by {row['replaced_by']}, because the scores are coarse"
     if pd.notna(row["seen"]) and row["seen"]:
         cell["seen"] = True
     return cell

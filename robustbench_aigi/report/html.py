@@ -31,7 +31,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     page = rendered(
         "report.html",
         gate=_gate(policy, finished),
-        headlines=headlines(matrix, facts),
+        headlines=headlines(matrix, facts, finished.flags or ()),
         heatmap=data,
         pairs=[pairs[place] for place in shown],
         rows=[(n, [row[p] for p in shown]) for n, row in zip(data["detectors"], rows, strict=True)],

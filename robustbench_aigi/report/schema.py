@@ -10,9 +10,12 @@ from robustbench_aigi.detectors import Card
 TOGETHER = {
     "accuracy": ("n", "low", "high"),
     "success_rate": ("n_correct_before", "success_low", "success_high"),
+    "majority_accuracy": ("draws", "majority_low", "majority_high"),
     "worst_generator_accuracy": ("worst_generator", "worst_generator_low", "worst_generator_high"),
 }
 """What a row that has a number has besides."""
+SCHEMA: Literal[4] = 4
+"""Version of ``matrix.json``."""
 
 
 class MatrixRow(BaseModel):
@@ -38,15 +41,26 @@ class MatrixRow(BaseModel):
     auc_low: float | None
     auc_high: float | None
     ap: float | None
-    tpr_at_fpr_1: float | None
-    tpr_at_fpr_5: float | None
+    tpr_frozen_01: float | None = Field(description="fakes above the threshold of 0.1% false positives on clean reals")
+    tpr_frozen_1: float | None = Field(description="the same at 1%")
+    tpr_frozen_5: float | None = Field(description="the same at 5%")
+    fpr_frozen_01: float | None = Field(description="reals above the threshold of 0.1% false positives on clean reals")
+    fpr_frozen_1: float | None = Field(description="the same at 1%")
+    fpr_frozen_5: float | None = Field(description="the same at 5%")
+    frozen_reals: int | None = Field(description="clean reals that these thresholds were fixed on")
     calibration_error: float | None = Field(description="expected calibration error of sigmoid(logit), 15 bins")
     worst_generator: str | None = Field(description="in rows of evasion: whose images are recognised least")
     worst_generator_accuracy: float | None
     worst_generator_low: float | None
     worst_generator_high: float | None
+    draws: int | None = Field(description="scores drawn of each final image; 1 unless the detector scores at random")
+    majority_accuracy: float | None = Field(description="of the majority of these draws; accuracy is of one draw")
+    majority_low: float | None
+    majority_high: float | None
+    kept_accuracy: float | None = Field(description="what the attack itself saw, the luckiest draws of its search")
     mean_forwards: float | None
     mean_backwards: float | None
+    replaced_by: str | None = Field(description="attack by verdicts that took the place of one by coarse scores")
     flags: str | None = Field(description="kinds of the adequacy flags, joined by commas")
     seen: bool | None = Field(description="whether the detector met an attack of this kind in training")
 
@@ -98,6 +112,6 @@ class MatrixFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="robustbench-aigi matrix")
 
-    version: Literal[3] = Field(default=3, alias="schema")
+    version: Literal[4] = Field(default=SCHEMA, alias="schema")
     of: Of = Of()
     rows: list[MatrixRow]

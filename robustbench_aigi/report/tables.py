@@ -10,9 +10,8 @@ from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.files import write_text
 from robustbench_aigi.report.finished import Finished
+from robustbench_aigi.report.headline import alarms
 from robustbench_aigi.report.schema import MatrixFile, Of
-
-HEADLINE = "worst-case"
 
 
 def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
@@ -95,6 +94,12 @@ def missing(matrix: pd.DataFrame) -> list[str]:
     ]
 
 
+def alarm_lines(finished: Finished) -> list[str]:
+    """A line for each reason why no number of a detector means anything: what a report begins with."""
+    names = dict.fromkeys(finished.matrix["detector"])
+    return [f"{name}: {message}" for name in names for message in alarms(str(name), finished.flags or ())]
+
+
 def flag_lines(finished: Finished) -> list[str]:
     """A line for each adequacy flag, or one that says why there are none."""
     if finished.flags is None:
@@ -127,6 +132,8 @@ def write_tables(finished: Finished, out: Path) -> None:
     write_text(out / "matrix.json", to_json(matrix, finished.facts))
     write_text(out / "generators.csv", _csv(generators(finished)))
     text = ["# Accuracy in percent, with 95% Wilson intervals"]
+    first = alarm_lines(finished)
+    text += ["\n**Before any number below:**\n", _listed(first)] if first else []
     titles = {
         "both": "Both directions together",
         "evasion": "Evasion: AI-generated images made to pass as real",

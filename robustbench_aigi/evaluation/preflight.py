@@ -1,0 +1,73 @@
+"""A look at a detector before an evaluation: what would make its numbers meaningless is reported early."""
+
+from dataclasses import dataclass
+
+import torch
+
+from robustbench_aigi.attacks.oracle import frozen
+from robustbench_aigi.data import Batch, Dataset
+from robustbench_aigi.data.dataset import choose
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.base import on_device, placed
+from robustbench_aigi.detectors.randomness import is_random
+from robustbench_aigi.detectors.score_step import step_of_logits
+from robustbench_aigi.evaluation.cells import attempt_quietly
+from robustbench_aigi.evaluation.detector_flags import constant_verdict, within_unit_interval
+
+SAMPLE = 32
+"""Images that a detector is shown."""
+ALONE = 4
+"""Images that are scored alone too, to see whether a score depends on what else is in the batch."""
+SAME_ALONE = 1e-2
+"""Difference of a score alone and in a batch, relative above 1, that is put down to floating point."""
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What a few images tell about a detector.
+
+    Attributes:
+        at_random: whether two scores of one image differ, or may.
+        batch_shift: the largest difference between an image's logit alone and in a batch; 0 if it is within rounding.
+        score_step: the step of its scores on the probability scale; 0 if none is seen.
+        warnings: what makes its numbers doubtful, one sentence each.
+    """
+
+    at_random: bool = False
+    batch_shift: float = 0.0
+    score_step: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+
+def examine(detector: Detector, data: Dataset) -> Preflight:
+    """Score a few images of ``data``, some of them alone too.
+
+    A detector that raises is left to the evaluation of the clean images, which reports why.
+    """
+    sample = Dataset(data.name, choose(data.manifest, SAMPLE))
+    with frozen(placed(detector)):
+        return attempt_quietly(lambda: _examined(detector, list(sample.batches(SAMPLE)))) or Preflight()
+
+
+@torch.no_grad()
+def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
+    at_random = is_random(detector, batches[0].images)
+    logits = torch.cat([on_device(detector, batch.images).cpu() for batch in batches])
+    labels = torch.cat([batch.labels for batch in batches])
+    shift = 0.0 if at_random or (detector.card.gradient == "none" and detector.remote) else _shift(detector, batches)
+    step = detector.card.score_step or (0.0 if at_random else step_of_logits(logits))
+    found = (constant_verdict(logits, labels, detector.threshold), within_unit_interval(logits, detector.threshold))
+    return Preflight(at_random, shift, step, tuple(message for message in found if message))
+
+
+def _shift(detector: Detector, batches: list[Batch]) -> float:
+    """How far a score moves with the batch around it."""
+    shifts = [0.0]
+    for batch in batches:
+        if len(batch.images) > 1:
+            together = on_device(detector, batch.images).cpu()[:ALONE]
+            alone = torch.cat([on_device(detector, image[None]).cpu() for image in batch.images[:ALONE]])
+            moved = (together - alone).abs()
+            shifts += moved[moved > SAME_ALONE * alone.abs().clamp(min=1)].tolist()
+            break
+    return max(shifts)
