@@ -15,7 +15,8 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shards
+from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, read_shards
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.rows import rows_of
@@ -78,12 +79,15 @@ def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
 
 
 def planned(
-    detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset, makers: Mapping[str, Detector]
+    detectors: Mapping[str, Detector | str],
+    suite: Suite,
+    data: Dataset,
+    makers: Mapping[str, Detector],
+    identities: Identities,
 ) -> Grid:
     """The grid of a run; ``makers`` are the surrogates of the static set."""
     ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
-    known = {name: identity(d) for name, d in (dict(makers) | ready).items()}
-    of_makers = {name: identity(d) for name, d in makers.items()}
+    known, of_makers = identities.of_all(dict(makers) | ready), identities.of_all(makers)
     crossed = transferred(suite, {d.card.name: d for d in ready.values()})
 
     def cells(detector: str) -> Iterator[Planned]:
