@@ -16,6 +16,7 @@ from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
@@ -71,7 +72,9 @@ def run(
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
         makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in suite.surrogates}
         tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
-        return evaluate_named(fitted | tuned, suite, data.split("test"), out, executor=executor, progress=progress)
+        return evaluate_named(
+            fitted | tuned, suite, data.split("test"), out, executor=executor, progress=progress, say=say
+        )
 
 
 def train(
@@ -146,6 +149,7 @@ def evaluate(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> Matrix:
     """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
 
@@ -155,11 +159,13 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
+        say: called with each note, such as why a detector's results are not reused from an earlier run.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     ready = named(detectors)
-    return evaluate_named(ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress)
+    given = {"surrogates": surrogates, "executor": executor, "progress": progress, "say": say}
+    return evaluate_named(ready, suite, data, Path(out), **given)
 
 
 def evaluate_named(
@@ -171,11 +177,16 @@ def evaluate_named(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
     with alone(out):
-        write_provenance(out, detectors, surrogates, suite, data)
-        rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
+        identities = Identities()
+        for note in identities.notes(dict(surrogates) | dict(detectors)):
+            say(note)
+        write_provenance(out, detectors, surrogates, suite, data, identities)
+        by_whom = {"executor": executor, "progress": progress, "identities": identities, "say": say}
+        rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, **by_whom)
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
         return matrix

@@ -13,6 +13,7 @@ from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
 from robustbench_aigi.data.card import write_card
 from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.pictures import contact_sheets
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.executors import Executor, Pool
 from robustbench_aigi.files import alone
 from robustbench_aigi.harness import Progress, Say, silent, writable
@@ -37,13 +38,15 @@ def build(
 
 
 def _build(order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
-    made = assemble(order, out / "skipped.csv", progress)
+    made, identities = assemble(order, out / "skipped.csv", progress), Identities()
     say(counts(made.data, out / "skipped.csv"))
-    expected = plan(made.parts, made.suite, made.surrogates, out, executor.workers)
+    for note in identities.notes(made.surrogates):
+        say(note)
+    expected = plan(made.parts, made.suite, made.surrogates, out, executor.workers, identities)
     say(planned(expected, executor.workers))
     if dry_run:
         return expected
-    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor)
+    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor, identities)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
     write_card(out, made.recipe, order.command)

@@ -1,4 +1,4 @@
-"""What makes all numbers of a detector meaningless is said before the run, flagged on each row, and first in reports."""
+"""What makes all numbers of a detector meaningless is said before the run, and flagged on each row."""
 
 from collections.abc import Callable
 from pathlib import Path

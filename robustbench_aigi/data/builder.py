@@ -17,6 +17,7 @@ from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.faster import copied
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import HERE, Executor, Here
 from robustbench_aigi.files import write_text, write_whole
@@ -37,6 +38,7 @@ def build_plusplus(
     out: Path,
     progress: Progress,
     executor: Executor = HERE,
+    identities: Identities | None = None,
 ) -> None:
     """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
 
@@ -45,11 +47,12 @@ def build_plusplus(
 
     Args:
         executor: who does the work; the number of workers does not change a byte.
+        identities: the surrogates', where the caller has them already.
 
     Raises:
         BadData: a row names a surrogate that was not given.
     """
-    made = _all(parts, suite, surrogates)
+    made = _all(parts, suite, surrogates, identities)
     _make(made, out, progress, executor)
     write_text(out / "suite.json", suite.model_dump_json(by_alias=True, indent=2))
     places = [out / place for ingredient in made for _, place in ingredient.places()]
@@ -64,7 +67,12 @@ def plusplus(out: Path, split: str | None = None, attack: str | None = None) -> 
 
 
 def plan(
-    parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], out: Path, workers: int
+    parts: Mapping[str, Part],
+    suite: Suite,
+    surrogates: Mapping[str, Detector],
+    out: Path,
+    workers: int,
+    identities: Identities | None = None,
 ) -> pd.DataFrame:
     """What a build has left to do, a row a part: ``split, attack, images, passes, seconds, megabytes``.
 
@@ -73,7 +81,8 @@ def plan(
     Raises:
         BadData: the disk has less room than the set takes. Else as :func:`build_plusplus`.
     """
-    rows = [{"split": i.split, "attack": i.attack} | _expected(i, out) for i in _all(parts, suite, surrogates)]
+    made = _all(parts, suite, surrogates, identities)
+    rows = [{"split": i.split, "attack": i.attack} | _expected(i, out) for i in made]
     table = pd.DataFrame(rows).astype({"passes": int})
     table["seconds"] /= workers
     room, needed = shutil.disk_usage(_existing(out)).free / 1e6, float(table["megabytes"].sum())
@@ -85,9 +94,12 @@ def plan(
     return table
 
 
-def _all(parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector]) -> list[Ingredient]:
+def _all(
+    parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], identities: Identities | None
+) -> list[Ingredient]:
+    known = (identities or Identities()).of_all(surrogates)
     fit_to_travel = {name: copied(detector) for name, detector in surrogates.items()}
-    return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel)]
+    return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel, known)]
 
 
 class _Task(NamedTuple):

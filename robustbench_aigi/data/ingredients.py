@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import pandas as pd
 from PIL import Image, JpegImagePlugin
@@ -59,8 +60,17 @@ class Ingredient:
             yield shard, Path("parts") / f"{self.split}-{self.attack}-{index:04d}-{self.key[:12]}.parquet"
 
 
-def ingredients(split: str, part: Part, suite: Suite, surrogates: Mapping[str, Detector]) -> Iterator[Ingredient]:
+def ingredients(
+    split: str,
+    part: Part,
+    suite: Suite,
+    surrogates: Mapping[str, Detector],
+    identities: Mapping[str, str] = MappingProxyType({}),
+) -> Iterator[Ingredient]:
     """All that one split is made of.
+
+    Args:
+        identities: of the surrogates, by name: shards that were made on another one are not reused.
 
     Raises:
         BadData: a row names a surrogate that was not given.
@@ -68,6 +78,8 @@ def ingredients(split: str, part: Part, suite: Suite, surrogates: Mapping[str, D
     whole = {"clean": part.data} | ({} if part.generated is None else {"generated": part.generated})
     for name, data in whole.items():
         yield Ingredient(name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name))
+    asked = {row.surrogate for row in suite.rows} & surrogates.keys()
+    weights = {name: weights_digest(surrogates[name].state_dict()) for name in asked}
     for number, row in enumerate(suite.rows):
         if row.surrogate is not None and row.surrogate not in surrogates:
             raise BadData(
@@ -76,8 +88,8 @@ def ingredients(split: str, part: Part, suite: Suite, surrogates: Mapping[str, D
             )
         data = _share(part.data, row, number, len(suite.rows), part.all_rows)
         surrogate = surrogates[row.surrogate] if row.surrogate else None
-        sha256 = weights_digest(surrogate.state_dict()) if surrogate else ""
-        key = digest(data.key, row.model_dump(), suite.seed, sha256)
+        sha256 = weights[row.surrogate] if row.surrogate else ""
+        key = digest(data.key, row.model_dump(), suite.seed, sha256, identities.get(row.surrogate or "", ""))
         make = functools.partial(_perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256))
         yield Ingredient(row.id, split, data, key, make)
     if part.samples:

@@ -97,6 +97,15 @@ class Detector(nn.Module, ABC):
     def prepare(self, train: "Labelled", validation: "Labelled") -> None:
         """Look at the data before a fit; a detector without anything to train measures its scale and direction here."""
 
+    def fingerprint_parts(self) -> Mapping[str, Any] | None:
+        """What the logits depend on besides class and card; None leaves it to a walk through all attributes.
+
+        For a class that knows better, such as one that runs a file: its hash and the arguments, not the session. What
+        no hash can hold is :class:`~robustbench_aigi.detectors.fingerprint.Unknown` with the reason: then results are
+        never reused.
+        """
+        return None
+
     @property
     def threshold(self) -> float:
         """The operating threshold, a logit."""

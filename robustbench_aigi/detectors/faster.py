@@ -102,6 +102,10 @@ class InOnnxRuntime(Detector):
             self._graphs[size] = self._exported(*size)
         return self._run(self._graphs[size], images).to(images)
 
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The detector inside; graphs are made of it when a size is first met."""
+        return {"net": self.net}
+
     def _exported(self, height: int, width: int) -> Any:
         """The graph for a size. Raises ``Unavailable`` if torch cannot export it, or what it exports is unfaithful."""
         example = torch.linspace(0, 1, 2 * 3 * height * width).view(2, 3, height, width)

@@ -4,7 +4,6 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ import pandas as pd
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.evaluation.cells import (
     ERROR,
     SCHEMA,
@@ -22,7 +22,6 @@ from robustbench_aigi.evaluation.cells import (
     Progress,
     Table,
     Work,
-    identity,
     key_of,
     note_time,
     read_shards,
@@ -81,7 +80,7 @@ class Compute:
 class Bench:
     """One detector of a run: whose cells they are, where they are kept, and who computes them.
 
-    ``marks`` are those of the run's grid, by mode and attack.
+    ``marks`` are those of the run's grid, by mode and attack; ``identities`` are the run's.
     """
 
     name: str
@@ -90,11 +89,12 @@ class Bench:
     progress: Progress
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
     executor: Executor = HERE
+    identities: Identities = field(default_factory=Identities)
 
-    @cached_property
+    @property
     def identity(self) -> str:
-        """See :func:`identity`."""
-        return identity(self.detector)
+        """See :class:`Identities`."""
+        return self.identities.of(self.detector)
 
     def tables(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Table]:
         """The tables of cells, by mode and attack: shards that are not there yet are computed, all jobs' together.

@@ -15,11 +15,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
 from robustbench_aigi.evaluation.batching import out_of_memory
 from robustbench_aigi.files import reading, write_text, write_whole
-from robustbench_aigi.hashing import digest, weights_digest
 
 SCHEMA = 2
 SHARD = 250
@@ -67,11 +65,6 @@ class Cell:
     def folder(self, out: Path) -> Path:
         """Where its shards are."""
         return out / "cells" / self.detector / f"{self.mode}-{self.attack}"
-
-
-def identity(detector: Detector) -> str:
-    """Hash of a detector's weights and card."""
-    return digest(weights_digest(detector.state_dict()), detector.card.model_dump(exclude={"weights"}))
 
 
 class Failure(NamedTuple):

@@ -12,6 +12,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.attention import Maps, Pair, mapped, pairs_of, write_maps
@@ -49,6 +50,7 @@ def evaluate(
     executor: Executor = HERE,
     progress: Progress = lambda task, done, total: None,
     say: Callable[[str], None] = lambda line: None,
+    identities: Identities | None = None,
 ) -> pd.DataFrame:
     """Return the matrix in long form, a row per detector, mode, attack and direction; cells are kept under ``out``.
 
@@ -66,16 +68,19 @@ def evaluate(
         keep_images: store every white-box image in its cell as PNG.
         executor: who does the work; at equal threads a worker the numbers are the same.
         say: gets what the first look at each detector found, a line each.
+        identities: the detectors' and the surrogates', where the caller has them already.
     """
+    identities = identities or Identities()
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready | dict(surrogates)
     _size(makers | dict(detectors), data, read_grid(out))
     looks = _looked_at(detectors, data, say)
     notes = {name: look.warnings for name, look in looks.items()}
-    write_grid(planned(detectors, suite, data, makers, notes), out)
-    static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
-    transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
-    grid = planned(detectors, suite, data, makers, notes)  # a surrogate may have come to smaller batches
+    write_grid(planned(detectors, suite, data, makers, identities, notes), out)
+    by_whom = (progress, executor, identities)
+    static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
+    transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
+    grid = planned(detectors, suite, data, makers, identities, notes)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
@@ -84,13 +89,13 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         while True:
-            bench = Bench(name, detector, out, progress, grid.marks(name), executor)
+            bench = Bench(name, detector, out, progress, grid.marks(name), executor, identities)
             try:
                 cells, found = _judged(bench, suite, data, (static, transfer), keep_images)
                 break
             except TooLarge:
                 detector.at_once //= 2
-                grid = planned(detectors, suite, data, makers, notes)
+                grid = planned(detectors, suite, data, makers, identities, notes)
                 write_grid(grid, out)
         found = sorted([*found, *of_detector(name, detector, looks[name].batch_shift)])
         card, replaced = detector.card, grid.detectors[name].replaced
@@ -153,14 +158,14 @@ def _static(
     folder: Path,
     progress: Progress,
     executor: Executor,
+    identities: Identities,
 ) -> Shared:
     """The shared images of every row, or the status of a row that has none."""
 
     def build(rows: Sequence[Row]) -> None:
         part = Part(data, all_rows=True, samples=0)
-        build_plusplus(
-            {"test": part}, suite.model_copy(update={"rows": tuple(rows)}), makers, folder, progress, executor
-        )
+        some = suite.model_copy(update={"rows": tuple(rows)})
+        build_plusplus({"test": part}, some, makers, folder, progress, executor, identities)
 
     lost: dict[str, str] = {}
     shared = [row for row in rows if row.shared]

@@ -16,8 +16,9 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
-from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, identity, read_shards
+from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, read_shards
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.rows import rows_of
@@ -90,12 +91,12 @@ def planned(
     suite: Suite,
     data: Dataset,
     makers: Mapping[str, Detector],
+    identities: Identities,
     notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> Grid:
     """The grid of a run; ``makers`` are the surrogates of the static set, ``notes`` by detector."""
     ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
-    known = {name: identity(d) for name, d in (dict(makers) | ready).items()}
-    of_makers = {name: identity(d) for name, d in makers.items()}
+    known, of_makers = identities.of_all(dict(makers) | ready), identities.of_all(makers)
     crossed = transferred(suite, {d.card.name: d for d in ready.values()})
 
     def cells(detector: str) -> Iterator[Planned]:

@@ -14,15 +14,26 @@ import torch
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.files import write_text
 
 PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
 
 
 def write_provenance(
-    out: Path, detectors: Mapping[str, Detector | str], surrogates: Mapping[str, Detector], suite: Suite, data: Dataset
+    out: Path,
+    detectors: Mapping[str, Detector | str],
+    surrogates: Mapping[str, Detector],
+    suite: Suite,
+    data: Dataset,
+    identities: Identities,
 ) -> None:
-    """Write ``run.json``: cards, suite, hash of the images, versions, machine, command."""
+    """Write ``run.json``: cards, fingerprints, suite, hash of the images, versions, machine, command.
+
+    ``not_reused`` has what could not be fingerprinted, by detector: what was computed with it is never reused.
+    """
+    every = dict(surrogates) | {name: d for name, d in detectors.items() if isinstance(d, Detector)}
+    prints = {name: identities.fingerprint(detector) for name, detector in every.items()}
     facts = {
         "suite": suite.model_dump(by_alias=True),
         "data": {"name": data.name, "images": len(data), "key": data.key},
@@ -30,6 +41,8 @@ def write_provenance(
             n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
         },
         "surrogates": {n: d.card.model_dump() for n, d in surrogates.items()},
+        "fingerprints": {name: found.digest for name, found in prints.items()},
+        "not_reused": {name: found.unknown for name, found in prints.items() if found.unknown},
         "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
         "machine": {
             "processor": platform.machine(),

@@ -12,6 +12,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.fingerprint import fingerprint
 from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards, state
@@ -80,12 +81,13 @@ class Run:
         self.best, self.best_weights = -math.inf, self._weights()
 
     def _key(self) -> str:
-        """What makes it this training: plan, images and the weights it begins with."""
+        """What makes it this training: plan, images, and the detector with the weights it begins with."""
         images = {"images": self.train.images, "labels": self.train.labels}
         images |= {} if self.train.groups is None else {"groups": self.train.groups}
         images |= {} if self.categories is None else {"categories": self.categories}
         images |= {} if self.train.changed is None else {"changed": self.train.changed}
-        return digest(self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}))
+        own = fingerprint(self.detector).digest
+        return digest(self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}), own)
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: tensor.detach().cpu().clone() for name, tensor in self.trained.state_dict().items()}

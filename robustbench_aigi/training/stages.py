@@ -17,6 +17,7 @@ from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
+from robustbench_aigi.detectors.fingerprint import fingerprint
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.files import write_text
 from robustbench_aigi.hashing import digest, file_digest
@@ -106,7 +107,7 @@ def _kept(
     """The kept detector if all it depends on is the same, else one trained now; text says why there is none."""
     if isinstance(start, str):
         return f"{made.detector}, which it starts from, is not there"
-    key = digest(asdict(made), lesson.key, start.card.weights if start is not None else "fresh")
+    key = digest(asdict(made), lesson.key, "fresh" if start is None else fingerprint(start).digest)
     path = folder / f"{made.name}.safetensors"
     note = path.with_suffix(".json")
     if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:

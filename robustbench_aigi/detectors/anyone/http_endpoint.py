@@ -19,6 +19,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors.anyone.ends import Scale, check_ends, one_logit, slug
 from robustbench_aigi.detectors.base import Card, Detector
+from robustbench_aigi.detectors.fingerprint.core import Unknown
 from robustbench_aigi.errors import BadLogits, Unavailable, UserError
 from robustbench_aigi.grid import to_bytes
 
@@ -99,6 +100,10 @@ class HTTPEndpoint(Detector):
             "orientation": f"{score} in the answer is a {scale}; high means {high}",
         }
         self.card = self.card.model_copy(update=facts)
+
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The arguments, and a service that may answer otherwise tomorrow."""
+        return {"config": self.config, "service": Unknown(f"the service behind {self.card.source}")}
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """A network in an ONNX file as a detector: ``onnx:PATH``."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
@@ -91,6 +92,13 @@ class OnnxModel(Detector):
         }
         self.card = self.card.model_copy(update=facts)
 
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The arguments, with the bytes of the file, and of those that hold its weights, in the place of its path."""
+        path = Path(self.config["path"])
+        named = external_files(path.read_bytes()) if path.is_file() else []
+        beside = {name: file_digest(path.parent / name) for name in named if (path.parent / name).is_file()}
+        return {"config": self.config | {"path": ""}, "beside": beside, "normalise": self.normalise}
+
     def _read_input(self, size: int | None) -> None:
         wanted, *others = self._session.get_inputs()
         shape = wanted.shape
@@ -121,6 +129,19 @@ class OnnxModel(Detector):
         missing = (self.batch or len(inputs)) - len(inputs)
         full = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous().numpy()
         return torch.from_numpy(self._session.run(None, {self.input: full})[0])[: len(inputs)]
+
+
+def external_files(model: bytes) -> list[str]:
+    """The files beside an ONNX file that hold tensors of it, as large models have them, sorted.
+
+    They are named in the graph by entries ``location: NAME`` of protocol buffers, which are found as bytes: no package
+    is needed, and a text that only looks like one names no file.
+    """
+    found = set()
+    for entry in re.finditer(rb"\x0a\x08location\x12([\x80-\xff]?)([\x00-\x7f])", model):
+        low, high = (entry[1][0] & 0x7F, entry[2][0] << 7) if entry[1] else (entry[2][0], 0)  # a length below 2 ** 14
+        found.add(model[entry.end() : entry.end() + low + high].decode(errors="replace"))
+    return sorted(found)
 
 
 def _checked_digest(path: Path, expected: str | None) -> str:
