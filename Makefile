@@ -10,10 +10,10 @@ demo: .venv/ready
 
 # Two processes with a thread each: most tests are too small for two threads to share. Files stay whole, for their fixtures.
 test: .venv/ready-dev
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --strict-skips
 
 # CIFAKE=PATH attacks CIFAKE instead of mini.
-bench: .venv/ready-bench
+bench: .venv/ready-dev
 	$(BIN)/python -m tests.benchmarks.perturbations
 	$(BIN)/python -m tests.benchmarks.building $(if $(CIFAKE),--cifake $(CIFAKE))
 	$(BIN)/python -m tests.benchmarks.speed $(if $(CIFAKE),--cifake $(CIFAKE))
@@ -29,13 +29,10 @@ check: .venv/ready-dev
 	$(BIN)/pip install -c constraints.txt -e .
 	@touch $@
 
+# Every extra, so that no test of an optional part is skipped unseen. torchattacks pins an old requests, so it comes
+# without what it depends on, all of which is there.
 .venv/ready-dev: .venv/ready
-	$(BIN)/pip install -c constraints.txt -e '.[dev]'
-	@touch $@
-
-# torchattacks pins an old requests, so it comes without what it depends on, all of which is there.
-.venv/ready-bench: .venv/ready-dev
-	$(BIN)/pip install -c constraints.txt -e '.[bench]'
+	$(BIN)/pip install -c constraints.txt -e '.[every,dev]'
 	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
 	@$(BIN)/python -c "import art"  # it writes a file the first time, over which two processes at once stumble
 	@touch $@

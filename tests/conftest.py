@@ -93,6 +93,51 @@ class Linear(Detector):
         return ((images - self.centre) * self.weight).sum(dim=(1, 2, 3)) + self.bias
 
 
+ALLOWED_SKIPS = Path(__file__).parent / "allowed_skips.txt"
+_unlisted: list[str] = []
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--strict-skips``, which ``make test`` gives."""
+    parser.addoption("--strict-skips", action="store_true", help=f"fail on a skip that is not in {ALLOWED_SKIPS.name}")
+
+
+def allowed_skip(reason: str) -> bool:
+    """Whether a reason for a skip is on the list."""
+    lines = (line.strip() for line in ALLOWED_SKIPS.read_text().splitlines())
+    return any(reason.startswith(line) for line in lines if line and not line.startswith("#"))
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note each skip whose reason is not on the list."""
+    _note(report.nodeid, report)
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a whole file that is skipped."""
+    _note(report.nodeid, report)
+
+
+def _note(node: str, report: pytest.TestReport | pytest.CollectReport) -> None:
+    if report.skipped and isinstance(report.longrepr, tuple) and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2].removeprefix("Skipped: ")
+        if not allowed_skip(reason):
+            _unlisted.append(f"{node}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a session that skipped for a reason that is not on the list."""
+    if session.config.getoption("--strict-skips") and _unlisted:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Name the skips that are not on the list."""
+    if config.getoption("--strict-skips"):
+        for line in _unlisted:
+            terminalreporter.write_line(f"skip that is not in {ALLOWED_SKIPS.name}: {line}", red=True)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def quiet_machine() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "2")))
