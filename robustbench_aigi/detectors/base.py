@@ -54,6 +54,7 @@ class Detector(nn.Module, ABC):
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
         restorable: whether a file can say how to build it again.
+        notes: what a user should know of how it was loaded, one sentence each: what was left out, renamed or not pinned.
     """
 
     card: Card
@@ -61,6 +62,7 @@ class Detector(nn.Module, ABC):
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     restorable: ClassVar[bool] = True
     at_once: int = 128
+    notes: tuple[str, ...] = ()
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:
