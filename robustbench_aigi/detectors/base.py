@@ -54,7 +54,7 @@ class Detector(nn.Module, ABC):
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
         restorable: whether a file can say how to build it again.
-        notes: what a user should know of how it was loaded, one sentence each: what was left out, renamed or not pinned.
+        notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
     """
 
     card: Card

@@ -149,8 +149,8 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         detector.load_state_dict({key: _as(tensor) for key, tensor in state.items()})
     except RuntimeError as error:
         raise BadCheckpoint(
-            f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that `train` wrote, or the "
-            "one named in the detector's card."
+            f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that `train` wrote, or "
+            "the one named in the detector's card."
         ) from error
     if notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")

@@ -65,7 +65,10 @@ def file_kind(path: Path) -> str:
 
 def check_is_weights(path: Path) -> str:
     """The kind of a file that may hold weights. Raises ``BadCheckpoint`` naming any other for what it is."""
-    kind = file_kind(path)
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Give a file that may be read.") from error
     if kind in REFUSED:
         advice = REFUSED[kind].format(path=str(path), folder=path.parent)
         raise BadCheckpoint(f"{path} is no checkpoint: it is {advice}")

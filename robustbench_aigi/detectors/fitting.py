@@ -61,7 +61,7 @@ def fitted(detector: Detector, stored: Stored) -> tuple[dict[str, Tensor], tuple
             best = fit
         if best.whole:
             break
-    if best is None:
+    if best is None or (isinstance(refusal, BadCheckpoint) and not best.whole):
         raise BadCheckpoint(
             str(refusal)
             if isinstance(refusal, BadCheckpoint)

@@ -135,9 +135,10 @@ def _plain_classes() -> list[Any]:
 def _loaded(path: Path) -> Any:
     """What ``torch.save`` wrote. Raises ``BadCheckpoint``."""
     try:
-        with torch.serialization.safe_globals(_plain_classes()):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+        # a path is read by its ending, an open file by its content
+        with torch.serialization.safe_globals(_plain_classes()), path.open("rb") as file:
+            return torch.load(file, map_location="cpu", weights_only=True)
+    except (UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
         if classes := _classes_in(path, str(error)):
             raise BadCheckpoint(_holds_objects(path, classes)) from error
         unpickled = re.search(r"WeightsUnpickler error: (.+)", str(error))
@@ -151,9 +152,9 @@ def _loaded(path: Path) -> Any:
 def _classes_in(path: Path, message: str) -> list[str]:
     """Classes of the objects in a file that torch does not build without trust."""
     try:
-        with torch.serialization.safe_globals(_plain_classes()):
-            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-    except (UnpicklingError, RuntimeError, ValueError, EOFError, KeyError):
+        with torch.serialization.safe_globals(_plain_classes()), path.open("rb") as file:
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except (UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError):
         found = []  # a file of before torch 1.6: its error names the first one
     return sorted(found) or re.findall(r"(?:GLOBAL|class) ([\w.]+\.\w+)", message)[:1]
 
@@ -163,6 +164,6 @@ def _holds_objects(path: Path, classes: list[str]) -> str:
     own = [name for name in classes if not name.startswith(("torch.", "collections.", "builtins.set"))] or classes
     what = "a whole network" if whole else "objects"
     return (
-        f"{path} is refused: it holds {what} pickled by its class ({first_three(own)}), and opening that could run code. "
-        "Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')."
+        f"{path} is refused: it holds {what} pickled by its class ({first_three(own)}), and opening that could run "
+        "code. Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')."
     )
