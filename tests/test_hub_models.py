@@ -204,3 +204,14 @@ def test_a_published_threshold_is_a_logit_on_the_card(tmp_path: Path) -> None:
     assert "custom_ensemble_info" in detector.notes[0]
     assert built(f"hf:{folder}", threshold=0.0).threshold == 0
     assert built(f"hf:{folder}", threshold=0.0).notes == ()
+
+
+def test_what_is_known_of_a_model_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = "NYUAD-ComNets/NYUAD_AI-generated_images_detector"
+    folder = save_tiny_vit(on_the_hub(monkeypatch, tmp_path / "hub", model), ["dalle", "real", "sd"])
+    (tmp_path / "other").mkdir()
+    (folder / "preprocessor_config.json").rename(tmp_path / "other" / "preprocessor_config.json")
+    with pytest.raises(UserError, match=r"no image processor is beside its weights: give the one .*\?processor="):
+        built(f"hf:{model}")
+    borrowed = built(f"hf:{model}", processor=str(tmp_path / "other"))
+    assert borrowed.card.orientation == "log-sum-exp of the logits of 'dalle', 'sd' minus logit of 'real'"

@@ -142,8 +142,9 @@ def _image_processor(transformers: Any, model: str, where: Mapping[str, Any], bo
 
 def _loaded(transformers: Any, model: str, where: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     """A network whose every weight is from the file, and notes of those that it has no place for."""
-    for file in (file for ending in ("safetensors", "bin") for file in sorted(Path(model).glob(f"*.{ending}"))):
-        check_is_weights(file)
+    for pattern in ("model*.safetensors", "pytorch_model*.bin"):
+        for file in Path(model).glob(pattern):
+            check_is_weights(file)
     try:  # mismatched sizes are reported beside the missing names, not raised
         with _quiet(transformers):
             net, found = transformers.AutoModelForImageClassification.from_pretrained(
