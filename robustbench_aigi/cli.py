@@ -2,8 +2,9 @@
 
 import json
 import sys
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -196,6 +197,8 @@ def evaluate(
     suite, named = load_suite(attacks), harness.named(detectors)
     makers = makers_of(suite, surrogates or [])
     with showing() as screen:
+        for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
+            screen.say(note)
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
         given = {"surrogates": makers, "executor": by_whom, "progress": screen.progress, "say": screen.say}
@@ -221,6 +224,8 @@ def detect(
         return
     typer.echo(f"{verdict['verdict']}, confidence {verdict['confidence']:.1%} (logit {verdict['logit']:.3f})")
     typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on']}")
+    for note in cast("list[str]", verdict["notes"]):
+        typer.echo(PLACES.told(note), err=True)
 
 
 def main() -> None:

@@ -118,6 +118,8 @@ def train(
             "--start CHECKPOINT --data NEW --rehearse OLD."
         )
     begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
+    for note in begin.notes:
+        say(note)
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
         lesson = lesson_on(dataset, source, limit, skipped, progress, say)
@@ -256,4 +258,5 @@ def detect(image: Path, detector: str) -> dict[str, object]:
         "detector": ready.card.name,
         "weights": ready.card.weights,
         "trained_on": ready.card.trained_on,
+        "notes": list(ready.notes),
     }

@@ -1,7 +1,11 @@
 """Names and shapes of the tensors of Hugging Face's transformers, and values to fill them with."""
 
 import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from timm.models.swin_transformer import get_relative_position_index
 from torch import Tensor
@@ -75,3 +79,43 @@ def filled(name: str, shape: tuple[int, ...]) -> Tensor:
     if name.endswith("running_var"):
         return 0.5 + noise.abs()
     return 1 + 0.3 * noise if "norm" in name and name.endswith("weight") else 0.3 * noise
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+def tiny_vit(labels: Sequence[str], **config: Any) -> Any:
+    """A ViT of transformers with these labels, its weights far from zero."""
+    transformers = pytest.importorskip("transformers")
+    names = dict(enumerate(labels))
+    return transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+            | {"image_size": 24, "patch_size": 8, "initializer_range": 0.5, "num_labels": len(names)}
+            | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
+            | config
+        )
+    ).eval()
+
+
+def save_processor(folder: Path, **settings: Any) -> None:
+    """An image processor for :func:`tiny_vit`."""
+    transformers = pytest.importorskip("transformers")
+    transformers.ViTImageProcessor(**({"size": {"height": 24, "width": 24}} | settings)).save_pretrained(folder)
+
+
+def save_tiny_vit(folder: Path, labels: Sequence[str], **config: Any) -> Path:
+    """A folder as ``save_pretrained`` writes it: network and image processor."""
+    tiny_vit(labels, **config).save_pretrained(folder)
+    save_processor(folder)
+    return folder
+
+
+def on_the_hub(monkeypatch: pytest.MonkeyPatch, cache: Path, model: str) -> Path:
+    """Where the files of a hub id are, were they downloaded once; no hub is asked."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    home = cache / f"models--{model.replace('/', '--')}"
+    (home / "refs").mkdir(parents=True)
+    (home / "refs" / "main").write_text(COMMIT)
+    return home / "snapshots" / COMMIT

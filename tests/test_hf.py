@@ -1,56 +1,22 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from robustbench_aigi import cli
+from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.detectors.anyone.hf import Processing, fake_of
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.detectors.anyone.hf_processing import Processing, processing_of
+from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.grid import from_bytes, to_bytes
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error
-
-
-@pytest.mark.parametrize(
-    ("first", "second", "fake"),
-    [
-        ("REAL", "FAKE", 1),
-        ("FAKE", "REAL", 0),
-        ("artificial", "human", 0),
-        ("real", "ai", 1),
-        ("AI-generated", "Human made", 0),
-        ("RealPhoto", "AIGenerated", 1),
-        ("nature", "synthetic image", 1),
-        ("ai", "hum", 0),
-    ],
-)
-def test_label_words_tell_which_is_fake(first: str, second: str, fake: int) -> None:
-    assert fake_of({0: first, 1: second}, "m") == fake
-    assert fake_of({0: first, 1: second}, "m", 1 - fake) == 1 - fake
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        ("LABEL_0", "LABEL_1"),
-        ("ai", "not ai"),
-        ("not fake", "real"),
-        ("human generated", "ai"),
-        ("fake", "deepfake"),
-        ("realistic", "fake"),
-    ],
-)
-def test_labels_that_do_not_tell_are_refused(labels: tuple[str, str]) -> None:
-    with pytest.raises(UserError, match="fake_index=0"):
-        fake_of(dict(enumerate(labels)), "m")
-
-
-def test_three_labels_are_refused() -> None:
-    with pytest.raises(UserError, match="3 labels"):
-        fake_of({0: "real", 1: "ai", 2: "edited"}, "m", 1)
+from tests.hugging_face import save_tiny_vit
 
 
 @pytest.fixture
@@ -119,7 +85,7 @@ def test_processing_that_is_not_known_is_refused() -> None:
     transformers = pytest.importorskip("transformers")
     processor = transformers.EfficientNetImageProcessor(include_top=True)
     with pytest.raises(UserError, match="more than is known"):
-        Processing(processor.to_dict()).check(processor, "m")
+        processing_of(processor, "m")
 
 
 def test_hf_out_of_reach_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,3 +106,151 @@ def test_hf_never_runs_the_code_of_a_repository(hf_folder: Path) -> None:
     with pytest.raises(Unavailable, match="cannot load"):
         addressed(f"hf:{hf_folder}")
     assert not (hf_folder / "ran").exists()
+
+
+def test_weights_of_another_network_are_refused(
+    hf_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Case A4: a config of a ViT over the weights of a ResNet gave random layers, without a word."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], num_labels=2)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
+    shutil.copy(tmp_path / "resnet" / "model.safetensors", hf_folder)
+    with pytest.raises(
+        BadCheckpoint,
+        match=r"not those of the ViTForImageClassification.*would be random: missing: classifier\.bias, "
+        r"classifier\.weight, vit\.embeddings\.cls_token and \d+ more",
+    ):
+        addressed(f"hf:{hf_folder}")
+    monkeypatch.setattr("sys.argv", ["robustbench-aigi", "evaluate", f"hf:{hf_folder}", "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert "would be random" in capsys.readouterr().err
+
+
+def test_a_head_of_more_outputs_than_labels_is_refused(tmp_path: Path) -> None:
+    """Case A4: a config of five labels over a head of six."""
+    folder = save_tiny_vit(tmp_path / "vit", [f"label {i}" for i in range(6)])
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["id2label"]["5"]
+    (folder / "config.json").write_text(json.dumps(settings))
+    shape = r"of another shape: classifier\.bias \(6,\) for \(5,\), classifier\.weight \(6, 16\) for \(5, 16\)"
+    with pytest.raises(BadCheckpoint, match=shape):
+        addressed(f"hf:{folder}", fake_labels=["label 1"])
+
+
+def test_one_missing_tensor_is_refused_and_more_than_enough_is_noted(hf_folder: Path, images: Tensor) -> None:
+    weights = load_file(hf_folder / "model.safetensors")
+    whole = built(f"hf:{hf_folder}")
+    assert whole.notes == ()
+    save_file(weights | {"vit.pooler.dense.bias": torch.zeros(3)}, hf_folder / "model.safetensors", {"format": "pt"})
+    more = built(f"hf:{hf_folder}")
+    assert torch.equal(more.logits(images), whole.logits(images))
+    (note,) = more.notes
+    assert "has no place for: vit.pooler.dense.bias" in note
+    weights.pop("vit.layernorm.bias")
+    save_file(weights, hf_folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(BadCheckpoint, match=r"missing: vit\.layernorm\.bias\."):
+        addressed(f"hf:{hf_folder}")
+
+
+def test_two_loads_that_differ_are_refused(hf_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case A4: what a class of transformers does not count as missing is seen by the second load."""
+    transformers = pytest.importorskip("transformers")
+    weights = load_file(hf_folder / "model.safetensors")
+    weights.pop("classifier.weight")
+    save_file(weights, hf_folder / "model.safetensors", {"format": "pt"})
+    ignored = [r"classifier\.weight"]
+    monkeypatch.setattr(transformers.ViTForImageClassification, "_keys_to_ignore_on_load_missing", ignored)
+    with pytest.raises(BadCheckpoint, match=r"two loads of .* different logits"):
+        addressed(f"hf:{hf_folder}")
+
+
+def test_labels_of_several_generators_are_a_group(images: Tensor, tmp_path: Path) -> None:
+    """Case B14: dalle, real and sd."""
+    folder = save_tiny_vit(tmp_path / "vit", ["dalle", "real", "sd"])
+    with pytest.raises(UserError, match="fake_labels=LABEL,LABEL"):
+        addressed(f"hf:{folder}")
+    detector = built(f"hf:{folder}", fake_labels=("dalle", "sd"))
+    outputs = detector.net(pixel_values=detector.processing(images)).logits  # type: ignore[operator]
+    expected = torch.logsumexp(outputs[:, [0, 2]], dim=1) - outputs[:, 1]
+    torch.testing.assert_close(detector.logits(images), expected)
+    assert detector.card.orientation == "log-sum-exp of the logits of 'dalle', 'sd' minus logit of 'real'"
+    assert gradient_error(detector, images[:1]) < 1e-3
+    save_detector(detector, tmp_path / "saved.safetensors")
+    again = load_detector(str(tmp_path / "saved.safetensors"))
+    assert torch.equal(again.logits(images), detector.logits(images))
+
+
+def test_one_output_wants_its_orientation(images: Tensor, tmp_path: Path) -> None:
+    """Case B14: a sigmoid head."""
+    folder = save_tiny_vit(tmp_path / "vit", ["LABEL_0"])
+    with pytest.raises(UserError, match=r"\?fake_index=1 if a high output"):
+        addressed(f"hf:{folder}")
+    high = built(f"hf:{folder}", fake_index=1)
+    outputs = high.net(pixel_values=high.processing(images)).logits  # type: ignore[operator]
+    assert torch.equal(high.logits(images), outputs[:, 0])
+    assert torch.equal(built(f"hf:{folder}", fake_index=0).logits(images), -outputs[:, 0])
+    assert high.card.orientation == "the only output, 'LABEL_0': high means AI-generated"
+
+
+def test_an_output_of_a_regression_is_no_logit(tmp_path: Path) -> None:
+    folder = save_tiny_vit(tmp_path / "vit", ["fake"], problem_type="regression")
+    with pytest.raises(UserError, match=r"trained by regression.*&threshold=0\.5"):
+        addressed(f"hf:{folder}")
+    assert built(f"hf:{folder}", threshold=0.5).threshold == 0.5
+
+
+def test_a_processor_is_borrowed_where_none_is_there(hf_folder: Path, images: Tensor, tmp_path: Path) -> None:
+    """Case B14: no image processor beside the weights."""
+    expected = built(f"hf:{hf_folder}").logits(images)
+    (tmp_path / "other").mkdir()
+    (hf_folder / "preprocessor_config.json").rename(tmp_path / "other" / "preprocessor_config.json")
+    with pytest.raises(UserError, match=r"no image processor .*\?processor=REPO_OR_FOLDER"):
+        addressed(f"hf:{hf_folder}")
+    assert torch.equal(built(f"hf:{hf_folder}", processor=str(tmp_path / "other")).logits(images), expected)
+    with pytest.raises(UserError, match=r"at .*nowhere, to borrow for"):
+        addressed(f"hf:{hf_folder}", processor=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"do_center_crop": True, "crop_size": None}, "lacks a setting: `crop_size`.*processor="),
+        ({"image_mean": None}, "lacks a setting: `image_mean`.*processor="),
+        ({"size": {"height": 32, "width": 32}}, r"does not take .*\(1, 3, 32, 32\).*processor="),
+    ],
+)
+def test_a_processor_that_does_not_serve_is_refused(settings: dict[str, Any], message: str, hf_folder: Path) -> None:
+    file = hf_folder / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    with pytest.raises(UserError, match=message):
+        addressed(f"hf:{hf_folder}")
+
+
+def test_a_network_for_text_is_no_detector(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    transformers.RobertaConfig(vocab_size=10).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match="no image classifier: its config is a RobertaConfig"):
+        addressed(f"hf:{tmp_path}")
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("1 / 0",)
+
+
+def test_weights_that_cannot_be_read_are_named(hf_folder: Path) -> None:
+    """Case B6: a Git LFS pointer in the place of the weights; a pickle with code in it."""
+    weights = hf_folder / "model.safetensors"
+    weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
+    with pytest.raises(BadCheckpoint, match=r"model\.safetensors is no checkpoint: it is a Git LFS pointer"):
+        addressed(f"hf:{hf_folder}")
+    weights.write_bytes(b"junk")
+    with pytest.raises(BadCheckpoint, match="cannot be read"):
+        addressed(f"hf:{hf_folder}")
+    weights.unlink()
+    torch.save({"classifier.weight": Harmful()}, hf_folder / "pytorch_model.bin")
+    with pytest.raises(BadCheckpoint, match="could run code"):
+        addressed(f"hf:{hf_folder}")

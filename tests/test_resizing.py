@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.hf import KERNELS
+from robustbench_aigi.detectors.anyone.hf_processing import KERNELS
 from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 
 

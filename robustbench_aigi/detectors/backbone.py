@@ -60,16 +60,32 @@ class Backbone(Detector):
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The checkpoint below ``net``; two classes become one logit, more give way to the head there is."""
-        own, state = self.state_dict(), {}
-        for name, value in self.renamed(tensors).items():
-            place = f"net.{name}"
-            if not name.startswith(f"{self.head}."):
-                state[place] = value
-            elif len(value) <= 2:
-                state[place] = one_row(value, self.fake_index)
-            elif place in own:
-                state[place] = own[place]
-        return state
+        return below_net(self.renamed(tensors), self.state_dict(), self.head, self.fake_index)
+
+
+def below_net(
+    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str, fake_index: int | None
+) -> dict[str, Tensor]:
+    """A network's tensors below ``net``; a head of two classes becomes one logit, one of more gives way to ``own``.
+
+    Raises:
+        BadCheckpoint: the head is of two classes, and ``fake_index`` is None.
+    """
+    state = {}
+    for name, value in tensors.items():
+        place = f"net.{name}"
+        if not name.startswith(f"{head}."):
+            state[place] = value
+        elif len(value) <= 2:
+            if fake_index is None:
+                raise BadCheckpoint(
+                    f"{name} has {len(value)} row(s), and nothing says which class is AI-generated. Write fake_index=1 "
+                    "if it is the last, or fake_index=0."
+                )
+            state[place] = one_row(value, fake_index)
+        elif place in own:
+            state[place] = own[place]
+    return state
 
 
 def one_row(layer: Tensor, fake_index: int) -> Tensor:

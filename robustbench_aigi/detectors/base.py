@@ -55,6 +55,7 @@ class Detector(nn.Module, ABC):
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
         restorable: whether a file can say how to build it again.
+        notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
     """
 
     card: Card
@@ -63,6 +64,7 @@ class Detector(nn.Module, ABC):
     restorable: ClassVar[bool] = True
     remote: ClassVar[bool] = False
     at_once: int = 128
+    notes: tuple[str, ...] = ()
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:

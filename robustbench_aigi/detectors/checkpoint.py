@@ -4,17 +4,17 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.base import Card, Detector, detectors
 from robustbench_aigi.detectors.fetching import weights_follow
+from robustbench_aigi.detectors.fitting import fitted, fitting_detectors, misfit
+from robustbench_aigi.detectors.tensors import Stored, is_checkpoint_path, read_tensors
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
@@ -103,7 +103,7 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
 
 
 def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
-    if name.endswith(".safetensors"):
+    if is_checkpoint_path(name):
         return _from_checkpoint(Path(name), None, config)
     if weights == "cifake":
         return _from_checkpoint(shipped(name), name, config)
@@ -131,32 +131,44 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         raise BadCheckpoint(
             f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`."
         )
-    metadata, tensors = read_tensors(path)
-    name = metadata.get("detector", expected)
+    stored = read_tensors(path)
+    name = stored.metadata.get("detector", expected)
     if name is None:
-        raise BadCheckpoint(
-            f"{path} does not say which detector it is for. Name it: load_detector(NAME, weights={str(path)!r})."
-        )
+        raise BadCheckpoint(_nameless(path, stored))
     if expected in detectors.names() and name != expected:
         raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
-    own, card = _own(path, metadata)
-    if "detector" in metadata:
+    own, card = _own(path, stored.metadata)
+    if "detector" in stored.metadata:
         with weights_follow():
             detector = _built(name, own | config)
+        state, notes = stored.tensors, stored.notes
     else:
         detector = _built(name, config)
-        tensors = dict(detector.adopted(tensors))
+        state, notes = fitted(detector, stored)
     try:
-        detector.load_state_dict({key: _as(tensor) for key, tensor in tensors.items()})
+        detector.load_state_dict({key: _as(tensor) for key, tensor in state.items()})
     except RuntimeError as error:
         raise BadCheckpoint(
-            f"{path} does not fit {name}: {str(error)[:300]}. Give a file that `train` wrote, or the one named in "
-            "the detector's card."
+            f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that `train` wrote, or "
+            "the one named in the detector's card."
         ) from error
+    if notes:
+        detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")
     card = card or detector.card
     new = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
     detector.card = card.model_copy(update=new)
     return detector.eval()
+
+
+def _nameless(path: Path, stored: Stored) -> str:
+    """What to say of a checkpoint that names no detector: those that it fits, and how to write it."""
+    fitting = fitting_detectors(stored)
+    name = fitting[0] if fitting else "NAME"
+    fits = f"It fits {', '.join(fitting)}" if fitting else "It fits none as it is built by default"
+    return (
+        f"{path} does not say which detector it is for. {fits}: write {name}?weights={path}, or in Python "
+        f"load_detector({name!r}, weights={str(path)!r})."
+    )
 
 
 def _own(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], Card | None]:
@@ -169,37 +181,6 @@ def _own(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], Card 
         raise BadCheckpoint(
             f"what {path} says of itself cannot be read: {reason}. Give a file that `train` wrote."
         ) from error
-
-
-def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Metadata and tensors of a .safetensors file, or of a file that ``torch.save`` wrote; no code in it is run.
-
-    A state dict below ``model`` or ``state_dict``, and a ``module.`` before every name, are looked through.
-
-    Raises:
-        BadCheckpoint: the file is damaged, or would have to run code.
-    """
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, framework="pt") as file:
-                return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise BadCheckpoint(
-                f"{path} is not a safetensors file: {error}. Give a file that `train` wrote."
-            ) from error
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise BadCheckpoint(
-            f"{path} is refused: it is damaged, or holds objects other than tensors, which could run code "
-            f"({(str(error) or 'it is empty').splitlines()[0]}). Give .safetensors, or save the state dict alone."
-        ) from error
-    beside = {k: v for k, v in held.items() if isinstance(v, torch.Tensor)} if isinstance(held, dict) else {}
-    for key in ("model", "state_dict"):
-        held = held.get(key, held) if isinstance(held, dict) else held
-    if not isinstance(held, dict) or not all(isinstance(value, torch.Tensor) for value in held.values()):
-        raise BadCheckpoint(f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict.")
-    return {}, {key.removeprefix("module."): value for key, value in (beside | held).items()}
 
 
 def _as(tensor: torch.Tensor) -> torch.Tensor:

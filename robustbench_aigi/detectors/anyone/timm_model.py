@@ -1,5 +1,6 @@
 """Any model of timm as a detector: ``timm:NAME``."""
 
+from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, cast, final
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import slug
+from robustbench_aigi.detectors.backbone import below_net
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.detectors.trunks import timm_trunk
@@ -24,6 +26,7 @@ class TimmModel(Detector):
     Args:
         model: timm's name, with or without the tag of the weights, such as ``resnet18.a1_in1k``.
         pretrained: fetch the weights; the output stays fresh.
+        fake_index: for a checkpoint whose head has one or two outputs: the one that means AI-generated.
 
     Raises:
         UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be reached.
@@ -32,8 +35,8 @@ class TimmModel(Detector):
     default_card = Card(name="timm", source="timm", code_licence="Apache-2.0 (timm)")
     small = MappingProxyType({"model": "test_resnet"})
 
-    def __init__(self, model: str, pretrained: bool = False) -> None:
-        super().__init__(model=model, pretrained=pretrained)
+    def __init__(self, model: str, pretrained: bool = False, fake_index: int | None = None) -> None:
+        super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
         if not timm.is_model(model):
             near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
             hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() has all names."
@@ -52,6 +55,11 @@ class TimmModel(Detector):
             "cam": last_stage(self.net),
         }
         self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
+
+    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From timm's names: a head of one or two outputs gives the logit, one of more gives way to the fresh one."""
+        head = cast("Any", self.net).pretrained_cfg["classifier"]
+        return below_net(tensors, self.state_dict(), str(head), self.config["fake_index"])
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
