@@ -1,7 +1,6 @@
 """PGD in a band of frequencies."""
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -11,6 +10,7 @@ from robustbench_aigi.attacks.balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.pgd import PGD
 from robustbench_aigi.frequency import dct_matrix
+from robustbench_aigi.units import L2Step, Share
 
 
 @attacks.add("dct-pgd")
@@ -26,11 +26,9 @@ class DCTPGD(L2Ball, PGD):
         low, high: the band, as shares of the highest frequency; a coefficient's frequency is the larger of its two.
     """
 
-    step: float = 0.25
-    low: float = 0.0
-    high: float = 0.5
-
-    limits = MappingProxyType({"low": (0, 1), "high": (0, 1)})
+    step: L2Step = 0.25
+    low: Share = 0.0
+    high: Share = 0.5
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball, then cut to the band."""

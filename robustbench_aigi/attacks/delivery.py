@@ -1,8 +1,7 @@
 """Attacks on what lies behind the pixels: a delivery that re-encodes them, chance in a detector."""
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
@@ -14,6 +13,7 @@ from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.grid import LEVELS, snap
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import DrawCount
 
 
 @final
@@ -75,10 +75,9 @@ class Through(Attack):
 
     attack: str = "pgd-linf"
     numbers: dict[str, Any] = field(default_factory=dict)
-    draws: int = 1
+    draws: DrawCount = 1
 
     access = "gradients"
-    limits: ClassVar = MappingProxyType({"draws": (1, 1000)})
 
     @property
     def inner(self) -> Attack:
@@ -145,7 +144,7 @@ class Survives(Through):
 class EOT(Through):
     """Attack the mean over draws of a stochastic detector. Source: Athalye et al., ICML 2018."""
 
-    draws: int = 8
+    draws: DrawCount = 8
 
     def budget(self) -> Budget:
         """The attack's own."""

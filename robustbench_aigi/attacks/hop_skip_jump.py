@@ -16,6 +16,7 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count, QueryCount
 
 STEPS = 6
 """Lengths of a step that are tried, each half of the one before."""
@@ -42,8 +43,8 @@ class HopSkipJump(Ball):
         probes: verdicts that tell the first direction; later ones get more, by the square root of the round.
     """
 
-    queries: int = 5000
-    probes: int = 100
+    queries: QueryCount = 5000
+    probes: Count = 100
 
     access = "scores"
 

@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -13,6 +12,7 @@ from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle, chosen
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import AreaShare, QueryCount
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10 000, after which the square's area is halved."""
@@ -37,11 +37,10 @@ class Square(Ball):
         area: share of the image that the first squares cover.
     """
 
-    queries: int = 5000
-    area: float = 0.8
+    queries: QueryCount = 5000
+    area: AreaShare = 0.8
 
     access = "scores"
-    limits = MappingProxyType({"area": (0.0001, 1)})
 
     @property
     def asks(self) -> int:
@@ -142,7 +141,7 @@ class SquareLinf(LinfBall, Square):
 class SquareL2(L2Ball, Square):
     """Moves the budget from one square of the image into a pair of bumps in another."""
 
-    area: float = 0.1
+    area: AreaShare = 0.1
 
     def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """A grid of five by five bumps, of the whole budget."""
