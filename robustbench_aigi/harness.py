@@ -157,7 +157,7 @@ def evaluate(
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
     """
     writable(Path(out))
-    suite = load_suite(attacks) if isinstance(attacks, str) else attacks
+    suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = named(detectors)
     return evaluate_named(ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress)
 
@@ -190,7 +190,7 @@ def plan(
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
-    suite = load_suite(attacks) if isinstance(attacks, str) else attacks
+    suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
     data = load_data(dataset, source, "test", limit, progress=progress)
     return planning.plan(ready, suite, data)

@@ -37,7 +37,7 @@ class Quantity:
 
     Attributes:
         unit: in words, as it stands after the number; empty for a pure number.
-        least, most: the range, both ends in it; ``above`` leaves the lower end out.
+        least, most: the range, both ends in it; ``above`` leaves the lower end out, ``below`` the upper one.
         zero: 0 is taken too, below ``least``: an attack that changes nothing, as a control.
         whole: whole numbers only.
         white: how many there are from black to white, for a size that may be written as text, ``"8/255"``.
@@ -49,6 +49,7 @@ class Quantity:
     least: float = -math.inf
     most: float = math.inf
     above: bool = False
+    below: bool = False
     zero: bool = False
     whole: bool = False
     white: float | None = None
@@ -60,10 +61,12 @@ class Quantity:
         """The range in words, with its unit."""
         if math.isinf(self.least):
             text = "any finite number"
-        elif self.above:
-            text = f"above {self.least:.3g}" + (f" to {self.most:g}" if math.isfinite(self.most) else "")
         else:
-            text = f"{self.least:.3g} " + (f"to {self.most:g}" if math.isfinite(self.most) else "or more")
+            text = f"{'above ' if self.above else ''}{self.least:.3g}"
+            if math.isfinite(self.most):
+                text += f" to {'below ' if self.below else ''}{self.most:g}"
+            elif not self.above:
+                text += " or more"
         return ("0, or " if self.zero else "") + text + (f" {self.unit}" if self.unit else "")
 
     def read(self, given: object, name: str, wants: str) -> int | float:
@@ -79,7 +82,7 @@ class Quantity:
         number = self._number(given)
         if number is None:
             kind = f"type {'int' if self.whole else 'float'} ({self.range})"
-            raise ValueError(f"{wants} {kind}, got {given!r}. {self._form(given, name)}".rstrip())
+            raise ValueError(f"{wants} {kind}, got {repr(given)[:80]}. {self._form(given, name)}".rstrip())
         if not self._holds(number):
             shown, hint = (repr(given), "") if isinstance(given, str) else (f"{number!r}", self.hint(name, number))
             raise ValueError(f"{wants} {self.range}, got {shown}. {hint}".rstrip())
@@ -106,8 +109,9 @@ class Quantity:
     def _holds(self, number: float) -> bool:
         if isinstance(number, float) and not math.isfinite(number):
             return False
-        enough = self.least < number if self.above else self.least <= number
-        return (enough and number <= self.most) or (self.zero and number == 0)
+        inside = self.least <= number <= self.most
+        at_open_end = (self.above and number == self.least) or (self.below and number == self.most)
+        return (inside and not at_open_end) or (self.zero and number == 0)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], CoreSchema]) -> CoreSchema:
         def check(given: object, info: core_schema.ValidationInfo) -> int | float:
@@ -129,9 +133,13 @@ def quantity_of(annotation: Any) -> Quantity | None:
     return {int: WHOLE, float: NUMBER}.get(annotation)
 
 
-@cache
 def quantities(cls: type) -> Mapping[str, Quantity]:
     """Return the quantities of a dataclass's numbers by field."""
+    return _quantities(cls)
+
+
+@cache
+def _quantities(cls: Any) -> Mapping[str, Quantity]:
     known = {field.name: field.type for field in fields(cls)}
     if any(isinstance(annotation, str) for annotation in known.values()):
         known |= {name: kind for name, kind in typing.get_type_hints(cls, None, None, True).items() if name in known}

@@ -23,18 +23,17 @@ def hint_norm(name: str, value: float) -> str:
     """Explain an L2 size that changes nothing, or that is larger than any change."""
     if 0 < value < 1 / WHITE_LEVEL:
         return f"{name} = {value:.4g} cannot change one value by one grey level; 128/255 is {name} = 0.502."
-    scaled = f"; in grey levels, {value:g}/255 is {name} = {value / WHITE_LEVEL:.3g}" if value > 1 else ""
-    return f"{name} counts pixels in [0, 1]{scaled}."
+    return f"Of grey levels, {value:g}/255 is {name} = {value / WHITE_LEVEL:.3g}." if value > 1 else ""
 
 
 def hint_share(name: str, value: float) -> str:
     """Explain a percentage where a share is wanted."""
-    return f"{name} is a share; {value:g} probably means {value / 100:.2f}." if 1 < value <= 100 else ""
+    return f"{name} is a share; {value:g} probably means {value / 100:.2f}." if 2 <= value <= 100 else ""
 
 
 def hint_factor(name: str, value: float) -> str:
     """Explain a percentage where a factor is wanted."""
-    return f"{name} is no percentage; {value:g} probably means {value / 100:.2f}." if 1 < value <= 1000 else ""
+    return f"{name} is no percentage; {value:g} probably means {value / 100:.2f}." if 2 <= value <= 1000 else ""
 
 
 def hint_quality(name: str, value: float) -> str:
@@ -67,7 +66,7 @@ PASSES = Quantity(unit="passes per image", least=0)
 
 # Sizes of a change
 LinfRadius = Annotated[float, replace(LEVELS, zero=True)]
-"""Largest change of a value, or an amplitude. A part of a level above a whole one is taken, and never reached."""
+"""Largest change of a value, or an amplitude. It need not be whole: of 2.5 levels, images of 8 bits reach 2."""
 LinfStep = Annotated[float, LEVELS]
 """A step, or a radius that may not be 0. Rounding would undo a smaller one."""
 UnroundedStep = Annotated[float, replace(LEVELS, least=0.1)]
@@ -90,8 +89,7 @@ Rounds = Annotated[int, count_of(most=100)]
 # Shares and factors
 Share = Annotated[float, SHARE]
 PositiveShare = Annotated[float, replace(SHARE, above=True)]
-PartialShare = Annotated[float, replace(SHARE, most=math.nextafter(1, 0))]
-"""Below 1."""
+PartialShare = Annotated[float, replace(SHARE, below=True)]
 AreaShare = Annotated[float, share_of(least=1e-4)]
 CutShare = Annotated[float, share_of(most=0.95)]
 ScaleShare = Annotated[float, share_of(least=0.05)]
@@ -120,5 +118,6 @@ Weight = Annotated[float, Quantity(least=0)]
 """Of a term of a loss, or of the decay; 0 leaves it out."""
 PositiveWeight = Annotated[float, Quantity(least=0, above=True)]
 
-# Of other libraries, in their own units
+# Without a unit of ours
 Number = Annotated[float, Quantity()]
+WholeNumber = Annotated[int, Quantity(whole=True)]

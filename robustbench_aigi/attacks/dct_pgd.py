@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.pgd import PGD
+from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.frequency import dct_matrix
 from robustbench_aigi.units import L2Step, Share
 
@@ -29,6 +30,14 @@ class DCTPGD(L2Ball, PGD):
     step: L2Step = 0.25
     low: Share = 0.0
     high: Share = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise BadConfig(
+                f"dct-pgd wants low at most as large as high, got low = {self.low} and high = {self.high}. "
+                "Between them is no frequency; swap them."
+            )
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball, then cut to the band."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
-from robustbench_aigi.attacks.loading import load_attack
+from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig
@@ -79,6 +79,10 @@ class Through(Attack):
 
     access = "gradients"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "numbers", plain_numbers(self.inner, self.numbers))
+
     @property
     def inner(self) -> Attack:
         """The attack itself."""
@@ -118,8 +122,10 @@ class Survives(Through):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(load_attack(self.delivery, **self.settings), Perturbation):
+        delivery = load_attack(self.delivery, **self.settings)
+        if not isinstance(delivery, Perturbation):
             raise BadConfig(f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or resize.")
+        object.__setattr__(self, "settings", plain_numbers(delivery, self.settings))
 
     @property
     def chain(self) -> Perturbation:

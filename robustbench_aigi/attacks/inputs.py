@@ -88,7 +88,7 @@ def _conversion(images: Any) -> str:
         turned = {3: ".permute(2, 0, 1)[None]", 4: ".permute(0, 3, 1, 2)"} if images.shape[-1:] == (3,) else {}
         return f"Write torch.from_numpy(images){turned.get(images.ndim, '')}."
     if isinstance(images, Image.Image):
-        return 'Write torch.from_numpy(numpy.array(image.convert("RGB"))).permute(2, 0, 1)[None].'
+        return 'Write torch.from_numpy(numpy.array(images.convert("RGB"))).permute(2, 0, 1)[None].'
     return "Write torch.stack(images) if it is a list of tensors (3, H, W)."
 
 
@@ -96,14 +96,14 @@ def _reshaped(shape: torch.Size) -> str:
     """What to write to make ``(N, 3, H, W)`` of a tensor of another shape."""
     if len(shape) == 3:
         channels_last = shape[2] == 3 and shape[0] != 3
-        return f"Add the batch axis with images{'.permute(2, 0, 1)' if channels_last else ''}[None]."
+        return f"Write images{'.permute(2, 0, 1)' if channels_last else ''}[None] to add the batch axis."
     if len(shape) == 4 and shape[3] == 3:
-        return "Put the channels second with images.permute(0, 3, 1, 2)."
+        return "Write images.permute(0, 3, 1, 2) to put the channels second."
     if len(shape) == 4 and shape[1] == 1:
-        return "Repeat grey as colour with images.expand(-1, 3, -1, -1)."
+        return "Write images.expand(-1, 3, -1, -1) to repeat grey as colour."
     if len(shape) == 4 and shape[1] == 4:
-        return "Leave the alpha channel out with images[:, :3]."
-    return "Stack images (3, H, W) with torch.stack."
+        return "Write images[:, :3] to leave the alpha channel out."
+    return "Write torch.stack(images) if it is a list of tensors (3, H, W)."
 
 
 def _rescaled(low: float, high: float) -> str:

@@ -38,6 +38,11 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
     return cls(**numbers)
 
 
+def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers that an attack was built with, as it reads them: 8 in the place of ``"8/255"``."""
+    return {key: getattr(attack, key, value) for key, value in numbers.items()}
+
+
 def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
     """The registered class, or that of another library's attack, which is imported only when asked for."""
     library, _, kind = name.partition(":")

@@ -1,5 +1,6 @@
 """Suites: which attacks are run, with what numbers, read from ``attacks/*.toml``."""
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Literal
 
@@ -7,7 +8,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks.base import Attack
-from robustbench_aigi.attacks.loading import load_attack
+from robustbench_aigi.attacks.loading import load_attack, plain_numbers
+from robustbench_aigi.errors import UserError
 
 FROM = " from "
 """Between the attack and the detector that it was made on, in the name of a column of the transfer matrix."""
@@ -46,10 +48,19 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         """The row of the images that this attack makes on a detector, to be shown to all."""
         return self.model_copy(update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False})
 
+    def checked(self) -> "Row":
+        """Build the attack, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        try:
+            plain = plain_numbers(self.built, self.numbers)
+        except UserError as error:
+            raise type(error)(f"row {self.id}: {error}") from error
+        return self if plain == self.numbers else self.model_copy(update={"numbers": plain})
+
     @model_validator(mode="after")
     def _attacks_a_detector(self) -> "Row":
-        if self.transfer and self.built.access == "none":
-            raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
+        with suppress(UserError):  # of its numbers, which checked() tells better
+            if self.transfer and self.built.access == "none":
+                raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
         return self
 
 
@@ -70,6 +81,10 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         """The names of the detectors that rows are made on."""
         return {row.surrogate for row in self.rows if row.surrogate}
 
+    def checked(self) -> "Suite":
+        """Build all attacks, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
+
     @field_validator("rows")
     @classmethod
     def _distinct(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -81,8 +96,13 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite by name or path and build its attacks. Raises ``UnknownName`` or ``BadConfig``."""
+    """Read a suite by name or path and build its attacks.
+
+    Raises:
+        UnknownName, BadConfig, Unavailable: with the file and the row.
+    """
     suite = catalogue.read("attacks", name, Suite)
-    for row in suite.rows:
-        _ = row.built
-    return suite
+    try:
+        return suite.checked()
+    except UserError as error:
+        raise type(error)(f"suite {name}, {error}") from error
