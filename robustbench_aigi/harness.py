@@ -164,7 +164,7 @@ def evaluate(
         say: called with each note, such as why a detector's results are not reused from an earlier run.
     """
     writable(Path(out))
-    suite = load_suite(attacks) if isinstance(attacks, str) else attacks
+    suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = named(detectors)
     given = {"surrogates": surrogates, "executor": executor, "progress": progress, "say": say}
     return evaluate_named(ready, suite, data, Path(out), **given)
@@ -203,7 +203,7 @@ def plan(
     progress: Progress = silent,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
-    suite = load_suite(attacks) if isinstance(attacks, str) else attacks
+    suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
     data = load_data(dataset, source, "test", limit, progress=progress)
     return planning.plan(ready, suite, data)

@@ -175,7 +175,10 @@ def test_trainings_that_cannot_go_well_are_told() -> None:
     with pytest.raises(BadLogits, match="no gradient comes from the loss of"):
         fit(Cut(torch.zeros(3, 32, 32), 0.0), data, data, Plan(epochs=1))
     recipe = Recipe(detector="cifake-cnn", epochs=2)
-    for field, value, told in (("epochs", 0, "greater than or equal to 1"), ("magic", 1, "There are: epochs, batch")):
+    for field, value, told in (
+        ("epochs", 0, "epochs: wants 1 or more, got 0"),
+        ("magic", 1, "There are: epochs, batch"),
+    ):
         with pytest.raises(BadConfig, match=told):
             train_detector(dataclasses.replace(recipe, numbers={field: value}), data, data)
     with pytest.raises(UserError, match="layer_decay is for detectors that are one network of timm; cifake-cnn"):

@@ -10,6 +10,7 @@ from robustbench_aigi.attacks.fab import FAB, FABL2, FABLinf
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.square import Square, SquareL2, SquareLinf
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count, QueryCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +26,9 @@ class AABinary(Ball):
         steps: of APGD and FAB. queries: of Square.
     """
 
-    steps: int = 100
-    restarts: int = 2
-    queries: int = 5000
+    steps: Count = 100
+    restarts: Count = 2
+    queries: QueryCount = 5000
 
     access = "gradients"
     kinds: ClassVar[tuple[type[APGD], type[FAB], type[Square]]]

@@ -6,8 +6,9 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, cast
 
-from robustbench_aigi.attacks.third_party import BALLS, USUAL, Known, ThirdParty
+from robustbench_aigi.attacks.third_party import BALLS, COUNTS, USUAL, Known, ThirdParty
 from robustbench_aigi.errors import BadConfig, Unavailable, UnknownName
+from robustbench_aigi.units import Count, Number, PixelCount
 
 
 def names(base: type[ThirdParty]) -> list[str]:
@@ -58,14 +59,21 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
     known = dataclasses.replace(known, **cast("Any", choice))
     parameters = inspect.signature(source).parameters
     numbers = {key: p.default for key, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
-    numbers |= {key: value for key, value in USUAL.get(known.norm, {}).items() if key in numbers}
+    numbers |= {key: value for key, (_, value) in USUAL.get(known.norm, {}).items() if key in numbers}
     numbers |= {"norm": norm} if choice else {}
     numbers = {key: value for key, value in {**numbers, **known.numbers}.items() if key not in base.fixed}
-    fields = [
-        (key, float if type(value) is int else type(value), dataclasses.field(default=value))
-        for key, value in numbers.items()
-    ]
+    fields = [(key, _type(known, key, value), dataclasses.field(default=value)) for key, value in numbers.items()]
     told = {"kind": kind, "source": source, "known": known, "access": known.access, "seeks": known.seeks}
     told |= {"__doc__": f"{kind} of {base.library}.", "__module__": base.__module__}
     made = dataclasses.make_dataclass(kind, fields, bases=(base,), namespace=told, frozen=True, kw_only=True)
     return cast("type[ThirdParty]", made)
+
+
+def _type(known: Known, name: str, default: float | str) -> Any:
+    """The declared type of a number: in our unit where it has one, else in the library's own."""
+    if isinstance(default, bool | str):
+        return type(default)
+    if known.norm == "l0" and name == known.size:
+        return PixelCount
+    kind, _ = USUAL.get(known.norm, {}).get(name, (Count if name in COUNTS else Number, default))
+    return kind

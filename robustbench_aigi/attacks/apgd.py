@@ -10,6 +10,7 @@ from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count
 
 KEPT = 0.75
 """Share of a step that is new; the rest repeats the last move."""
@@ -25,8 +26,8 @@ class APGD(Ball):
     direction, so APGD-CE and APGD-margin are this one attack; a second run counts as a restart.
     """
 
-    steps: int = 50
-    restarts: int = 1
+    steps: Count = 50
+    restarts: Count = 1
 
     access = "gradients"
 

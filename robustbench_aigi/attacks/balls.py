@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.units import L2Radius, LinfRadius
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ class LinfBall(Ball):
 
     unit = 1
 
-    limits = MappingProxyType({"eps": (0, LEVELS)})
+    eps: LinfRadius = 8
 
     def budget(self) -> Budget:
         """``eps`` grey levels on every value."""
@@ -99,7 +99,7 @@ class L2Ball(Ball):
 
     unit = LEVELS
 
-    eps: float = 1.0
+    eps: L2Radius = 1.0
 
     def budget(self) -> Budget:
         """``eps`` as the norm of the whole image's change."""

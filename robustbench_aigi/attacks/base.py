@@ -1,10 +1,9 @@
 """The contract of an attack. The bookkeeping is here, once; the maths is one file an attack."""
 
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, final
 
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.batches import changed
+from robustbench_aigi.attacks.inputs import batch_of, check_pixels
 from robustbench_aigi.attacks.norms import DISTANCES, norms
 from robustbench_aigi.attacks.oracle import Oracle, Spent, frozen
 from robustbench_aigi.detectors import Detector
@@ -20,7 +20,9 @@ from robustbench_aigi.detectors.randomness import is_random, seeded
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.grid import LEVELS, on_grid
 from robustbench_aigi.hashing import Draws, digest
+from robustbench_aigi.quantity import check_reach, read_fields
 from robustbench_aigi.registry import Registry
+from robustbench_aigi.units import L2Radius, LinfRadius, PixelCount, QueryCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,13 @@ class Budget:
     the clean one aside.
     """
 
-    linf: float | None = None
-    l2: float | None = None
-    l0: int | None = None
-    queries: int | None = None
+    linf: LinfRadius | None = None
+    l2: L2Radius | None = None
+    l0: PixelCount | None = None
+    queries: QueryCount | None = None
+
+    def __post_init__(self) -> None:
+        read_fields(self, "the budget of an attack")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +76,6 @@ class Result:
 FRESH_DRAWS = 11
 """Scores drawn of each final image of a detector that scores at random; odd, so that a majority is one."""
 
-LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
-    {name: (least, math.inf) for name, least in {"eps": 0, "step": 0, "steps": 1, "restarts": 1, "queries": 1}.items()}
-)
-"""Least and most of the numbers that many attacks have."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
@@ -84,19 +84,26 @@ class Attack(ABC):
     Attributes:
         access: what it needs of a detector.
         seeks: the norm whose smallest value it looks for ("linf", "l2" or "l0"), if it has no ball to stay in.
-        limits: least and most of its own numbers, beyond :data:`LIMITS`.
+
+    A number is declared by a type of :mod:`~robustbench_aigi.units`, which knows its unit and its range.
+
+    Raises:
+        BadConfig: a number or a word is of the wrong type, or out of range.
     """
 
     access: ClassVar[Literal["none", "scores", "gradients"]]
     seeks: ClassVar[Literal["", "linf", "l2", "l0"]] = ""
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = MappingProxyType({})
 
     def __post_init__(self) -> None:
-        for name, (least, most) in {**LIMITS, **self.limits}.items():
-            value = getattr(self, name, least)
-            if not least <= value <= most:
-                upper = f" to {most:g}" if math.isfinite(most) else " or more"
-                raise BadConfig(f"{self.name} wants {name} of {least:g}{upper}, got {value!r}.")
+        read_fields(self, self.name)
+        for field in fields(self):
+            default = field.default if field.default_factory is MISSING else field.default_factory()
+            given = getattr(self, field.name)
+            if isinstance(default, str | bool | dict) and not isinstance(given, type(default)):
+                raise BadConfig(
+                    f"{self.name} wants {field.name} of type {type(default).__name__}, got {given!r}. "
+                    f"Its default is {default!r}."
+                )
 
     @property
     def name(self) -> str:
@@ -143,8 +150,8 @@ class Attack(ABC):
         full strength, because a lucky draw would end the attack early, and its final images are scored anew.
 
         Args:
-            images: float32 ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
-            labels: int64 ``(N,)``, 1 = AI-generated.
+            images: ``(N, 3, H, W)``: uint8 grey levels, or floats of any size in [0, 1], on the 8-bit grid.
+            labels: ``(N,)``, 1 = AI-generated.
             ids: names that seed the random numbers; "0", "1", ... if None.
             full: go on at full strength after the detector is fooled, and attack images it is wrong on already.
             clean_logits: float32 ``(N,)``, the detector's for ``images``, which spare a pass; asked for if None.
@@ -153,8 +160,7 @@ class Attack(ABC):
             UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or no slope.
             BrokenBudget: the result left the threat model.
         """
-        names = [str(i) for i in range(len(images))] if ids is None else list(ids)
-        _check(images, labels, names)
+        images, labels, names = batch_of(images, labels, ids)
         if clean_logits is not None and clean_logits.shape != labels.shape:
             raise UserError(f"{len(labels)} images need as many clean_logits, got {tuple(clean_logits.shape)}.")
         levels = images.detach().mul(LEVELS).round()
@@ -190,7 +196,11 @@ class Attack(ABC):
 
         Args:
             levels: ``(N, 3, H, W)`` in grey levels. draws: scores averaged for each candidate.
+
+        Raises:
+            BadConfig: a size is larger than any change of images of theirs.
         """
+        check_reach(self, self.name, *levels.shape[2:])
         distance, queries = DISTANCES.get(self.seeks), self.budget().queries
         with (
             Oracle(
@@ -238,13 +248,16 @@ class Perturbation(Attack):
 
     @final
     def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
-        """Change ``(N, 3, H, W)`` images in [0, 1], or uint8 grey levels to the same.
+        """Change ``(N, 3, H, W)`` images: floats in [0, 1] to float32, or uint8 grey levels to the same.
 
-        The result for an image is the same in any batch on any machine. Raises ``UserError`` for too few ids.
+        The result for an image is the same in any batch on any machine. Raises ``UserError`` for images of another
+        type, shape or range, and for too few ids.
         """
+        check_pixels(images)
         if len(ids) != len(images):
             raise UserError(f"{len(images)} images need as many ids, got {len(ids)}.")
-        return changed(self.change_all, images, 1, Draws(seed, self.name, ids))
+        given = images if images.dtype == torch.uint8 else images.float()
+        return changed(self.change_all, given, 1, Draws(seed, self.name, ids))
 
     @final
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
@@ -253,19 +266,6 @@ class Perturbation(Attack):
 
 
 attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
-
-
-def _check(images: Tensor, labels: Tensor, ids: Sequence[str]) -> None:
-    if images.ndim != 4 or images.shape[1] != 3:
-        raise UserError(
-            f"images must be (N, 3, H, W), got {tuple(images.shape)}. Add the batch axis with images[None]."
-        )
-    if labels.shape != images.shape[:1] or len(ids) != len(images):
-        raise UserError(f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and {len(ids)}.")
-    if not bool(((labels == 0) | (labels == 1)).all()):
-        raise UserError(f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}.")
-    if not on_grid(images):
-        raise UserError("images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.grid.snap(images).")
 
 
 def _result(oracle: Oracle, budget: Budget, name: str, logits: Tensor) -> Result:

@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.units import BlurSigma
 
 
 @attacks.add("gaussian-blur")
@@ -21,9 +22,8 @@ class GaussianBlur(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019; the severities are the range of Wang et al., CVPR 2020.
     """
 
-    sigma: float = 1.0
+    sigma: BlurSigma = 1.0
 
-    limits = MappingProxyType({"sigma": (0, 1000)})
     severities = MappingProxyType({"sigma": (0.5, 1.0, 1.5, 2.0, 3.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.units import Aberration, ReadNoise, Share, WellCharge
 
 Floats = npt.NDArray[np.float64]
 NEIGHBOURS = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
@@ -33,12 +34,11 @@ class Camera(Perturbation):
         read: standard deviation of the read noise, in electrons.
     """
 
-    aberration: float = 0.003
-    vignette: float = 0.3
-    electrons: float = 2000
-    read: float = 4
+    aberration: Aberration = 0.003
+    vignette: Share = 0.3
+    electrons: WellCharge = 2000
+    read: ReadNoise = 4
 
-    limits = MappingProxyType({"aberration": (0, 0.1), "vignette": (0, 1), "electrons": (1, 1e12), "read": (0, 1e6)})
     severities = MappingProxyType(
         {
             "aberration": (0.001, 0.002, 0.003, 0.004, 0.006),

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.units import Factor
 
 LUMA = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
-FACTORS = MappingProxyType({"factor": (0, 100)})
 
 
 @attacks.add("brightness")
@@ -21,9 +21,8 @@ FACTORS = MappingProxyType({"factor": (0, 100)})
 class Brightness(Perturbation):
     """Multiply every value by ``factor``; below 1 darkens. The severities are ours."""
 
-    factor: float = 1.25
+    factor: Factor = 1.25
 
-    limits = FACTORS
     severities = MappingProxyType({"factor": (1.1, 1.25, 1.5, 1.75, 2.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
@@ -40,9 +39,8 @@ class Contrast(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019, whose two mildest are the last two severities.
     """
 
-    factor: float = 0.7
+    factor: Factor = 0.7
 
-    limits = FACTORS
     severities = MappingProxyType({"factor": (0.85, 0.7, 0.55, 0.4, 0.3)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
@@ -58,9 +56,8 @@ class Contrast(Perturbation):
 class Saturation(Perturbation):
     """Multiply every colour's distance from its grey by ``factor``; 0 leaves grey. The severities are ours."""
 
-    factor: float = 0.6
+    factor: Factor = 0.6
 
-    limits = FACTORS
     severities = MappingProxyType({"factor": (0.8, 0.6, 0.4, 0.2, 0.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

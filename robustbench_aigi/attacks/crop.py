@@ -11,6 +11,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.resize import resized
 from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.units import CutShare
 
 MODES = {"black": "constant", "mirror": "symmetric"}
 
@@ -26,10 +27,9 @@ class Crop(Perturbation):
         fill: ``black`` or ``mirror`` puts the window in the middle and pads; ``stretch`` enlarges it (bicubic).
     """
 
-    cut: float = 0.1
+    cut: CutShare = 0.1
     fill: str = "black"
 
-    limits = MappingProxyType({"cut": (0, 0.95)})
     severities = MappingProxyType({"cut": (0.05, 0.1, 0.2, 0.3, 0.4)})
 
     def __post_init__(self) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.frequency import dct_matrix
+from robustbench_aigi.units import LinfRadius
 
 BLOCK = 8
 CACHED = 2**14
@@ -28,7 +29,7 @@ class DCTNoise(Perturbation):
     Source: the CIFAKE++ study's frequency-domain perturbation (eps 5 and 15).
     """
 
-    eps: float = 5
+    eps: LinfRadius = 5
 
     severities = MappingProxyType({"eps": (2.5, 5, 10, 15, 30)})
 

@@ -1,7 +1,6 @@
 """PGD in a band of frequencies."""
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -10,7 +9,9 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.pgd import PGD
+from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.frequency import dct_matrix
+from robustbench_aigi.units import L2Step, Share
 
 
 @attacks.add("dct-pgd")
@@ -26,11 +27,17 @@ class DCTPGD(L2Ball, PGD):
         low, high: the band, as shares of the highest frequency; a coefficient's frequency is the larger of its two.
     """
 
-    step: float = 0.25
-    low: float = 0.0
-    high: float = 0.5
+    step: L2Step = 0.25
+    low: Share = 0.0
+    high: Share = 0.5
 
-    limits = MappingProxyType({"low": (0, 1), "high": (0, 1)})
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise BadConfig(
+                f"dct-pgd wants low at most as large as high, got low = {self.low} and high = {self.high}. "
+                "Between them is no frequency; swap them."
+            )
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Uniform in the ball, then cut to the band."""

@@ -1,19 +1,19 @@
 """Attacks on what lies behind the pixels: a delivery that re-encodes them, chance in a detector."""
 
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any, ClassVar, cast, final
+from typing import Any, cast, final
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
-from robustbench_aigi.attacks.loading import load_attack
+from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.grid import LEVELS, snap
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import DrawCount
 
 
 @final
@@ -75,10 +75,13 @@ class Through(Attack):
 
     attack: str = "pgd-linf"
     numbers: dict[str, Any] = field(default_factory=dict)
-    draws: int = 1
+    draws: DrawCount = 1
 
     access = "gradients"
-    limits: ClassVar = MappingProxyType({"draws": (1, 1000)})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "numbers", plain_numbers(self.inner, self.numbers))
 
     @property
     def inner(self) -> Attack:
@@ -119,8 +122,10 @@ class Survives(Through):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(load_attack(self.delivery, **self.settings), Perturbation):
+        delivery = load_attack(self.delivery, **self.settings)
+        if not isinstance(delivery, Perturbation):
             raise BadConfig(f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or resize.")
+        object.__setattr__(self, "settings", plain_numbers(delivery, self.settings))
 
     @property
     def chain(self) -> Perturbation:
@@ -145,7 +150,7 @@ class Survives(Through):
 class EOT(Through):
     """Attack the mean over draws of a stochastic detector. Source: Athalye et al., ICML 2018."""
 
-    draws: int = 8
+    draws: DrawCount = 8
 
     def budget(self) -> Budget:
         """The attack's own."""

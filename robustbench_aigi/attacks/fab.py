@@ -11,6 +11,7 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count
 
 ROUNDS = 10
 """Rounds after which the values that meet the ends of the pixel range have been found."""
@@ -29,8 +30,8 @@ class FAB(Ball):
     is stretched to its rim, rounded and scored. With one logit there is one boundary, so no classes are to be targeted.
     """
 
-    steps: int = 50
-    restarts: int = 1
+    steps: Count = 50
+    restarts: Count = 1
 
     access = "gradients"
 

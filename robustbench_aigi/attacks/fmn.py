@@ -13,6 +13,7 @@ from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count
 
 SHARE = 0.05
 """By how much the radius changes at first."""
@@ -30,7 +31,7 @@ class FMN(Attack):
     clean pixels. Source: Pintor et al., Fast Minimum-Norm Attacks, NeurIPS 2021.
     """
 
-    steps: int = 100
+    steps: Count = 100
 
     access = "gradients"
 

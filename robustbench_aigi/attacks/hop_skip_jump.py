@@ -5,7 +5,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -17,6 +16,7 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count, DrawCount, QueryCount
 
 STEPS = 6
 """Lengths of a step that are tried, each half of the one before."""
@@ -44,12 +44,11 @@ class HopSkipJump(Ball):
         draws: scores averaged for each verdict, where the detector scores at random; each counts as a query.
     """
 
-    queries: int = 5000
-    probes: int = 100
-    draws: int = 1
+    queries: QueryCount = 5000
+    probes: Count = 100
+    draws: DrawCount = 1
 
     access = "scores"
-    limits = MappingProxyType({"draws": (1, 1000)})
 
     @property
     def asks(self) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import interleaved
+from robustbench_aigi.units import Quality
 
 
 @attacks.add("jpeg")
@@ -22,9 +23,8 @@ class JPEG(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019, whose mildest quality is the fifth severity here; sites use the others.
     """
 
-    quality: int = 75
+    quality: Quality = 75
 
-    limits = MappingProxyType({"quality": (1, 100)})
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 25)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

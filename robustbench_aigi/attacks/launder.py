@@ -12,6 +12,7 @@ from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.generators import CLASSES, SMALL
 from robustbench_aigi.generators.launder import DIFFUSION, launder
+from robustbench_aigi.units import LatentNoise, NoiseShare
 
 
 @attacks.add("launder-diffusion")
@@ -23,10 +24,9 @@ class LaunderDiffusion(Perturbation):
     The severities are ours. Source: Meng et al., SDEdit, ICLR 2022.
     """
 
-    strength: float = 0.2
+    strength: NoiseShare = 0.2
     condition: str = "photograph"
 
-    limits = MappingProxyType({"strength": (0.01, 1)})
     severities = MappingProxyType({"strength": (0.05, 0.1, 0.2, 0.3, 0.4)})
 
     def __post_init__(self) -> None:
@@ -56,10 +56,9 @@ class LaunderAutoencoder(Perturbation):
             is the same on another machine but for the last grey level.
     """
 
-    strength: float = 0.0
+    strength: LatentNoise = 0.0
     model: str = SMALL
 
-    limits = MappingProxyType({"strength": (0, 10)})
     severities = MappingProxyType({"strength": (0.0, 0.05, 0.1, 0.2, 0.3)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

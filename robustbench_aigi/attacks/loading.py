@@ -9,8 +9,8 @@ from typing import Any, cast
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.registry import unknown
+from robustbench_aigi.units import SEVERITY
 
-SEVERITIES = 5
 ADAPTERS: Mapping[str, str] = MappingProxyType(
     {kind: f"robustbench_aigi.attacks.{kind}_adapter" for kind in ("torchattacks", "art")}
 )
@@ -20,29 +20,27 @@ ADAPTERS: Mapping[str, str] = MappingProxyType(
 def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> Attack:
     """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)`` or ``load_attack("jpeg", severity=3)``.
 
+    L-inf sizes are in grey levels, L2 sizes in the norm over pixels in [0, 1]; either may be text, ``eps="8/255"``.
+
     Args:
         severity: 1 (mildest) to 5, for a perturbation that has severities; ``numbers`` given beside it win.
 
     Raises:
-        UnknownName: no such attack. BadConfig: a number it does not have, or of the wrong type.
+        UnknownName: no such attack. BadConfig: a number that it does not have, of the wrong type, or out of range.
     """
     cls = _class_of(name, numbers)
     if severity is not None:
         numbers = {**_severity(cls, name, severity), **numbers}
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    for key, value in numbers.items():
-        if key not in fields:
-            raise BadConfig(unknown(f"number of {name}", key, sorted(fields)).split(" List all")[0])
-        default = fields[key].default
-        if default is dataclasses.MISSING:
-            default = cast("Any", fields[key]).default_factory()
-        kind = int if fields[key].type is int else int | float
-        number = isinstance(default, int | float) and isinstance(value, kind) and not isinstance(value, bool)
-        if not number and not isinstance(value, type(default)):
-            raise BadConfig(
-                f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}."
-            )
+    known = sorted(field.name for field in dataclasses.fields(cls))
+    for key in numbers:
+        if key not in known:
+            raise BadConfig(unknown(f"number of {name}", key, known).split(" List all")[0])
     return cls(**numbers)
+
+
+def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the numbers that an attack was built with, as it reads them: 8 in the place of ``"8/255"``."""
+    return {key: getattr(attack, key, value) for key, value in numbers.items()}
 
 
 def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
@@ -58,9 +56,11 @@ def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
     table = cls.severities if issubclass(cls, Perturbation) else {}
     if not table:
         raise BadConfig(f"{name} has no severities, got severity {severity!r}. Give its own numbers instead.")
-    if type(severity) is not int or not 1 <= severity <= SEVERITIES:
+    try:
+        place = int(SEVERITY.read(severity, "severity", name))
+    except ValueError as error:
         raise BadConfig(
-            f"{name} wants a severity of 1 (mildest) to {SEVERITIES}, got {severity!r}. Write severity = 3, "
+            f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write severity = 3, "
             f"or its own numbers: {', '.join(table)}."
-        )
-    return {number: values[severity - 1] for number, values in table.items()}
+        ) from error
+    return {number: values[place - 1] for number, values in table.items()}

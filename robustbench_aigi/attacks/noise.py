@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.units import LinfRadius, Share
 
 
 @attacks.add("gaussian-noise")
@@ -21,9 +22,8 @@ class GaussianNoise(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019, whose three mildest are the last three severities.
     """
 
-    sigma: float = 10
+    sigma: LinfRadius = 10
 
-    limits = MappingProxyType({"sigma": (0, 1000)})
     severities = MappingProxyType({"sigma": (5, 10, 20.4, 30.6, 45.9)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
@@ -41,9 +41,8 @@ class ImpulseNoise(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019, whose four mildest are the last four severities.
     """
 
-    share: float = 0.03
+    share: Share = 0.03
 
-    limits = MappingProxyType({"share": (0, 1)})
     severities = MappingProxyType({"share": (0.01, 0.03, 0.06, 0.09, 0.17)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

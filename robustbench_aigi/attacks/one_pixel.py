@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from types import MappingProxyType
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from torch import Tensor
@@ -13,6 +12,7 @@ from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count, CountOrNone, DrawCount, PixelCount, Population, Share
 
 GENES = 5
 """Numbers of a pixel: row, column, red, green, blue."""
@@ -34,15 +34,12 @@ class PixelEvolution(Attack):
         draws: scores averaged at each step, where the detector scores at random; each counts as a query.
     """
 
-    population: int = 400
-    generations: int = 100
-    scale: float = 0.5
-    draws: int = 1
+    population: Population = 400
+    generations: CountOrNone = 100
+    scale: Share = 0.5
+    draws: DrawCount = 1
 
     access = "scores"
-    limits: ClassVar = MappingProxyType(
-        {"population": (4, float("inf")), "generations": (0, float("inf")), "draws": (1, 1000)}
-    )
 
     @property
     def count(self) -> int:
@@ -124,9 +121,7 @@ class OnePixel(PixelEvolution):
 class KPixel(PixelEvolution):
     """``pixels`` pixels, by differential evolution."""
 
-    pixels: int = 3
-
-    limits: ClassVar = MappingProxyType({**PixelEvolution.limits, "pixels": (1, float("inf"))})
+    pixels: PixelCount = 3
 
     @property
     def count(self) -> int:
@@ -143,10 +138,9 @@ class ExhaustiveOnePixel(Attack):
     The oracle of ``one-pixel``: what it finds, the evolution should find too.
     """
 
-    batch: int = 512
+    batch: Count = 512
 
     access = "scores"
-    limits: ClassVar = MappingProxyType({"batch": (1, float("inf"))})
 
     def budget(self) -> Budget:
         """One pixel, of any colour."""

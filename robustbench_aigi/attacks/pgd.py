@@ -10,6 +10,7 @@ from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle, chosen
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count, L2Step, LinfStep, Share
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,9 @@ class PGD(Ball):
     """
 
     step: float = 2
-    steps: int = 10
-    restarts: int = 1
-    momentum: float = 0.0
+    steps: Count = 10
+    restarts: Count = 1
+    momentum: Share = 0.0
     random_start: bool = True
 
     access = "gradients"
@@ -109,7 +110,9 @@ class Circles:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDLinf(LinfBall, PGD):
-    """Sign-gradient steps; ``eps`` and ``step`` in whole grey levels."""
+    """Sign-gradient steps; ``eps`` and ``step`` in grey levels."""
+
+    step: LinfStep = 2
 
 
 @attacks.add("pgd-l2")
@@ -118,4 +121,4 @@ class PGDLinf(LinfBall, PGD):
 class PGDL2(L2Ball, PGD):
     """Normalised-gradient steps; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
 
-    step: float = 0.25
+    step: L2Step = 0.25

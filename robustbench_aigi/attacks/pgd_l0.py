@@ -1,7 +1,6 @@
 """Few-pixel PGD: the colours of a few pixels, through the gradient."""
 
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -11,6 +10,7 @@ from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import LinfStep, PairCount, PixelCount
 
 
 @attacks.add("pgd-l0")
@@ -28,12 +28,11 @@ class PGDL0(Attack):
         step: length of a step of the second half, in grey levels a value.
     """
 
-    pixels: int = 5
-    steps: int = 40
-    step: float = 64
+    pixels: PixelCount = 5
+    steps: PairCount = 40
+    step: LinfStep = 64
 
     access = "gradients"
-    limits = MappingProxyType({"pixels": (1, float("inf")), "steps": (2, float("inf"))})
 
     def budget(self) -> Budget:
         """``pixels`` pixels."""

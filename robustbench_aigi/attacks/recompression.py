@@ -12,6 +12,7 @@ from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import Bytes
 from robustbench_aigi.attacks.jpeg import recompressed
 from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.units import Quality, Rounds, ScaleShare
 
 BLOCK = 8
 SPREAD = 10
@@ -31,11 +32,10 @@ class Recompression(Perturbation):
         scale: least of the sizes, as a share of the image's own; each is drawn between it and 1.
     """
 
-    rounds: int = 3
-    quality: int = 75
-    scale: float = 0.75
+    rounds: Rounds = 3
+    quality: Quality = 75
+    scale: ScaleShare = 0.75
 
-    limits = MappingProxyType({"rounds": (1, 100), "quality": (1, 100), "scale": (0.05, 1)})
     severities = MappingProxyType(
         {"rounds": (1, 2, 3, 4, 6), "quality": (85, 80, 75, 65, 55), "scale": (0.9, 0.8, 0.75, 0.65, 0.5)}
     )

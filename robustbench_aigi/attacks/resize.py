@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import Bytes, interleaved
 from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.units import PositiveShare
 
 FILTERS = {f.name.lower(): f for f in Image.Resampling}
 
@@ -32,7 +33,7 @@ class Resize(Perturbation):
     Source: Hendrycks & Dietterich, ICLR 2019, for the severities (their "pixelate" is ``filter="box"``).
     """
 
-    scale: float = 0.5
+    scale: PositiveShare = 0.5
     filter: str = "bilinear"
 
     severities = MappingProxyType({"scale": (0.6, 0.5, 0.4, 0.3, 0.25)})
@@ -41,10 +42,6 @@ class Resize(Perturbation):
         super().__post_init__()
         if self.filter not in FILTERS:
             raise BadConfig(f"resize has no filter {self.filter!r}. Write one of {', '.join(sorted(FILTERS))}.")
-        if not 0 < self.scale <= 1:
-            raise BadConfig(
-                f"resize wants a scale above 0 and at most 1, got {self.scale}. Write 0.5 for half the side."
-            )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Resample one image down and up."""

@@ -13,6 +13,7 @@ from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.jpeg import recompressed
 from robustbench_aigi.attacks.resize import resized
 from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
 
 
 @attacks.add("screenshot")
@@ -31,15 +32,12 @@ class Screenshot(Perturbation):
         quality: of the JPEG it is saved as; 0 for PNG.
     """
 
-    zoom: float = 1.25
-    offset: float = 0.5
-    gamma: float = 1.1
-    warmth: float = 0.03
-    quality: int = 90
+    zoom: Zoom = 1.25
+    offset: ScreenOffset = 0.5
+    gamma: Gamma = 1.1
+    warmth: Share = 0.03
+    quality: QualityOrZero = 90
 
-    limits = MappingProxyType(
-        {"zoom": (0.05, 8), "offset": (0, 8), "gamma": (0.1, 10), "warmth": (0, 1), "quality": (0, 100)}
-    )
     severities = MappingProxyType(
         {
             "zoom": (2.0, 1.5, 1.25, 0.8, 0.6),

@@ -12,6 +12,7 @@ from scipy.fft import irfft2, rfft2
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.units import Share, SpectralSlope
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,10 +31,9 @@ class SpectrumMatch(Perturbation):
         strength: share of the way from the image's own amplitude (0) to the line (1).
     """
 
-    alpha: float = 1.0
-    strength: float = 1.0
+    alpha: SpectralSlope = 1.0
+    strength: Share = 1.0
 
-    limits = MappingProxyType({"alpha": (0, 4), "strength": (0, 1)})
     severities = MappingProxyType({"strength": (0.2, 0.4, 0.6, 0.8, 1.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

@@ -3,7 +3,6 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import final
 
 import torch
@@ -14,6 +13,7 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
 from robustbench_aigi.attacks.oracle import Oracle, chosen
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import AreaShare, DrawCount, QueryCount
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10 000, after which the square's area is halved."""
@@ -39,12 +39,11 @@ class Square(Ball):
         draws: scores averaged at each step, where the detector scores at random; each counts as a query.
     """
 
-    queries: int = 5000
-    area: float = 0.8
-    draws: int = 1
+    queries: QueryCount = 5000
+    area: AreaShare = 0.8
+    draws: DrawCount = 1
 
     access = "scores"
-    limits = MappingProxyType({"area": (0.0001, 1), "draws": (1, 1000)})
 
     @property
     def asks(self) -> int:
@@ -159,7 +158,7 @@ class SquareLinf(LinfBall, Square):
 class SquareL2(L2Ball, Square):
     """Moves the budget from one square of the image into a pair of bumps in another."""
 
-    area: float = 0.1
+    area: AreaShare = 0.1
 
     def by_verdicts(self) -> HopSkipJumpL2:
         """HopSkipJump in the same ball, with as many queries."""

@@ -1,5 +1,6 @@
 """Suites: which attacks are run, with what numbers, read from ``attacks/*.toml``."""
 
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, Literal
 
@@ -7,7 +8,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks.base import Attack
-from robustbench_aigi.attacks.loading import load_attack
+from robustbench_aigi.attacks.loading import load_attack, plain_numbers
+from robustbench_aigi.errors import UserError
 
 FROM = " from "
 """Between the attack and the detector that it was made on, in the name of a column of the transfer matrix."""
@@ -54,10 +56,19 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         changed = self.model_dump(by_alias=True) | {"id": name, "with": self.numbers | numbers}
         return Row.model_validate(changed | {"surrogate": None, "transfer": False})
 
+    def checked(self) -> "Row":
+        """Build the attack, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        try:
+            plain = plain_numbers(self.built, self.numbers)
+        except UserError as error:
+            raise type(error)(f"row {self.id}: {error}") from error
+        return self if plain == self.numbers else self.model_copy(update={"numbers": plain})
+
     @model_validator(mode="after")
     def _attacks_a_detector(self) -> "Row":
-        if self.transfer and self.built.access == "none":
-            raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
+        with suppress(UserError):  # of its numbers, which checked() tells better
+            if self.transfer and self.built.access == "none":
+                raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
         return self
 
 
@@ -78,6 +89,10 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         """The names of the detectors that rows are made on."""
         return {row.surrogate for row in self.rows if row.surrogate}
 
+    def checked(self) -> "Suite":
+        """Build all attacks, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
+
     @field_validator("rows")
     @classmethod
     def _distinct(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
@@ -89,8 +104,13 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite by name or path and build its attacks. Raises ``UnknownName`` or ``BadConfig``."""
+    """Read a suite by name or path and build its attacks.
+
+    Raises:
+        UnknownName, BadConfig, Unavailable: with the file and the row.
+    """
     suite = catalogue.read("attacks", name, Suite)
-    for row in suite.rows:
-        _ = row.built
-    return suite
+    try:
+        return suite.checked()
+    except UserError as error:
+        raise type(error)(f"suite {name}, {error}") from error

@@ -24,15 +24,27 @@ from robustbench_aigi.detectors.randomness import seeded
 from robustbench_aigi.errors import BadConfig, Unavailable, UserError
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.quantity import quantities
+from robustbench_aigi.units import L2Radius, L2Step, LinfRadius, UnroundedStep
 
 BALLS: Mapping[str, type[Ball]] = MappingProxyType({"linf": PGDLinf, "l2": PGDL2})
-USUAL: Mapping[str, Mapping[str, float]] = MappingProxyType(
+USUAL: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(
     {
-        "linf": {"eps": 8, "max_epsilon": 16, "alpha": 2, "eps_step": 2},
-        "l2": {"eps": 1.0, "alpha": 0.2, "eps_step": 0.25},
+        "linf": {
+            "eps": (LinfRadius, 8),
+            "max_epsilon": (LinfRadius, 16),
+            "alpha": (UnroundedStep, 2),
+            "eps_step": (UnroundedStep, 2),
+        },
+        "l2": {"eps": (L2Radius, 1.0), "alpha": (L2Step, 0.2), "eps_step": (L2Step, 0.25)},
     }
 )
-"""Norm to the numbers with its unit, grey levels or the [0, 1]-pixel norm, and their defaults."""
+"""Norm to the numbers with its unit: their types, which know it, and their defaults."""
+COUNTS = (
+    *("steps", "nb_steps", "nb_iter", "num_iter_set", "eot_iter", "max_iter", "max_iterations", "max_inner_iter"),
+    *("n_queries", "max_eval", "restarts", "n_restarts", "nb_restarts", "popsize", "batch_size"),
+)
+"""Numbers that libraries count with."""
 STRETCH = (1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
 """Lengths at which a change that ends on the decision boundary is shown: on the grid it may fall short of it."""
 
@@ -113,8 +125,8 @@ class ThirdParty(Attack):
     def arguments(self, **more: Any) -> dict[str, Any]:
         """The constructor's, in the library's units, with those of ``fixed`` and ``more`` that it has."""
         numbers = dataclasses.asdict(self)
-        if self.known.norm == "linf":
-            numbers.update({key: numbers[key] / LEVELS for key in USUAL["linf"] if key in numbers})
+        sizes = {key: quantity.white for key, quantity in quantities(type(self)).items() if quantity.white}
+        numbers |= {key: numbers[key] / white for key, white in sizes.items()}
         norm = self.spelling.get(self.known.norm or self.seeks)
         taken = inspect.signature(self.source).parameters
         return numbers | {k: v for k, v in {**self.fixed, "norm": norm, **more}.items() if k in taken and v is not None}

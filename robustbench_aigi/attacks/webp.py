@@ -12,6 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import interleaved
+from robustbench_aigi.units import QualityOrZero
 
 
 @attacks.add("webp")
@@ -20,9 +21,8 @@ from robustbench_aigi.attacks.batches import interleaved
 class WebP(Perturbation):
     """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100). The severities are ours."""
 
-    quality: int = 75
+    quality: QualityOrZero = 75
 
-    limits = MappingProxyType({"quality": (0, 100)})
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 20)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

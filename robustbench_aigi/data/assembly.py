@@ -18,6 +18,7 @@ from robustbench_aigi.data.sources import Split
 from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.units import CountOrNone, PairCount
 
 Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")
@@ -36,8 +37,8 @@ class PlusPlus(BaseModel, frozen=True, extra="forbid"):
     licence: str
     base: str
     attacks: str
-    images: dict[str, int] = Field(default_factory=dict)
-    samples: dict[str, int] = Field(default_factory=dict)
+    images: dict[str, PairCount] = Field(default_factory=dict)
+    samples: dict[str, CountOrNone] = Field(default_factory=dict)
     by_turns: tuple[Split, ...] = ()
     surrogates: dict[str, str] = Field(default_factory=dict)
 

@@ -13,6 +13,7 @@ from PIL import Image, JpegImagePlugin
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, Row, Suite
+from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.data.dataset import Batch, Dataset, choose
 from robustbench_aigi.data.images import encode_jpeg, encode_png
@@ -131,7 +132,8 @@ def _perturbed(
         files += [encode_png(pixels) for pixels in to_bytes(images)]
     found = pd.concat(measured)
     found = found.assign(surrogate=row.surrogate or "", surrogate_sha256=made_on[1], seed=seed)
-    found = found.assign(eps=float(row.numbers.get("eps", float("nan")))).astype({"fooled": "boolean"})
+    eps = plain_numbers(row.built, row.numbers).get("eps", float("nan"))
+    found = found.assign(eps=float(eps)).astype({"fooled": "boolean"})
     made = _table(sources.loc[found.index], split, row.id, files, out)
     made[found.columns] = found.to_numpy()
     return made.astype({name: found[name].dtype for name in found})

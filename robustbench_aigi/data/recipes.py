@@ -12,6 +12,7 @@ from robustbench_aigi.data.dataset import Dataset, choose
 from robustbench_aigi.data.listing import Faults, listed, read_all, write_skipped
 from robustbench_aigi.data.sources import SPLITS, Split
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.units import Count, LinfStep, PairCount, PartialShare, PositiveShare, Share
 
 Progress = Callable[[str, int, int], None]
 Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"]
@@ -31,24 +32,24 @@ class Training(BaseModel, frozen=True, extra="forbid"):
     """
 
     start: str | None = None
-    epochs: dict[str, int] = Field(default_factory=dict)
-    static_epochs: int = 2
-    adversarial_epochs: int = 2
-    adversarial_steps: int = 3
-    adversarial_eps: float = 8
-    adversarial_limit: int | None = None
-    fare_epochs: int = 2
+    epochs: dict[str, Count] = Field(default_factory=dict)
+    static_epochs: Count = 2
+    adversarial_epochs: Count = 2
+    adversarial_steps: Count = 3
+    adversarial_eps: LinfStep = 8
+    adversarial_limit: PairCount | None = None
+    fare_epochs: Count = 2
 
 
 class MiniParts(BaseModel, frozen=True, extra="forbid"):
     """Counts of the embedded dataset: images a class in each split, and how its fakes are made."""
 
-    train: int
-    validation: int
-    test: int
-    steps: int = 20
-    sampled_share: float = 0.5
-    strengths: tuple[float, float] = (0.3, 0.6)
+    train: Count
+    validation: Count
+    test: Count
+    steps: Count = 20
+    sampled_share: Share = 0.5
+    strengths: tuple[PositiveShare, PositiveShare] = (0.3, 0.6)
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):
@@ -71,18 +72,18 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     labels: dict[str, int] = Field(default_factory=lambda: {"REAL": 0, "FAKE": 1})
     numbers: dict[int, int] = Field(default_factory=dict)
     splits: dict[str, Split] = Field(default_factory=lambda: dict(SPLITS))
-    shares: dict[Literal["train", "validation"], float] = Field(default_factory=dict)
+    shares: dict[Literal["train", "validation"], Share] = Field(default_factory=dict)
     generator: str = "unknown"
     generators: dict[str, str] = Field(default_factory=dict)
     categories: tuple[str, ...] = ()
-    validation_share: float = Field(default=0.05, ge=0, lt=1)
+    validation_share: PartialShare = 0.05
     seed: int = 0
     parts: MiniParts | None = None
     training: Training = Training()
 
     @model_validator(mode="after")
     def _sound(self) -> Self:
-        if any(share < 0 for share in self.shares.values()) or sum(self.shares.values()) > 1:
+        if sum(self.shares.values()) > 1:
             raise ValueError("shares must be 0 or more, together 1 at most; what is left is the test split")
         if not set(self.labels.values()) | set(self.numbers.values()) <= {0, 1}:
             raise ValueError("labels and numbers must map to 0 (real) or 1 (AI-generated)")

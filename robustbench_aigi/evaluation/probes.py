@@ -21,6 +21,7 @@ from robustbench_aigi.evaluation.cells import SHARD, Work
 from robustbench_aigi.evaluation.work import attacked
 from robustbench_aigi.grid import LEVELS
 from robustbench_aigi.hashing import Draws
+from robustbench_aigi.units import Count
 
 IMAGES = 64
 HUGE_STEPS = 40
@@ -33,7 +34,7 @@ class Noise(LinfBall):
     """Uniform noise, drawn anew at every look: what an attack by gradients must beat."""
 
     access = "scores"
-    looks: int = 10
+    looks: Count = 10
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Look, and forget."""
@@ -66,11 +67,12 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
 
     def sized(other: float) -> PGDLinf:
         """Another ball, crossed in as many steps."""
-        return replace(attack, eps=other, step=max(1.0, round(attack.step * other / eps)))
+        step = min(max(1.0, round(attack.step * other / eps)), LEVELS)
+        return replace(attack, eps=other, step=step)
 
     return {
         "eps-zero": sized(0),
-        "eps-half": sized(eps / 2),
+        "eps-half": sized(eps / 2 if eps >= 2 else 0),  # between 0 and 1 there is no grey level
         "own": attack,
         "eps-double": sized(min(2 * eps, LEVELS)),
         "eps-huge": replace(attack, eps=LEVELS, steps=max(4 * steps, HUGE_STEPS), random_start=False),

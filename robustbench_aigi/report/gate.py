@@ -13,6 +13,7 @@ from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.report.compare import compare
 from robustbench_aigi.report.finished import Finished, read_runs
 from robustbench_aigi.report.matrix import Matrix
+from robustbench_aigi.units import PASSES, SHARE, Number
 
 INTERVALS = {
     "accuracy": ("low", "high"),
@@ -44,8 +45,8 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
     attack: str
     mode: Literal["clean", "static", "transfer", "white-box"]
     direction: Literal["evasion", "framing", "both"] = "both"
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: Number | None = None
+    at_most: Number | None = None
     bound: Literal["value", "worse"] = "value"
     detector: str | None = None
 
@@ -55,6 +56,10 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
             raise ValueError("write at_least or at_most, one of them")
         if self.metric not in METRICS:
             raise ValueError(f"no metric called {self.metric!r}. {_near(self.metric, METRICS)}")
+        limit = self.at_most if self.at_least is None else self.at_least
+        (PASSES if self.metric.startswith("mean_") else SHARE).read(
+            limit, self.metric, f"a bound on {self.metric} wants"
+        )
         if self.bound == "worse" and self.metric not in INTERVALS:
             raise ValueError(f"{self.metric} has no interval in the matrix; write bound = 'value'")
         return self

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Attack, load_attack
 from robustbench_aigi.attacks.base import Perturbation
 from robustbench_aigi.attacks.oracle import frozen
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.grid import from_bytes, snap
+from robustbench_aigi.grid import LEVELS, from_bytes, snap
 from robustbench_aigi.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
 from robustbench_aigi.training.inner import climb
@@ -123,8 +123,9 @@ class Mixed(Adversarial):
         if drawn == "pgd-l2":
             eps = L2_OF_LINF * self.plan.eps * share
             return climb(detector, batch.images, away, rng, eps=eps, steps=steps, norm="l2")
+        noise = 2 * self.plan.eps * share
         numbers: dict[str, Any] = {
-            "dct-noise": {"eps": 2 * self.plan.eps * share},
+            "dct-noise": {"eps": noise if noise >= 1 else 0},  # less would be lost in rounding
             "jpeg": {"quality": int(torch.randint(30, 91, (), generator=rng))},
             "pgd-l0": {"pixels": 1, "steps": 1 + steps},
         }
@@ -198,7 +199,7 @@ def robustness(plan: Plan, method: str) -> Robustness:
     eps = max(1, round(plan.eps))
     linf = load_attack("pgd-linf", eps=eps, step=max(1, round(eps / 4)), steps=7)
     if method == "fast":
-        one = load_attack("pgd-linf", eps=eps, step=max(1, round(1.25 * eps)), steps=1)
+        one = load_attack("pgd-linf", eps=eps, step=min(round(1.25 * eps), LEVELS), steps=1)
         return Robustness({"pgd_linf": linf}, {"one_step": one})
     if method == "mixed":
         l2 = L2_OF_LINF * eps

@@ -205,7 +205,8 @@ def _fit_tower(
     run: Callable[..., History],
 ) -> None:
     """Fine-tune a CLIP tower before its head is fitted anew."""
-    gentle = plan.model_copy(update={"rate": 3e-4, "weight_decay": 1e-4, **recipe.numbers})
+    own = {name: getattr(plan, name) for name in recipe.numbers}
+    gentle = plan.model_copy(update={"rate": 3e-4, "weight_decay": 1e-4, **own})
     tower = Tower(aim(clip), gentle, _ramp(gentle, images, 0.0))
     run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 

@@ -4,17 +4,30 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ValidationError
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from robustbench_aigi.detectors.base import Detector, decayed
 from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.units import (
+    Count,
+    CountOrNone,
+    LinfStep,
+    PairCount,
+    PartialShare,
+    PositiveShare,
+    PositiveWeight,
+    Rate,
+    Share,
+    Weight,
+    WholeNumber,
+)
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
-    """The numbers of a training run.
+    """The numbers of a training run. Their units and ranges are those of :mod:`~robustbench_aigi.units`.
 
     Attributes:
         rate: at its peak. warmup: share of the steps in which it rises.
@@ -37,33 +50,33 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
             instructions (``avx512_bf16``) bf16 halved the time of a step; without them it is many times slower.
     """
 
-    epochs: int = Field(ge=1)
-    batch: int = Field(128, ge=2)
+    epochs: Count
+    batch: PairCount = 128
     optimizer: str = "adamw"
-    rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.05, ge=0)
-    layer_decay: float | None = Field(None, gt=0, le=1)
-    warmup: float = Field(0.1, ge=0, lt=1)
-    clip: float = Field(1.0, gt=0)
-    shift: int = Field(2, ge=0)
-    mix: float = Field(0.0, ge=0, le=1)
-    colour: float = Field(0.0, ge=0, le=1)
-    mixup: float = Field(0.0, ge=0)
-    cutmix: float = Field(0.0, ge=0)
-    delivered: float = Field(0.0, ge=0, le=1)
-    smoothing: float = Field(0.0, ge=0, lt=1)
-    category: float = Field(0.0, ge=0)
+    rate: Rate = 1e-3
+    weight_decay: Weight = 0.05
+    layer_decay: PositiveShare | None = None
+    warmup: PartialShare = 0.1
+    clip: PositiveWeight = 1.0
+    shift: CountOrNone = 2
+    mix: Share = 0.0
+    colour: Share = 0.0
+    mixup: Weight = 0.0
+    cutmix: Weight = 0.0
+    delivered: Share = 0.0
+    smoothing: PartialShare = 0.0
+    category: Weight = 0.0
     fixed_norm: bool = False
-    memory: int = Field(0, ge=0)
-    eps: float = Field(8, gt=0, le=255)
-    steps: int = Field(3, ge=1)
-    ramp: float | None = Field(None, ge=0, le=1)
-    clean_share: float = Field(0.5, ge=0, lt=1)
-    beta: float = Field(6.0, gt=0)
-    awp: float = Field(0.0, ge=0, lt=1)
-    lora: int = Field(0, ge=0)
+    memory: CountOrNone = 0
+    eps: LinfStep = 8
+    steps: Count = 3
+    ramp: Share | None = None
+    clean_share: PartialShare = 0.5
+    beta: PositiveWeight = 6.0
+    awp: PartialShare = 0.0
+    lora: CountOrNone = 0
     precision: Literal["no", "bf16", "fp16"] = "no"
-    seed: int = 0
+    seed: WholeNumber = 0
 
     @classmethod
     def of(cls, numbers: Mapping[str, Any]) -> "Plan":
@@ -71,7 +84,8 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
         try:
             return cls(**numbers)
         except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+            lines = (f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+            wrong = "; ".join(line.replace("Value error, ", "").rstrip(".") for line in lines)
             raise BadConfig(f"numbers of the training: {wrong}. There are: {', '.join(cls.model_fields)}.") from error
 
     def optimizer_for(self, detector: Detector, part: nn.Module | None = None) -> torch.optim.Optimizer:

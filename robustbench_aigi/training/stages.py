@@ -86,7 +86,7 @@ def fine_tune(
     )
     clean = Lesson(few.key, lambda: _splits(few), data.name)
     numbers = attack_of(own)
-    gentle = numbers | {"eps": own.adversarial_eps / 2}
+    gentle = numbers | {"eps": max(1, own.adversarial_eps / 2)}
     robust_epochs = own.epochs.get("robust-tinyvit-5m", own.adversarial_epochs)
     plans = [
         (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
