@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
 from robustbench_aigi.errors import BadConfig
@@ -32,10 +32,8 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
     fields = {f.name: f for f in dataclasses.fields(cls)}
     for key, value in numbers.items():
         if key not in fields:
-            raise BadConfig(unknown(f"number of {name}", key, sorted(fields)).split(" List all")[0])
-        default = fields[key].default
-        if default is dataclasses.MISSING:
-            default = cast("Any", fields[key]).default_factory()
+            raise BadConfig(unknown(f"number of {name}", key, sorted(fields)))
+        default = _default(fields[key])
         kind = int if fields[key].type is int else int | float
         number = isinstance(default, int | float) and isinstance(value, kind) and not isinstance(value, bool)
         if not number and not isinstance(value, type(default)):
@@ -43,6 +41,31 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
                 f"{name} wants {key} of type {type(default).__name__}, got {value!r}. Its default is {default!r}."
             )
     return cls(**numbers)
+
+
+class Described(NamedTuple):
+    """What a user must know to write an attack: its summary, what it needs of a detector, its numbers with defaults.
+
+    ``severities`` is how many severities it has, 0 for none.
+    """
+
+    summary: str
+    access: str
+    numbers: dict[str, Any]
+    severities: int
+
+
+def numbers_of(name: str) -> Described:
+    """Describe the registered attack called ``name``. Raises ``UnknownName``."""
+    cls = attacks.get(name)
+    summary = (cls.__doc__ or "").partition("\n")[0].partition(". ")[0].replace("``", "").removesuffix(".")
+    numbers = {field.name: _default(field) for field in dataclasses.fields(cls)}
+    graded = issubclass(cls, Perturbation) and bool(cls.severities)
+    return Described(summary, cls.access, numbers, SEVERITIES if graded else 0)
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return field.default if field.default is not dataclasses.MISSING else cast("Any", field).default_factory()
 
 
 def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:

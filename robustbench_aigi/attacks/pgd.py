@@ -109,13 +109,13 @@ class Circles:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDLinf(LinfBall, PGD):
-    """Sign-gradient steps; ``eps`` and ``step`` in whole grey levels."""
+    """PGD: sign-gradient steps in the L-inf ball; ``eps`` and ``step`` in whole grey levels."""
 
 
 @attacks.add("pgd-l2")
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDL2(L2Ball, PGD):
-    """Normalised-gradient steps; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
+    """PGD: normalised-gradient steps in the L2 ball; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
 
     step: float = 0.25

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigi.detectors.base import UNKNOWN_LICENCE
 from robustbench_aigi.files import write_text
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import judge, load_policy, verdict
@@ -74,12 +75,16 @@ def _share(accuracy: float) -> dict[str, str]:
 
 
 def _licences(facts: dict[str, Any]) -> list[str]:
-    """A line for each detector that may not be used commercially."""
+    """A line for each detector that is not cleared for commercial use."""
     cards = {name: card for name, card in facts.get("detectors", {}).items() if not card.get("commercial", True)}
-    return [
-        f"{name} is not for commercial use. Weights: {card['weights_licence']}. Base: {card['base_licence']}."
-        for name, card in cards.items()
-    ]
+    return [_licence(name, card) for name, card in cards.items()]
+
+
+def _licence(name: str, card: dict[str, Any]) -> str:
+    stated = {word: str(card[field]) for word, field in (("Weights", "weights_licence"), ("Base", "base_licence"))}
+    if set(stated.values()) == {UNKNOWN_LICENCE}:
+        return f"{name} is not cleared for commercial use: its card states no licence."
+    return " ".join([f"{name} is not for commercial use.", *(f"{word}: {text}." for word, text in stated.items())])
 
 
 def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:

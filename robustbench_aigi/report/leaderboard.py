@@ -52,7 +52,7 @@ def boards(folder: Path) -> list[Board]:
             where = ".".join(map(str, first["loc"]))
             raise BadData(
                 f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: "
-                "`robustbench-aigi report RUN`."
+                f"`robustbench-aigi report {path.parent}`."
             ) from error
         key = (file.of.suite, file.of.suite_version, file.of.data_key)
         _, entries = grouped.setdefault(key, (file.of, []))
