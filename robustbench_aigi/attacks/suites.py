@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks.base import Attack
 from robustbench_aigi.attacks.loading import load_attack
+from robustbench_aigi.errors import BadConfig, UnknownName
 
 FROM = " from "
 """Between the attack and the detector that it was made on, in the name of a column of the transfer matrix."""
@@ -81,8 +82,11 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite by name or path and build its attacks. Raises ``UnknownName`` or ``BadConfig``."""
+    """Read a suite by name or path and build its attacks. Raises ``UnknownName`` or ``BadConfig``, naming the row."""
     suite = catalogue.read("attacks", name, Suite)
     for row in suite.rows:
-        _ = row.built
+        try:
+            _ = row.built
+        except (BadConfig, UnknownName) as error:
+            raise type(error)(f"row {row.id} of suite {suite.name}: {error}") from error
     return suite
