@@ -1,7 +1,17 @@
 """How well does a detector of AI-generated images hold up under attack? See README.md and the names in ``__all__``."""
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from robustbench_aigi.attacks import Attack, load_attack, load_suite
+    from robustbench_aigi.attacks.base import Result
+    from robustbench_aigi.data import Dataset, load_data
+    from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
+    from robustbench_aigi.detectors.faster import faster
+    from robustbench_aigi.harness import evaluate
+    from robustbench_aigi.report import Matrix
+
+    __version__: str
 
 _HOMES = {
     "Attack": "attacks",
@@ -37,9 +47,20 @@ __all__ = [
     "wrap",
 ]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used, so that ``--help`` need not wait for torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    def __getattr__(name: str) -> object:
+        """Import a public name when it is first used, so that ``--help`` need not wait for torch."""
+        import importlib
+        from importlib import metadata
+
+        if name == "__version__":
+            return metadata.version("robustbench-aigi")
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Public names, and those that every module has."""
+    return sorted({*globals(), *__all__, "__version__"})

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from robustbench_aigi.config_errors import describe_faults
 from robustbench_aigi.errors import BadConfig, UnknownName
 from robustbench_aigi.registry import unknown
 
@@ -42,21 +43,13 @@ def read(kind: str, name: str, model: type[M]) -> M:
                 f"no {noun} file at {name!r}. Names without .toml are looked up: {', '.join(names(kind))}."
             )
         raise UnknownName(unknown(noun, name, names(kind)))
+    example = folder(kind) / f"{names(kind)[0]}.toml"
     try:
-        return model.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(
-            f"{path} is not valid TOML: {error}. Compare it with {folder(kind) / (names(kind)[0] + '.toml')}."
-        ) from error
+        raise BadConfig(f"{path} is not valid TOML: {error}. Compare it with {example}.") from error
+    try:
+        return model.model_validate(given)
     except ValidationError as error:
-        raise BadConfig(
-            f"{path} does not fit: {_faults(error)}. Compare it with the files in {folder(kind)}."
-        ) from error
-
-
-def _faults(error: ValidationError) -> str:
-    faults = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"]) or "the whole file"
-        faults.append(f"{where}: {fault['msg'].lower()} (got {str(fault['input'])[:60]!r})")
-    return "; ".join(faults)
+        faults = describe_faults(error, model, given)
+        raise BadConfig(f"{path} does not fit. {faults} Compare it with the files in {folder(kind)}.") from error

@@ -4,15 +4,16 @@ import json
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
-from robustbench_aigi import cli_data, cli_report
+import robustbench_aigi
+from robustbench_aigi import cli_data, cli_detect, cli_list, cli_report
 from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Surrogates, Workers, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False
@@ -33,46 +34,25 @@ Start = Annotated[
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
 
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"robustbench-aigi {robustbench_aigi.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def options(debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     """How well does a detector of AI-generated images hold up under attack?"""
     global DEBUG
     DEBUG = debug
 
 
-@app.command("list")
-def list_names(
-    kind: Annotated[
-        str | None, typer.Argument(help="detectors, attacks, suites, recipes or policies; all if left out.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Show what there is."""
-    from robustbench_aigi import catalogue
-    from robustbench_aigi.attacks import attacks
-    from robustbench_aigi.detectors import detectors
-
-    known = {
-        "detectors": detectors.names(),
-        "attacks": attacks.names(),
-        "suites": catalogue.names("attacks"),
-        "recipes": catalogue.names("datasets"),
-        "policies": catalogue.names("policies"),
-    }
-    if kind is not None and kind not in known:
-        raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(known)}.")
-    shown = {k: v for k, v in known.items() if kind in (None, k)}
-    if as_json:
-        typer.echo(json.dumps(shown))
-        return
-    width = max(map(len, known["detectors"]))
-    cards = {name: detectors.get(name).default_card for name in known["detectors"]}
-    notes = {
-        name: card.summary + ("" if card.commercial else "; not for commercial use") for name, card in cards.items()
-    }
-    for name, members in shown.items():
-        lines = [f"  {m:{width}}  {notes[m]}" if name == "detectors" else f"  {m}" for m in members]
-        typer.echo("\n".join([f"{name}:", *lines]))
+app.add_typer(cli_list.app)
 
 
 @app.command()
@@ -207,30 +187,12 @@ def evaluate(
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 
 
-@app.command()
-def detect(
-    image: Annotated[Path, typer.Argument(help="An image file.")],
-    detector: Annotated[
-        str, typer.Option(parser=PLACES.detector, metavar="DETECTOR", help="Checkpoint or shipped detector.")
-    ] = "tinyvit-5m",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Say whether one image looks AI-generated."""
-    from robustbench_aigi.harness import detect as judge
-
-    verdict = judge(image, detector)
-    if as_json:
-        typer.echo(json.dumps(verdict))
-        return
-    typer.echo(f"{verdict['verdict']}, confidence {verdict['confidence']:.1%} (logit {verdict['logit']:.3f})")
-    typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on']}")
-    for note in cast("list[str]", verdict["notes"]):
-        typer.echo(PLACES.told(note), err=True)
+app.add_typer(cli_detect.app)
 
 
 def main() -> None:
-    """Run a command. Exit code 2 with one message when the request cannot be met."""
-    keep_freed_memory()
+    """Run a command. Exit codes: 0 done, 1 the answer is no, 2 the request cannot be met, 3 a gate is undecided."""
+    tune_process()
     try:
         with PLACES:
             app()

@@ -70,7 +70,11 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Hold a policy against a run. Exit code 0: passed, 1: failed, 2: could not be judged."""
+    """Check a run against a release policy.
+
+    Exit code 0: passed. 1: failed. 2: the command, the policy or the run is wrong. 3: undecided, because a rule cannot
+    be judged.
+    """
     from robustbench_aigi.files import write_text
     from robustbench_aigi.report import read_runs
     from robustbench_aigi.report.forms import to_junit

@@ -1,7 +1,10 @@
 """Files that are whole or not there: written under a temporary name, flushed, renamed."""
 
+import itertools
 import os
 import re
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +14,11 @@ from safetensors import SafetensorError
 
 from robustbench_aigi.errors import BadData, CannotWrite, UserError
 
+if sys.platform != "win32":
+    import fcntl
+
+PATIENCE = 1.0
+"""Seconds to wait for a lock before another process is said to hold it: who only looks has let go long before."""
 TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the names of files end that :func:`write_whole` has not finished."""
 DAMAGED = (
@@ -62,9 +70,9 @@ def alone(place: Path) -> Iterator[None]:
     path = _lock_of(place)
     with writing(place):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=0, is_singleton=True)
+        lock = FileLock(path, timeout=PATIENCE, is_singleton=True)
         try:
-            lock.acquire()
+            lock.acquire(poll_interval=0.01)
         except Timeout:
             raise UserError(
                 f"another process works on {place}. Wait for its end, or stop it and repeat this command, which "
@@ -87,15 +95,25 @@ def _clear(place: Path) -> None:
 
 
 def held(folder: Path) -> bool:
-    """Whether a process works in a folder at this moment."""
+    """Whether a process works in a folder at this moment; looking never stands in the way of one that begins to."""
     path = _lock_of(folder)
-    if not path.is_file():
+    if sys.platform == "win32":
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
         return False
     try:
-        with FileLock(path, timeout=0):
-            return False
-    except Timeout:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared, so that several may look at once
+    except BlockingIOError:
         return True
+    finally:
+        os.close(file)  # and with it the lock
+    return False
 
 
 def _lock_of(place: Path) -> Path:
@@ -105,14 +123,15 @@ def _lock_of(place: Path) -> Path:
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, then rename it; makes the folder if need be.
 
-    Raises ``CannotWrite``, and leaves no part of the file.
+    Threads may write at once. Raises ``CannotWrite``, and leaves no part of the file.
     """
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary = path.with_name(f"{path.stem}.{next(_SERIAL)}.{os.getpid()}.tmp")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            mode = _created(temporary)
             write(temporary)
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(mode)
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -121,11 +140,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
             raise
 
 
-def _umask() -> int:
-    """Some writers make files that only their owner can read; a result is as readable as any other file."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+_SERIAL = itertools.count()
+
+
+def _created(path: Path) -> int:
+    """Create an empty file, and return its permissions: those that the user's umask leaves any file.
+
+    Some writers make files of their own that only their owner can read; a result is as readable as any other file.
+    """
+    file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+    try:
+        return stat.S_IMODE(os.fstat(file).st_mode)
+    finally:
+        os.close(file)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -1,6 +1,5 @@
 """The main job: read, fit, build the `++` set, fine-tune against attacks, evaluate, report. Every step resumes."""
 
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -9,21 +8,18 @@ from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
-import torch
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors.fingerprint import Identities
-from robustbench_aigi.errors import BadData, Unavailable, UserError
+from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
-from robustbench_aigi.grid import from_bytes
 from robustbench_aigi.report import Finished, Matrix, write_report
 from robustbench_aigi.training import Files, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe
@@ -232,31 +228,3 @@ def writable(out: Path) -> None:
         probe = out / f".{os.getpid()}.tmp"
         probe.write_text("")
         probe.unlink()
-
-
-def detect(image: Path, detector: str) -> dict[str, object]:
-    """Judge one image file: verdict, confidence (0.5 to 1), logit, and what was loaded.
-
-    Raises:
-        BadData: the file is missing or no readable image. UnknownName, BadCheckpoint: see :func:`load_detector`.
-    """
-    if not image.is_file():
-        raise BadData(f"no file at {image}. Give the path of an image.")
-    try:
-        pixels = decode(image.read_bytes())
-    except UnreadableImage as reason:
-        raise BadData(f"{image} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason
-    own = ":" in detector or detector.endswith(".safetensors")
-    ready = load_detector(detector, None if own else "cifake")
-    with torch.no_grad():
-        logit = float(ready.logits(from_bytes(pixels[None]))[0])
-    fake = logit > ready.threshold
-    return {
-        "verdict": "AI-generated" if fake else "real",
-        "confidence": 1 / (1 + math.exp(-abs(logit - ready.threshold))),
-        "logit": logit,
-        "detector": ready.card.name,
-        "weights": ready.card.weights,
-        "trained_on": ready.card.trained_on,
-        "notes": list(ready.notes),
-    }

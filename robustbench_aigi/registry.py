@@ -3,13 +3,27 @@
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import entry_points
-from typing import Generic, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar, cast
 
 from robustbench_aigi.errors import UnknownName
 
+LISTED: Mapping[str, str] = MappingProxyType(
+    {
+        "detector": "detectors",
+        "attack": "attacks",
+        "suite": "suites",
+        "recipe": "recipes",
+        "policy": "policies",
+        "prompt file": "prompts",
+        "report format": "formats",
+    }
+)
+"""Kind of name, as messages call it, to what ``robustbench-aigi list`` calls it."""
 T = TypeVar("T")
 C = TypeVar("C", bound=type)
 
@@ -20,13 +34,15 @@ class Registry(Generic[T]):
     Args:
         kind: the noun in messages, such as "detector".
         package: its modules are imported at the first look-up, so adding a file is registering it. Installed packages
-            add theirs through the entry point group of the same name.
+            add theirs through the entry point group of the same name. One that cannot be imported is left out, and
+            named in :attr:`broken`, in the message about a name that is not found, and by ``list``.
     """
 
     def __init__(self, kind: str, package: str) -> None:
         self._kind = kind
         self._package = package
         self._classes: dict[str, type[T]] = {}
+        self._broken: dict[str, str] = {}
         self._loaded = False
 
     def add(self, name: str) -> Callable[[C], C]:
@@ -47,8 +63,18 @@ class Registry(Generic[T]):
             return self._third_party(name)
         self._load()
         if name not in self._classes:
-            raise UnknownName(unknown(self._kind, name, self.names()))
+            raise UnknownName(" ".join([unknown(self._kind, name, self.names()), *self._not_imported()]))
         return self._classes[name]
+
+    def broken(self) -> dict[str, str]:
+        """Modules and entry points that could not be imported, each with the error."""
+        self._load()
+        return dict(self._broken)
+
+    def _not_imported(self) -> list[str]:
+        return [
+            f"{self._kind.capitalize()} module {name} failed to import: {why}." for name, why in self.broken().items()
+        ]
 
     def names(self) -> list[str]:
         """All registered names, sorted."""
@@ -72,19 +98,34 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
         package = importlib.import_module(self._package)
+        self._loaded = True
         for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+            name = f"{self._package}.{module.name}"
+            self._attempt(name, partial(importlib.import_module, name))
         for entry in entry_points(group=self._package):
-            self._classes.setdefault(entry.name, entry.load())
+            if (cls := self._attempt(f"{entry.name} ({entry.value})", entry.load)) is not None:
+                self._classes.setdefault(entry.name, cls)
+
+    def _attempt(self, name: str, load: Callable[[], Any]) -> Any:
+        """What ``load`` returns; None, with the error in :attr:`broken`, where somebody's module cannot be imported."""
+        try:
+            return load()
+        except Exception as error:  # a module may raise anything, and must not take the others with it
+            self._broken[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            return None
 
 
 def unknown(kind: str, got: str, known: list[str]) -> str:
-    """Say what came, the nearest names, and how to list them all."""
+    """Return a message with the unknown name, the nearest names, and the command that lists all of them.
+
+    Args:
+        kind: noun of the message; where ``robustbench-aigi list`` knows it (see :data:`LISTED`), the command is given.
+    """
     near = get_close_matches(got, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-    return f"no {kind} called {got!r}. {hint} List all with `robustbench-aigi list {kind}s`."
+    command = f" List all with `robustbench-aigi list {LISTED[kind]}`." if kind in LISTED else ""
+    return f"no {kind} called {got!r}. {hint}{command}"
 
 
 def renamed(name: str) -> tuple[str, str]:

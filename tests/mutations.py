@@ -23,6 +23,7 @@ from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.verify import verify
 from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.errors import UserError
+from robustbench_aigi.judging import judge, load_judge, read_image
 from robustbench_aigi.report import read_runs, write_report
 from robustbench_aigi.report.gate import load_policy
 from robustbench_aigi.report.leaderboard import boards
@@ -55,7 +56,11 @@ def picture(kind: str) -> bytes:
 
 def image(kind: str) -> Case:
     name = f"image.{kind}"
-    return Case(name, lambda p: (p / name).write_bytes(picture(kind)), lambda p: harness.detect(p / name, "cifake-cnn"))
+    return Case(
+        name,
+        lambda p: (p / name).write_bytes(picture(kind)),
+        lambda p: judge(read_image(p / name), load_judge("cifake-cnn")),
+    )
 
 
 def text(kind: str, name: str, read: Callable[[str], object]) -> Case:

@@ -11,8 +11,10 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import detectors
 from robustbench_aigi.evaluation.attention import MAPS, grad_cam, read_maps, similarity
-from robustbench_aigi.evaluation.cases import cases
+from robustbench_aigi.evaluation.cases import cases, right_before, strongest
 from robustbench_aigi.executors import Here, Pool
+from robustbench_aigi.report import read_runs
+from robustbench_aigi.report.pictures import gallery
 from tests.finished_run import detector
 
 pytest.importorskip("pytorch_grad_cam")
@@ -87,7 +89,7 @@ def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(tmp_path: Path, tiny
 def test_cases_are_the_strongest_and_the_weakest(tmp_path: Path, tiny_recipe: str) -> None:
     harness.evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
-    chosen, table = cases(folder), pd.read_parquet(folder / "shard-0000.parquet")
+    chosen, table = cases(folder, 0.0), pd.read_parquet(folder / "shard-0000.parquet")
     turned = table[table["fooled"] & (table["forwards"] + table["backwards"] > 1)]
     assert chosen.loc[chosen["kind"] == "strongest", "l2"].tolist() == sorted(turned["l2"])[:2]
     weakest = chosen[chosen["kind"] == "weakest"].iloc[0]
@@ -97,3 +99,21 @@ def test_cases_are_the_strongest_and_the_weakest(tmp_path: Path, tiny_recipe: st
     assert set(read_maps(folder)) == set(chosen["id"])
     page = (tmp_path / "report.html").read_text()
     assert ("Grad-CAM of the attacked image" in page) == (tmp_path / "plusplus" / "manifest.parquet").is_file()
+
+
+def test_images_wrong_before_the_attack_are_not_shown(tmp_path: Path, tiny_recipe: str) -> None:
+    """A12: with the wrong ``fake_index``, or a threshold that calls everything real, "fooled" was said of them all."""
+    data = load_data(tiny_recipe, split="test")
+    for name, threshold in (("good", 0.0), ("shifted", 3.0), ("fakes-only", -1e6)):
+        harness.evaluate([detector(name, threshold)], SUITE, data, tmp_path / name)
+        chosen = cases(tmp_path / name / "cells" / name / "white-box-pgd-4", threshold)
+        assert len(chosen)
+        assert ((chosen["clean_logit"] > threshold) == (chosen["label"] == 1)).all()
+        assert chosen.loc[chosen["fooled"], "l2"].gt(0).all()
+        pictures = gallery(read_runs([tmp_path / name]))
+        assert all((picture.clean_logit > threshold) == (picture.label == "AI-generated") for picture in pictures)
+    reversed_labels = chosen.assign(label=1 - chosen["label"])
+    assert not right_before(reversed_labels, threshold).any()
+    table = pd.DataFrame({"id": list("abc"), "label": 1, "clean_logit": [9.0, 9.0, 9.0], "logit": [5.0, 2.5, 4.0],
+                          "fooled": False, "l2": 1.0})  # fmt: skip
+    assert strongest(table, 3.0)["id"].tolist() == ["b", "c"]  # by the distance to the threshold, not to 0

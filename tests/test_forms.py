@@ -93,5 +93,5 @@ def test_every_form_takes_tables_of_no_one_and_many_rows(run: Path, whole: Finis
     for name in FORMS:
         for table in (gone, one, many):
             assert in_form(name, replace(whole, matrix=table))
-    with pytest.raises(UnknownName, match=r"no form called 'latx'. Did you mean latex"):
+    with pytest.raises(UnknownName, match=r"no report format called 'latx'. Did you mean latex"):
         in_form("latx", whole)

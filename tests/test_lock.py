@@ -1,13 +1,15 @@
 """Two processes on one folder: the second is told, nothing is spoilt, and a killed holder holds nothing."""
 
+import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from robustbench_aigi.errors import CannotWrite, UserError
-from robustbench_aigi.files import alone, held
+from robustbench_aigi.files import alone, held, write_text
 
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.files import alone\n" + (
     "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
@@ -51,3 +53,67 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")) == sorted(
         [*kept, run / "matrix.8.tmp"]
     )
+
+
+LOOK = "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.files import held\n" + (
+    "print('looks', flush=True)\nwhile True:\n    held(Path(sys.argv[1]))\n"
+)
+
+
+def test_looking_never_stands_in_the_way_of_a_run_that_begins(tmp_path: Path) -> None:
+    """C7: `status` tested a lock by taking it, so that a run that began at that moment was refused."""
+    with alone(tmp_path):
+        pass
+    command = [sys.executable, "-c", LOOK, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "looks\n"
+        for _ in range(300):
+            with alone(tmp_path):
+                assert held(tmp_path)
+        other.kill()
+
+
+def test_who_only_looks_is_not_taken_for_a_run(tmp_path: Path) -> None:
+    """C7: two `status` at once; each must say that nothing works there."""
+    with alone(tmp_path):
+        pass
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(lambda _: held(tmp_path), range(400)))
+
+
+def test_looking_needs_no_right_to_write(tmp_path: Path) -> None:
+    with alone(tmp_path):
+        pass
+    (tmp_path / ".lock").chmod(0o444)
+    assert not held(tmp_path)
+
+
+UMASK = "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.files import write_text\n" + (
+    "os.umask(int(sys.argv[2], 8))\nos.umask = None\nwrite_text(Path(sys.argv[1]), 'text')\n"
+)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
+def test_files_have_the_users_permissions_and_the_umask_is_left_alone(tmp_path: Path, umask: str, mode: int) -> None:
+    """C6: the umask of the whole process was 0 for a moment, while another thread wrote."""
+    path = tmp_path / "a.txt"
+    subprocess.run([sys.executable, "-c", UMASK, str(path), umask], check=True)
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_threads_write_beside_each_other(tmp_path: Path) -> None:
+    """`a.csv` and `a.json` of one process had one temporary name."""
+
+    def write(number: int) -> None:
+        for name in ("a.csv", "a.json", "a.md"):
+            write_text(tmp_path / name, f"{number} {name}\n" * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(40)))
+    for name in ("a.csv", "a.json", "a.md"):
+        lines = (tmp_path / name).read_text().splitlines()
+        assert len(lines) == 1000
+        assert len(set(lines)) == 1
+        assert lines[0].endswith(name)
+    assert len(list(tmp_path.iterdir())) == 3

@@ -1,16 +1,21 @@
 """The report's page in a real browser: no request, no message, numbers of the matrix, odd names, many cells."""
 
+import colorsys
 import re
 import shutil
 import statistics
 from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from robustbench_aigi.report import Finished, Matrix, read_matrix, write_html
+from robustbench_aigi.evaluation.grid import Tables
+from robustbench_aigi.report import Finished, Matrix, read_matrix, read_runs, write_html
+from robustbench_aigi.report.plots import _generators
 from tests.finished_run import detector, finished
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -173,3 +178,60 @@ def test_numbers_are_there_without_scripts(run: Path) -> None:
     matrix, text = read_matrix(run), (run / "report.html").read_text()
     share = matrix.cell("good", "jpeg-50", "static")["accuracy"]
     assert f">{100 * share:.1f}</td>" in text
+
+
+def hue(opened: Page, detector: str, column: int) -> float:
+    """The colour of a cell of the heat map, as an angle from red (0) to green (120)."""
+    cell = opened.page.locator("#heatmap tbody tr", has_text=detector).locator("td").nth(column)
+    red, green, blue = map(int, re.findall(r"\d+", cell.evaluate("box => getComputedStyle(box).backgroundColor"))[:3])
+    return 360 * colorsys.rgb_to_hls(red / 255, green / 255, blue / 255)[0]
+
+
+def test_colours_run_from_chance_upwards(tmp_path: Path, run: Path, browser: Any) -> None:
+    """B18: a detector of 48% was coloured greenish."""
+    clean = pd.DataFrame(read_matrix(run)).query("detector == 'good' and mode == 'clean'")
+    shares = {"low": 0.2, "near": 0.48, "chance": 0.5, "some": 0.75, "all": 1.0}
+    many = Matrix(pd.concat([clean.assign(detector=name, accuracy=share) for name, share in shares.items()]))
+    write_html(Finished(many), tmp_path / "page.html")
+    opened = Page(browser, tmp_path / "page.html")
+    hues = {name: hue(opened, name, 0) for name in shares}
+    assert hues["low"] == hues["near"] == hues["chance"] < 20
+    assert hues["chance"] < hues["some"] < hues["all"]
+    assert hues["all"] > 110
+    blocks = re.findall(r"([^{}]*)\{\s*background-color: (#\w+)", many.style.to_html())
+    rows = {row: colour for cells, colour in blocks for row in re.findall(r"_row(\d+)_col0", cells)}
+    styled = {name: rows[str(place)] for place, name in enumerate(many.wide().index)}
+    assert styled["low"] == styled["near"] == styled["chance"] != styled["some"] != styled["all"]
+
+
+def test_labels_of_many_generators_do_not_overlap(tmp_path: Path, run: Path, browser: Any) -> None:
+    """B18."""
+    whole = read_runs([run])
+    cells = {key: whole.cells[key] for key in whole.cells if key[1] == "clean"}
+    names = [f"a-generator-with-a-long-name-{place}" for place in range(50)]
+    for key, table in cells.items():
+        rows = table[table["label"] == 1].iloc[:1]
+        cells[key] = pd.concat([rows.assign(generator=name) for name in names], ignore_index=True)
+    plot = _generators(whole.matrix, Tables({key: partial(lambda table: table, table) for key, table in cells.items()}))
+    assert plot is not None
+    assert "The 40 of 50 that are recognised least." in plot.about
+    path = tmp_path / "plot.html"
+    path.write_text(f'<meta charset="utf-8"><div style="width: 430px">{plot.svg}</div>')
+    opened = Page(browser, path, 500)
+    boxes = [text.bounding_box() for text in opened.page.locator("svg text", has_text="a-generator").all()]
+    assert len(boxes) == 40
+    boxes.sort(key=lambda box: box["y"])
+    assert all(one["y"] + one["height"] <= two["y"] + 1 for one, two in pairwise(boxes))
+    assert all(box["x"] >= 0 for box in boxes)
+
+
+def test_grad_cam_is_promised_only_where_it_is(tmp_path: Path, tiny_recipe: str, run: Path) -> None:
+    """B18."""
+    blind = detector("blind")
+    blind.card = blind.card.model_copy(update={"cam": ""})
+    out = finished(tmp_path / "blind", tiny_recipe, blind)
+    text = (out / "report.html").read_text()
+    assert "Gallery" in text
+    assert "Grad-CAM" not in re.sub(r"(?s)<pre>.*?</pre>", "", text)
+    seeing = (run / "report.html").read_text()
+    assert ('alt="Grad-CAM' in seeing) == ("Grad-CAM of what speaks" in seeing)

@@ -1,12 +1,32 @@
+import importlib
+import json
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.attacks import Suite, attacks, load_suite
-from robustbench_aigi.data import Recipe
+from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
+from robustbench_aigi.attacks.loading import numbers_of
+from robustbench_aigi.cli import app
+from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.assembly import Kind, PlusPlus
+from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import BadConfig, UnknownName, UserError
-from robustbench_aigi.registry import Registry
+from robustbench_aigi.registry import LISTED, Registry
+from robustbench_aigi.report import Finished, Matrix
+from robustbench_aigi.report.forms import in_form
+from robustbench_aigi.report.gate import load_policy
+
+runner = CliRunner()
 
 
 def test_unknown_name_says_what_came_what_is_near_and_what_to_type() -> None:
@@ -46,10 +66,8 @@ def test_every_recipe_reads(name: str) -> None:
         assert catalogue.read("datasets", name, Recipe).name == name
 
 
-def test_suite_with_an_unknown_key_names_it(tmp_path: pytest.TempPathFactory, tiny_suite: str) -> None:
-    from pathlib import Path
-
-    path = Path(str(tmp_path)) / "bad.toml"
+def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> None:
+    path = tmp_path / "bad.toml"
     path.write_text(Path(tiny_suite).read_text() + '\nspeed = "high"\n')
     with pytest.raises(BadConfig, match=r"attacks\.2\.speed"):
         load_suite(str(path))
@@ -73,3 +91,179 @@ def test_every_error_of_ours_is_a_user_error() -> None:
     own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
     assert all(issubclass(c, UserError) for c in own)
     assert all(c.__name__ in (module.__doc__ or "") for c in own)
+
+
+WRONG: Mapping[str, Callable[[], object]] = {
+    "attack": lambda: attacks.get("pgd_linf"),
+    "detector": lambda: detectors.get("tinyvit5m"),
+    "suite": lambda: load_suite("quik"),
+    "recipe": lambda: load_data("cifak"),
+    "policy": lambda: load_policy("relase"),
+    "prompt file": lambda: load_prompts("cifakep"),
+    "report format": lambda: in_form("latx", Finished(Matrix())),
+    "number": lambda: load_attack("pgd-linf", epsilon=8),
+    "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),
+}
+RUNS = ("list",)
+"""Commands that a message names and a test can run; of others it asks only whether they read their arguments."""
+
+
+@pytest.mark.parametrize("kind", WRONG)
+def test_every_command_that_a_message_names_works_when_typed(kind: str) -> None:
+    """C1: the hints `list policys`, `list prompts` and `list forms` were refused."""
+    with pytest.raises(UserError) as raised:
+        WRONG[kind]()
+    message = str(raised.value)
+    commands = re.findall(r"`robustbench-aigi ([^`]*)`", message)
+    assert commands or kind == "number", message
+    assert "list number" not in message
+    for words in map(shlex.split, commands):
+        if words[0] in RUNS:
+            assert runner.invoke(app, words).exit_code == 0, message
+        else:
+            assert parses(words), message
+
+
+def parses(words: list[str]) -> bool:
+    """Whether a command takes these words; it is not run."""
+    commands: Any = typer.main.get_command(app)
+    return not commands.commands[words[0]].make_context(words[0], words[1:]).args
+
+
+@pytest.mark.parametrize("kind", LISTED)
+def test_every_kind_of_name_is_listed(kind: str) -> None:
+    shown = runner.invoke(app, ["list", LISTED[kind]])
+    assert shown.exit_code == 0
+    assert len(shown.stdout.splitlines()) > 1
+    names = json.loads(runner.invoke(app, ["list", LISTED[kind], "--json"]).stdout)[LISTED[kind]]
+    assert all(f"  {name}" in shown.stdout for name in names)
+
+
+def test_attacks_are_listed_with_what_they_are_and_take() -> None:
+    """C13."""
+    text = runner.invoke(app, ["list", "attacks"]).stdout
+    assert "PGD: sign-gradient steps in the L-inf ball" in text
+    assert "asks for gradients; takes eps=8, step=2, steps=10" in text
+    assert "takes quality=75, severity=1 to 5" in text
+    for name in attacks.names():
+        about = numbers_of(name)
+        assert about.summary, name
+        assert load_attack(name, **{key: value for key, value in about.numbers.items() if key in ("eps", "quality")})
+
+
+@pytest.fixture
+def broken_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A component folder with one good module and two that cannot be imported."""
+    package = tmp_path / "things_of_a_test"
+    package.mkdir()
+    (package / "__init__.py").write_text(
+        "from robustbench_aigi.registry import Registry\nthings = Registry('attack', 'things_of_a_test')\n"
+    )
+    (package / "bad.py").write_text("import no_such_library\n")
+    (package / "good.py").write_text(
+        "from things_of_a_test import things\n\n\n@things.add('good')\nclass Good:\n    pass\n"
+    )
+    (package / "worse.py").write_text("def broken(:\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield "things_of_a_test"
+    for name in [name for name in sys.modules if name.startswith("things_of_a_test")]:
+        del sys.modules[name]
+
+
+def test_a_module_that_cannot_be_imported_is_named_and_takes_nothing_with_it(broken_package: str) -> None:
+    """C3: the second look-up said "no attack called good. Known: ."."""
+    things = importlib.import_module(broken_package).things
+    for _ in range(3):
+        assert things.names() == ["good"]
+        assert things.get("good").__name__ == "Good"
+        with pytest.raises(UnknownName) as raised:
+            things.get("goood")
+        message = str(raised.value)
+        assert "Did you mean good?" in message
+        assert (
+            "things_of_a_test.bad failed to import: ModuleNotFoundError: No module named 'no_such_library'" in message
+        )
+        assert "things_of_a_test.worse failed to import: SyntaxError" in message
+    assert set(things.broken()) == {"things_of_a_test.bad", "things_of_a_test.worse"}
+
+
+def test_somebody_elses_broken_entry_point_ends_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C3."""
+    theirs = EntryPoint("theirs", "no_such_module:Thing", "robustbench_aigi.attacks")
+    monkeypatch.setattr("robustbench_aigi.registry.entry_points", lambda group: [theirs])
+    table: Registry[object] = Registry("attack", "robustbench_aigi.generators")
+    assert table.names() == []
+    with pytest.raises(UnknownName, match=r"theirs \(no_such_module:Thing\) failed to import: ModuleNotFoundError"):
+        table.get("theirs")
+
+
+def test_list_warns_of_modules_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "_broken", {"mine": "ImportError: no"})
+    done = runner.invoke(app, ["list", "attacks"])
+    assert done.exit_code == 0
+    assert "warning: attacks: mine failed to import: ImportError: no" in done.stderr
+
+
+FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
+    "at_lest": (
+        load_policy,
+        '[[rules]]\nmetric = "accuracy"\nattack = "clean"\nmode = "clean"\nat_lest = 0.9\n',
+        "does not fit. rules.0.at_lest: not a key here; did you mean at_least or at_most? Compare",
+    ),
+    "metric": (
+        load_policy,
+        '[[rules]]\nmetric = "acuracy"\nattack = "clean"\nmode = "clean"\nat_least = 0.9\n',
+        "rules.0: no metric called 'acuracy'. Did you mean accuracy or auc? Compare",
+    ),
+    "flag": (
+        load_policy,
+        '[[rules]]\nno = "flag"\n',
+        "rules.0.no: expected one of 'flags', 'missing' or 'regression', got 'flag'; did you mean flags? Compare",
+    ),
+    "type": (
+        load_policy,
+        '[[rules]]\nmetric = "accuracy"\nattack = "clean"\nmode = "clean"\nat_least = "high"\n',
+        "does not fit. rules.0.at_least: wants type float (any finite number), got 'high'. Compare",
+    ),
+    "no rule": (load_policy, "rules = []\n", "does not fit. rules: expected 1 or more entries, got []. Compare"),
+    "missing": (
+        load_policy,
+        '[[rules]]\nmetric = "accuracy"\nattack = "clean"\nat_least = 0.5\n',
+        "does not fit. rules.0.mode: this key is missing. Compare",
+    ),
+    "surogate": (
+        load_suite,
+        'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nsurogate = "tinyvit-5m"\n',
+        "does not fit. attacks.0.surogate: not a key here; did you mean surrogate? Compare",
+    ),
+    "limit": (
+        load_suite,
+        'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nlimit = 1\n',
+        "attacks.0.limit: expected 2 or more, got 1. Compare",
+    ),
+    "row": (
+        load_suite,
+        'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nwith = { epsilon = 8 }\n',
+        "row a: no number of pgd-linf called 'epsilon'. Did you mean eps?",
+    ),
+    "recipe": (
+        load_data,
+        'licence = "test"\nkind = "labeled"\n[training]\nstatic_epoch = 2\n',
+        "kind: expected one of 'labelled' or 'mini', got 'labeled'; did you mean labelled? "
+        "training.static_epoch: not a key here; did you mean static_epochs",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_a_typo_in_a_file_gives_one_sentence_that_says_what_is_meant(case: str, tmp_path: Path) -> None:
+    """C4: `at_lest` in a policy gave six faults, with function-after[_whole(), Bound] among them."""
+    load, text, expected = FAULTS[case]
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\nversion = 1\n{text}')
+    with pytest.raises(BadConfig) as raised:
+        load(str(path))
+    message = str(raised.value)
+    assert expected in message
+    for inner in ("function-after", "Extra inputs", "extra inputs", "validation error", "field required"):
+        assert inner not in message

@@ -152,7 +152,7 @@ def test_the_studys_set_is_ready() -> None:
 
 
 def test_prompt_files_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"no prompt called 'cifakep'\. Did you mean cifakepp"):
+    with pytest.raises(UnknownName, match=r"no prompt file called 'cifakep'\. Did you mean cifakepp"):
         load_prompts("cifakep")
     with pytest.raises(ValueError, match=r"one \{\} for the words"):
         prompts("mini-diffusion", template="a cat")

@@ -52,7 +52,7 @@ class AABinary(Ball):
 @final
 @dataclass(frozen=True, kw_only=True)
 class AABinaryLinf(LinfBall, AABinary):
-    """In the L-inf ball; ``eps`` in grey levels."""
+    """AutoAttack for one logit (APGD, FAB, Square), in the L-inf ball; ``eps`` in grey levels."""
 
     kinds = (APGDLinf, FABLinf, SquareLinf)
 
@@ -61,6 +61,6 @@ class AABinaryLinf(LinfBall, AABinary):
 @final
 @dataclass(frozen=True, kw_only=True)
 class AABinaryL2(L2Ball, AABinary):
-    """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """AutoAttack for one logit (APGD, FAB, Square), in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
 
     kinds = (APGDL2, FABL2, SquareL2)

@@ -130,11 +130,11 @@ class Run:
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDLinf(LinfBall, APGD):
-    """In the L-inf ball; ``eps`` in grey levels."""
+    """Auto-PGD: gradient descent whose step is halved where it stops helping; L-inf ``eps`` in grey levels."""
 
 
 @attacks.add("apgd-l2")
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDL2(L2Ball, APGD):
-    """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """Auto-PGD: gradient descent whose step is halved where it stops helping; L2 ``eps`` in the [0, 1]-pixel norm."""

@@ -109,11 +109,11 @@ def total(values: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, kw_only=True)
 class FABLinf(LinfBall, FAB):
-    """In the L-inf ball; ``eps`` in grey levels."""
+    """FAB: steps to the nearest decision boundary, in the L-inf ball; ``eps`` in grey levels."""
 
 
 @attacks.add("fab-l2")
 @final
 @dataclass(frozen=True, kw_only=True)
 class FABL2(L2Ball, FAB):
-    """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """FAB: steps to the nearest decision boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""

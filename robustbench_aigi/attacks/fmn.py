@@ -87,7 +87,7 @@ class FMN(Attack):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNLinf(FMN):
-    """The least largest change: ``Result.linf`` is the smallest eps, in whole grey levels, at which an image flips."""
+    """FMN: the smallest L-inf change that flips an image; ``Result.linf`` is its eps in whole grey levels."""
 
     seeks = "linf"
 
@@ -118,7 +118,7 @@ class FMNLinf(FMN):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNL2(FMN):
-    """The shortest change, in the [0, 1]-pixel norm as ``Result.l2``."""
+    """FMN: the smallest L2 change that flips an image, in the [0, 1]-pixel norm as ``Result.l2``."""
 
     seeks = "l2"
 

@@ -185,7 +185,7 @@ class Walk:
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
-    """In the L-inf ball; ``eps`` in grey levels."""
+    """HopSkipJump: decision-based walk along the boundary, in the L-inf ball; ``eps`` in grey levels."""
 
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Clamp to the share of the largest value."""
@@ -197,7 +197,7 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpL2(L2Ball, HopSkipJump):
-    """In the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """HopSkipJump: decision-based walk along the boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
 
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Scale."""

@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
 from robustbench_aigi.errors import BadConfig
@@ -34,13 +34,38 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
     known = sorted(field.name for field in dataclasses.fields(cls))
     for key in numbers:
         if key not in known:
-            raise BadConfig(unknown(f"number of {name}", key, known).split(" List all")[0])
+            raise BadConfig(unknown(f"number of {name}", key, known))
     return cls(**numbers)
 
 
 def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the numbers that an attack was built with, as it reads them: 8 in the place of ``"8/255"``."""
     return {key: getattr(attack, key, value) for key, value in numbers.items()}
+
+
+class Described(NamedTuple):
+    """What a user must know to write an attack: its summary, what it needs of a detector, its numbers with defaults.
+
+    ``severities`` is how many severities it has, 0 for none.
+    """
+
+    summary: str
+    access: str
+    numbers: dict[str, Any]
+    severities: int
+
+
+def numbers_of(name: str) -> Described:
+    """Describe the registered attack called ``name``. Raises ``UnknownName``."""
+    cls = attacks.get(name)
+    summary = (cls.__doc__ or "").partition("\n")[0].partition(". ")[0].replace("``", "").removesuffix(".")
+    numbers = {field.name: _default(field) for field in dataclasses.fields(cls)}
+    severities = cls.severities if issubclass(cls, Perturbation) else {}
+    return Described(summary, cls.access, numbers, len(next(iter(severities.values()), ())))
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return field.default if field.default is not dataclasses.MISSING else cast("Any", field).default_factory()
 
 
 def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:

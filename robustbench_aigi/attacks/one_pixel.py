@@ -112,14 +112,14 @@ def painted(copies: Tensor, pixels: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True, kw_only=True)
 class OnePixel(PixelEvolution):
-    """One pixel, by differential evolution."""
+    """Change one pixel, chosen by differential evolution."""
 
 
 @attacks.add("k-pixel")
 @final
 @dataclass(frozen=True, kw_only=True)
 class KPixel(PixelEvolution):
-    """``pixels`` pixels, by differential evolution."""
+    """Change ``pixels`` pixels, chosen by differential evolution."""
 
     pixels: PixelCount = 3
 

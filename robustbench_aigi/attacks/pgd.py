@@ -110,7 +110,7 @@ class Circles:
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDLinf(LinfBall, PGD):
-    """Sign-gradient steps; ``eps`` and ``step`` in grey levels."""
+    """PGD: sign-gradient steps in the L-inf ball; ``eps`` and ``step`` in grey levels."""
 
     step: LinfStep = 2
 
@@ -119,6 +119,6 @@ class PGDLinf(LinfBall, PGD):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDL2(L2Ball, PGD):
-    """Normalised-gradient steps; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
+    """PGD: normalised-gradient steps in the L2 ball; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
 
     step: L2Step = 0.25

@@ -17,7 +17,7 @@ from robustbench_aigi.units import LinfStep, PairCount, PixelCount
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDL0(Attack):
-    """At most ``pixels`` pixels, each of any colour.
+    """PGD on at most ``pixels`` pixels, each of any colour.
 
     The first half of the steps takes the pixels that promise most by the mean of all slopes so far, and pushes them to
     the corners of the colour cube; that is the optimum of a linear detector. The second half descends from the best of

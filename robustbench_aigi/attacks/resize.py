@@ -19,10 +19,6 @@ from robustbench_aigi.units import PositiveShare
 
 FILTERS = {f.name.lower(): f for f in Image.Resampling}
 
-_core = Image.core  # type: ignore[attr-defined]  # documented by Pillow, under "block allocator"
-if not _core.get_blocks_max():
-    _core.set_blocks_max(4)  # keep an image's memory for the next one: to get it afresh costs a fifth of the time
-
 
 @attacks.add("resize")
 @final

@@ -132,7 +132,7 @@ def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareLinf(LinfBall, Square):
-    """Stripes of plus or minus ``eps`` to begin with, then squares of plus or minus ``eps`` a channel."""
+    """Square attack: stripes of plus or minus ``eps``, then random squares of plus or minus ``eps`` a channel."""
 
     def by_verdicts(self) -> HopSkipJumpLinf:
         """HopSkipJump in the same ball, with as many queries."""
@@ -156,7 +156,7 @@ class SquareLinf(LinfBall, Square):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareL2(L2Ball, Square):
-    """Moves the budget from one square of the image into a pair of bumps in another."""
+    """Square attack: moves the L2 budget from one square of the image into a pair of bumps in another."""
 
     area: AreaShare = 0.1
 

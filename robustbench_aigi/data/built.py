@@ -213,7 +213,7 @@ def write_jsonl(folder: Path) -> None:
 def within_split(row: Row) -> str:
     """A row's path below the folder of its split. Raises ``BadData`` if it does not fit the row."""
     if reason := misplaced(row):
-        raise BadData(f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify`.")
+        raise BadData(f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify FOLDER`.")
     return PurePosixPath(*PurePosixPath(row["path"]).parts[1:]).as_posix()
 
 

@@ -12,6 +12,7 @@ from robustbench_aigi.data.budgets import budgets
 from robustbench_aigi.data.built import CLASSES, Built
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.files import write_text
+from robustbench_aigi.markdown import table_head, table_row
 
 LICENCES = ("mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0")
 """Identifiers that Hugging Face knows; any other licence is given by its text."""
@@ -174,5 +175,4 @@ def _surrogates(facts: pd.DataFrame) -> str:
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in rows)
+    return "\n".join([*table_head(table.columns), *map(table_row, table.astype(str).to_numpy().tolist())])

@@ -85,7 +85,8 @@ def ingredients(
         if row.surrogate is not None and row.surrogate not in surrogates:
             raise BadData(
                 f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. "
-                f"Train it with `robustbench-aigi train {row.surrogate}` and give its checkpoint with --surrogate."
+                f"Train it with `robustbench-aigi train {row.surrogate} --out {row.surrogate}.safetensors`, and give "
+                f"it: --surrogate {row.surrogate}.safetensors."
             )
         data = _share(part.data, row, number, len(suite.rows), part.all_rows)
         surrogate = surrogates[row.surrogate] if row.surrogate else None

@@ -126,7 +126,9 @@ def _read(path: str) -> Tensor:
     try:
         return decode(Path(path).read_bytes())
     except (OSError, UnreadableImage) as error:
-        raise BadData(f"{path} cannot be shown: {error}. Check the set with `robustbench-aigi verify`.") from error
+        raise BadData(
+            f"{path} cannot be shown: {error}. Check the set with `robustbench-aigi verify FOLDER`."
+        ) from error
 
 
 def _manifest(built: Path) -> pd.DataFrame:

@@ -78,10 +78,14 @@ class Prompts(BaseModel, frozen=True, extra="forbid"):
         return models
 
 
+def prompt_names() -> list[str]:
+    """Names of the prompt files that come with the package, sorted."""
+    return sorted(path.stem for path in (catalogue.folder("datasets") / "prompts").glob("*.toml"))
+
+
 def load_prompts(name: str) -> Prompts:
     """Read a prompt file by name or path. Raises ``UnknownName`` or ``BadConfig``."""
     folder = catalogue.folder("datasets") / "prompts"
     if not name.endswith(".toml") and not (folder / f"{name}.toml").is_file():
-        names = sorted(path.stem for path in folder.glob("*.toml"))
-        raise UnknownName(unknown("prompt", name, names))
+        raise UnknownName(unknown("prompt file", name, prompt_names()))
     return catalogue.read("datasets", name if name.endswith(".toml") else str(folder / f"{name}.toml"), Prompts)

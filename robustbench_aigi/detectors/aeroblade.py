@@ -46,6 +46,7 @@ class Aeroblade(Calibrated):
         code_licence="MIT; own implementation",
         weights_licence="MIT (small-autoencoder, trained on fakes of CIFAKE and mini)",
         base_licence="CreativeML OpenRAIL (Stable Diffusion's autoencoders), if asked for",
+        commercial=True,
         published="mean AP 0.992 over seven latent-diffusion generators at 512; CIFAKE 53.81 (CIFAKE++ study)",
     )
 

@@ -17,21 +17,32 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
+OWN_CODE = "MIT"
+NO_WEIGHTS = "none: no weights are shipped"
+FROM_SCRATCH = "none: trained from scratch"
+UNKNOWN_LICENCE = "unknown"
+"""What a card states of a licence that nobody has stated; it is never cleared for commercial use."""
+
+
 class Card(BaseModel, frozen=True, extra="forbid"):
     """What a user must know of a detector before trusting its numbers.
 
-    ``threshold`` is a logit: above it an image is called AI-generated. ``seen`` names the attacks met in training.
-    ``commercial`` is whether all licences permit commercial use. ``cam`` is the dotted name of the part whose feature
-    map Grad-CAM weighs. ``published`` is what its authors, or the study that used it, reported.
+    Attributes:
+        threshold: a logit: above it an image is called AI-generated.
+        seen: names of the attacks met in training.
+        commercial: whether all licences permit commercial use; False unless the detector's author states it.
+        cam: dotted name of the part whose feature map Grad-CAM weighs.
+        published: what its authors, or the study that used it, reported.
+        trained_size: smallest and largest side in pixels of the images that it learnt from; None if unknown.
     """
 
     name: str
     source: str
     summary: str = ""
-    code_licence: str = "MIT"
-    weights_licence: str = "none: no weights are shipped"
-    base_licence: str = "none: trained from scratch"
-    commercial: bool = True
+    code_licence: str = UNKNOWN_LICENCE
+    weights_licence: str = UNKNOWN_LICENCE
+    base_licence: str = UNKNOWN_LICENCE
+    commercial: bool = False
     input_size: int = 32
     resize: str = "bilinear with antialiasing to the input size, inside the detector"
     orientation: str = "logit > threshold means AI-generated"
@@ -43,6 +54,7 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     published: str = ""
     weights: str = ""
     trained_on: str = ""
+    trained_size: tuple[int, int] | None = None
     seen: tuple[str, ...] = ()
 
 

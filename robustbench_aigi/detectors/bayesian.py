@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    NO_WEIGHTS,
     Card,
     Detector,
     Labelled,
@@ -165,7 +166,9 @@ def _card(name: str, summary: str, published: str) -> Card:
         source="Tiny-GenImage study (CVIMGDetection); Blundell et al., Weight Uncertainty in Neural Networks, 2015",
         summary=summary,
         code_licence="MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
         base_licence="BSD-3-Clause (torchvision), if pretrained",
+        commercial=True,
         input_size=224,
         gradient="eot",
         cam="net.layer4",

@@ -62,6 +62,8 @@ def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
 
 
 SHIPPED = Path(__file__).parent.parent / "weights"
+SHIPPED_SIZES = {"cifake": (32, 32)}
+"""Smallest and largest side of the images of a dataset that shipped weights learnt from; their files do not say it."""
 
 
 def shipped_names(trained_on: str = "cifake") -> list[str]:
@@ -129,7 +131,7 @@ def _built(name: str, config: dict[str, Any]) -> Detector:
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
     if not path.is_file():
         raise BadCheckpoint(
-            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'}`."
+            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'} --out {path}`."
         )
     stored = read_tensors(path)
     name = stored.metadata.get("detector", expected)
@@ -155,7 +157,9 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     if notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")
     card = card or detector.card
-    new = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
+    new: dict[str, Any] = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
+    if path.parent == SHIPPED and card.trained_size is None:
+        new["trained_size"] = SHIPPED_SIZES.get(path.stem.rpartition("-")[2])
     detector.card = card.model_copy(update=new)
     return detector.eval()
 

@@ -5,7 +5,7 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, Detector, detectors
 from robustbench_aigi.detectors.resizing import fit_size
 
 
@@ -18,6 +18,10 @@ class CifakeCNN(Detector):
         name="cifake-cnn",
         source="Bird & Lotfi, CIFAKE, IEEE Access 2024",
         summary="two-layer CNN, 0.1 M parameters",
+        code_licence=OWN_CODE,
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.3",
     )
 

@@ -5,7 +5,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import OWN_CODE, Card, detectors
 from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector
 from robustbench_aigi.detectors.resizing import centre_crop
 
@@ -26,8 +26,10 @@ class ClipLinear(ClipDetector):
         name="clip-linear",
         source="Ojha et al., Towards Universal Fake Image Detectors, CVPR 2023 (UniversalFakeDetect, UniFD)",
         summary="frozen tiny CLIP (ours; the published tower is OpenAI ViT-L/14), linear head",
+        code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE; the authors' fc_weights.pth)",
         base_licence="MIT (OpenAI CLIP, if asked for)",
+        commercial=True,
         resize="none: centre crop to the input size, smaller images padded with black, inside the detector",
         published="AIGCDetectBenchmark average 78.43; AIGIBench real 73.3, fake 71.5 (ViT-L/14)",
     )

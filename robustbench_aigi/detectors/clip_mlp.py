@@ -7,7 +7,7 @@ from typing import Any, Self, cast, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Detector, Normalise, detectors
 from robustbench_aigi.detectors.fetching import weights_wanted
 from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.errors import Unavailable, UserError
@@ -148,8 +148,10 @@ class ClipMLP(ClipDetector):
         name="clip-mlp",
         source="Ojha et al., UniversalFakeDetect, CVPR 2023; towers from open_clip",
         summary="frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI CLIP), MLP head",
+        code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="MIT",
+        commercial=True,
         published="CIFAKE 94.01, static adversarial set 86.33 (CIFAKE++ study, a small network on CLIP embeddings)",
     )
 

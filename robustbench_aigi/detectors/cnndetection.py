@@ -5,7 +5,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 
@@ -26,6 +26,7 @@ class CNNDetection(Backbone):
         summary="ResNet-50 at native size, 23.5 M parameters, trained by its authors on ProGAN",
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="CC-BY-NC-SA-4.0 (the authors' checkpoints)",
+        base_licence=FROM_SCRATCH,
         commercial=False,
         input_size=224,
         resize="none: any size",

@@ -73,6 +73,7 @@ class CommFor224(CommFor):
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="MIT (OwensLab/commfor-model-224)",
         base_licence="Apache-2.0 (ImageNet-21k, augreg), if pretrained",
+        commercial=True,
         input_size=224,
         resize="bilinear to a short side of 256, then the centre 224 x 224, inside the detector",
         cam="net.blocks.11.norm1",

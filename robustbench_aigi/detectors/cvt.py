@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, detectors
 
 STRIDES = {"query": 1, "key": 2, "value": 2}
 CONVOLVED = r"attention\.attention\.convolution_projection_(\w+)\.convolution_projection\."
@@ -179,7 +179,10 @@ class CvT13(CvT):
         name="cvt-13",
         source="Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own network",
         summary="CvT-13 at 224, 19.6 M parameters",
+        code_licence=OWN_CODE,
+        weights_licence=NO_WEIGHTS,
         base_licence="MIT (microsoft/cvt-13), if loaded",
+        commercial=True,
         input_size=224,
         cam="net.stages.2.blocks.9.norm1",
         published="Tiny-GenImage 83.32",
@@ -213,6 +216,10 @@ class CvTC32(CvT):
         name="cvt-c32",
         source="Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own network",
         summary="CvT at 32 x 32, strides of 2, widths 32, 96 and 160, 1.7 M parameters",
+        code_licence=OWN_CODE,
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.stages.2.blocks.3.norm1",
     )
     small = MappingProxyType({"dims": [16, 24, 32], "depths": [1, 1, 2], "heads": [1, 2, 4]})

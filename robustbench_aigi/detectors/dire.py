@@ -43,6 +43,7 @@ class Dire(Calibrated):
         code_licence="MIT; own implementation",
         weights_licence="MIT (mini-diffusion)",
         base_licence="as of the diffusion model, if one is asked for",
+        commercial=True,
         gradient="bpda",
         cam="error",
         published="AIGCDetectBenchmark average 71.53; CIFAKE 57.40 (CIFAKE++ study); fakes re-saved as JPEG 95 pass as "

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import Card, Detector, Labelled, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, Detector, Labelled, detectors
 from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.grid import from_bytes
 
@@ -32,6 +32,10 @@ class FFTVAE(Detector):
         name="fft-vae",
         source="CIFAKE++ study; re-implementation from a one-line description",
         summary="variational autoencoder on the 32 x 32 spectrum, 1.0 M parameters; its Grad-CAM map is of frequencies",
+        code_licence=OWN_CODE,
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="encoder",
         published="CIFAKE 94.12 (the study's own network)",
     )

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
+    OWN_CODE,
     Card,
     Detector,
     Labelled,
@@ -50,8 +51,10 @@ class GAPL(Detector):
         name="gapl",
         source="GAPL, Scaling Up AI-Generated Image Detection with Generator-Aware Prototypes, CVPR 2026",
         summary="tiny CLIP (ours; it stands in for OpenAI's ViT-L/14) with LoRA and 64 prototypes",
+        code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip; the authors' checkpoint.pt)",
         base_licence="MIT",
+        commercial=True,
         resize="middle crop to the input size, zeros around smaller images; no resize",
         cam="tower.transformer.resblocks.3.ln_1",
         published="mean accuracy 90.4; GenImage 96.7, ForenSynths 97.2, Chameleon 71",

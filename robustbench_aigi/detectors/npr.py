@@ -11,7 +11,15 @@ from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import (
+    FROM_SCRATCH,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Card,
+    Detector,
+    Normalise,
+    detectors,
+)
 from robustbench_aigi.errors import UserError
 
 SMALL = MappingProxyType({"width": 8, "depths": [1, 1], "stem_stride": 1, "pool": False})
@@ -86,6 +94,7 @@ class NPR(ResidualNet):
         summary="short ResNet-50 on neighbouring pixel relationships at native size, 1.4 M parameters",
         code_licence="MIT (written anew from the paper; the authors' code states no licence); timm Apache-2.0",
         weights_licence="none stated (the authors' NPR.pth): all rights reserved",
+        base_licence=FROM_SCRATCH,
         commercial=False,
         input_size=224,
         resize="none: any size; an odd last row or column is cut off",
@@ -183,6 +192,7 @@ class NPRMultiscale(ResidualNet):
         summary="NPR at three scales with channel attention, at native size, 1.5 M parameters",
         code_licence="MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
         weights_licence="none stated (the study's checkpoints): all rights reserved",
+        base_licence=FROM_SCRATCH,
         commercial=False,
         input_size=224,
         resize="none: any size; rows and columns past a multiple of 4 are cut off",

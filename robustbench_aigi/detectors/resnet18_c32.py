@@ -5,7 +5,7 @@ from typing import ClassVar, final
 from timm.models.resnet import BasicBlock
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, detectors
 from robustbench_aigi.detectors.trunks import cifar_resnet
 
 
@@ -22,6 +22,10 @@ class ResNet18C32(Backbone):
         name="resnet18-c32",
         source="He et al., Deep Residual Learning, CVPR 2016; CIFAR stem",
         summary="ResNet-18 at 32 x 32, width 24, 1.6 M parameters",
+        code_licence=OWN_CODE,
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.layer4",
     )
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, final
 from timm.models.resnet import Bottleneck
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 from robustbench_aigi.detectors.trunks import cifar_resnet, timm_trunk
 
 
@@ -25,7 +25,9 @@ class ResNet50(Backbone):
         source="He et al., Deep Residual Learning, CVPR 2016; network from timm",
         summary="ResNet-50 at 224, 23.5 M parameters",
         code_licence="timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
         base_licence="BSD-3-Clause (torchvision), if pretrained",
+        commercial=True,
         input_size=224,
         cam="net.layer4",
         published="CIFAKE 96.14, static adversarial set 86.13 (CIFAKE++ study); Tiny-GenImage 86.3",
@@ -53,6 +55,9 @@ class ResNet50C32(Backbone):
         source="He et al., Deep Residual Learning, CVPR 2016; CIFAR stem",
         summary="ResNet-50 at 32 x 32, width 16, 1.5 M parameters",
         code_licence="MIT; timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.layer4",
     )
     small = MappingProxyType({"width": 8})

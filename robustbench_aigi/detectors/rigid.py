@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Card, Normalise, detectors
+from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Normalise, detectors
 from robustbench_aigi.detectors.calibrated import Calibrated
 from robustbench_aigi.detectors.clip_mlp import TINY, cam_part, clip_tower
 from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
@@ -38,8 +38,10 @@ class Rigid(Calibrated):
         name="rigid",
         source="He et al., RIGID: A Training-Free and Model-Agnostic Framework, arXiv 2405.20112",
         summary="training-free: features' answer to noise (default: of tiny CLIP, ours; published: DINOv2 ViT-L/14)",
+        code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="Apache-2.0 (DINOv2, if asked for)",
+        commercial=True,
         resize="bilinear with antialiasing until the short side fits, then a centre crop, inside the detector",
         published="CIFAKE 46.34 (CIFAKE++ study): below chance, so the direction is measured here, never assumed; "
         "it turns with the noise level and the generator (arXiv 2606.20488)",

@@ -5,7 +5,7 @@ from typing import NamedTuple, final
 
 from torch import nn
 
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import OWN_CODE, Card, detectors
 from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector, mlp_head
 from robustbench_aigi.errors import UserError
 
@@ -55,8 +55,10 @@ class RobustClip(ClipDetector):
         name="robust-clip",
         source="Schlarmann et al., Robust CLIP (FARE), ICML 2024; Mao et al. (TeCoA), ICLR 2023; towers chs20/*-clip",
         summary="FARE or TeCoA tower (default: tiny CLIP, ours, not robust before training), linear or MLP head",
+        code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="MIT (OpenAI CLIP, LAION CLIP and the FARE and TeCoA towers)",
+        commercial=True,
         published="97.23 on adversarial CIFAKE, poor elsewhere (CIFAKE++ study). Zero-shot mean at eps 0 / 2 / 4: "
         "FARE2 67.0 / 43.1 / 20.5, FARE4 61.1 / 45.9 / 32.4, TeCoA2 60.0 / 43.6 / 27.0, TeCoA4 54.2 / 42.3 / 31.9; "
         "that is of what images show, not of generators' traces",

@@ -11,7 +11,15 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import (
+    FROM_SCRATCH,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Card,
+    Detector,
+    Normalise,
+    detectors,
+)
 from robustbench_aigi.errors import UserError
 
 PUBLIC = MappingProxyType(
@@ -55,6 +63,8 @@ class SPAI(Detector):
         summary="spectral similarity of ViT-B/16 features over 224 windows, 133 M parameters",
         code_licence="MIT (re-implementation; the authors' code is Apache-2.0); timm Apache-2.0",
         weights_licence="Apache-2.0 (the authors' spai.pth)",
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         input_size=224,
         resize="none: windows of any size of image; zeros around an image smaller than one",
         cam="vit.blocks.11.norm1",

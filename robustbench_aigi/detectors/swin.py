@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.detectors.vit import from_hugging_face
 
@@ -70,6 +70,7 @@ class SwinT(Swin):
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="Apache-2.0 (mmanikanta/SWIN-AI-Image-Detector)",
         base_licence="MIT (ImageNet-1k, Microsoft), if pretrained",
+        commercial=True,
         input_size=224,
         cam="net.norm",
         published="Tiny-GenImage 87.34, by a study whose code loads Swin-B; 98.74 (card of mmanikanta's checkpoint)",
@@ -107,6 +108,9 @@ class SwinC32(Swin):
         source="Liu et al., Swin Transformer, ICCV 2021; network from timm",
         summary="Swin at 32 x 32, patches of 2, windows of 4, width 48, 2.2 M parameters",
         code_licence="timm Apache-2.0; this class MIT",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.norm",
     )
     small = MappingProxyType({"width": 24, "depths": [2, 2], "heads": [2, 4]})

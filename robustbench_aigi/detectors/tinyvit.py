@@ -8,7 +8,7 @@ from timm.layers import resize_rel_pos_bias_table_levit
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import NO_WEIGHTS, Card, detectors
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UserError
@@ -112,7 +112,9 @@ class TinyViT5M(TinyViT):
         source="Wu et al., TinyViT, ECCV 2022; network from timm",
         summary="TinyViT-5M, 5.1 M parameters, at 32 x 32 unless told otherwise",
         code_licence="MIT; timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
         base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        commercial=True,
         cam="net.stages.3",
         published=PUBLISHED,
     )
@@ -129,7 +131,9 @@ class TinyViT11M(TinyViT):
         source="Wu et al., TinyViT, ECCV 2022; network from timm",
         summary="TinyViT-11M, 10.6 M parameters, at 32 x 32 unless told otherwise",
         code_licence="MIT; timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
         base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        commercial=True,
         cam="net.stages.3",
         published=PUBLISHED,
     )
@@ -146,7 +150,9 @@ class TinyViT21M(TinyViT):
         source="Wu et al., TinyViT, ECCV 2022; network from timm",
         summary="TinyViT-21M, 20.6 M parameters, at 32 x 32 unless told otherwise",
         code_licence="MIT; timm Apache-2.0",
+        weights_licence=NO_WEIGHTS,
         base_licence="MIT (TinyViT, distilled on ImageNet-22k), if pretrained; else none",
+        commercial=True,
         cam="net.stages.3",
         published=f"{PUBLISHED}; ImageNet-1k top-1 84.8",
     )

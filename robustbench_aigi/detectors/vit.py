@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.backbone import Backbone
-from robustbench_aigi.detectors.base import Card, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 from robustbench_aigi.detectors.trunks import timm_trunk
 
 HALF = (0.5, 0.5, 0.5)
@@ -99,6 +99,7 @@ class ViTB16(ViT):
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="Apache-2.0 (dima806/ai_vs_real_image_detection)",
         base_licence="Apache-2.0 (ImageNet-21k, augreg), if pretrained",
+        commercial=True,
         input_size=224,
         cam="net.blocks.11.norm1",
         published="CIFAKE 98.25, static adversarial set 91.75 (CIFAKE++ study); Tiny-GenImage 87.03; "
@@ -135,6 +136,9 @@ class ViTC32(ViT):
         source="Dosovitskiy et al., An Image is Worth 16x16 Words, ICLR 2021; network from timm",
         summary="ViT at 32 x 32, patches of 4, width 192, 2.7 M parameters",
         code_licence="timm Apache-2.0; this class MIT",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="net.blocks.5.norm1",
     )
     small = MappingProxyType({"width": 48, "depth": 2})

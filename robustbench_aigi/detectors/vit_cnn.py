@@ -6,7 +6,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise, detectors
 from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.detectors.vit import HALF, VIT_B16, vit_trunk
 
@@ -88,7 +88,9 @@ class ViTCNN(ViTWithCNN):
         source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
         summary="ViT-B/16 at 224 and a CNN, their features summed with learned weights, 86.4 M parameters",
         code_licence="timm Apache-2.0; this class MIT; the study's code states none",
+        weights_licence=NO_WEIGHTS,
         base_licence="Apache-2.0 (ImageNet-21k, augreg), if pretrained",
+        commercial=True,
         input_size=224,
         cam="trunk.blocks.11.norm1",
         published="Tiny-GenImage 87.46",
@@ -124,6 +126,9 @@ class ViTCNNC32(ViTWithCNN):
         source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
         summary="ViT at 32 x 32, width 192, and a CNN, their features summed with learned weights, 2.95 M parameters",
         code_licence="timm Apache-2.0; this class MIT; the study's code states none",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
         cam="trunk.blocks.5.norm1",
     )
     small = MappingProxyType({"width": 48, "depth": 2})

@@ -53,6 +53,6 @@ def wrap(
         UserError: ``fake_index`` is neither 0 nor 1.
     """
     check_ends(fake_index, "logit")
-    fields = {"source": "given by the user", **card}
+    fields = {"source": "given by the user", "weights": "given by the user", **card}
     described = Card(name=name, input_size=input_size, threshold=threshold, **fields)
     return Wrapped(module, described, mean, std, fake_index).eval()

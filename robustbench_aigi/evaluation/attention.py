@@ -74,10 +74,10 @@ def mapped(folder: Path) -> bool:
     return kept.is_file() and all(kept.stat().st_mtime >= shard.stat().st_mtime for shard in shards)
 
 
-def pairs_of(data: Dataset, folder: Path) -> list[Pair]:
-    """A white-box cell's cases."""
+def pairs_of(data: Dataset, folder: Path, threshold: float) -> list[Pair]:
+    """A white-box cell's cases, of a detector with this threshold."""
     pairs = []
-    for row in cases(folder).to_dict("records"):
+    for row in cases(folder, threshold).to_dict("records"):
         own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
         both = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
         pairs.append(Pair(str(row["id"]), int(row["label"]), torch.stack(both)))

@@ -13,42 +13,50 @@ from robustbench_aigi.files import reading
 STRONGEST, WEAKEST = 2, 1
 
 
-def cases(folder: Path) -> pd.DataFrame:
+def cases(folder: Path, threshold: float) -> pd.DataFrame:
     """Rows of a white-box cell that keeps its images, with the columns ``shard`` and ``kind``; empty if it keeps none.
 
-    ``kind`` is strongest (right before, fooled by the smallest change; where none was, the closest to it) or weakest
-    (not fooled, and the furthest from it; where all were, those that needed the largest change).
+    Images that the detector was wrong on before the attack are left out: no attack fooled it there.
+    ``kind`` is strongest (fooled by the smallest change; where none was, the closest to it) or weakest (not fooled, and
+    the furthest from it; where all were, those that needed the largest change).
+
+    Args:
+        threshold: the detector's, a logit.
     """
     shards, _ = finished_shards(folder)
     if not shards or any("png" not in pq.read_schema(shard).names for shard in shards):
         return pd.DataFrame()
     table = pd.concat([_numbers(shard) for shard in shards], ignore_index=True)
-    best = strongest(table)
+    table = table[right_before(table, threshold)]
+    best = strongest(table, threshold)
     rest = table[~table["id"].isin(best["id"])]
-    return pd.concat([best.assign(kind="strongest"), _weakest(rest).assign(kind="weakest")], ignore_index=True)
+    weakest = _weakest(rest, threshold)
+    return pd.concat([best.assign(kind="strongest"), weakest.assign(kind="weakest")], ignore_index=True)
 
 
-def strongest(table: pd.DataFrame) -> pd.DataFrame:
-    """The images right before and fooled by the smallest change; where none was, those that came closest."""
-    turned = _turned(table)
+def right_before(table: pd.DataFrame, threshold: float) -> "pd.Series[bool]":
+    """Whether the detector was right on each clean image."""
+    called_fake = table["clean_logit"].astype(float) > threshold
+    return called_fake == (table["label"] == 1)
+
+
+def strongest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The images fooled by the smallest change; where none was, those that came closest to the threshold."""
+    turned = table[table["fooled"]]
     if not turned.empty:
         return turned.sort_values(["l2", "id"]).head(STRONGEST)
-    return _by_distance(table, nearest=True).head(STRONGEST)
+    return _by_distance(table, threshold, nearest=True).head(STRONGEST)
 
 
-def _weakest(table: pd.DataFrame) -> pd.DataFrame:
+def _weakest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     held = table[~table["fooled"]]
     if not held.empty:
-        return _by_distance(held, nearest=False).head(WEAKEST)
-    return _turned(table).sort_values(["l2", "id"], ascending=[False, True]).head(WEAKEST)
+        return _by_distance(held, threshold, nearest=False).head(WEAKEST)
+    return table.sort_values(["l2", "id"], ascending=[False, True]).head(WEAKEST)
 
 
-def _turned(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["fooled"] & (table["backwards"] + table["forwards"] > 1)]
-
-
-def _by_distance(table: pd.DataFrame, *, nearest: bool) -> pd.DataFrame:
-    distance = table["logit"].abs()
+def _by_distance(table: pd.DataFrame, threshold: float, *, nearest: bool) -> pd.DataFrame:
+    distance = (table["logit"] - threshold).abs()
     ordered = table.assign(distance=distance).sort_values(["distance", "id"], ascending=[nearest, True])
     return ordered.drop(columns="distance")
 

@@ -235,13 +235,13 @@ def _add_maps(bench: Bench, jobs: Sequence[Job]) -> None:
     """Work for the executor, a piece a cell; where it raises, a note is all that is left."""
     places = [(job, Cell(bench.name, job.mode, job.attack).folder(bench.out)) for job in jobs]
     left = [(job, folder) for job, folder in places if not mapped(folder)]
-    maps = Maps(bench.detector)
+    maps, threshold = Maps(bench.detector), bench.detector.threshold
 
     def map_one(found: tuple[str, list[Pair] | Failure]) -> pd.DataFrame | Failure:
         attack, pairs = found
         return pairs if isinstance(pairs, Failure) else tried(attack, partial(maps, pairs))
 
-    asked = ((job.attack, tried(job.attack, partial(pairs_of, job.data, folder))) for job, folder in left)
+    asked = ((job.attack, tried(job.attack, partial(pairs_of, job.data, folder, threshold))) for job, folder in left)
     for (_, folder), table in zip(left, bench.executor.each(map_one, asked), strict=True):
         (folder / "maps-error.txt").unlink(missing_ok=True)
         if isinstance(table, Failure):

@@ -19,6 +19,7 @@ from robustbench_aigi.evaluation.grid import limited, transferred
 from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import Here
+from robustbench_aigi.markdown import table_head, table_row
 
 SIZES = (8, 32, 128)
 ENOUGH = 0.5
@@ -101,15 +102,13 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
 
 def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
     """A line a detector and one for what all share, the costliest cells, and the sum."""
-    lines = ["| detector | cells | passes | minutes on one thread | MB on the disk | MB in memory |"]
-    lines.append("|---|---:|---:|---:|---:|---:|")
+    head = ["detector", "cells", "passes", "minutes on one thread", "MB on the disk", "MB in memory"]
+    lines = table_head(head, numbers=len(head) - 1)
     for name in dict.fromkeys(table["detector"]):
         own = table[table["detector"] == name]
         room = f"{held[name] / 1e6:.0f}" if name in held else ""
-        lines.append(
-            f"| {name or 'shared images'} | {len(own)} | {own['passes'].sum():.2g} | {own['seconds'].sum() / 60:.1f} | "
-            f"{own['megabytes'].sum():.0f} | {room} |"
-        )
+        numbers = [f"{own['passes'].sum():.2g}", f"{own['seconds'].sum() / 60:.1f}", f"{own['megabytes'].sum():.0f}"]
+        lines.append(table_row([name or "shared images", len(own), *numbers, room]))
     costly = table.sort_values("seconds", ascending=False).head(3)
     most = [
         f"{r['attack']} on {r['detector'] or 'its surrogate'} {r['seconds'] / 60:.1f}"

@@ -18,7 +18,7 @@ from cloudpickle import dumps  # type: ignore[import-untyped]
 
 from robustbench_aigi.errors import Unavailable, WorkersLost
 from robustbench_aigi.executors.local import AHEAD, TRIES
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -130,7 +130,7 @@ def _in_worker(key: str, kept: list[Any], item: Any) -> Any:
     if key not in _HELD:
         import ray
 
-        keep_freed_memory()
+        tune_process()
         torch.set_num_threads(1)
         _HELD.clear()
         _HELD[key] = pickle.loads(ray.get(kept[0]))

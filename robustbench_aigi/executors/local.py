@@ -20,7 +20,7 @@ from cloudpickle import dumps  # type: ignore[import-untyped]
 from loky import get_reusable_executor  # type: ignore[import-untyped]
 
 from robustbench_aigi.errors import WorkersLost
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -103,7 +103,7 @@ class Pool:
 
 
 def _in_worker(path: str, item: Any, parent: int) -> Any:
-    keep_freed_memory()
+    tune_process()
     torch.set_num_threads(1)
     _end_with(parent)
     return _loaded(path)(item)

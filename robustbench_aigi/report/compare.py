@@ -8,6 +8,7 @@ from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.grid import Key, Tables
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.statistics import holm, mcnemar
+from robustbench_aigi.markdown import table_row
 from robustbench_aigi.report.finished import Finished
 
 COLUMNS = (
@@ -80,14 +81,14 @@ def _rows(key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None) -> It
 
 def to_markdown(changes: pd.DataFrame) -> str:
     """What changed beyond chance, and what only one run has; a line for the rest."""
-    lines = ["| detector | mode | attack | direction | before | now | lost | won | p (Holm) | verdict |"]
+    lines = [
+        table_row(["detector", "mode", "attack", "direction", "before", "now", "lost", "won", "p (Holm)", "verdict"])
+    ]
     lines.append("|---|---|---|---|---:|---:|---:|---:|---:|---|")
     for row in changes[changes["verdict"].isin(["regression", "improvement"])].to_dict("records"):
-        lines.append(
-            f"| {row['detector']} | {row['mode']} | {row['attack']} | {row['direction']} | "
-            f"{100 * row['accuracy_before']:.1f} | {100 * row['accuracy']:.1f} | {row['lost']} | {row['won']} | "
-            f"{row['p_holm']:.2g} | {row['verdict']} |"
-        )
+        shares = [f"{100 * row[column]:.1f}" for column in ("accuracy_before", "accuracy")]
+        cells = [row[column] for column in ("detector", "mode", "attack", "direction")]
+        lines.append(table_row([*cells, *shares, row["lost"], row["won"], f"{row['p_holm']:.2g}", row["verdict"]]))
     counts = changes["verdict"].value_counts()
     rest = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("regression", "improvement", "same", "new", "gone"))
     return "\n".join([*(lines if len(lines) > 2 else []), "", rest]).strip()

@@ -22,7 +22,7 @@ from robustbench_aigi.report.tables import columns_of
 def in_form(name: str, finished: Finished) -> str:
     """A matrix in a named form. Raises ``UnknownName``."""
     if name not in FORMS:
-        raise UnknownName(unknown("form", name, sorted(FORMS)))
+        raise UnknownName(unknown("report format", name, sorted(FORMS)))
     return FORMS[name](finished)
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 import pandas as pd
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.errors import BadConfig
@@ -28,7 +28,8 @@ METRICS = (
     "mean_forwards", "mean_backwards",
 )  # fmt: skip
 Verdict = Literal["pass", "fail", "undecided"]
-EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 2}
+EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
+"""Verdict to what the command ends with; 2 stands for a request that cannot be met, such as a typo in the policy."""
 
 
 class Bound(BaseModel, frozen=True, extra="forbid"):
@@ -87,13 +88,22 @@ class Absence(BaseModel, frozen=True, extra="forbid"):
         return f"no {self.no}" + (f" at p < {self.p:g}" if self.no == "regression" else "")
 
 
+def _kind_of_rule(given: object) -> str:
+    """Which of the two kinds a rule is to be; so its faults speak of that kind alone."""
+    absence = "no" in given if isinstance(given, Mapping) else isinstance(given, Absence)
+    return (Absence if absence else Bound).__name__
+
+
+Rule = Annotated[Annotated[Bound, Tag("Bound")] | Annotated[Absence, Tag("Absence")], Discriminator(_kind_of_rule)]
+
+
 class Policy(BaseModel, frozen=True, extra="forbid"):
     """Rules that a release must pass, all of them for every detector."""
 
     name: str
     version: int = Field(ge=1)
     about: str = ""
-    rules: tuple[Bound | Absence, ...] = Field(min_length=1)
+    rules: tuple[Rule, ...] = Field(min_length=1)
 
     def attacks(self) -> set[str]:
         """What its bounds are on."""

@@ -23,6 +23,8 @@ METRICS = {
 }
 """Metric to its title and the columns of its interval."""
 BAD_WHEN_HIGH = ("success_rate", "calibration_error", "fpr_frozen_5")
+CHANCE = {"tpr_frozen_1": 0.01, "tpr_frozen_5": 0.05}
+"""What guessing reaches; one half where a metric is not named."""
 WAYS = ("both", "evasion", "framing")
 
 
@@ -67,13 +69,23 @@ def heatmap(finished: Finished) -> dict[str, Any]:
     return {"detectors": names, "columns": columns, "metrics": titles, "cells": cells}
 
 
+def shade(metric: str, value: float) -> float:
+    """How good a value in [0, 1] is, from 0 (no better than guessing, red) to 1 (the best there is, green).
+
+    >>> shade("accuracy", 0.48), shade("accuracy", 0.75), shade("success_rate", 0.0)
+    (0.0, 0.5, 1.0)
+    """
+    share, chance = 1 - value if metric in BAD_WHEN_HIGH else value, CHANCE.get(metric, 0.5)
+    return round(max(0.0, (share - chance) / (1 - chance)), 3)
+
+
 def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: object) -> dict[str, Any]:
     value = row.get(metric, math.nan)
     if not row or pd.isna(value):
         status = str(row.get("status", unavailable or "not part of this run"))
         return {"t": absence(pd.Series({"status": status})), "why": "" if status == "ok" else status}
     share = float(value)
-    cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": round(1 - share if metric in BAD_WHEN_HIGH else share, 3)}
+    cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": shade(metric, share)}
     interval = METRICS[metric][1]
     if interval is not None and all(pd.notna(row[end]) for end in interval):
         cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)

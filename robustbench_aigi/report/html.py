@@ -6,11 +6,12 @@ from typing import Any
 
 import pandas as pd
 
+from robustbench_aigi.detectors.base import UNKNOWN_LICENCE
 from robustbench_aigi.files import write_text
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.headline import headlines
-from robustbench_aigi.report.heatmap import heatmap
+from robustbench_aigi.report.heatmap import heatmap, shade
 from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.pictures import Picture, gallery
 from robustbench_aigi.report.plots import plots
@@ -27,7 +28,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     data = heatmap(finished)
     pairs = [(column["mode"], column["attack"]) for column in data["columns"]]
     shown = [place for place, (mode, _) in enumerate(pairs) if mode != "transfer"]
-    rows = data["cells"]["accuracy"]["both"]
+    rows, pictures = data["cells"]["accuracy"]["both"], gallery(finished)
     page = rendered(
         "report.html",
         gate=_gate(policy, finished),
@@ -37,7 +38,8 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
         rows=[(n, [row[p] for p in shown]) for n, row in zip(data["detectors"], rows, strict=True)],
         transfers={attack: _crossed(table) for attack, table in transfer_tables(matrix).items()},
         plots=plots(finished),
-        pictures=_grouped(gallery(finished)),
+        pictures=_grouped(pictures),
+        has_maps=any(picture.maps is not None for picture in pictures),
         flags=flag_lines(finished) if finished.runs else None,
         missing=missing(matrix),
         licences=_licences(facts),
@@ -70,16 +72,20 @@ MISSING = {"text": "n/a", "share": "0", "class": "missing"}
 
 
 def _share(accuracy: float) -> dict[str, str]:
-    return {"text": f"{100 * accuracy:.1f}", "share": f"{accuracy:.3f}", "class": "value"}
+    return {"text": f"{100 * accuracy:.1f}", "share": f"{shade('accuracy', accuracy):.3f}", "class": "value"}
 
 
 def _licences(facts: dict[str, Any]) -> list[str]:
-    """A line for each detector that may not be used commercially."""
+    """A line for each detector that is not cleared for commercial use."""
     cards = {name: card for name, card in facts.get("detectors", {}).items() if not card.get("commercial", True)}
-    return [
-        f"{name} is not for commercial use. Weights: {card['weights_licence']}. Base: {card['base_licence']}."
-        for name, card in cards.items()
-    ]
+    return [_licence(name, card) for name, card in cards.items()]
+
+
+def _licence(name: str, card: dict[str, Any]) -> str:
+    stated = {word: str(card[field]) for word, field in (("Weights", "weights_licence"), ("Base", "base_licence"))}
+    if set(stated.values()) == {UNKNOWN_LICENCE}:
+        return f"{name} is not cleared for commercial use: its card states no licence."
+    return " ".join([f"{name} is not for commercial use.", *(f"{word}: {text}." for word, text in stated.items())])
 
 
 def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.files import write_text
+from robustbench_aigi.markdown import escaped, table_row
 from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.schema import MatrixFile, MatrixRow, Of
 
@@ -52,7 +53,7 @@ def boards(folder: Path) -> list[Board]:
             where = ".".join(map(str, first["loc"]))
             raise BadData(
                 f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: "
-                "`robustbench-aigi report RUN`."
+                f"`robustbench-aigi report {path.parent}`."
             ) from error
         key = (file.of.suite, file.of.suite_version, file.of.data_key)
         _, entries = grouped.setdefault(key, (file.of, []))
@@ -89,14 +90,14 @@ def to_markdown(board: Board) -> str:
     """A table; a rank that several share is marked with =."""
     shared = [entry.rank for entry in board.entries]
     lines = [
-        f"{board.of.title}\n",
+        f"{escaped(board.of.title)}\n",
         "| rank | detector | clean | static, worst | on itself, worst | file |",
         "|---:|---|---:|---:|---:|---|",
     ]
     for entry in board.entries:
         rank = "" if entry.rank is None else f"{entry.rank}{'=' if shared.count(entry.rank) > 1 else ''}"
-        cells = " | ".join(shown(row) for row in (entry.clean, entry.static, entry.worst))
-        lines.append(f"| {rank} | {entry.detector} | {cells} | {entry.file} |")
+        cells = [shown(row) for row in (entry.clean, entry.static, entry.worst)]
+        lines.append(table_row([rank, entry.detector, *cells, entry.file]))
     return "\n".join(lines)
 
 

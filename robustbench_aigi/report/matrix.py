@@ -8,6 +8,9 @@ from pandas.io.formats.style import Styler
 
 from robustbench_aigi.errors import BadData
 
+CHANCE_PERCENT = 50
+"""Accuracy of guessing: the bad end of the heat map's colours, which what lies below it has too."""
+
 
 class Matrix(pd.DataFrame):
     """A matrix in long form: a row per detector, mode, attack and direction. See ``evaluation.metrics.COLUMNS``."""
@@ -41,9 +44,9 @@ class Matrix(pd.DataFrame):
 
     @property
     def style(self) -> Styler:
-        """Accuracies in percent as a heat map, both directions together; a notebook shows it as a table."""
+        """Accuracies in percent as a heat map from chance to 100, both directions together, for a notebook."""
         shown = (100 * self.wide()).style.format("{:.1f}", na_rep="n/a")
-        return shown.background_gradient(cmap="RdYlBu", vmin=0, vmax=100, axis=None)
+        return shown.background_gradient(cmap="RdYlBu", vmin=CHANCE_PERCENT, vmax=100, axis=None)
 
     def to_html(self, buf: Any = None, **options: Any) -> Any:
         """Write the report's page to a path, without the plots and pictures that need a run; else as in pandas."""

@@ -15,7 +15,7 @@ from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.attention import read_maps
 from robustbench_aigi.evaluation.cases import cases, image_of
 from robustbench_aigi.evaluation.cells import Cell
-from robustbench_aigi.evaluation.grid import read_cells
+from robustbench_aigi.evaluation.grid import read_cells, read_grid
 from robustbench_aigi.report.finished import Finished, Run
 
 
@@ -54,12 +54,14 @@ def gallery(finished: Finished) -> list[Picture]:
 
 def _of_run(run: Run) -> Iterator[Picture]:
     clean = plusplus(run.folder / "plusplus", "test", "clean")
+    grid = read_grid(run.folder)
+    subjects = {} if grid is None else grid.detectors
     for detector, mode, attack in read_cells(run.folder):
         if mode != "white-box":
             continue
         folder = Cell(detector, mode, attack).folder(run.folder)
         maps = read_maps(folder)
-        for row in cases(folder).to_dict("records"):
+        for row in cases(folder, subjects[detector].threshold).to_dict("records"):
             own = clean.manifest[clean.manifest["source"] == row["id"]]
             if own.empty:
                 raise BadData(

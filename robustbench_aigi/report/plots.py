@@ -24,6 +24,10 @@ INK = "#123456"
 COLOURS = ("#3b82c4", "#d9822b", "#2a9d6f", "#c2497a", "#8a63d2", "#7a8a2a", "#b5533c", "#4d8f9c")
 MOST = 12
 """Most detectors in one plot: those first in the matrix."""
+MAX_GENERATORS = 40
+"""Generators in one plot; of more, those that are recognised least."""
+MAX_LABEL = 34
+"""Characters of a generator's name that are shown."""
 
 
 class Plot(NamedTuple):
@@ -94,28 +98,36 @@ def _smallest(matrix: pd.DataFrame, cells: Tables, suite: list[dict[str, Any]]) 
 
 
 def _generators(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
-    """Recall of each generator's images, clean and at their white-box worst."""
-    clean = {key[0]: cells[key] for key in cells if key[1] == "clean"}
-    generators = sorted({str(g) for t in clean.values() for g in t.loc[t["label"] == 1, "generator"].dropna().unique()})
-    if not clean or not generators:
+    """Recall of each generator's clean images: a group of bars per generator, the worst ones if there are many."""
+    clean = {key[0]: by_generator(cells[key]) for key in cells if key[1] == "clean"}
+    drawn = _coloured(matrix, clean)
+    shares = pd.concat(
+        [clean[name].set_index("generator")["accuracy"] for name, _ in drawn] or [pd.Series(dtype=float)]
+    )
+    worst = shares.groupby(level=0).mean().sort_values().index[:MAX_GENERATORS]
+    generators = sorted(map(str, worst), reverse=True)  # from the bottom to the top
+    if not generators:
         return None
 
     def draw(axes: Axes) -> None:
-        drawn = _coloured(matrix, clean)
         width = 0.8 / len(drawn)
         for place, (name, colour) in enumerate(drawn):
-            own = by_generator(clean[name])
-            at = own["generator"].map(generators.index) + (place + 0.5) * width - 0.4
+            own = clean[name][clean[name]["generator"].isin(generators)]
+            at = own["generator"].map(generators.index) - (place + 0.5) * width + 0.4
             ends = (own["accuracy"] - own["low"], own["high"] - own["accuracy"])
             error = 100 * np.stack(ends).clip(min=0)
-            label = _short(name)
-            axes.bar(at, 100 * own["accuracy"], width * 0.9, color=colour, label=label, yerr=error, ecolor=INK)
-        axes.set(ylabel="recognised, %", ylim=(0, 105))
-        axes.set_xticks(range(len(generators)), [_short(g, 18) for g in generators], rotation=20, ha="right")
+            axes.barh(
+                at, 100 * own["accuracy"], width * 0.9, color=colour, label=_short(name), xerr=error, ecolor=INK,
+                error_kw={"elinewidth": 0.8},
+            )  # fmt: skip
+        axes.set(xlabel="recognised, %", xlim=(0, 105), ylim=(-0.6, len(generators) - 0.4))
+        axes.set_yticks(range(len(generators)), [_short(name, MAX_LABEL) for name in generators])
 
-    return _plot(
-        "Per generator", "AI-generated images recognised, clean, by what made them; lines are 95% intervals.", draw
+    about = "AI-generated images recognised, clean, by what made them; lines are 95% intervals."
+    about += f" The {len(worst)} of {shares.index.nunique()} that are recognised least." * (
+        shares.index.nunique() > len(worst)
     )
+    return _plot("Per generator", about, draw, height=1.6 + len(generators) * max(0.24, 0.13 * len(drawn)))
 
 
 def _roc(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
@@ -159,9 +171,10 @@ def _cost(matrix: pd.DataFrame) -> Plot | None:
     return _plot("Cost against robustness", "Each dot is a white-box attack: what it spends, and what it leaves.", draw)
 
 
-def _plot(title: str, about: str, draw: Callable[[Axes], None]) -> Plot:
+def _plot(title: str, about: str, draw: Callable[[Axes], None], height: float = 3.7) -> Plot:
+    """Draw a picture 6.2 inches wide and at least 3.7 high."""
     with _style():
-        figure = Figure(figsize=(6.2, 3.7), layout="constrained")
+        figure = Figure(figsize=(6.2, max(3.7, height)), layout="constrained")
         axes = figure.subplots()
         draw(axes)
         if axes.get_xscale() != "linear":

@@ -9,6 +9,7 @@ import pandas as pd
 from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.files import write_text
+from robustbench_aigi.markdown import escaped, table_head, table_row
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.headline import alarms
 from robustbench_aigi.report.schema import MatrixFile, Of
@@ -25,14 +26,11 @@ def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
 def to_markdown(matrix: pd.DataFrame, direction: str = "both") -> str:
     """Accuracy in percent with its 95% interval, a row a detector, for one direction."""
     pairs = columns_of(matrix)
-    lines = [
-        "| detector | " + " | ".join(a if m == "clean" else f"{a}, {m}" for m, a in pairs) + " |",
-        "|---|" + "---:|" * len(pairs),
-    ]
+    lines = table_head(["detector", *(a if m == "clean" else f"{a}, {m}" for m, a in pairs)], numbers=len(pairs))
     part = matrix[matrix["direction"].isin([direction]) | matrix["direction"].isna()]
     for detector in dict.fromkeys(part["detector"]):
         own = part[part["detector"] == detector].set_index(["mode", "attack"])
-        lines.append(f"| {detector} | " + " | ".join(_shown(own, pair) for pair in pairs) + " |")
+        lines.append(table_row([detector, *(_shown(own, pair) for pair in pairs)]))
     return "\n".join(lines)
 
 
@@ -71,10 +69,9 @@ def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, 
 
 
 def _transfer_markdown(table: pd.DataFrame) -> str:
-    lines = ["| judged by | " + " | ".join(f"made on {name}" for name in table.columns) + " |"]
-    lines += ["|---|" + "---:|" * table.shape[1]]
+    lines = table_head(["judged by", *(f"made on {name}" for name in table.columns)], numbers=table.shape[1])
     for detector, row in table.iterrows():
-        lines.append(f"| {detector} | " + " | ".join(f"{100 * x:.1f}" if pd.notna(x) else "n/a" for x in row) + " |")
+        lines.append(table_row([detector, *(f"{100 * x:.1f}" if pd.notna(x) else "n/a" for x in row)]))
     return "\n".join(lines)
 
 
@@ -122,7 +119,7 @@ def _csv(table: pd.DataFrame) -> str:
 
 
 def _listed(lines: list[str]) -> str:
-    return "\n".join(f"- {line}" for line in lines) or "none"
+    return "\n".join(f"- {' '.join(line.split())}" for line in lines) or "none"
 
 
 def write_tables(finished: Finished, out: Path) -> None:
@@ -142,7 +139,7 @@ def write_tables(finished: Finished, out: Path) -> None:
     for direction, title in titles.items():
         text += [f"\n## {title}\n", to_markdown(matrix, direction)]
     for attack, table in transfer_tables(matrix).items():
-        text += [f"\n## Transfer of {attack}: accuracy on images made on one detector, judged by another\n"]
+        text += [f"\n## Transfer of {escaped(attack)}: accuracy on images made on one detector, judged by another\n"]
         text += [_transfer_markdown(table)]
     text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(finished))]
     text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]

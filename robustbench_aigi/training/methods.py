@@ -150,7 +150,8 @@ def train_detector(
     told = ", ".join(filter(None, (trained_on, "with what they show" if plan.category else "")))
     shown = DELIVERIES if plan.delivered else ()
     met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen, *shown)))
-    card = {"name": recipe.name, "trained_on": told, "seen": met}
+    size = _sizes(train, start)
+    card = {"name": recipe.name, "trained_on": told, "trained_size": size, "seen": met}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
@@ -168,6 +169,16 @@ def train_detector(
         else:
             history = last(plan, **_aims(plan, recipe.method, len(train.labels), known))
     return _plain(detector, plan).eval(), history
+
+
+def _sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
+    """Smallest and largest side of the images of this training and of those before; None if one is unknown."""
+    sides = list(train.images.shape[2:])
+    if start is not None and start.card.trained_on:
+        if start.card.trained_size is None:
+            return None
+        sides += start.card.trained_size
+    return min(sides), max(sides)
 
 
 def _plain(detector: Detector, plan: Plan) -> Detector:

@@ -18,7 +18,7 @@ from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.bayesian import BayesianResNet
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.evaluation.statistics import wilson
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 EPS, STEP, STEPS, DRAWS = 8, 2, 40, 50
 BATCH = 250
@@ -67,7 +67,7 @@ def rows(place: str, data: Dataset) -> list[str]:
 
 
 def main() -> int:
-    keep_freed_memory()  # as commands do
+    tune_process()  # as commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=1000)

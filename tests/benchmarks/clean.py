@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.statistics import wilson
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 from robustbench_aigi.training import Arrays
 from robustbench_aigi.training.arrays import predict
 from tests.benchmarks.latency import BATCHES, medians, processor
@@ -43,7 +43,7 @@ def row(detector: Detector, data: Arrays, rounds: int) -> str:
 
 
 def main() -> int:
-    keep_freed_memory()  # as commands do
+    tune_process()  # as commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--rounds", type=int, default=9)

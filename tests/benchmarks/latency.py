@@ -20,7 +20,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, detectors, load_detector
 from robustbench_aigi.detectors.faster import VIEWS, faster
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 BATCHES = (1, 32)
 
@@ -88,7 +88,7 @@ def table(detector: Detector, rounds: int) -> str:
 
 
 def main() -> int:
-    keep_freed_memory()  # as commands do
+    tune_process()  # as commands do
     best = "tinyvit-21m" if "tinyvit-21m" in detectors.names() else "tinyvit-5m"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("detector", nargs="?", default=best)

@@ -33,7 +33,7 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped, shipped_names
 from robustbench_aigi.executors import Cluster, Executor, Here, Pool
 from robustbench_aigi.grid import from_bytes, snap, to_bytes
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 from tests.benchmarks.speed import TwoLogits
 
 DETECTORS = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
@@ -156,7 +156,7 @@ def child(cifake: str, how: str, images: int) -> dict[str, float]:
 def measured(cifake: str, how: str, images: int) -> dict[str, float]:
     data = load_data("cifake", cifake, split="test", limit=images)
     if how in EXECUTORS:
-        keep_freed_memory()  # as commands and workers do
+        tune_process()  # as commands and workers do
         by = EXECUTORS[how]()
         started(by, by.workers, detectors)  # what they import, the one worker has imported too
     these = detectors()

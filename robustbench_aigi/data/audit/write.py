@@ -17,6 +17,7 @@ from robustbench_aigi.data.dataset import read_contents
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.data.pictures import Cell, save, sheet
 from robustbench_aigi.files import write_text, write_whole
+from robustbench_aigi.markdown import escaped, table_head, table_row
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.audit.judge import Audit
@@ -63,11 +64,11 @@ def _markdown(result: "Audit") -> str:
     whole = tables["statistics"].query("part == 'all'").drop(columns=["part", "n"])
     parts = tables["statistics"].query("part != 'all' and kind == 'stored' and verdict != 'no difference seen'")
     text = [
-        f"# Audit of {result.name}: {'passed' if result.passed else 'failed'}",
+        f"# Audit of {escaped(result.name)}: {'passed' if result.passed else 'failed'}",
         f"{result.images} images. How files are stored is a cheat where the 95% interval of an AUC, or of a "
         f"classifier's balanced accuracy, lies beyond {BOUND:.0%}. Intervals count source images, not their copies.",
         "## Findings",
-        "\n".join(f"- **{f.level}**, {f.check}: {f.message}" for f in result.findings),
+        "\n".join(f"- **{f.level}**, {f.check}: {' '.join(f.message.split())}" for f in result.findings),
         "## Classifiers of files, and of sums over pixels",
         to_table(tables["baselines"]),
         "## Statistics by class",
@@ -84,11 +85,10 @@ def _markdown(result: "Audit") -> str:
 
 
 def to_table(frame: pd.DataFrame) -> str:
-    """A table in Markdown; numbers with three digits, bars in names escaped."""
-    lines = ["| " + " | ".join(map(str, frame.columns)) + " |", "|---" * len(frame.columns) + "|"]
+    """A table in Markdown; numbers with three digits."""
+    lines = table_head(frame.columns)
     for row in frame.itertuples(index=False):
-        cells = [f"{value:.3f}" if isinstance(value, float) else str(value) for value in row]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append(table_row(f"{value:.3f}" if isinstance(value, float) else value for value in row))
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import slug
 from robustbench_aigi.detectors.backbone import below_net
-from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UnknownName
@@ -32,7 +32,14 @@ class TimmModel(Detector):
         UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be reached.
     """
 
-    default_card = Card(name="timm", source="timm", code_licence="Apache-2.0 (timm)")
+    default_card = Card(
+        name="timm",
+        source="timm",
+        code_licence="Apache-2.0 (timm)",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
+    )
     small = MappingProxyType({"model": "test_resnet"})
 
     def __init__(self, model: str, pretrained: bool = False, fake_index: int | None = None) -> None:

@@ -1,0 +1,80 @@
+"""The command that judges single images."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.errors import BadData
+
+if TYPE_CHECKING:
+    from robustbench_aigi.detectors import Detector
+    from robustbench_aigi.judging import Judgement, Skipped
+
+app = typer.Typer()
+
+
+@app.command()
+def detect(
+    images: Annotated[
+        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them; those below too.")
+    ],
+    detector: Annotated[
+        list[str] | None,
+        typer.Option(
+            parser=PLACES.detector,
+            metavar="DETECTOR",
+            help="Checkpoint, address or shipped detector; may be repeated. tinyvit-5m if left out.",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: one line per image and detector, or per image left out.")
+    ] = False,
+) -> None:
+    """Judge whether images look AI-generated: real, AI-generated or unsure, by each detector.
+
+    A verdict is unsure if it flips when the image is saved again, resized, cropped or captured from a screen, if it is
+    near the threshold, or if the image is of a size that the detector did not learn from.
+    """
+    from robustbench_aigi.judging import Skipped, find_images, load_judge
+
+    found = list(find_images(images))
+    judges = [load_judge(name) for name in detector or ["tinyvit-5m"]]
+    judged = 0
+    for image in found:
+        results = [image] if isinstance(image, Skipped) else _judged(image, judges, alone=len(found) == 1)
+        for result in results:
+            _show(result, as_json)
+            judged += not isinstance(result, Skipped)
+    if not judged:
+        raise BadData(f"none of {len(found)} images could be judged; the reasons are above.")
+
+
+def _judged(path: Path, judges: "list[Detector]", *, alone: bool) -> "list[Judgement | Skipped]":
+    """A verdict from each detector; the reason in its place, where one of many images cannot be judged."""
+    from robustbench_aigi.judging import Skipped, judge, read_image
+
+    results: list[Judgement | Skipped] = []
+    try:
+        pixels = read_image(path)
+        for one in judges:
+            results.append(judge(pixels, one, str(path)))
+    except BadData as error:
+        if alone:
+            raise
+        results.append(Skipped(str(path), str(error)))
+    return results
+
+
+def _show(result: "Judgement | Skipped", as_json: bool) -> None:
+    from robustbench_aigi.judging import Skipped, to_json, to_text
+
+    if as_json:
+        typer.echo(json.dumps(to_json(result)))
+    elif isinstance(result, Skipped):
+        sys.stderr.write(f"left out: {result.image}: {result.error}\n")
+    else:
+        typer.echo(to_text(result))

@@ -1,0 +1,93 @@
+"""The command that lists names: of detectors, attacks, and the files that come with the package."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robustbench_aigi.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_aigi.registry import Registry
+
+KINDS = ("detectors", "attacks", "suites", "recipes", "policies", "prompts", "formats")
+
+app = typer.Typer()
+
+
+@app.command("list")
+def list_names(
+    kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)}; all if left out.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: each kind with its names.")] = False,
+) -> None:
+    """List detectors, attacks, suites, recipes, policies, prompt files and report formats."""
+    if kind is not None and kind not in KINDS:
+        raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(KINDS)}.")
+    shown = {name: names for name, names in _known().items() if kind in (None, name)}
+    if as_json:
+        typer.echo(json.dumps(shown))
+    else:
+        for name, members in shown.items():
+            typer.echo("\n".join([f"{name}:", *(line for member in members for line in DESCRIBED[name](member))]))
+    for name in shown:
+        for module, why in _broken(name).items():
+            sys.stderr.write(f"warning: {name}: {module} failed to import: {why}\n")
+
+
+def _known() -> Mapping[str, list[str]]:
+    """Kind to its names."""
+    from robustbench_aigi import catalogue
+    from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.data.prompts import prompt_names
+    from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.report.forms import FORMS
+
+    return {
+        "detectors": detectors.names(),
+        "attacks": attacks.names(),
+        "suites": catalogue.names("attacks"),
+        "recipes": catalogue.names("datasets"),
+        "policies": catalogue.names("policies"),
+        "prompts": prompt_names(),
+        "formats": sorted(FORMS),
+    }
+
+
+def _broken(kind: str) -> Mapping[str, str]:
+    """What of a kind could not be imported, with the error."""
+    from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.detectors import detectors
+
+    tables: Mapping[str, Registry[object]] = {"detectors": detectors, "attacks": attacks}  # type: ignore[dict-item]
+    return tables[kind].broken() if kind in tables else {}
+
+
+def _plain(name: str) -> list[str]:
+    return [f"  {name}"]
+
+
+def _detector(name: str) -> list[str]:
+    from robustbench_aigi.detectors import detectors
+
+    card = detectors.get(name).default_card
+    return [f"  {name:20}  {card.summary}" + ("" if card.commercial else "; not for commercial use")]
+
+
+def _attack(name: str) -> list[str]:
+    """What an attack does, by the first line of its docstring; what it needs of a detector, and its numbers."""
+    from robustbench_aigi.attacks.loading import numbers_of
+
+    about = numbers_of(name)
+    takes = [f"{key}={value!r}" for key, value in about.numbers.items()]
+    takes += [f"severity=1 to {about.severities}"] if about.severities else []
+    needs = "" if about.access == "none" else f"asks for {about.access}; "
+    return [f"  {name:20}  {about.summary}", f"  {'':20}  {needs}takes {', '.join(takes) or 'no number'}"]
+
+
+DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(KINDS, _plain) | {
+    "detectors": _detector,
+    "attacks": _attack,
+}
+"""Kind to what prints one of its names, in lines."""

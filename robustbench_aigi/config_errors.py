@@ -1,0 +1,106 @@
+"""What pydantic finds wrong with a file, in sentences for the person who wrote the file."""
+
+import re
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+MAX_FAULTS = 6
+"""Faults that are written out; of more, their number is given."""
+EXPECTED: Mapping[str, str] = MappingProxyType(
+    {
+        "int": "a whole number",
+        "float": "a number",
+        "string": "text in quotes",
+        "bool": "true or false",
+        "tuple": "a list in [ ]",
+        "list": "a list in [ ]",
+        "dict": "a table of keys and values",
+        "model": "a table of keys and values",
+        "literal": "one of {expected}",
+        "greater_than_equal": "{ge} or more",
+        "greater_than": "more than {gt}",
+        "less_than_equal": "{le} or less",
+        "less_than": "less than {lt}",
+        "too_short": "{min_length} or more entries",
+        "too_long": "{max_length} or fewer entries",
+    }
+)
+"""Beginning of a pydantic error's type to what was expected, with the numbers of its context."""
+
+Fault = Mapping[str, Any]
+
+
+def describe_faults(error: ValidationError, model: type[BaseModel], given: object) -> str:
+    """Return a sentence for each thing that is wrong: where, what came, and what was expected or probably meant.
+
+    Args:
+        model: what the file was to be. given: what was in the file.
+    """
+    every = error.errors()
+    found = [fault for fault in every if not (fault["type"] == "too_short" and _follows(fault["loc"], every))]
+    sentences = [_sentence(fault, model, given) for fault in found[:MAX_FAULTS]]
+    more = len(found) - len(sentences)
+    return " ".join([*sentences, *([f"And {more} more."] if more else [])])
+
+
+def _follows(loc: tuple[int | str, ...], faults: Sequence[Any]) -> bool:
+    """Whether a list came out short only because its entries have faults of their own."""
+    return any(len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in faults)
+
+
+def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
+    kind, value = str(fault["type"]), repr(fault["input"])[:60]
+    path = [*_path(fault["loc"], given), *([fault["loc"][-1]] if kind == "missing" else [])]
+    where = ".".join(map(str, path)) or "the whole file"
+    if kind == "extra_forbidden":
+        return f"{where}: not a key here; {_near(str(path[-1]), _keys(model, fault['loc'][:-1]))}"
+    if kind == "missing":
+        return f"{where}: this key is missing."
+    if kind == "value_error":
+        message = str(fault["msg"]).removeprefix("Value error, ")
+        return f"{where}: {message}" + ("" if message.endswith((".", "?")) else ".")
+    expected = next((text for start, text in EXPECTED.items() if kind.startswith(start)), "")
+    if not expected:
+        return f"{where}: {fault['msg']} (got {value})."
+    words = expected.format_map(dict(fault.get("ctx", {})))
+    near = get_close_matches(str(fault["input"]), re.findall(r"'([^']*)'", words), n=2)
+    return f"{where}: expected {words}, got {value}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
+
+
+def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
+    """Yield the parts of a place that are in the file: pydantic adds names of its own, of unions and validators."""
+    here = given
+    for part in loc:
+        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+            yield part
+            here = here[part]  # type: ignore[call-overload,index]  # a mapping or a list, as just looked
+
+
+def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+    """Keys that the file may have at a place; in a union of models the place has the name of one as its tag."""
+    models = [model]
+    for part in loc:
+        named = [one for one in models if one.__name__ == part]
+        fields = [field for one in models for name, field in one.model_fields.items() if part in (name, field.alias)]
+        if named:
+            models = named
+        elif fields:
+            models = [found for field in fields for found in _models(field.annotation)]
+    return [field.alias or name for one in models for name, field in one.model_fields.items()]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Models within the type of a field, such as those of a tuple or a union."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for part in get_args(annotation) for found in _models(part)]
+
+
+def _near(got: str, known: Sequence[str]) -> str:
+    near = get_close_matches(got, known, n=2)
+    return f"did you mean {' or '.join(near)}?" if near else f"keys are {', '.join(known)}."
