@@ -3,9 +3,12 @@
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from robustbench_aigi.errors import UnknownName
@@ -63,10 +66,13 @@ class Registry(Generic[T]):
     def _third_party(self, address: str) -> type[T]:
         module, _, attribute = address.removeprefix("python:").partition(":")
         try:
-            return cast("type[T]", getattr(importlib.import_module(module), attribute))
+            return cast("type[T]", getattr(_imported(module), attribute))
         except (ImportError, AttributeError, ValueError) as error:
+            where = module.removesuffix(".py").replace("/", ".").strip(".")
+            hint = f" A file is named without its ending: {where}:{attribute}." if module.endswith(".py") else ""
             raise UnknownName(
-                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works."
+                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works or "
+                f"module.py is in the current folder, {Path.cwd()}.{hint}"
             ) from error
 
     def _load(self) -> None:
@@ -78,6 +84,23 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self._package}.{module.name}")
         for entry in entry_points(group=self._package):
             self._classes.setdefault(entry.name, entry.load())
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module, also from the current folder, which the console script does not look into.
+
+    The folder stays on the path, behind all else: worker processes import the module by the same path, and the module
+    may import its neighbours later on.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        here = str(Path.cwd())
+        if error.name != module.partition(".")[0] or here in sys.path:
+            raise
+        sys.path.append(here)
+        importlib.invalidate_caches()
+        return importlib.import_module(module)
 
 
 def unknown(kind: str, got: str, known: list[str]) -> str:

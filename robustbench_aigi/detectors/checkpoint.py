@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_aigi.detectors.anyone import addressed
+from robustbench_aigi.detectors.anyone.plain import adapted
 from robustbench_aigi.detectors.base import Card, Detector, detectors
 from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
@@ -118,6 +119,8 @@ def _built(name: str, config: dict[str, Any]) -> Detector:
     if (anyones := addressed(name, **config)) is not None:
         return anyones
     cls = detectors.get(name)
+    if ":" in name:
+        return adapted(name, cls, config)
     taken = inspect.signature(cls)
     try:
         taken.bind(**config)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import optional
-from robustbench_aigi.detectors.anyone.onnx_model import session
+from robustbench_aigi.detectors.anyone.onnx_graph import session
 from robustbench_aigi.detectors.base import Card, Detector
 from robustbench_aigi.errors import Unavailable, UserError
 
