@@ -67,9 +67,9 @@ class Registry(Generic[T]):
         module, _, attribute = address.removeprefix("python:").partition(":")
         try:
             return cast("type[T]", getattr(_imported(module), attribute))
-        except (ImportError, AttributeError, ValueError) as error:
-            where = module.removesuffix(".py").replace("/", ".").strip(".")
-            hint = f" A file is named without its ending: {where}:{attribute}." if module.endswith(".py") else ""
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
+            where = module.removesuffix(".py").lstrip("./").replace("/", ".")
+            hint = f" A file is named without its ending, {where}:{attribute}." if module.endswith(".py") else ""
             raise UnknownName(
                 f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works or "
                 f"module.py is in the current folder, {Path.cwd()}.{hint}"
@@ -100,7 +100,11 @@ def _imported(module: str) -> ModuleType:
             raise
         sys.path.append(here)
         importlib.invalidate_caches()
-        return importlib.import_module(module)
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError:
+            sys.path.remove(here)
+            raise
 
 
 def unknown(kind: str, got: str, known: list[str]) -> str:

@@ -31,11 +31,7 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
     Raises:
         UserError: the detector is a view of another, or holds a network of which only its owner has the code.
     """
-    if not detector.restorable:
-        raise UserError(
-            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or make "
-            "it a class with one method, logits, named module:Class."
-        )
+    check_restorable(detector)
     tensors = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
@@ -46,6 +42,15 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
         "card": detector.card.model_dump_json(),
     }
     write_whole(Path(path), lambda temporary: _save(tensors, metadata, temporary))
+
+
+def check_restorable(detector: Detector) -> None:
+    """Raise ``UserError`` unless a file can say how to build the detector again."""
+    if not detector.restorable:
+        raise UserError(
+            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or "
+            "derive its class from robustbench_aigi.Detector and name it module:Class."
+        )
 
 
 def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:

@@ -16,6 +16,7 @@ from robustbench_aigi.detectors.base import Card, Detector, Normalise
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.errors import UserError
 
+GIVEN = "given by the user"
 FORMATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Number formats of weights that images are brought to."""
 
@@ -29,7 +30,7 @@ class Wrapped(Detector):
         size: ``(height, width)`` in pixels of what it sees.
     """
 
-    default_card = Card(name="wrapped", source="given by the user")
+    default_card = Card(name="wrapped", source=GIVEN)
     restorable = False
 
     def __init__(
@@ -125,7 +126,7 @@ def card_with(fields: Mapping[str, Any], base: Card | None = None) -> Card:
             f"a card has no {', '.join(sorted(unknown))}. Its fields are {', '.join(Card.model_fields)}; other "
             "arguments of wrap are input_size, mean, std, fake_index, scale and output."
         )
-    begin = {"source": "given by the user"} if base is None else base.model_dump()
+    begin = {"source": GIVEN, "weights": GIVEN} if base is None else base.model_dump()
     try:
         return Card.model_validate(begin | dict(fields))
     except ValidationError as error:

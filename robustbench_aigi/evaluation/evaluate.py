@@ -23,7 +23,7 @@ from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.probes import probe_jobs
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
-from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.executors import HERE, Executor, Here, bound_here, write_bound
 
 
 def evaluate(
@@ -56,6 +56,8 @@ def evaluate(
     write_grid(planned(detectors, suite, data, makers), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
+    alone = bound_here(executor, ready, "it is evaluated")
+    write_bound(alone, out)
     grid = planned(detectors, suite, data, makers)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
     rows: list[dict[str, object]] = []
@@ -65,7 +67,7 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         while True:
-            bench = Bench(name, detector, out, progress, grid.marks(name), executor)
+            bench = Bench(name, detector, out, progress, grid.marks(name), Here(1) if name in alone else executor)
             try:
                 cells, found = _judged(bench, suite, data, (static, transfer), keep_images)
                 break

@@ -14,8 +14,9 @@ from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.hashing import digest, file_digest
 
 TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
-LOCATION = re.compile(rb"\n\x08location\x12(.)", re.DOTALL)
-"""In an ONNX file (protobuf), what stands before the name of a file with weights: a key, then the name's length."""
+LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?)([\x00-\x7f])")
+"""In an ONNX file (protobuf), what stands before the name of a file with weights: a key, then the name's length, of
+which the seven low bits come first where it takes two bytes."""
 
 
 def session(model: str | bytes, who: str) -> Any:
@@ -61,8 +62,8 @@ def weight_files(path: Path) -> list[str]:
     names: set[str] = set()
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
         for found in LOCATION.finditer(held):
-            name = held[found.end() : found.end() + found[1][0]]
-            names.add(name.decode("utf-8", errors="ignore"))
+            length = (found[1][0] & 127) + (found[2][0] << 7) if found[1] else found[2][0]
+            names.add(held[found.end() : found.end() + length].decode(errors="ignore"))
     return sorted(name for name in names if "\0" not in name and (path.parent / name).is_file())
 
 

@@ -101,7 +101,9 @@ class OnnxModel(Detector):
         self.layout_stated = 3 in (shape[1], shape[3])
         self.input, self.dtype = wanted.name, TYPES[wanted.type]
         self.batch = shape[0] if isinstance(shape[0], int) else None
-        sides = tuple(side if isinstance(side, int) else None for side in (shape[1:3] if self.channels_last else shape[2:]))
+        sides = tuple(
+            side if isinstance(side, int) else None for side in (shape[1:3] if self.channels_last else shape[2:])
+        )
         if None in sides and size is None:
             raise UserError(
                 f"{path} leaves its input size open, {shape}. Write the side in pixels, as in size=224 or "
@@ -140,6 +142,10 @@ class OnnxModel(Detector):
             checked_digest(self._file, self.config["sha256"])
             self._session, self._threads = session(str(self._file), self.config["path"]), torch.get_num_threads()
         return self._session
+
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The arguments, with the digest of the file and of those that hold its weights in the place of its path."""
+        return {"config": self.config | {"path": ""}, "normalise": self.normalise}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy, here or in another process, opens the file itself: a session can be neither copied nor sent."""

@@ -6,13 +6,12 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Self, final
 
-import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import SCALES, Ends, threshold_logit
 from robustbench_aigi.detectors.anyone.returned import as_tensor
 from robustbench_aigi.detectors.base import Card, Detector
-from robustbench_aigi.detectors.wrapped import card_with, wrap
+from robustbench_aigi.detectors.wrapped import GIVEN, card_with, wrap
 from robustbench_aigi.errors import BadConfig, UserError
 
 OUTPUTS = frozenset({"fake_index", "scale", "output"})
@@ -33,7 +32,7 @@ class PlainDetector(Detector):
             their device.
     """
 
-    default_card = Card(name="plain", source="given by the user")
+    default_card = Card(name="plain", source=GIVEN)
     restorable = False
 
     def __init__(self, inner: Any, card: Card, ends: Ends) -> None:
@@ -62,7 +61,7 @@ class PlainDetector(Detector):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         """Move a network; an object that only holds networks has put them where it looks for them."""
-        return super()._apply(fn, recurse) if isinstance(self.inner, nn.Module) else self
+        return super()._apply(fn, recurse) if isinstance(self.inner, nn.Module) else self  # type: ignore[no-untyped-call]
 
 
 def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
@@ -93,7 +92,7 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
             ours |= {"scale": _checked_scale(stated, address)}
         base = getattr(ready, "card", None)
         if not isinstance(base, Card):
-            base = Card(name=name, source=address, input_size=0, resize="inside the detector")
+            base = Card(name=name, source=address, weights=GIVEN, input_size=0, resize="inside the detector")
         ends = Ends(**{key: ours[key] for key in OUTPUTS & ours.keys()})
         return PlainDetector(ready, _card(base, ours), ends).eval()
     if not isinstance(ready, nn.Module):
@@ -106,7 +105,8 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
             f"{address} is a network without a method logits, so the size of its images must be given. Write "
             f"{address}?input_size=224 with its size, and mean and std if it has any."
         )
-    return wrap(ready, **({"name": name, "source": address} | ours))
+    arguments: dict[str, Any] = {"name": name, "source": address} | ours
+    return wrap(ready, **arguments)
 
 
 def networks_in(holder: object, depth: int = 3) -> Iterator[nn.Module]:

@@ -129,5 +129,3 @@ def _kind(part: Any) -> str:
     if tensor is None:
         return type(part).__name__
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
-
-
