@@ -30,7 +30,8 @@ class Brightness(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """``(N, 3, H, W)`` to ``(N, 1)``."""
-        return self.slope * (self.norm(self.mix(images)).mean(dim=(2, 3)) - 0.5)
+        means: Tensor = self.norm(self.mix(images)).mean(dim=(2, 3))
+        return self.slope * (means - 0.5)
 
 
 def images_in(folder: Path, each: int = 5) -> Dataset:
@@ -41,7 +42,8 @@ def images_in(folder: Path, each: int = 5) -> Dataset:
         for number in range(each):
             pixels = torch.randint(low, low + 80, (SIDE, SIDE, 3), generator=rng, dtype=torch.uint8)
             Image.fromarray(pixels.numpy()).save(folder / name / f"{number}.png")
-    return rb.load_data("folder", str(folder), split="test")
+    data: Dataset = rb.load_data("folder", str(folder), split="test")
+    return data
 
 
 def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE) -> Matrix:
@@ -49,7 +51,8 @@ def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE)
 
     A detector that is called :data:`SURROGATE` is attacked for the shared rows, too; else these are unavailable.
     """
-    return rb.evaluate([detector], "quick", images_in(folder / "data"), folder / "run", executor=executor)
+    matrix: Matrix = rb.evaluate([detector], "quick", images_in(folder / "data"), folder / "run", executor=executor)
+    return matrix
 
 
 def check_run(matrix: Matrix, folder: Path, *, gradients: bool = True) -> None:

@@ -39,8 +39,8 @@ def write_onnx(path: Path) -> Path:
 
 def scripted(folder: Path) -> Detector:
     """A network from a TorchScript file."""
-    torch.jit.save(torch.jit.trace(Brightness(), torch.rand(2, 3, SIDE, SIDE)), folder / "net.pt")  # type: ignore[no-untyped-call]
-    net: nn.Module = torch.jit.load(folder / "net.pt")  # type: ignore[no-untyped-call]
+    torch.jit.save(torch.jit.trace(Brightness(), torch.rand(2, 3, SIDE, SIDE)), folder / "net.pt")
+    net: nn.Module = torch.jit.load(folder / "net.pt")
     return wrap(net, input_size=SIDE, name=SURROGATE)
 
 

@@ -111,7 +111,15 @@ def test_statistics_of_pixels_from_0_to_255_are_refused_with_what_to_write() -> 
         ({"std": (255, 255, 255)}, "divide them by 255"),
     ):
         with pytest.raises(UserError, match=message):
-            wrap(nn.Flatten(), input_size=8, **wrong)  # type: ignore[arg-type]
+            wrap(nn.Flatten(), input_size=8, **wrong)
+
+
+class Seeing(nn.Module):
+    """Keeps what it is shown, and scores its mean."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen = images
+        return images.mean(dim=(1, 2, 3))
 
 
 def test_statistics_of_images_from_0_to_1_are_taken(images: Tensor) -> None:
@@ -120,11 +128,10 @@ def test_statistics_of_images_from_0_to_1_are_taken(images: Tensor) -> None:
         ((0.0,) * 3, np.full(3, 1 / 255)),
         (torch.tensor([0.485, 0.456, 0.406]), (0.229, 0.224, 0.225)),
     ):
-        seen: list[Tensor] = []
-        detector = wrap(lambda x, seen=seen: seen.append(x) or x.mean((1, 2, 3)), input_size=32, mean=mean, std=std)
-        detector.logits(images)
+        net = Seeing()
+        wrap(net, input_size=32, mean=mean, std=std).logits(images)
         torch.testing.assert_close(
-            seen[0],
+            net.seen,
             (images - torch.as_tensor(mean).view(3, 1, 1)) / torch.as_tensor(std).view(3, 1, 1),
             check_dtype=False,
         )
@@ -158,8 +165,10 @@ def test_one_logit_comes_out_of_what_a_network_returns(answer: Any, count: int, 
 def test_what_may_mean_several_outputs_is_asked_for(images: Tensor) -> None:
     """B4: never a guess."""
     inner = Brightness()
-    answers = {"a": inner, "b": lambda x: -inner(x), "n": lambda x: x.flatten(1)}
-    net = lambda x: {name: part(x) for name, part in answers.items()}  # noqa: E731
+
+    def net(x: Tensor) -> dict[str, Tensor]:
+        return {"a": inner(x), "b": -inner(x), "n": x.flatten(1)}
+
     with pytest.raises(UserError, match=r"'a': float32 \(4, 1\), 'b'.*several parts.*output='a'"):
         wrap(net, input_size=32).logits(images)
     for output in ("a", 0):
@@ -240,10 +249,10 @@ def test_weights_of_another_number_format_work_with_their_gradient(kind: torch.d
 
 def test_input_sizes_of_two_sides_are_kept(images: Tensor) -> None:
     """B4: a pydantic traceback."""
-    seen: list[tuple[int, ...]] = []
-    detector = wrap(lambda x: seen.append(tuple(x.shape)) or x.mean((1, 2, 3)), input_size=(24, 40))
+    net = Seeing()
+    detector = wrap(net, input_size=(24, 40))
     assert detector.logits(images).shape == (4,)
-    assert seen == [(4, 3, 24, 40)]
+    assert net.seen.shape == (4, 3, 24, 40)
     assert detector.card.input_size == 24
     assert "24 x 40" in detector.card.resize
     assert wrap(nn.Flatten(), input_size=(32, 32)).card == wrap(nn.Flatten(), input_size=32).card
@@ -274,18 +283,28 @@ def test_quantised_networks_score_and_say_that_they_have_no_gradient(images: Ten
     before = weights_digest(detector.state_dict())
     assert weights_digest(copied(detector).state_dict()) == before
     with torch.no_grad():
-        net[1].weight.mul_(2)
+        net.get_parameter("1.weight").mul_(2)
     assert weights_digest(wrap(quantised(net), input_size=32).state_dict()) != before
 
 
 def test_a_detector_of_ones_own_may_squeeze_or_count_in_float64(images: Tensor, labels: Tensor) -> None:
     """B3: a subclass whose logits are ``(N, 1)``, 0-d for one image, or float64."""
-    for shaped in (lambda z: z.squeeze(), lambda z: z[:, None], lambda z: z.double()):
-        linear = Linear(torch.ones(3, 32, 32) / 100, -15.0)
-        plain, linear.logits = linear.logits, lambda x, of=linear.logits, f=shaped: f(of(x))  # type: ignore[method-assign]
-        assert torch.equal(on_device(linear, images[:1]), plain(images[:1]))
-        known = plain(images).detach()
-        result = load_attack("pgd-linf", steps=2)(linear, images, labels, seed=0, clean_logits=known)
+
+    class Shaped(Linear):
+        def __init__(self, weight: Tensor, bias: float, shape: Any) -> None:
+            super().__init__(weight, bias)
+            self.shape = shape
+
+        def logits(self, images: Tensor) -> Tensor:
+            shaped: Tensor = self.shape(super().logits(images))
+            return shaped
+
+    plain = Linear(torch.ones(3, 32, 32) / 100, -15.0)
+    for shape in (torch.squeeze, Tensor.double, nn.Unflatten(0, (-1, 1))):
+        shaped = Shaped(torch.ones(3, 32, 32) / 100, -15.0, shape)
+        assert torch.equal(on_device(shaped, images[:1]), plain.logits(images[:1]))
+        known = plain.logits(images).detach()
+        result = load_attack("pgd-linf", steps=2)(shaped, images, labels, seed=0, clean_logits=known)
         assert result.logits.dtype == torch.float32
 
 
