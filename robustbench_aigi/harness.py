@@ -13,6 +13,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.detectors.checkpoint import check_restorable
 from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
@@ -116,6 +117,7 @@ def train(
     begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
     for note in begin.notes:
         say(note)
+    check_restorable(begin)
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
         lesson = lesson_on(dataset, source, limit, skipped, progress, say)

@@ -21,14 +21,31 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def weights_digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of named tensors: names, shapes and bytes, in name order."""
+def weights_digest(tensors: Mapping[str, Any]) -> str:
+    """SHA-256 of named tensors: names, shapes and bytes, in name order.
+
+    The state of a quantised network has tuples of quantised tensors as well, and number formats by name.
+    """
     total = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].detach().cpu().contiguous()
+        _add(total, name, tensors[name])
+    return total.hexdigest()
+
+
+def _add(total: "hashlib._Hash", name: str, value: Any) -> None:
+    if isinstance(value, tuple | list):
+        for place, part in enumerate(value):
+            _add(total, f"{name}.{place}", part)
+    elif not isinstance(value, Tensor):
+        total.update(f"{name}{value!r}".encode())
+    elif value.is_quantized:
+        total.update(f"{name}{value.qscheme()}{value.dtype}".encode())
+        _add(total, f"{name}.integers", value.int_repr())
+        _add(total, f"{name}.values", value.dequantize())
+    else:
+        tensor = value.detach().cpu().contiguous()
         total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
         total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
-    return total.hexdigest()
 
 
 def rng_for(*parts: Any) -> torch.Generator:

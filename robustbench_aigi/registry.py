@@ -3,11 +3,13 @@
 import importlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from robustbench_aigi.errors import UnknownName
@@ -89,10 +91,13 @@ class Registry(Generic[T]):
     def _third_party(self, address: str) -> type[T]:
         module, _, attribute = address.removeprefix("python:").partition(":")
         try:
-            return cast("type[T]", getattr(importlib.import_module(module), attribute))
-        except (ImportError, AttributeError, ValueError) as error:
+            return cast("type[T]", getattr(_imported(module), attribute))
+        except (ImportError, AttributeError, ValueError, TypeError) as error:
+            where = module.removesuffix(".py").lstrip("./").replace("/", ".")
+            hint = f" A file is named without its ending, {where}:{attribute}." if module.endswith(".py") else ""
             raise UnknownName(
-                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works."
+                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works or "
+                f"module.py is in the current folder, {Path.cwd()}.{hint}"
             ) from error
 
     def _load(self) -> None:
@@ -114,6 +119,27 @@ class Registry(Generic[T]):
         except Exception as error:  # a module may raise anything, and must not take the others with it
             self._broken[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return None
+
+
+def _imported(module: str) -> ModuleType:
+    """Import a module, also from the current folder, which the console script does not look into.
+
+    The folder stays on the path, behind all else: worker processes import the module by the same path, and the module
+    may import its neighbours later on.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        here = str(Path.cwd())
+        if error.name != module.partition(".")[0] or here in sys.path:
+            raise
+        sys.path.append(here)
+        importlib.invalidate_caches()
+        try:
+            return importlib.import_module(module)
+        except ModuleNotFoundError:
+            sys.path.remove(here)
+            raise
 
 
 def unknown(kind: str, got: str, known: list[str]) -> str:

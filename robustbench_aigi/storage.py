@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable
+from robustbench_aigi.extras import install_command
 from robustbench_aigi.files import cache_folder, write_text
 from robustbench_aigi.storage_lock import Lock, brief, reaching
 
@@ -77,7 +78,7 @@ class Mirror:
         try:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise Unavailable(f"no client for {url}: {error}. For s3:// write pip install s3fs.") from error
+            raise Unavailable(f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`.") from error
         self.lock = Lock(self.fs, self.root, self.url)
         try:
             self.index = Index.model_validate_json(self.known.read_bytes())

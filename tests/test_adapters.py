@@ -1,6 +1,7 @@
 import dataclasses
 import pickle
 import random
+import re
 import subprocess
 import sys
 from typing import Any
@@ -14,12 +15,13 @@ from robustbench_aigi.attacks import Attack, Row, art_adapter, load_attack, torc
 from robustbench_aigi.attacks.third_party import ThirdParty
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, Unavailable, UnknownName, UserError
+from robustbench_aigi.extras import install_command
 from robustbench_aigi.grid import on_grid
 from tests.conftest import Linear
 
 ART, TORCHATTACKS = art_adapter.names(), torchattacks_adapter.names()
 needs_torchattacks = pytest.mark.skipif(
-    not TORCHATTACKS, reason="torchattacks is an extra: pip install 'robustbench-aigi[torchattacks]'"
+    not TORCHATTACKS, reason=f"torchattacks is an extra: {install_command('torchattacks')}"
 )
 MISSING = pytest.param("torchattacks:PGD", marks=needs_torchattacks)
 ALL: list[Any] = [*ART, *TORCHATTACKS] if TORCHATTACKS else [*ART, MISSING]
@@ -209,7 +211,7 @@ def test_a_black_box_is_not_asked_for_gradients(images: Tensor, labels: Tensor) 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     assert torchattacks_adapter.names() == []
-    with pytest.raises(Unavailable, match=r"pip install 'robustbench-aigi\[torchattacks\]'"):
+    with pytest.raises(Unavailable, match=re.escape(install_command("torchattacks"))):
         load_attack("torchattacks:PGD")
 
 

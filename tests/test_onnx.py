@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
+from robustbench_aigi.extras import install_command
 from tests.contract import built, check_contract
 
 
@@ -93,5 +95,5 @@ def test_onnx_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
 def test_onnx_runtime_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(Unavailable, match=r"pip install 'robustbench-aigi\[onnx\]'"):
+    with pytest.raises(Unavailable, match=re.escape(install_command("onnx"))):
         addressed(f"onnx:{tmp_path / 'net.onnx'}")

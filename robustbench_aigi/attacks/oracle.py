@@ -180,12 +180,12 @@ class Oracle:
         for part in self._parts(images):
             leaf = part.detach().requires_grad_(True)
             scored = self._logits(leaf)
-            if not scored.requires_grad:
+            slope = torch.autograd.grad(scored.sum(), leaf, allow_unused=True)[0] if scored.requires_grad else None
+            if slope is None:
                 raise BadLogits(
                     f"{self.detector.card.name} has no gradient from its logit to its image. Attack it by its scores "
                     "(square-linf, one-pixel), or let its preprocessing happen inside torch's graph."
                 )
-            (slope,) = torch.autograd.grad(scored.sum(), leaf)
             if not bool(slope.isfinite().all()):
                 raise BadLogits(
                     f"{self.detector.card.name} has a gradient that is no number. Look for a square root or a "

@@ -14,6 +14,7 @@ from robustbench_aigi.attacks import adapters
 from robustbench_aigi.attacks.third_party import Known, ThirdParty
 from robustbench_aigi.attacks.two_logit import TwoLogits
 from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.extras import install_command
 
 DLR = "its DLR loss needs four logits and a detector gives two; use"
 TABLE: Mapping[str, Known] = MappingProxyType(
@@ -64,7 +65,7 @@ class Torchattacks(ThirdParty):
                 import torchattacks
         except ImportError as error:
             raise Unavailable(
-                f"torchattacks cannot be imported ({error}). Type: pip install 'robustbench-aigi[torchattacks]'"
+                f"torchattacks cannot be imported ({error}). Type: {install_command('torchattacks')}"
             ) from error
         classes = {name: getattr(torchattacks, name) for name in torchattacks.__all__}
         return {name: source for name, source in classes.items() if inspect.isclass(source)}

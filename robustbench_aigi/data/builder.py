@@ -18,8 +18,8 @@ from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.detectors.fingerprint import Identities
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.executors import HERE, Executor, Here
+from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.executors import HERE, Executor, Here, bound_here
 from robustbench_aigi.files import write_text, write_whole
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
@@ -46,14 +46,16 @@ def build_plusplus(
     Memory does not grow with the set.
 
     Args:
-        executor: who does the work; the number of workers does not change a byte.
+        executor: who does the work; the number of workers does not change a byte. Surrogates that cannot be sent to
+            its processes are attacked in this one.
         identities: the surrogates', where the caller has them already.
 
     Raises:
         BadData: a row names a surrogate that was not given.
     """
     made = _all(parts, suite, surrogates, identities)
-    _make(made, out, progress, executor)
+    used = {name: surrogates[name] for name in suite.surrogates & surrogates.keys()}
+    _make(made, out, progress, executor, used)
     write_text(out / "suite.json", suite.model_dump_json(by_alias=True, indent=2))
     places = [out / place for ingredient in made for _, place in ingredient.places()]
     write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
@@ -98,8 +100,16 @@ def _all(
     parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], identities: Identities | None
 ) -> list[Ingredient]:
     known = (identities or Identities()).of_all(surrogates)
-    fit_to_travel = {name: copied(detector) for name, detector in surrogates.items()}
+    fit_to_travel = {name: _copied_if_possible(detector) for name, detector in surrogates.items()}
     return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel, known)]
+
+
+def _copied_if_possible(detector: Detector) -> Detector:
+    """A copy, which drops what a pass left behind; the detector itself if it cannot be copied."""
+    try:
+        return copied(detector)
+    except UserError:
+        return detector
 
 
 class _Task(NamedTuple):
@@ -121,14 +131,19 @@ class _Making:
         return task.ingredient, len(table)
 
 
-def _make(made: Sequence[Ingredient], out: Path, progress: Progress, executor: Executor) -> None:
+def _make(
+    made: Sequence[Ingredient], out: Path, progress: Progress, executor: Executor, used: Mapping[str, Detector]
+) -> None:
     """Make the shards that are not there yet, of all ingredients together, so that no worker waits for another kind."""
     titles = [f"building {ingredient.split} {ingredient.attack}" for ingredient in made]
     left = [task for task in _in_turn(made) if not (out / task.place).is_file()]
+    if not left:
+        return
+    by = Here(1) if bound_here(executor, used, "images are made on it") else executor
     done = [len(ingredient.data) for ingredient in made]
     for task in left:
         done[task.ingredient] -= len(task.shard)
-    for number, count in executor.each(_Making([ingredient.make for ingredient in made], out), left):
+    for number, count in by.each(_Making([ingredient.make for ingredient in made], out), left):
         done[number] += count
         progress(titles[number], done[number], len(made[number].data))
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.registry import Registry
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -136,8 +137,20 @@ def on_device(detector: Detector, images: Tensor) -> Tensor:
     count = len(images)
     size = count if images.device.type == "cpu" else max(count, min(usual_size(count), detector.at_once))
     if size == count:
-        return detector.logits(images)
-    return detector.logits(torch.cat([images, images[:1].detach().expand(size - count, -1, -1, -1)]))[:count]
+        return _one_per_image(detector.logits(images), images, detector.card.name)
+    filled = torch.cat([images, images[:1].detach().expand(size - count, -1, -1, -1)])
+    return _one_per_image(detector.logits(filled), filled, detector.card.name)[:count]
+
+
+def _one_per_image(logits: Tensor, images: Tensor, who: str) -> Tensor:
+    """Logits in the images' number format, ``(N,)`` also where they were squeezed or have an axis too many.
+
+    Raises ``BadLogits`` for whole numbers, which are labels.
+    """
+    if not isinstance(logits, Tensor) or not logits.is_floating_point():
+        kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
+        raise BadLogits(f"{who} gave {kind}, and a detector gives a floating-point tensor of logits, no labels.")
+    return logits.to(images.dtype).reshape(len(images)) if logits.numel() == len(images) else logits
 
 
 def usual_size(count: int) -> int:

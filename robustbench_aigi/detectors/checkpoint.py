@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_aigi.detectors.anyone import addressed
+from robustbench_aigi.detectors.anyone.plain import adapted
 from robustbench_aigi.detectors.base import Card, Detector, detectors
 from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.detectors.fitting import fitted, fitting_detectors, misfit
@@ -30,11 +31,7 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
     Raises:
         UserError: the detector is a view of another, or holds a network of which only its owner has the code.
     """
-    if not detector.restorable:
-        raise UserError(
-            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or make "
-            "it a class with one method, logits, named module:Class."
-        )
+    check_restorable(detector)
     tensors = {
         name: (tensor.half() if half and tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in detector.state_dict().items()
@@ -45,6 +42,15 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
         "card": detector.card.model_dump_json(),
     }
     write_whole(Path(path), lambda temporary: _save(tensors, metadata, temporary))
+
+
+def check_restorable(detector: Detector) -> None:
+    """Raise ``UserError`` unless a file can say how to build the detector again."""
+    if not detector.restorable:
+        raise UserError(
+            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or "
+            "derive its class from robustbench_aigi.Detector and name it module:Class."
+        )
 
 
 def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
@@ -120,6 +126,8 @@ def _built(name: str, config: dict[str, Any]) -> Detector:
     if (anyones := addressed(name, **config)) is not None:
         return anyones
     cls = detectors.get(name)
+    if ":" in name:
+        return adapted(name, cls, config)
     taken = inspect.signature(cls)
     try:
         taken.bind(**config)

@@ -2,14 +2,16 @@
 
 import copy
 import os
+import pickle
 import shutil
+from textwrap import shorten
 from typing import Any, Literal, cast, final
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import optional
-from robustbench_aigi.detectors.anyone.onnx_model import session
+from robustbench_aigi.detectors.anyone.onnx_graph import session
 from robustbench_aigi.detectors.base import Card, Detector
 from robustbench_aigi.errors import Unavailable, UserError
 
@@ -46,13 +48,23 @@ def card_of(detector: Detector, by: By, what: str) -> Card:
 
 
 def copied(detector: Detector) -> Detector:
-    """A copy in evaluation mode; training mode first drops what timm caches as part of a graph, which has no copy."""
+    """A copy in evaluation mode; training mode first drops what timm caches as part of a graph, which has no copy.
+
+    Raises ``UserError`` if there is something in the detector that cannot be copied, such as a lock or an open file.
+    """
     modes = [(module, module.training) for module in detector.modules()]
-    detector.train()
-    twin = copy.deepcopy(detector).eval()
-    for module, mode in modes:
-        module.training = mode
-    return twin
+    try:
+        detector.train()
+        with torch.no_grad():  # a TorchScript module's copy would be part of a graph
+            return copy.deepcopy(detector).eval()
+    except (TypeError, RuntimeError, NotImplementedError, pickle.PicklingError) as error:
+        raise UserError(
+            f"{detector.card.name} cannot be copied: {shorten(str(error), 200)}. It can be evaluated; to train it or "
+            "to make it faster, give it a method __deepcopy__."
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 @final

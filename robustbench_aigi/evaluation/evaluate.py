@@ -36,7 +36,7 @@ from robustbench_aigi.evaluation.preflight import Preflight, examine
 from robustbench_aigi.evaluation.probes import probe_jobs
 from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.evaluation.work import attacked, scored
-from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.executors import HERE, Executor, Here, bound_here, write_bound
 
 
 def evaluate(
@@ -80,6 +80,8 @@ def evaluate(
     by_whom = (progress, executor, identities)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
+    alone = bound_here(executor, ready, "it is evaluated")
+    write_bound(alone, out)
     grid = planned(detectors, suite, data, makers, identities, notes)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
     rows: list[dict[str, object]] = []
@@ -89,7 +91,8 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         while True:
-            bench = Bench(name, detector, out, progress, grid.marks(name), executor, identities)
+            where = Here(1) if name in alone else executor
+            bench = Bench(name, detector, out, progress, grid.marks(name), where, identities)
             try:
                 cells, found = _judged(bench, suite, data, (static, transfer), keep_images)
                 break

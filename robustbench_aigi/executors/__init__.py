@@ -6,8 +6,9 @@ from typing import Protocol, TypeVar
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.executors.cluster import Cluster
 from robustbench_aigi.executors.local import Here, Pool
+from robustbench_aigi.executors.sending import bound_here, write_bound
 
-__all__ = ["HERE", "Cluster", "Executor", "Here", "Pool", "executor"]
+__all__ = ["HERE", "Cluster", "Executor", "Here", "Pool", "bound_here", "executor", "write_bound"]
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -18,6 +18,7 @@ from cloudpickle import dumps  # type: ignore[import-untyped]
 
 from robustbench_aigi.errors import Unavailable, WorkersLost
 from robustbench_aigi.executors.local import AHEAD, TRIES
+from robustbench_aigi.extras import install_command
 from robustbench_aigi.memory import tune_process
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Cluster:
         try:
             import ray
         except ImportError as error:
-            raise Unavailable("Ray is not installed. Write pip install 'robustbench-aigi[ray]'.") from error
+            raise Unavailable(f"Ray is not installed. Type `{install_command('ray')}`.") from error
         if ray.is_initialized():
             return ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robustbench_aigi.errors import BadConfig, BadData, Unavailable
+from robustbench_aigi.extras import install_command
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.grid import to_bytes
 from robustbench_aigi.hashing import file_digest
@@ -168,8 +169,8 @@ def unavailable(name: str, error: Exception) -> Unavailable:
     cause = error.__cause__ or error
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
     return Unavailable(
-        f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type `pip install "
-        f"'robustbench-aigi[diffusion]'`; reach the hub once so that HF_HOME holds it (a gated model: accept its "
+        f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type "
+        f"`{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated model: accept its "
         f"licence on its page, then `hf auth login`); or give a local folder of safetensors. "
         f"{SHIPPED_MODEL!r} is shipped."
     )

@@ -4,6 +4,7 @@ from torch import nn
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.extras import install_command
 
 
 def add_lora(detector: Detector, rank: int) -> None:
@@ -17,7 +18,7 @@ def add_lora(detector: Detector, rank: int) -> None:
     try:
         from peft import LoraConfig, inject_adapter_in_model  # seconds, and an extra
     except ImportError as error:
-        raise Unavailable("lora needs PEFT. Type `pip install 'robustbench-aigi[training]'`.") from error
+        raise Unavailable(f"lora needs PEFT. Type `{install_command('training')}`.") from error
     if detector.parts_to_train() is not detector:
         raise UserError(f"lora is for detectors that train whole; {detector.card.name} freezes a part. Leave it out.")
     *inner, head = _matrices(detector)

@@ -18,7 +18,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.detectors.score_step import step_of_logits
 from robustbench_aigi.evaluation.statistics import wilson
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 NAMES = ("cifake-cnn", "resnet18-c32")
 DIGITS: tuple[int | None, ...] = (None, 3, 2, 1, 0)
@@ -57,7 +57,7 @@ def accuracy(detector: Detector, name: str, queries: int, images: Tensor, labels
 
 
 def main() -> int:
-    keep_freed_memory()  # as commands do
+    tune_process()  # as commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=200)

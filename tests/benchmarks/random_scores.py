@@ -21,7 +21,7 @@ from robustbench_aigi.attacks.base import Result
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.evaluation.statistics import wilson
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.memory import tune_process
 
 NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("square-linf", {"eps": 0, "queries": 200}),
@@ -75,7 +75,7 @@ def ends(share: float, n: int) -> str:
 
 
 def main() -> int:
-    keep_freed_memory()  # as commands do
+    tune_process()  # as commands do
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=200)

@@ -5,7 +5,7 @@ from typing import Any
 from robustbench_aigi.detectors.base import Detector
 
 
-def addressed(name: str, **config: Any) -> Detector | None:
+def addressed(name: str, /, **config: Any) -> Detector | None:
     """The detector at an address, in evaluation mode; None if ``name`` is no address of these kinds.
 
     Args:

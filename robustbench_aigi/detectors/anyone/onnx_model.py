@@ -5,53 +5,42 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.anyone.ends import Scale, check_ends, one_logit, optional, slug
+from robustbench_aigi.detectors.anyone.ends import CLIP, FakeIndex, Scale, check_ends, one_logit, slug, threshold_logit
+from robustbench_aigi.detectors.anyone.inputs import checked_size, checked_statistics
+from robustbench_aigi.detectors.anyone.onnx_graph import TYPES, checked_digest, layout_of, score_output, session
+from robustbench_aigi.detectors.anyone.returned import columns
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
 from robustbench_aigi.detectors.resizing import resize
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import UserError
 from robustbench_aigi.hashing import file_digest
-
-TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16}
-
-
-def session(model: str | bytes, who: str) -> Any:
-    """An ONNX Runtime session on the CPU, with as many threads as torch has.
-
-    Args:
-        model: a file's path, or its bytes. who: what it is, for messages.
-
-    Raises:
-        Unavailable: ONNX Runtime is not installed. BadCheckpoint: it cannot read the model.
-    """
-    runtime = optional("onnxruntime", "onnx")
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    try:
-        return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # its errors have no class in common
-        raise BadCheckpoint(f"ONNX Runtime cannot read {who}: {error}. Give what an ONNX exporter wrote.") from error
 
 
 @final
 class OnnxModel(Detector):
     """A black box in an ONNX file: no gradient, one or two outputs.
 
-    The layout (channels first or last), the batch size and the input size are read from the graph.
+    The layout (channels first or last), the batch size, the input size and the output that holds scores are read from
+    the graph, as far as it states them.
 
     Args:
         path: the file. sha256: of the file, to refuse another one; a saved detector has it.
-        fake_index: the output that means AI-generated. With one output: 1 if high means AI-generated, 0 if real.
-        scale: ``logit``, or ``probability`` if a sigmoid or a softmax is in the graph.
+        fake_index: the output that means AI-generated. With one output: 1 if high means AI-generated, 0 if real. With
+            three or more: a list of all that mean AI-generated.
+        scale: ``logit``; ``probability`` if a sigmoid or a softmax is in the graph; or ``percent``.
         mean, std: what is subtracted from, and then divides, the channels of images in [0, 1].
-        size: side in pixels, where the graph leaves it open.
+        size: side in pixels, or ``[height, width]``, where the graph leaves it open.
+        output: the name of the output that holds scores, where several may.
+        channels_last: whether images are (N, H, W, 3), where the graph leaves it open.
+        threshold: above it an image is called AI-generated, on the scale of the outputs; 0 or even odds if None.
 
     Raises:
         Unavailable: ONNX Runtime is not installed. BadCheckpoint: no such file, or not an ONNX file.
+        UserError: the graph leaves something open, or an argument does not fit it.
     """
 
     default_card = Card(
@@ -67,53 +56,78 @@ class OnnxModel(Detector):
     def __init__(
         self,
         path: str,
-        fake_index: int = 1,
+        fake_index: FakeIndex = 1,
         scale: Scale = "logit",
         mean: Sequence[float] = (0.0, 0.0, 0.0),
         std: Sequence[float] = (1.0, 1.0, 1.0),
-        size: int | None = None,
+        size: int | Sequence[int] | None = None,
+        output: str | None = None,
+        channels_last: bool | None = None,
+        threshold: float | None = None,
         sha256: str | None = None,
     ) -> None:
-        digest = _checked_digest(Path(path), sha256)
-        numbers: dict[str, Any] = {"fake_index": fake_index, "scale": scale, "mean": [*mean], "std": [*std]}
-        super().__init__(path=path, **numbers, size=size, sha256=digest)
         check_ends(fake_index, scale)
+        means, stds = checked_statistics(mean, std)
+        sides = None if size is None else checked_size(size, "size")
+        digest = checked_digest(Path(path), sha256)
+        numbers: dict[str, Any] = {"fake_index": fake_index, "scale": scale, "mean": [*means], "std": [*stds]}
+        where = {"size": size, "output": output, "channels_last": channels_last, "threshold": threshold}
+        super().__init__(path=path, **numbers, **where, sha256=digest)
         self.fake_index, self.scale = fake_index, scale
-        self.normalise = Normalise(tuple(mean), tuple(std))
-        self._session = session(path, path)
-        self._read_input(size)
+        self.normalise = Normalise(means, stds)
+        self._file, self._threads = Path(path).absolute(), torch.get_num_threads()
+        self._session: Any = session(path, path)
+        self._read_input(sides, channels_last)
+        many = not isinstance(fake_index, int)
+        self.output = score_output(self._session.get_outputs(), output, scale, path, many=many)
         facts = {
             "name": slug(f"onnx:{path.removesuffix('.onnx')}"),
             "source": f"ONNX file {Path(path).name}, sha256:{digest}",
-            "summary": f"a black box; input normalised by mean {list(mean)}, std {list(std)}",
+            "summary": f"a black box; input normalised by mean {list(mean)}, std {list(std)}{self._assumed()}",
             "orientation": f"output {fake_index} is AI-generated, as a {scale}",
             "input_size": self.size[0],
+            "threshold": threshold_logit(threshold, scale),
             "weights": f"sha256:{digest}",
         }
         self.card = self.card.model_copy(update=facts)
 
     def fingerprint_parts(self) -> dict[str, Any]:
         """The arguments, with the bytes of the file, and of those that hold its weights, in the place of its path."""
-        path = Path(self.config["path"])
-        named = external_files(path.read_bytes()) if path.is_file() else []
-        beside = {name: file_digest(path.parent / name) for name in named if (path.parent / name).is_file()}
+        named = external_files(self._file.read_bytes()) if self._file.is_file() else []
+        places = {name: self._file.parent / name for name in named}
+        beside = {name: file_digest(place) for name, place in places.items() if place.is_file()}
         return {"config": self.config | {"path": ""}, "beside": beside, "normalise": self.normalise}
 
-    def _read_input(self, size: int | None) -> None:
+    def _read_input(self, size: tuple[int, int] | None, channels_last: bool | None) -> None:
         wanted, *others = self._session.get_inputs()
-        shape = wanted.shape
-        if others or len(shape) != 4 or 3 not in (shape[1], shape[3]) or wanted.type not in TYPES:
+        shape, path = wanted.shape, self.config["path"]
+        if others or len(shape) != 4 or wanted.type not in TYPES:
             raise UserError(
-                f"{self.config['path']} must take one float input of shape (N, 3, H, W) or (N, H, W, 3), got "
+                f"{path} must take one float input of shape (N, 3, H, W) or (N, H, W, 3), got "
                 f"{wanted.type} {shape}{' and more inputs' if others else ''}. Export it with images alone."
             )
-        self.input, self.dtype, self.channels_last = wanted.name, TYPES[wanted.type], shape[1] != 3
+        self.channels_last = layout_of(shape, channels_last, path)
+        self.layout_stated = 3 in (shape[1], shape[3])
+        self.input, self.dtype = wanted.name, TYPES[wanted.type]
         self.batch = shape[0] if isinstance(shape[0], int) else None
-        sides = shape[1:3] if self.channels_last else shape[2:]
-        height, width = (side if isinstance(side, int) else size for side in sides)
-        if height is None or width is None:
-            raise UserError(f"{self.config['path']} leaves its input size open. Write the side in pixels, size=224.")
-        self.size = (height, width)
+        sides = tuple(
+            side if isinstance(side, int) else None for side in (shape[1:3] if self.channels_last else shape[2:])
+        )
+        if None in sides and size is None:
+            raise UserError(
+                f"{path} leaves its input size open, {shape}. Write the side in pixels, as in size=224 or "
+                f"`onnx:{path}?size=224`."
+            )
+        height, width = (own or given for own, given in zip(sides, size or (0, 0), strict=True))
+        if size not in (None, (height, width)):
+            raise UserError(f"{path} takes images of {height} x {width} pixels, got size={size}. Leave size out.")
+        self.size = (int(height or 0), int(width or 0))
+
+    def _assumed(self) -> str:
+        """What the graph does not state, for the card."""
+        several = len(self._session.get_outputs()) > 1
+        layout = f"; channels taken to be {'last' if self.channels_last else 'first'}" if not self.layout_stated else ""
+        return layout + (f"; scores are the output {self.output!r}" if several else "")
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -122,13 +136,25 @@ class OnnxModel(Detector):
         if self.channels_last:
             inputs = inputs.permute(0, 2, 3, 1)
         outputs = torch.cat([self._run(part) for part in inputs.split(self.batch or len(inputs))])
-        return one_logit(outputs.float(), self.fake_index, self.scale, self.card.name).to(images)
+        return one_logit(outputs.float(), self.fake_index, self.scale, self.card.name, CLIP).to(images)
 
     def _run(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch, filled up where the graph has a batch size of its own."""
         missing = (self.batch or len(inputs)) - len(inputs)
-        full = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous().numpy()
-        return torch.from_numpy(self._session.run(None, {self.input: full})[0])[: len(inputs)]
+        full = F.pad(inputs, (0, 0, 0, 0, 0, 0, 0, missing)).contiguous()
+        (scores,) = self._graph().run([self.output], {self.input: full.numpy()})
+        return columns(torch.from_numpy(np.asarray(scores)), len(full), self.card.name)[: len(inputs)]
+
+    def _graph(self) -> Any:
+        """The session, made anew after a copy, or where torch has another number of threads by now."""
+        if self._session is None or self._threads != torch.get_num_threads():
+            checked_digest(self._file, self.config["sha256"])
+            self._session, self._threads = session(str(self._file), self.config["path"]), torch.get_num_threads()
+        return self._session
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, here or in another process, opens the file itself: a session can be neither copied nor sent."""
+        return self.__dict__ | {"_session": None}
 
 
 def external_files(model: bytes) -> list[str]:
@@ -142,12 +168,3 @@ def external_files(model: bytes) -> list[str]:
         low, high = (entry[1][0] & 0x7F, entry[2][0] << 7) if entry[1] else (entry[2][0], 0)  # a length below 2 ** 14
         found.add(model[entry.end() : entry.end() + low + high].decode(errors="replace"))
     return sorted(found)
-
-
-def _checked_digest(path: Path, expected: str | None) -> str:
-    if not path.is_file():
-        raise BadCheckpoint(f"no ONNX file at {path}. Write onnx: and the file's path.")
-    digest = file_digest(path)
-    if expected not in (None, digest):
-        raise BadCheckpoint(f"{path} has changed: sha256 {digest}, expected {expected}. Give the file that was saved.")
-    return digest

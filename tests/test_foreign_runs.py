@@ -1,0 +1,119 @@
+"""Detectors of every make go through a whole evaluation of the suite ``quick``, by whatever executor."""
+
+import json
+import shutil
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.detectors import Detector, wrap
+from robustbench_aigi.detectors.anyone.plain import adapted
+from robustbench_aigi.executors import HERE, Executor, Here, Pool
+from tests.foreign import SIDE, SURROGATE, Brightness, check_run, evaluated, images_in
+
+
+def write_onnx(path: Path) -> Path:
+    """:class:`Brightness` as an ONNX file of one matrix product."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, held = onnx.helper, onnx.numpy_helper.from_array
+    values = 3 * SIDE * SIDE
+    weight, bias = held(torch.full((values, 1), 20 / values).numpy(), "w"), held(torch.tensor([-10.0]).numpy(), "b")
+    nodes = [("Flatten", ["x"], "flat"), ("MatMul", ["flat", "w"], "product"), ("Add", ["product", "b"], "logits")]
+    made = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in nodes]
+    kind = onnx.TensorProto.FLOAT
+    start = helper.make_tensor_value_info("x", kind, ["n", 3, SIDE, SIDE])
+    end = helper.make_tensor_value_info("logits", kind, ["n", 1])
+    graph = helper.make_graph(made, "net", [start], [end], [weight, bias])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def scripted(folder: Path) -> Detector:
+    """A network from a TorchScript file."""
+    torch.jit.save(torch.jit.trace(Brightness(), torch.rand(2, 3, SIDE, SIDE)), folder / "net.pt")
+    net: nn.Module = torch.jit.load(folder / "net.pt")
+    return wrap(net, input_size=SIDE, name=SURROGATE)
+
+
+def compiled(folder: Path) -> Detector:
+    """A network that ``torch.compile`` has compiled, for any number of images at once."""
+    if shutil.which("g++") is None:
+        pytest.skip("no C++ compiler")
+    torch.compiler.reset()
+    return wrap(torch.compile(Brightness(), dynamic=True), input_size=SIDE, name=SURROGATE)
+
+
+def parallel(folder: Path) -> Detector:
+    """A network in ``DataParallel``."""
+    return wrap(nn.DataParallel(Brightness()), input_size=SIDE, name=SURROGATE)
+
+
+class Holder:
+    """A plain class with a network and a lock in it, which has probabilities and squeezes them."""
+
+    scale = "probability"
+
+    def __init__(self) -> None:
+        self.net, self.lock = Brightness().half(), threading.Lock()
+
+    def logits(self, images: Tensor) -> Tensor:
+        """``(N, 3, H, W)`` to ``(N,)``, 0-d for one image."""
+        with self.lock:
+            scores: Tensor = self.net(images.half()).float().sigmoid().squeeze()
+        return scores
+
+
+def plain(folder: Path) -> Detector:
+    """A plain class that can be neither copied nor sent to another process."""
+    return adapted("tests:Holder", Holder, {"name": SURROGATE})
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's compiler, of its own tensors
+@pytest.mark.parametrize("made", [scripted, compiled, parallel, plain])
+def test_detectors_of_every_make_are_evaluated(made: Callable[[Path], Detector], tmp_path: Path) -> None:
+    """B1 to B5: before, a traceback in the place of the matrix, or errors in the place of its numbers."""
+    check_run(evaluated(made(tmp_path), tmp_path), tmp_path)
+
+
+@pytest.mark.parametrize("executor", [HERE, Pool(2)], ids=["here", "pool"])
+def test_onnx_files_are_evaluated(executor: Executor, tmp_path: Path) -> None:
+    """B1: a traceback of ``copy.deepcopy``, and no matrix."""
+    address = f"{SURROGATE}=onnx:{write_onnx(tmp_path / 'net.onnx')}"
+    check_run(evaluated(address, tmp_path, executor), tmp_path, gradients=False)
+    assert not (tmp_path / "run" / "in_process.json").exists()
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
+@pytest.mark.parametrize("made", [scripted, plain])
+def test_what_cannot_be_sent_to_a_pool_is_evaluated_here(
+    made: Callable[[Path], Detector], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """B1's kind: "cannot pickle" ended the run; the numbers are those of a pool, at one thread."""
+    detector = made(tmp_path)
+    matrix = evaluated(detector, tmp_path, Pool(2))
+    check_run(matrix, tmp_path)
+    assert f"{SURROGATE} cannot be sent to other processes" in caplog.text
+    assert SURROGATE in json.loads((tmp_path / "run" / "in_process.json").read_text())["in_this_process"]
+    again = evaluated(detector, tmp_path / "again", Here(1))
+    assert matrix.to_csv() == again.to_csv()
+    assert not (tmp_path / "again" / "run" / "in_process.json").exists()
+
+
+def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> None:
+    suite = load_suite("quick")
+    one = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.id == "pgd-linf-8")})
+    part = Part(images_in(tmp_path / "data"), all_rows=True, samples=0)
+    made = {SURROGATE: plain(tmp_path)}
+    build_plusplus({"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, Pool(2))
+    assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
+    assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10
