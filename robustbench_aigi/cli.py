@@ -27,7 +27,9 @@ Checkpoint = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune; cifake: the shipped one."),
+    typer.Option(
+        parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune, or a name that ships; cifake: its own."
+    ),
 ]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
@@ -49,7 +51,7 @@ def list_names(
     """Show what there is."""
     from robustbench_aigi import catalogue
     from robustbench_aigi.attacks import attacks
-    from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.detectors import detectors, shipped_names
 
     known = {
         "detectors": detectors.names(),
@@ -64,10 +66,14 @@ def list_names(
     if as_json:
         typer.echo(json.dumps(shown))
         return
+    ready = set(shipped_names())
     width = max(map(len, known["detectors"]))
     cards = {name: detectors.get(name).default_card for name in known["detectors"]}
     notes = {
-        name: card.summary + ("" if card.commercial else "; not for commercial use") for name, card in cards.items()
+        name: ("trained weights ship: " if name in ready else "")
+        + card.summary
+        + ("" if card.commercial else "; not for commercial use")
+        for name, card in cards.items()
     }
     for name, members in shown.items():
         lines = [f"  {m:{width}}  {notes[m]}" if name == "detectors" else f"  {m}" for m in members]
@@ -115,7 +121,7 @@ app.add_typer(cli_report.app)
 
 @app.command()
 def train(
-    detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
+    detector: Annotated[str, typer.Argument(help="A registered detector or timm:NAME, with ?KEY=VALUE&... if wanted.")],
     out: Checkpoint,
     data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
     source: Source = None,
@@ -198,8 +204,16 @@ def evaluate(
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        given = {"surrogates": makers, "executor": by_whom, "progress": screen.progress, "say": screen.say}
-        matrix = harness.evaluate_named(named, suite, images, out, **given)
+        matrix = harness.evaluate_named(
+            named,
+            suite,
+            images,
+            out,
+            surrogates=makers,
+            executor=by_whom,
+            progress=screen.progress,
+            say=screen.say,
+        )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 
@@ -208,7 +222,10 @@ def evaluate(
 def detect(
     image: Annotated[Path, typer.Argument(help="An image file.")],
     detector: Annotated[
-        str, typer.Option(parser=PLACES.detector, metavar="DETECTOR", help="Checkpoint or shipped detector.")
+        str,
+        typer.Option(
+            parser=PLACES.detector, metavar="DETECTOR", help="Checkpoint, shipped detector, or any other address."
+        ),
     ] = "tinyvit-5m",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -220,7 +237,9 @@ def detect(
         typer.echo(json.dumps(verdict))
         return
     typer.echo(f"{verdict['verdict']}, confidence {verdict['confidence']:.1%} (logit {verdict['logit']:.3f})")
-    typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on']}")
+    typer.echo(f"loaded: {verdict['detector']}, {verdict['weights']}, trained on {verdict['trained_on'] or 'nothing'}")
+    if verdict["weights"] == "fresh":
+        typer.echo("warning: fresh weights: nothing was trained, and the verdict means nothing")
 
 
 def main() -> None:

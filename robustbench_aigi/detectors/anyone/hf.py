@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.anyone.ends import check_ends, optional, slug
-from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.base import FRESH, Card, Detector, Normalise
 from robustbench_aigi.detectors.fetching import weights_wanted
 from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 from robustbench_aigi.errors import Unavailable, UserError
@@ -65,7 +65,7 @@ class HFModel(Detector):
             "orientation": f"logit of {labels[self.fake_index]!r} minus logit of {labels[1 - self.fake_index]!r}",
             "resize": f"{self.processing}, inside the detector",
             "input_size": self.processing.side,
-            "weights": f"hf:{model}" + (f"@{commit}" if commit else "") if pretrained else "fresh",
+            "weights": f"hf:{model}" + (f"@{commit}" if commit else "") if pretrained else FRESH,
         }
         self.card = self.card.model_copy(update=facts)
 

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
-def tensor_parts(tensor: Tensor) -> list[bytes | Tensor] | str:
+def tensor_parts(tensor: Tensor) -> list[bytes | memoryview | Tensor] | str:
     """A tensor as bytes (type, shape, values) and the tensors inside it; in words if it has no values.
 
     Device and layout in memory are left out.
     """
-    if isinstance(tensor, UninitializedTensorMixin):
+    if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
         return "a layer whose weights have no shape yet"
     if tensor.is_meta:
         return "a tensor without values (device meta)"
