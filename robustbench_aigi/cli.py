@@ -29,7 +29,9 @@ Checkpoint = Annotated[
 ]
 Start = Annotated[
     str | None,
-    typer.Option(parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune; cifake: the shipped one."),
+    typer.Option(
+        parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune, or a name that ships; cifake: its own."
+    ),
 ]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 
@@ -96,7 +98,7 @@ app.add_typer(cli_report.app)
 
 @app.command()
 def train(
-    detector: Annotated[str, typer.Argument(help="A registered detector, or timm:NAME.")],
+    detector: Annotated[str, typer.Argument(help="A registered detector or timm:NAME, with ?KEY=VALUE&... if wanted.")],
     out: Checkpoint,
     data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
     source: Source = None,
@@ -181,8 +183,16 @@ def evaluate(
             screen.say(note)
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        given = {"surrogates": makers, "executor": by_whom, "progress": screen.progress, "say": screen.say}
-        matrix = harness.evaluate_named(named, suite, images, out, **given)
+        matrix = harness.evaluate_named(
+            named,
+            suite,
+            images,
+            out,
+            surrogates=makers,
+            executor=by_whom,
+            progress=screen.progress,
+            say=screen.say,
+        )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 

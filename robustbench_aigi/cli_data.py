@@ -31,7 +31,8 @@ Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.
 DETECTORS = typer.Argument(
     parser=PLACES.detector,
     metavar="DETECTOR",
-    help="Checkpoints (paths or URLs), names or module:Class; NEW= before one renames it.",
+    help="Names that ship, checkpoints (paths or URLs), hf:, timm:, onnx:, https:, module:Class, or lists (FILE.toml, "
+    "FILE.toml#NAME). NEW= before one renames it; after it come arguments, ?KEY=VALUE&... (of https: after a #).",
 )
 Surrogates = Annotated[
     list[str] | None,

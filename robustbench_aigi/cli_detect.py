@@ -39,10 +39,12 @@ def detect(
     A verdict is unsure if it flips when the image is saved again, resized, cropped or captured from a screen, if it is
     near the threshold, or if the image is of a size that the detector did not learn from.
     """
-    from robustbench_aigi.judging import Skipped, find_images, load_judge
+    from robustbench_aigi.detectors import load_trained
+    from robustbench_aigi.detectors.trained import addresses_of
+    from robustbench_aigi.judging import Skipped, find_images
 
     found = list(find_images(images))
-    judges = [load_judge(name) for name in detector or ["tinyvit-5m"]]
+    judges = [load_trained(one) for name in detector or ["tinyvit-5m"] for one in addresses_of(name)]
     judged = 0
     for image in found:
         results = [image] if isinstance(image, Skipped) else _judged(image, judges, alone=len(found) == 1)

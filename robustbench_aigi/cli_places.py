@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote, unquote
 
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.registry import renamed
@@ -37,15 +38,30 @@ class Places:
         return self._taken(folder, write=True, only=name.rpartition(".")[0] or name) / name
 
     def detector(self, name: str) -> str:
-        """A detector's name, or the path of its checkpoint, which may be at a URL; of HTTP, the URL is a detector."""
-        new, place = renamed(name)
-        if not is_url(place) or place.startswith(("http:", "https:")):
+        """A detector's address as it is, but for a checkpoint at a URL, which is fetched; an HTTP URL is a detector.
+
+        A checkpoint may be the place itself or the argument ``weights``; all other arguments stay as they were typed.
+        """
+        new, address = renamed(name)
+        if "://" not in name or address.startswith(("http:", "https:")):
             return name
-        folder, _, file = place.rpartition("/")
+        place, mark, query = address.partition("?")
+        place = self._checkpoint(place) if is_url(place) else place
+        parts = [pair.partition("=") for pair in query.split("&")]
+        query = "&".join(
+            f"{key}={quote(self._checkpoint(unquote(value)))}" if key == "weights" and is_url(unquote(value))
+            else f"{key}{equals}{value}"
+            for key, equals, value in parts
+        )  # fmt: skip
+        return f"{new}={place}{mark}{query}" if new else f"{place}{mark}{query}"
+
+    def _checkpoint(self, url: str) -> str:
+        """The path of the mirror of a file."""
+        folder, _, file = url.rpartition("/")
         found = self._taken(folder, write=False, only=file) / file
         if not found.is_file():
-            raise BadData(f"no file at {place}. Give the URL of a checkpoint that train wrote.")
-        return f"{new}={found}" if new else str(found)
+            raise BadData(f"no file at {url}. Give the URL of a checkpoint that train wrote.")
+        return str(found)
 
     def told(self, words: Path | str) -> str:
         """A path, or a text with paths in it, as the user knows them: of a mirror's, the URL."""

@@ -12,9 +12,12 @@ import pandas as pd
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
+from robustbench_aigi.detectors.addresses import Address
+from robustbench_aigi.detectors.base import FRESH
 from robustbench_aigi.detectors.checkpoint import check_restorable
 from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors.trained import addresses_of, begun_from
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
@@ -96,12 +99,14 @@ def train(
     if that is installed) and, until the end, the state.
 
     Args:
-        start: a checkpoint to fine-tune, or ``cifake`` for the weights that ship.
+        detector: a registered name or an address, with arguments as in ``timm:resnet18?pretrained=true``; it begins
+            with fresh weights unless there is a ``start``.
+        start: a checkpoint to fine-tune, the name of one that ships, or ``cifake`` for the detector's own that ships.
         config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
         dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
         rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
     """
-    own = training_on(dataset)
+    own, (detector, start, config) = training_on(dataset), begun_from(detector, start, config)
     made = TrainingRecipe(
         detector=detector,
         method=method,
@@ -118,6 +123,8 @@ def train(
     for note in begin.notes:
         say(note)
     check_restorable(begin)
+    if start and begin.card.weights == FRESH:
+        say(f"{start} brings no last layer of one or two classes: that of {begin.card.name} is fresh")
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
         lesson = lesson_on(dataset, source, limit, skipped, progress, say)
@@ -154,7 +161,8 @@ def evaluate(
     """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
 
     Args:
-        detectors: detectors, names or checkpoints; one that is out of reach becomes an ``unavailable`` row.
+        detectors: detectors, or addresses as a command takes them: names that ship, checkpoints, ``hf:REPO``, ...; one
+            that is out of reach becomes an ``unavailable`` row.
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
@@ -164,8 +172,9 @@ def evaluate(
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = named(detectors)
-    given = {"surrogates": surrogates, "executor": executor, "progress": progress, "say": say}
-    return evaluate_named(ready, suite, data, Path(out), **given)
+    return evaluate_named(
+        ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress, say=say
+    )
 
 
 def evaluate_named(
@@ -181,12 +190,21 @@ def evaluate_named(
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
     with alone(out):
-        identities = Identities()
-        for note in identities.notes(dict(surrogates) | dict(detectors)):
+        identities, every = Identities(), dict(surrogates) | dict(detectors)
+        for note in [*fresh_notes(every), *identities.notes(every)]:
             say(note)
         write_provenance(out, detectors, surrogates, suite, data, identities)
-        by_whom = {"executor": executor, "progress": progress, "identities": identities, "say": say}
-        rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, **by_whom)
+        rows = evaluate_grid(
+            detectors,
+            suite,
+            data,
+            out,
+            surrogates=surrogates,
+            executor=executor,
+            progress=progress,
+            identities=identities,
+            say=say,
+        )
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
         return matrix
@@ -208,19 +226,37 @@ def plan(
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
-    """Load detectors by name; in the place of one that is out of reach stands the reason."""
+    """Load trained detectors by name; in the place of one that is out of reach stands the reason.
+
+    A text means what it means to a command: see :func:`load_trained`; ``FILE.toml`` stands for all that it lists.
+    """
     loaded: dict[str, Detector | str] = {}
     for given in detectors:
-        try:
-            ready = given if isinstance(given, Detector) else load_detector(str(given))
-        except Unavailable as error:
-            loaded[str(given)] = str(error)
-            continue
-        name = ready.card.name
-        if name in loaded:
-            raise UserError(f"two detectors are called {name}. Give one as NEW=CHECKPOINT or wrap(..., name=NEW).")
-        loaded[name] = ready
+        for one in [given] if isinstance(given, Detector) else addresses_of(str(given)):
+            name, ready = _ready(one)
+            if name in loaded:
+                raise UserError(f"two detectors are called {name}. Give one as NEW=CHECKPOINT or wrap(..., name=NEW).")
+            loaded[name] = ready
     return loaded
+
+
+def _ready(given: Detector | Address) -> tuple[str, Detector | str]:
+    """A detector and its name, or why it is out of reach and how it was asked for."""
+    if isinstance(given, Detector):
+        return given.card.name, given
+    try:
+        ready = load_trained(given)
+    except Unavailable as error:
+        return given.new or str(given), str(error)
+    return ready.card.name, ready
+
+
+def fresh_notes(detectors: Mapping[str, Detector | str]) -> list[str]:
+    """A warning for each detector of which nothing was trained."""
+    fresh = [name for name, d in detectors.items() if isinstance(d, Detector) and d.card.weights == FRESH]
+    return [
+        f"{name} has fresh weights: nothing in it was trained, and its numbers are those of chance" for name in fresh
+    ]
 
 
 def writable(out: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.data.sources.folders import image_files
-from robustbench_aigi.detectors import Card, Detector, load_detector
+from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.errors import BadData, BadLogits
 from robustbench_aigi.grid import from_bytes
 
@@ -103,16 +103,6 @@ class Skipped(NamedTuple):
 
     image: str
     error: str
-
-
-def load_judge(name: str) -> Detector:
-    """Load the detector of a verdict: a checkpoint, an address, or a name whose weights ship.
-
-    Raises:
-        UserError: see :func:`load_detector`.
-    """
-    own = ":" in name or Path(name).suffix != "" or Path(name).is_file()
-    return load_detector(name, None if own else "cifake")
 
 
 def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:

@@ -79,8 +79,8 @@ def ingredients(
     whole = {"clean": part.data} | ({} if part.generated is None else {"generated": part.generated})
     for name, data in whole.items():
         yield Ingredient(name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name))
-    asked = {row.surrogate for row in suite.rows} & surrogates.keys()
-    weights = {name: weights_digest(surrogates[name].state_dict()) for name in asked}
+    asked = {name: surrogate for name, surrogate in surrogates.items() if name in suite.surrogates}
+    weights = {name: weights_digest(surrogate.state_dict()) for name, surrogate in asked.items()}
     for number, row in enumerate(suite.rows):
         if row.surrogate is not None and row.surrogate not in surrogates:
             raise BadData(

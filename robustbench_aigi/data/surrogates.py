@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.detectors import Detector, load_detector, shipped
+from robustbench_aigi.detectors import Detector, load_detector, load_trained, shipped
 from robustbench_aigi.errors import UserError
 
 
@@ -21,7 +21,7 @@ def makers_of(
     """
     makers: dict[str, Detector] = {}
     for checkpoint in checkpoints:
-        maker = load_detector(checkpoint)
+        maker = load_trained(checkpoint)
         name = maker.card.name
         if name not in suite.surrogates:
             raise UserError(

@@ -2,6 +2,7 @@
 
 from robustbench_aigi.detectors.base import Card, Detector, detectors, straight_through
 from robustbench_aigi.detectors.checkpoint import load_detector, save_detector, shipped, shipped_names
+from robustbench_aigi.detectors.trained import load_trained
 from robustbench_aigi.detectors.wrapped import Wrapped, wrap
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Wrapped",
     "detectors",
     "load_detector",
+    "load_trained",
     "save_detector",
     "shipped",
     "shipped_names",

@@ -41,6 +41,7 @@ class Backbone(Detector):
         super().__init__(**config)
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.size, self.fake_index = net, size, fake_index
+        self.last_layer = f"net.{self.head}"
         self.net.to(memory_format=self.layout)
         self.normalise = Normalise(mean, std)
         self.card = self.card.model_copy(update={"input_size": size, "cam": cam})

@@ -14,8 +14,12 @@ from torch.nn import functional as F
 from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.registry import Registry
 
+PACKAGE = __name__.partition(".")[0]
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+FRESH, GIVEN, TRAINED_HERE = "fresh", "given by the user", "trained in this process"
+"""What a card says of weights: that nothing was trained, or where they come from if no file or hub does."""
 
 
 OWN_CODE = "MIT"
@@ -31,6 +35,8 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         threshold: a logit: above it an image is called AI-generated.
         seen: names of the attacks met in training.
+        weights: ``fresh`` exactly where nothing was trained: drawn when the detector was built.
+        score_step: smallest step between two scores on the probability scale; 0 none seen, 1 verdicts alone.
         commercial: whether all licences permit commercial use; False unless the detector's author states it.
         cam: dotted name of the part whose feature map Grad-CAM weighs.
         published: what its authors, or the study that used it, reported.
@@ -53,7 +59,7 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     score_step: float = 0.0
     cam: str = ""
     published: str = ""
-    weights: str = ""
+    weights: str = GIVEN
     trained_on: str = ""
     trained_size: tuple[int, int] | None = None
     seen: tuple[str, ...] = ()
@@ -67,6 +73,7 @@ class Detector(nn.Module, ABC):
     Attributes:
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
+        last_layer: dotted name of what a public checkpoint of more than two classes does not bring; empty if nothing.
         restorable: whether a file can say how to build it again.
         notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
     """
@@ -78,12 +85,15 @@ class Detector(nn.Module, ABC):
     remote: ClassVar[bool] = False
     at_once: int = 128
     notes: tuple[str, ...] = ()
+    last_layer: str = ""
     config: dict[str, Any]
 
     def __init__(self, **config: Any) -> None:
         super().__init__()
         self.config = config
         self.card = self.default_card
+        if self.card.weights == GIVEN and type(self).__module__.startswith(f"{PACKAGE}."):
+            self.card = self.card.model_copy(update={"weights": FRESH})  # a user's own class may load what it likes
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
@@ -92,6 +102,13 @@ class Detector(nn.Module, ABC):
     def forward(self, images: Tensor) -> Tensor:
         """Same as :meth:`logits`."""
         return self.logits(images)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """As of a module; weights that were fresh are the user's from here on."""
+        done = super().load_state_dict(state_dict, strict, assign)
+        if self.card.weights == FRESH:
+            self.card = self.card.model_copy(update={"weights": GIVEN})
+        return done
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """The state dict for the tensors of a public checkpoint: a subclass renames what its authors call otherwise."""

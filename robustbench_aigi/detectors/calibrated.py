@@ -40,7 +40,7 @@ class Calibrated(Detector):
         self.register_buffer("offset", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
         unmeasured = f"NOT CALIBRATED: direction as published, no threshold yet. Type `train {self.card.name}`"
-        self.card = self.card.model_copy(update={"orientation": unmeasured})
+        self.card = self.card.model_copy(update={"orientation": unmeasured, "weights": "training-free, not calibrated"})
 
     @abstractmethod
     def raw(self, images: Tensor) -> Tensor:
@@ -76,7 +76,8 @@ class Calibrated(Detector):
         self.direction.fill_(direction)
         self.offset.copy_(direction * level)
         self.scale.copy_(raw.std())
-        self.card = self.card.model_copy(update={"orientation": self._measured(auc, len(raw))})
+        done = {"orientation": self._measured(auc, len(raw)), "weights": "training-free, calibrated in this process"}
+        self.card = self.card.model_copy(update=done)
 
     def _measured(self, auc: float, count: int) -> str:
         way = "as published" if auc >= 0.5 else "opposite to the published one"

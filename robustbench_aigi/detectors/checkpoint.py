@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,16 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone import addressed
+from robustbench_aigi.detectors.addresses import FILES, SCHEMES, URLS, Address, constructed, parse
+from robustbench_aigi.detectors.anyone import addressed, check_query, class_at
 from robustbench_aigi.detectors.anyone.plain import adapted
-from robustbench_aigi.detectors.base import Card, Detector, detectors
+from robustbench_aigi.detectors.arguments import typed
+from robustbench_aigi.detectors.base import FRESH, PACKAGE, Card, Detector, detectors
 from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.detectors.fitting import fitted, fitting_detectors, misfit
-from robustbench_aigi.detectors.tensors import Stored, is_checkpoint_path, read_tensors
+from robustbench_aigi.detectors.tensors import Stored, read_tensors
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
 from robustbench_aigi.files import write_whole
 from robustbench_aigi.hashing import file_digest
-from robustbench_aigi.registry import renamed
 
 
 def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -> None:
@@ -93,25 +95,59 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
         name: a registered name, ``module:Class``, the path of a checkpoint written by :func:`save_detector`, or an
             address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`). With
             ``weights="cifake"`` also a name that ships and is not registered, such as ``robust-tinyvit-5m``.
-            ``NEW=`` before any of these calls it NEW in reports, as in ``before=runs/mine.safetensors``.
+            ``NEW=`` before any of these calls it NEW in reports, as in ``before=runs/mine.safetensors``, and arguments
+            may follow, as in ``tinyvit-5m?size=224&weights=a.pth`` (see :mod:`~robustbench_aigi.detectors.addresses`).
         weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
-            without running any code in it), or ``cifake`` for those that ship; None for fresh weights.
+            without running any code in it), or ``cifake`` for those that ship; None or ``fresh`` for fresh weights.
         config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; they replace those that
-            a checkpoint of ours brings.
+            a checkpoint of ours brings. Every detector takes ``threshold``, a logit.
 
     Raises:
         UnknownName: no such detector. BadConfig: it does not take these arguments.
         BadCheckpoint: the file is missing, damaged, holds code, or does not fit the detector.
     """
-    new, name = ("", name) if Path(name).is_file() else renamed(name)
-    detector = _loaded(name, weights, config)
-    if new:
-        detector.card = detector.card.model_copy(update={"name": new})
+    address = parse(name)
+    apart = address.apart or bool(config)
+    return load_at(Address(address.place, {**address.arguments, **config}, address.new, apart), weights)
+
+
+def load_at(address: Address, weights: str | Path | None = None) -> Detector:
+    """Build the detector at an address; see :func:`load_detector`."""
+    if address.place.startswith(URLS) and not address.apart:
+        check_query(address.place)
+    config, own = dict(address.arguments), _parameters(address.place)
+    common = {key: typed(config.pop(key), str, key) for key in ("weights", "name") if key in config and key not in own}
+    threshold = typed(config.pop("threshold"), float, "threshold") if {"threshold"} & config.keys() - own else None
+    name, weights = address.new or common.get("name", ""), weights if weights is not None else common.get("weights")
+    if name and not re.fullmatch(r"[\w.+-]+", name):
+        raise BadConfig(f"a name is made of letters, digits and . _ + -, got {name!r}. Write name=mine, for example.")
+    detector = _loaded(address.place, None if weights == FRESH else weights, config)
+    facts = ({"name": name} if name else {}) | ({} if threshold is None else {"threshold": float(threshold)})
+    if facts:
+        detector.card = detector.card.model_copy(update=facts)
     return detector
 
 
+def _parameters(place: str) -> frozenset[str]:
+    """Arguments, of those that every detector takes, that what is at an address takes itself, as it means them.
+
+    Of a class that is no part of this package they are its own, whatever they are called.
+    """
+    if (scheme := class_at(place)) is not None:
+        return frozenset({"threshold"} & inspect.signature(scheme).parameters.keys())
+    if place.endswith(FILES) or Path(place).is_file() or (":" not in place and place not in detectors.names()):
+        return frozenset()
+    found = detectors.get(place)
+    if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE}."):
+        return frozenset()
+    taken = frozenset(inspect.signature(found).parameters) if callable(found) else frozenset()
+    return taken | {"threshold", "name"} if ":" in place else taken
+
+
 def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
-    if is_checkpoint_path(name):
+    if Path(name).is_file() or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
+        if weights is not None:
+            raise BadConfig(f"{name} brings its own weights, got weights={weights}. Leave out one of the two.")
         return _from_checkpoint(Path(name), None, config)
     if weights == "cifake":
         return _from_checkpoint(shipped(name), name, config)
@@ -125,22 +161,18 @@ def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> De
 def _built(name: str, config: dict[str, Any]) -> Detector:
     if (anyones := addressed(name, **config)) is not None:
         return anyones
-    cls = detectors.get(name)
-    if ":" in name:
-        return adapted(name, cls, config)
-    taken = inspect.signature(cls)
-    try:
-        taken.bind(**config)
-    except TypeError as error:
-        raise BadConfig(f"{name}: {error}. It takes {', '.join(taken.parameters) or 'no argument'}.") from error
-    return cls(**config)
+    found = detectors.get(name)
+    return adapted(name, found, config) if ":" in name else constructed(found, name, config)
 
 
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
     if not path.is_file():
         raise BadCheckpoint(
-            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'} --out {path}`."
+            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'} "
+            "--out mine.safetensors`."
         )
+    if path.suffix == ".onnx":
+        raise BadCheckpoint(f"{path} is a network, not weights of one. Write onnx:{path}.")
     stored = read_tensors(path)
     name = stored.metadata.get("detector", expected)
     if name is None:
@@ -151,10 +183,15 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     if "detector" in stored.metadata:
         with weights_follow():
             detector = _built(name, own | config)
+        if expected and expected.startswith("timm:") and detector.card.source != expected:
+            raise BadCheckpoint(
+                f"{path} holds weights of {detector.card.source}, but {expected} was asked for. Write {path} alone."
+            )
         state, notes = stored.tensors, stored.notes
     else:
         detector = _built(name, config)
         state, notes = fitted(detector, stored)
+    headless = _is_headless(detector, state)
     try:
         detector.load_state_dict({key: _as(tensor) for key, tensor in state.items()})
     except RuntimeError as error:
@@ -165,7 +202,8 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     if notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")
     card = card or detector.card
-    new: dict[str, Any] = {"weights": f"sha256:{file_digest(path)}", "cam": card.cam or detector.card.cam}
+    new: dict[str, Any] = {"weights": FRESH if headless else f"sha256:{file_digest(path)}"}
+    new["cam"] = card.cam or detector.card.cam
     if path.parent == SHIPPED and card.trained_size is None:
         new["trained_size"] = SHIPPED_SIZES.get(path.stem.rpartition("-")[2])
     detector.card = card.model_copy(update=new)
@@ -178,9 +216,16 @@ def _nameless(path: Path, stored: Stored) -> str:
     name = fitting[0] if fitting else "NAME"
     fits = f"It fits {', '.join(fitting)}" if fitting else "It fits none as it is built by default"
     return (
-        f"{path} does not say which detector it is for. {fits}: write {name}?weights={path}, or in Python "
+        f"{path} does not say which detector it is for. {fits}: write '{name}?weights={path}', or in Python "
         f"load_detector({name!r}, weights={str(path)!r})."
     )
+
+
+def _is_headless(detector: Detector, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the last layer is the one that the detector was built with, because the file brings none of its kind."""
+    own, start = detector.state_dict(), f"{detector.last_layer}."
+    given = [key for key in own if detector.last_layer and key.startswith(start)]
+    return any(key in tensors and tensors[key].data_ptr() == own[key].data_ptr() for key in given)
 
 
 def _own(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], Card | None]:

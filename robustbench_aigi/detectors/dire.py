@@ -8,7 +8,7 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Card, Labelled, detectors
+from robustbench_aigi.detectors.base import FRESH, Card, Labelled, detectors
 from robustbench_aigi.detectors.calibrated import Calibrated
 from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.errors import Unavailable, UserError
@@ -68,7 +68,11 @@ class Dire(Calibrated):
         self.error = nn.Identity()
         self.head = error_network() if head == "cnn" else None
         size = {"input_size": self.model.size}
-        update = size if self.head is None else size | {"orientation": type(self).default_card.orientation}
+        update = (
+            size
+            if self.head is None
+            else size | {"orientation": type(self).default_card.orientation} | {"weights": FRESH}
+        )
         self.card = self.card.model_copy(update=update)
 
     def error_map(self, images: Tensor) -> Tensor:

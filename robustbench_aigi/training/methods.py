@@ -10,6 +10,7 @@ import torch
 
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.anyone.ends import slug
+from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.errors import UserError
@@ -151,7 +152,7 @@ def train_detector(
     shown = DELIVERIES if plan.delivered else ()
     met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen, *shown)))
     size = _sizes(train, start)
-    card = {"name": recipe.name, "trained_on": told, "trained_size": size, "seen": met}
+    card = {"name": recipe.name, "trained_on": told, "trained_size": size, "seen": met, "weights": TRAINED_HERE}
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):

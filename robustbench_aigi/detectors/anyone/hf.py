@@ -11,7 +11,7 @@ from robustbench_aigi.detectors.anyone.hf_loading import HubNetwork, load_networ
 from robustbench_aigi.detectors.anyone.hf_processing import processing_of
 from robustbench_aigi.detectors.anyone.hub_labels import LabelGroups, group_labels
 from robustbench_aigi.detectors.anyone.hub_models import HubModel, known, logit
-from robustbench_aigi.detectors.base import Card, Detector
+from robustbench_aigi.detectors.base import FRESH, Card, Detector
 from robustbench_aigi.errors import UserError
 
 
@@ -96,7 +96,7 @@ class HFModel(Detector):
             "orientation": self.groups.describe(loaded.labels),
             "resize": f"{self.processing}, inside the detector",
             "input_size": self.processing.side,
-            "weights": source if self.config["pretrained"] else "fresh",
+            "weights": source if self.config["pretrained"] else FRESH,
         } | licence
 
     def logits(self, images: Tensor) -> Tensor:

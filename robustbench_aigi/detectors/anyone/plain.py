@@ -4,12 +4,14 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import ModuleType
-from typing import Any, Self, final
+from typing import Any, Self, final, get_type_hints
 
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors.addresses import constructed
 from robustbench_aigi.detectors.anyone.ends import SCALES, Ends, threshold_logit
 from robustbench_aigi.detectors.anyone.returned import as_tensor
+from robustbench_aigi.detectors.arguments import typed
 from robustbench_aigi.detectors.base import Card, Detector
 from robustbench_aigi.detectors.wrapped import GIVEN, card_with, wrap
 from robustbench_aigi.errors import BadConfig, UserError
@@ -143,7 +145,9 @@ def _made(address: str, found: Any, config: Mapping[str, Any]) -> tuple[Any, dic
             f"{address}: {error}. It takes {', '.join(taken) or 'no argument'}, and every detector takes "
             f"{', '.join(sorted(OURS))}. Write {address}?NAME=VALUE."
         ) from error
-    return found(**theirs) if builds else found, ours
+    hints = get_type_hints(wrap)
+    ours = {key: typed(value, hints.get(key, Any), f"{address}: {key}") for key, value in ours.items()}
+    return constructed(found, address, theirs) if builds else found, ours
 
 
 def _card(base: Card, ours: Mapping[str, Any]) -> Card:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, cast, final
+from typing import Any, Literal, cast, final
 
 import timm
 import torch
@@ -42,7 +42,7 @@ class TimmModel(Detector):
     )
     small = MappingProxyType({"model": "test_resnet"})
 
-    def __init__(self, model: str, pretrained: bool = False, fake_index: int | None = None) -> None:
+    def __init__(self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None) -> None:
         super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
         if not timm.is_model(model):
             near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
@@ -52,6 +52,9 @@ class TimmModel(Detector):
         made_for = cast("dict[str, Any]", self.net.pretrained_cfg)
         _, height, width = made_for["input_size"]
         self.size = (height, width)
+        named = made_for.get("classifier") or ()
+        self._heads = tuple(f"net.{name}." for name in ((named,) if isinstance(named, str) else named))
+        self.last_layer = self._heads[0].removesuffix(".") if self._heads else ""
         self.kernel = "bilinear" if made_for["interpolation"] == "bilinear" else "bicubic"
         self.normalise = Normalise(made_for["mean"], made_for["std"])
         facts = {
@@ -60,6 +63,7 @@ class TimmModel(Detector):
             "input_size": height,
             "resize": f"{self.kernel} with antialiasing to {height} x {width}, inside the detector",
             "cam": last_stage(self.net),
+            "summary": "weights of timm below a fresh last layer" if pretrained else "",
         }
         self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
 
@@ -78,7 +82,7 @@ def licences(made_for: dict[str, Any]) -> dict[str, Any]:
     """Fields of a card for pretrained weights; only licences known to permit commercial use are taken to."""
     stated = made_for.get("license") or "not stated; see the model's card"
     free = str(stated).lower().startswith(PERMISSIVE)
-    return {"base_licence": stated, "weights_licence": stated, "commercial": free, "weights": "pretrained by timm"}
+    return {"base_licence": stated, "weights_licence": stated, "commercial": free}
 
 
 def last_stage(net: nn.Module) -> str:

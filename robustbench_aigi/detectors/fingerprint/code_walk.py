@@ -130,7 +130,7 @@ class CodeWalk(Core):
             self.asks_outside(module.__name__, where)
         self.put("module", library(module.__name__) or file_of(module))
 
-    def type(self, cls: type, where: str) -> None:
+    def class_(self, cls: type, where: str) -> None:
         """Add a class and those it inherits from: of a user's own, all methods and constants."""
         users = [base for base in reversed(cls.__mro__[:-1]) if library(base.__module__) is None]
         builders = _builders(users)

@@ -8,18 +8,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
-def tensor_parts(tensor: Tensor) -> list[bytes | Tensor] | str:
+def tensor_parts(tensor: Tensor) -> list[bytes | memoryview | Tensor] | str:
     """A tensor as bytes (type, shape, values) and the tensors inside it; in words if it has no values.
 
     Device and layout in memory are left out.
     """
-    if isinstance(tensor, UninitializedTensorMixin):
+    if isinstance(tensor, UninitializedParameter | UninitializedBuffer):
         return "a layer whose weights have no shape yet"
     if tensor.is_meta:
         return "a tensor without values (device meta)"
@@ -51,16 +51,15 @@ def hooks(module: nn.Module) -> list[Any]:
 
 def scripted(module: torch.jit.ScriptModule) -> list[bytes]:
     """The files of a TorchScript archive: code, constants, weights; without source lines and counted class names."""
-    file = io.BytesIO()
-    torch.jit.save(module, file)
-    with zipfile.ZipFile(file) as archive:
+    with zipfile.ZipFile(io.BytesIO(module.save_to_buffer())) as archive:
         kept = [n for n in archive.namelist() if not n.endswith((".debug_pkl", "serialization_id", "/version"))]
-        return [part for name in sorted(kept) for part in (name.encode(), _settled(archive.read(name)))]
+        parts = sorted((_settled(name.partition("/")[2].encode()), _settled(archive.read(name))) for name in kept)
+    return [token for part in parts for token in part]
 
 
 def _settled(content: bytes) -> bytes:
     """A file of an archive without what differs between processes: counted class names, the order of constants."""
-    lines = re.sub(rb"___torch_mangle_\d+\.?", b"", content).split(b"\n")
+    lines = re.sub(rb"[./]___torch_mangle_\d+", b"", content).split(b"\n")
     constants = [line for line in lines if b" : Final[" in line]
     return b"\n".join([*(line for line in lines if b" : Final[" not in line), *sorted(constants)])
 

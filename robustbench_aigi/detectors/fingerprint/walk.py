@@ -42,7 +42,19 @@ IGNORED = frozenset({
 """Attributes of a module that no logit depends on, or that :func:`hooks` gives in another form."""
 DERIVED = frozenset({"__pydantic_fields_set__", "_use_default_values"})
 """What pydantic and diffusers note of how an object came about; the latter in another order in every process."""
-BY_REPR = (type(None), bool, int, float, complex, bytes, bytearray, type(Ellipsis), type(NotImplemented), range, slice)
+BY_REPR: tuple[type, ...] = (
+    type(None),
+    bool,
+    int,
+    float,
+    complex,
+    bytes,
+    bytearray,
+    type(Ellipsis),
+    type(NotImplemented),
+    range,
+    slice,
+)
 BY_REPR += (date, time, timedelta, tzinfo, Decimal, Fraction, UUID, torch.dtype, torch.layout, torch.memory_format)
 WITHOUT_STATE = (type(threading.Lock()), type(threading.RLock()), logging.Logger, logging.LoggerAdapter, torch.device)
 NAMED_ONLY = (
@@ -101,7 +113,7 @@ class Walk(CodeWalk):
             (staticmethod | classmethod, lambda v, w: self.visit(v.__func__, w)),
             (property, lambda v, w: self.all(w, v.fget, v.fset)),
             (functools.cached_property, lambda v, w: self.visit(v.func, w)),
-            (type, self.type),
+            (type, self.class_),
             (types.ModuleType, self.module_value),
             (NAMED_ONLY, self.named),
             (ITERATORS, lambda v, w: self.lost("a generator", w)),
