@@ -21,9 +21,9 @@ from robustbench_aigi import catalogue, harness
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.verify import verify
-from robustbench_aigi.detectors import load_detector, save_detector
+from robustbench_aigi.detectors import load_detector, load_trained, save_detector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.judging import judge, load_judge, read_image
+from robustbench_aigi.judging import judge, read_image
 from robustbench_aigi.report import read_runs, write_report
 from robustbench_aigi.report.gate import load_policy
 from robustbench_aigi.report.leaderboard import boards
@@ -59,7 +59,7 @@ def image(kind: str) -> Case:
     return Case(
         name,
         lambda p: (p / name).write_bytes(picture(kind)),
-        lambda p: judge(read_image(p / name), load_judge("cifake-cnn")),
+        lambda p: judge(read_image(p / name), load_trained("cifake-cnn")),
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import robustbench_aigi as rb
-from robustbench_aigi.detectors import detectors, save_detector, shipped_names
+from robustbench_aigi.detectors import detectors, load_trained, save_detector, shipped_names
 from robustbench_aigi.errors import BadData, BadLogits
 from robustbench_aigi.judging import (
     AS_IT_IS,
@@ -22,7 +22,6 @@ from robustbench_aigi.judging import (
     Judgement,
     find_images,
     judge,
-    load_judge,
     read_image,
     to_text,
 )
@@ -139,9 +138,9 @@ def test_logits_that_are_no_number_are_an_error() -> None:
 
 def test_shipped_and_trained_detectors_know_the_size_that_they_learnt_from(tmp_path: Path) -> None:
     for name in shipped_names():
-        assert load_judge(name).card.trained_size == (32, 32)
-    save_detector(load_judge("cifake-cnn"), tmp_path / "mine.safetensors")
-    assert load_judge(str(tmp_path / "mine.safetensors")).card.trained_size == (32, 32)
+        assert load_trained(name).card.trained_size == (32, 32)
+    save_detector(load_trained("cifake-cnn"), tmp_path / "mine.safetensors")
+    assert load_trained(str(tmp_path / "mine.safetensors")).card.trained_size == (32, 32)
 
 
 def test_folders_are_searched_and_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
@@ -179,7 +178,7 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         assert line["weights"].startswith("sha256:")
         assert len(line["deliveries"]) == len(DELIVERIES) + 1
     assert all(line["verdict"] == "unsure" for line in lines[:2])
-    own = load_judge("cifake-cnn")
+    own = load_trained("cifake-cnn")
     pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "set" / "b.png")).copy()).permute(2, 0, 1)
     assert lines[2]["logit"] == own.logits(pixels[None].float() / 255).item()
     done = command(*words)
