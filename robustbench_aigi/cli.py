@@ -42,7 +42,7 @@ def options(debug: Annotated[bool, typer.Option(help="Show the traceback of an e
 @app.command("list")
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help="detectors, attacks, suites, recipes or policies; all if left out.")
+        str | None, typer.Argument(help="detectors, attacks, suites, recipes, policies or endpoints; all if left out.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -57,6 +57,7 @@ def list_names(
         "suites": catalogue.names("attacks"),
         "recipes": catalogue.names("datasets"),
         "policies": catalogue.names("policies"),
+        "endpoints": catalogue.names("endpoints"),
     }
     if kind is not None and kind not in known:
         raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(known)}.")

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -22,7 +22,9 @@ class Card(BaseModel, frozen=True, extra="forbid"):
 
     ``threshold`` is a logit: above it an image is called AI-generated. ``seen`` names the attacks met in training.
     ``commercial`` is whether all licences permit commercial use. ``cam`` is the dotted name of the part whose feature
-    map Grad-CAM weighs. ``published`` is what its authors, or the study that used it, reported.
+    map Grad-CAM weighs. ``published`` is what its authors, or the study that used it, reported. ``score_step`` is the
+    smallest step between two scores, on the probability scale: 0 if none is seen or it was not measured, 1 for a
+    detector that answers with labels alone.
     """
 
     name: str
@@ -43,6 +45,21 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     weights: str = "fresh"
     trained_on: str = ""
     seen: tuple[str, ...] = ()
+    score_step: float = 0.0
+
+
+class Service(NamedTuple):
+    """What asking a detector on another machine takes.
+
+    ``requests_per_image`` is the least; ``price`` is of one image, None if not known; ``requests_per_second`` is the
+    most that may be sent, None if not limited here; ``budget`` is the most requests that will be sent.
+    """
+
+    requests_per_image: int
+    price: float | None
+    currency: str
+    requests_per_second: float | None
+    budget: int
 
 
 class Detector(nn.Module, ABC):
@@ -54,12 +71,16 @@ class Detector(nn.Module, ABC):
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
         restorable: whether a file can say how to build it again.
+        remote: whether asking it sends images to another machine.
+        operational: names in ``config`` that cannot change a logit, such as a budget of requests.
     """
 
     card: Card
     default_card: ClassVar[Card]
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     restorable: ClassVar[bool] = True
+    remote: ClassVar[bool] = False
+    operational: ClassVar[frozenset[str]] = frozenset()
     at_once: int = 128
     config: dict[str, Any]
 
@@ -94,6 +115,11 @@ class Detector(nn.Module, ABC):
 
     def prepare(self, train: "Labelled", validation: "Labelled") -> None:
         """Look at the data before a fit; a detector without anything to train measures its scale and direction here."""
+
+    @property
+    def service(self) -> Service | None:
+        """What asking it takes, where it is ``remote``."""
+        return None
 
     @property
     def threshold(self) -> float:
