@@ -1,4 +1,4 @@
-"""Suites, recipes, policies and endpoints: TOML files found by name or path, in a checkout and in an installed wheel alike."""
+"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an installed wheel."""
 
 import tomllib
 from pathlib import Path

@@ -200,7 +200,14 @@ def evaluate(
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(
-            named, suite, images, out, surrogates=makers, executor=by_whom, progress=screen.progress
+            named,
+            suite,
+            images,
+            out,
+            surrogates=makers,
+            executor=by_whom,
+            progress=screen.progress,
+            say=screen.say,
         )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")

@@ -20,6 +20,7 @@ from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
+from robustbench_aigi.evaluation.remote import remote_notice
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
 from robustbench_aigi.grid import from_bytes
@@ -146,6 +147,7 @@ def evaluate(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> Matrix:
     """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
 
@@ -155,11 +157,13 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
+        say: is given what is worth knowing before images are sent to detectors on other machines.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    ready = named(detectors)
-    return evaluate_named(ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress)
+    return evaluate_named(
+        named(detectors), suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress, say=say
+    )
 
 
 def evaluate_named(
@@ -171,14 +175,19 @@ def evaluate_named(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = HERE,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
+    for line in remote_notice(detectors, suite, data, surrogates):
+        say(line)
     with alone(out):
         write_provenance(out, detectors, surrogates, suite, data)
         rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
-        return matrix
+    for line in (note for d in detectors.values() if isinstance(d, Detector) for note in d.notes):
+        say(line)
+    return matrix
 
 
 def plan(
@@ -188,10 +197,21 @@ def plan(
     source: str | None = None,
     limit: int | None = None,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
+    """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold.
+
+    Raises:
+        Unavailable: no detector is within reach. One of several that is not is reported to ``say``.
+    """
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
+    loaded = named(detectors)
+    ready = {name: d for name, d in loaded.items() if isinstance(d, Detector)}
+    reasons = [f"{name} is not in the plan: {reason}" for name, reason in loaded.items() if isinstance(reason, str)]
+    if not ready:
+        raise Unavailable(" ".join(reasons) or "no detector to plan for. Name one, as for evaluate.")
+    for reason in reasons:
+        say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress)
     return planning.plan(ready, suite, data)
 

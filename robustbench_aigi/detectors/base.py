@@ -122,6 +122,11 @@ class Detector(nn.Module, ABC):
         return None
 
     @property
+    def notes(self) -> list[str]:
+        """What is noteworthy about its answers so far, for the user to read."""
+        return []
+
+    @property
     def threshold(self) -> float:
         """The operating threshold, a logit."""
         return self.card.threshold

@@ -1,14 +1,10 @@
 """The description of an HTTP endpoint: what is sent, where the score is in the answer, what it costs."""
 
 from typing import Literal
-from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue
 
-from robustbench_aigi import catalogue
-from robustbench_aigi.detectors.anyone.http_template import check_placeholders, secret, uses, variables
-from robustbench_aigi.detectors.anyone.http_url import check_no_literal_secret, checked_url
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.detectors.anyone.http_template import variables
 
 Scale = Literal["probability", "percent", "logit"]
 Verdict = Literal[0, 1, "abstain"]
@@ -56,8 +52,8 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     ``{data_uri}``, ``{image_url}`` and ``{token}`` (of ``token_env`` or of the login).
 
     Attributes:
-        title: the detector's name in reports, made from the URL if empty. description, documentation, terms: for people; the second
-            names what the description was written from, and when.
+        title: the detector's name in reports, made from the URL if empty.
+        description, documentation, terms: for people; the second names what this was written from, and when.
         url: of the endpoint. model, label: fill the placeholders of these names.
         body: ``raw`` sends the PNG bytes, ``multipart`` a form with a file, ``json`` the ``template``.
         image_field, file_name: of the file in a form. form: the form's other fields.
@@ -71,8 +67,9 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
         scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``. high: what a high number means.
         threshold: on the score's own scale; 0.5, 50 or 0 if None.
         verdicts: for a service that answers in words: word to 1 (AI-generated), 0 (real) or "abstain"; the words are
-            at ``score``. abstain_as: what an image without a verdict counts as. The service did not call it
-            AI-generated, so "real" is the default; "error" ends the evaluation of the row.
+            at ``score``. confidence: path of how sure the service is of its word, on ``scale``, where it says that;
+            without it the word is all there is. abstain_as: what an image without a verdict counts as. The service did
+            not call it AI-generated, so "real" is the default; "error" ends the evaluation of the row.
         min_side, max_side, max_pixels, max_bytes: limits of images, in pixels and in bytes of the PNG file.
         requests_per_second: most requests, from all processes of a machine together.
         budget: most requests, tries, logins and polls included. tries: most times to send one request.
@@ -105,6 +102,7 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     high: Literal["fake", "human"] = "fake"
     threshold: float | None = None
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
+    confidence: str = ""
     abstain_as: Literal["real", "fake", "error"] = "real"
     min_side: int = Field(default=0, ge=0)
     max_side: int | None = Field(default=None, ge=1)
@@ -120,106 +118,24 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     currency: str = "USD"
 
     @property
+    def labels_only(self) -> bool:
+        """Whether all that is read in an answer is a word."""
+        return bool(self.verdicts) and not self.confidence
+
+    @property
     def urls(self) -> list[str]:
         """All URLs that requests go to."""
         more = [self.login.url if self.login else "", self.poll.url if self.poll else ""]
         return [url for url in (self.url, *more) if url]
 
     @property
-    def sent(self) -> JsonValue:
+    def sent(self) -> list[object]:
         """Everything that is filled before it is sent."""
-        login = self.login.template if self.login else None
-        own = self.template if self.body == "json" else dict(self.form) if self.body == "multipart" else None
-        return [*self.urls, own, login, dict(self.headers), self.image_url]
+        own = {"json": self.template, "multipart": self.form, "raw": None}[self.body]
+        named = self.authorization if self.token_env or self.login else None
+        return [*self.urls, own, self.login and self.login.template, self.headers, named, self.image_url]
 
     @property
     def secrets(self) -> list[str]:
         """Names of the environment variables that are read."""
         return variables(self.sent) + ([self.token_env] if self.token_env else [])
-
-
-def read_spec(name: str) -> EndpointSpec:
-    """Read a preset by name, or a file ending in ``.toml``. Raises ``UnknownName`` or ``BadConfig``."""
-    return catalogue.read("endpoints", name, EndpointSpec)
-
-
-def merged(spec: EndpointSpec | None, given: dict[str, object], base: str | None = None) -> EndpointSpec:
-    """Return a description with arguments in the place of its own entries.
-
-    Args:
-        base: ``scheme://host``, put in the place of that of every URL: a gateway, or a server for a trial.
-
-    Raises:
-        UserError: an argument that is not known, or of the wrong type.
-    """
-    try:
-        new = EndpointSpec.model_validate((spec.model_dump(exclude_unset=True) if spec else {}) | given)
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg'].lower()}" for f in error.errors())
-        raise UserError(
-            f"the description of the endpoint does not fit: {faults}. Its entries are "
-            f"{', '.join(EndpointSpec.model_fields)}."
-        ) from None  # pydantic's own text shows what was given, which may be a secret
-    if base is None:
-        return new
-    changed: dict[str, object] = {"url": rebased(new.url, base)}
-    if new.login is not None:
-        changed["login"] = new.login.model_copy(update={"url": rebased(new.login.url, base)})
-    if new.poll is not None:
-        changed["poll"] = new.poll.model_copy(update={"url": rebased(new.poll.url, base)})
-    return new.model_copy(update=changed)
-
-
-def rebased(url: str, base: str) -> str:
-    """Return a URL at another ``scheme://host``."""
-    parts = urlsplit(url)
-    return base.rstrip("/") + url.removeprefix(f"{parts.scheme}://{parts.netloc}")
-
-
-def check_spec(spec: EndpointSpec) -> None:
-    """Raise ``UserError`` for a description that cannot be used, ``Unavailable`` for a secret that is not set."""
-    for where in ("url", "form", "template", "headers", "image_url", "authorization", "score"):
-        check_placeholders(getattr(spec, where), where)
-    if spec.poll is not None:
-        check_placeholders(spec.poll.url, "poll.url", path=True)
-    if spec.login is not None:
-        check_placeholders([spec.login.url, spec.login.template], "login")
-    hidden = bool(spec.secrets) or spec.login is not None
-    for url in spec.urls or [""]:
-        checked_url(url, secured=hidden)
-    check_no_literal_secret(dict(spec.headers) | {"Authorization": spec.authorization}, "headers")
-    check_no_literal_secret(dict(spec.form), "form")
-    check_no_literal_secret(spec.template, "template")
-    check_no_literal_secret(spec.login.template if spec.login else None, "login.template")
-    if spec.budget < 1 or spec.tries < 1 or spec.pause < 0 or spec.timeout <= 0:
-        raise UserError(
-            f"budget, tries, pause or timeout is too low: {spec.budget}, {spec.tries}, {spec.pause}, {spec.timeout}. "
-            "Write budget and tries of at least 1, a pause of at least 0 and a timeout above 0."
-        )
-    _check_entries(spec)
-    for name in spec.secrets:
-        secret(name)
-
-
-def _check_entries(spec: EndpointSpec) -> None:
-    """Entries that only mean something together."""
-    who = spec.title or "the endpoint"
-    for name in ("model", "label"):
-        if uses([spec.sent, spec.score], name) and not getattr(spec, name):
-            meant = "the label that means AI-generated" if name == "label" else "the model to ask"
-            raise UserError(f"{who} needs {name}, {meant}. Write {name}='NAME'.")
-    needs_url = uses(spec.sent, "image_url")
-    if needs_url and not (spec.image_url and spec.upload_folder):
-        raise UserError(
-            f"{who} takes no image, only the URL of one. Write image_url='https://HOST/{{sha256}}.png' and "
-            "upload_folder='FOLDER', a folder of that host where the files are to be written."
-        )
-    if needs_url and not uses(spec.image_url, "sha256"):
-        raise UserError("image_url must tell images apart. Write {sha256} in it.")
-    if spec.body == "json" and not any(uses(spec.template, name) for name in ("base64", "data_uri", "image_url")):
-        raise UserError("a JSON template must hold the image. Write {base64}, {data_uri} or {image_url} in it.")
-    names = [spec.image_field, spec.file_name, *spec.form, *spec.headers]
-    if any(not name or not name.isprintable() or '"' in name for name in names):
-        raise UserError("names of headers, form fields and files must be plain text. Leave out quotes and line breaks.")
-    if uses(spec.sent, "token") and not (spec.login or spec.token_env):
-        raise UserError("{token} is the one of token_env or of a login. Write token_env='NAME'.")

@@ -2,14 +2,17 @@
 
 import math
 import re
+import sys
 from typing import Any, Literal, NamedTuple
 
 from robustbench_aigi.detectors.anyone.endpoint_spec import Scale, Verdict
 from robustbench_aigi.errors import BadLogits, UserError
 
 PATH_PART = re.compile(r"(?:^|\.)([^.\[\]=]+)|\[(\d+)\]|\[([^\[\]=]+)=([^\[\]]+)\]")
-LABEL_KEYS = ("label", "class", "name", "category", "prediction", "tag")
-"""Keys under which an entry of a list says what it is of."""
+LABEL_KEYS = ("label", "class")
+"""Keys under which an entry of a list says which class its score is of."""
+OTHER_LABEL_KEYS = ("prediction", "verdict", "category", "name", "tag")
+"""Keys that may say that, too; a list of one entry may be of files, with their names."""
 MAX_SHOWN = 8
 """Labels and keys that a message shows."""
 RANGES: dict[Scale, tuple[float, float]] = {
@@ -42,7 +45,7 @@ def parsed(path: str) -> list[Part]:
         end = match.end()
         labels = tuple(match[4].split("|")) if match[4] else ()
         parts.append(Part(match[3] or match[1] or match[2], labels))
-    if end != len(path) or not parts or sum(bool(part.labels) for part in parts) > 1:
+    if end != len(path) or path.startswith(".") or not parts or sum(bool(part.labels) for part in parts) > 1:
         raise UserError(
             f"{path!r} is no path of a number in an answer. Write one such as 'result.score', 'scores.0' or "
             "'classes[class=ai_generated].value'."
@@ -96,7 +99,7 @@ def _chosen(item: Any, part: Part, path: str, who: str) -> list[Any]:
 
 def _check_unlabelled(items: list[Any], index: str, path: str, who: str) -> None:
     """An index into labelled scores is, where they are sorted, the top label's score, whichever label that is."""
-    for key in LABEL_KEYS:
+    for key in LABEL_KEYS if len(items) == 1 else LABEL_KEYS + OTHER_LABEL_KEYS:
         if all(isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in items):
             rest = path.partition(f"{index}.")[2]
             labels = _shown([entry[key] for entry in items])
@@ -120,9 +123,20 @@ def number_at(answer: Any, path: str, who: str) -> float:
                 f"{path!r} in the answer of {who} is {type(value).__name__}, no number. Write another path; for words, "
                 "a table of verdicts."
             )
-        if not math.isfinite(value):
+        if not -sys.float_info.max <= value <= sys.float_info.max:
             raise BadLogits(f"{path!r} in the answer of {who} is NaN or infinite. Ask the service why.")
     return float(sum(values))
+
+
+def label_beside(answer: Any, path: str) -> str:
+    """Return the label that stands in the same entry as the number at a path; empty if there is none."""
+    entry = answer
+    for part in parsed(path)[:-1]:
+        (entry, *more) = _step(entry, part, path, "")
+        if part.labels or more:
+            return ""
+    found = [entry.get(key) for key in LABEL_KEYS + OTHER_LABEL_KEYS] if isinstance(entry, dict) else []
+    return next((label for label in found if isinstance(label, str)), "")
 
 
 def checked_number(value: float, scale: Scale, who: str) -> float:

@@ -2,22 +2,35 @@
 
 import hashlib
 import io
-from inspect import Parameter, Signature, signature
+from inspect import Signature
 from typing import Any, ClassVar, Literal, final
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.endpoint_spec import EndpointSpec, check_spec, merged, read_spec
-from robustbench_aigi.detectors.anyone.ends import check_ends, one_logit, slug
-from robustbench_aigi.detectors.anyone.http_answer import checked_number, number_at, outcome, parsed, verdict_at
+from robustbench_aigi.detectors.anyone.endpoint_card import check_score, facts_of, logits_of
+from robustbench_aigi.detectors.anyone.endpoint_reading import (
+    check_limits,
+    check_spec,
+    entries_signature,
+    merged,
+    read_spec,
+)
+from robustbench_aigi.detectors.anyone.ends import check_ends
+from robustbench_aigi.detectors.anyone.http_answer import (
+    RANGES,
+    checked_number,
+    label_beside,
+    number_at,
+    outcome,
+    verdict_at,
+)
 from robustbench_aigi.detectors.anyone.http_session import Session
-from robustbench_aigi.detectors.anyone.http_template import fill_text, redacted, uses
-from robustbench_aigi.detectors.anyone.http_url import checked_url
+from robustbench_aigi.detectors.anyone.http_template import fill_text, redacted
 from robustbench_aigi.detectors.base import Card, Detector, Service
 from robustbench_aigi.detectors.score_step import score_step, step_of_logits
-from robustbench_aigi.errors import BadLogits, UserError
+from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.grid import to_bytes
 
 MIN_ANSWERS = 8
@@ -82,21 +95,22 @@ class HTTPEndpoint(Detector):
             fields["high"] = ("human", "fake")[fake_index]
         if url is not None:
             fields["url"] = url
-        self_spec = merged(read_spec(endpoint) if endpoint else None, fields, base)
-        check_spec(self_spec)
-        super().__init__(**self_spec.model_dump(mode="json"))
-        self.spec = self_spec
-        _check_score(self_spec)
-        self._path = fill_text(self_spec.score, {"label": lambda: self_spec.label})
+        spec = merged(read_spec(endpoint) if endpoint else None, fields, base)
+        check_spec(spec)
+        super().__init__(**spec.model_dump(mode="json"))
+        self.spec = spec
+        check_score(spec)
+        self._path = fill_text(spec.score, {"label": lambda: spec.label})
         self._known: dict[str, float] = {}
-        self.card = self.card.model_copy(update=_facts(self_spec, self._path))
-        self._session = Session(self_spec, self.card.source)
+        self._labels: set[str] = set()
+        self.card = self.card.model_copy(update=facts_of(spec, self._path))
+        self._session = Session(spec, self.card.source)
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1], rounded to 8 bits; the logits have no gradient."""
         values = torch.tensor([self._value(pixels) for pixels in to_bytes(images)], dtype=torch.float64)
-        return _logits(values, self.spec, self.card.name).to(images)
+        return logits_of(values, self.spec, self.card.name).to(images)
 
     @property
     def service(self) -> Service:
@@ -123,17 +137,25 @@ class HTTPEndpoint(Detector):
             found.append(
                 f"{self.card.name} gave no verdict on {self.abstained} images, which count as {self.spec.abstain_as}."
             )
-        if self.spec.scale == "percent" and len(values) >= MIN_ANSWERS and max(values) <= 1 and not self.spec.verdicts:
+        if len(values) < MIN_ANSWERS or self.spec.verdicts:
+            return found
+        if self.spec.scale == "percent" and max(values) <= 1:
             found.append(
                 f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent: if they are "
                 "probabilities, write scale='probability'."
+            )
+        if self.spec.scale != "logit" and len(self._labels) > 1 and min(values) >= RANGES[self.spec.scale][1] / 2:
+            found.append(
+                f"no answer of {self.card.name} is below one half, with the labels {', '.join(sorted(self._labels))} "
+                f"beside it: {self._path} seems to be how sure the service is of its label, whichever it is. Write the "
+                f"label's path as score, a table verdicts={{'LABEL': 1, ...}}, and confidence='{self._path}'."
             )
         return found
 
     def measured_step(self) -> float:
         """The step of the scores seen so far, on the probability scale; 1.0 for words, 0.0 if none is seen."""
         values = list(self._known.values())
-        if self.spec.verdicts:
+        if self.spec.labels_only:
             return 1.0
         if self.spec.scale == "logit":
             return step_of_logits(torch.tensor(values, dtype=torch.float64))
@@ -146,7 +168,7 @@ class HTTPEndpoint(Detector):
         if key not in self._known:
             file = io.BytesIO()
             Image.fromarray(array).save(file, format="PNG")
-            _check_limits(self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name)
+            check_limits(self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name)
             answer = self._session.ask(file.getvalue())
             try:
                 self._known[key] = self._read(answer)
@@ -157,73 +179,21 @@ class HTTPEndpoint(Detector):
     def _read(self, answer: Any) -> float:
         who, spec = self.card.name, self.spec
         if not spec.verdicts:
-            return checked_number(number_at(answer, self._path, who), spec.scale, who)
+            value = checked_number(number_at(answer, self._path, who), spec.scale, who)
+            if label := label_beside(answer, self._path):
+                self._labels.add(redacted(label[:40], spec.secrets))
+            return value
         verdict = verdict_at(answer, self._path, spec.verdicts, who)
+        label_only = outcome(spec.abstain_as, who) if verdict == "abstain" else verdict
         if verdict == "abstain":
-            verdict = outcome(spec.abstain_as, who)
             self._session.transport.ledger.add("abstained")
-        return float(verdict)
+        if spec.labels_only:
+            return float(label_only)
+        least, most = (0.0, 0.0) if spec.scale == "logit" else RANGES[spec.scale]
+        if verdict == "abstain":
+            return (least + most) / 2 + (1e-6 if label_only else 0.0)
+        sure = checked_number(number_at(answer, spec.confidence, who), spec.scale, who)
+        return sure if verdict else least + most - sure
 
 
-def _logits(values: Tensor, spec: EndpointSpec, who: str) -> Tensor:
-    """Float64 ``(N,)`` logits of scores as the service gives them; +1 and -1 of verdicts."""
-    if spec.verdicts:
-        return 2 * values - 1
-    scores, scale = (values / 100, "probability") if spec.scale == "percent" else (values, spec.scale)
-    return one_logit(scores, 1 if spec.high == "fake" else 0, scale, who)
-
-
-def _facts(spec: EndpointSpec, path: str) -> dict[str, Any]:
-    """What the card says of an endpoint."""
-    place = checked_url(spec.url.replace("{model}", spec.model), secured=False)
-    where = f"{place.scheme}://{place.netloc}{place.path}"
-    name = f"{spec.title}-{spec.model}" if spec.title and uses(spec.url, "model") else spec.title
-    kind, high = f"a {spec.scale}", "AI-generated" if spec.high == "fake" else "real"
-    told = f"{path} in the answer is {kind}; high means {high}"
-    if spec.verdicts:
-        table = ", ".join(f"{word} = {value}" for word, value in spec.verdicts.items())
-        told = f"{path} in the answer is a verdict ({table}); no verdict counts as {spec.abstain_as}"
-    summary = "; ".join(text for text in (spec.description, spec.documentation, spec.terms) if text)
-    facts = {"name": slug(name or where), "source": where, "orientation": told}
-    facts |= {"summary": summary} if summary else {}
-    if spec.threshold is not None and not spec.verdicts:
-        value = torch.tensor([checked_number(spec.threshold, spec.scale, "threshold")], dtype=torch.float64)
-        facts["threshold"] = float(_logits(value, spec, "threshold"))
-    return facts | ({"score_step": 1.0} if spec.verdicts else {})
-
-
-def _check_score(spec: EndpointSpec) -> None:
-    """Raise ``UserError`` for a path that cannot be read, or that adds what cannot be added."""
-    several = any(len(part.labels) > 1 for part in parsed(spec.score.replace("{label}", spec.label)))
-    if several and (spec.scale == "logit" or spec.verdicts):
-        raise UserError(f"{spec.score!r} names several labels, and only probabilities can be added. Name one.")
-
-
-def _check_limits(spec: EndpointSpec, height: int, width: int, size: int, who: str) -> None:
-    """Raise ``UserError`` for an image that the service would not take, before it is sent."""
-    faults = {
-        f"a side of at least {spec.min_side} pixels": min(height, width) < spec.min_side,
-        f"sides of at most {spec.max_side} pixels": max(height, width) > (spec.max_side or height + width),
-        f"at most {spec.max_pixels} pixels": height * width > (spec.max_pixels or height * width),
-        f"at most {spec.max_bytes} bytes": size > (spec.max_bytes or size),
-    }
-    for wanted, broken in faults.items():
-        if broken:
-            raise UserError(
-                f"{who} takes images of {wanted}, got {width} x {height} pixels in {size} bytes. Nothing was sent. "
-                "Give images that it takes: resizing them here would change what is judged."
-            )
-
-
-def _signature() -> Signature:
-    """What the constructor takes, one parameter per entry of a description."""
-    own = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in (("endpoint", str | None), ("base", str | None), ("fake_index", int | None))
-    ]
-    entries = signature(EndpointSpec).parameters
-    first = entries["url"].replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
-    return Signature([first, *own, *(parameter for name, parameter in entries.items() if name != "url")])
-
-
-HTTPEndpoint.__signature__ = _signature()
+HTTPEndpoint.__signature__ = entries_signature()

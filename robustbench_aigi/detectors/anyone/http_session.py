@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import quote
 from urllib.request import Request
 
-from pydantic import JsonValue
-
 from robustbench_aigi.detectors.anyone.endpoint_spec import EndpointSpec, Login, Poll
 from robustbench_aigi.detectors.anyone.http_answer import found_at
 from robustbench_aigi.detectors.anyone.http_template import PLACEHOLDER, fill, fill_text, secret, uses
@@ -177,7 +175,7 @@ def _request(
     return request
 
 
-def _json_request(url: str, template: JsonValue) -> Request:
+def _json_request(url: str, template: object) -> Request:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     return Request(url, data=json.dumps(template).encode(), headers=headers, method="POST")
 

@@ -1,10 +1,9 @@
-"""Placeholders in an endpoint's description: ``{env:NAME}``, ``{base64}``, ``{model}``, filled when a request is sent."""
+"""Placeholders in an endpoint's description, such as ``{env:NAME}`` and ``{base64}``, filled when a request is sent."""
 
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-
-from pydantic import JsonValue
+from typing import Any
 
 from robustbench_aigi.errors import Unavailable, UserError
 
@@ -15,7 +14,7 @@ PLAIN_NAME = re.compile(r"[A-Z]+(_[A-Z0-9]+)*")
 """Names of variables that may be shown: one that is not of this form may be a secret in the place of a name."""
 
 
-def texts(template: JsonValue) -> Iterator[str]:
+def texts(template: object) -> Iterator[str]:
     """Yield every string in a JSON value, keys included."""
     if isinstance(template, str):
         yield template
@@ -28,18 +27,18 @@ def texts(template: JsonValue) -> Iterator[str]:
             yield from texts(value)
 
 
-def variables(template: JsonValue) -> list[str]:
+def variables(template: object) -> list[str]:
     """Return the names of the environment variables that a template needs."""
     found = (match for text in texts(template) for match in PLACEHOLDER.finditer(text))
     return [match[2] for match in found if match[1] == "env"]
 
 
-def uses(template: JsonValue, name: str) -> bool:
+def uses(template: object, name: str) -> bool:
     """Return whether a template has the placeholder ``{name}``."""
     return any(f"{{{name}}}" in text for text in texts(template))
 
 
-def check_placeholders(template: JsonValue, where: str, *, path: bool = False) -> None:
+def check_placeholders(template: object, where: str, *, path: bool = False) -> None:
     """Raise ``UserError`` for a placeholder that is not known; ``path`` allows ``{path:...}``."""
     for text in texts(template):
         for match in PLACEHOLDER.finditer(text):
@@ -51,8 +50,8 @@ def check_placeholders(template: JsonValue, where: str, *, path: bool = False) -
 
 
 def fill(
-    template: JsonValue, values: Mapping[str, Callable[[], str]], encode: Callable[[str], str] = lambda text: text
-) -> JsonValue:
+    template: object, values: Mapping[str, Callable[[], str]], encode: Callable[[str], str] = lambda text: text
+) -> Any:
     """Fill the placeholders of a JSON value.
 
     Args:

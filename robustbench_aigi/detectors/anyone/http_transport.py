@@ -1,23 +1,17 @@
-"""Sending requests: one at a time, not faster and not more than allowed, and again where that may help."""
+"""Sending requests, and sending them again where that may help."""
 
 import json
-import shutil
-import tempfile
 import time
-import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from email.message import Message
 from email.utils import parsedate_to_datetime
 from http.client import HTTPException
-from pathlib import Path
 from typing import IO, Any
 from urllib.error import HTTPError
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
-from filelock import FileLock
-
 from robustbench_aigi.detectors.anyone.endpoint_spec import EndpointSpec
+from robustbench_aigi.detectors.anyone.http_ledger import Ledger
 from robustbench_aigi.errors import BadLogits, Unavailable
 
 MAX_ANSWER = 2**24
@@ -30,79 +24,6 @@ class RefusedError(Unavailable):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
-
-
-class Ledger:
-    """Requests sent so far and the time of the next one, shared by all copies of a detector on a machine.
-
-    A copy is made by pickling, for a worker process. From then on the counts are in a file, and one request is sent at
-    a time, so that a budget and a rate limit hold for all workers together.
-
-    Attributes:
-        counts: ``sent``, ``abstained`` and ``next`` (seconds of the monotonic clock), as last seen by this copy.
-    """
-
-    def __init__(self) -> None:
-        self.counts: dict[str, float] = {"sent": 0, "abstained": 0, "next": 0.0}
-        self._folder = ""
-
-    def __getstate__(self) -> dict[str, Any]:
-        if not self._folder:
-            self._folder = tempfile.mkdtemp(prefix="robustbench-aigi-")
-            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            self._write()
-        return dict(self.__dict__)
-
-    @contextmanager
-    def held(self) -> Iterator[dict[str, float]]:
-        """The counts, to read and change, while no other copy does; ``write`` keeps a change at once."""
-        if not self._folder:
-            yield self.counts
-            return
-        Path(self._folder).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(self._folder) / "lock"):
-            if self._file.is_file():
-                self.counts = json.loads(self._file.read_text())
-            try:
-                yield self.counts
-            finally:
-                self._write()
-
-    @contextmanager
-    def turn(self, spec: EndpointSpec, source: str) -> Iterator[None]:
-        """Count a request when it may be sent, and send it inside. Raises ``Unavailable`` if the budget is spent."""
-        with self.held() as counts:
-            if counts["sent"] >= spec.budget:
-                raise Unavailable(
-                    f"the budget of {spec.budget} requests to {source} is spent. "
-                    f"Ask about fewer images, or write budget={2 * spec.budget}."
-                )
-            if spec.requests_per_second is not None:
-                wait = counts["next"] - time.monotonic()
-                if wait > 0:
-                    time.sleep(wait)
-                counts["next"] = max(counts["next"], time.monotonic()) + 1 / spec.requests_per_second
-            counts["sent"] += 1
-            if self._folder:
-                self._write()  # before it is sent, so that a killed process has been counted
-            yield
-
-    def read(self, name: str) -> int:
-        """Return a count of all copies."""
-        with self.held() as counts:
-            return int(counts[name])
-
-    def add(self, name: str) -> None:
-        """Raise a count by one."""
-        with self.held() as counts:
-            counts[name] += 1
-
-    @property
-    def _file(self) -> Path:
-        return Path(self._folder) / "counts.json"
-
-    def _write(self) -> None:
-        self._file.write_text(json.dumps(self.counts))
 
 
 class Transport:
@@ -131,7 +52,7 @@ class Transport:
             raise BadLogits(f"{self.source} answered with more than {MAX_ANSWER} bytes. Look at the URL.")
         try:
             return status, json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadLogits(f"{self.source} answered with something that is no JSON. Look at the URL.") from None
 
     def _tried(self, make: Callable[[], Request]) -> tuple[int, bytes]:
@@ -193,7 +114,9 @@ def refusal(source: str, status: int) -> str:
         return f"{source} refused with status 402. The account has no credit left."
     if status == 413:
         return f"{source} refused with status 413: the image is too large for it. Give smaller images."
-    return f"{source} refused with status {status}. Check the URL, and that it takes what is sent (body, form, template)."
+    return (
+        f"{source} refused with status {status}. Check the URL, and that it takes what is sent (body, form, template)."
+    )
 
 
 class _NoRedirect(HTTPRedirectHandler):

@@ -4,8 +4,6 @@ import re
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from pydantic import JsonValue
-
 from robustbench_aigi.detectors.anyone.http_template import PLACEHOLDER
 from robustbench_aigi.errors import UserError
 
@@ -42,7 +40,7 @@ def filled_in(text: str) -> bool:
     return PLACEHOLDER.search(text) is not None
 
 
-def check_no_literal_secret(template: JsonValue, where: str) -> None:
+def check_no_literal_secret(template: object, where: str) -> None:
     """Raise ``UserError`` for an entry that is called a secret and is written out; its value is not shown."""
     pairs = template.items() if isinstance(template, Mapping) else ()
     for key, value in pairs:
