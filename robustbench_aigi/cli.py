@@ -199,16 +199,8 @@ def evaluate(
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate_named(
-            named,
-            suite,
-            images,
-            out,
-            surrogates=makers,
-            executor=by_whom,
-            progress=screen.progress,
-            say=screen.say,
-        )
+        given = {"surrogates": makers, "executor": by_whom, "progress": screen.progress, "say": screen.say}
+        matrix = harness.evaluate_named(named, suite, images, out, **given)
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 

@@ -157,13 +157,13 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
-        say: is given what is worth knowing before images are sent to detectors on other machines.
+        say: called with each note, such as what is sent to detectors on other machines.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
-    return evaluate_named(
-        named(detectors), suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress, say=say
-    )
+    ready = named(detectors)
+    given = {"surrogates": surrogates, "executor": executor, "progress": progress, "say": say}
+    return evaluate_named(ready, suite, data, Path(out), **given)
 
 
 def evaluate_named(
@@ -185,7 +185,7 @@ def evaluate_named(
         rows = evaluate_grid(detectors, suite, data, out, surrogates=surrogates, executor=executor, progress=progress)
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
-    for line in (note for d in detectors.values() if isinstance(d, Detector) for note in d.notes):
+    for line in (note for d in detectors.values() if isinstance(d, Detector) for note in d.answer_notes):
         say(line)
     return matrix
 

@@ -3,8 +3,9 @@
 import json
 import traceback
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import pytest
 import torch
@@ -203,6 +204,7 @@ def test_a_description_is_read_from_a_file_and_arguments_replace_it(images: Tens
     place.write_text('title = "mine"\nurl = "http://127.0.0.1:1/x"\nscore = "a"\nscale = "percent"\n')
     detector = endpoint(f"endpoint:{place}", score="b")
     assert (detector.card.name, detector.spec.score, detector.spec.scale) == ("mine", "b", "percent")
+    assert endpoint(f"endpoint:{place}", url="http://127.0.0.1:2/y").card.source == "http://127.0.0.1:2/y"
     place.write_text('url = "http://127.0.0.1:1/x"\nscoer = "a"\n')
     with pytest.raises(BadConfig, match="scoer"):
         endpoint(f"endpoint:{place}")
@@ -213,12 +215,12 @@ def test_a_description_is_read_from_a_file_and_arguments_replace_it(images: Tens
 
 
 def test_the_constructor_shows_each_entry_of_a_description() -> None:
-    from inspect import signature
-
     taken = signature(HTTPEndpoint).parameters
-    assert set(taken) == {*EndpointSpec.model_fields, "endpoint", "base", "fake_index"}
-    assert taken["budget"].annotation is int
-    assert next(iter(taken)) == "url"
+    assert set(taken) == {*EndpointSpec.model_fields, "address", "base", "fake_index"}
+    hints = get_type_hints(HTTPEndpoint.__init__)
+    for annotation in (taken["budget"].annotation, hints["budget"]):
+        assert annotation is int
+    assert next(iter(taken)) == "address"
 
 
 def test_hugging_face_label_that_is_not_there_is_named(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,9 +104,9 @@ def test_paths_that_are_none_are_refused(path: str) -> None:
 def test_percentages_of_fake_and_of_human(server: Server, scale: str, high: str, factor: float) -> None:
     server.handle = lambda seen: Reply(200, {"score": factor * brightness(seen.body)})
     sign = 1 if high == "fake" else -1
-    logits = asked(server, scale=scale, high=high, threshold=90).logits(grey(0.2, 0.9))
+    logits = asked(server, scale=scale, high=high, score_threshold=90).logits(grey(0.2, 0.9))
     torch.testing.assert_close(logits, sign * grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
-    limit = asked(server, scale=scale, high=high, threshold=90).threshold
+    limit = asked(server, scale=scale, high=high, score_threshold=90).threshold
     assert limit == pytest.approx(sign * torch.tensor(0.9).logit().item())
 
 
@@ -127,9 +127,9 @@ def test_probabilities_read_as_percent_are_noted(server: Server) -> None:
     server.handle = lambda seen: Reply(200, {"score": brightness(seen.body)})
     detector = asked(server, scale="percent")
     detector.logits(grey(*(k / 10 for k in range(7))))
-    assert detector.notes == []
+    assert detector.answer_notes == []
     detector.logits(grey(0.9))
-    (note,) = detector.notes
+    (note,) = detector.answer_notes
     assert "scale='probability'" in note
 
 
@@ -147,7 +147,7 @@ def test_verdicts_are_labels_and_no_verdict_counts_as_said(server: Server) -> No
         detector = asked(server, score="verdict", verdicts=VERDICTS, abstain_as=abstain_as)
         assert detector.logits(grey(0.9, 0.5, 0.1)).tolist() == [1.0, middle, -1.0]
         assert detector.abstained == 1
-        assert any(f"count as {abstain_as}" in note for note in detector.notes)
+        assert any(f"count as {abstain_as}" in note for note in detector.answer_notes)
         assert detector.card.score_step == detector.measured_step() == 1.0
         assert "inconclusive = abstain" in detector.card.orientation
     with pytest.raises(BadLogits, match="no verdict"):
@@ -168,12 +168,12 @@ def test_the_confidence_in_a_label_is_noted_and_can_be_read(server: Server) -> N
     images = grey(*(k / 10 for k in range(1, 10)))
     detector = asked(server, score="confidence")
     detector.logits(images)
-    (note,) = detector.notes
+    (note,) = detector.answer_notes
     assert "labels fake, real beside it" in note
     given = {"score": "label", "verdicts": {"fake": 1, "real": 0, "?": "abstain"}, "confidence": "confidence"}
     detector = asked(server, **given)
     torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
-    assert detector.notes == []
+    assert detector.answer_notes == []
     assert detector.card.score_step == 0.0
     server.handle = lambda seen: Reply(200, {"label": "?", "confidence": 0.6})
     for abstain_as, fake in (("real", False), ("fake", True)):

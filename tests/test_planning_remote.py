@@ -58,7 +58,9 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
     most = sum(own.values())
     assert (table.loc[table["detector"] != "far", "requests"] == 0).all()
     text = to_text(table, 1, held)
-    assert f"far: at most {most:.0f} requests, {most / 100:.2f} USD; 0.0 hours at 1000 per second" in text
+    assert (
+        f"far: at most {most:.0f} requests, retries aside, {most / 100:.2f} USD; 0.0 hours at 1000 per second" in text
+    )
     assert "Nothing was sent" in text
     assert TERMS in text
     assert "| good | " in text
@@ -74,7 +76,7 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
 def test_a_budget_below_what_is_needed_and_an_attack_without_bound_are_told(server: Server, tiny_recipe: str) -> None:
     remote = load_detector(f"far={server.base}/detect", budget=50)
     text = planned(remote, SUITE, tiny_recipe)
-    assert "far: at most 50 requests, a price that is not known (write price=); no rate limit is set" in text
+    assert "far: at most 50 requests, retries aside, a price that is not known (write price=); no rate limit" in text
     assert "are needed, and the budget of 50 ends the run before. Raise it with budget=." in text
     row = {"id": "simba", "attack": "art:SimBA"}
     unbounded = Suite.model_validate({"name": "one", "version": 1, "seed": 0, "attacks": [row]})

@@ -122,7 +122,7 @@ class Detector(nn.Module, ABC):
         return None
 
     @property
-    def notes(self) -> list[str]:
+    def answer_notes(self) -> list[str]:
         """What is noteworthy about its answers so far, for the user to read."""
         return []
 

@@ -125,7 +125,7 @@ def remote_lines(table: pd.DataFrame) -> list[str]:
         pace = (
             "no rate limit is set" if math.isnan(speed) else f"{most / speed / 3600:.1f} hours at {speed:g} per second"
         )
-        lines.append(f"{name}: at most {most:.0f} requests, {cost}; {pace}")
+        lines.append(f"{name}: at most {most:.0f} requests, retries aside, {cost}; {pace}")
         if needed > budget:
             why = f"up to {needed:.0f} are needed" if math.isfinite(needed) else "an attack of the suite has no bound"
             lines.append(f"{name}: {why}, and the budget of {budget:.0f} ends the run before. Raise it with budget=.")

@@ -30,5 +30,5 @@ def addressed(name: str, **config: Any) -> Detector | None:
     if scheme in ("http", "https", "endpoint"):
         from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
 
-        return HTTPEndpoint(**({"endpoint": place} if scheme == "endpoint" else {"url": name}) | config).eval()
+        return HTTPEndpoint(name, **config).eval()
     return None

@@ -35,9 +35,9 @@ def facts_of(spec: EndpointSpec, path: str) -> dict[str, Any]:
     summary = "; ".join(text for text in (spec.description, spec.documentation, spec.terms) if text)
     facts: dict[str, Any] = {"name": slug(name or where), "source": where, "orientation": meaning}
     facts |= {"summary": summary} if summary else {}
-    if spec.threshold is not None and not spec.labels_only:
-        value = torch.tensor([checked_number(spec.threshold, spec.scale, "threshold")], dtype=torch.float64)
-        facts["threshold"] = float(logits_of(value, spec, "threshold"))
+    if spec.score_threshold is not None and not spec.labels_only:
+        value = torch.tensor([checked_number(spec.score_threshold, spec.scale, "score_threshold")], dtype=torch.float64)
+        facts["threshold"] = float(logits_of(value, spec, "score_threshold"))
     return facts | ({"score_step": 1.0} if spec.labels_only else {})
 
 

@@ -1,6 +1,7 @@
 """Reading and checking the description of an HTTP endpoint."""
 
 from inspect import Parameter, Signature, signature
+from typing import Literal
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
@@ -121,10 +122,7 @@ def check_limits(spec: EndpointSpec, height: int, width: int, size: int, who: st
 
 def entries_signature() -> Signature:
     """Return what a detector's constructor takes: a parameter per entry of a description, and how to find one."""
-    own = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-        for name, annotation in (("endpoint", str | None), ("base", str | None), ("fake_index", int | None))
-    ]
-    entries = signature(EndpointSpec).parameters
-    first = entries["url"].replace(kind=Parameter.POSITIONAL_OR_KEYWORD)
-    return Signature([first, *own, *(parameter for name, parameter in entries.items() if name != "url")])
+    first = Parameter("address", Parameter.POSITIONAL_OR_KEYWORD, default=None, annotation=str | None)
+    base = Parameter("base", Parameter.KEYWORD_ONLY, default=None, annotation=str | None)
+    index = Parameter("fake_index", Parameter.KEYWORD_ONLY, default=None, annotation=Literal[0, 1] | None)
+    return Signature([first, base, index, *signature(EndpointSpec).parameters.values()])

@@ -54,6 +54,8 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         title: the detector's name in reports, made from the URL if empty.
         description, documentation, terms: for people; the second names what this was written from, and when.
+        revision: what its user calls the service's present version. Without one a service may answer otherwise
+            tomorrow, so that results of an earlier run are not taken for those of this one.
         url: of the endpoint. model, label: fill the placeholders of these names.
         body: ``raw`` sends the PNG bytes, ``multipart`` a form with a file, ``json`` the ``template``.
         image_field, file_name: of the file in a form. form: the form's other fields.
@@ -65,7 +67,7 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
         score: path of the number, such as ``output.0.classes[class=ai_generated].value``; several labels are added
             up, as in ``[label=dalle|sd].score``.
         scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``. high: what a high number means.
-        threshold: on the score's own scale; 0.5, 50 or 0 if None.
+        score_threshold: on the score's own scale; 0.5, 50 or 0 if None.
         verdicts: for a service that answers in words: word to 1 (AI-generated), 0 (real) or "abstain"; the words are
             at ``score``. confidence: path of how sure the service is of its word, on ``scale``, where it says that;
             without it the word is all there is. abstain_as: what an image without a verdict counts as. The service did
@@ -82,6 +84,7 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     description: str = ""
     documentation: str = ""
     terms: str = ""
+    revision: str = ""
     url: str = ""
     model: str = ""
     label: str = ""
@@ -100,7 +103,7 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     score: str = "score"
     scale: Scale = "probability"
     high: Literal["fake", "human"] = "fake"
-    threshold: float | None = None
+    score_threshold: float | None = None
     verdicts: dict[str, Verdict] = Field(default_factory=dict)
     confidence: str = ""
     abstain_as: Literal["real", "fake", "error"] = "real"

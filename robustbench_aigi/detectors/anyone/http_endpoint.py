@@ -50,8 +50,8 @@ class HTTPEndpoint(Detector):
     is sent and are stored nowhere.
 
     Args:
-        url: of the endpoint, without secrets in it.
-        endpoint: the name of a preset (``robustbench-aigi list endpoints``), or a description's path ending in .toml.
+        address: the URL of the endpoint, without secrets in it; or the name of a preset (``robustbench-aigi list
+            endpoints``), or a description's path ending in .toml.
         base: ``scheme://host`` in the place of that of every URL of the description.
         fake_index: 1 if a high number means AI-generated, 0 if it means real; the same as ``high``.
         fields: entries of :class:`EndpointSpec`, such as ``score``, ``scale``, ``token_env``, ``budget``; they replace
@@ -84,8 +84,7 @@ class HTTPEndpoint(Detector):
 
     def __init__(
         self,
-        url: str | None = None,
-        endpoint: str | None = None,
+        address: str | None = None,
         base: str | None = None,
         fake_index: Literal[0, 1] | None = None,
         **fields: Any,
@@ -93,9 +92,11 @@ class HTTPEndpoint(Detector):
         if fake_index is not None:
             check_ends(fake_index, "logit")
             fields["high"] = ("human", "fake")[fake_index]
-        if url is not None:
-            fields["url"] = url
-        spec = merged(read_spec(endpoint) if endpoint else None, fields, base)
+        place = (address or "").removeprefix("endpoint:")
+        described = read_spec(place) if place and not place.startswith(("http:", "https:")) else None
+        if place and described is None:
+            fields = {"url": place} | fields
+        spec = merged(described, fields, base)
         check_spec(spec)
         super().__init__(**spec.model_dump(mode="json"))
         self.spec = spec
@@ -105,6 +106,10 @@ class HTTPEndpoint(Detector):
         self._labels: set[str] = set()
         self.card = self.card.model_copy(update=facts_of(spec, self._path))
         self._session = Session(spec, self.card.source)
+
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The description, without what cannot change an answer; the service may change unless it has a revision."""
+        return {"config": {key: value for key, value in self.config.items() if key not in self.operational}}
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -130,7 +135,7 @@ class HTTPEndpoint(Detector):
         return self._session.transport.ledger.read("abstained")
 
     @property
-    def notes(self) -> list[str]:
+    def answer_notes(self) -> list[str]:
         """What is noteworthy about the answers of this process so far."""
         found, values = [], list(self._known.values())
         if self.abstained:
@@ -197,3 +202,6 @@ class HTTPEndpoint(Detector):
 
 
 HTTPEndpoint.__signature__ = entries_signature()
+vars(HTTPEndpoint)["__init__"].__annotations__.update(
+    {name: parameter.annotation for name, parameter in HTTPEndpoint.__signature__.parameters.items()}
+)
