@@ -199,8 +199,16 @@ def evaluate(
     with showing() as screen:
         images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
         screen.say(counts(images, out / "skipped.csv"))
-        given = {"surrogates": makers, "executor": by_whom, "progress": screen.progress, "say": screen.say}
-        matrix = harness.evaluate_named(named, suite, images, out, **given)
+        matrix = harness.evaluate_named(
+            named,
+            suite,
+            images,
+            out,
+            surrogates=makers,
+            executor=by_whom,
+            progress=screen.progress,
+            say=screen.say,
+        )
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 

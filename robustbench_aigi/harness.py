@@ -162,8 +162,9 @@ def evaluate(
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     ready = named(detectors)
-    given = {"surrogates": surrogates, "executor": executor, "progress": progress, "say": say}
-    return evaluate_named(ready, suite, data, Path(out), **given)
+    return evaluate_named(
+        ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress, say=say
+    )
 
 
 def evaluate_named(

@@ -196,7 +196,8 @@ def test_what_is_asked_for_costs_is_known_without_asking(server: Server) -> None
 
 def test_what_cannot_change_an_answer_is_no_part_of_what_a_detector_is(server: Server) -> None:
     one = asked(server).fingerprint_parts()
-    for given in ({"budget": 7}, {"price": 1}, {"tries": 9}, {"requests_per_second": 3}):
-        assert asked(server, **given).fingerprint_parts() == one
+    for same in ({"budget": 7}, {"price": 1}, {"tries": 9}, {"requests_per_second": 3}):
+        assert asked(server, **same).fingerprint_parts() == one
+    given: dict[str, Any]
     for given in ({"score": "x"}, {"revision": "v2"}, {"headers": {"X": "1"}}, {"abstain_as": "fake"}):
         assert asked(server, **given).fingerprint_parts() != one
