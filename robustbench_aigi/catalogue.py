@@ -1,4 +1,4 @@
-"""Suites, recipes and policies: TOML files found by name or path, in a checkout and in an installed wheel alike."""
+"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an installed wheel."""
 
 import tomllib
 from pathlib import Path
@@ -17,8 +17,8 @@ PACKAGE = Path(__file__).parent
 
 def folder(kind: str) -> Path:
     """The folder of a kind of file; that of suites, or recipes, is beside the package in a checkout, else inside it."""
-    if kind == "policies":
-        return PACKAGE / "report" / kind
+    if kind in ("policies", "endpoints"):
+        return PACKAGE / ("report" if kind == "policies" else "") / kind
     checkout = PACKAGE.parent
     return checkout / kind if (checkout / "pyproject.toml").is_file() else PACKAGE / "_catalogue" / kind
 
@@ -35,7 +35,7 @@ def read(kind: str, name: str, model: type[M]) -> M:
         UnknownName: there is no such file.
         BadConfig: it is not TOML, or does not fit ``model``.
     """
-    noun = {"attacks": "suite", "datasets": "recipe", "policies": "policy"}[kind]
+    noun = {"attacks": "suite", "datasets": "recipe", "policies": "policy", "endpoints": "endpoint"}[kind]
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):

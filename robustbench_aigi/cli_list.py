@@ -12,7 +12,7 @@ from robustbench_aigi.errors import UserError
 if TYPE_CHECKING:
     from robustbench_aigi.registry import Registry
 
-KINDS = ("detectors", "attacks", "suites", "recipes", "policies", "prompts", "formats")
+KINDS = ("detectors", "attacks", "suites", "recipes", "policies", "prompts", "formats", "endpoints")
 
 app = typer.Typer()
 
@@ -22,7 +22,7 @@ def list_names(
     kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)}; all if left out.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: each kind with its names.")] = False,
 ) -> None:
-    """List detectors, attacks, suites, recipes, policies, prompt files and report formats."""
+    """List detectors, attacks, suites, recipes, policies, prompt files, report formats and presets of services."""
     if kind is not None and kind not in KINDS:
         raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(KINDS)}.")
     shown = {name: names for name, names in _known().items() if kind in (None, name)}
@@ -52,6 +52,7 @@ def _known() -> Mapping[str, list[str]]:
         "policies": catalogue.names("policies"),
         "prompts": prompt_names(),
         "formats": sorted(FORMS),
+        "endpoints": catalogue.names("endpoints"),
     }
 
 

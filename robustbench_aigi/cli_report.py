@@ -154,7 +154,9 @@ def plan(
         from robustbench_aigi.evaluation.planning import to_text
 
         with showing() as screen:
-            table, held = harness.plan(detectors, attacks, data, source, limit, progress=screen.progress)
+            table, held = harness.plan(
+                detectors, attacks, data, source, limit, progress=screen.progress, say=screen.say
+            )
         typer.echo(to_text(table, workers, held))
     if width is None and not detectors:
         raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")

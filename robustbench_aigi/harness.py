@@ -22,6 +22,7 @@ from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
+from robustbench_aigi.evaluation.remote import remote_notice
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.files import alone, writing
 from robustbench_aigi.report import Finished, Matrix, write_report
@@ -167,7 +168,7 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
-        say: called with each note, such as why a detector's results are not reused from an earlier run.
+        say: called with each note, such as why results are not reused, or what is sent to other machines.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
@@ -189,6 +190,8 @@ def evaluate_named(
     say: Say = lambda line: None,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
+    for line in remote_notice(detectors, suite, data, surrogates):
+        say(line)
     with alone(out):
         identities, every = Identities(), dict(surrogates) | dict(detectors)
         for note in [*fresh_notes(every), *identities.notes(every)]:
@@ -207,7 +210,9 @@ def evaluate_named(
         )
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
-        return matrix
+    for line in (note for d in detectors.values() if isinstance(d, Detector) for note in d.answer_notes):
+        say(line)
+    return matrix
 
 
 def plan(
@@ -217,10 +222,21 @@ def plan(
     source: str | None = None,
     limit: int | None = None,
     progress: Progress = silent,
+    say: Say = lambda line: None,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
+    """What :func:`evaluate` will take, a row per cell, and the bytes that each detector's passes hold.
+
+    Raises:
+        Unavailable: no detector is within reach. One of several that is not is reported to ``say``.
+    """
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
-    ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
+    loaded = named(detectors)
+    ready = {name: d for name, d in loaded.items() if isinstance(d, Detector)}
+    reasons = [f"{name} is not in the plan: {reason}" for name, reason in loaded.items() if isinstance(reason, str)]
+    if not ready:
+        raise Unavailable(" ".join(reasons) or "no detector to plan for. Name one, as for evaluate.")
+    for reason in reasons:
+        say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress)
     return planning.plan(ready, suite, data)
 

@@ -23,6 +23,7 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "policy": "policies",
         "prompt file": "prompts",
         "report format": "formats",
+        "endpoint": "endpoints",
     }
 )
 """Kind of name, as messages call it, to what ``robustbench-aigi list`` calls it."""

@@ -132,6 +132,10 @@ class Attack(ABC):
     def budget(self) -> Budget:
         """The threat model, checked on every result."""
 
+    def most_queries(self, height: int, width: int) -> int | None:
+        """The most evaluations of an image of that size, the clean one aside; None if nothing bounds them."""
+        return self.budget().queries
+
     @final
     def __call__(
         self,

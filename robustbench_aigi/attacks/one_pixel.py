@@ -146,6 +146,10 @@ class ExhaustiveOnePixel(Attack):
         """One pixel, of any colour."""
         return Budget(l0=1)
 
+    def most_queries(self, height: int, width: int) -> int:
+        """Every corner of the colour cube at every pixel."""
+        return 8 * height * width
+
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Image by image, until it is fooled."""
         height, width = oracle.images.shape[-2:]

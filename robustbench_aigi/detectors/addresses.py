@@ -21,7 +21,7 @@ from robustbench_aigi.registry import renamed
 T = TypeVar("T")
 COMMON = ("weights", "threshold", "name")
 """Arguments of every address: ``fresh``, ``cifake`` or a checkpoint; a logit; what reports call it."""
-SCHEMES = ("hf:", "timm:", "onnx:", "python:")
+SCHEMES = ("hf:", "timm:", "onnx:", "endpoint:", "python:")
 URLS = ("http://", "https://")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt")
 FILES = (".safetensors", ".onnx", *TORCH_FILES)

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from itertools import chain
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import torch
 from pydantic import BaseModel
@@ -65,6 +65,20 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     seen: tuple[str, ...] = ()
 
 
+class Service(NamedTuple):
+    """What asking a detector on another machine takes.
+
+    ``requests_per_image`` is the least; ``price`` is of one image, None if not known; ``requests_per_second`` is the
+    most that may be sent, None if not limited here; ``budget`` is the most requests that will be sent.
+    """
+
+    requests_per_image: int
+    price: float | None
+    currency: str
+    requests_per_second: float | None
+    budget: int
+
+
 class Detector(nn.Module, ABC):
     """A network that scores images. A subclass writes :meth:`logits` and gives a class-level ``card``.
 
@@ -76,6 +90,8 @@ class Detector(nn.Module, ABC):
         last_layer: dotted name of what a public checkpoint of more than two classes does not bring; empty if nothing.
         restorable: whether a file can say how to build it again.
         notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
+        remote: whether asking it sends images to another machine.
+        operational: names in ``config`` that cannot change a logit, such as a budget of requests.
     """
 
     card: Card
@@ -83,6 +99,7 @@ class Detector(nn.Module, ABC):
     small: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     restorable: ClassVar[bool] = True
     remote: ClassVar[bool] = False
+    operational: ClassVar[frozenset[str]] = frozenset()
     at_once: int = 128
     notes: tuple[str, ...] = ()
     last_layer: str = ""
@@ -137,6 +154,16 @@ class Detector(nn.Module, ABC):
         never reused.
         """
         return None
+
+    @property
+    def service(self) -> Service | None:
+        """What asking it takes, where it is ``remote``."""
+        return None
+
+    @property
+    def answer_notes(self) -> list[str]:
+        """What is noteworthy about its answers so far, for the user to read."""
+        return []
 
     @property
     def threshold(self) -> float:

@@ -15,8 +15,18 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.ingredients import ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.batching import set_batches
-from robustbench_aigi.evaluation.grid import limited, transferred
+from robustbench_aigi.evaluation.grid import limited
 from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
+from robustbench_aigi.evaluation.remote import (
+    NO_REQUESTS,
+    Shared,
+    attack_requests,
+    can_ask,
+    made_remotely,
+    remote_lines,
+    requests_of,
+    shared_rows,
+)
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import Here
 from robustbench_aigi.markdown import table_head, table_row
@@ -25,6 +35,7 @@ SIZES = (8, 32, 128)
 ENOUGH = 0.5
 """Seconds that a trial must take to be believed; a shorter one, perhaps a warm-up, is repeated with more images."""
 COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
+NOTHING_SENT = "Nothing was sent for this plan. Rows that need gradients are not run on a black box."
 Made = Callable[[Dataset], pd.DataFrame]
 
 
@@ -33,32 +44,41 @@ def plan(detectors: Mapping[str, Detector], suite: Suite, data: Dataset) -> tupl
 
     And the bytes that each detector's passes hold, with as many images at once as the evaluation shows.
 
-    A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it out.
+    A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it out. A detector on
+    another machine is not asked: its rows are upper bounds, from the attacks' budgets.
     """
     held = dict(zip(detectors, set_batches(detectors.values(), data), strict=True))
     rows: list[dict[str, object]] = []
-    shared = [("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *detectors)]
-    shared += [("transfer", row) for row in transferred(suite, detectors)]
+    shared = shared_rows(suite, detectors)
     for mode, row in shared:
+        if made_remotely(row, detectors):
+            rows.append({"detector": ""} | attack_requests(detectors[str(row.surrogate)], mode, row, data))
+            continue
         one = suite.model_copy(update={"rows": (row,)})
         with tempfile.TemporaryDirectory() as folder:
             build = partial(_built, suite=one, makers=detectors, folder=Path(folder))
             rows.append({"detector": "", "mode": mode, "attack": row.id} | _tried(build, limited(data, row)))
     for name, detector in detectors.items():
-        clean = _tried(scored(detector, None), data)
-        rows.append({"detector": name, "mode": "clean", "attack": "clean"} | clean)
-        for mode, row in shared:
-            images = len(limited(data, row))
-            own = {key: float(str(clean[key])) * images / len(data) for key in ("passes", "seconds")}
-            cell = {"detector": name, "mode": mode, "attack": row.id, "images": images, "megabytes": 0.0}
-            rows.append(cell | own)
-        for row in suite.rows:
-            if row.built.access != "none":
-                work = attacked(detector, row.built, suite.seed, None, keep_images=True)
-                found = _tried(work, limited(data, row))
-                rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
-        rows += _probes(name, detector, suite, data)
-    return pd.DataFrame(rows, columns=COLUMNS), held
+        cells = requests_of if detector.remote else _cells
+        rows += cells(name, detector, suite, data, shared)
+    return pd.DataFrame([dict(NO_REQUESTS) | row for row in rows], columns=[*COLUMNS, *NO_REQUESTS]), held
+
+
+def _cells(name: str, detector: Detector, suite: Suite, data: Dataset, shared: Shared) -> list[dict[str, object]]:
+    """The rows of a detector on this machine, each kind of cell tried."""
+    clean = _tried(scored(detector, None), data)
+    rows: list[dict[str, object]] = [{"detector": name, "mode": "clean", "attack": "clean"} | clean]
+    for mode, row in shared:
+        images = len(limited(data, row))
+        own = {key: float(str(clean[key])) * images / len(data) for key in ("passes", "seconds")}
+        cell = {"detector": name, "mode": mode, "attack": row.id, "images": images, "megabytes": 0.0}
+        rows.append(cell | own)
+    for row in suite.rows:
+        if can_ask(row, detector):
+            work = attacked(detector, row.built, suite.seed, None, keep_images=True)
+            found = _tried(work, limited(data, row))
+            rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
+    return rows + _probes(name, detector, suite, data)
 
 
 def _built(shard: Dataset, *, suite: Suite, makers: Mapping[str, Detector], folder: Path) -> pd.DataFrame:
@@ -101,7 +121,13 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
 
 
 def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
-    """A line a detector and one for what all share, the costliest cells, and the sum."""
+    """A line a detector and one for what all share, the costliest cells, and the sum; remote detectors apart."""
+    remote = remote_lines(table)
+    if remote:
+        remote = ["", NOTHING_SENT, *remote]
+    table = table[table["service"] == ""]
+    if table.empty:
+        return "\n".join(remote[1:])
     head = ["detector", "cells", "passes", "minutes on one thread", "MB on the disk", "MB in memory"]
     lines = table_head(head, numbers=len(head) - 1)
     for name in dict.fromkeys(table["detector"]):
@@ -118,4 +144,4 @@ def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
     lines.append(f"\nmost of it, in minutes: {'; '.join(most)}")
     few = f"{workers} workers" if workers > 1 else "1 worker"
     lines.append(f"about {total / workers:.1f} minutes with {few} of one thread")
-    return "\n".join(lines)
+    return "\n".join([*lines, *remote])

@@ -1,4 +1,5 @@
-"""Anyone's detectors, named by where they are: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH`` and ``https://HOST/PATH``."""
+"""Anyone's detectors, named by where they are: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH``,
+``endpoint:NAME``."""
 
 import importlib
 import inspect
@@ -15,6 +16,7 @@ KINDS = {
     "onnx": ("onnx_model", "OnnxModel"),
     "http": ("http_endpoint", "HTTPEndpoint"),
     "https": ("http_endpoint", "HTTPEndpoint"),
+    "endpoint": ("http_endpoint", "HTTPEndpoint"),
 }
 """Module and class of each scheme; imported when first asked for."""
 
@@ -23,7 +25,8 @@ def addressed(name: str, /, **config: Any) -> Detector | None:
     """The detector at an address, in evaluation mode; None if ``name`` is no address of these kinds.
 
     Args:
-        name: ``hf:`` and a hub id or a folder, ``timm:`` and a model's name, ``onnx:`` and a file, or a URL.
+        name: ``hf:`` and a hub id or a folder, ``timm:`` and a model's name, ``onnx:`` and a file, a URL, or
+            ``endpoint:`` and the name of a preset or the path of its description.
         config: arguments of the detector, such as ``fake_index=0``.
 
     Raises:
