@@ -8,7 +8,19 @@ from typing import Annotated, Any
 import typer
 
 from robustbench_aigi import cli_data, cli_report
-from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Surrogates, Workers, showing
+from robustbench_aigi.cli_data import (
+    DETECTORS,
+    OUT,
+    Address,
+    By,
+    Convert,
+    Gpus,
+    Limit,
+    Source,
+    Surrogates,
+    Workers,
+    showing,
+)
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import keep_freed_memory
@@ -79,6 +91,7 @@ def run(
     dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     attacks: Suite = "quick",
     out: Annotated[
         Path | None, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=f"{OUT} runs/DATASET if left out.")
@@ -101,6 +114,7 @@ def run(
             source=source,
             limit=limit,
             attacks=attacks,
+            convert=convert,
             executor=executor(by, workers, address, gpus),
             progress=screen.progress,
             say=screen.say,
@@ -120,6 +134,7 @@ def train(
     data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     method: Annotated[
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
@@ -153,6 +168,7 @@ def train(
             config=config,
             numbers=numbers,
             rehearse=(rehearse, rehearse_source) if rehearse else None,
+            convert=convert,
             progress=screen.progress,
             say=screen.say,
         )
@@ -176,6 +192,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     attacks: Suite = "quick",
     surrogates: Surrogates = None,
     workers: Workers = None,
@@ -196,7 +213,7 @@ def evaluate(
     suite, named = load_suite(attacks), harness.named(detectors)
     makers = makers_of(suite, surrogates or [])
     with showing() as screen:
-        images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
+        images = load_data(data, source, "test", limit, out / "skipped.csv", screen.progress, convert)
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(
             named, suite, images, out, surrogates=makers, executor=by_whom, progress=screen.progress

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigi.cli_data import DETECTORS, Limit, Source, showing
+from robustbench_aigi.cli_data import DETECTORS, Convert, Limit, Source, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 
@@ -135,6 +135,7 @@ def plan(
     attacks: Annotated[str, typer.Option(help="Suite by name, or a path ending in .toml.")] = "quick",
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
     width: Annotated[str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")] = None,
+    convert: Convert = False,
     share: Annotated[
         str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
     ] = "50%",
@@ -150,7 +151,7 @@ def plan(
         from robustbench_aigi.evaluation.planning import to_text
 
         with showing() as screen:
-            table, held = harness.plan(detectors, attacks, data, source, limit, progress=screen.progress)
+            table, held = harness.plan(detectors, attacks, data, source, limit, screen.progress, convert)
         typer.echo(to_text(table, workers, held))
     if width is None and not detectors:
         raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 import torch
 
-from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.data import Dataset, Recipe, counts, load_data
+from robustbench_aigi.data import Dataset, counts, load_data
+from robustbench_aigi.data.assembly import SPLITS
 from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import BadData, Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
@@ -53,6 +54,7 @@ def run(
     source: str | None = None,
     limit: int | None = None,
     attacks: str = "quick",
+    convert: bool = False,
     executor: Executor = HERE,
     progress: Progress = silent,
     say: Say = lambda line: None,
@@ -63,9 +65,9 @@ def run(
         UserError: with what to type next; nothing already done is lost.
     """
     suite = load_suite(attacks)
-    recipe = catalogue.read("datasets", dataset, Recipe)
+    recipe = recipe_named(dataset)
     with alone(out):
-        data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
+        data = load_data(dataset, source, SPLITS, limit, out / "skipped.csv", progress, convert)
         say(counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
@@ -87,6 +89,7 @@ def train(
     config: Mapping[str, Any] = MappingProxyType({}),
     numbers: Mapping[str, Any] = MappingProxyType({}),
     rehearse: tuple[str, str | None] | None = None,
+    convert: bool = False,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
@@ -100,6 +103,7 @@ def train(
         config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
         dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
         rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
+        convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
     own = training_on(dataset)
     made = TrainingRecipe(
@@ -117,8 +121,8 @@ def train(
     begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
-        lesson = lesson_on(dataset, source, limit, skipped, progress, say)
-        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say) if rehearse else None)
+        lesson = lesson_on(dataset, source, limit, skipped, progress, say, convert)
+        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say, convert) if rehearse else None)
         fitted = begin if start else None
         trained, history = train_detector(
             made,
@@ -188,11 +192,12 @@ def plan(
     source: str | None = None,
     limit: int | None = None,
     progress: Progress = silent,
+    convert: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row a cell, and the bytes that each detector's passes hold."""
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks
     ready = {name: d for name, d in named(detectors).items() if isinstance(d, Detector)}
-    data = load_data(dataset, source, "test", limit, progress=progress)
+    data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
     return planning.plan(ready, suite, data)
 
 
