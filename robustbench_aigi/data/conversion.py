@@ -16,7 +16,7 @@ RULES = (
     "16-bit samples become 8-bit ones: v / 257, rounded to the nearest.",
     "An embedded colour profile (RGB, grey or CMYK) is applied: perceptual intent, to sRGB, by Little CMS. An RGB "
     "profile that moves no colour of a grid by more than one level is sRGB, and the pixels stay as they are.",
-    "CMYK without a profile becomes RGB by Pillow's formula, R = 255 - C - K not below 0: colours are approximate.",
+    "CMYK without a profile becomes RGB by Pillow's formula, R = (255 - K) (255 - C) / 255: colours are approximate.",
     "Transparency is composited on white, after the profile: round((c a + 255 (255 - a)) / 255).",
     "Grey becomes RGB, and EXIF rotation is applied, as without --convert. Still left out are animations, 1-bit, LAB, "
     "32-bit and floating-point images.",

@@ -112,7 +112,11 @@ def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
         try:
             recipe = catalogue.read("datasets", name, Recipe)
             if recipe.kind == "labelled" and not recipe.shares:
-                return recipe, _listed(recipe, source), f"the recipe folder does not read it: {first}"
+                return (
+                    recipe,
+                    _listed(recipe, source),
+                    f"the recipe folder does not read it, {name} is the first that does",
+                )
         except (BadConfig, BadData):  # a recipe of another kind, or one that does not read it either
             continue
     raise first
@@ -207,7 +211,7 @@ def _crossed(table: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
 
 
 def _counted(values: "pd.Series[str]") -> dict[str, int]:
-    return dict(Counter(str(value) for value in values if value))
+    return dict(Counter(value for value in values if isinstance(value, str) and value))
 
 
 def _notes(

@@ -64,8 +64,8 @@ def check_named_labels(rows: pd.DataFrame, terms: Terms, where: str) -> None:
         raise BadData(
             f"{where}: {first['id']} is labelled {CLASSES[int(first['label'])]}, and its name says "
             f"{CLASSES[int(said[wrong].iloc[0])]}; so do {wrong.sum()} of {said.notna().sum()} names with "
-            "a class in them. If the labels are the other way round, give the recipe that knows it (such as cifake), or write "
-            "numbers = { 0 = 1, 1 = 0 } in one of your own."
+            "a class in them. If the labels are the other way round, give a recipe that knows it (such as cifake), or "
+            "write numbers = { 0 = 1, 1 = 0 } in one of your own."
         )
 
 

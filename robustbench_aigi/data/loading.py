@@ -1,6 +1,5 @@
 """The one call that loads a dataset."""
 
-import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +8,7 @@ from robustbench_aigi.data.dataset import Dataset, choose
 from robustbench_aigi.data.listing import Faults, listed, read_all, write_skipped
 from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.data.sources import Unfitting
-from robustbench_aigi.data.suggestions import readers_hint, recipe_named
+from robustbench_aigi.data.suggestions import readers_hint, recipe_named, to_type
 from robustbench_aigi.errors import BadData
 
 DRAWING = "folder-split"
@@ -64,11 +63,10 @@ def _of_splits(rows: pd.DataFrame, name: str, source: str | None, split: str | t
     for one in wanted:
         if not (rows["split"] == one).any():
             known = ", ".join(sorted(rows["split"].unique()))
-            own = f" --source {shlex.quote(source)}" if source else ""
             shares = "shares = { train = 0.7, validation = 0.1 }"
             drawn = (
-                f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), with train, run and "
-                f"evaluate alike: --data {DRAWING}{own}"
+                f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), to train and to evaluate "
+                f"alike: {to_type(DRAWING, source)}"
                 if name == "folder"
                 else f"draw splits with {shares} in a recipe of your own"
             )

@@ -25,7 +25,6 @@ def as_recipe(name: str) -> str:
         return name
     if fault := unfinished(path):
         raise UnknownName(fault)
-    given = shlex.quote(name)
     if is_built(path):
         raise UnknownName(
             f"{name} is a folder that build wrote, not a recipe. `robustbench-aigi audit` and `robustbench-aigi train "
@@ -34,9 +33,14 @@ def as_recipe(name: str) -> str:
     fitting = readers(_folders(path))[:1] or ["folder"]
     raise UnknownName(
         f"{name} is a path, not a recipe. Name the recipe that reads it and give the path with --source: "
-        f"`--data {fitting[0]} --source {given}` for train, evaluate and plan; `{fitting[0]} --source {given}` for "
-        f"run, build and audit. See what is in it with `robustbench-aigi inspect {given}`."
+        f"{to_type(fitting[0], name)}. See what is in it with `robustbench-aigi inspect {shlex.quote(name)}`."
     )
+
+
+def to_type(recipe: str, source: str | None) -> str:
+    """The words of a command that name a recipe and a source."""
+    words = recipe + (f" --source {shlex.quote(source)}" if source else "")
+    return f"`--data {words}` for train, evaluate and plan; `{words}` for run, build and audit"
 
 
 def _folders(path: Path) -> list[str]:
@@ -60,5 +64,4 @@ def readers(folders: Sequence[str]) -> list[str]:
 def readers_hint(folders: Sequence[str], source: str | None) -> str:
     """What to type for class folders that another recipe reads; empty if none does."""
     found = readers(folders)
-    place = f" --source {shlex.quote(source)}" if source else ""
-    return f" The recipe {found[0]} reads these folders: write --data {found[0]}{place}." if found else ""
+    return f" The recipe {found[0]} reads these folders: {to_type(found[0], source)}." if found else ""

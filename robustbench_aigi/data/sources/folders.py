@@ -121,19 +121,20 @@ def _above(folders: set[str], terms: Terms) -> str:
 
 def _check_consumed(root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms) -> None:
     """Raise ``BadData`` for folders of splits that the layout would read as something else."""
-    wrong = []
+    wrong: dict[str, list[str]] = {}
     for match in matches:
-        parts = match[0].split("/")
-        splits = [part for part in parts if terms.split(part)]
-        if len(splits) > (match.groupdict().get("split") is not None):
-            wrong.append(match[0])
+        splits = [part for part in match[0].split("/") if terms.split(part)]
+        if match.groupdict().get("split"):
+            splits.remove(match["split"])
+        if splits:
+            wrong[match[0]] = splits
     if wrong:
-        names = sorted({p for name in wrong for p in name.split("/") if terms.split(p)})
+        names = sorted({name for own in wrong.values() for name in own})
+        own = ", ".join(f'"{name}" = "{name}"' for name in names)
         raise BadData(
             f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be read as no split: "
             f"the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of splits first, such as train/real and "
-            f'test/real. If they are generators, write in a recipe of your own: generators = {{ "{names[-1]}" = '
-            f'"{names[-1]}" }}, and splits without that name.'
+            f"test/real; or, if these are generators, write in a recipe of your own: generators = {{ {own} }}."
         )
 
 

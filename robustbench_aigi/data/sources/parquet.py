@@ -1,8 +1,9 @@
 """Parquet files as Hugging Face writes an image dataset: ``image`` (struct of bytes and path) and ``label``."""
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -140,11 +141,9 @@ def _holds_images(file: pq.ParquetFile, column: str) -> bool:
 
 def _own_name(path: str | None) -> str:
     """The path that stands beside the bytes; of one that is absolute, on whatever system, the last part."""
-    if not path:
-        return ""
-    parts = PureWindowsPath(path)
-    own = parts.name if parts.anchor or PurePosixPath(path).is_absolute() else path
-    return own if PurePosixPath(own).name else ""
+    if re.match(r"[/\\]|[A-Za-z]:[/\\]", path or ""):
+        return re.split(r"[/\\]", path or "")[-1]
+    return path if path and path.strip("./\\") else ""
 
 
 def _is_text(file: pq.ParquetFile, name: str) -> bool:
