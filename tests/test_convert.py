@@ -1,4 +1,4 @@
-"""Conversion by written rules: CMYK, 16 bits, transparency, colour profiles. Case B11; large PNG chunks are case B10."""
+"""Conversion by written rules: CMYK, 16 bits, transparency, colour profiles (case B11). Large PNG chunks (case B10)."""
 
 import io
 import itertools
@@ -282,7 +282,7 @@ def test_large_texts_and_profiles_do_not_lose_the_pixels(kind: bytes, where: str
     content = large_text(kind, where)
     before = (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
     assert torch.equal(decode(content), decode(saved("PNG")))
-    assert (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY) == before
+    assert before == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
 
 
 def test_a_large_profile_is_applied_when_asked() -> None:

@@ -2,6 +2,7 @@ import io
 import json
 import re
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ def files(root: Path, *folders: str, count: int = 3, names: tuple[str, ...] = ()
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name in names or [f"{i}.png" for i in range(count)]:
-            seed = int.from_bytes(f"{folder}/{name}".encode()) % 2**32
+            seed = zlib.crc32(f"{folder}/{name}".encode())
             (root / folder / name).write_bytes(picture(seed, size=(8, 8)))
     return root
 

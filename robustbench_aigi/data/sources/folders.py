@@ -73,6 +73,9 @@ def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
     best = max(matches, key=lambda layout: len(matches[layout]))
     if not matches[best]:
         return None
+    if best == "classes" and any(match.group(0).count("/") > 1 for match in matches[best]):
+        # Folders below the classes are generators, as ``folder`` has them, unless the recipe says otherwise.
+        best = "folder" if len(matches.get("folder", ())) == len(matches[best]) else best
     _check_consumed(root, best, matches[best], terms)
     labels = {terms.label(match["cls"]) for match in matches[best]}
     return Fit(best, above, len(matches[best]), frozenset(label for label in labels if label is not None))
