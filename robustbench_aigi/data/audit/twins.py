@@ -63,7 +63,7 @@ def _near(table: pd.DataFrame) -> pd.DataFrame:
     )
     split, label, parent = (pd.factorize(kept[name])[0] for name in ("split", "label", "parent"))
     exact, hashes = kept["exact"].to_numpy(np.uint64), kept["perceptual"].to_numpy(np.uint64)
-    found: list[tuple[Ints, Ints]] = []
+    found: list[tuple[Ints, Ints]] = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
     for i, j in _candidates(hashes):
         elsewhere = (split[i] != split[j]) | ((label[i] != label[j]) & (parent[i] != parent[j]))
         wanted = elsewhere & (exact[i] != exact[j])
