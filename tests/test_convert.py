@@ -243,12 +243,15 @@ def test_a_built_set_holds_the_converted_pixels_as_png(tmp_path: Path, tiny_suit
     assert verify(tmp_path / "built") == []
     clean = plusplus(tmp_path / "built", "test", "clean")
     assert all(torch.equal(one, other) for one, other in zip(clean.pixels(), data.pixels(), strict=True))
-    rows = clean.manifest.set_index("source")
-    stored = decode(Path(rows.loc["test/real/cmyk", "path"]).read_bytes())
+    names = clean.manifest["source"].tolist()
+    paths, done, hashes = (
+        dict(zip(names, map(str, clean.manifest[name]), strict=True)) for name in ("path", "convert", "sha256")
+    )
+    stored = decode(Path(paths["test/real/cmyk"]).read_bytes())
     assert torch.equal(stored, decode(picture(0, "CMYK", "JPEG", (16, 12)), convert=True))
-    assert rows.loc["test/real/cmyk", "path"].endswith(".png")
-    assert rows.loc["test/real/cmyk", "convert"].startswith("cmyk to rgb")
-    assert rows.loc["test/real/0", "sha256"] == data.manifest.set_index("id").loc["test/real/0", "sha256"]
+    assert paths["test/real/cmyk"].endswith(".png")
+    assert done["test/real/cmyk"].startswith("cmyk to rgb")
+    assert hashes["test/real/0"] == dict(zip(data.manifest["id"], data.manifest["sha256"], strict=True))["test/real/0"]
     whole = pd.read_parquet(tmp_path / "built" / "manifest.parquet")
     assert (whole.loc[whole["attack"] == "diffusion", "convert"] == "").all()
     assert audit(clean, tmp_path / "audit", silent).images == len(data)

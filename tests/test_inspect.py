@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ from typer.testing import CliRunner
 from robustbench_aigi import harness_data
 from robustbench_aigi.cli import app
 from robustbench_aigi.data import describe, load_data
-from robustbench_aigi.data.describe import described, grouped
+from robustbench_aigi.data.assembly import Order
+from robustbench_aigi.data.describe import described
+from robustbench_aigi.data.describe_counts import grouped
 from robustbench_aigi.data.describe_text import to_json, to_text
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.errors import BadData, UnknownName, UserError
@@ -158,7 +162,7 @@ def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
     suite = tmp_path / "suite.toml"
     suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
     lines: list[str] = []
-    order = harness_data.Order(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
+    order = Order(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
     harness_data.build(order, tmp_path / "built", dry_run=True, say=lines.append)
     text = "\n".join(lines)
     assert "read by the recipe cifake as {split}/{class} (layout classes: 2 folders" in text
@@ -174,7 +178,7 @@ def test_a_path_in_the_place_of_a_recipe_is_explained(tmp_path: Path) -> None:
         lambda: load_data(str(place)),
         lambda: recipe_named(str(place)),
         lambda: harness_data.audit(str(place), tmp_path / "audit"),
-        lambda: harness_data.build(harness_data.Order(dataset=str(place)), tmp_path / "built"),
+        lambda: harness_data.build(Order(dataset=str(place)), tmp_path / "built"),
     ):
         with pytest.raises(UnknownName, match="is a path, not a recipe") as caught:
             call()
@@ -215,7 +219,7 @@ def unfinished(root: Path) -> Path:
 
     from robustbench_aigi.executors import Here
 
-    order = harness_data.Order(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
+    order = Order(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
     with pytest.raises(KeyboardInterrupt):
         harness_data.build(order, root / "built", executor=Here(1), progress=stop)
     return root / "built"
@@ -246,7 +250,14 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
 def test_audit_and_generate_hold_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Case C5."""
     held: list[Path] = []
-    monkeypatch.setattr(harness_data, "alone", lambda place: held.append(place) or alone(place))
+
+    @contextmanager
+    def noted(place: Path) -> Iterator[None]:
+        held.append(place)
+        with alone(place):
+            yield
+
+    monkeypatch.setattr(harness_data, "alone", noted)
     root = files(tmp_path / "set", "real", "fake", count=6)
     harness_data.audit("folder", tmp_path / "audit", source=str(root))
     monkeypatch.setattr(harness_data, "make_samples", lambda *given: pd.DataFrame())
@@ -263,7 +274,7 @@ def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
     from robustbench_aigi.data.verify import verify
     from robustbench_aigi.executors import Here
 
-    order = harness_data.Order(dataset="folder", source=str(root), attacks=str(suite), samples=0)
+    order = Order(dataset="folder", source=str(root), attacks=str(suite), samples=0)
     rows = harness_data.build(order, tmp_path / "built", executor=Here(1))
     assert {f"test/real/{name}" for name in ("a\nb", "c\td", "e\x1b[31m")} <= set(rows["source"])
     assert all(path.isprintable() for path in rows["path"])

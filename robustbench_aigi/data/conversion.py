@@ -27,7 +27,7 @@ SWAPPED = {"B": "L", "L": "B", "": "B", "N": "B" if sys.byteorder == "little" el
 SPACES = {"RGB": "RGB", "L": "GRAY", "CMYK": "CMYK"}
 """Pillow's modes and the colour spaces of the profiles that fit them."""
 WORDS = {"RGB": "rgb", "L": "grey", "CMYK": "cmyk"}
-Bytes = npt.NDArray[np.uint8]
+Deep = npt.NDArray[np.uint16]
 
 
 def is_deep(image: Image.Image) -> bool:
@@ -75,7 +75,7 @@ def _shallow(image: Image.Image, again: Image.Image) -> Image.Image:
     return Image.fromarray(levels[..., 0] if levels.shape[2] == 1 else levels)
 
 
-def _samples(image: Image.Image, again: Image.Image) -> npt.NDArray[np.uint16]:
+def _samples(image: Image.Image, again: Image.Image) -> Deep:
     """All 16 bits of every sample, ``(H, W, C)`` of 1 to 4 channels."""
     raw = _raw(image.tile[0])  # type: ignore[attr-defined]
     if image.mode.startswith("I;16"):
@@ -83,12 +83,16 @@ def _samples(image: Image.Image, again: Image.Image) -> npt.NDArray[np.uint16]:
         return np.asarray(image).astype(np.uint16)[..., None]
     if raw.startswith("LA"):
         grey = np.asarray(_loaded_as(again, "RGBA")).astype(np.uint16)  # each sample's two bytes, side by side
-        return grey[..., 0::2] << 8 | grey[..., 1::2]
+        return _joined(grey[..., 0::2], grey[..., 1::2])
     found = DEEP.fullmatch(raw)
     other = f"{raw.partition(';')[0]};16{SWAPPED[found[2] if found else '']}"
     image.load()
     high, low = (np.asarray(one).astype(np.uint16) for one in (image, _loaded_as(again, other)))
-    return high << 8 | low
+    return _joined(high, low)
+
+
+def _joined(high: Deep, low: Deep) -> Deep:
+    return np.asarray(high * 256 + low, dtype=np.uint16)
 
 
 def _loaded_as(image: Image.Image, raw: str) -> Image.Image:

@@ -1,7 +1,5 @@
 """A source described before it is used, so that a wrong guess is seen: how it would be read, and what is in it."""
 
-import re
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +8,8 @@ import pandas as pd
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.data.built import is_built, unfinished
-from robustbench_aigi.data.drawing import CLASSES, named_labels
+from robustbench_aigi.data.describe_counts import Reason, counted, crossed, grouped, notes_on, with_class
+from robustbench_aigi.data.drawing import CLASSES
 from robustbench_aigi.data.images import Header, UnreadableImage, decoded, header
 from robustbench_aigi.data.listing import Faults, place_of, rows_of, terms_of
 from robustbench_aigi.data.recipes import Recipe, silent
@@ -24,16 +23,6 @@ MAX_HEADERS = 2000
 """Images whose headers are read, at most; of more, every so many."""
 MAX_DECODED = 2**27
 """Pixels that are decoded, at most, to find what a header does not say."""
-EXAMPLES = 3
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why images are left out: the words of the first one, how many there are, and the names of a few."""
-
-    reason: str
-    count: int
-    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -132,6 +121,7 @@ def _described(
     convert: bool,
     progress: Progress,
 ) -> Description:
+    named = with_class(rows)
     chosen = rows.iloc[:: -(-len(rows) // MAX_HEADERS) or 1]
     looks = list(_looked_at(chosen, faults, convert or recipe.convert, progress))
     table = pd.DataFrame([look[1] for look in looks], columns=list(Header._fields))
@@ -147,19 +137,20 @@ def _described(
         shown=found.shown,
         why=found.why,
         images=len(rows),
-        **_shares(rows),
+        classes=crossed(named, "split"),
+        generators=crossed(named, "generator"),
         looked_at=len(chosen),
         decoded=sum(look[2] is not None for look in looks),
         sizes={
             name: table.loc[area[place], ["width", "height"]].astype(int).tolist() for name, place in places.items()
         },
         distinct_sizes=len(table[["width", "height"]].drop_duplicates()),
-        formats=_crossed(good, "format"),
-        modes=_crossed(table, "mode"),
-        conversions=_counted(table["conversion"]),
+        formats=crossed(good, "format"),
+        modes=crossed(table, "mode"),
+        conversions=counted(table["conversion"]),
         left_out=grouped(faults),
         passed_over=dict(found.survey.others.most_common()) if found.survey else {},
-        notes=(*notes, *_notes(found, recipe, rows, good, len(chosen) < len(rows), convert)),
+        notes=(*notes, *notes_on(found, recipe, rows, good, len(chosen) < len(rows), convert)),
     )
 
 
@@ -188,64 +179,6 @@ def _looked_at(
     progress("looking at images", len(rows), len(rows))
 
 
-def grouped(faults: Faults) -> tuple[Reason, ...]:
-    """What was left out by its reason, whatever numbers and names are in it, the most frequent one first."""
-    groups: dict[str, list[tuple[str, str]]] = {}
-    for name, reason in faults:
-        groups.setdefault(re.sub(r"\d+|'[^']*'", "#", reason), []).append((name, reason))
-    found = [Reason(own[0][1], len(own), tuple(name for name, _ in own[:EXAMPLES])) for own in groups.values()]
-    return tuple(sorted(found, key=lambda one: -one.count))
-
-
-def _shares(rows: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
-    named = rows.assign(**{"class": rows["label"].map(CLASSES)})
-    return {"classes": _crossed(named, "split"), "generators": _crossed(named, "generator")}
-
-
-def _crossed(table: pd.DataFrame, column: str) -> dict[str, dict[str, int]]:
-    """Images by the values of a column and by class."""
-    counts = Counter(zip(table[column].astype(str), table["class"], strict=True))
-    return {
-        value: {name: counts[value, name] for name in CLASSES.values()} for value in sorted({key for key, _ in counts})
-    }
-
-
-def _counted(values: "pd.Series[str]") -> dict[str, int]:
-    return dict(Counter(value for value in values if isinstance(value, str) and value))
-
-
-def _notes(
-    found: Found, recipe: Recipe, rows: pd.DataFrame, good: pd.DataFrame, sampled: bool, convert: bool
-) -> Iterator[str]:
-    """What a user should see before the source is used."""
-    if sampled:
-        yield "headers were read of a part of the images; sizes, formats and what is left out are of those"
-    if found.layout in ("parquet", "webdataset", "metadata") and recipe.numbers:
-        numbers = ", ".join(f"{number} is {CLASSES[label]}" for number, label in recipe.numbers.items())
-        yield f"where labels are numbers without names, {numbers}, as the recipe {recipe.name} says"
-    said = named_labels(rows, terms_of(recipe))
-    if wrong := int((said.notna() & (said != rows["label"])).sum()):
-        yield f"{wrong} images are in a folder that is called like the other class"
-    if again := int(rows["id"].str.contains(r"~\d+$", regex=True).sum()):
-        yield f"{again} images have the name of another one, but for the ending; a number tells them apart"
-    if rows["label"].nunique() < 2:
-        yield "all images are of one class; an evaluation needs both"
-    if len(good) and (wide := int(good["profile"].sum())) and not convert:
-        yield f"{wide} images have a colour profile that is not sRGB, which is ignored; --convert applies it"
-    for column, word in (("format", "file formats"), ("dimensions", "sizes")):
-        table = good.assign(dimensions=good["width"].astype(str) + " x " + good["height"].astype(str))
-        if _tells_classes(table, column):
-            yield f"the {word} alone tell the classes apart: see `robustbench-aigi audit {recipe.name} --source ...`"
-
-
-def _tells_classes(table: pd.DataFrame, column: str) -> bool:
-    """Whether a value of the column is usual in one class (more than half) and not in the other (less than a tenth)."""
-    if table["class"].nunique() < 2:
-        return False
-    shares = pd.crosstab(table[column].to_numpy(), table["class"].to_numpy(), normalize="columns")
-    return bool(((shares.max(axis=1) > 0.5) & (shares.min(axis=1) < 0.1)).any())
-
-
 def _of_built(path: Path) -> Description:
     rows = pd.read_parquet(path / "manifest.parquet", columns=["label", "split", "generator", "attack"])
     attacks = ", ".join(f"{name} {count}" for name, count in rows["attack"].value_counts(sort=False).items())
@@ -255,7 +188,8 @@ def _of_built(path: Path) -> Description:
     )
     shown = "{split}/{attack}/{class}"
     why = "manifest.parquet and suite.json"
-    return Description(str(path), "", "built set", shown, why, len(rows), **_shares(rows), notes=notes)
+    counts = crossed(with_class(rows), "split"), crossed(with_class(rows), "generator")
+    return Description(str(path), "", "built set", shown, why, len(rows), *counts, notes=notes)
 
 
 def overview(rows: pd.DataFrame, recipe: Recipe, source: str | None, faults: Faults) -> Iterator[str]:
@@ -265,4 +199,5 @@ def overview(rows: pd.DataFrame, recipe: Recipe, source: str | None, faults: Fau
     if recipe.kind == "labelled":
         found = recognised(place_of(recipe, source), terms_of(recipe), recipe.revision)
         yield layout_line(str(found.path), recipe.name, found.layout, found.shown, found.why)
-    yield from shares_lines(**_shares(rows), left_out=grouped(faults))
+    named = with_class(rows)
+    yield from shares_lines(crossed(named, "split"), crossed(named, "generator"), grouped(faults))
