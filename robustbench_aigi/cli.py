@@ -10,7 +10,19 @@ import typer
 
 import robustbench_aigi
 from robustbench_aigi import cli_data, cli_detect, cli_list, cli_report
-from robustbench_aigi.cli_data import DETECTORS, OUT, Address, By, Gpus, Limit, Source, Surrogates, Workers, showing
+from robustbench_aigi.cli_data import (
+    DETECTORS,
+    OUT,
+    Address,
+    By,
+    Convert,
+    Gpus,
+    Limit,
+    Source,
+    Surrogates,
+    Workers,
+    showing,
+)
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import tune_process
@@ -62,6 +74,7 @@ def run(
     dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     attacks: Suite = "quick",
     out: Annotated[
         Path | None, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=f"{OUT} runs/DATASET if left out.")
@@ -84,6 +97,7 @@ def run(
             source=source,
             limit=limit,
             attacks=attacks,
+            convert=convert,
             executor=executor(by, workers, address, gpus),
             progress=screen.progress,
             say=screen.say,
@@ -103,6 +117,7 @@ def train(
     data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     method: Annotated[
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
@@ -136,6 +151,7 @@ def train(
             config=config,
             numbers=numbers,
             rehearse=(rehearse, rehearse_source) if rehearse else None,
+            convert=convert,
             progress=screen.progress,
             say=screen.say,
         )
@@ -159,6 +175,7 @@ def evaluate(
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
     attacks: Suite = "quick",
     surrogates: Surrogates = None,
     workers: Workers = None,
@@ -181,7 +198,7 @@ def evaluate(
     with showing() as screen:
         for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
             screen.say(note)
-        images = load_data(data, source, "test", limit, skipped=out / "skipped.csv", progress=screen.progress)
+        images = load_data(data, source, "test", limit, out / "skipped.csv", screen.progress, convert)
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(
             named,

@@ -1,4 +1,4 @@
-"""The commands about datasets: build, verify, audit, export."""
+"""The commands about datasets: inspect, build, generate, verify, audit, export."""
 
 import os
 from collections.abc import Iterator
@@ -24,6 +24,12 @@ Source = Annotated[
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
+Convert = Annotated[
+    bool,
+    typer.Option(
+        "--convert", help="Take CMYK, 16-bit and transparent images and apply colour profiles (datasets/README.md)."
+    ),
+]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one thread each.")]
 By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
 Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
@@ -58,6 +64,29 @@ def showing() -> "Iterator[Screen]":
 
 
 @app.command()
+def inspect(
+    source: Annotated[
+        str,
+        typer.Argument(
+            parser=lambda place: str(PLACES.to_read(place)) if is_url(place) else place,
+            metavar="PLACE",
+            help="Folder, URL, Parquet or tar file, or hub id.",
+        ),
+    ],
+    data: Annotated[str | None, typer.Option(help="Recipe to read it by; one that fits if left out.")] = None,
+    convert: Convert = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Describe a source before it is used: layout, splits, classes, generators, sizes, and what is left out and why."""
+    from robustbench_aigi import harness_data
+    from robustbench_aigi.data.describe_text import to_json, to_text
+
+    with showing() as screen:
+        found = harness_data.inspect(source, data, convert=convert, progress=screen.progress)
+    typer.echo(to_json(found) if as_json else PLACES.told(to_text(found)))
+
+
+@app.command()
 def build(
     dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
@@ -67,6 +96,7 @@ def build(
     surrogates: Surrogates = None,
     samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
     generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
+    convert: Convert = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
     by: By = None,
     address: Address = None,
@@ -86,6 +116,7 @@ def build(
         surrogates=surrogates or [],
         samples=samples,
         generated=generated,
+        convert=convert,
     )
     with showing() as screen:
         manifest = harness_data.build(
@@ -108,11 +139,10 @@ def generate(
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
 ) -> None:
     """Let text-to-image models draw images, to be added to a built set with build --generated."""
-    from robustbench_aigi.data.prompts import load_prompts
-    from robustbench_aigi.data.samples import make_samples
+    from robustbench_aigi import harness_data
 
     with showing() as screen:
-        made = make_samples(load_prompts(prompts), out, screen.progress)
+        made = harness_data.generate(prompts, out, progress=screen.progress)
     typer.echo(made.groupby(["split", "generator"]).size().to_string())
     typer.echo(f"\nmanifest: {PLACES.told(out / 'manifest.parquet')}")
 
@@ -142,12 +172,13 @@ def audit(
     ],
     source: Source = None,
     limit: Limit = None,
+    convert: Convert = False,
 ) -> None:
     """Look for what would let a classifier cheat; exit code 1 if something would."""
     from robustbench_aigi import harness_data
 
     with showing() as screen:
-        result = harness_data.audit(dataset, out, source=source, limit=limit, progress=screen.progress)
+        result = harness_data.audit(dataset, out, source=source, limit=limit, convert=convert, progress=screen.progress)
     for finding in result.findings:
         typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
     typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {PLACES.told(out / 'audit.md')}")

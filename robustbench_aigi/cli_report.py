@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigi.cli_data import DETECTORS, Limit, Source, showing
+from robustbench_aigi.cli_data import DETECTORS, Convert, Limit, Source, showing
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 
@@ -139,6 +139,7 @@ def plan(
     attacks: Annotated[str, typer.Option(help="Suite by name, or a path ending in .toml.")] = "quick",
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
     width: Annotated[str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")] = None,
+    convert: Convert = False,
     share: Annotated[
         str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
     ] = "50%",
@@ -154,9 +155,8 @@ def plan(
         from robustbench_aigi.evaluation.planning import to_text
 
         with showing() as screen:
-            table, held = harness.plan(
-                detectors, attacks, data, source, limit, progress=screen.progress, say=screen.say
-            )
+            asked = (detectors, attacks, data, source, limit)
+            table, held = harness.plan(*asked, progress=screen.progress, say=screen.say, convert=convert)
         typer.echo(to_text(table, workers, held))
     if width is None and not detectors:
         raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")

@@ -9,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.data import Dataset, Recipe, counts, load_data
+from robustbench_aigi.data import Dataset, counts, load_data
+from robustbench_aigi.data.assembly import SPLITS
+from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
 from robustbench_aigi.detectors.addresses import Address
 from robustbench_aigi.detectors.base import FRESH
@@ -55,6 +56,7 @@ def run(
     source: str | None = None,
     limit: int | None = None,
     attacks: str = "quick",
+    convert: bool = False,
     executor: Executor = HERE,
     progress: Progress = silent,
     say: Say = lambda line: None,
@@ -65,9 +67,9 @@ def run(
         UserError: with what to type next; nothing already done is lost.
     """
     suite = load_suite(attacks)
-    recipe = catalogue.read("datasets", dataset, Recipe)
+    recipe = recipe_named(dataset)
     with alone(out):
-        data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
+        data = load_data(dataset, source, SPLITS, limit, out / "skipped.csv", progress, convert)
         say(counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
@@ -91,6 +93,7 @@ def train(
     config: Mapping[str, Any] = MappingProxyType({}),
     numbers: Mapping[str, Any] = MappingProxyType({}),
     rehearse: tuple[str, str | None] | None = None,
+    convert: bool = False,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
@@ -106,6 +109,7 @@ def train(
         config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
         dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
         rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
+        convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
     own, (detector, start, config) = training_on(dataset), begun_from(detector, start, config)
     made = TrainingRecipe(
@@ -128,8 +132,8 @@ def train(
         say(f"{start} brings no last layer of one or two classes: that of {begin.card.name} is fresh")
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
-        lesson = lesson_on(dataset, source, limit, skipped, progress, say)
-        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say) if rehearse else None)
+        lesson = lesson_on(dataset, source, limit, skipped, progress, say, convert)
+        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say, convert) if rehearse else None)
         fitted = begin if start else None
         trained, history = train_detector(
             made,
@@ -223,6 +227,7 @@ def plan(
     limit: int | None = None,
     progress: Progress = silent,
     say: Say = lambda line: None,
+    convert: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row per cell, and the bytes that each detector's passes hold.
 
@@ -237,7 +242,7 @@ def plan(
         raise Unavailable(" ".join(reasons) or "no detector to plan for. Name one, as for evaluate.")
     for reason in reasons:
         say(reason)
-    data = load_data(dataset, source, "test", limit, progress=progress)
+    data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
     return planning.plan(ready, suite, data)
 
 

@@ -1,4 +1,4 @@
-"""The jobs about datasets: build a perturbed set, audit any."""
+"""The jobs about datasets: describe a source, build a perturbed set, draw images, audit any."""
 
 import os
 from pathlib import Path
@@ -10,13 +10,19 @@ from robustbench_aigi.data.assembly import Order, assemble, planned
 from robustbench_aigi.data.audit import Audit
 from robustbench_aigi.data.audit import audit as audited
 from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
+from robustbench_aigi.data.built import COMMAND, unfinished
 from robustbench_aigi.data.card import write_card
+from robustbench_aigi.data.describe import Description, described, overview
 from robustbench_aigi.data.exporters import write_jsonl
+from robustbench_aigi.data.listing import read_skipped
 from robustbench_aigi.data.pictures import contact_sheets
+from robustbench_aigi.data.prompts import load_prompts
+from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import Executor, Pool
-from robustbench_aigi.files import alone
-from robustbench_aigi.harness import Progress, Say, silent, writable
+from robustbench_aigi.files import alone, write_text
+from robustbench_aigi.harness import Progress, Say, silent
 
 
 def build(
@@ -40,30 +46,68 @@ def build(
 def _build(order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
     made, identities = assemble(order, out / "skipped.csv", progress), Identities()
     say(counts(made.data, out / "skipped.csv"))
+    for line in overview(made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")):
+        say(line)
     for note in identities.notes(made.surrogates):
         say(note)
     expected = plan(made.parts, made.suite, made.surrogates, out, executor.workers, identities)
     say(planned(expected, executor.workers))
     if dry_run:
         return expected
+    write_text(out / COMMAND, order.typed(out))
     build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor, identities)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
     write_card(out, made.recipe, order.command)
+    (out / COMMAND).unlink(missing_ok=True)
     return pd.read_parquet(out / "manifest.parquet")
 
 
+def generate(prompts: str, out: Path, *, progress: Progress = silent) -> pd.DataFrame:
+    """Draw the images of a prompt file into ``out`` and return their manifest; what is there is kept."""
+    with alone(out):
+        return make_samples(load_prompts(prompts), out, progress)
+
+
 def audit(
-    dataset: str, out: Path, *, source: str | None = None, limit: int | None = None, progress: Progress = silent
+    dataset: str,
+    out: Path,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    convert: bool = False,
+    progress: Progress = silent,
 ) -> Audit:
     """Look for what would let a classifier cheat in a dataset, and write the findings to ``out``.
 
     Args:
         dataset: a recipe, or a folder that :func:`build` wrote.
+        convert: as in :func:`~robustbench_aigi.data.load_data`.
+
+    Raises:
+        UserError: such as ``BadData`` for the folder of a build that is not finished.
     """
-    writable(out)
     built = Path(dataset)
-    if (built / "manifest.parquet").is_file():
-        return audited(plusplus(built), out, progress)
-    data = load_data(dataset, source, limit=limit, skipped=out / "skipped.csv", progress=progress)
-    return audited(data, out, progress)
+    if fault := unfinished(built):
+        raise BadData(fault)
+    with alone(out):
+        if (built / "manifest.parquet").is_file():
+            return audited(plusplus(built), out, progress)
+        data = load_data(dataset, source, None, limit, out / "skipped.csv", progress, convert)
+        return audited(data, out, progress)
+
+
+def inspect(
+    source: str, dataset: str | None = None, *, convert: bool = False, progress: Progress = silent
+) -> Description:
+    """Describe a source before it is used: how it would be read, what is in it, what is left out and why.
+
+    Args:
+        source: as in :func:`~robustbench_aigi.data.load_data`.
+        dataset: the recipe to read it by; if None ``folder``, or the first one that fits.
+        convert: as in :func:`~robustbench_aigi.data.load_data`.
+
+    Raises:
+        BadData: no recipe reads it; the message says what was found.
+    """
+    return described(source, dataset, convert=convert, progress=progress)

@@ -180,6 +180,186 @@ def test_parquet_rows_with_bad_names_or_no_bytes_are_listed(tmp_path: Path) -> N
     assert len(data) == 4
 
 
+LABELS: dict[str, pa.Array] = {
+    "words": pa.array(["Real", "FAKE", " real ", "fake"]),
+    "numbers as text": pa.array(["0", "1", "0.0", "1"]),
+    "dictionary": pa.array(["Real", "Fake", "Real", "Fake"]).dictionary_encode(),
+    "booleans": pa.array([False, True, False, True]),
+    "floats": pa.array([0.0, 1.0, 0.0, 1.0]),
+    "lists of one": pa.array([[0], [1], [0], [1]]),
+    "small integers": pa.array([0, 1, 0, 1], pa.uint8()),
+    "large text": pa.array(["real", "fake", "real", "fake"], pa.large_string()),
+}
+
+
+def labelled(path: Path, labels: pa.Array, **more: pa.Array) -> Path:
+    rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(len(labels))]
+    pq.write_table(pa.table({"image": rows, "label": labels, **more}), path)
+    return path
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_labels_are_read_as_people_write_them(kind: str, tmp_path: Path) -> None:
+    """Case B8."""
+    data = load_data("folder", str(labelled(tmp_path / "test.parquet", LABELS[kind])))
+    assert data.manifest["label"].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pa.array([0, 1, -1, None]),
+        pa.array([0.0, 1.0, float("nan"), None]),
+        pa.array(["real", "fake", "", None]),
+        pa.array([[0], [1], [], [0, 1]]),
+    ],
+)
+def test_rows_without_a_label_are_listed(labels: pa.Array, tmp_path: Path) -> None:
+    """Case B8."""
+    path = labelled(tmp_path / "test.parquet", labels)
+    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
+    assert data.manifest["id"].tolist() == ["test/0", "test/1"]
+    skipped = pd.read_csv(tmp_path / "skipped.csv")
+    assert skipped["id"].tolist() == ["test.parquet/2", "test.parquet/3"]
+    assert skipped["reason"].str.fullmatch("its label is .*, which is none").all()
+
+
+def test_labels_that_the_recipe_does_not_know_are_refused(tmp_path: Path) -> None:
+    for labels in (pa.array([0, 1, 2]), pa.array(["real", "fake", "cat"]), pa.array([0.0, 1.0, 0.5])):
+        with pytest.raises(BadData, match=r"row 2 has label .*Expected one of real, fake, 0, 1"):
+            load_data("folder", str(labelled(tmp_path / "test.parquet", labels)))
+
+
+@pytest.mark.parametrize("above", ["/home/someone/set", "C:\\set", "\\\\server\\set"])
+def test_an_absolute_path_beside_the_bytes_gives_its_last_name_and_is_not_opened(above: str, tmp_path: Path) -> None:
+    """Case B8."""
+    mark = "/" if "/" in above else "\\"
+    rows = [{"bytes": picture(i), "path": f"{above}{mark}{i % 2}{mark}{i // 2}.png"} for i in range(4)]
+    pq.write_table(pa.table({"image": rows, "label": [0, 1, 0, 1]}), tmp_path / "test.parquet")
+    data = load_data("folder", str(tmp_path / "test.parquet"))
+    assert data.manifest["id"].tolist() == ["test/0", "test/0~1", "test/1", "test/1~1"]
+    assert list(data.contents()) == [picture(i) for i in range(4)]
+
+
+@pytest.mark.parametrize("path", ["", ".", "./", None])
+def test_a_path_that_names_nothing_gives_the_number_of_the_row(path: str | None, tmp_path: Path) -> None:
+    rows = [{"bytes": picture(i), "path": path} for i in range(2)]
+    pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "test.parquet")
+    assert load_data("folder", str(tmp_path)).manifest["id"].tolist() == ["test/test-0", "test/test-1"]
+
+
+def test_plain_bytes_and_a_column_called_img_are_read(tmp_path: Path) -> None:
+    pictures = [picture(i) for i in range(4)]
+    tables = {
+        "bytes": {"image": pictures, "label": [0, 1, 0, 1]},
+        "img": {"img": [{"bytes": content} for content in pictures], "labels": [0, 1, 0, 1]},
+    }
+    for name, columns in tables.items():
+        path = tmp_path / f"{name}.parquet"
+        pq.write_table(pa.table(columns), path, row_group_size=3)
+        data = load_data("folder", str(path))
+        assert list(data.contents()) == pictures
+        assert data.manifest["id"].tolist() == [f"{name}-{i}" for i in range(4)]
+
+
+def test_what_lies_beside_parquet_files_is_passed_over_and_listed(tmp_path: Path) -> None:
+    """Case B7."""
+    labelled(tmp_path / "test.parquet", pa.array([0, 1, 0, 1]))
+    (tmp_path / "._test.parquet").write_bytes(b"\0\5\x16\7 Mac OS X")
+    pq.write_table(pa.table({"id": [1], "embedding": [[0.5]]}), tmp_path / "embeddings.parquet")
+    shard(tmp_path / "code.tar", ("a.py", b"print()"))
+    for junk in (".DS_Store", "Thumbs.db", "README.md"):
+        (tmp_path / junk).write_bytes(b"junk")
+    (tmp_path / "__MACOSX").mkdir()
+    (tmp_path / "__MACOSX" / "._test.parquet").write_bytes(b"junk")
+    data = load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
+    assert len(data) == 4
+    reasons = pd.read_csv(tmp_path / "skipped.csv").set_index("id")["reason"].to_dict()
+    assert reasons.keys() == {"._test.parquet", "embeddings.parquet", "code.tar", "__MACOSX"}
+    assert "has the columns id, embedding" in reasons["embeddings.parquet"]
+    assert "beside .parquet files" in reasons["code.tar"]
+
+
+def test_what_lies_beside_class_folders_is_passed_over_and_listed(tmp_path: Path) -> None:
+    """Case B7."""
+    files(tmp_path, "test/real", "test/fake")
+    labelled(tmp_path / "other.parquet", pa.array([0, 1]))
+    pq.write_table(pa.table({"id": [1]}), tmp_path / "embeddings.parquet")
+    (tmp_path / "broken.parquet").write_bytes(b"no table")
+    (tmp_path / "test" / "weights.tar").write_bytes(b"no archive")
+    (tmp_path / "._x.tar").write_bytes(b"")
+    data = load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
+    assert len(data) == 6
+    names = ["._x.tar", "broken.parquet", "embeddings.parquet", "other.parquet", "test/weights.tar"]
+    assert sorted(pd.read_csv(tmp_path / "skipped.csv")["id"]) == names
+
+
+def test_nothing_of_use_beside_what_is_passed_over_is_refused(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "embedding": [[0.5]]}), tmp_path / "embeddings.parquet")
+    with pytest.raises(BadData, match=r"embeddings\.parquet has the columns id, embedding\. Expected image"):
+        load_data("folder", str(tmp_path))
+    (tmp_path / "embeddings.parquet").unlink()
+    (tmp_path / "._test.parquet").write_bytes(b"junk")
+    with pytest.raises(
+        BadData, match=r"no readable image in the source, 1 skipped; the first: \._test\.parquet: hidden"
+    ):
+        load_data("folder", str(tmp_path))
+    labelled(tmp_path / "test.parquet", pa.array([0, 1]))
+    (tmp_path / "train.parquet").write_bytes(b"cut off")
+    with pytest.raises(BadData, match=r"train\.parquet is no readable Parquet file"):
+        load_data("folder", str(tmp_path))
+
+
+def test_images_are_known_by_their_content_where_names_say_nothing(tmp_path: Path) -> None:
+    """Case B12."""
+    root = files(tmp_path / "set", "real", "fake")
+    kinds = {
+        "a.pjpeg": "JPEG",
+        "b.JPG_large": "JPEG",
+        "c": "PNG",
+        "d.v2": "WEBP",
+        "e.pjp": "JPEG",
+        "f": "TIFF",
+        "g": "BMP",
+    }
+    for number, (name, kind) in enumerate(kinds.items()):
+        (root / "fake" / name).write_bytes(picture(number, kind=kind))
+    for name in ("LICENSE", "BMW", "notes.JPG_text", "empty"):
+        (root / "fake" / name).write_bytes(b"BM is no bitmap here" if name != "empty" else b"")
+    (root / "fake" / "photo.NEF").write_bytes(picture(1, kind="TIFF"))
+    (root / "fake" / "camera.x3f").write_bytes(picture(1, kind="TIFF"))
+    data = load_data("folder", str(root), skipped=tmp_path / "skipped.csv")
+    found = {identity for identity in data.manifest["id"] if identity.startswith("fake/")}
+    assert found == {"fake/0", "fake/1", "fake/2", *(f"fake/{letter}" for letter in "abcdefg")}
+    assert pd.read_csv(tmp_path / "skipped.csv").to_numpy().tolist() == [
+        ["fake/photo.NEF", "a raw camera file; develop it to PNG or JPEG first"]
+    ]
+    members = [
+        m
+        for i, name in enumerate(("0.pjpeg", "1", "2.bin"))
+        for m in ((f"{i}.cls", str(i % 2).encode()), (name, picture(i)))
+    ]
+    archive = shard(tmp_path / "x.tar", *members, ("3.nef", picture(1)), ("3.cls", b"1"), ("README", b"text"))
+    data = load_data("folder", str(archive), skipped=tmp_path / "skipped.csv")
+    assert data.manifest["id"].tolist() == ["0", "1", "2"]
+
+
+def test_links_to_class_folders_are_named(tmp_path: Path) -> None:
+    """Case B12."""
+    outside = files(tmp_path / "outside", "real", "fake")
+    (tmp_path / "set").mkdir()
+    for name in ("real", "fake"):
+        (tmp_path / "set" / name).symlink_to(outside / name)
+    with pytest.raises(BadData, match=r"Not followed are the links fake, real: put the folders themselves there"):
+        load_data("folder", str(tmp_path / "set"))
+    (tmp_path / "set" / "real").unlink()
+    files(tmp_path / "set", "real")
+    with pytest.raises(
+        BadData, match=r"one class only, 1 skipped; the first: fake: a link to a folder, which is not fol"
+    ):
+        load_data("folder", str(tmp_path / "set"))
+
+
 def damaged(path: Path, column: str) -> Path:
     """A Parquet file of three row groups; the bytes of one column of the second are overwritten."""
     rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(12)]

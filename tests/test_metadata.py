@@ -34,6 +34,70 @@ def test_a_table_beside_the_images_tells_their_labels(table: str, text: str, tmp
     assert skipped.to_dict() == {f"val/{name}.png": "not in metadata.jsonl or metadata.csv" for name in lost}
 
 
+SPREADSHEET = "File_Name;Label;Generator\na/0.png;1;Midjourney\na/1.png;Real;\na\\2.png;fake;\na/3.png;0;\n"
+WRITTEN = {
+    "byte order mark": ("metadata.csv", SPREADSHEET.replace(";", ",").encode("utf-8-sig")),
+    "UTF-16": ("metadata.csv", SPREADSHEET.replace(";", "\t").encode("utf-16")),
+    "semicolons": ("metadata.csv", SPREADSHEET.encode()),
+    "a line on separators": ("Metadata.CSV", f"sep=;\n{SPREADSHEET}".encode("utf-8-sig")),
+    "tabs": ("metadata.tsv", SPREADSHEET.replace(";", "\t").encode()),
+    "spaces and lines of Windows": (
+        "metadata.csv",
+        SPREADSHEET.replace(";", " ; ")
+        .replace("File_Name", "File Name")
+        .replace(".png ", ".png")
+        .replace("\n", "\r\n")
+        .encode(),
+    ),
+    "no underline": ("metadata.csv", SPREADSHEET.replace("File_Name", "filename").encode()),
+}
+
+
+@pytest.mark.parametrize("kind", WRITTEN)
+def test_a_table_is_read_as_spreadsheets_write_it(kind: str, tmp_path: Path) -> None:
+    """Case B9."""
+    name, content = WRITTEN[kind]
+    (files(tmp_path, "a", count=4) / name).write_bytes(content)
+    assert seen(load_data("folder", str(tmp_path))) == {
+        ("a/0", 1, "test", "Midjourney", ""),
+        ("a/1", 0, "test", "camera", ""),
+        ("a/2", 1, "test", "unknown", ""),
+        ("a/3", 0, "test", "camera", ""),
+    }
+
+
+UNREAD = {
+    "other columns": (
+        b"name,kind\na/0.png,1\n",
+        r"metadata\.csv has name, kind; expected the columns file_name and label",
+    ),
+    "other labels": (
+        b"file_name,label\na/0.png,cat\n",
+        r"metadata\.csv has the label 'cat'; expected one of real, fake",
+    ),
+    "other letters": ("file_name,label\ncaf\xe9.png,1\n".encode("latin-1"), r"metadata\.csv cannot be read .*in UTF-8"),
+    "nothing": (b"", r"metadata\.csv has no columns and rows"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREAD)
+def test_a_table_that_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None:
+    """Case B9."""
+    content, reason = UNREAD[kind]
+    (files(tmp_path, "a") / "metadata.csv").write_bytes(content)
+    with pytest.raises(BadData, match=reason):
+        load_data("folder", str(tmp_path))
+
+
+def test_rows_without_a_label_are_listed(tmp_path: Path) -> None:
+    """Case B8."""
+    lines = ["file_name,label", "a/0.png,", "a/1.png,-1", "a/2.png,1.0", "a/3.png,0", "a/4.png,N/A"]
+    (files(tmp_path, "a", count=5) / "metadata.csv").write_text("\n".join(lines))
+    data = load_data("folder", str(tmp_path), skipped=tmp_path / "s.csv")
+    assert sorted(zip(data.manifest["id"], data.manifest["label"], strict=True)) == [("a/2", 1), ("a/3", 0)]
+    assert pd.read_csv(tmp_path / "s.csv")["id"].tolist() == ["a/0.png", "a/1.png", "a/4.png"]
+
+
 def test_a_table_leads_nowhere_else(tmp_path: Path) -> None:
     root = files(tmp_path / "set", "a")
     files(tmp_path, "b")

@@ -1,7 +1,9 @@
 import io
 import json
 import re
+import shlex
 import tarfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ def files(root: Path, *folders: str, count: int = 3, names: tuple[str, ...] = ()
     for folder in folders:
         (root / folder).mkdir(parents=True, exist_ok=True)
         for name in names or [f"{i}.png" for i in range(count)]:
-            seed = int.from_bytes(f"{folder}/{name}".encode()) % 2**32
+            seed = zlib.crc32(f"{folder}/{name}".encode())
             (root / folder / name).write_bytes(picture(seed, size=(8, 8)))
     return root
 
@@ -207,6 +209,61 @@ def test_other_unfitting_sources_are_explained(tmp_path: Path) -> None:
     files(tmp_path / "one", "real", "fakes")
     with pytest.raises(BadData, match=r"one class only, 3 skipped; the first: fakes/0\.png: not in a folder of the la"):
         load_data("folder", str(tmp_path / "one"))
+
+
+@pytest.mark.parametrize("above", ["archive", "my set/archive"])
+@pytest.mark.parametrize("recipe", ["folder", "cifake"])
+def test_a_folder_above_all_others_is_looked_through(above: str, recipe: str, tmp_path: Path) -> None:
+    """Case B12: what an unpacked archive has on top is no generator."""
+    files(tmp_path, *(f"{above}/{split}/{kind}" for split in ("train", "test") for kind in ("REAL", "Fake")))
+    data = load_data(recipe, str(tmp_path))
+    assert set(data.manifest["split"]) == {"train", "validation", "test"}
+    known = "unknown" if recipe == "folder" else "stable-diffusion-1.4"
+    assert set(data.manifest["generator"]) == {"camera", known}
+    assert f"{above}/test/Fake/0" in set(data.manifest["id"])
+
+
+def test_what_a_recipe_knows_as_a_generator_is_not_looked_through(tmp_path: Path) -> None:
+    files(tmp_path / "a", "archive/biggan/0_real", "archive/biggan/1_fake")
+    assert set(load_data("forensynths", str(tmp_path / "a")).manifest["generator"]) == {"camera", "biggan"}
+    files(tmp_path / "b", "progan/car/0_real", "progan/car/1_fake")
+    assert ("progan/car/1_fake/0", 1, "test", "progan", "car") in seen(load_data("forensynths", str(tmp_path / "b")))
+    named = own(tmp_path, generators='{ flux = "flux-1" }')
+    files(tmp_path / "c", "flux/real", "flux/fake")
+    assert set(load_data(named, str(tmp_path / "c")).manifest["generator"]) == {"camera", "flux-1"}
+
+
+@pytest.mark.parametrize("fake", ["Fake", "FAKE", "fake"])
+def test_a_class_is_no_generator_however_it_is_written(fake: str, tmp_path: Path) -> None:
+    """Case B12."""
+    files(tmp_path, "Real", fake)
+    assert set(load_data("folder", str(tmp_path)).manifest["generator"]) == {"camera", "unknown"}
+
+
+def test_generators_below_splits_and_classes_are_read(tmp_path: Path) -> None:
+    files(tmp_path, "train/real", "train/fake/flux", "test/real", "test/fake/flux", "test/fake/sd/v3")
+    found = load_data("folder", str(tmp_path)).manifest
+    assert set(found.loc[found["label"] == 1, "generator"]) == {"flux", "sd"}
+
+
+CLASSES = {
+    "genimage": ["train/ai", "train/nature", "val/ai", "val/nature"],
+    "forensynths": ["0_real", "1_fake"],
+    "tiny-genimage": ["ai", "nature"],
+    "raid": ["original/gen_1", "original/real", "epsilon8/gen_1", "epsilon8/real"],
+}
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_class_folders_of_another_recipe_name_it(name: str, tmp_path: Path) -> None:
+    """Case B13: the words in the message work when typed."""
+    root = files(tmp_path / "my set", *CLASSES[name])
+    own_recipe = own(tmp_path, layout='"classes"')
+    with pytest.raises(BadData, match=f"recipe {name} reads these folders: `--data {name} --source ") as caught:
+        load_data("folder" if name != "raid" else own_recipe, str(root))
+    words = shlex.split(str(caught.value).split("`")[1])
+    assert words == ["--data", name, "--source", str(root)]
+    assert len(load_data(words[1], words[3], "test")) > 0
 
 
 @pytest.mark.parametrize("name", ["folder", "forensynths", "genimage", "raid", "tiny-genimage"])

@@ -1,5 +1,6 @@
 """What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite and surrogates."""
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +14,10 @@ from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
-from robustbench_aigi.data.recipes import Recipe, load_data
+from robustbench_aigi.data.loading import load_data
+from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.data.sources import Split
+from robustbench_aigi.data.suggestions import as_recipe
 from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
@@ -60,6 +63,7 @@ class Order:
         surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
         samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
         generated: a folder that ``generate`` wrote, to add the images of.
+        convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
 
     dataset: str
@@ -69,6 +73,16 @@ class Order:
     surrogates: Sequence[str] = ()
     samples: int | None = None
     generated: Path | None = None
+    convert: bool = False
+
+    def typed(self, out: Path) -> str:
+        """What was typed, to type it again."""
+        given = {"--source": self.source, "--limit": self.limit, "--attacks": self.attacks, "--samples": self.samples}
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        words += [word for surrogate in self.surrogates for word in ("--surrogate", surrogate)]
+        words += ["--generated", str(self.generated)] if self.generated is not None else []
+        words += ["--convert"] * self.convert
+        return shlex.join(["robustbench-aigi", "build", self.dataset, *words, "--out", str(out)])
 
     @property
     def command(self) -> str:
@@ -77,7 +91,7 @@ class Order:
         given |= {"--attacks": self.attacks and Path(self.attacks).name, "--samples": self.samples}
         options = [f"{name} {value}" for name, value in given.items() if value is not None]
         options += ["--surrogate CHECKPOINT"] * len(self.surrogates)
-        options += ["--generated FOLDER"] * (self.generated is not None)
+        options += ["--generated FOLDER"] * (self.generated is not None) + ["--convert"] * self.convert
         return " ".join(["robustbench-aigi build", Path(self.dataset).name, *options, "--out FOLDER"])
 
 
@@ -93,11 +107,14 @@ class Assembly(NamedTuple):
 
 def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
     """Read the dataset, list in ``skipped`` what is left out, and load the surrogates."""
-    recipe = recipe_of(order.dataset)
+    recipe = recipe_of(as_recipe(order.dataset))
     suite = load_suite(order.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
     makers = makers_of(suite, order.surrogates, recipe.surrogates)
-    data = apart(load_data(recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress), skipped)
+    data = load_data(
+        recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress, convert=order.convert
+    )
+    data = apart(data, skipped)
     parts = {}
     for split in SPLITS:
         if (data.manifest["split"] == split).any():

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.dataset import CONVERTED, Dataset
 from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.faster import copied
@@ -179,8 +179,12 @@ def _existing(folder: Path) -> Path:
 
 
 def _join(places: Sequence[Path], target: Path) -> None:
-    """Append the shards' tables to one file, a row group each."""
-    schema = pq.read_schema(places[0])
+    """Append the shards' tables to one file, a row group each; one without the column of conversions has none."""
+    schemas = [pq.read_schema(place) for place in places]
+    schema = next((one for one in schemas if CONVERTED in one.names), schemas[0])
     with pq.ParquetWriter(target, schema) as writer:
         for place in places:
-            writer.write_table(pq.read_table(place).cast(schema))
+            table = pq.read_table(place)
+            if CONVERTED in schema.names and CONVERTED not in table.column_names:
+                table = table.append_column(CONVERTED, [[""] * len(table)])
+            writer.write_table(table.select(schema.names).cast(schema))

@@ -40,6 +40,10 @@ class Item(NamedTuple):
     content: bytes
 
 
+PARTS = "parts"
+"""Folder of the tables that a build joins to its manifest at the end."""
+COMMAND = ".command"
+"""File with what was typed, which an unfinished build keeps."""
 AGAIN = "Repeat the `robustbench-aigi build` command that made it: finished images are kept."
 
 
@@ -144,13 +148,29 @@ class Built:
             file = pq.ParquetFile(self.manifest)
         except (OSError, pa.ArrowException) as error:
             raise BadData(
-                f"{self.folder} holds no whole manifest.parquet. Give a folder that `robustbench-aigi build` wrote."
+                unfinished(self.folder)
+                or f"{self.folder} holds no whole manifest.parquet. Give a folder that `robustbench-aigi build` wrote."
             ) from error
         if missing := [name for name in NEEDED if name not in file.schema_arrow.names]:
             raise BadData(
                 f"{self.manifest} lacks {', '.join(missing)}. Give a folder that `robustbench-aigi build` wrote."
             )
         return file
+
+
+def is_built(folder: Path) -> bool:
+    """Whether ``build`` has written a set to a folder, to the end."""
+    return (folder / "manifest.parquet").is_file() and (folder / SUITE).is_file()
+
+
+def unfinished(folder: Path) -> str:
+    """What to say of a folder in which a build was begun and did not end; empty of any other."""
+    if (folder / "manifest.parquet").is_file() or not any((folder / PARTS).glob("*.parquet")):
+        return ""
+    command = folder / COMMAND
+    typed = command.read_text(encoding="utf-8").strip() if command.is_file() else ""
+    again = f"`{typed}`" if typed else f"the `robustbench-aigi build ... --out {folder}` command that began it"
+    return f"{folder} is an unfinished build. Finish it with {again}; what is there is kept."
 
 
 def misplaced(row: Row) -> str | None:

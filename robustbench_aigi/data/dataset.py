@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.grid import from_bytes
@@ -19,6 +19,8 @@ from robustbench_aigi.hashing import digest
 COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", "path", "row")
 """Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``, or the byte of
 the tar archive there at which the image begins. Rows come by image size, so that batches are whole."""
+CONVERTED = "convert"
+"""A further column where some images are converted: what was done to each, and the version of the rules; else empty."""
 
 BATCH_PIXELS = 2**22
 """Pixels in a batch, whatever its size: 64 images of 256 x 256, of which an attack holds a dozen copies."""
@@ -66,15 +68,24 @@ class Dataset:
 
     def pixels(self) -> Iterator[Tensor]:
         """Yield every image as uint8 ``(3, H, W)``, in manifest order. Raises ``BadData`` if one has changed."""
-        for place, content in enumerate(self.contents()):
-            try:
-                yield decode(content)
-            except UnreadableImage as reason:
-                raise BadData(_changed(self.manifest, place, reason)) from reason
+        yield from read_pixels(self.manifest)
 
     def contents(self) -> Iterator[bytes]:
         """Yield every image file's bytes, in manifest order."""
         yield from read_contents(self.manifest)
+
+    def files(self) -> Iterator[bytes]:
+        """Yield what a copy of every image is stored as: its file's bytes, or a PNG file if it is converted."""
+        for content, convert in zip(self.contents(), is_converted(self.manifest), strict=True):
+            yield encode_png(decode(content, convert=True)) if convert else content
+
+    @property
+    def conversions(self) -> dict[str, int]:
+        """How many images went through which conversion."""
+        if CONVERTED not in self.manifest:
+            return {}
+        done = self.manifest.loc[is_converted(self.manifest), CONVERTED].value_counts()
+        return {str(name): int(count) for name, count in done.items()}
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches of at most ``size`` images, in manifest order.
@@ -114,8 +125,9 @@ class Dataset:
 
     @cached_property
     def key(self) -> str:
-        """Hash of the ids, labels, splits and contents: two datasets with one key hold the same images."""
-        return digest(self.manifest[["id", "label", "split", "sha256"]].to_csv(index=False))
+        """Hash of the ids, labels, splits, contents and conversions: two datasets with one key hold the same images."""
+        named = ["id", "label", "split", "sha256", *([CONVERTED] if is_converted(self.manifest).any() else [])]
+        return digest(self.manifest[named].to_csv(index=False))
 
     def _batch(self, held: list[Tensor], start: int) -> Batch:
         rows = self.manifest.iloc[start : start + len(held)]
@@ -145,6 +157,26 @@ def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
             yield contents.read(path, row)
         except UnreadableImage as reason:
             raise BadData(_changed(rows, place, reason)) from reason
+
+
+def read_pixels(rows: pd.DataFrame) -> Iterator[Tensor]:
+    """Yield the pixels behind manifest rows, uint8 ``(3, H, W)``, converted where the rows say so.
+
+    Raises:
+        BadData: an image is gone, or is not what was listed.
+    """
+    for place, (content, convert) in enumerate(zip(read_contents(rows), is_converted(rows), strict=True)):
+        try:
+            yield decode(content, convert=bool(convert))
+        except UnreadableImage as reason:
+            raise BadData(_changed(rows, place, reason)) from reason
+
+
+def is_converted(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Which rows of a manifest are of images that a conversion changed."""
+    if CONVERTED not in rows:
+        return pd.Series(False, index=rows.index)
+    return rows[CONVERTED].fillna("") != ""
 
 
 def _changed(rows: pd.DataFrame, place: int, reason: UnreadableImage) -> str:

@@ -2,21 +2,22 @@
 
 import functools
 import hashlib
-import io
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
 import pandas as pd
-from PIL import Image, JpegImagePlugin
+from PIL import JpegImagePlugin
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, Row, Suite
 from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.attacks.norms import norms
-from robustbench_aigi.data.dataset import Batch, Dataset, choose
-from robustbench_aigi.data.images import encode_jpeg, encode_png
+from robustbench_aigi.data.dataset import CONVERTED, Batch, Dataset, choose
+from robustbench_aigi.data.images import FORMATS, encode_jpeg, encode_png
+from robustbench_aigi.data.png import opened
 from robustbench_aigi.data.quality import psnr, ssim
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
@@ -97,7 +98,7 @@ def ingredients(
     if part.samples:
         ids = [f"{split}/diffusion-{i:05d}" for i in range(part.samples)]
         wanted = Dataset("diffusion", pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""}))
-        example = next(part.data.contents())
+        example = next(part.data.files())
         key = digest(part.samples, suite.seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest())
         make = functools.partial(_samples, split=split, seed=suite.seed, example=example)
         yield Ingredient("diffusion", split, wanted, key, make)
@@ -114,8 +115,15 @@ def _share(data: Dataset, row: Row, number: int, rows: int, all_rows: bool) -> D
 
 
 def _as_they_are(shard: Dataset, out: Path, *, split: str, attack: str) -> pd.DataFrame:
-    """The files, byte for byte."""
-    return _table(shard.manifest, split, attack, list(shard.contents()), out)
+    """The files, byte for byte; those of converted images as PNG."""
+    files = list(shard.files())
+    sources = _stored(shard.manifest, files) if shard.conversions else shard.manifest
+    return _table(sources, split, attack, files, out)
+
+
+def _stored(sources: pd.DataFrame, files: list[bytes]) -> pd.DataFrame:
+    """Sources by the hash of what a set stores of them."""
+    return sources.assign(sha256=[hashlib.sha256(content).hexdigest() for content in files])
 
 
 def _perturbed(
@@ -131,6 +139,8 @@ def _perturbed(
         facts |= {"psnr": psnr(levels, clean).tolist(), "ssim": ssim(levels, clean).tolist()}
         measured.append(pd.DataFrame(facts, index=batch.ids))
         files += [encode_png(pixels) for pixels in to_bytes(images)]
+    if shard.conversions:
+        sources = _stored(sources, list(shard.files()))
     found = pd.concat(measured)
     found = found.assign(surrogate=row.surrogate or "", surrogate_sha256=made_on[1], seed=seed)
     eps = plain_numbers(row.built, row.numbers).get("eps", float("nan"))
@@ -166,7 +176,7 @@ def _samples(shard: Dataset, out: Path, *, split: str, seed: int, example: bytes
 
 def encoded_like(example: bytes, pixels: Tensor) -> bytes:
     """Uint8 ``(3, H, W)`` pixels as PNG, or as JPEG with the tables of ``example``, so that no format tells a class."""
-    with Image.open(io.BytesIO(example)) as given:
+    with opened(example, FORMATS) as given:
         if not isinstance(given, JpegImagePlugin.JpegImageFile):
             return encode_png(pixels)
         tables, sampling = given.quantization, JpegImagePlugin.get_sampling(given)
@@ -200,11 +210,13 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
         | {"fooled": pd.array([None] * len(ids), dtype="boolean")}
         | {"sha256": [hashlib.sha256(content).hexdigest() for content in files]}
         | {"path": [path.as_posix() for path in paths]}
+        | ({CONVERTED: sources[CONVERTED].fillna("").tolist()} if CONVERTED in sources else {})
     )
 
 
 def _stem(identity: str) -> str:
-    """A file's name for an id: another one for every id, and not too long for a disk."""
-    if "_" not in identity and len(identity) <= LONGEST:
-        return identity.replace("/", "_")
-    return f"{identity.replace('/', '_')[-LONGEST:]}~{digest(identity)[:8]}"
+    """A file's name for an id: another one for every id, of one line, and not too long for a disk."""
+    plain = re.sub(r"[/\x00-\x1f\x7f]", "_", identity)
+    if "_" not in identity and len(identity) <= LONGEST and plain == identity.replace("/", "_"):
+        return plain
+    return f"{plain[-LONGEST:]}~{digest(identity)[:8]}"

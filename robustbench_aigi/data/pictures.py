@@ -1,5 +1,6 @@
 """Contact sheets of a built ``++`` set: clean, attacked and ten times their difference, pixel by pixel."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -139,8 +140,8 @@ def _manifest(built: Path) -> pd.DataFrame:
 
 
 def _fitting(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int) -> str:
-    """The text, cut in the middle until it fits ``width`` pixels; what the font lacks is a question mark."""
-    plain = text.encode("latin-1", "replace").decode("latin-1")
+    """The text, cut in the middle until it fits ``width`` pixels; what has no letter in the font is a question mark."""
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text.encode("latin-1", "replace").decode("latin-1"))
     kept = plain
     while len(kept) > 4 and draw.textlength(kept, font) > width:
         half = (len(kept) - 3) // 2

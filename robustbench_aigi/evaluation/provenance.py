@@ -13,6 +13,7 @@ import torch
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
+from robustbench_aigi.data.conversion import CONVERT_RULES
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.files import write_text
@@ -34,9 +35,10 @@ def write_provenance(
     """
     every = dict(surrogates) | {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     prints = {name: identities.fingerprint(detector) for name, detector in every.items()}
+    converted = {"converted": data.conversions, "convert_rules": CONVERT_RULES} if data.conversions else {}
     facts = {
         "suite": suite.model_dump(by_alias=True),
-        "data": {"name": data.name, "images": len(data), "key": data.key},
+        "data": {"name": data.name, "images": len(data), "key": data.key} | converted,
         "detectors": {
             n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
         },

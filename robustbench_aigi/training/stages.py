@@ -11,11 +11,11 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
+from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
 from robustbench_aigi.detectors.fingerprint import fingerprint
 from robustbench_aigi.errors import Collapsed
@@ -147,11 +147,17 @@ def told(detector: Detector, history: History) -> str:
 def training_on(dataset: str) -> Training:
     """How long to train: a recipe's numbers; the usual ones for a folder that ``build`` wrote."""
     built = Path(dataset, "manifest.parquet")
-    return Training() if built.is_file() else catalogue.read("datasets", dataset, Recipe).training
+    return Training() if built.is_file() else recipe_named(dataset).training
 
 
 def lesson_on(
-    dataset: str, source: str | None, limit: int | None, skipped: Path, progress: Progress, say: Say
+    dataset: str,
+    source: str | None,
+    limit: int | None,
+    skipped: Path,
+    progress: Progress,
+    say: Say,
+    convert: bool = False,
 ) -> Lesson:
     """What to train on: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
     built = Path(dataset, "manifest.parquet")
@@ -159,7 +165,7 @@ def lesson_on(
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
         parts = [plusplus(Path(dataset), split) for split in ("train", "validation")]
         return Lesson(file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"})))
-    data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress)
+    data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress, convert)
     say(counts(data, skipped))
     return Lesson(data.key, lambda: _splits(data), data.name)
 

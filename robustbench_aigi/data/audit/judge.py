@@ -12,7 +12,7 @@ from robustbench_aigi.data.audit.findings import Finding, findings_of
 from robustbench_aigi.data.audit.statistics import Row, statistics
 from robustbench_aigi.data.audit.twins import twins
 from robustbench_aigi.data.audit.write import write_audit
-from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.dataset import Dataset, is_converted
 from robustbench_aigi.data.images import UnreadableImage
 from robustbench_aigi.errors import BadData
 
@@ -79,9 +79,10 @@ def measured(data: Dataset, progress: Progress) -> tuple[pd.DataFrame, pd.DataFr
     faults: list[tuple[str, str]] = []
     kept: list[Row] = []
     places: list[int] = []
+    converted = is_converted(data.manifest).to_numpy()
     for place, content in enumerate(_contents(data)):
         try:
-            kept.append(statistics(content))
+            kept.append(statistics(content, convert=bool(converted[place])))
             places.append(place)
         except UnreadableImage as reason:
             faults.append((str(carried["id"].iat[place]), str(reason)))

@@ -11,7 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from scipy.fft import dctn
 
 from robustbench_aigi.data.audit.layout import layout
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.images import FORMATS, decode
+from robustbench_aigi.data.png import opened
 from robustbench_aigi.frequency import dct_matrix
 
 Floats = npt.NDArray[np.floating]
@@ -31,22 +32,22 @@ HASHED = 32
 """Pixels a side of the reduced image that the perceptual hash is taken of."""
 
 
-def statistics(content: bytes) -> Row:
-    """All statistics of one image file. Raises ``UnreadableImage`` with the reason.
+def statistics(content: bytes, *, convert: bool = False) -> Row:
+    """All statistics of one image file, ``convert`` as when it is read. Raises ``UnreadableImage`` with the reason.
 
     Numbers are in grey levels of 255, except ``saturation`` (0 to 1), ``high_band`` (log10 of the share of energy in
     the upper half of the DCT frequencies), ``blocks`` (steps at 8-pixel borders over steps elsewhere; 1 is no JPEG
     grid) and ``quality`` (1 to 100, not a number for what is no JPEG). ``exact`` hashes the pixels, ``perceptual`` what
     is seen of them.
     """
-    pixels = decode(content).permute(1, 2, 0).numpy()
+    pixels = decode(content, convert=convert).permute(1, 2, 0).numpy()
     hashes: Row = {"exact": exact_hash(pixels), "perceptual": perceptual_hash(pixels)}
     return stored(content) | summed(pixels) | hashes
 
 
 def stored(content: bytes) -> Row:
     """How a file holds its pixels: the categories, file and content numbers."""
-    with Image.open(io.BytesIO(content)) as image:
+    with opened(content, FORMATS) as image:
         image.load()
         row: Row = {
             "format": image.format or "unknown",

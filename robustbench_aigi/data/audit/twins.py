@@ -8,8 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from robustbench_aigi.data.dataset import read_contents
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.dataset import read_pixels
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -64,7 +63,7 @@ def _near(table: pd.DataFrame) -> pd.DataFrame:
     )
     split, label, parent = (pd.factorize(kept[name])[0] for name in ("split", "label", "parent"))
     exact, hashes = kept["exact"].to_numpy(np.uint64), kept["perceptual"].to_numpy(np.uint64)
-    found: list[tuple[Ints, Ints]] = []
+    found: list[tuple[Ints, Ints]] = [(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64))]
     for i, j in _candidates(hashes):
         elsewhere = (split[i] != split[j]) | ((label[i] != label[j]) & (parent[i] != parent[j]))
         wanted = elsewhere & (exact[i] != exact[j])
@@ -99,8 +98,8 @@ def _correlations(table: pd.DataFrame, places: Ints) -> npt.NDArray[np.float64]:
     """Of each pair's pixels; only images of a pair are read again. A flat image is like nothing."""
     own = np.unique(places)
     small = np.empty((len(own), SIDE * SIDE * 3), dtype=np.uint8)
-    for at, content in enumerate(read_contents(table.loc[own])):
-        image = Image.fromarray(decode(content).permute(1, 2, 0).numpy())
+    for at, pixels in enumerate(read_pixels(table.loc[own])):
+        image = Image.fromarray(pixels.permute(1, 2, 0).numpy())
         small[at] = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.LANCZOS)).ravel()
     flat = np.ptp(small, axis=1) == 0 if len(own) else np.empty(0, dtype=bool)
     pairs = np.searchsorted(own, places)

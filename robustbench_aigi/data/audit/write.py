@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 from robustbench_aigi.data.audit.comparison import BOUND, KINDS
 from robustbench_aigi.data.audit.effects import common
 from robustbench_aigi.data.audit.statistics import CATEGORIES
-from robustbench_aigi.data.dataset import read_contents
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.dataset import read_pixels
 from robustbench_aigi.data.pictures import Cell, save, sheet
 from robustbench_aigi.files import write_text, write_whole
 from robustbench_aigi.markdown import escaped, table_head, table_row
@@ -134,7 +133,7 @@ def _bars(table: pd.DataFrame) -> Figure:
 def _twins(pairs: pd.DataFrame, rows: pd.DataFrame) -> list[Cell]:
     wanted = pd.unique(pd.concat([pairs["first"], pairs["second"]]))
     own = rows.drop_duplicates("id").set_index("id").loc[wanted].reset_index()
-    pixels = dict(zip(own["id"], map(decode, read_contents(own)), strict=True))
+    pixels = dict(zip(own["id"], read_pixels(own), strict=True))
     about = own.set_index("id")
     return [
         Cell(

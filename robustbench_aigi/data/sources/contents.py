@@ -30,7 +30,7 @@ class Contents:
         try:
             if row < 0:
                 return self._file(Path(path))
-            return read_member(Path(path), row) if path.endswith(".tar") else self._cell(path, row)
+            return read_member(Path(path), row) if path.lower().endswith(".tar") else self._cell(path, row)
         except (OSError, ValueError, BadData, pa.ArrowException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UnreadableImage(f"cannot be read: {reason}") from error
@@ -42,13 +42,14 @@ class Contents:
 
     def _cell(self, path: str, row: int) -> bytes:
         if path != self._path:
-            self._open = opened(Path(path))
+            self._open, self._columns = opened(Path(path))
             sizes = (self._open.metadata.row_group(i).num_rows for i in range(self._open.num_row_groups))
             self._path, self._group, self._starts = path, -1, [0, *accumulate(sizes)]
         group = bisect_right(self._starts, row) - 1
         if group >= len(self._starts) - 1:
             raise ValueError(f"the Parquet file has {self._starts[-1]} rows, no row {row}")
         if group != self._group:
-            table = self._open.read_row_group(group, columns=["image.bytes"])
-            self._held, self._group = table.column("image").combine_chunks().field("bytes"), group
+            table = self._open.read_row_group(group, columns=[self._columns.content])
+            held = table.column(self._columns.image).combine_chunks()
+            self._held, self._group = held.field("bytes") if self._columns.nested else held, group
         return self._held[row - self._starts[group]].as_py() or b""

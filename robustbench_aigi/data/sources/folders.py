@@ -1,12 +1,13 @@
 """Class folders, in the arrangements that published datasets have."""
 
-import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from robustbench_aigi.data.images import EXTENSIONS
-from robustbench_aigi.data.sources.entry import Entry, Refused, Terms, fault_of, pattern_of, printable
+from robustbench_aigi.data.sources.entry import Entry, Refused, Terms, Unfitting, fault_of, pattern_of, printable
+from robustbench_aigi.data.sources.positions import check_splits
+from robustbench_aigi.data.sources.survey import Survey, image_files
 from robustbench_aigi.errors import BadData
 
 LAYOUTS = {
@@ -17,38 +18,130 @@ LAYOUTS = {
     "folder": ("[{split}/]{class}[/{generator}]", r"(SPLIT/)?CLASS(/GENERATOR(/.*)?)?"),
 }
 """How each arrangement is shown, and what a folder's path is matched with; tried in this order."""
-
+WRAPPERS = frozenset({"archive", "data", "dataset", "datasets", "download", "downloads", "images", "imgs"})
+"""Names of a single top folder that are no generator's, even where a recipe's layout begins with one."""
 SHOWN = 6
+MAX_DEPTH = 5
+"""Folders above the classes that are looked through, at most."""
 
 
-def folder_entries(root: Path, terms: Terms) -> Iterator[Entry | Refused]:
-    """List the images of class folders; see :data:`LAYOUTS`.
+class Fit(NamedTuple):
+    """How folders are read: a layout below ``above``, the top folders that all have in common ("" or "archive/")."""
 
-    Raises:
-        BadData: no folder fits.
-    """
-    layout = _told(root, terms)
-    pattern = _pattern(layout, terms)
-    for name, path, fault in image_files(root):
-        folder, _, _ = name.rpartition("/")
-        found = pattern.fullmatch(folder)
+    layout: str
+    above: str
+    matched: int
+    labels: frozenset[int]
+
+    @property
+    def why(self) -> str:
+        """What the choice of the layout rests on."""
+        through = f", below the top folder {self.above}" if self.above else ""
+        return f"{self.matched} folders with images fit it{through}"
+
+
+def folder_entries(root: Path, fit: Fit, terms: Terms) -> Iterator[Entry | Refused]:
+    """List the images of class folders; see :data:`LAYOUTS`."""
+    pattern = _pattern(fit.layout, terms)
+    for name, path, _, fault in image_files(root):
+        inner = name.removeprefix(fit.above)
+        found = pattern.fullmatch(inner.rpartition("/")[0])
         fault = fault or fault_of(name)
         if not fault and found is None:
-            fault = f"not in a folder of the layout {layout}: {LAYOUTS[layout][0]}"
+            fault = f"not in a folder of the layout {fit.layout}: {LAYOUTS[fit.layout][0]}"
         if fault or found is None:
             yield Refused(printable(name), fault)
         else:
-            yield _entry(layout, name, path, found, terms)
+            yield _entry(fit, name, path, found, terms)
 
 
-def inside(root: Path, path: Path) -> bool:
-    """Whether a path, its links followed, stays in the root, or in a hub's cache, which keeps the files in blobs."""
-    home, end = (Path(os.path.realpath(place)) for place in (root, path))
-    cached = home.parent.name == "snapshots" and end.is_relative_to(home.parent.with_name("blobs"))
-    return cached or end.is_relative_to(home)
+def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
+    """The recipe's layout, or the first of those that fit the most folders; None if no folder fits.
+
+    Args:
+        folders: paths below the root of the folders that hold images.
+
+    Raises:
+        BadData: a folder stands where the splits stand and its name is no split's, or one of a split's name elsewhere.
+    """
+    names = set(folders)
+    above = _above(names, terms)
+    inner = {name.removeprefix(above) for name in names}
+    check_splits(root, inner, terms)
+    tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
+    matches = {layout: list(filter(None, map(_pattern(layout, terms).fullmatch, inner))) for layout in tried}
+    best = max(matches, key=lambda layout: len(matches[layout]))
+    if not matches[best]:
+        return None
+    if best == "classes" and any(match.group(0).count("/") > 1 for match in matches[best]):
+        # Folders below the classes are generators, as ``folder`` has them, unless the recipe says otherwise.
+        best = "folder" if len(matches.get("folder", ())) == len(matches[best]) else best
+    _check_consumed(root, best, matches[best], terms)
+    labels = {terms.label(match["cls"]) for match in matches[best]}
+    return Fit(best, above, len(matches[best]), frozenset(label for label in labels if label is not None))
 
 
-def _entry(layout: str, name: str, path: Path, found: re.Match[str], terms: Terms) -> Entry:
+def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
+    """What is wrong with a folder in which no layout fits."""
+    folders = sorted(survey.images)
+    shown = _few([printable(name) or "the folder itself" for name in folders])
+    tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
+    links = (
+        f" Not followed are the links {_few(survey.links)}: put the folders themselves there." if survey.links else ""
+    )
+    passed = _few([f"{count} {sort}" for sort, count in survey.others.most_common()])
+    others = f" Passed over: {passed}." if passed and not folders else ""
+    return Unfitting(
+        f"{root} has no train or test folder, or no class folder, with images. Found images in: "
+        f"{shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)}, with the classes "
+        f"{', '.join(terms.labels)}; other names go into the recipe, under [labels] and [splits].{links}{others}",
+        folders,
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+
+
+def _above(folders: set[str], terms: Terms) -> str:
+    """The top folders that all images have in common and that say nothing of them, as an unpacked archive has."""
+    above = ""
+    for _ in range(MAX_DEPTH):
+        inner = {name.removeprefix(above) for name in folders}
+        tops = {name.partition("/")[0] for name in inner}
+        if len(tops) != 1 or "" in tops or not all("/" in name for name in inner):
+            return above
+        top = next(iter(tops))
+        meant = terms.split(top) or terms.label(top) is not None or top.lower() in terms.generators
+        if meant or re.fullmatch(r"original|epsilon[\d.]+", top, re.IGNORECASE):
+            return above
+        own = terms.layout in LAYOUTS and top.lower() not in WRAPPERS
+        if own and any(map(_pattern(str(terms.layout), terms).fullmatch, inner)):
+            return above  # the recipe says that a generator's folder comes first
+        above += f"{top}/"
+    return above
+
+
+def _check_consumed(root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms) -> None:
+    """Raise ``BadData`` for folders of splits that the layout would read as something else."""
+    wrong: dict[str, list[str]] = {}
+    for match in matches:
+        splits = [part for part in match[0].split("/") if terms.split(part)]
+        if match.groupdict().get("split"):
+            splits.remove(match["split"])
+        if splits:
+            wrong[match[0]] = splits
+    if wrong:
+        names = sorted({name for own in wrong.values() for name in own})
+        own = ", ".join(f'"{name}" = "{name}"' for name in names)
+        raise BadData(
+            f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be read as no split: "
+            f"the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of splits first, such as train/real and "
+            f"test/real; or, if these are generators, write in a recipe of your own: generators = {{ {own} }}."
+        )
+
+
+def _entry(fit: Fit, name: str, path: Path, found: re.Match[str], terms: Terms) -> Entry:
     words = found.groupdict()
     label = terms.label(words["cls"])
     if label is None:
@@ -56,63 +149,22 @@ def _entry(layout: str, name: str, path: Path, found: re.Match[str], terms: Term
     stem = PurePosixPath(name).with_suffix("").as_posix()
     split = terms.split(words.get("split") or "")
     generator = words.get("generator") or ""
-    if layout in ("forensynths", "genimage") and not label:
+    if fit.layout in ("forensynths", "genimage") and not label:
         generator = ""  # The folder names what the photographs are held against, not what made them.
-    if not generator and label and words["cls"] not in terms.labels:
+    if not generator and label and words["cls"].lower() not in {own.lower() for own in terms.labels}:
         generator = words["cls"].lower()  # gen_3 of the pattern gen_*
     parent = ""
-    if layout == "raid":
-        parent = stem.partition("/")[2]
-    elif layout == "genimage" and not label:
+    if fit.layout == "raid":
+        parent = stem.removeprefix(fit.above).partition("/")[2]
+    elif fit.layout == "genimage" and not label:
         parent = f"{words['cls']}/{PurePosixPath(stem).name}"  # ImageNet's names: generators may share a photograph
     return Entry(stem, label, split, path, -1, generator, words.get("category") or "", parent)
 
 
-def _told(root: Path, terms: Terms) -> str:
-    """The recipe's layout, or the first of those that fit the most folders."""
-    folders = {name.rpartition("/")[0] for name, _, _ in image_files(root)}
-    tried = [terms.layout] if terms.layout else list(LAYOUTS)
-    fitting = {layout: sum(map(bool, map(_pattern(layout, terms).fullmatch, folders))) for layout in tried}
-    best = max(fitting, key=lambda layout: fitting[layout])
-    if not fitting[best]:
-        shown = ", ".join(printable(name) or "the folder itself" for name in sorted(folders)[:SHOWN])
-        shown += f" and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
-        expected = " or ".join(LAYOUTS[layout][0] for layout in tried)
-        raise BadData(
-            f"{root} has no train or test folder, or no class folder, with images. Found images in: "
-            f"{shown or 'no folder'}. Expected {expected}, with the classes {', '.join(terms.labels)}; other names go "
-            "into the recipe, under [labels] and [splits]."
-        )
-    return best
-
-
 def _pattern(layout: str, terms: Terms) -> re.Pattern[str]:
     classes = "|".join(map(pattern_of, terms.labels))
-    splits = "|".join(map(re.escape, terms.splits))
+    splits = "|".join(map(re.escape, terms.split_names))
     text = LAYOUTS[layout][1].replace("SPLIT", f"(?P<split>{splits})").replace("CLASS", f"(?P<cls>{classes})")
     for word in ("generator", "category"):
         text = text.replace(word.upper(), f"(?P<{word}>[^/]+)")
     return re.compile(text, re.IGNORECASE)
-
-
-def image_files(root: Path) -> Iterator[tuple[str, Path, str]]:
-    """Name below the root, path, and why it must not be opened, of everything called like an image."""
-    lost: list[OSError] = []
-    for place, folders, names in os.walk(root, onerror=lost.append):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        here = Path(place)
-        for name in (name for name in folders if (here / name).is_symlink()):
-            yield (here / name).relative_to(root).as_posix(), here / name, "a link to a folder; give the folder itself"
-        for name in sorted(names):
-            path = here / name
-            if path.suffix.lower() in EXTENSIONS and not name.startswith("."):
-                yield path.relative_to(root).as_posix(), path, _fault(root, path)
-    for error in lost:
-        path = Path(str(error.filename))
-        yield path.relative_to(root).as_posix(), path, f"cannot be listed: {error.strerror}"
-
-
-def _fault(root: Path, path: Path) -> str:
-    if path.is_symlink() and not inside(root, path):
-        return "a link that leads out of the folder"
-    return "" if path.is_file() else "a broken link, or not a file"

@@ -10,7 +10,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_aigi.data.images import EXTENSIONS, MOST_BYTES
+from robustbench_aigi.data.images import (
+    EXTENSIONS,
+    MOST_BYTES,
+    PROSE,
+    RAW_CAMERA,
+    SNIFFED_BYTES,
+    looks_like_image,
+)
 from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, fault_of, printable
 from robustbench_aigi.errors import BadData
 
@@ -24,23 +31,24 @@ class Member(NamedTuple):
     ending: str
     place: int
     content: bytes
+    is_image: bool
 
 
-def tar_entries(shards: list[Path], terms: Terms) -> Iterator[Entry | Refused]:
+def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry | Refused]:
     """List the samples of tar files; the split is in the JSON, or in the name of the file or of its folder.
 
     Raises:
-        BadData: a file is no tar archive.
+        BadData: a file is no tar archive, or has a split that the recipe does not know.
     """
+    named = terms.splits_of(shards, root)
     for shard in shards:
-        named = terms.split_of(shard)
         members = _members(shard)
         for key, group in groupby(members, key=lambda m: m.stem if isinstance(m, Refused) else m.key):
             sample = list(group)
             yield from (member for member in sample if isinstance(member, Refused))
             good = {member.ending: member for member in sample if isinstance(member, Member)}
             if good:
-                yield _entry(shard, key, good, named, terms)
+                yield _entry(shard, key, good, named[shard], terms)
 
 
 def read_member(path: Path, place: int) -> bytes:
@@ -60,9 +68,11 @@ def read_member(path: Path, place: int) -> bytes:
 
 
 def _entry(shard: Path, key: str, sample: dict[str, Member], named: str | None, terms: Terms) -> Entry | Refused:
-    images = [ending for ending in sample if f".{ending.rpartition('.')[2]}" in EXTENSIONS]
+    images = [ending for ending, member in sample.items() if member.is_image]
     if len(images) != 1:
         return Refused(f"{shard.name}/{key}", f"{len(images)} images in one sample; expected one")
+    if f".{images[0].rpartition('.')[2]}" in RAW_CAMERA:
+        return Refused(f"{shard.name}/{key}", "a raw camera file; develop it to PNG or JPEG first")
     try:
         about = json.loads(sample["json"].content) if "json" in sample else {}
         given = sample["cls"].content.decode().strip() if "cls" in sample else about.get("label")
@@ -72,8 +82,9 @@ def _entry(shard: Path, key: str, sample: dict[str, Member], named: str | None, 
     label = terms.label_of(given)
     if label is None:
         wanted = ", ".join([*terms.labels, *map(str, terms.numbers)])
-        return Refused(f"{shard.name}/{key}", f"label {given!r} in its .cls or .json; expected one of {wanted}")
-    split = terms.split(texts.pop("split")) or named
+        unpack = "; if its folder is the class, unpack the archive" if given is None and "/" in key else ""
+        return Refused(f"{shard.name}/{key}", f"label {given!r} in its .cls or .json; expected one of {wanted}{unpack}")
+    split = terms.split_said(texts.pop("split"), f"{shard.name}/{key}") or named
     stem = f"{split}/{key}" if split else key
     return Entry(stem, label, split, shard, sample[images[0]].place, block=0, **texts)
 
@@ -87,7 +98,7 @@ def _members(shard: Path) -> Iterator[Member | Refused]:
                 if archive.offset <= last:
                     raise ValueError("a member of negative size")  # tarfile would read it for ever
                 last = archive.offset
-                if not member.isdir() and not member.name.rpartition("/")[2].startswith("."):
+                if not member.isdir() and not _is_hidden(member.name):
                     yield _member(archive, member)
             archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
@@ -117,4 +128,17 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Member | Refus
     if fault:
         return Refused(printable(member.name), fault)
     content = archive.extractfile(member).read() if text else b""  # type: ignore[union-attr]
-    return Member(f"{folder}{slash}{stem}", ending, member.offset_data, content)
+    is_image = not text and _is_image(archive, member, f".{ending.rpartition('.')[2]}" if ending else "")
+    return Member(f"{folder}{slash}{stem}", ending, member.offset_data, content, is_image)
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.split("/")
+    return parts[-1].startswith(".") or "__MACOSX" in parts[:-1]
+
+
+def _is_image(archive: tarfile.TarFile, member: tarfile.TarInfo, ending: str) -> bool:
+    """Whether a member is called like an image, or begins like one if its name says nothing."""
+    if ending in EXTENSIONS or ending in PROSE:
+        return ending in EXTENSIONS
+    return looks_like_image(archive.extractfile(member).read(SNIFFED_BYTES))  # type: ignore[union-attr]

@@ -1,0 +1,67 @@
+"""What to type instead: for a path in the place of a recipe, and for folders that another recipe reads."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from robustbench_aigi import catalogue
+from robustbench_aigi.data.built import is_built, unfinished
+from robustbench_aigi.data.listing import terms_of
+from robustbench_aigi.data.recipes import Recipe
+from robustbench_aigi.data.sources.folders import fitted
+from robustbench_aigi.data.sources.survey import Survey
+from robustbench_aigi.errors import BadConfig, BadData, UnknownName
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of a name or path. Raises ``UnknownName``; of a path that holds images, with what to type instead."""
+    return catalogue.read("datasets", as_recipe(name), Recipe)
+
+
+def as_recipe(name: str) -> str:
+    """The name of a recipe, as it is. Raises ``UnknownName`` if it is the path of something else."""
+    path = Path(name).expanduser()
+    if name.endswith(".toml") or name in catalogue.names("datasets") or not path.exists():
+        return name
+    if fault := unfinished(path):
+        raise UnknownName(fault)
+    if is_built(path):
+        raise UnknownName(
+            f"{name} is a folder that build wrote, not a recipe. `robustbench-aigi audit` and `robustbench-aigi train "
+            "--method static --data` take it; else give the recipe that it was built of, such as cifake, with --source."
+        )
+    fitting = readers(_folders(path))[:1] or ["folder"]
+    raise UnknownName(
+        f"{name} is a path, not a recipe. Name the recipe that reads it and give the path with --source: "
+        f"{to_type(fitting[0], name)}. See what is in it with `robustbench-aigi inspect {shlex.quote(name)}`."
+    )
+
+
+def to_type(recipe: str, source: str | None) -> str:
+    """The words of a command that name a recipe and a source."""
+    words = recipe + (f" --source {shlex.quote(source)}" if source else "")
+    return f"`--data {words}` for train, evaluate and plan; `{words}` for run, build and audit"
+
+
+def _folders(path: Path) -> list[str]:
+    return list(Survey.of(path).images) if path.is_dir() else []
+
+
+def readers(folders: Sequence[str]) -> list[str]:
+    """Names of the shipped recipes that read class folders of these paths as both classes, the best fitting first."""
+    found = []
+    for name in catalogue.names("datasets"):
+        try:
+            recipe = catalogue.read("datasets", name, Recipe)
+            fit = fitted(Path(), folders, terms_of(recipe)) if folders else None
+        except (BadConfig, BadData):  # a recipe of another kind; folders that it would not read
+            continue
+        if fit is not None and len(fit.labels) == 2 and recipe.kind == "labelled" and not recipe.shares:
+            found.append((-fit.matched, name != "folder", recipe.layout is None, name))
+    return [name for *_, name in sorted(found)]
+
+
+def readers_hint(folders: Sequence[str], source: str | None) -> str:
+    """What to type for class folders that another recipe reads; empty if none does."""
+    found = readers(folders)
+    return f" The recipe {found[0]} reads these folders: {to_type(found[0], source)}." if found else ""
