@@ -121,7 +121,13 @@ def test_what_is_not_known_is_said() -> None:
     grey = torch.full((3, 128, 300), 7, dtype=torch.uint8)
     found = judged("constant", 3.0, grey, trained_size=None, trained_on="")
     notes = " ".join(found.notes)
-    for words in ("what sizes of images", "what images it learnt from", "is grey", "1 colours", "2.34 times as long"):
+    for words in (
+        "what sizes of images",
+        "what images it learnt from",
+        "is grey",
+        "only 1 colours",
+        "2.34 times as long",
+    ):
         assert words in notes
     assert found.verdict == "AI-generated"
 
@@ -135,6 +141,12 @@ def test_fresh_weights_give_no_verdict() -> None:
 def test_logits_that_are_no_number_are_an_error() -> None:
     with pytest.raises(BadLogits, match=r"gave nan for x\.png"):
         judged("constant", math.nan, textured())
+
+
+def test_an_image_too_small_for_the_network_is_told() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 1, 40), nn.Flatten(), nn.LazyLinear(1))
+    with pytest.raises(BadData, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"):
+        judge(textured(), rb.wrap(net, input_size=32), "x.png")
 
 
 def test_shipped_and_trained_detectors_know_the_size_that_they_learnt_from(tmp_path: Path) -> None:
