@@ -26,7 +26,10 @@ from robustbench_aigi.judging import (
     read_image,
     to_text,
 )
+from robustbench_aigi.training import Arrays, Recipe, train_detector
+from robustbench_aigi.training.methods import _sizes
 from tests.test_cli import command
+from tests.test_training import easy
 
 
 class Score(nn.Module):
@@ -209,3 +212,15 @@ def test_nothing_that_can_be_judged_is_an_error(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert done.stderr.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
+
+
+def test_training_states_the_size_of_its_images() -> None:
+    """A11: without it nothing could say that an image is outside what a detector learnt from."""
+    recipe = Recipe(detector="cifake-cnn", epochs=6)
+    made, _ = train_detector(recipe, easy(64), easy(32, seed=1), trained_on="easy, 64 images")
+    assert made.card.trained_size == (32, 32)
+    data = Arrays(textured(24, 40)[None], torch.tensor([0]))
+    assert _sizes(data, None) == (24, 40)
+    for before, after in (((16, 32), (16, 40)), ((32, 64), (24, 64)), (None, None)):
+        made.card = made.card.model_copy(update={"trained_size": before})
+        assert _sizes(data, made) == after
