@@ -2,13 +2,14 @@
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_aigi.cli_places import PLACES
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import BadData, BadLogits
 
 if TYPE_CHECKING:
     from robustbench_aigi.detectors import Detector
@@ -55,20 +56,21 @@ def detect(
         raise BadData(f"none of {len(found)} images could be judged; the reasons are above.")
 
 
-def _judged(path: Path, judges: "list[Detector]", *, alone: bool) -> "list[Judgement | Skipped]":
-    """A verdict from each detector; the reason in its place, where one of many images cannot be judged."""
+def _judged(path: Path, judges: "list[Detector]", *, alone: bool) -> "Iterator[Judgement | Skipped]":
+    """Yield a verdict from each detector; in its place the reason, where one of many images cannot be judged."""
     from robustbench_aigi.judging import Skipped, judge, read_image
 
-    results: list[Judgement | Skipped] = []
-    try:
-        pixels = read_image(path)
-        for one in judges:
-            results.append(judge(pixels, one, str(path)))
-    except BadData as error:
-        if alone:
-            raise
-        results.append(Skipped(str(path), str(error)))
-    return results
+    pixels = None
+    for one in judges:
+        try:
+            pixels = read_image(path) if pixels is None else pixels
+            yield judge(pixels, one, str(path))
+        except (BadData, BadLogits) as error:
+            if alone:
+                raise
+            yield Skipped(str(path), str(error))
+            if pixels is None:
+                return
 
 
 def _show(result: "Judgement | Skipped", as_json: bool) -> None:

@@ -78,7 +78,7 @@ def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
     for part in loc:
         if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
             yield part
-            here = here[part]  # type: ignore[call-overload,index]  # a mapping or a list, as just looked
+            here = here[part]  # type: ignore[index]  # a mapping or a list, as just looked
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:

@@ -25,7 +25,10 @@ from robustbench_aigi.judging import (
     read_image,
     to_text,
 )
+from robustbench_aigi.training import Arrays, Recipe, train_detector
+from robustbench_aigi.training.methods import _sizes
 from tests.test_cli import command
+from tests.test_training import easy
 
 
 class Score(nn.Module):
@@ -120,7 +123,13 @@ def test_what_is_not_known_is_said() -> None:
     grey = torch.full((3, 128, 300), 7, dtype=torch.uint8)
     found = judged("constant", 3.0, grey, trained_size=None, trained_on="")
     notes = " ".join(found.notes)
-    for words in ("what sizes of images", "what images it learnt from", "is grey", "1 colours", "2.34 times as long"):
+    for words in (
+        "what sizes of images",
+        "what images it learnt from",
+        "is grey",
+        "only 1 colours",
+        "2.34 times as long",
+    ):
         assert words in notes
     assert found.verdict == "AI-generated"
 
@@ -134,6 +143,12 @@ def test_fresh_weights_give_no_verdict() -> None:
 def test_logits_that_are_no_number_are_an_error() -> None:
     with pytest.raises(BadLogits, match=r"gave nan for x\.png"):
         judged("constant", math.nan, textured())
+
+
+def test_an_image_too_small_for_the_network_is_told() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 1, 40), nn.Flatten(), nn.LazyLinear(1))
+    with pytest.raises(BadData, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"):
+        judge(textured(), rb.wrap(net, input_size=32), "x.png")
 
 
 def test_shipped_and_trained_detectors_know_the_size_that_they_learnt_from(tmp_path: Path) -> None:
@@ -196,3 +211,15 @@ def test_nothing_that_can_be_judged_is_an_error(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert done.stderr.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr
+
+
+def test_training_states_the_size_of_its_images() -> None:
+    """A11: without it nothing could say that an image is outside what a detector learnt from."""
+    recipe = Recipe(detector="cifake-cnn", epochs=6)
+    made, _ = train_detector(recipe, easy(64), easy(32, seed=1), trained_on="easy, 64 images")
+    assert made.card.trained_size == (32, 32)
+    data = Arrays(textured(24, 40)[None], torch.tensor([0]))
+    assert _sizes(data, None) == (24, 40)
+    for before, after in (((16, 32), (16, 40)), ((32, 64), (24, 64)), (None, None)):
+        made.card = made.card.model_copy(update={"trained_size": before})
+        assert _sizes(data, made) == after

@@ -10,9 +10,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
 from robustbench_aigi import catalogue, harness
 from robustbench_aigi.attacks import load_suite
+from robustbench_aigi.cli import app
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadConfig, BadData, UnknownName
 from robustbench_aigi.evaluation.adequacy import write_flags
@@ -21,7 +23,7 @@ from robustbench_aigi.evaluation.statistics import holm, images_for, mcnemar
 from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.forms import to_junit
-from robustbench_aigi.report.gate import Judgement, Policy, judge, load_policy, verdict
+from robustbench_aigi.report.gate import EXIT_CODES, Judgement, Policy, judge, load_policy, verdict
 from tests.finished_run import SUITE, detector, finished
 
 
@@ -181,6 +183,14 @@ def test_a_suites_own_policy_speaks_first_on_the_page(tiny_recipe: str, tmp_path
         harness.evaluate_named({"good": given}, suite, data, tmp_path / name)
         found = re.search(r'class="verdict \w+">([^<]*)<', (tmp_path / name / "report.html").read_text())
         assert (found and found[1]) == said
+
+
+def test_exit_codes_are_in_the_help() -> None:
+    """C8: exit code 2 meant wrong usage, an error, and a gate that is undecided."""
+    assert dict(EXIT_CODES) == {"pass": 0, "fail": 1, "undecided": 3}
+    text = " ".join(CliRunner().invoke(app, ["gate", "--help"]).stdout.split())
+    for words in ("0: passed", "1: failed", "2: the command, the policy or the run is wrong", "3: undecided"):
+        assert words in text
 
 
 def test_one_failure_decides_then_one_doubt() -> None:

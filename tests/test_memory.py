@@ -32,3 +32,23 @@ def test_memory_that_is_freed_is_not_asked_for_again() -> None:
     kept = min(faults(True) for _ in range(3))
     assert kept < pages / 100
     assert faults(False) > kept
+
+
+BLOCKS = """
+import sys
+{first}
+{second}
+from PIL import Image
+print(Image.core.get_blocks_max())
+"""
+IMPORT, TUNE = "import robustbench_aigi.attacks", "from robustbench_aigi.memory import tune_process; tune_process()"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "blocks"), [(IMPORT, "", 0), (IMPORT, TUNE, 4), (TUNE, "", 4), (TUNE, IMPORT, 4)]
+)
+def test_only_the_command_changes_pillows_allocator(first: str, second: str, blocks: int) -> None:
+    """C11: importing an attack changed it for the whole process of whoever uses the library."""
+    script = BLOCKS.format(first=first, second=second)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    assert int(done.stdout) == blocks

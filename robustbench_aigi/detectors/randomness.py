@@ -3,6 +3,7 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -47,7 +48,7 @@ def _differs(detector: Detector, images: Tensor) -> bool:
 
 def _states() -> tuple[object, ...]:
     cuda = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
-    numpy = np.random.get_state()  # noqa: NPY002
+    numpy: Any = np.random.get_state()  # noqa: NPY002
     numbers = (np.asarray(numpy[1]).tobytes(), *numpy[2:])
     return torch.get_rng_state().numpy().tobytes(), tuple(cuda), random.getstate(), numbers
 

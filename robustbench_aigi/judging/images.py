@@ -1,0 +1,47 @@
+"""Images to judge: files, and folders of them."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.sources.survey import image_files
+from robustbench_aigi.errors import BadData
+
+
+class Skipped(NamedTuple):
+    """An image that was not judged, and why."""
+
+    image: str
+    error: str
+
+
+def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
+    """Yield files as they are given, and of each folder all images in it and below.
+
+    Raises:
+        BadData: a place is not there, or a folder has no image.
+    """
+    for place in places:
+        if place.is_file():
+            yield place
+        elif place.is_dir():
+            found = list(image_files(place))
+            if not found:
+                raise BadData(f"{place} holds no image. Give the path of an image, or of a folder of images.")
+            for file in found:
+                yield Skipped(str(file.path), file.reason) if file.reason else file.path
+        else:
+            raise BadData(f"no file at {place}. Give the path of an image, or of a folder of images.")
+
+
+def read_image(path: Path) -> Tensor:
+    """Decode an image file to uint8 ``(3, H, W)``. Raises ``BadData`` with the reason."""
+    try:
+        return decode(path.read_bytes())
+    except OSError as error:
+        raise BadData(f"{path} cannot be read: {error.strerror}. Give the path of an image.") from error
+    except UnreadableImage as reason:
+        raise BadData(f"{path} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason

@@ -1,0 +1,104 @@
+"""Verdicts on single images: what a detector makes of an image, how far that can be trusted, and why not.
+
+An image travels before it is judged: it is saved again, resized, cropped, captured from a screen. A verdict that such a
+delivery turns, or that an image unlike those the detector learnt from gets, is ``unsure``.
+"""
+
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.attacks import Perturbation, load_attack
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import BadData, BadLogits
+from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.judging.doubts import notes_on, reasons_against
+from robustbench_aigi.judging.models import Delivery, Judgement, Label, Spread
+
+AS_IT_IS = "as it is"
+DELIVERIES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+    {
+        "JPEG, quality 90": ("jpeg", {"quality": 90}),
+        "JPEG, quality 50": ("jpeg", {"quality": 50}),
+        "WebP, quality 75": ("webp", {"quality": 75}),
+        "resized to half and back": ("resize", {"scale": 0.5}),
+        "cropped by a tenth": ("crop", {"cut": 0.1, "fill": "stretch"}),
+        "screenshot": ("screenshot", {"severity": 3}),
+    }
+)
+"""Name of a delivery to its perturbation with its numbers; each is applied to the image at its own size."""
+
+
+def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
+    """Judge one image, as it is and after each of :data:`DELIVERIES`.
+
+    Args:
+        pixels: uint8 ``(3, H, W)``.
+        image: what to call it.
+
+    Raises:
+        BadLogits: the detector gives no finite logit for it. BadData: its network cannot take an image of this size.
+    """
+    card, threshold = detector.card, detector.threshold
+    deliveries = tuple(_delivered(name, pixels, detector, image) for name in (AS_IT_IS, *DELIVERIES))
+    own, height, width = deliveries[0], pixels.shape[1], pixels.shape[2]
+    reasons = tuple(reasons_against(detector, deliveries, (width, height)))
+    probabilities = [one.probability for one in deliveries]
+    fake = sum(one.verdict == "AI-generated" for one in deliveries)
+    return Judgement(
+        image=image,
+        size=(width, height),
+        detector=card.name,
+        verdict="unsure" if reasons else own.verdict,
+        leaning=own.verdict,
+        reasons=reasons,
+        notes=(*detector.notes, *notes_on(card, pixels)),
+        confidence=max(own.probability, 1 - own.probability),
+        probability=own.probability,
+        logit=own.logit,
+        threshold=threshold,
+        margin=own.logit - threshold,
+        spread=Spread(lowest=min(probabilities), highest=max(probabilities), real=len(deliveries) - fake, fake=fake),
+        deliveries=deliveries,
+        weights=card.weights,
+        trained_on=card.trained_on,
+        trained_size=card.trained_size,
+    )
+
+
+@cache
+def _perturbation(delivery: str) -> Perturbation:
+    name, numbers = DELIVERIES[delivery]
+    made = load_attack(name, **numbers)
+    if not isinstance(made, Perturbation):
+        raise TypeError(f"{name} asks a detector; a delivery must be a perturbation")
+    return made
+
+
+def _delivered(name: str, pixels: Tensor, detector: Detector, image: str) -> Delivery:
+    """Judge the image after one delivery; what it draws at random depends on nothing but the delivery."""
+    batch = pixels[None]
+    arrived = batch if name == AS_IT_IS else _perturbation(name).apply(batch, ["detect"])
+    try:
+        with torch.no_grad():
+            logit = float(detector.logits(from_bytes(arrived)).reshape(-1)[0])
+    except RuntimeError as error:  # of torch: a network that is made for larger images, or for one size
+        size = f"{pixels.shape[2]} x {pixels.shape[1]}"
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadData(
+            f"{detector.card.name} cannot judge {image}, of {size} pixels: {reason}. Give a larger image, or another "
+            "--detector."
+        ) from error
+    if not math.isfinite(logit):
+        raise BadLogits(
+            f"{detector.card.name} gave {logit} for {image}. Check its weights, or give another --detector."
+        )
+    margin = logit - detector.threshold
+    probability = 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))
+    verdict: Label = "AI-generated" if margin > 0 else "real"
+    return Delivery(delivery=name, verdict=verdict, probability=probability, logit=logit)
