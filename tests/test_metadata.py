@@ -89,6 +89,12 @@ def test_a_table_that_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None
         load_data("folder", str(tmp_path))
 
 
+def test_a_table_of_another_name_is_mentioned(tmp_path: Path) -> None:
+    (files(tmp_path, "a") / "labels.csv").write_text(CSV)
+    with pytest.raises(BadData, match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv"):
+        load_data("folder", str(tmp_path))
+
+
 def test_rows_without_a_label_are_listed(tmp_path: Path) -> None:
     """Case B8."""
     lines = ["file_name,label", "a/0.png,", "a/1.png,-1", "a/2.png,1.0", "a/3.png,0", "a/4.png,N/A"]

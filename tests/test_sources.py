@@ -221,6 +221,9 @@ def test_a_folder_above_all_others_is_looked_through(above: str, recipe: str, tm
     known = "unknown" if recipe == "folder" else "stable-diffusion-1.4"
     assert set(data.manifest["generator"]) == {"camera", known}
     assert f"{above}/test/Fake/0" in set(data.manifest["id"])
+    (tmp_path / "cover.png").write_bytes(picture(1))
+    files(tmp_path, "docs/pictures")
+    assert load_data(recipe, str(tmp_path)).key == data.key
 
 
 def test_what_a_recipe_knows_as_a_generator_is_not_looked_through(tmp_path: Path) -> None:

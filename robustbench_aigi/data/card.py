@@ -28,7 +28,8 @@ TEXT = """---
 {counts}
 
 Label 0 is a real photograph (folder `REAL`), label 1 an AI-generated image (folder `FAKE`). A perturbed image keeps the
-label of its source. Clean images keep their original bytes; perturbed ones are 8-bit RGB PNG. All images that come from
+label of its source. Clean images keep their original bytes (those that were converted, as a column `convert` says,
+are PNG); perturbed ones are 8-bit RGB PNG. All images that come from
 one original, its parent, are on one side of the split.
 
 ## How it was made

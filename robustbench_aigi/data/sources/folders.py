@@ -21,6 +21,7 @@ LAYOUTS = {
 WRAPPERS = frozenset({"archive", "data", "dataset", "datasets", "download", "downloads", "images", "imgs"})
 """Names of a single top folder that are no generator's, even where a recipe's layout begins with one."""
 SHOWN = 6
+TABLE_SORTS = frozenset({"*.csv", "*.tsv", "*.jsonl", "*.xlsx", "*.xls", "*.ods"})
 MAX_DEPTH = 5
 """Folders above the classes that are looked through, at most."""
 
@@ -73,12 +74,18 @@ def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
     best = max(matches, key=lambda layout: len(matches[layout]))
     if not matches[best]:
         return None
-    if best == "classes" and any(match.group(0).count("/") > 1 for match in matches[best]):
-        # Folders below the classes are generators, as ``folder`` has them, unless the recipe says otherwise.
-        best = "folder" if len(matches.get("folder", ())) == len(matches[best]) else best
+    if len(matches.get("folder", ())) == len(matches[best]) and (
+        best == "forensynths" or _is_deep(best, matches[best])
+    ):
+        best = "folder"
     _check_consumed(root, best, matches[best], terms)
     labels = {terms.label(match["cls"]) for match in matches[best]}
     return Fit(best, above, len(matches[best]), frozenset(label for label in labels if label is not None))
+
+
+def _is_deep(layout: str, matches: Sequence[re.Match[str]]) -> bool:
+    """Whether folders lie below the classes: they are generators, as in ``folder``, if no recipe says otherwise."""
+    return layout == "classes" and any(match[0].count("/") > 1 for match in matches)
 
 
 def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
@@ -91,6 +98,8 @@ def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
     )
     passed = _few([f"{count} {sort}" for sort, count in survey.others.most_common()])
     others = f" Passed over: {passed}." if passed and not folders else ""
+    if found := _few(sorted(sort for sort in survey.others if sort in TABLE_SORTS)):
+        others += f" There are tables ({found}): one of labels is read if it is metadata.csv, with file_name and label."
     return Unfitting(
         f"{root} has no train or test folder, or no class folder, with images. Found images in: "
         f"{shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)}, with the classes "
@@ -104,12 +113,13 @@ def _few(names: Sequence[str]) -> str:
 
 
 def _above(folders: set[str], terms: Terms) -> str:
-    """The top folders that all images have in common and that say nothing of them, as an unpacked archive has."""
+    """The top folders that all class folders have in common and that say nothing of them, as in an unpacked archive."""
     above = ""
     for _ in range(MAX_DEPTH):
-        inner = {name.removeprefix(above) for name in folders}
-        tops = {name.partition("/")[0] for name in inner}
-        if len(tops) != 1 or "" in tops or not all("/" in name for name in inner):
+        inner = {name.removeprefix(above) for name in folders if name.startswith(above)}
+        parts = [name.split("/") for name in inner]
+        tops = {own[0] for own in parts if any(terms.label(part) is not None for part in own)}
+        if len(tops) != 1:
             return above
         top = next(iter(tops))
         meant = terms.split(top) or terms.label(top) is not None or top.lower() in terms.generators
