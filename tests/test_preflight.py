@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -19,14 +20,14 @@ from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.gate import Policy, judge, verdict
 from tests.test_adequacy import bright, brightness
 
-ROWS = [
+ROWS: list[dict[str, Any]] = [
     {"id": "pgd-8", "attack": "pgd-linf", "with": {"eps": 8, "steps": 10}},
     {"id": "square-8", "attack": "square-linf", "with": {"eps": 8, "queries": 80}},
     {"id": "jpeg", "attack": "jpeg", "with": {"quality": 90}},
 ]
 
 
-def suite(*rows: dict[str, object]) -> Suite:
+def suite(*rows: dict[str, Any]) -> Suite:
     return Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": [*(rows or ROWS)]})
 
 
@@ -49,7 +50,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return bright(tmp_path_factory.mktemp("images"), least=2, most=30, count=40)
 
 
-def evaluated(detector: Detector, data: Dataset, out: Path, *rows: dict[str, object]) -> tuple[pd.DataFrame, set[str]]:
+def evaluated(detector: Detector, data: Dataset, out: Path, *rows: dict[str, Any]) -> tuple[pd.DataFrame, set[str]]:
     """The matrix, and the kinds of the flags."""
     matrix = harness.evaluate_named({"made": detector}, suite(*rows), data, out)
     return matrix, {flag.kind for flag in read_flags(out) or []}
@@ -154,7 +155,7 @@ def test_coarse_scores_are_attacked_by_verdicts(digits: int, coarse: bool, data:
 
 
 def test_an_attack_that_changed_no_image_cannot_pass(data: Dataset, tmp_path: Path) -> None:  # A1
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"id": "nothing", "attack": "pgd-linf", "with": {"eps": 0, "steps": 2}},
         {"id": "same", "attack": "resize", "with": {"scale": 1.0}},
         ROWS[0],

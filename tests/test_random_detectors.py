@@ -15,6 +15,7 @@ from robustbench_aigi.detectors.randomness import is_random
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.metrics import worst_case
+from robustbench_aigi.report import Matrix
 from tests.test_adequacy import bright
 
 TRUE_ERROR = 0.0228
@@ -163,16 +164,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_the_matrix_has_the_mean_of_draws_and_the_majority(data: Dataset, tmp_path: Path) -> None:
     matrix = evaluate({"noisy": Noisy()}, suite(), data, tmp_path)
-    both = matrix[matrix["direction"] == "both"].set_index(["mode", "attack"])
-    for key in (("clean", "clean"), ("white-box", "square-8"), ("white-box", "square-8 at eps 0")):
-        assert both.loc[key, "accuracy"] > 0.93
-        assert both.loc[key, "draws"] == FRESH_DRAWS
-        assert both.loc[key, "majority_accuracy"] == 1
-        assert both.loc[key, "low"] < both.loc[key, "accuracy"] < both.loc[key, "high"]
-    assert both.loc[("white-box", "square-8"), "kept_accuracy"] < 0.5
-    assert both.loc[("white-box", "square-8 at eps 0"), "kept_accuracy"] < 0.5
-    assert both.loc[("white-box", "worst-case"), "accuracy"] > 0.9
-    assert both.loc[("white-box", "square-8"), "flags"] is not None
+    cell = Matrix(matrix).cell
+    for attack, mode in (("clean", "clean"), ("square-8", "white-box"), ("square-8 at eps 0", "white-box")):
+        row = cell("noisy", attack, mode)
+        assert row["accuracy"] > 0.93
+        assert row["draws"] == FRESH_DRAWS
+        assert row["majority_accuracy"] == 1
+        assert row["low"] < row["accuracy"] < row["high"]
+    for attack in ("square-8", "square-8 at eps 0"):
+        assert cell("noisy", attack, "white-box")["kept_accuracy"] < 0.5
+    assert cell("noisy", "worst-case", "white-box")["accuracy"] > 0.9
+    assert "kept-not-fresh" in cell("noisy", "square-8", "white-box")["flags"]
     flags = {(flag.attack, flag.kind): flag for flag in read_flags(tmp_path) or []}
     found = flags["square-8", "kept-not-fresh"]
     assert found.evidence["kept"] < 0.5 < 0.93 < found.evidence["fresh"]

@@ -32,7 +32,7 @@ def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
             if not found:
                 raise BadData(f"{place} holds no image. Give the path of an image, or of a folder of images.")
             for file in found:
-                yield Skipped(str(file.path), file.reason) if file.reason else file.path
+                yield Skipped(str(file.path), file.fault) if file.fault else file.path
         else:
             raise BadData(f"no file at {place}. Give the path of an image, or of a folder of images.")
 
