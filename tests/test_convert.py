@@ -25,6 +25,7 @@ from robustbench_aigi.data.conversion import CONVERT_RULES, RULES
 from robustbench_aigi.data.images import UnreadableImage, decode, decoded, encode_png, header
 from robustbench_aigi.data.png import MAX_CHUNK, without_large_chunks
 from robustbench_aigi.data.verify import verify
+from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.evaluation.provenance import write_provenance
 from tests.test_builder import silent
 from tests.test_data import picture
@@ -216,11 +217,11 @@ def test_converted_images_are_recorded_in_manifest_key_and_run(tmp_path: Path) -
     assert len(data) == len(plain) + 4
     by_recipe = load_data(own(tmp_path, convert="true"), str(root))
     assert by_recipe.key == data.key != plain.key
-    write_provenance(tmp_path, {}, {}, load_suite("quick"), data)
+    write_provenance(tmp_path, {}, {}, load_suite("quick"), data, Identities())
     about = json.loads((tmp_path / "run.json").read_text())["data"]
     assert about["convert_rules"] == CONVERT_RULES
     assert sum(about["converted"].values()) == 4
-    write_provenance(tmp_path, {}, {}, load_suite("quick"), plain)
+    write_provenance(tmp_path, {}, {}, load_suite("quick"), plain, Identities())
     assert set(json.loads((tmp_path / "run.json").read_text())["data"]) == {"name", "images", "key"}
 
 

@@ -1,6 +1,7 @@
 """A3: what is reported of a detector that draws at random is what fresh draws say, not what a search saw."""
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -52,7 +53,7 @@ def grey(count: int) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("name", "numbers"), EPS_ZERO)
-def test_eps_zero_reports_the_true_error(name: str, numbers: dict[str, object]) -> None:
+def test_eps_zero_reports_the_true_error(name: str, numbers: dict[str, Any]) -> None:
     torch.manual_seed(0)
     images, labels = grey(1000)
     result = load_attack(name, **numbers)(Noisy(), images, labels, seed=0)
@@ -140,7 +141,7 @@ def test_nothing_changes_for_a_deterministic_detector(images: Tensor, labels: Te
         calls.append(len(given))
         return original(given)
 
-    detector.logits = counted  # type: ignore[method-assign]
+    detector.logits = counted  # type: ignore[method-assign,assignment]
     result = load_attack("pgd-linf", steps=2, random_start=False)(detector, images, labels, seed=0, full=True)
     assert sum(calls) == int(result.forwards.sum())
     assert torch.equal(result.fresh[0], result.fooled)
