@@ -46,12 +46,14 @@ def images_in(folder: Path, each: int = 5) -> Dataset:
     return data
 
 
-def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE) -> Matrix:
+def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE, *, each: int = 5) -> Matrix:
     """The matrix of the suite ``quick`` for a detector, with data and results below ``folder``.
 
     A detector that is called :data:`SURROGATE` is attacked for the shared rows, too; else these are unavailable.
     """
-    matrix: Matrix = rb.evaluate([detector], "quick", images_in(folder / "data"), folder / "run", executor=executor)
+    matrix: Matrix = rb.evaluate(
+        [detector], "quick", images_in(folder / "data", each), folder / "run", executor=executor
+    )
     return matrix
 
 

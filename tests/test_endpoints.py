@@ -165,6 +165,20 @@ def test_preset_names_the_secret_that_is_not_set(name: str, monkeypatch: pytest.
         endpoint(f"endpoint:{name}", **preset.given)
 
 
+def winston(folder: Path) -> Callable[[Seen], Reply]:
+    """It fetches images from where their URLs say, here a folder."""
+
+    def handle(seen: Seen) -> Reply:
+        assert seen.path == "/v2/image-detection"
+        if seen.headers.get("authorization") != f"Bearer {KEY}":
+            return UNAUTHORISED
+        place = folder / seen.json["url"].removeprefix("https://files.example.org/")
+        mean = brightness(place.read_bytes())  # as the service would fetch it
+        return Reply(200, {"score": 100 * (1 - mean), "human_probability": 1 - mean, "ai_probability": mean})
+
+    return handle
+
+
 def test_winston_is_given_urls_of_published_files(
     images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,15 +186,7 @@ def test_winston_is_given_urls_of_published_files(
     with pytest.raises(UserError, match="upload_folder"):
         endpoint("endpoint:winston")
 
-    def winston(seen: Seen) -> Reply:
-        assert seen.path == "/v2/image-detection"
-        if seen.headers.get("authorization") != f"Bearer {KEY}":
-            return UNAUTHORISED
-        place = tmp_path / seen.json["url"].removeprefix("https://files.example.org/")
-        mean = brightness(place.read_bytes())  # as the service would fetch it
-        return Reply(200, {"score": 100 * (1 - mean), "human_probability": 1 - mean, "ai_probability": mean})
-
-    with serving(winston) as server:
+    with serving(winston(tmp_path)) as server:
         where = {"image_url": "https://files.example.org/{sha256}.png", "upload_folder": str(tmp_path)}
         detector = endpoint("endpoint:winston", base=server.base, **where)
         torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)

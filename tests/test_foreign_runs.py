@@ -13,10 +13,13 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
-from robustbench_aigi.detectors import Detector, wrap
+from robustbench_aigi.detectors import Detector, load_detector, wrap
 from robustbench_aigi.detectors.anyone.plain import adapted
 from robustbench_aigi.executors import HERE, Executor, Here, Pool
+from tests.endpoints import serving
 from tests.foreign import SIDE, SURROGATE, Brightness, check_run, evaluated, images_in
+from tests.hugging_face import save_tiny_vit
+from tests.test_endpoints import KEY, PRESETS, Preset, winston
 
 
 def write_onnx(path: Path) -> Path:
@@ -117,3 +120,34 @@ def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> 
     build_plusplus({"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, Pool(2))
     assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
     assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10
+
+
+@pytest.mark.parametrize("name", [*PRESETS, "winston"])
+def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A9's kind: each preset through a whole evaluation, against a server that answers as the service does."""
+    upload = tmp_path / "upload"
+    upload.mkdir()
+    where = {"image_url": "https://files.example.org/{sha256}.png", "upload_folder": str(upload)}
+    own = Preset(winston(upload), {"WINSTON_API_KEY": KEY}, where)
+    preset = own if name == "winston" else PRESETS[name]
+    for variable, value in ({"no_proxy": "*"} | preset.secrets).items():
+        monkeypatch.setenv(variable, value)
+    with serving(preset.handle) as server:
+        address = f"{SURROGATE}=endpoint:{name}"
+        detector = load_detector(address, base=server.base, pause=0.001, min_side=0, **preset.given)
+        matrix = evaluated(detector, tmp_path, each=1)
+    check_run(matrix, tmp_path, gradients=False)
+    status = matrix.query("attack == 'pgd-linf-8' and mode == 'white-box'")["status"].iloc[0]
+    assert status == f"unavailable: pgd-linf needs gradients, and {SURROGATE} has none (a black box)"
+    written = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.json"))
+    assert KEY not in written
+
+
+def test_a_folder_of_transformers_is_evaluated(tmp_path: Path) -> None:
+    """A4's kind: a classifier that ``save_pretrained`` wrote, its weights set so that it tells dark from bright."""
+    save_tiny_vit(tmp_path / "vit", ["artificial", "human"])
+    matrix = evaluated(f"mine=hf:{tmp_path / 'vit'}", tmp_path, each=3)
+    rows = matrix[(matrix["direction"] == "both") & (matrix["mode"] != "static")].set_index("attack")
+    assert (rows["status"] == "ok").all()
+    assert {"clean", "pgd-linf-8", "pgd-l2-1", "one-pixel", "worst-case"} <= set(rows.index)
+    assert rows["accuracy"].notna().all()
