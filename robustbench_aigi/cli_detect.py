@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from robustbench_aigi.cli_data import Convert
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import BadData, BadLogits
 
@@ -31,6 +32,7 @@ def detect(
             help="Checkpoint, address or shipped detector; may be repeated. tinyvit-5m if left out.",
         ),
     ] = None,
+    convert: Convert = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: one line per image and detector, or per image left out.")
     ] = False,
@@ -48,7 +50,9 @@ def detect(
     judges = [load_trained(one) for name in detector or ["tinyvit-5m"] for one in addresses_of(name)]
     judged = 0
     for image in found:
-        results = [image] if isinstance(image, Skipped) else _judged(image, judges, alone=len(found) == 1)
+        results = (
+            [image] if isinstance(image, Skipped) else _judged(image, judges, convert=convert, alone=len(found) == 1)
+        )
         for result in results:
             _show(result, as_json)
             judged += not isinstance(result, Skipped)
@@ -56,14 +60,14 @@ def detect(
         raise BadData(f"none of {len(found)} images could be judged; the reasons are above.")
 
 
-def _judged(path: Path, judges: "list[Detector]", *, alone: bool) -> "Iterator[Judgement | Skipped]":
+def _judged(path: Path, judges: "list[Detector]", *, convert: bool, alone: bool) -> "Iterator[Judgement | Skipped]":
     """Yield a verdict from each detector; in its place the reason, where one of many images cannot be judged."""
     from robustbench_aigi.judging import Skipped, judge, read_image
 
     pixels = None
     for one in judges:
         try:
-            pixels = read_image(path) if pixels is None else pixels
+            pixels = read_image(path, convert=convert) if pixels is None else pixels
             yield judge(pixels, one, str(path))
         except (BadData, BadLogits) as error:
             if alone:

@@ -203,6 +203,15 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
     assert "broken.png" in done.stderr
 
 
+def test_images_are_converted_if_asked_for(tmp_path: Path) -> None:
+    """B11: transparent, CMYK and 16-bit images are rejected by default."""
+    pixels = torch.cat([textured(32, 32), torch.full((1, 32, 32), 128, dtype=torch.uint8)])
+    path = saved(tmp_path / "clear.png", pixels)
+    with pytest.raises(BadData, match="transparent pixels"):
+        read_image(path)
+    assert read_image(path, convert=True).shape == (3, 32, 32)
+
+
 def test_nothing_that_can_be_judged_is_an_error(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_bytes(b"no image")

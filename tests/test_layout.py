@@ -14,7 +14,7 @@ LAYERS = {
     "markdown": 0,
     "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
     "judging": 5, "report": 6, "harness": 7, "screen": 7, "harness_data": 8, "cli_places": 8, "cli_data": 9,
-    "cli_list": 9, "cli_detect": 9, "cli_report": 10, "cli": 11, "__main__": 12,
+    "cli_list": 9, "cli_detect": 10, "cli_report": 10, "cli": 11, "__main__": 12,
 }  # fmt: skip
 
 

@@ -37,10 +37,17 @@ def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
             raise BadData(f"no file at {place}. Give the path of an image, or of a folder of images.")
 
 
-def read_image(path: Path) -> Tensor:
-    """Decode an image file to uint8 ``(3, H, W)``. Raises ``BadData`` with the reason."""
+def read_image(path: Path, *, convert: bool = False) -> Tensor:
+    """Decode an image file to uint8 ``(3, H, W)``.
+
+    Args:
+        convert: take CMYK, 16-bit and transparent images and colour profiles too; see :func:`decode`.
+
+    Raises:
+        BadData: it cannot be read; with the reason.
+    """
     try:
-        return decode(path.read_bytes())
+        return decode(path.read_bytes(), convert=convert)
     except OSError as error:
         raise BadData(f"{path} cannot be read: {error.strerror}. Give the path of an image.") from error
     except UnreadableImage as reason:
