@@ -114,6 +114,10 @@ class InOnnxRuntime(Detector):
             self._graphs[size] = self._exported(*size)
         return self._run(self._graphs[size], images).to(images)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, here or in another process, makes its graphs anew: a session can be neither copied nor sent."""
+        return self.__dict__ | {"_graphs": {}}
+
     def _exported(self, height: int, width: int) -> Any:
         """The graph for a size. Raises ``Unavailable`` if torch cannot export it, or what it exports is unfaithful."""
         example = torch.linspace(0, 1, 2 * 3 * height * width).view(2, 3, height, width)

@@ -56,7 +56,7 @@ def evaluate(
     write_grid(planned(detectors, suite, data, makers), out)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", progress, executor)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", progress, executor)
-    alone = bound_here(executor, ready, "it is evaluated")
+    alone = bound_here(executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated")
     write_bound(alone, out)
     grid = planned(detectors, suite, data, makers)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
