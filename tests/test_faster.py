@@ -1,12 +1,14 @@
+import pickle
 import re
 import shutil
 
 import pytest
 import torch
+from cloudpickle import dumps  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector
-from robustbench_aigi.detectors.faster import Int8Linear, faster, in_8_bits
+from robustbench_aigi.detectors.faster import Int8Linear, copied, faster, in_8_bits
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.hashing import weights_digest
@@ -81,6 +83,8 @@ def test_onnx_runtime_scores_the_same(name: str, size: tuple[int, int]) -> None:
     view = faster(detector, "onnx")
     check_close(view, detector, torch.rand(4, 3, *size), 1e-4)
     assert view.card.gradient == "none"
+    sent = pickle.loads(dumps(copied(view)))  # with its graphs made anew
+    assert torch.equal(sent.logits(torch.ones(1, 3, *size)), view.logits(torch.ones(1, 3, *size)))
     assert weights_digest(view.state_dict()) == weights_digest(
         {f"net.{k}": v for k, v in detector.state_dict().items()}
     )

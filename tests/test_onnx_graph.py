@@ -201,3 +201,33 @@ def test_weights_beside_an_onnx_file_are_part_of_its_digest(tmp_path: Path) -> N
         assert checked_digest(tmp_path / "net.onnx") != before
         with pytest.raises(BadCheckpoint, match="has changed"):
             built(f"onnx:{tmp_path / 'net.onnx'}", sha256=before)
+
+
+def test_weights_that_are_listed_as_inputs_are_no_inputs(images: Tensor, tmp_path: Path) -> None:
+    """B2's kind: exporters before IR version 4 list every weight among the inputs."""
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "net.onnx"
+    weight = write_onnx(path, ["n", 3, 16, 16], 1)
+    model = onnx.load(path)
+    model.ir_version = 3
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [*weight.shape]))
+    path.write_bytes(model.SerializeToString())
+    raw = resize(images, (16, 16), "bilinear").flatten(1) @ weight
+    torch.testing.assert_close(built(f"onnx:{path}").logits(images), raw[:, 0], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])
+def test_onnx_of_another_number_format(kind: str, images: Tensor, tmp_path: Path) -> None:
+    """B4 for ``onnx:``."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    helper, held = onnx.helper, getattr(onnx.TensorProto, kind)
+    nodes = [helper.make_node("ReduceMean", ["x"], ["logits"], axes=[1, 2, 3], keepdims=0)]
+    start = helper.make_tensor_value_info("x", held, ["n", 3, 16, 16])
+    end = helper.make_tensor_value_info("logits", held, ["n"])
+    graph = helper.make_graph(nodes, "net", [start], [end])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    logits = built(f"onnx:{tmp_path / 'net.onnx'}").logits(images)
+    expected = resize(images, (16, 16), "bilinear").mean(dim=(1, 2, 3))
+    torch.testing.assert_close(logits, expected, rtol=1e-2, atol=1e-2)

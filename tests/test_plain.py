@@ -15,6 +15,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector
 from robustbench_aigi.detectors.anyone.plain import PlainDetector, adapted, networks_in
 from robustbench_aigi.errors import BadConfig, BadLogits, UnknownName, UserError
+from robustbench_aigi.harness import train
 from tests.conftest import Linear
 from tests.foreign import Brightness
 
@@ -159,6 +160,8 @@ def test_a_folder_without_the_module_is_not_left_on_the_path(folder_of_modules: 
 def test_plain_detectors_and_wrapped_ones_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"derive its class from robustbench_aigi\.Detector"):
         save_detector(adapted("m:B", Brightness, {"input_size": 32}), tmp_path / "x.safetensors")
+    with pytest.raises(UserError, match="derive its class"):  # before any data is read
+        train("tests.test_foreign_runs:Holder", "mini", tmp_path / "x.safetensors")
 
 
 def test_the_console_script_finds_modules_beside_it(folder_of_modules: Path) -> None:

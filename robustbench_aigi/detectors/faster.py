@@ -118,6 +118,10 @@ class InOnnxRuntime(Detector):
         """The detector inside; graphs are made of it when a size is first met."""
         return {"net": self.net}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, here or in another process, makes its graphs anew: a session can be neither copied nor sent."""
+        return self.__dict__ | {"_graphs": {}}
+
     def _exported(self, height: int, width: int) -> Any:
         """The graph for a size. Raises ``Unavailable`` if torch cannot export it, or what it exports is unfaithful."""
         example = torch.linspace(0, 1, 2 * 3 * height * width).view(2, 3, height, width)

@@ -65,6 +65,10 @@ class Wrapped(Detector):
                 part.train(mode)
         return self
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move a network; a function that is no module has its weights where it looks for them."""
+        return super()._apply(fn, recurse) if isinstance(self.net, nn.Module) else self  # type: ignore[no-untyped-call]
+
 
 def number_format(net: object, otherwise: torch.dtype) -> torch.dtype:
     """The floating-point format of a network's first weights, or ``otherwise`` if it has none."""

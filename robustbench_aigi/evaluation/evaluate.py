@@ -80,7 +80,7 @@ def evaluate(
     by_whom = (progress, executor, identities)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
-    alone = bound_here(executor, ready, "it is evaluated")
+    alone = bound_here(executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated")
     write_bound(alone, out)
     grid = planned(detectors, suite, data, makers, identities, notes)  # a surrogate may have come to smaller batches
     write_grid(grid, out)
