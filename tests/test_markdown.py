@@ -57,7 +57,15 @@ def test_every_table_keeps_its_columns(tmp_path: Path) -> None:
     change = {"detector": ODD, "mode": "clean", "attack": "clean", "direction": "both", "accuracy_before": 0.5,
               "accuracy": 0.25, "lost": 1, "won": 0, "p_holm": 0.01, "verdict": "regression"}  # fmt: skip
     check(comparison.to_markdown(pd.DataFrame([change])))
-    cell = {"detector": ODD, "mode": "clean", "attack": "clean", "passes": 1.0, "seconds": 1.0, "megabytes": 1.0}
+    cell = {
+        "detector": ODD,
+        "mode": "clean",
+        "attack": "clean",
+        "passes": 1.0,
+        "seconds": 1.0,
+        "megabytes": 1.0,
+        "service": "",
+    }
     check(to_text(pd.DataFrame([cell]), 1, {ODD: 1}))
 
 
