@@ -207,6 +207,15 @@ def test_training_on_a_folder_without_splits_says_which_recipe_draws_them(
     assert not set(parts["train"]["sha256"]) & set(parts["test"]["sha256"])
 
 
+@pytest.mark.parametrize(("there", "wanted"), [("test", "train"), ("train", "test")])
+def test_a_split_that_is_not_there_is_not_drawn_from_another_one(there: str, wanted: str, tmp_path: Path) -> None:
+    root = files(tmp_path, f"{there}/real", f"{there}/fake")
+    with pytest.raises(
+        BadData, match=rf"no '{wanted}' split here, only {there}.* Put its images into a folder or file"
+    ):
+        load_data("folder", str(root), wanted)
+
+
 def unfinished(root: Path) -> Path:
     """A build that is stopped in the middle."""
     data = files(root / "data", "test/REAL", "test/FAKE")

@@ -269,6 +269,19 @@ def test_class_folders_of_another_recipe_name_it(name: str, tmp_path: Path) -> N
     assert len(load_data(words[1], words[3], "test")) > 0
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_class_names_in_a_table_name_the_recipe_that_reads_them(named: bool, tmp_path: Path) -> None:
+    rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(4)]
+    table = pa.table({"image": rows, "label": [0, 1, 0, 1] if named else ["nature", "ai", "nature", "ai"]})
+    if named:
+        info = {"info": {"features": {"label": {"names": ["nature", "ai"]}}}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
+    pq.write_table(table, tmp_path / "test.parquet")
+    with pytest.raises(BadData, match="The recipe tiny-genimage reads these classes: `--data tiny-genimage"):
+        load_data("folder", str(tmp_path))
+    assert load_data("tiny-genimage", str(tmp_path)).manifest["label"].tolist() == [0, 1, 0, 1]
+
+
 @pytest.mark.parametrize("name", ["folder", "forensynths", "genimage", "raid", "tiny-genimage"])
 def test_shipped_recipes_name_both_classes(name: str) -> None:
     assert set(catalogue.read("datasets", name, Recipe).labels.values()) == {0, 1}

@@ -75,7 +75,7 @@ def described(
         try:
             found, rows, faults = _listed(recipe, source)
         except Unfitting as error:
-            raise BadData(f"{error}{readers_hint(error.folders, source)}") from error
+            raise BadData(f"{error}{readers_hint(error, source)}") from error
         return _described(source, recipe, found, rows, faults, (), convert, progress)
     recipe, listing, why = _recipe_for(source)
     return _described(source, recipe, *listing, (why,) if why else (), convert, progress)
@@ -96,8 +96,8 @@ def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
         return own, _listed(own, source), ""
     except BadData as error:
         first = error
-    folders = first.folders if isinstance(first, Unfitting) else ()
-    for name in dict.fromkeys([*readers(folders), *catalogue.names("datasets")]):
+    likely = readers(first.folders, in_table=first.in_table) if isinstance(first, Unfitting) else []
+    for name in dict.fromkeys([*likely, *catalogue.names("datasets")]):
         try:
             recipe = catalogue.read("datasets", name, Recipe)
             if recipe.kind == "labelled" and not recipe.shares:

@@ -16,7 +16,7 @@ CLASSES = {0: "real", 1: "AI-generated"}
 
 
 def drawn(rows: pd.DataFrame, recipe: "Recipe") -> pd.DataFrame:
-    """Give every image a split: the source's, or one drawn by the hash of its parent.
+    """Give every image a split: the source's, or one drawn by the hash of its parent; ``bare`` is where it had none.
 
     Raises:
         BadData: some images have a split and others have none, and the recipe draws no shares.
@@ -31,7 +31,7 @@ def drawn(rows: pd.DataFrame, recipe: "Recipe") -> pd.DataFrame:
             f"{first['id']} of {Path(first['path']).name}. Put them in a folder, file or column that is named after "
             "their split, or name what they are in under [splits] in a recipe of your own."
         )
-    rows = rows.assign(split=rows["split"].astype(object).where(~bare, "test"))
+    rows = rows.assign(split=rows["split"].astype(object).where(~bare, "test"), bare=bare)
     if train + validation:
         rows = _moved(rows, bare, train + validation, "validation", recipe.seed)
     if train:

@@ -47,7 +47,7 @@ def load_data(
     try:
         rows, faults = listed(recipe, source)
     except Unfitting as error:
-        raise BadData(f"{error}{readers_hint(error.folders, source)}") from error
+        raise BadData(f"{error}{readers_hint(error, source)}") from error
     rows = _of_splits(rows, name, source, split)
     rows = rows if limit is None else choose(rows, limit)
     good = read_all(rows, faults, progress, convert=convert or recipe.convert)
@@ -63,18 +63,22 @@ def _of_splits(rows: pd.DataFrame, name: str, source: str | None, split: str | t
     for one in wanted:
         if not (rows["split"] == one).any():
             known = ", ".join(sorted(rows["split"].unique()))
-            shares = "shares = { train = 0.7, validation = 0.1 }"
-            drawn = (
-                f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), to train and to evaluate "
-                f"alike: {to_type(DRAWING, source)}"
-                if name == "folder"
-                else f"draw splits with {shares} in a recipe of your own"
-            )
             raise BadData(
-                f"{name} has no {one!r} split here, only {known or 'no images'}. Name the folders or files after their "
-                f"splits, or {drawn}."
+                f"{name} has no {one!r} split here, only {known or 'no images'}. {_way_on(rows, name, source)}"
             )
     return rows[rows["split"].isin(wanted)].reset_index(drop=True)
+
+
+def _way_on(rows: pd.DataFrame, name: str, source: str | None) -> str:
+    """What to do for a split that is not there."""
+    if "bare" not in rows or not rows["bare"].all():
+        return "Put its images into a folder or file that is named after it."
+    shares = "shares = { train = 0.7, validation = 0.1 }"
+    drawn = f"draw splits with {shares} in a recipe of your own"
+    if name == "folder":
+        drawn = f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), to train and to evaluate "
+        drawn += f"alike: {to_type(DRAWING, source)}"
+    return f"Name the folders or files after their splits, or {drawn}."
 
 
 def _with_both_classes(rows: pd.DataFrame, faults: Faults) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.data.built import is_built, unfinished
 from robustbench_aigi.data.listing import terms_of
 from robustbench_aigi.data.recipes import Recipe
+from robustbench_aigi.data.sources import Unfitting
 from robustbench_aigi.data.sources.folders import fitted
 from robustbench_aigi.data.sources.survey import Survey
 from robustbench_aigi.errors import BadConfig, BadData, UnknownName
@@ -47,8 +48,12 @@ def _folders(path: Path) -> list[str]:
     return list(Survey.of(path).images) if path.is_dir() else []
 
 
-def readers(folders: Sequence[str]) -> list[str]:
-    """Names of the shipped recipes that read class folders of these paths as both classes, the best fitting first."""
+def readers(folders: Sequence[str], *, in_table: bool = False) -> list[str]:
+    """Names of the shipped recipes that read class folders of these paths as both classes, the best fitting first.
+
+    Args:
+        in_table: the names are those of classes in a table, which a recipe of class folders does not read.
+    """
     found = []
     for name in catalogue.names("datasets"):
         try:
@@ -56,12 +61,14 @@ def readers(folders: Sequence[str]) -> list[str]:
             fit = fitted(Path(), folders, terms_of(recipe)) if folders else None
         except (BadConfig, BadData):  # a recipe of another kind; folders that it would not read
             continue
-        if fit is not None and len(fit.labels) == 2 and recipe.kind == "labelled" and not recipe.shares:
+        usable = recipe.kind == "labelled" and not recipe.shares and not (in_table and recipe.layout)
+        if fit is not None and len(fit.labels) == 2 and usable:
             found.append((-fit.matched, name != "folder", recipe.layout is None, name))
     return [name for *_, name in sorted(found)]
 
 
-def readers_hint(folders: Sequence[str], source: str | None) -> str:
-    """What to type for class folders that another recipe reads; empty if none does."""
-    found = readers(folders)
-    return f" The recipe {found[0]} reads these folders: {to_type(found[0], source)}." if found else ""
+def readers_hint(error: Unfitting, source: str | None) -> str:
+    """What to type for classes that another recipe reads; empty if none does."""
+    found = readers(error.folders, in_table=error.in_table)
+    what = "classes" if error.in_table else "folders"
+    return f" The recipe {found[0]} reads these {what}: {to_type(found[0], source)}." if found else ""

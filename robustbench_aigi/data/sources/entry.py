@@ -44,11 +44,14 @@ class Refused(NamedTuple):
 
 
 class Unfitting(BadData):
-    """No folder, or no class name, of a source fits the recipe; ``folders`` are those that hold images."""
+    """No folder, or no class name, of a source fits the recipe.
 
-    def __init__(self, message: str, folders: Sequence[str] = ()) -> None:
+    ``folders`` are those that hold images, or ``in_table`` the class names that a table has.
+    """
+
+    def __init__(self, message: str, folders: Sequence[str] = (), *, in_table: bool = False) -> None:
         super().__init__(message)
-        self.folders = tuple(folders)
+        self.folders, self.in_table = tuple(folders), in_table
 
 
 class Terms(NamedTuple):

@@ -71,7 +71,7 @@ def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[E
             fault = fault or ("described before" if name in known else "")
             known.add(name)
             if not fault and unlabelled(row.get("label")):
-                fault = f"its label is {row.get('label')!r}, which is none"
+                fault = f"no label: {row.get('label')!r}"
             if fault:
                 yield Refused(printable(name), fault)
                 continue

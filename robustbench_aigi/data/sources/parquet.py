@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigi.data.images import looks_like_image
-from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, fault_of, unlabelled
+from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, Unfitting, fault_of, unlabelled
 from robustbench_aigi.errors import BadData
 
 IMAGE_COLUMNS = ("image", "img", "image_bytes")
@@ -69,9 +69,11 @@ class _Reader:
         self._names = _class_names(file, columns.label)
         self._labels: dict[object, int] = {}
         if None in [terms.label(name) for name in self._names]:
-            raise BadData(
+            raise Unfitting(
                 f"{shard} names its classes {self._names}. Expected {', '.join(terms.labels)}; add them to the recipe, "
-                "under [labels]."
+                "under [labels].",
+                self._names,
+                in_table=True,
             )
 
     @property
@@ -84,7 +86,7 @@ class _Reader:
         """One row. Raises ``BadData`` for a label or a split that the recipe does not know."""
         given = values[self._columns.label]
         if unlabelled(given):
-            return Refused(f"{self._shard.name}/{number}", f"its label is {given!r}, which is none")
+            return Refused(f"{self._shard.name}/{number}", f"no label: {given!r}")
         about = {key: _text(values[key], self._texts[key]) if key in self._texts else "" for key in TEXTS}
         split = self._terms.split_said(about.pop("split"), f"{self._shard} row {number}") or self._split
         name = _own_name((values.get(self._columns.image) or {}).get("path") if self._columns.named else None)
@@ -101,11 +103,20 @@ class _Reader:
             if label is None:
                 known = [*self._terms.labels, *map(str, self._names or self._terms.numbers)]
                 numbers = "" if self._names or self._terms.numbers else ", or numbers that [numbers] of a recipe names"
-                raise BadData(
-                    f"{self._shard} row {number} has label {given!r}. Expected one of {', '.join(known)}{numbers}."
+                raise Unfitting(
+                    f"{self._shard} row {number} has label {given!r}. Expected one of {', '.join(known)}{numbers}.",
+                    self._all_labels(),
+                    in_table=True,
                 )
             self._labels[key] = label
         return self._labels[key]
+
+    def _all_labels(self) -> list[str]:
+        """The class names in the column of labels; none if it has numbers."""
+        if not _is_text(self._file, self._columns.label):
+            return []
+        values = self._file.read(columns=[self._columns.label]).column(0).unique().to_pylist()
+        return [value for value in values if not unlabelled(value)]
 
 
 def opened(path: Path) -> tuple[pq.ParquetFile, Columns]:
