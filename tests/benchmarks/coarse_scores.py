@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.coarse_scores --cifake PATH
 
-The shipped CNN and ResNet behind a probability of so many digits, or behind verdicts alone. Prints a Markdown table of
+Shipped detectors behind a probability of so many digits, or behind verdicts alone. Prints a Markdown table of
 accuracies in percent with 95% Wilson intervals.
 """
 
@@ -20,7 +20,6 @@ from robustbench_aigi.detectors.score_step import step_of_logits
 from robustbench_aigi.evaluation.statistics import wilson
 from robustbench_aigi.memory import tune_process
 
-NAMES = ("cifake-cnn", "resnet18-c32")
 DIGITS: tuple[int | None, ...] = (None, 3, 2, 1, 0)
 """Digits of the probability: all, fewer, and none, which is the verdict."""
 ATTACKS = ("square-linf", "hop-skip-jump-linf")
@@ -62,12 +61,13 @@ def main() -> int:
     parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--queries", type=int, nargs="+", default=[500, 2000])
+    parser.add_argument("--detectors", nargs="+", default=["cifake-cnn"])
     args = parser.parse_args()
     batch = next(load_data("cifake", args.cifake, split="test", limit=args.images).batches(args.images))
     columns = [(name, queries) for queries in args.queries for name in ATTACKS]
     sys.stdout.write("| detector | score | step seen | " + " | ".join(f"`{n}`, {q} queries" for n, q in columns))
     sys.stdout.write(" |\n|---|---|---:|" + "---:|" * len(columns) + "\n")
-    for name in NAMES:
+    for name in args.detectors:
         for digits in DIGITS:
             detector = Rounded(load_detector(name, "cifake"), digits)
             step = step_of_logits(detector.logits(batch.images[:32]))
