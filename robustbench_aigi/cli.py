@@ -4,7 +4,7 @@ import json
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -26,6 +26,9 @@ from robustbench_aigi.cli_data import (
 from robustbench_aigi.cli_places import PLACES
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.memory import tune_process
+
+if TYPE_CHECKING:
+    from robustbench_aigi.report import Matrix
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 DEBUG = False
@@ -87,7 +90,6 @@ def run(
     """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
     from robustbench_aigi import harness
     from robustbench_aigi.executors import executor
-    from robustbench_aigi.report import to_markdown
 
     folder = out or Path("runs") / Path(dataset).stem
     with showing() as screen:
@@ -102,8 +104,7 @@ def run(
             progress=screen.progress,
             say=screen.say,
         )
-    typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
+    _show(matrix, folder)
 
 
 app.add_typer(cli_data.app)
@@ -189,7 +190,6 @@ def evaluate(
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.data.surrogates import makers_of
     from robustbench_aigi.executors import executor
-    from robustbench_aigi.report import to_markdown
 
     harness.writable(out)
     by_whom = executor(by, workers, address, gpus)
@@ -210,11 +210,21 @@ def evaluate(
             progress=screen.progress,
             say=screen.say,
         )
-    typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
+    _show(matrix, out)
 
 
 app.add_typer(cli_detect.app)
+
+
+def _show(matrix: "Matrix", out: Path) -> None:
+    """Print a run's matrix; what speaks against every number of a detector comes before it."""
+    from robustbench_aigi.report import Finished, to_markdown
+    from robustbench_aigi.report.tables import alarm_lines
+
+    for line in alarm_lines(Finished.of(out, matrix)):
+        typer.echo(f"warning: {line}\n")
+    typer.echo(to_markdown(matrix))
+    typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
 
 
 def main() -> None:

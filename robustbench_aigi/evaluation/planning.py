@@ -14,6 +14,7 @@ from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.ingredients import ingredients
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.grid import limited
 from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
@@ -75,7 +76,8 @@ def _cells(name: str, detector: Detector, suite: Suite, data: Dataset, shared: S
         rows.append(cell | own)
     for row in suite.rows:
         if can_ask(row, detector):
-            work = attacked(detector, row.built, suite.seed, None, keep_images=True)
+            full = row.strength == "full"
+            work = attacked(detector, aimed(row, detector), suite.seed, None, keep_images=True, full=full)
             found = _tried(work, limited(data, row))
             rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
     return rows + _probes(name, detector, suite, data)

@@ -10,6 +10,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
+from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.grid import limited, transferred
 
 NO_REQUESTS: Mapping[str, object] = MappingProxyType(
@@ -58,7 +59,7 @@ def requests_of(name: str, detector: Detector, suite: Suite, data: Dataset, shar
 def attack_requests(detector: Detector, mode: str, row: Row, data: Dataset) -> dict[str, object]:
     """Return the row of the plan for an attack on a remote detector; infinite requests where nothing bounds them."""
     height, width = next(iter(data.pixels())).shape[-2:]
-    queries = row.built.most_queries(height, width)
+    queries = aimed(row, detector).most_queries(height, width)
     return _requests(detector, mode, row.id, limited(data, row), math.inf if queries is None else queries)
 
 

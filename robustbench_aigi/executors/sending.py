@@ -10,7 +10,7 @@ from typing import Any
 from cloudpickle import Pickler  # type: ignore[import-untyped]
 
 from robustbench_aigi.executors.local import Here
-from robustbench_aigi.files import write_text
+from robustbench_aigi.files import reading, write_text
 
 BOUND_FILE = "in_process.json"
 """In a run's folder, where an executor could not be given all detectors: the others, and why."""
@@ -33,6 +33,15 @@ def write_bound(bound: Mapping[str, str], out: Path) -> None:
     (out / BOUND_FILE).unlink(missing_ok=True)
     if bound:
         write_text(out / BOUND_FILE, json.dumps({"schema": 1, "in_this_process": dict(bound)}, indent=1))
+
+
+def read_bound(out: Path) -> dict[str, str]:
+    """What :func:`write_bound` kept in a run's folder: detectors evaluated in one process, and why."""
+    path = out / BOUND_FILE
+    if not path.is_file():
+        return {}
+    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        return {str(name): str(why) for name, why in json.loads(path.read_text())["in_this_process"].items()}
 
 
 def why_not_sent(thing: Any) -> str:

@@ -15,7 +15,7 @@ from robustbench_aigi.report.heatmap import heatmap, shade
 from robustbench_aigi.report.pages import rendered
 from robustbench_aigi.report.pictures import Picture, gallery
 from robustbench_aigi.report.plots import plots
-from robustbench_aigi.report.tables import flag_lines, missing, transfer_tables
+from robustbench_aigi.report.tables import flag_lines, missing, note_lines, transfer_tables
 
 
 def write_html(finished: Finished, path: Path, policy: str | None = None) -> None:
@@ -42,6 +42,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
         has_maps=any(picture.maps is not None for picture in pictures),
         flags=flag_lines(finished) if finished.runs else None,
         missing=missing(matrix),
+        notes=note_lines(finished),
         licences=_licences(facts),
         facts=facts,
         provenance=json.dumps(facts, indent=2),

@@ -7,7 +7,9 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.attacks.suites import FROM
+from robustbench_aigi.evaluation.grid import read_grid
 from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.executors.sending import read_bound
 from robustbench_aigi.files import write_text
 from robustbench_aigi.markdown import escaped, table_head, table_row
 from robustbench_aigi.report.finished import Finished
@@ -97,6 +99,21 @@ def alarm_lines(finished: Finished) -> list[str]:
     return [f"{name}: {message}" for name in names for message in alarms(str(name), finished.flags or ())]
 
 
+def note_lines(finished: Finished) -> list[str]:
+    """A line for each note on how a run was made: what the first look saw, what is never reused, what ran where."""
+    lines = []
+    for name, unknown in finished.facts.get("not_reused", {}).items():
+        lines.append(
+            f"{name}: results are computed anew in every run, because {'; '.join(unknown)} cannot be compared."
+        )
+    for run in finished.runs:
+        grid, bound = read_grid(run.folder), read_bound(run.folder)
+        for name, subject in (grid.detectors if grid is not None else {}).items():
+            lines += [f"{run.called(name)}: {note}" for note in subject.notes]
+        lines += [f"{run.called(name)}: evaluated in one process ({reason})." for name, reason in bound.items()]
+    return lines
+
+
 def flag_lines(finished: Finished) -> list[str]:
     """A line for each adequacy flag, or one that says why there are none."""
     if finished.flags is None:
@@ -143,6 +160,7 @@ def write_tables(finished: Finished, out: Path) -> None:
         text += [_transfer_markdown(table)]
     text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(finished))]
     text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]
+    text += ["\n## Notes\n", _listed(note_lines(finished))]
     write_text(out / "matrix.md", "\n".join(text) + "\n")
 
 
