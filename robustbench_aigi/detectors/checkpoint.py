@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robustbench_aigi.detectors.addresses import FILES, SCHEMES, URLS, Address, constructed, parse
+from robustbench_aigi.detectors.addresses import FILES, SCHEMES, URLS, Address, constructed, is_there, parse
 from robustbench_aigi.detectors.anyone import addressed, check_query
 from robustbench_aigi.detectors.arguments import typed
 from robustbench_aigi.detectors.base import FRESH, PACKAGE, Card, Detector, detectors
@@ -122,7 +122,7 @@ def load_at(address: Address, weights: str | Path | None = None) -> Detector:
 
 def _parameters(place: str) -> frozenset[str]:
     """The arguments of a class that is no part of this package: they are its own, whatever they are called."""
-    if place.startswith((*SCHEMES[:3], *URLS)) or place.endswith(FILES) or Path(place).is_file():
+    if place.startswith((*SCHEMES[:3], *URLS)) or place.endswith(FILES) or is_there(place, "is_file"):
         return frozenset()
     if ":" not in place and place not in detectors.names():
         return frozenset()
@@ -131,7 +131,7 @@ def _parameters(place: str) -> frozenset[str]:
 
 
 def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
-    if Path(name).is_file() or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
+    if is_there(name, "is_file") or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
         if weights is not None:
             raise BadConfig(f"{name} brings its own weights, got weights={weights}. Leave out one of the two.")
         return _from_checkpoint(Path(name), None, config)
