@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
 from robustbench_aigi.detectors.arguments import Written, typed
@@ -47,7 +47,7 @@ class Address:
     @property
     def is_bare(self) -> bool:
         """Whether the place is a plain name such as ``tinyvit-5m``, and no file."""
-        return re.fullmatch(r"[\w.+-]+", self.place) is not None and not Path(self.place).is_file()
+        return re.fullmatch(r"[\w.+-]+", self.place) is not None and not is_there(self.place, "is_file")
 
     def __str__(self) -> str:
         """The place with the arguments that were typed, as they were typed."""
@@ -63,7 +63,7 @@ def parse(text: str) -> Address:
         BadConfig: an argument without a value, or given twice; a new name that is none.
     """
     place, query = _cut(text)
-    new, place = ("", place) if Path(place).exists() else renamed(place)
+    new, place = ("", place) if is_there(place) else renamed(place)
     arguments: dict[str, Any] = {}
     for pair in filter(None, query.split("&")):
         key, equals, value = pair.partition("=")
@@ -77,6 +77,14 @@ def parse(text: str) -> Address:
     return Address(place, arguments, new, apart="#" in text)
 
 
+def is_there(name: str, kind: Literal["exists", "is_file"] = "exists") -> bool:
+    """Whether there is a file (or, unless ``is_file`` is asked, a folder) of a name; False for what can be no name."""
+    try:
+        return Path(name).is_file() if kind == "is_file" else Path(name).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _cut(text: str) -> tuple[str, str]:
     """Place and query: cut at the mark, unless a file is called so."""
     bare = renamed(text)[1]
@@ -85,7 +93,7 @@ def _cut(text: str) -> tuple[str, str]:
         return place, query
     marks = [found.start() for found in re.finditer(r"\?", text)]
     for end in [len(text), *reversed(marks)]:
-        if any(Path(name).exists() for name in _as_files(text[:end])):
+        if any(is_there(name) for name in _as_files(text[:end])):
             return text[:end], text[end + 1 :]
     place, _, query = text.partition("?")
     return place, query

@@ -128,7 +128,7 @@ def _anything(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text
+        return str(text)
 
 
 SIMPLE: Mapping[Any, Callable[[str], Any]] = {bool: _truth, int: int, float: _number, str: str, Path: Path}

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from robustbench_aigi.detectors.addresses import FILES, SCHEMES, URLS, Address, constructed, parse
+from robustbench_aigi.detectors.addresses import FILES, SCHEMES, URLS, Address, constructed, is_there, parse
 from robustbench_aigi.detectors.anyone import addressed, check_query, class_at
 from robustbench_aigi.detectors.anyone.plain import adapted
 from robustbench_aigi.detectors.arguments import typed
@@ -135,7 +135,8 @@ def _parameters(place: str) -> frozenset[str]:
     """
     if (scheme := class_at(place)) is not None:
         return frozenset({"threshold"} & inspect.signature(scheme).parameters.keys())
-    if place.endswith(FILES) or Path(place).is_file() or (":" not in place and place not in detectors.names()):
+    named = ":" in place or place in detectors.names()
+    if place.endswith(FILES) or is_there(place, "is_file") or not named:
         return frozenset()
     found = detectors.get(place)
     if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE}."):
@@ -145,7 +146,7 @@ def _parameters(place: str) -> frozenset[str]:
 
 
 def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
-    if Path(name).is_file() or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
+    if is_there(name, "is_file") or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
         if weights is not None:
             raise BadConfig(f"{name} brings its own weights, got weights={weights}. Leave out one of the two.")
         return _from_checkpoint(Path(name), None, config)

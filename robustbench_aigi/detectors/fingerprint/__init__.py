@@ -20,6 +20,9 @@ __all__ = ["Fingerprint", "Identities", "Unknown", "fingerprint", "reuse_note"]
 SCHEME = "fingerprint 1"
 """Raised whenever the walk takes in more or less than before, so that no older result is taken for a newer one's."""
 
+SHOWN = 3
+"""Reasons that a note names."""
+
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -89,7 +92,8 @@ def reuse_note(name: str, found: Fingerprint) -> str:
     """Say that, and why, results of a detector are computed anew in every run; empty if they are reused."""
     if not found.unknown:
         return ""
+    more = len(found.unknown) - SHOWN
     return (
         f"results of {name} are not reused from an earlier run, and a stopped run starts again: "
-        f"{'; '.join(found.unknown)} cannot be fingerprinted"
+        f"{'; '.join(found.unknown[:SHOWN])}{f' and {more} more' if more > 0 else ''} cannot be fingerprinted"
     )
