@@ -7,12 +7,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.detectors import Card, Detector
+from robustbench_aigi.detectors import Card, Detector, wrap
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.preflight import examine
@@ -83,6 +83,24 @@ def test_a_meaningless_detector_is_flagged_everywhere(
     rule = {"metric": "accuracy", "attack": "clean", "mode": "clean", "at_least": 0.0}
     policy = Policy.model_validate({"name": "p", "version": 1, "rules": [rule]})
     assert verdict(judge(policy, read_runs([tmp_path]))) == "undecided"
+
+
+class Softmax(nn.Module):
+    """Two probabilities, where logits are expected; their difference has the right sign, on the wrong scale."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = brightness(images)
+        return torch.stack([-seen, seen], dim=1).softmax(dim=1)
+
+
+def test_two_probabilities_are_seen(data: Dataset, tmp_path: Path) -> None:
+    """A6: a softmax at the end, whose verdicts are right and whose logits are not."""
+    wrong, right = (wrap(Softmax(), input_size=8, name="made", scale=scale) for scale in ("logit", "probability"))
+    matrix, kinds = evaluated(wrong, data, tmp_path / "wrong")
+    assert "probabilities" in kinds
+    assert everywhere(matrix, "probabilities")
+    assert any("sum to 1" in line for line in examine(wrong, data).warnings)
+    assert examine(right, data).warnings == ()
 
 
 def test_a_good_detector_is_not(data: Dataset, tmp_path: Path) -> None:

@@ -22,9 +22,12 @@ NEAR_CHANCE = 0.6
 """Accuracy above which a wide interval is put down to few images, not to chance."""
 
 
-def of_detector(name: str, detector: Detector, batch_shift: float) -> list[Flag]:
-    """What is known before any image is attacked: ``fresh-weights``, ``batch-dependent``, ``coarse-score``."""
-    found = []
+def of_detector(name: str, detector: Detector, batch_shift: float, softmax: str) -> list[Flag]:
+    """What is known before any image is attacked: ``fresh-weights``, ``batch-dependent``, ``coarse-score``.
+
+    ``probabilities`` too, where ``softmax``, what :func:`sums_to_one` found, says so.
+    """
+    found = [Flag(name, "", "probabilities", softmax)] if softmax else []
     if detector.card.weights == "fresh":
         message = "Its weights are fresh: it was never trained, and its numbers say nothing about a trained one."
         found.append(Flag(name, "", "fresh-weights", message))
@@ -67,6 +70,19 @@ def within_unit_interval(logits: Tensor, threshold: float) -> str:
     return (
         f"All of {len(logits)} outputs lie between 0 and 1 ({logits.min():.3g} to {logits.max():.3g}), and are taken "
         f"for logits with the threshold {threshold:g}. If they are probabilities, write scale='probability'."
+    )
+
+
+def sums_to_one(outputs: Sequence[Tensor]) -> str:
+    """A sentence if two or more outputs of each image ``(N, K)`` are shares of one, as a softmax gives; else empty."""
+    rows = [part for part in outputs if part.ndim == 2 and part.shape[1] > 1]
+    found = torch.cat([part.double().cpu() for part in rows]) if rows else torch.zeros(0, 2)
+    shares = bool(((found >= 0) & (found <= 1)).all()) and bool(((found.sum(dim=1) - 1).abs() < 1e-2).all())
+    if len(found) < LEAST_IMAGES or not shares:
+        return ""
+    return (
+        f"The outputs of all {len(found)} images lie between 0 and 1 and sum to 1, as a softmax gives, and are taken "
+        "for logits. If they are probabilities, write scale='probability'."
     )
 
 

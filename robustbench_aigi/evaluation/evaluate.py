@@ -100,7 +100,7 @@ def evaluate(
                 detector.at_once //= 2
                 grid = planned(detectors, suite, data, makers, identities, notes)
                 write_grid(grid, out)
-        found = sorted([*found, *of_detector(name, detector, looks[name].batch_shift)])
+        found = sorted([*found, *of_detector(name, detector, looks[name].batch_shift, looks[name].softmax)])
         card, replaced = detector.card, grid.detectors[name].replaced
         rows += rows_of(name, detector.threshold, card.seen, suite, cells, found, replaced, executor)
         flags += found

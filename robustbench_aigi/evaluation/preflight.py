@@ -8,11 +8,12 @@ from robustbench_aigi.attacks.oracle import frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors.anyone.ends import logits_seen
 from robustbench_aigi.detectors.base import on_device, placed
 from robustbench_aigi.detectors.randomness import is_random
 from robustbench_aigi.detectors.score_step import step_of_logits
 from robustbench_aigi.evaluation.cells import attempt_quietly
-from robustbench_aigi.evaluation.detector_flags import constant_verdict, within_unit_interval
+from robustbench_aigi.evaluation.detector_flags import constant_verdict, sums_to_one, within_unit_interval
 
 SAMPLE = 32
 """Images that a detector is shown."""
@@ -30,12 +31,14 @@ class Preflight:
         at_random: whether two scores of one image differ, or may.
         batch_shift: the largest difference between an image's logit alone and in a batch; 0 if it is within rounding.
         score_step: the step of its scores on the probability scale; 0 if none is seen.
+        softmax: a sentence if outputs taken for logits are shares of one; else empty.
         warnings: what makes its numbers doubtful, one sentence each.
     """
 
     at_random: bool = False
     batch_shift: float = 0.0
     score_step: float = 0.0
+    softmax: str = ""
     warnings: tuple[str, ...] = ()
 
 
@@ -52,12 +55,14 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
 @torch.no_grad()
 def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
     at_random = is_random(detector, batches[0].images)
-    logits = torch.cat([on_device(detector, batch.images).cpu() for batch in batches])
+    with logits_seen() as outputs:
+        logits = torch.cat([on_device(detector, batch.images).cpu() for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
     shift = 0.0 if at_random or (detector.card.gradient == "none" and detector.remote) else _shift(detector, batches)
     step = detector.card.score_step or (0.0 if at_random else step_of_logits(logits))
-    found = (constant_verdict(logits, labels, detector.threshold), within_unit_interval(logits, detector.threshold))
-    return Preflight(at_random, shift, step, tuple(message for message in found if message))
+    softmax, threshold = sums_to_one(outputs), detector.threshold
+    found = (constant_verdict(logits, labels, threshold), within_unit_interval(logits, threshold), softmax)
+    return Preflight(at_random, shift, step, softmax, tuple(message for message in found if message))
 
 
 def _shift(detector: Detector, batches: list[Batch]) -> float:

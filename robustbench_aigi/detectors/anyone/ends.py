@@ -3,7 +3,9 @@
 import importlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
@@ -21,6 +23,20 @@ FakeIndex = int | Sequence[int]
 """The output that means AI-generated, or all outputs that do."""
 CLIP = 1e-6
 """Probabilities this near 0 or 1 are moved here, so that their logits stay finite: +-13.8."""
+
+
+_taken_for_logits: ContextVar[list[Tensor] | None] = ContextVar("_taken_for_logits", default=None)
+
+
+@contextmanager
+def logits_seen() -> Iterator[list[Tensor]]:
+    """Collect the outputs ``(N, K)`` of foreign networks that are taken for logits inside the context."""
+    seen: list[Tensor] = []
+    token = _taken_for_logits.set(seen)
+    try:
+        yield seen
+    finally:
+        _taken_for_logits.reset(token)
 
 
 def optional(package: str, extra: str) -> Any:
@@ -70,6 +86,8 @@ def one_logit(outputs: Tensor, fake_index: FakeIndex, scale: str, who: str, clip
     """
     outputs = outputs.reshape(outputs.shape[0] if outputs.ndim else 1, -1)
     fakes, reals = _split(outputs.shape[1], fake_index, who)
+    if scale == "logit" and (seen := _taken_for_logits.get()) is not None:
+        seen.append(outputs.detach())
     if scale != "logit":
         outputs = _probabilities(outputs, scale, who)
     if outputs.shape[1] == 1:
