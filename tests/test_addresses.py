@@ -303,7 +303,10 @@ def test_evaluate_takes_names_as_commands_do_and_warns_of_fresh_weights(tiny_rec
 
 
 @pytest.mark.parametrize("end", [".pth", ".pt", ".bin", ".ckpt", ".safetensors"])
-def test_a_file_that_does_not_say_its_detector_is_told_how_to_be_named(end: str, tmp_path: Path) -> None:
+def test_a_file_that_does_not_say_its_detector_is_told_how_to_be_named(
+    end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / f"a{end}"
     state = timm.create_model("tiny_vit_5m_224", num_classes=1).state_dict()
     torch.save(state, path) if end != ".safetensors" else save_file(state, path)
@@ -311,7 +314,7 @@ def test_a_file_that_does_not_say_its_detector_is_told_how_to_be_named(end: str,
         load_trained(str(path))
     assert load_trained(f"tinyvit-5m?size=224&weights={path}").card.weights.startswith("sha256:")
     with pytest.raises(BadCheckpoint, match="no checkpoint at"):
-        load_trained(str(tmp_path / f"none{end}"))
+        load_trained(f"none{end}")
 
 
 def test_a_network_file_without_its_scheme_is_told_the_scheme(tmp_path: Path) -> None:

@@ -47,7 +47,8 @@ class Address:
     @property
     def is_bare(self) -> bool:
         """Whether the place is a plain name such as ``tinyvit-5m``, and no file."""
-        return re.fullmatch(r"[\w.+-]+", self.place) is not None and not is_there(self.place, "is_file")
+        named = re.fullmatch(r"[\w.+-]+", self.place) is not None and not self.place.endswith(FILES)
+        return named and not is_there(self.place, "is_file")
 
     def __str__(self) -> str:
         """The place with the arguments that were typed, as they were typed."""
