@@ -57,7 +57,7 @@ def _states() -> tuple[object, ...]:
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy and torch, and put them back as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()), device_type="cuda"):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
