@@ -307,7 +307,7 @@ def test_a_torch_file_alone_names_the_detectors_that_it_fits(tmp_path: Path, mon
     monkeypatch.setattr(detectors, "names", lambda: ["cifake-cnn", "fft-vae", "resnet18-c32", "dire"])
     torch.save({"model": load_detector("cifake-cnn").state_dict()}, tmp_path / "cnn.pth")
     with pytest.raises(
-        UserError, match=r"does not say which detector.* It fits cifake-cnn: write cifake-cnn\?weights="
+        UserError, match=r"does not say which detector.* It fits cifake-cnn: write 'cifake-cnn\?weights="
     ):
         load_detector(str(tmp_path / "cnn.pth"))
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
@@ -327,7 +327,7 @@ def test_notes_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
             source=str(tmp_path / "nowhere"),
         )  # fmt: skip
     assert said == [note]
-    monkeypatch.setattr(harness, "load_detector", lambda *_: ready)
+    monkeypatch.setattr(harness, "load_trained", lambda *_: ready)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     assert note in judge(read_image(tmp_path / "one.png"), ready).notes
     words = [

@@ -3,6 +3,7 @@
 import argparse
 import pathlib
 import re
+import struct
 import types
 from collections.abc import Mapping
 from pathlib import Path
@@ -115,6 +116,11 @@ def _without_counters(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tu
     return kept, ((f"dropped {dropped} counters of thop ({', '.join(COUNTERS)})",) if dropped else ())
 
 
+DAMAGE = (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError)
+DAMAGE += (ArithmeticError, AssertionError, MemoryError, struct.error)
+"""What torch raises for a file that is damaged, or that is none of its own."""
+
+
 def _plain_classes() -> list[Any]:
     """Classes that hold settings and metrics beside tensors: to build one runs nothing but its own constructor."""
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
@@ -138,7 +144,7 @@ def _loaded(path: Path) -> Any:
         # a path is read by its ending, an open file by its content
         with torch.serialization.safe_globals(_plain_classes()), path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, OSError, EOFError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGE as error:
         if classes := _classes_in(path, str(error)):
             raise BadCheckpoint(_holds_objects(path, classes)) from error
         unpickled = re.search(r"WeightsUnpickler error: (.+)", str(error))
