@@ -5,6 +5,7 @@ import pathlib
 import re
 import struct
 import types
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -142,7 +143,9 @@ def _loaded(path: Path) -> Any:
     """What ``torch.save`` wrote. Raises ``BadCheckpoint``."""
     try:
         # a path is read by its ending, an open file by its content
-        with torch.serialization.safe_globals(_plain_classes()), path.open("rb") as file:
+        safe = torch.serialization.safe_globals(_plain_classes())
+        with safe, path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of protocols that it then cannot read
             return torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGE as error:
         if classes := _classes_in(path, str(error)):
