@@ -70,10 +70,11 @@ def _plain(name: str) -> list[str]:
 
 
 def _detector(name: str) -> list[str]:
-    from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.detectors import detectors, shipped_names
 
     card = detectors.get(name).default_card
-    return [f"  {name:20}  {card.summary}" + ("" if card.commercial else "; not for commercial use")]
+    ships = "trained weights ship: " if name in shipped_names() else ""
+    return [f"  {name:20}  {ships}{card.summary}" + ("" if card.commercial else "; not for commercial use")]
 
 
 def _attack(name: str) -> list[str]:

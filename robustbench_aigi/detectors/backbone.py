@@ -1,6 +1,6 @@
 """A detector that is one network on resized images: what most detectors share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
@@ -65,17 +65,21 @@ class Backbone(Detector):
 
 
 def below_net(
-    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], head: str, fake_index: int | None
+    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], heads: str | Sequence[str], fake_index: int | None
 ) -> dict[str, Tensor]:
     """A network's tensors below ``net``; a head of two classes becomes one logit, one of more gives way to ``own``.
 
+    Args:
+        heads: name of the network's last linear layer, or of all that it has.
+
     Raises:
-        BadCheckpoint: the head is of two classes, and ``fake_index`` is None.
+        BadCheckpoint: the head is of one or two classes, and ``fake_index`` is None.
     """
+    last = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
     state = {}
     for name, value in tensors.items():
         place = f"net.{name}"
-        if not name.startswith(f"{head}."):
+        if not name.startswith(last):
             state[place] = value
         elif len(value) <= 2:
             if fake_index is None:

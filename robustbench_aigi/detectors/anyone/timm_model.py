@@ -53,8 +53,8 @@ class TimmModel(Detector):
         _, height, width = made_for["input_size"]
         self.size = (height, width)
         named = made_for.get("classifier") or ()
-        self._heads = tuple(f"net.{name}." for name in ((named,) if isinstance(named, str) else named))
-        self.last_layer = self._heads[0].removesuffix(".") if self._heads else ""
+        self._heads = (named,) if isinstance(named, str) else tuple(named)
+        self.last_layer = f"net.{self._heads[0]}" if self._heads else ""
         self.kernel = "bilinear" if made_for["interpolation"] == "bilinear" else "bicubic"
         self.normalise = Normalise(made_for["mean"], made_for["std"])
         facts = {
@@ -69,8 +69,7 @@ class TimmModel(Detector):
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names: a head of one or two outputs gives the logit, one of more gives way to the fresh one."""
-        head = cast("Any", self.net).pretrained_cfg["classifier"]
-        return below_net(tensors, self.state_dict(), str(head), self.config["fake_index"])
+        return below_net(tensors, self.state_dict(), self._heads, self.config["fake_index"])
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
