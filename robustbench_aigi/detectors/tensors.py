@@ -117,8 +117,10 @@ def _without_counters(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tu
     return kept, ((f"dropped {dropped} counters of thop ({', '.join(COUNTERS)})",) if dropped else ())
 
 
-DAMAGE = (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError)
-DAMAGE += (ArithmeticError, AssertionError, MemoryError, struct.error)
+DAMAGE: tuple[type[Exception], ...] = (
+    *(UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError),
+    *(ArithmeticError, AssertionError, MemoryError, struct.error),
+)
 """What torch raises for a file that is damaged, or that is none of its own."""
 
 
