@@ -128,6 +128,17 @@ def test_warnings_come_before_the_run(data: Dataset, tmp_path: Path) -> None:
     assert any("are called AI-generated" in line for line in said)
 
 
+def test_a_detector_that_raises_says_so_before_the_run(data: Dataset, tmp_path: Path) -> None:
+    def broken(seen: Tensor) -> Tensor:
+        raise RuntimeError("no such layer")
+
+    detector = Scored(broken)
+    assert "no such layer" in examine(detector, data).warnings[0]
+    matrix = harness.evaluate_named({"made": detector}, suite(), data, tmp_path)
+    assert matrix["accuracy"].isna().all()
+    assert matrix["status"].iloc[0] == "error: clean: RuntimeError: no such layer"
+
+
 class Batchwise(Detector):
     """Its logit moves with the mean of the batch, as that of a network in dynamic 8-bit integers does."""
 

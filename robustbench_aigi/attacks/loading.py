@@ -39,7 +39,7 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
 
 
 def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers that an attack was built with, as it reads them: 8 in the place of ``"8/255"``."""
+    """Return the numbers that an attack was built with, converted from text: ``"8/255"`` becomes 8."""
     return {key: getattr(attack, key, value) for key, value in numbers.items()}
 
 

@@ -57,7 +57,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         return Row.model_validate(changed | {"surrogate": None, "transfer": False})
 
     def checked(self) -> "Row":
-        """Build the attack, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        """Build the attack and convert numbers written as text. Raises ``UserError`` that names the row."""
         try:
             plain = plain_numbers(self.built, self.numbers)
         except UserError as error:
@@ -90,7 +90,7 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         return {row.surrogate for row in self.rows if row.surrogate}
 
     def checked(self) -> "Suite":
-        """Build all attacks, and put plain numbers in the place of text. Raises ``UserError`` that names the row."""
+        """Build all attacks and convert numbers written as text. Raises ``UserError`` that names the row."""
         return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
 
     @field_validator("rows")

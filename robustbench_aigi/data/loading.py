@@ -29,7 +29,7 @@ def load_data(
     Args:
         source: the path or hub id to read; the recipe's own source if None.
         split: "train", "validation" or "test", or several of them; all if None.
-        limit: at most this many images a split, classes balanced.
+        limit: maximum number of images per split, classes balanced.
         skipped: CSV to write the unreadable images to, with the reason for each.
         convert: take CMYK, 16-bit and transparent images and apply colour profiles, as the recipe may say too.
 

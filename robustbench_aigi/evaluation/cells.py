@@ -92,12 +92,6 @@ def tried(name: str, work: Callable[[], T]) -> T | Failure:
         return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
 
 
-def attempt_quietly(work: Callable[[], T]) -> T | None:
-    """What ``work`` returns; None if it raises, where the same work is done again and reported then."""
-    found = tried("", work)
-    return None if isinstance(found, Failure) else found
-
-
 def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
     """What ``work`` returns; if it raises, the status, kept with the traceback at ``note``."""
     note.unlink(missing_ok=True)

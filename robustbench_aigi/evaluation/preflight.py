@@ -12,7 +12,7 @@ from robustbench_aigi.detectors.anyone.ends import logits_seen
 from robustbench_aigi.detectors.base import on_device, placed
 from robustbench_aigi.detectors.randomness import is_random
 from robustbench_aigi.detectors.score_step import step_of_logits
-from robustbench_aigi.evaluation.cells import attempt_quietly
+from robustbench_aigi.evaluation.cells import Failure, tried
 from robustbench_aigi.evaluation.detector_flags import constant_verdict, sums_to_one, within_unit_interval
 
 SAMPLE = 32
@@ -45,11 +45,16 @@ class Preflight:
 def examine(detector: Detector, data: Dataset) -> Preflight:
     """Score a few images of ``data``, some of them alone too.
 
-    A detector that raises is left to the evaluation of the clean images, which reports why.
+    A detector that raises gets a warning with the error; the evaluation goes on and reports its cells as errors.
     """
     sample = Dataset(data.name, choose(data.manifest, SAMPLE))
     with frozen(placed(detector)):
-        return attempt_quietly(lambda: _examined(detector, list(sample.batches(SAMPLE)))) or Preflight()
+        found = tried(detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE))))
+    if isinstance(found, Failure):
+        return Preflight(
+            warnings=(f"The check before the run failed, so nothing is known of its scores: {found.status}",)
+        )
+    return found
 
 
 @torch.no_grad()
