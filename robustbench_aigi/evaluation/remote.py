@@ -10,7 +10,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.evaluation.aimed import aimed
+from robustbench_aigi.evaluation.aimed import aimed, not_aimed
 from robustbench_aigi.evaluation.grid import limited, transferred
 
 NO_REQUESTS: Mapping[str, object] = MappingProxyType(
@@ -34,8 +34,7 @@ Shared = Sequence[tuple[str, Row]]
 
 def can_ask(row: Row, detector: Detector) -> bool:
     """Return whether an attack asks a detector and can attack this one: a black box gives no gradients."""
-    access = row.built.access
-    return access == "scores" or (access == "gradients" and detector.card.gradient != "none")
+    return row.built.access != "none" and not not_aimed(row, detector)
 
 
 def shared_rows(
