@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from robustbench_aigi.config_errors import describe_faults
+from robustbench_aigi.config.errors import describe_faults
 from robustbench_aigi.errors import BadConfig, UnknownName
 from robustbench_aigi.registry import unknown
 

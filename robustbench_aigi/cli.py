@@ -24,8 +24,8 @@ from robustbench_aigi.cli_data import (
     showing,
 )
 from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.memory import tune_process
 
 if TYPE_CHECKING:
     from robustbench_aigi.report import Matrix

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robustbench_aigi.cli_places import PLACES
-from robustbench_aigi.storage import is_url
+from robustbench_aigi.io.mirror import is_url
 
 if TYPE_CHECKING:
     from robustbench_aigi.screen import Screen

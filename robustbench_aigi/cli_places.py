@@ -8,8 +8,8 @@ from typing import Self
 from urllib.parse import quote, unquote
 
 from robustbench_aigi.errors import BadData
+from robustbench_aigi.io.mirror import is_url, mirrored
 from robustbench_aigi.registry import renamed
-from robustbench_aigi.storage import is_url, mirrored
 
 
 class Places:

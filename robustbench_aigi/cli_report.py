@@ -41,7 +41,7 @@ def report(
     form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
 ) -> None:
     """Write the report of runs again, or print it in another form; of a stopped run it says what is missing."""
-    from robustbench_aigi.files import alone
+    from robustbench_aigi.io.files import alone
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
@@ -75,7 +75,7 @@ def gate(
     Exit code 0: passed. 1: failed. 2: the command, the policy or the run is wrong. 3: undecided, because a rule cannot
     be judged.
     """
-    from robustbench_aigi.files import write_text
+    from robustbench_aigi.io.files import write_text
     from robustbench_aigi.report import read_runs
     from robustbench_aigi.report.forms import to_junit
     from robustbench_aigi.report.gate import EXIT_CODES, judge, load_policy, verdict

@@ -25,7 +25,7 @@ from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.evaluation.remote import remote_notice
 from robustbench_aigi.executors import HERE, Executor
-from robustbench_aigi.files import alone, writing
+from robustbench_aigi.io.files import alone, writing
 from robustbench_aigi.report import Finished, Matrix, write_report
 from robustbench_aigi.training import Files, train_detector
 from robustbench_aigi.training import Recipe as TrainingRecipe

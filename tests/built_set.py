@@ -9,7 +9,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.builder import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.executors import Here
-from robustbench_aigi.files import write_text
+from robustbench_aigi.io.files import write_text
 from tests.conftest import Linear
 from tests.test_data import folder
 

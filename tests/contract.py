@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.grid import to_bytes
+from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.training import Plan, fit
 from robustbench_aigi.training.arrays import Arrays, predict
 

@@ -16,7 +16,7 @@ from robustbench_aigi.attacks.third_party import ThirdParty
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, Unavailable, UnknownName, UserError
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.grid import on_grid
+from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear
 
 ART, TORCHATTACKS = art_adapter.names(), torchattacks_adapter.names()

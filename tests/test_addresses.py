@@ -24,7 +24,7 @@ from robustbench_aigi.detectors.addresses import Address, constructed, parse
 from robustbench_aigi.detectors.arguments import Written, typed
 from robustbench_aigi.detectors.trained import addresses_of, begun_from, taken_names
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UnknownName, UserError
-from robustbench_aigi.hashing import weights_digest
+from robustbench_aigi.io.hashing import weights_digest
 from robustbench_aigi.training import Recipe, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.test_cli import command

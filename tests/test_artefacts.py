@@ -12,7 +12,7 @@ from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Normali
 from robustbench_aigi.detectors.fft_vae import FFTVAE, spectrum
 from robustbench_aigi.detectors.npr import NPR, ChannelAttention, NPRMultiscale, coarse
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Recipe, train_detector
 from robustbench_aigi.training.arrays import Arrays
 

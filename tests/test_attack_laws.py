@@ -12,9 +12,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import attacks, load_attack
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
-from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
-from robustbench_aigi.grid import on_grid
+from robustbench_aigi.imaging.norms import norms
+from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small
 
 LINF = [name for name in attacks.names() if issubclass(attacks.get(name), LinfBall)]

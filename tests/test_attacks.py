@@ -13,7 +13,7 @@ from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors.randomness import is_random
 from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
-from robustbench_aigi.grid import on_grid
+from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small
 
 

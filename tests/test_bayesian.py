@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import detectors, load_detector, save_detector
 from robustbench_aigi.detectors.bayesian import BayesianLinear, BayesianResNet
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Recipe, train_detector
 from tests.test_artefacts import easy
 

@@ -20,8 +20,8 @@ from robustbench_aigi.data.ingredients import encoded_like
 from robustbench_aigi.data.verify import verify
 from robustbench_aigi.errors import BadData, CannotWrite
 from robustbench_aigi.executors import Here, Pool
-from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.io.hashing import file_digest
 from tests.test_evaluation import cnn
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Files, Recipe, train_detector
 from robustbench_aigi.training.category import Category, add_second_head
 from robustbench_aigi.training.objective import Batch, own_loss

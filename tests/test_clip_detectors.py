@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.clip_linear import ClipLinear
 from robustbench_aigi.detectors.clip_mlp import cam_part, clip_tower, tiny_clip
 from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import balanced_accuracy

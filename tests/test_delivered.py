@@ -6,7 +6,7 @@ import torch
 from robustbench_aigi.attacks.jpeg import JPEG
 from robustbench_aigi.attacks.resize import Resize
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.delivered import QUALITIES, SCALES, delivered
 from robustbench_aigi.training.objective import Batch, Loss, own_loss

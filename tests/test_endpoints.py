@@ -18,7 +18,7 @@ from robustbench_aigi.detectors.anyone.endpoint_reading import read_spec
 from robustbench_aigi.detectors.anyone.endpoint_spec import EndpointSpec
 from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
 from robustbench_aigi.errors import BadConfig, BadLogits, Unavailable, UnknownName, UserError
-from robustbench_aigi.grid import snap
+from robustbench_aigi.imaging.pixels import snap
 from tests.contract import built
 from tests.endpoints import Reply, Seen, brightness, decoded, serving
 

@@ -11,7 +11,7 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector
 from robustbench_aigi.detectors.faster import Int8Linear, copied, faster, in_8_bits
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.hashing import weights_digest
+from robustbench_aigi.io.hashing import weights_digest
 from tests.conftest import Linear
 
 

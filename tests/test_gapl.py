@@ -10,7 +10,7 @@ from robustbench_aigi.detectors import gapl, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.detectors.gapl import GAPL
 from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
 from tests.test_artefacts import NORMALISE, easy, random
 

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.attacks.hop_skip_jump import FEWEST, HALVINGS, STEPS
-from robustbench_aigi.grid import snap
+from robustbench_aigi.imaging.pixels import snap
 from tests.conftest import Linear
 
 LEAST_ROUND = FEWEST + HALVINGS + STEPS

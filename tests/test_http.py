@@ -18,7 +18,7 @@ from robustbench_aigi.detectors import save_detector
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
 from robustbench_aigi.errors import BadLogits, Unavailable, UserError
-from robustbench_aigi.grid import to_bytes
+from robustbench_aigi.imaging.pixels import to_bytes
 from tests.contract import built, check_contract
 
 SECRET = "swordfish-123"

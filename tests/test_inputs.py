@@ -12,7 +12,7 @@ from torch import Tensor
 import robustbench_aigi as rb
 from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import from_bytes, snap, to_bytes
+from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 from tests.conftest import Linear, small
 
 NAMES = ("jpeg", "gaussian-blur", "resize", "one-pixel", "pgd-linf", "pgd-l2", "square-linf", "fmn-linf")

@@ -22,7 +22,7 @@ from robustbench_aigi.data.describe_counts import grouped
 from robustbench_aigi.data.describe_text import to_json, to_text
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.errors import BadData, UnknownName, UserError
-from robustbench_aigi.files import alone
+from robustbench_aigi.io.files import alone
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
 from tests.test_data import picture

@@ -10,8 +10,8 @@ from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.errors import BadConfig, Unavailable, UserError
 from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, load_autoencoder
 from robustbench_aigi.generators.launder import DIFFUSION, launder
-from robustbench_aigi.grid import from_bytes, on_grid, snap, to_bytes
-from robustbench_aigi.hashing import rngs_for
+from robustbench_aigi.imaging.pixels import from_bytes, on_grid, snap, to_bytes
+from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
 from tests.test_perturbations import changed, distance, photographs
 

@@ -9,9 +9,7 @@ import robustbench_aigi as rb
 
 PACKAGE = Path(rb.__file__).parent
 LAYERS = {
-    "errors": 0, "registry": 0, "grid": 0, "hashing": 0, "files": 0, "catalogue": 0, "frequency": 0, "executors": 0,
-    "memory": 0, "extras": 0, "storage": 0, "storage_lock": 0, "quantity": 0, "units": 0, "config_errors": 0,
-    "markdown": 0,
+    "errors": 0, "registry": 0, "config": 0, "io": 0, "imaging": 0, "catalogue": 0, "executors": 0, "extras": 0,
     "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
     "judging": 5, "report": 6, "harness": 7, "screen": 7, "harness_data": 8, "cli_places": 8, "cli_data": 9,
     "cli_list": 9, "cli_detect": 10, "cli_report": 10, "cli": 11, "__main__": 12,

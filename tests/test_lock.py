@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from robustbench_aigi.errors import CannotWrite, UserError
-from robustbench_aigi.files import alone, held, write_text
+from robustbench_aigi.io.files import alone, held, write_text
 
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.files import alone\n" + (
+HOLD = "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import alone\n" + (
     "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
 )
 
@@ -56,7 +56,7 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     )
 
 
-LOOK = "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.files import held\n" + (
+LOOK = "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import held\n" + (
     "print('looks', flush=True)\nwhile True:\n    held(Path(sys.argv[1]))\n"
 )
 
@@ -92,7 +92,7 @@ def test_looking_needs_no_right_to_write(tmp_path: Path) -> None:
     assert not held(tmp_path)
 
 
-UMASK = "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.files import write_text\n" + (
+UMASK = "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import write_text\n" + (
     "os.umask(int(sys.argv[2], 8))\nos.umask = None\nwrite_text(Path(sys.argv[1]), 'text')\n"
 )
 

@@ -7,7 +7,7 @@ import pytest
 FAULTS = """
 import resource
 import torch
-from robustbench_aigi.memory import keep_freed_memory
+from robustbench_aigi.config.process import keep_freed_memory
 
 if {kept}:
     keep_freed_memory()
@@ -41,7 +41,10 @@ import sys
 from PIL import Image
 print(Image.core.get_blocks_max())
 """
-IMPORT, TUNE = "import robustbench_aigi.attacks", "from robustbench_aigi.memory import tune_process; tune_process()"
+IMPORT, TUNE = (
+    "import robustbench_aigi.attacks",
+    "from robustbench_aigi.config.process import tune_process; tune_process()",
+)
 
 
 @pytest.mark.parametrize(

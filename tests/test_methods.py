@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import BadConfig, BadData, BadLogits, Diverged, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Files, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import (
     THREATS,

@@ -14,8 +14,8 @@ from torch import Tensor
 from robustbench_aigi.attacks import Perturbation, attacks, load_attack
 from robustbench_aigi.attacks.resize import FILTERS, resized
 from robustbench_aigi.errors import BadConfig, UserError
-from robustbench_aigi.grid import on_grid
-from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.imaging.pixels import on_grid
+from robustbench_aigi.io.hashing import rng_for
 from tests.benchmarks.perturbations import plain_dct_noise, plain_jpeg, plain_resize
 
 Bytes = npt.NDArray[np.uint8]

@@ -12,7 +12,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DMode
 from robustbench_aigi.errors import BadConfig, BadData, Unavailable
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.generators.pipelines import TRIES, TextToImage, load_sampler
-from robustbench_aigi.hashing import rngs_for
+from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
 from tests.tiny_pipelines import NUMBERS, level
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from robustbench_aigi.data.quality import psnr, ssim
+from robustbench_aigi.imaging.quality import psnr, ssim
 
 
 @pytest.mark.parametrize("size", [(32, 32), (11, 40), (75, 33)])

@@ -15,7 +15,7 @@ from robustbench_aigi.data import Dataset, dataset, load_data
 from robustbench_aigi.data.images import decode
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.cells import read_shards, write_shard
-from robustbench_aigi.files import reading
+from robustbench_aigi.io.files import reading
 from tests.test_data import picture
 from tests.test_sources import files, shard
 

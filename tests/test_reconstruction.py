@@ -13,7 +13,7 @@ from robustbench_aigi.detectors.aeroblade import Aeroblade, FeatureDistance, Mul
 from robustbench_aigi.detectors.dire import Denoiser, Dire, ddim
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, fit
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.autoencoder import fit_autoencoder

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from robustbench_aigi import storage, storage_lock
 from robustbench_aigi.cli import main
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
-from robustbench_aigi.storage import Mirror, mirrored
+from robustbench_aigi.io import mirror, remote_lock
+from robustbench_aigi.io.mirror import OWN, Mirror, is_url, mirrored
 from tests.remote import elsewhere, there
 
 fsspec = pytest.importorskip("fsspec")
@@ -40,7 +40,7 @@ def test_what_is_written_goes_there_and_comes_back(url: str, here: Path, monkeyp
     assert there(url) == {"two": b"22"}
     monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(here / "cache"))
     with mirrored(url, write=False) as folder:
-        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*storage.OWN} == {"two", "half.7.tmp"}
+        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*OWN} == {"two", "half.7.tmp"}
         assert (folder / "two").read_text() == "22"
 
 
@@ -74,7 +74,7 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
         mirror.fs.pipe_file(mirror.lock.place, json.dumps(holder).encode())  # it has said nothing for long
         with mirrored(url) as folder:
             (folder / "mine").write_text("mine")
-        mirror.fs.pipe_file(mirror.lock.place, json.dumps(mirror.lock.holder() | storage_lock.me()).encode())
+        mirror.fs.pipe_file(mirror.lock.place, json.dumps(mirror.lock.holder() | remote_lock.me()).encode())
     assert there(url) == {"mine": b"mine"}
 
 
@@ -84,7 +84,7 @@ def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url):
         mirror.fs.pipe_file(mirror.lock.place, b'{"host": "another", "process": 1, "time": 9e9}')
     assert (mirror.folder / "one").read_text() == "late"
-    assert list(there(url)) == [storage_lock.LOCK]  # of the other, who is still at work
+    assert list(there(url)) == [remote_lock.LOCK]  # of the other, who is still at work
 
 
 def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,7 +97,7 @@ def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(url: str, m
         tries.release()
         raise OSError("the network is down")
 
-    monkeypatch.setattr(storage, "EVERY", 0.01)
+    monkeypatch.setattr(mirror, "EVERY", 0.01)
     with mirrored(url, say=told.append) as folder:
         monkeypatch.setattr(kind, "put_file", down)
         (folder / "one").write_text("1")
@@ -152,7 +152,7 @@ def test_names_that_lead_out_of_the_mirror_are_refused(url: str) -> None:
 
 
 def test_places_that_are_no_urls_stay_paths(here: Path) -> None:
-    assert [storage.is_url(place) for place in ("runs/mine", "s3://bucket/run")] == [False, True]
+    assert [is_url(place) for place in ("runs/mine", "s3://bucket/run")] == [False, True]
 
 
 @pytest.mark.parametrize("command", [("status",), ("report",), ("gate", "quick")])

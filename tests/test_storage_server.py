@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aigi import storage_lock
 from robustbench_aigi.cli import main
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.files import cache_folder
-from robustbench_aigi.storage import mirrored
+from robustbench_aigi.io import remote_lock
+from robustbench_aigi.io.files import cache_folder
+from robustbench_aigi.io.mirror import mirrored
 from tests.remote import elsewhere, there, typed
 
 fsspec = pytest.importorskip("fsspec")
@@ -99,9 +99,9 @@ def test_sets_and_checkpoints_go_to_such_a_server(
 
 KILLED = """
 import sys, time
-from robustbench_aigi import storage
-storage.EVERY = 0.2
-with storage.mirrored(sys.argv[1]) as folder:
+from robustbench_aigi.io import mirror
+mirror.EVERY = 0.2
+with mirror.mirrored(sys.argv[1]) as folder:
     (folder / "shard").write_text("whole")
     time.sleep(2)
     print("sent", flush=True)
@@ -122,7 +122,7 @@ def test_a_killed_writers_files_are_there_and_its_lock_ends(
         writer.kill()
     assert there(url)["shard"] == b"whole"
     elsewhere(here, monkeypatch)
-    monkeypatch.setattr(storage_lock, "STALE", 0.0)
+    monkeypatch.setattr(remote_lock, "STALE", 0.0)
     with mirrored(url) as folder:
         assert (folder / "shard").read_text() == "whole"
     shutil.rmtree(folder)

@@ -11,7 +11,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import Collapsed, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import PGD, Ramp, robust_accuracy, robustness
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled

@@ -16,11 +16,11 @@ from robustbench_aigi.attacks import Suite, art_adapter, attacks, load_attack, l
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.third_party import ThirdParty
+from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
 from robustbench_aigi.data import Recipe
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.evaluation.probes import probes
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.quantity import NUMBER, WHOLE, quantities
+from robustbench_aigi.io.hashing import Draws
 from robustbench_aigi.report.gate import Policy
 from robustbench_aigi.training import Plan
 from robustbench_aigi.training import Recipe as TrainingRecipe

@@ -12,7 +12,7 @@ from robustbench_aigi.data.exporters import Built, write_jsonl
 from robustbench_aigi.data.images import decode, encode_png
 from robustbench_aigi.data.verify import verify
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.io.hashing import file_digest
 from tests.built_set import make
 from tests.test_data import picture
 

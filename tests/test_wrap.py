@@ -14,7 +14,7 @@ from robustbench_aigi.detectors import wrap
 from robustbench_aigi.detectors.faster import copied, faster
 from robustbench_aigi.errors import BadLogits, UserError
 from robustbench_aigi.executors import Here, Pool, bound_here
-from robustbench_aigi.hashing import weights_digest
+from robustbench_aigi.io.hashing import weights_digest
 from tests.foreign import Brightness
 
 

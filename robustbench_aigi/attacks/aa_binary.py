@@ -9,8 +9,8 @@ from robustbench_aigi.attacks.base import Attack, attacks
 from robustbench_aigi.attacks.fab import FAB, FABL2, FABLinf
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.square import Square, SquareL2, SquareLinf
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count, QueryCount
+from robustbench_aigi.config.units import Count, QueryCount
+from robustbench_aigi.io.hashing import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

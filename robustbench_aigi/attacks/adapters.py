@@ -7,8 +7,8 @@ from functools import cache
 from typing import Any, Literal, cast
 
 from robustbench_aigi.attacks.third_party import BALLS, COUNTS, USUAL, Known, ThirdParty
+from robustbench_aigi.config.units import Count, Number, PixelCount
 from robustbench_aigi.errors import BadConfig, Unavailable, UnknownName
-from robustbench_aigi.units import Count, Number, PixelCount
 
 
 def names(base: type[ThirdParty]) -> list[str]:

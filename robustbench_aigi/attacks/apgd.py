@@ -9,8 +9,8 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count
+from robustbench_aigi.config.units import Count
+from robustbench_aigi.io.hashing import Draws
 
 KEPT = 0.75
 """Share of a step that is new; the rest repeats the last move."""

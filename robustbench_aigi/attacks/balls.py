@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.units import L2Radius, LinfRadius
+from robustbench_aigi.config.units import L2Radius, LinfRadius
+from robustbench_aigi.imaging.pixels import LEVELS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,16 +13,16 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.batches import changed
 from robustbench_aigi.attacks.inputs import batch_of, check_pixels
-from robustbench_aigi.attacks.norms import DISTANCES, norms
 from robustbench_aigi.attacks.oracle import Oracle, Spent, frozen
+from robustbench_aigi.config.quantity import check_reach, read_fields
+from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.randomness import is_random, seeded
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
-from robustbench_aigi.grid import LEVELS, on_grid
-from robustbench_aigi.hashing import Draws, digest
-from robustbench_aigi.quantity import check_reach, read_fields
+from robustbench_aigi.imaging.norms import DISTANCES, norms
+from robustbench_aigi.imaging.pixels import LEVELS, on_grid
+from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
-from robustbench_aigi.units import L2Radius, LinfRadius, PixelCount, QueryCount
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Attack(ABC):
         access: what it needs of a detector.
         seeks: the norm whose smallest value it looks for ("linf", "l2" or "l0"), if it has no ball to stay in.
 
-    A number is declared by a type of :mod:`~robustbench_aigi.units`, which knows its unit and its range.
+    A number is declared by a type of :mod:`~robustbench_aigi.config.units`, which knows its unit and its range.
 
     Raises:
         BadConfig: a number or a word is of the wrong type, or out of range.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]

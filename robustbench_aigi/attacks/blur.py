@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.units import BlurSigma
+from robustbench_aigi.config.units import BlurSigma
 
 
 @attacks.add("gaussian-blur")

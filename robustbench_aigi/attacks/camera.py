@@ -11,8 +11,8 @@ from scipy.ndimage import affine_transform, convolve
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.units import Aberration, ReadNoise, Share, WellCharge
+from robustbench_aigi.config.units import Aberration, ReadNoise, Share, WellCharge
+from robustbench_aigi.imaging.pixels import LEVELS
 
 Floats = npt.NDArray[np.float64]
 NEIGHBOURS = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])

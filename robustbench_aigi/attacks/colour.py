@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.units import Factor
+from robustbench_aigi.config.units import Factor
 
 LUMA = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""

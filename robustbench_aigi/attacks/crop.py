@@ -10,8 +10,8 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.config.units import CutShare
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.units import CutShare
 
 MODES = {"black": "constant", "mirror": "symmetric"}
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.frequency import dct_matrix
-from robustbench_aigi.units import LinfRadius
+from robustbench_aigi.config.units import LinfRadius
+from robustbench_aigi.imaging.dct import dct_matrix
 
 BLOCK = 8
 CACHED = 2**14

@@ -9,11 +9,11 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.config.units import DrawCount
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.grid import LEVELS, snap
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import DrawCount
+from robustbench_aigi.imaging.pixels import LEVELS, snap
+from robustbench_aigi.io.hashing import Draws
 
 
 @final

@@ -9,9 +9,9 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count
+from robustbench_aigi.config.units import Count
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 ROUNDS = 10
 """Rounds after which the values that meet the ends of the pixel range have been found."""

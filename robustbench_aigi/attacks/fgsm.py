@@ -6,7 +6,7 @@ from typing import final
 from robustbench_aigi.attacks.balls import LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.hashing import Draws
+from robustbench_aigi.io.hashing import Draws
 
 
 @attacks.add("fgsm")

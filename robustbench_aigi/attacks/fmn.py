@@ -11,9 +11,9 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import length, scaled
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count
+from robustbench_aigi.config.units import Count
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 SHARE = 0.05
 """By how much the radius changes at first."""

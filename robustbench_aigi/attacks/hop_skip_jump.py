@@ -14,9 +14,9 @@ from torch.nn import functional as F
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count, DrawCount, QueryCount
+from robustbench_aigi.config.units import Count, DrawCount, QueryCount
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 STEPS = 6
 """Lengths of a step that are tried, each half of the one before."""

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import LEVELS, from_bytes, on_grid, snap
+from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, on_grid, snap
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -74,7 +74,9 @@ def _on_grid(images: Tensor) -> Tensor:
         rounding = LEVELS * torch.finfo(images.dtype).eps / 4 + 1e-3
         good, taken = bool(((levels - levels.round()).abs() <= rounding).all()), snap(images.detach().float())
     if not good:
-        raise UserError("images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.grid.snap(images).")
+        raise UserError(
+            "images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.imaging.pixels.snap(images)."
+        )
     return taken
 
 

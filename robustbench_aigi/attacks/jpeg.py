@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import interleaved
-from robustbench_aigi.units import Quality
+from robustbench_aigi.config.units import Quality
 
 
 @attacks.add("jpeg")

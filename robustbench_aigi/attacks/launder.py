@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.config.units import LatentNoise, NoiseShare
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.generators import CLASSES, SMALL
 from robustbench_aigi.generators.launder import DIFFUSION, launder
-from robustbench_aigi.units import LatentNoise, NoiseShare
 
 
 @attacks.add("launder-diffusion")

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
+from robustbench_aigi.config.units import SEVERITY
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.registry import unknown
-from robustbench_aigi.units import SEVERITY
 
 ADAPTERS: Mapping[str, str] = MappingProxyType(
     {kind: f"robustbench_aigi.attacks.{kind}_adapter" for kind in ("torchattacks", "art")}

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.units import LinfRadius, Share
+from robustbench_aigi.config.units import LinfRadius, Share
+from robustbench_aigi.imaging.pixels import LEVELS
 
 
 @attacks.add("gaussian-noise")

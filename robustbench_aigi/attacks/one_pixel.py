@@ -10,9 +10,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count, CountOrNone, DrawCount, PixelCount, Population, Share
+from robustbench_aigi.config.units import Count, CountOrNone, DrawCount, PixelCount, Population, Share
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 GENES = 5
 """Numbers of a pixel: row, column, red, green, blue."""

@@ -1,6 +1,6 @@
 """The view of a detector that attacks get: counted, on the grid, remembering the best image seen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Self
 
@@ -11,9 +11,9 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import on_device
 from robustbench_aigi.detectors.folding import folded
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.norms import Distance
+from robustbench_aigi.imaging.pixels import LEVELS
 
-Distance = Callable[[Tensor, Tensor], Tensor]
 """``(candidates, clean) -> (M,)``, both in grey levels."""
 
 

@@ -9,8 +9,8 @@ from torch import Tensor
 from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.oracle import Oracle, chosen
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count, L2Step, LinfStep, Share
+from robustbench_aigi.config.units import Count, L2Step, LinfStep, Share
+from robustbench_aigi.io.hashing import Draws
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import LinfStep, PairCount, PixelCount
+from robustbench_aigi.config.units import LinfStep, PairCount, PixelCount
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 
 @attacks.add("pgd-l0")

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import Bytes
 from robustbench_aigi.attacks.jpeg import recompressed
 from robustbench_aigi.attacks.resize import resized
-from robustbench_aigi.units import Quality, Rounds, ScaleShare
+from robustbench_aigi.config.units import Quality, Rounds, ScaleShare
 
 BLOCK = 8
 SPREAD = 10

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import Bytes, interleaved
+from robustbench_aigi.config.units import PositiveShare
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.units import PositiveShare
 
 FILTERS = {f.name.lower(): f for f in Image.Resampling}
 

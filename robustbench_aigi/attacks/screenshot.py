@@ -12,8 +12,8 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.jpeg import recompressed
 from robustbench_aigi.attacks.resize import resized
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
+from robustbench_aigi.config.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
+from robustbench_aigi.imaging.pixels import LEVELS
 
 
 @attacks.add("screenshot")

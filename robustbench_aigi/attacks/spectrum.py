@@ -12,7 +12,7 @@ from scipy.fft import irfft2, rfft2
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.units import Share, SpectralSlope
+from robustbench_aigi.config.units import Share, SpectralSlope
 
 Floats = npt.NDArray[np.float64]
 

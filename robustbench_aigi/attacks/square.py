@@ -12,8 +12,8 @@ from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
 from robustbench_aigi.attacks.oracle import Oracle, chosen
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import AreaShare, DrawCount, QueryCount
+from robustbench_aigi.config.units import AreaShare, DrawCount, QueryCount
+from robustbench_aigi.io.hashing import Draws
 
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10 000, after which the square's area is halved."""

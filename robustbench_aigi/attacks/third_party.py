@@ -20,12 +20,12 @@ from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
 from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.config.quantity import quantities
+from robustbench_aigi.config.units import L2Radius, L2Step, LinfRadius, UnroundedStep
 from robustbench_aigi.detectors.randomness import seeded
 from robustbench_aigi.errors import BadConfig, Unavailable, UserError
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.quantity import quantities
-from robustbench_aigi.units import L2Radius, L2Step, LinfRadius, UnroundedStep
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 BALLS: Mapping[str, type[Ball]] = MappingProxyType({"linf": PGDLinf, "l2": PGDL2})
 USUAL: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(

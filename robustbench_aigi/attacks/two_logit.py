@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
 
 
 class TwoLogits(nn.Module):

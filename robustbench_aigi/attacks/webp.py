@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.batches import interleaved
-from robustbench_aigi.units import QualityOrZero
+from robustbench_aigi.config.units import QualityOrZero
 
 
 @attacks.add("webp")

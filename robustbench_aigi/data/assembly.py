@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
+from robustbench_aigi.config.units import CountOrNone, PairCount
 from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
@@ -21,7 +22,6 @@ from robustbench_aigi.data.suggestions import as_recipe
 from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.units import CountOrNone, PairCount
 
 Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")

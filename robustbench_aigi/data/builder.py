@@ -20,7 +20,7 @@ from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.executors import HERE, Executor, Here, bound_here
-from robustbench_aigi.files import write_text, write_whole
+from robustbench_aigi.io.files import write_text, write_whole
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 

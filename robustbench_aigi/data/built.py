@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import reading, write_whole
+from robustbench_aigi.io.files import reading, write_whole
 
 Progress = Callable[[str, int, int], None]
 Row = dict[str, Any]

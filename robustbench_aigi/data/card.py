@@ -11,8 +11,8 @@ from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.budgets import budgets
 from robustbench_aigi.data.built import CLASSES, Built
 from robustbench_aigi.data.recipes import Recipe
-from robustbench_aigi.files import write_text
-from robustbench_aigi.markdown import table_head, table_row
+from robustbench_aigi.io.files import write_text
+from robustbench_aigi.io.markdown import table_head, table_row
 
 LICENCES = ("mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0")
 """Identifiers that Hugging Face knows; any other licence is given by its text."""

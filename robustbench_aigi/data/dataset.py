@@ -13,8 +13,8 @@ from torch import Tensor
 from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.io.hashing import digest
 
 COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", "path", "row")
 """Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at ``path``, or the byte of

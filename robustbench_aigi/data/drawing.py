@@ -7,7 +7,7 @@ import pandas as pd
 
 from robustbench_aigi.data.sources import Terms
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.io.hashing import digest
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import Recipe

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from robustbench_aigi.data.conversion import CONVERT_RULES, has_alpha, is_deep, is_wide, to_rgb
-from robustbench_aigi.data.png import SIGNATURE, opened
+from robustbench_aigi.imaging.png import SIGNATURE, opened
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is taken, whatever the file is called. Pillow knows more, some of which start other programs."""

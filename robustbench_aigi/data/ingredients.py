@@ -14,18 +14,18 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, Row, Suite
 from robustbench_aigi.attacks.loading import plain_numbers
-from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.data.dataset import CONVERTED, Batch, Dataset, choose
 from robustbench_aigi.data.images import FORMATS, encode_jpeg, encode_png
-from robustbench_aigi.data.png import opened
-from robustbench_aigi.data.quality import psnr, ssim
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import writing
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.grid import LEVELS, to_bytes
-from robustbench_aigi.hashing import digest, file_digest, rngs_for, weights_digest
+from robustbench_aigi.imaging.norms import norms
+from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.imaging.png import opened
+from robustbench_aigi.imaging.quality import psnr, ssim
+from robustbench_aigi.io.files import writing
+from robustbench_aigi.io.hashing import digest, file_digest, rngs_for, weights_digest
 
 SHARD = 250
 """Images in a unit of work: the same shard gives the same bytes, whoever does it."""

@@ -16,7 +16,7 @@ from robustbench_aigi.data.sources import Found, Refused, Terms, recognised
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.sources.entry import fault_of, printable
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import Recipe

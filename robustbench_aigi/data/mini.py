@@ -15,10 +15,10 @@ from robustbench_aigi.data import photographs
 from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.files import cache_folder
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.grid import from_bytes, to_bytes
-from robustbench_aigi.hashing import digest, file_digest, rngs_for
+from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
+from robustbench_aigi.io.files import cache_folder
+from robustbench_aigi.io.hashing import digest, file_digest, rngs_for
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import MiniParts, Recipe

@@ -14,7 +14,7 @@ from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 SHOWN = 128
 """Pixels a side that a small image is enlarged towards, by a whole factor."""

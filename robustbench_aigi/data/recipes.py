@@ -5,8 +5,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
+from robustbench_aigi.config.units import Count, LinfStep, PairCount, PartialShare, PositiveShare, Share
 from robustbench_aigi.data.sources import SPLITS, Split
-from robustbench_aigi.units import Count, LinfStep, PairCount, PartialShare, PositiveShare, Share
 
 Progress = Callable[[str, int, int], None]
 Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"]

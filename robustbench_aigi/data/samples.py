@@ -15,9 +15,9 @@ from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts
 from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.errors import BadData, Unavailable
-from robustbench_aigi.files import write_text, write_whole
 from robustbench_aigi.generators.pipelines import Sampler, load_sampler
-from robustbench_aigi.hashing import digest, file_digest, rng_for
+from robustbench_aigi.io.files import write_text, write_whole
+from robustbench_aigi.io.hashing import digest, file_digest, rng_for
 
 EXTRA = ("seed", "prompt", "revision")
 """Columns of a sample beyond those of every dataset."""

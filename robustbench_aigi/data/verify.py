@@ -14,13 +14,13 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.attacks.norms import norms
 from robustbench_aigi.data.budgets import budgets
 from robustbench_aigi.data.built import SUITE, Built, Progress, Row, json_line, misplaced, silent
 from robustbench_aigi.data.images import UnreadableImage, decode
-from robustbench_aigi.data.quality import psnr
 from robustbench_aigi.errors import BadData, UserError
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.norms import norms
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.quality import psnr
 
 OWN = frozenset({"manifest.parquet", "manifest.jsonl", SUITE, "README.md", "skipped.csv", "data.parquet", "plan.csv"})
 """Files that a build may leave at the top of the folder."""

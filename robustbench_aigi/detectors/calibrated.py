@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Detector, Labelled
 from robustbench_aigi.errors import BadData, Collapsed, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 
 BATCH = 100
 

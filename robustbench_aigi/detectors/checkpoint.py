@@ -20,8 +20,8 @@ from robustbench_aigi.detectors.fetching import weights_follow
 from robustbench_aigi.detectors.fitting import fitted, fitting_detectors, misfit
 from robustbench_aigi.detectors.tensors import Stored, read_tensors
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
-from robustbench_aigi.files import write_whole
-from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.io.hashing import file_digest
 
 
 def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -> None:

@@ -22,7 +22,7 @@ from robustbench_aigi.detectors.clip_mlp import TINY, clip_tower
 from robustbench_aigi.detectors.resizing import centre_crop, fit_size
 from robustbench_aigi.detectors.spai import rated
 from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 
 HEADS = 4
 

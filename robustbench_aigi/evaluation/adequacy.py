@@ -30,7 +30,7 @@ from robustbench_aigi.evaluation.flags import (
 )
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
 from robustbench_aigi.evaluation.probes import describe, probed, probes
-from robustbench_aigi.files import reading, write_text
+from robustbench_aigi.io.files import reading, write_text
 
 Cells = Mapping[tuple[str, str], Table]
 """By mode and attack."""

@@ -14,8 +14,8 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.cases import cases, image_of
-from robustbench_aigi.files import reading, write_whole
-from robustbench_aigi.grid import from_bytes, to_bytes
+from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
+from robustbench_aigi.io.files import reading, write_whole
 
 MAPS = "maps.parquet"
 """In a white-box cell's folder: ``id``, ``clean`` and ``attacked`` (PNG), and ``similarity``."""

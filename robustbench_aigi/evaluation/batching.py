@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 
 BOUND = 2 * 2**30
 """Bytes that a worker's passes may keep for the way back: not the machine's, so that every machine finds one size."""

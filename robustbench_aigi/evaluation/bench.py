@@ -30,7 +30,7 @@ from robustbench_aigi.evaluation.cells import (
     write_shard,
 )
 from robustbench_aigi.executors import HERE, Executor
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.io.hashing import digest
 
 
 class Job(NamedTuple):

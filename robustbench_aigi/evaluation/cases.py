@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.evaluation.cells import finished_shards, read_shards
-from robustbench_aigi.files import reading
+from robustbench_aigi.io.files import reading
 
 STRONGEST, WEAKEST = 2, 1
 

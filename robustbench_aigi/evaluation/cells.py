@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
 from robustbench_aigi.evaluation.batching import out_of_memory
-from robustbench_aigi.files import reading, write_text, write_whole
+from robustbench_aigi.io.files import reading, write_text, write_whole
 
 SCHEMA = 2
 SHARD = 250

@@ -22,8 +22,8 @@ from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finishe
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.rows import rows_of
-from robustbench_aigi.files import reading, write_text
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.io.files import reading, write_text
+from robustbench_aigi.io.hashing import digest
 
 GRID = "grid.json"
 RESULTS = ("matrix.csv", "matrix.json", "matrix.md", "generators.csv", "adequacy.json", "report.html")

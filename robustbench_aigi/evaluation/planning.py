@@ -30,7 +30,7 @@ from robustbench_aigi.evaluation.remote import (
 )
 from robustbench_aigi.evaluation.work import attacked, scored
 from robustbench_aigi.executors import Here
-from robustbench_aigi.markdown import table_head, table_row
+from robustbench_aigi.io.markdown import table_head, table_row
 
 SIZES = (8, 32, 128)
 ENOUGH = 0.5

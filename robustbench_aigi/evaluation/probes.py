@@ -11,6 +11,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.balls import LinfBall
 from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.config.units import Count
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
@@ -19,9 +20,8 @@ from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.evaluation.bench import Job
 from robustbench_aigi.evaluation.cells import SHARD, Work
 from robustbench_aigi.evaluation.work import attacked
-from robustbench_aigi.grid import LEVELS
-from robustbench_aigi.hashing import Draws
-from robustbench_aigi.units import Count
+from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.io.hashing import Draws
 
 IMAGES = 64
 HUGE_STEPS = 40

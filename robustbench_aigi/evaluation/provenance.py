@@ -16,7 +16,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.conversion import CONVERT_RULES
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.fingerprint import Identities
-from robustbench_aigi.files import write_text
+from robustbench_aigi.io.files import write_text
 
 PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
 

@@ -11,7 +11,7 @@ from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.cells import Cell, read_times
 from robustbench_aigi.evaluation.grid import Place, places, read_grid
-from robustbench_aigi.files import held
+from robustbench_aigi.io.files import held
 
 Speeds = Mapping[tuple[str, str, str], float]
 """Seconds an image by detector, mode and attack."""

@@ -17,8 +17,8 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.detectors.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD, TABLE, Work
-from robustbench_aigi.grid import LEVELS, to_bytes
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.io.hashing import digest
 
 
 def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:

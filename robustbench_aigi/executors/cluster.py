@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 
+from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import Unavailable, WorkersLost
 from robustbench_aigi.executors.local import AHEAD, TRIES
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.memory import tune_process
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -19,8 +19,8 @@ import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 from loky import get_reusable_executor  # type: ignore[import-untyped]
 
+from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import WorkersLost
-from robustbench_aigi.memory import tune_process
 
 T = TypeVar("T")
 R = TypeVar("R")

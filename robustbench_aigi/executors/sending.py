@@ -10,7 +10,7 @@ from typing import Any
 from cloudpickle import Pickler  # type: ignore[import-untyped]
 
 from robustbench_aigi.executors.local import Here
-from robustbench_aigi.files import reading, write_text
+from robustbench_aigi.io.files import reading, write_text
 
 BOUND_FILE = "in_process.json"
 """In a run's folder, where an executor could not be given all detectors: the others, and why."""

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.frequency import dct_matrix
+from robustbench_aigi.imaging.dct import dct_matrix
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck", "photograph")
 """Conditions, in order: the ten CIFAR-10 classes, then crops of photographs."""

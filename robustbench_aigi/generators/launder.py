@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, SmallAutoencoder, load_autoencoder
 from robustbench_aigi.generators.autoencoder import HubAutoencoder
-from robustbench_aigi.grid import from_bytes, snap, to_bytes
+from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 
 DIFFUSION = "mini-diffusion"
 STEPS = 20

@@ -18,8 +18,8 @@ from torch import Tensor
 from robustbench_aigi.errors import BadConfig, BadData, Unavailable
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.grid import to_bytes
-from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.imaging.pixels import to_bytes
+from robustbench_aigi.io.hashing import file_digest
 
 SHIPPED_MODEL = "mini-diffusion"
 ASKED = frozenset({"prompt", "num_inference_steps", "guidance_scale", "generator", "output_type"})

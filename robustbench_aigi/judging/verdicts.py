@@ -16,7 +16,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData, BadLogits
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.judging.doubts import notes_on, reasons_against
 from robustbench_aigi.judging.models import Delivery, Judgement, Label, Spread
 

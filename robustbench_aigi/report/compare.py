@@ -8,7 +8,7 @@ from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.grid import Key, Tables
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.statistics import holm, mcnemar
-from robustbench_aigi.markdown import table_row
+from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.finished import Finished
 
 COLUMNS = (

@@ -9,11 +9,11 @@ import pandas as pd
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from robustbench_aigi import catalogue
+from robustbench_aigi.config.units import PASSES, SHARE, Number
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.report.compare import compare
 from robustbench_aigi.report.finished import Finished, read_runs
 from robustbench_aigi.report.matrix import Matrix
-from robustbench_aigi.units import PASSES, SHARE, Number
 
 INTERVALS = {
     "accuracy": ("low", "high"),

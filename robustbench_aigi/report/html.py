@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.detectors.base import UNKNOWN_LICENCE
-from robustbench_aigi.files import write_text
+from robustbench_aigi.io.files import write_text
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.headline import headlines

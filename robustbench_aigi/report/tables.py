@@ -10,8 +10,8 @@ from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.grid import read_grid
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.executors.sending import read_bound
-from robustbench_aigi.files import write_text
-from robustbench_aigi.markdown import escaped, table_head, table_row
+from robustbench_aigi.io.files import write_text
+from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.headline import alarms
 from robustbench_aigi.report.schema import MatrixFile, Of

@@ -12,8 +12,8 @@ from robustbench_aigi.attacks import Attack, load_attack
 from robustbench_aigi.attacks.base import Perturbation
 from robustbench_aigi.attacks.oracle import frozen
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.grid import LEVELS, from_bytes, snap
-from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, snap
+from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
 from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.objective import Batch, Loss

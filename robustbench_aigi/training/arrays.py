@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import on_device
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 
 
 class Arrays(NamedTuple):

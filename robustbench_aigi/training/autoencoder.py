@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.files import write_whole
 from robustbench_aigi.generators import SHIPPED_AUTOENCODER, SmallAutoencoder
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.io.files import write_whole
 from robustbench_aigi.training.plan import Plan
 
 

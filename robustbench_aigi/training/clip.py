@@ -14,7 +14,7 @@ from torch import Tensor
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
 from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
 from robustbench_aigi.training.plan import Plan

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.jpeg import JPEG
 from robustbench_aigi.attacks.resize import Resize
-from robustbench_aigi.grid import snap
+from robustbench_aigi.imaging.pixels import snap
 
 DELIVERIES = ("jpeg", "resize")
 """What :func:`delivered` shows, for the card."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
-from robustbench_aigi.files import write_whole
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+from robustbench_aigi.io.files import write_whole
 from robustbench_aigi.training.state import keep
 
 PHOTOGRAPH = CLASSES.index("photograph")

@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.oracle import frozen
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.folding import folded
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
 
 
 def climb(

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from robustbench_aigi.files import write_text
+from robustbench_aigi.io.files import write_text
 
 EVERY = 20
 """Steps between two points of TensorBoard's curve of the loss."""

@@ -9,9 +9,7 @@ from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from timm.scheduler import CosineLRScheduler
 from torch import nn
 
-from robustbench_aigi.detectors.base import Detector, decayed
-from robustbench_aigi.errors import BadConfig, UserError
-from robustbench_aigi.units import (
+from robustbench_aigi.config.units import (
     Count,
     CountOrNone,
     LinfStep,
@@ -24,10 +22,12 @@ from robustbench_aigi.units import (
     Weight,
     WholeNumber,
 )
+from robustbench_aigi.detectors.base import Detector, decayed
+from robustbench_aigi.errors import BadConfig, UserError
 
 
 class Plan(BaseModel, frozen=True, extra="forbid"):
-    """The numbers of a training run. Their units and ranges are those of :mod:`~robustbench_aigi.units`.
+    """The numbers of a training run. Their units and ranges are those of :mod:`~robustbench_aigi.config.units`.
 
     Attributes:
         rate: at its peak. warmup: share of the steps in which it rises.

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 
 RATIO = 8

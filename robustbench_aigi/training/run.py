@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.fingerprint import fingerprint
-from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import digest, rng_for, weights_digest
+from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards, state
 from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake, shuffled
 from robustbench_aigi.training.augment import augment

@@ -19,8 +19,8 @@ from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
 from robustbench_aigi.detectors.fingerprint import fingerprint
 from robustbench_aigi.errors import Collapsed
-from robustbench_aigi.files import write_text
-from robustbench_aigi.hashing import digest, file_digest
+from robustbench_aigi.io.files import write_text
+from robustbench_aigi.io.hashing import digest, file_digest
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.methods import Files, method_of, train_detector
 from robustbench_aigi.training.methods import Recipe as TrainingRecipe

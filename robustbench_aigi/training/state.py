@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from robustbench_aigi.errors import BadCheckpoint
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 
 def keep(path: Path, state: dict[str, Any]) -> None:

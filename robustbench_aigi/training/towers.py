@@ -9,8 +9,8 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import from_bytes
-from robustbench_aigi.hashing import rng_for
+from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.inner import climb

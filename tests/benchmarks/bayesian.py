@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.bayesian import BayesianResNet
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.evaluation.statistics import wilson
-from robustbench_aigi.memory import tune_process
 
 EPS, STEP, STEPS, DRAWS = 8, 2, 40, 50
 BATCH = 250

@@ -17,10 +17,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.detectors import Detector, detectors, load_detector
 from robustbench_aigi.detectors.faster import VIEWS, faster
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.memory import tune_process
 
 BATCHES = (1, 32)
 

@@ -21,8 +21,8 @@ from robustbench_aigi.data import Recipe, photographs
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
 from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.grid import snap
-from robustbench_aigi.hashing import rngs_for
+from robustbench_aigi.imaging.pixels import snap
+from robustbench_aigi.io.hashing import rngs_for
 
 Features = npt.NDArray[np.float64]
 

@@ -30,7 +30,7 @@ from robustbench_aigi.attacks.two_logit import TwoLogits
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.randomness import seeded
-from robustbench_aigi.grid import LEVELS, snap
+from robustbench_aigi.imaging.pixels import LEVELS, snap
 
 DETECTORS = ("resnet18-c32", "tinyvit-5m")
 EPS, STEP, STEPS = 8, 2, 10

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.grid import snap
+from robustbench_aigi.imaging.pixels import snap
 from tests.benchmarks.peers import ensemble, outcome, public_autoattack
 
 Contender = Callable[[], object]

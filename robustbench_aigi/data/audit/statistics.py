@@ -12,8 +12,8 @@ from scipy.fft import dctn
 
 from robustbench_aigi.data.audit.layout import layout
 from robustbench_aigi.data.images import FORMATS, decode
-from robustbench_aigi.data.png import opened
-from robustbench_aigi.frequency import dct_matrix
+from robustbench_aigi.imaging.dct import dct_matrix
+from robustbench_aigi.imaging.png import opened
 
 Floats = npt.NDArray[np.floating]
 Row = dict[str, str | float | int]

@@ -15,8 +15,8 @@ from robustbench_aigi.data.audit.effects import common
 from robustbench_aigi.data.audit.statistics import CATEGORIES
 from robustbench_aigi.data.dataset import read_pixels
 from robustbench_aigi.data.pictures import Cell, save, sheet
-from robustbench_aigi.files import write_text, write_whole
-from robustbench_aigi.markdown import escaped, table_head, table_row
+from robustbench_aigi.io.files import write_text, write_whole
+from robustbench_aigi.io.markdown import escaped, table_head, table_row
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.audit.judge import Audit

@@ -12,7 +12,7 @@ from robustbench_aigi.data.built import Built, Progress
 from robustbench_aigi.data.images import UnreadableImage, decode
 from robustbench_aigi.data.photographs import Pixels
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time that every member is given, so that the same images are the same bytes."""

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigi.data.built import CLASSES, Built, Item, Progress, within_split
 from robustbench_aigi.data.exporters.shards import shards
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 GROUP = 100
 """Rows in a row group, what is in memory at a time."""

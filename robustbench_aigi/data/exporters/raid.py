@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.budgets import budgets
 from robustbench_aigi.data.built import Built, Progress, Row
-from robustbench_aigi.files import write_text
+from robustbench_aigi.io.files import write_text
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:

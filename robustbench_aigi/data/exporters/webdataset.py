@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.built import Built, Item, Progress, json_line
 from robustbench_aigi.data.exporters.shards import shards
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors.base import Normalise
 from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import from_bytes
+from robustbench_aigi.imaging.pixels import from_bytes
 
 KERNELS = {0: "nearest-exact", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 """Pillow's numbers of its resampling kernels."""

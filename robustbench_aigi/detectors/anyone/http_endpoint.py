@@ -32,7 +32,7 @@ from robustbench_aigi.detectors.base import Card, Detector, Service
 from robustbench_aigi.detectors.fingerprint.core import Unknown
 from robustbench_aigi.detectors.score_step import score_step, step_of_logits
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.grid import to_bytes
+from robustbench_aigi.imaging.pixels import to_bytes
 
 MIN_ANSWERS = 8
 """Answers without which nothing is noted about them."""

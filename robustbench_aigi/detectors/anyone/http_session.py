@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.anyone.http_answer import found_at
 from robustbench_aigi.detectors.anyone.http_template import PLACEHOLDER, fill, fill_text, secret, uses
 from robustbench_aigi.detectors.anyone.http_transport import RefusedError, Transport
 from robustbench_aigi.errors import BadLogits, Unavailable
-from robustbench_aigi.files import write_whole
+from robustbench_aigi.io.files import write_whole
 
 Values = Mapping[str, Callable[[], str]]
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
 
 Statistics = tuple[float, float, float]
 """A number for each of red, green and blue."""

@@ -11,7 +11,7 @@ import torch
 from robustbench_aigi.detectors.anyone.ends import optional
 from robustbench_aigi.detectors.anyone.returned import NAMES
 from robustbench_aigi.errors import BadCheckpoint, UserError
-from robustbench_aigi.hashing import digest, file_digest
+from robustbench_aigi.io.hashing import digest, file_digest
 
 TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
 LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?)([\x00-\x7f])")

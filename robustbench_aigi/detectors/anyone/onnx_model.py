@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.anyone.returned import columns
 from robustbench_aigi.detectors.base import Card, Detector, Normalise
 from robustbench_aigi.detectors.resizing import resize
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.hashing import file_digest
+from robustbench_aigi.io.hashing import file_digest
 
 
 @final

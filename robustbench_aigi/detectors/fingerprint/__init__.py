@@ -13,7 +13,7 @@ from typing import NamedTuple
 from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.detectors.fingerprint.core import Unknown
 from robustbench_aigi.detectors.fingerprint.walk import Walk
-from robustbench_aigi.hashing import digest
+from robustbench_aigi.io.hashing import digest
 
 __all__ = ["Fingerprint", "Identities", "Unknown", "fingerprint", "reuse_note"]
 

@@ -1,13 +1,15 @@
 """How far an attacked image is from the clean one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.oracle import Distance
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
+
+Distance = Callable[[Tensor, Tensor], Tensor]
+"""Attacked and clean images in grey levels to one number per image, ``(N,)``."""
 
 
 def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:

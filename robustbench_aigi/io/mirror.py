@@ -16,8 +16,8 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.files import cache_folder, write_text
-from robustbench_aigi.storage_lock import Lock, brief, reaching
+from robustbench_aigi.io.files import cache_folder, write_text
+from robustbench_aigi.io.remote_lock import Lock, brief, reaching
 
 OWN = (".lock", ".tmp")
 """Ends of names that stay where they are: locks, and files not yet whole."""

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from robustbench_aigi.grid import LEVELS
+from robustbench_aigi.imaging.pixels import LEVELS
 
 SIGMA, REACH = 1.5, 5
 """Of SSIM's Gaussian window, in pixels: 11 x 11."""

@@ -1,13 +1,13 @@
 """Units: the one table of what numbers count, in attacks, adapters, suites, recipes, trainings and policies.
 
-Declare a number by its type, such as ``eps: LinfRadius = 8``: see :class:`~robustbench_aigi.quantity.Quantity`.
+Declare a number by its type, such as ``eps: LinfRadius = 8``: see :class:`~robustbench_aigi.config.quantity.Quantity`.
 """
 
 import math
 from dataclasses import replace
 from typing import Annotated
 
-from robustbench_aigi.quantity import WHITE_LEVEL, Quantity
+from robustbench_aigi.config.quantity import WHITE_LEVEL, Quantity
 
 
 def hint_levels(name: str, value: float) -> str:
