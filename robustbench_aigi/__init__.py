@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from robustbench_aigi.data import Dataset, load_data
     from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
     from robustbench_aigi.detectors.faster import faster
-    from robustbench_aigi.harness import evaluate
+    from robustbench_aigi.pipeline.harness import evaluate
     from robustbench_aigi.report import Matrix
 
     __version__: str
@@ -20,7 +20,7 @@ _HOMES = {
     "Detector": "detectors",
     "Matrix": "report",
     "Result": "attacks.base",
-    "evaluate": "harness",
+    "evaluate": "pipeline.harness",
     "faster": "detectors.faster",
     "load_attack": "attacks",
     "load_data": "data",

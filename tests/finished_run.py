@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
+from robustbench_aigi.pipeline import harness
 
 SUITE = Suite.model_validate(
     {

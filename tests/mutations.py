@@ -17,13 +17,14 @@ import pandas as pd
 from hypothesis import strategies as st
 from PIL import Image
 
-from robustbench_aigi import catalogue, harness
+from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.verify import verify
 from robustbench_aigi.detectors import load_detector, load_trained, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.judging import judge, read_image
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs, write_report
 from robustbench_aigi.report.gate import load_policy
 from robustbench_aigi.report.leaderboard import boards

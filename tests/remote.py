@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aigi.cli import main
+from robustbench_aigi.cli.main import main
 
 fsspec = pytest.importorskip("fsspec")
 

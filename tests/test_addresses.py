@@ -15,9 +15,8 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.cli_places import Places
+from robustbench_aigi.cli.places import Places
 from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Card, Detector, detectors, load_detector, load_trained, save_detector, wrap
 from robustbench_aigi.detectors.addresses import Address, constructed, parse
@@ -25,6 +24,7 @@ from robustbench_aigi.detectors.arguments import Written, typed
 from robustbench_aigi.detectors.trained import addresses_of, begun_from, taken_names
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UnknownName, UserError
 from robustbench_aigi.io.hashing import weights_digest
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.training import Recipe, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.test_cli import command

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors.base import on_device
@@ -14,6 +13,7 @@ from robustbench_aigi.evaluation.batching import batch_for, bytes_an_image, kept
 from robustbench_aigi.evaluation.grid import read_grid
 from robustbench_aigi.evaluation.work import scored
 from robustbench_aigi.executors import HERE, Executor, Pool
+from robustbench_aigi.pipeline import harness
 from tests.conftest import Linear
 from tests.finished_run import SUITE, detector
 

@@ -17,11 +17,12 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from robustbench_aigi import cli, harness
+from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
 from robustbench_aigi.detectors.tensors import is_checkpoint_path, read_tensors
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.judging import judge, read_image
+from robustbench_aigi.pipeline import harness
 from tests.hugging_face import save_tiny_vit, tiny_vit
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 1, "heads": 3}

@@ -16,7 +16,7 @@ from tests.test_data import folder
 
 
 def command(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
-    call = [sys.executable, "-m", "robustbench_aigi.cli", *words]
+    call = [sys.executable, "-m", "robustbench_aigi", *words]
     return subprocess.run(call, capture_output=True, text=True, check=False, cwd=cwd)
 
 
@@ -65,7 +65,7 @@ def test_report_command_writes_the_same_again(finished: Path) -> None:
 def test_a_killed_run_goes_on_to_the_same_matrix(
     finished: Path, tiny_recipe: str, tiny_suite: str, tmp_path: Path, share: float
 ) -> None:
-    call = [sys.executable, "-m", "robustbench_aigi.cli", "run", tiny_recipe, "--attacks", tiny_suite]
+    call = [sys.executable, "-m", "robustbench_aigi", "run", tiny_recipe, "--attacks", tiny_suite]
     steps = sorted(p.relative_to(finished) for p in finished.rglob("*.parquet") if "cells" in p.parts)
     wanted = steps[int(share * len(steps))]
     process = subprocess.Popen([*call, "--out", str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)

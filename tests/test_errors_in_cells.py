@@ -5,12 +5,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.evaluation import evaluate
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix
 from tests.test_adequacy import JPEG, PGD8, SQUARE8, Made, bright, brightness, honest, suite
 

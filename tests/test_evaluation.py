@@ -9,7 +9,6 @@ import torch
 from scipy.special import logit
 from sklearn.metrics import roc_auc_score
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite, load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
@@ -17,6 +16,7 @@ from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
 from robustbench_aigi.evaluation.statistics import bootstrap, wilson
 from robustbench_aigi.evaluation.work import attacked, psnr
+from robustbench_aigi.pipeline import harness
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import UserError, WorkersLost
 from robustbench_aigi.executors import Cluster, Executor, Here, Pool, executor
 from robustbench_aigi.executors.cluster import _got
+from robustbench_aigi.pipeline import harness
 from tests.finished_run import SUITE, detector
 
 SLEEPING = """

@@ -17,7 +17,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, wrap
@@ -25,6 +24,7 @@ from robustbench_aigi.detectors.anyone.onnx_model import external_files
 from robustbench_aigi.detectors.base import Card, Normalise
 from robustbench_aigi.detectors.faster import faster
 from robustbench_aigi.detectors.fingerprint import Fingerprint, Identities, Unknown, fingerprint, reuse_note
+from robustbench_aigi.pipeline import harness
 
 
 def flat(seed: int = 0, outputs: int = 1) -> nn.Module:

@@ -12,14 +12,15 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from robustbench_aigi import catalogue, harness
+from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.cli import app
+from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadConfig, BadData, UnknownName
 from robustbench_aigi.evaluation.adequacy import write_flags
 from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.statistics import holm, images_for, mcnemar
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.forms import to_junit

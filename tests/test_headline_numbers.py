@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix
 from robustbench_aigi.report.headline import headlines
 from robustbench_aigi.report.leaderboard import boards

@@ -9,7 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from robustbench_aigi import cli
+from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.detectors.anyone import addressed
 from robustbench_aigi.detectors.anyone.hf_processing import Processing, processing_of

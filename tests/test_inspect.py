@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from robustbench_aigi import harness_data
-from robustbench_aigi.cli import app
+from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import describe, load_data
 from robustbench_aigi.data.assembly import Order
 from robustbench_aigi.data.describe import described
@@ -23,6 +22,7 @@ from robustbench_aigi.data.describe_text import to_json, to_text
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.errors import BadData, UnknownName, UserError
 from robustbench_aigi.io.files import alone
+from robustbench_aigi.pipeline import data as data_pipeline
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
 from tests.test_data import picture
@@ -163,7 +163,7 @@ def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
     suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
     lines: list[str] = []
     order = Order(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
-    harness_data.build(order, tmp_path / "built", dry_run=True, say=lines.append)
+    data_pipeline.build(order, tmp_path / "built", dry_run=True, say=lines.append)
     text = "\n".join(lines)
     assert "read by the recipe cifake as {split}/{class} (layout classes: 2 folders" in text
     assert "  test: 4 real, 4 AI-generated" in text
@@ -177,8 +177,8 @@ def test_a_path_in_the_place_of_a_recipe_is_explained(tmp_path: Path) -> None:
     for call in (
         lambda: load_data(str(place)),
         lambda: recipe_named(str(place)),
-        lambda: harness_data.audit(str(place), tmp_path / "audit"),
-        lambda: harness_data.build(Order(dataset=str(place)), tmp_path / "built"),
+        lambda: data_pipeline.audit(str(place), tmp_path / "audit"),
+        lambda: data_pipeline.build(Order(dataset=str(place)), tmp_path / "built"),
     ):
         with pytest.raises(UnknownName, match="is a path, not a recipe") as caught:
             call()
@@ -230,7 +230,7 @@ def unfinished(root: Path) -> Path:
 
     order = Order(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
     with pytest.raises(KeyboardInterrupt):
-        harness_data.build(order, root / "built", executor=Here(1), progress=stop)
+        data_pipeline.build(order, root / "built", executor=Here(1), progress=stop)
     return root / "built"
 
 
@@ -238,8 +238,8 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
     """Case B16."""
     built = unfinished(tmp_path)
     calls = (
-        lambda: harness_data.audit(str(built), tmp_path / "audit"),
-        lambda: harness_data.inspect(str(built)),
+        lambda: data_pipeline.audit(str(built), tmp_path / "audit"),
+        lambda: data_pipeline.inspect(str(built)),
         lambda: load_data(str(built)),
     )
     for call in calls:
@@ -250,8 +250,8 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
     done = CliRunner().invoke(app, [*words, "--executor", "here", "--workers", "1"])
     assert done.exit_code == 0, done.output
     assert not (built / ".command").exists()
-    assert harness_data.audit(str(built), tmp_path / "audit").images == 12
-    assert harness_data.inspect(str(built)).layout == "built set"
+    assert data_pipeline.audit(str(built), tmp_path / "audit").images == 12
+    assert data_pipeline.inspect(str(built)).layout == "built set"
     with pytest.raises(UnknownName, match="is a folder that build wrote, not a recipe"):
         load_data(str(built))
 
@@ -266,11 +266,11 @@ def test_audit_and_generate_hold_their_folder(tmp_path: Path, monkeypatch: pytes
         with alone(place):
             yield
 
-    monkeypatch.setattr(harness_data, "alone", noted)
+    monkeypatch.setattr(data_pipeline, "alone", noted)
     root = files(tmp_path / "set", "real", "fake", count=6)
-    harness_data.audit("folder", tmp_path / "audit", source=str(root))
-    monkeypatch.setattr(harness_data, "make_samples", lambda *given: pd.DataFrame())
-    harness_data.generate("mini", tmp_path / "drawn")
+    data_pipeline.audit("folder", tmp_path / "audit", source=str(root))
+    monkeypatch.setattr(data_pipeline, "make_samples", lambda *given: pd.DataFrame())
+    data_pipeline.generate("mini", tmp_path / "drawn")
     assert held == [tmp_path / "audit", tmp_path / "drawn"]
     assert (tmp_path / "drawn" / ".lock").exists()
 
@@ -284,7 +284,7 @@ def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
     from robustbench_aigi.executors import Here
 
     order = Order(dataset="folder", source=str(root), attacks=str(suite), samples=0)
-    rows = harness_data.build(order, tmp_path / "built", executor=Here(1))
+    rows = data_pipeline.build(order, tmp_path / "built", executor=Here(1))
     assert {f"test/real/{name}" for name in ("a\nb", "c\td", "e\x1b[31m")} <= set(rows["source"])
     assert all(path.isprintable() for path in rows["path"])
     assert rows["path"].is_unique

@@ -11,8 +11,7 @@ PACKAGE = Path(rb.__file__).parent
 LAYERS = {
     "errors": 0, "registry": 0, "config": 0, "io": 0, "imaging": 0, "catalogue": 0, "executors": 0, "extras": 0,
     "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
-    "judging": 5, "report": 6, "harness": 7, "screen": 7, "harness_data": 8, "cli_places": 8, "cli_data": 9,
-    "cli_list": 9, "cli_detect": 10, "cli_report": 10, "cli": 11, "__main__": 12,
+    "judging": 5, "report": 6, "pipeline": 7, "cli": 8, "__main__": 9,
 }  # fmt: skip
 
 
@@ -47,7 +46,7 @@ def test_catalogue_folders_hold_no_python() -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, robustbench_aigi.cli; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = "import sys, robustbench_aigi.cli.main; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

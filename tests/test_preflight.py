@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Card, Detector, wrap
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.preflight import examine
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.gate import Policy, judge, verdict
 from tests.test_adequacy import bright, brightness

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
 from robustbench_aigi.attacks.loading import numbers_of
-from robustbench_aigi.cli import app
+from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.assembly import Kind, PlusPlus
 from robustbench_aigi.data.prompts import load_prompts

@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from robustbench_aigi import harness
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.grid import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report
 from robustbench_aigi.report.gate import judge, load_policy
 from tests.finished_run import SUITE, detector, finished

@@ -6,9 +6,9 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector, shipped_names
 from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.pipeline.training_stages import sets_of
 from robustbench_aigi.training.adversarial import robust_accuracy
 from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.stages import sets_of
 from tests.conftest import CIFAKE, needs_cifake
 
 

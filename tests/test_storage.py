@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from robustbench_aigi.cli import main
+from robustbench_aigi.cli.main import main
 from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
 from robustbench_aigi.io import mirror, remote_lock
 from robustbench_aigi.io.mirror import OWN, Mirror, is_url, mirrored

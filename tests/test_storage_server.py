@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aigi.cli import main
+from robustbench_aigi.cli.main import main
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.io import remote_lock
 from robustbench_aigi.io.files import cache_folder

@@ -12,6 +12,7 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.pipeline.training_stages import begun, trained_on
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
 from robustbench_aigi.training.adversarial import PGD, Ramp, robust_accuracy, robustness
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
@@ -20,7 +21,6 @@ from robustbench_aigi.training.fare import distance, fare
 from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.mixing import targets_of
 from robustbench_aigi.training.objective import Batch
-from robustbench_aigi.training.stages import begun, trained_on
 from robustbench_aigi.training.towers import Tower
 from tests.conftest import Linear
 

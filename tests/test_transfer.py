@@ -7,12 +7,12 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite, attacks, load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.families import family, met
+from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_matrix
 from robustbench_aigi.report.tables import transfer_tables
 from robustbench_aigi.training.arrays import predict

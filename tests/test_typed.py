@@ -67,7 +67,7 @@ def test_dir_lists_the_public_names() -> None:
 
 def test_the_version_is_that_of_the_installed_package() -> None:
     assert rb.__version__ == version("robustbench-aigi")
-    for call in (["robustbench_aigi"], ["robustbench_aigi.cli"]):
+    for call in (["robustbench_aigi"], ["robustbench_aigi.cli.main"]):
         done = subprocess.run(
             [sys.executable, "-m", *call, "--version"], capture_output=True, text=True, check=False, cwd=ROOT
         )

@@ -14,8 +14,6 @@ from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.imaging.norms import Distance
 from robustbench_aigi.imaging.pixels import LEVELS
 
-"""``(candidates, clean) -> (M,)``, both in grey levels."""
-
 
 @contextmanager
 def frozen(detector: Detector) -> Iterator[None]:

@@ -58,7 +58,7 @@ class Description:
 def described(
     source: str, name: str | None = None, *, convert: bool = False, progress: Progress = silent
 ) -> Description:
-    """Describe a source; arguments as of :func:`~robustbench_aigi.harness_data.inspect`.
+    """Describe a source; arguments as of :func:`~robustbench_aigi.pipeline.data.inspect`.
 
     Raises:
         BadData: no recipe reads it, or it is an unfinished build. UnknownName: there is no such recipe.

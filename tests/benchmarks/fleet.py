@@ -21,12 +21,12 @@ import pandas as pd
 import ray
 from ray.cluster_utils import Cluster as Simulated
 
-from robustbench_aigi import harness
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.evaluation.bench import Bench, Job
 from robustbench_aigi.evaluation.cells import SHARD, TABLE
 from robustbench_aigi.executors import HERE, Cluster, Executor
+from robustbench_aigi.pipeline import harness
 from tests.benchmarks.scale import started
 
 DETECTORS, SUITE, SAMPLE = ("cifake-cnn", "resnet18-c32", "tinyvit-5m"), "quick", 2000

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-CLI = (sys.executable, "-m", "robustbench_aigi.cli")
+CLI = (sys.executable, "-m", "robustbench_aigi")
 TIMES = ("times.jsonl", "report.html", "run.json", ".lock")
 """Files that tell how long something took, or by which command: no two runs have those in common."""
 

@@ -27,13 +27,13 @@ from PIL import Image
 from scipy.fft import dctn, idctn
 from torch import Tensor
 
-from robustbench_aigi import harness
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped, shipped_names
 from robustbench_aigi.executors import Cluster, Executor, Here, Pool
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
+from robustbench_aigi.pipeline import harness
 from tests.benchmarks.speed import TwoLogits
 
 DETECTORS = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.io.mirror import is_url
 
 if TYPE_CHECKING:
-    from robustbench_aigi.screen import Screen
+    from robustbench_aigi.cli.progress_bars import Screen
 
 OUT = "Folder or URL (s3://...) to write to; a killed run goes on here."
 Source = Annotated[
@@ -57,7 +57,7 @@ app = typer.Typer()
 @contextmanager
 def showing() -> "Iterator[Screen]":
     """A screen for progress and messages."""
-    from robustbench_aigi.screen import Screen
+    from robustbench_aigi.cli.progress_bars import Screen
 
     with Screen() as screen:
         yield screen
@@ -78,11 +78,11 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a source before it is used: layout, splits, classes, generators, sizes, and what is left out and why."""
-    from robustbench_aigi import harness_data
     from robustbench_aigi.data.describe_text import to_json, to_text
+    from robustbench_aigi.pipeline import data as data_pipeline
 
     with showing() as screen:
-        found = harness_data.inspect(source, data, convert=convert, progress=screen.progress)
+        found = data_pipeline.inspect(source, data, convert=convert, progress=screen.progress)
     typer.echo(to_json(found) if as_json else PLACES.told(to_text(found)))
 
 
@@ -104,9 +104,9 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
-    from robustbench_aigi import harness_data
     from robustbench_aigi.data.assembly import Order
     from robustbench_aigi.executors import executor
+    from robustbench_aigi.pipeline import data as data_pipeline
 
     order = Order(
         dataset=dataset,
@@ -119,7 +119,7 @@ def build(
         convert=convert,
     )
     with showing() as screen:
-        manifest = harness_data.build(
+        manifest = data_pipeline.build(
             order,
             out,
             executor=executor(by or ("ray" if address else "pool"), workers or os.cpu_count(), address, gpus),
@@ -139,10 +139,10 @@ def generate(
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
 ) -> None:
     """Let text-to-image models draw images, to be added to a built set with build --generated."""
-    from robustbench_aigi import harness_data
+    from robustbench_aigi.pipeline import data as data_pipeline
 
     with showing() as screen:
-        made = harness_data.generate(prompts, out, progress=screen.progress)
+        made = data_pipeline.generate(prompts, out, progress=screen.progress)
     typer.echo(made.groupby(["split", "generator"]).size().to_string())
     typer.echo(f"\nmanifest: {PLACES.told(out / 'manifest.parquet')}")
 
@@ -175,10 +175,12 @@ def audit(
     convert: Convert = False,
 ) -> None:
     """Look for what would let a classifier cheat; exit code 1 if something would."""
-    from robustbench_aigi import harness_data
+    from robustbench_aigi.pipeline import data as data_pipeline
 
     with showing() as screen:
-        result = harness_data.audit(dataset, out, source=source, limit=limit, convert=convert, progress=screen.progress)
+        result = data_pipeline.audit(
+            dataset, out, source=source, limit=limit, convert=convert, progress=screen.progress
+        )
     for finding in result.findings:
         typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
     typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {PLACES.told(out / 'audit.md')}")

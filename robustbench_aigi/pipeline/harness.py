@@ -26,10 +26,7 @@ from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.evaluation.remote import remote_notice
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.io.files import alone, writing
-from robustbench_aigi.report import Finished, Matrix, write_report
-from robustbench_aigi.training import Files, train_detector
-from robustbench_aigi.training import Recipe as TrainingRecipe
-from robustbench_aigi.training.stages import (
+from robustbench_aigi.pipeline.training_stages import (
     attack_of,
     course_of,
     epochs_of,
@@ -40,6 +37,9 @@ from robustbench_aigi.training.stages import (
     trained_on,
     training_on,
 )
+from robustbench_aigi.report import Finished, Matrix, write_report
+from robustbench_aigi.training import Files, train_detector
+from robustbench_aigi.training import Recipe as TrainingRecipe
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]

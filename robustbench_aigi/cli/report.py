@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigi.cli_data import DETECTORS, Convert, Limit, Source, showing
-from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.cli.data import DETECTORS, Convert, Limit, Source, showing
+from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.errors import UserError
 
 Run = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate.")]
@@ -151,8 +151,8 @@ def plan(
         wide, around = _fraction("--width", width), _fraction("--share", share)
         typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
     if detectors:
-        from robustbench_aigi import harness
         from robustbench_aigi.evaluation.planning import to_text
+        from robustbench_aigi.pipeline import harness
 
         with showing() as screen:
             asked = (detectors, attacks, data, source, limit)

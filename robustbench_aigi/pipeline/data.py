@@ -21,8 +21,8 @@ from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.detectors.fingerprint import Identities
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import Executor, Pool
-from robustbench_aigi.harness import Progress, Say, silent
 from robustbench_aigi.io.files import alone, write_text
+from robustbench_aigi.pipeline.harness import Progress, Say, silent
 
 
 def build(

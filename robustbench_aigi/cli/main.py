@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import robustbench_aigi
-from robustbench_aigi import cli_data, cli_detect, cli_list, cli_report
-from robustbench_aigi.cli_data import (
+from robustbench_aigi.cli import data as data_commands
+from robustbench_aigi.cli import detect as detect_command
+from robustbench_aigi.cli import names as list_command
+from robustbench_aigi.cli import report as report_commands
+from robustbench_aigi.cli.data import (
     DETECTORS,
     OUT,
     Address,
@@ -23,7 +26,7 @@ from robustbench_aigi.cli_data import (
     Workers,
     showing,
 )
-from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import UserError
 
@@ -69,7 +72,7 @@ def options(
     DEBUG = debug
 
 
-app.add_typer(cli_list.app)
+app.add_typer(list_command.app)
 
 
 @app.command()
@@ -88,8 +91,8 @@ def run(
     gpus: Gpus = 0,
 ) -> None:
     """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
-    from robustbench_aigi import harness
     from robustbench_aigi.executors import executor
+    from robustbench_aigi.pipeline import harness
 
     folder = out or Path("runs") / Path(dataset).stem
     with showing() as screen:
@@ -107,8 +110,8 @@ def run(
     _show(matrix, folder)
 
 
-app.add_typer(cli_data.app)
-app.add_typer(cli_report.app)
+app.add_typer(data_commands.app)
+app.add_typer(report_commands.app)
 
 
 @app.command()
@@ -134,7 +137,7 @@ def train(
     rehearse_source: Annotated[str | None, typer.Option(help="Where the images to rehearse are.")] = None,
 ) -> None:
     """Fit a detector, plainly or against attacks."""
-    from robustbench_aigi import harness
+    from robustbench_aigi.pipeline import harness
 
     if out.suffix != ".safetensors":
         raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
@@ -185,11 +188,11 @@ def evaluate(
     gpus: Gpus = 0,
 ) -> None:
     """Attack detectors and write the matrix and the report."""
-    from robustbench_aigi import harness
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.data.surrogates import makers_of
     from robustbench_aigi.executors import executor
+    from robustbench_aigi.pipeline import harness
 
     harness.writable(out)
     by_whom = executor(by, workers, address, gpus)
@@ -213,7 +216,7 @@ def evaluate(
     _show(matrix, out)
 
 
-app.add_typer(cli_detect.app)
+app.add_typer(detect_command.app)
 
 
 def _show(matrix: "Matrix", out: Path) -> None:

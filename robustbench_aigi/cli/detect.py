@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli_data import Convert
-from robustbench_aigi.cli_places import PLACES
+from robustbench_aigi.cli.data import Convert
+from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.errors import BadData, BadLogits
 
 if TYPE_CHECKING:
