@@ -106,12 +106,19 @@ class Registry(Generic[T]):
             return
         package = importlib.import_module(self._package)
         self._loaded = True
-        for module in pkgutil.iter_modules(package.__path__):
-            name = f"{self._package}.{module.name}"
-            self._attempt(name, partial(importlib.import_module, name))
+        self._import_modules(package)
         for entry in entry_points(group=self._package):
             if (cls := self._attempt(f"{entry.name} ({entry.value})", entry.load)) is not None:
                 self._classes.setdefault(entry.name, cls)
+
+    def _import_modules(self, package: ModuleType) -> None:
+        """Import the modules of a package and its sub-packages; names that begin with ``_`` hold no component."""
+        for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            if found.name.rpartition(".")[2].startswith("_"):
+                continue
+            module = self._attempt(found.name, partial(importlib.import_module, found.name))
+            if found.ispkg and module is not None:
+                self._import_modules(module)
 
     def _attempt(self, name: str, load: Callable[[], Any]) -> Any:
         """What ``load`` returns; None, with the error in :attr:`broken`, where somebody's module cannot be imported."""

@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Attack, Row, art_adapter, load_attack, torchattacks_adapter
-from robustbench_aigi.attacks.third_party import ThirdParty
+from robustbench_aigi.attacks import Attack, Row, load_attack
+from robustbench_aigi.attacks.external import art, torchattacks
+from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, Unavailable, UnknownName, UserError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear
 
-ART, TORCHATTACKS = art_adapter.names(), torchattacks_adapter.names()
+ART, TORCHATTACKS = art.names(), torchattacks.names()
 needs_torchattacks = pytest.mark.skipif(
     not TORCHATTACKS, reason=f"torchattacks is an extra: {install_command('torchattacks')}"
 )
@@ -100,16 +101,16 @@ def refused(base: type[ThirdParty]) -> list[str]:
     return [f"{base.library}:{kind}" for kind, known in base.table.items() if known.refuse]
 
 
-@pytest.mark.parametrize("name", refused(art_adapter.ART))
+@pytest.mark.parametrize("name", refused(art.ART))
 def test_art_attacks_that_cannot_work_say_why(name: str) -> None:
-    if name.partition(":")[2] not in art_adapter.ART.sources():
+    if name.partition(":")[2] not in art.ART.sources():
         pytest.skip("this installation of ART does not export it")
     with pytest.raises(BadConfig, match=f"{name} cannot attack a detector: "):
         load_attack(name)
 
 
 @needs_torchattacks
-@pytest.mark.parametrize("name", refused(torchattacks_adapter.Torchattacks))
+@pytest.mark.parametrize("name", refused(torchattacks.Torchattacks))
 def test_torchattacks_attacks_that_cannot_work_say_why(name: str) -> None:
     with pytest.raises(BadConfig, match=f"{name} cannot attack a detector: "):
         load_attack(name)
@@ -118,7 +119,7 @@ def test_torchattacks_attacks_that_cannot_work_say_why(name: str) -> None:
 def test_every_attack_of_art_is_offered_or_refused() -> None:
     offered = {name.partition(":")[2] for name in ART}
     assert len(offered) >= 27
-    assert set(art_adapter.ART.sources()) - offered <= {n.partition(":")[2] for n in refused(art_adapter.ART)}
+    assert set(art.ART.sources()) - offered <= {n.partition(":")[2] for n in refused(art.ART)}
 
 
 def test_wrong_names_and_numbers_get_near_misses() -> None:
@@ -210,13 +211,13 @@ def test_a_black_box_is_not_asked_for_gradients(images: Tensor, labels: Tensor) 
 
 def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
-    assert torchattacks_adapter.names() == []
+    assert torchattacks.names() == []
     with pytest.raises(Unavailable, match=re.escape(install_command("torchattacks"))):
         load_attack("torchattacks:PGD")
 
 
 def test_the_libraries_are_imported_only_when_asked_for() -> None:
-    code = "import sys; from robustbench_aigi.attacks import art_adapter, torchattacks_adapter; "
+    code = "import sys; from robustbench_aigi.attacks.external import art, torchattacks; "
     code += "sys.exit('torchattacks' in sys.modules or 'art' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robustbench_aigi.attacks import attacks, load_attack
-from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
-from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
+from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, length
+from robustbench_aigi.attacks.gradient.pgd import PGDL2, PGDLinf
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Perturbation, attacks, load_attack, square
+from robustbench_aigi.attacks import Perturbation, attacks, load_attack
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.attacks.dct_pgd import DCTPGD
-from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
+from robustbench_aigi.attacks.score import square
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors.randomness import is_random
 from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.balls import Ball
-from robustbench_aigi.attacks.fab import nearest
+from robustbench_aigi.attacks._engine.norm_balls import Ball
+from robustbench_aigi.attacks.gradient.fab import nearest
 from robustbench_aigi.detectors import load_detector
 from tests.conftest import Linear
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from robustbench_aigi.attacks.jpeg import JPEG
-from robustbench_aigi.attacks.resize import Resize
+from robustbench_aigi.attacks.corruptions.jpeg import JPEG
+from robustbench_aigi.attacks.corruptions.resize import Resize
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.attacks.base import Perturbation
-from robustbench_aigi.attacks.delivery import Averaged, Delivered
+from robustbench_aigi.attacks.through_transform import Averaged, Delivered
 from robustbench_aigi.detectors import Card, Detector, load_detector, straight_through, wrap
 from robustbench_aigi.errors import BadConfig, BadLogits
 from tests.conftest import Linear

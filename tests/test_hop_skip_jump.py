@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.hop_skip_jump import FEWEST, HALVINGS, STEPS
+from robustbench_aigi.attacks.decision.hop_skip_jump import FEWEST, HALVINGS, STEPS
 from robustbench_aigi.imaging.pixels import snap
 from tests.conftest import Linear
 

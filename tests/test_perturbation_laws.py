@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robustbench_aigi.attacks.camera import encoded, linear
-from robustbench_aigi.attacks.spectrum import ring_heights, rings_of
+from robustbench_aigi.attacks.corruptions.camera import encoded, linear
+from robustbench_aigi.attacks.corruptions.spectrum import ring_heights, rings_of
 from tests.test_perturbations import changed, distance, photographs
 
 STILL = {"aberration": 0, "vignette": 0, "electrons": 1e12, "read": 0}

@@ -12,7 +12,7 @@ from skimage import data
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, attacks, load_attack
-from robustbench_aigi.attacks.resize import FILTERS, resized
+from robustbench_aigi.attacks.corruptions.resize import FILTERS, resized
 from robustbench_aigi.errors import BadConfig, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from robustbench_aigi.io.hashing import rng_for

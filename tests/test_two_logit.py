@@ -3,8 +3,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.attacks._engine.oracle import Oracle
+from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from tests.conftest import Linear
 from tests.test_adapters import even
 

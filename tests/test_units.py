@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.attacks import Suite, art_adapter, attacks, load_attack, load_suite, torchattacks_adapter
+from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.third_party import ThirdParty
+from robustbench_aigi.attacks.external import art, torchattacks
+from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
 from robustbench_aigi.data import Recipe
 from robustbench_aigi.errors import BadConfig
@@ -26,7 +27,7 @@ from robustbench_aigi.training import Plan
 from robustbench_aigi.training import Recipe as TrainingRecipe
 from tests.conftest import Linear
 
-ADAPTED = [*art_adapter.names(), *torchattacks_adapter.names()]
+ADAPTED = [*art.names(), *torchattacks.names()]
 ROOT = Path(__file__).parent.parent
 SUITES = sorted({*catalogue.folder("attacks").glob("*.toml"), *ROOT.glob("reports/*/*.toml")})
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.batches import changed
-from robustbench_aigi.attacks.inputs import batch_of, check_pixels
-from robustbench_aigi.attacks.oracle import Oracle, Spent, frozen
+from robustbench_aigi.attacks._engine.batching import changed
+from robustbench_aigi.attacks._engine.inputs import batch_of, check_pixels
+from robustbench_aigi.attacks._engine.oracle import Oracle, Spent, frozen
 from robustbench_aigi.config.quantity import check_reach, read_fields
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector

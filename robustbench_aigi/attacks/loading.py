@@ -12,7 +12,7 @@ from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.registry import unknown
 
 ADAPTERS: Mapping[str, str] = MappingProxyType(
-    {kind: f"robustbench_aigi.attacks.{kind}_adapter" for kind in ("torchattacks", "art")}
+    {kind: f"robustbench_aigi.attacks.external.{kind}" for kind in ("torchattacks", "art")}
 )
 """Prefix of a name to the module that adapts that library's attacks."""
 

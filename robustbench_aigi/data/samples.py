@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.images import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts

@@ -9,10 +9,10 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from robustbench_aigi.attacks import Attack, Row, Suite
-from robustbench_aigi.attacks.balls import Ball
-from robustbench_aigi.attacks.dct_pgd import DCTPGD
-from robustbench_aigi.attacks.fgsm import FGSM
-from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.attacks._engine.norm_balls import Ball
+from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
+from robustbench_aigi.attacks.gradient.fgsm import FGSM
+from robustbench_aigi.attacks.gradient.pgd import PGDLinf
 from robustbench_aigi.evaluation.aimed import CONTROL
 from robustbench_aigi.evaluation.bench import Bench
 from robustbench_aigi.evaluation.cells import Table

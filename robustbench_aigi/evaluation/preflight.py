@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from robustbench_aigi.attacks.oracle import frozen
+from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector

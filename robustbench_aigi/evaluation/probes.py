@@ -8,9 +8,9 @@ import pandas as pd
 import torch
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.attacks.balls import LinfBall
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.pgd import PGDLinf
+from robustbench_aigi.attacks._engine.norm_balls import LinfBall
+from robustbench_aigi.attacks._engine.oracle import Oracle
+from robustbench_aigi.attacks.gradient.pgd import PGDLinf
 from robustbench_aigi.config.units import Count
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose

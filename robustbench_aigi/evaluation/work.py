@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import Attack
+from robustbench_aigi.attacks._engine.oracle import Oracle, frozen
 from robustbench_aigi.attacks.base import FRESH_DRAWS, Result
-from robustbench_aigi.attacks.oracle import Oracle, frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.images import encode_png
 from robustbench_aigi.detectors import Detector

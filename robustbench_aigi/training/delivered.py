@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.jpeg import JPEG
-from robustbench_aigi.attacks.resize import Resize
+from robustbench_aigi.attacks.corruptions.jpeg import JPEG
+from robustbench_aigi.attacks.corruptions.resize import Resize
 from robustbench_aigi.imaging.pixels import snap
 
 DELIVERIES = ("jpeg", "resize")

@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.oracle import frozen
+from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.folding import folded
 from robustbench_aigi.imaging.pixels import LEVELS

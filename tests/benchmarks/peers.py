@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.attacks._engine.oracle import Oracle
+from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.randomness import seeded

@@ -8,10 +8,10 @@ from typing import final
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall, length
+from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, length
+from robustbench_aigi.attacks._engine.oracle import Oracle, chosen
 from robustbench_aigi.attacks.base import attacks
-from robustbench_aigi.attacks.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
-from robustbench_aigi.attacks.oracle import Oracle, chosen
+from robustbench_aigi.attacks.decision.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
 from robustbench_aigi.config.units import AreaShare, DrawCount, QueryCount
 from robustbench_aigi.io.hashing import Draws
 

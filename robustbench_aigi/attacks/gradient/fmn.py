@@ -8,9 +8,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.balls import length, scaled
+from robustbench_aigi.attacks._engine.norm_balls import length, scaled
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.config.units import Count
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws

@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from torch import Tensor
 
-from robustbench_aigi.attacks import adapters
-from robustbench_aigi.attacks.third_party import Known, ThirdParty
-from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.attacks.external import adapters
+from robustbench_aigi.attacks.external.third_party import Known, ThirdParty
+from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import Unavailable
 from robustbench_aigi.extras import install_command
 

@@ -10,8 +10,8 @@ from scipy.ndimage import shift
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.jpeg import recompressed
-from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.attacks.corruptions.jpeg import recompressed
+from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.config.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
 from robustbench_aigi.imaging.pixels import LEVELS
 

@@ -14,12 +14,12 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.balls import Ball
+from robustbench_aigi.attacks._engine.norm_balls import Ball
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget
+from robustbench_aigi.attacks.external.two_logit import TwoLogits
+from robustbench_aigi.attacks.gradient.pgd import PGDL2, PGDLinf
 from robustbench_aigi.attacks.loading import load_attack
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.pgd import PGDL2, PGDLinf
-from robustbench_aigi.attacks.two_logit import TwoLogits
 from robustbench_aigi.config.quantity import quantities
 from robustbench_aigi.config.units import L2Radius, L2Step, LinfRadius, UnroundedStep
 from robustbench_aigi.detectors.randomness import seeded

@@ -6,9 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.balls import L2Ball, scaled
+from robustbench_aigi.attacks._engine.norm_balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
-from robustbench_aigi.attacks.pgd import PGD
+from robustbench_aigi.attacks.gradient.pgd import PGD
 from robustbench_aigi.config.units import L2Step, Share
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.imaging.dct import dct_matrix

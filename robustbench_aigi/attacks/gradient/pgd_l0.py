@@ -6,8 +6,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.config.units import LinfStep, PairCount, PixelCount
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws

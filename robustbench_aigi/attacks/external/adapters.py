@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, cast
 
-from robustbench_aigi.attacks.third_party import BALLS, COUNTS, USUAL, Known, ThirdParty
+from robustbench_aigi.attacks.external.third_party import BALLS, COUNTS, USUAL, Known, ThirdParty
 from robustbench_aigi.config.units import Count, Number, PixelCount
 from robustbench_aigi.errors import BadConfig, Unavailable, UnknownName
 

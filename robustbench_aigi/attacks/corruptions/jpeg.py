@@ -9,8 +9,8 @@ import torch
 from imagecodecs import jpeg8_decode, jpeg8_encode
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.batching import interleaved
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.batches import interleaved
 from robustbench_aigi.config.units import Quality
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
+from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.config.units import Count, DrawCount, QueryCount
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.batching import Bytes
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.batches import Bytes
-from robustbench_aigi.attacks.jpeg import recompressed
-from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.attacks.corruptions.jpeg import recompressed
+from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.config.units import Quality, Rounds, ScaleShare
 
 BLOCK = 8

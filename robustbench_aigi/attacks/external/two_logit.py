@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.attacks.oracle import Oracle
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.imaging.pixels import LEVELS
 
 

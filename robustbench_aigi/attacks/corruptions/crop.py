@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.resize import resized
+from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.config.units import CutShare
 from robustbench_aigi.errors import BadConfig
 

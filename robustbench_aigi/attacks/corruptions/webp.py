@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.batching import interleaved
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.batches import interleaved
 from robustbench_aigi.config.units import QualityOrZero
 
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.attacks import adapters
-from robustbench_aigi.attacks.third_party import Known, ThirdParty
-from robustbench_aigi.attacks.two_logit import TwoLogits
+from robustbench_aigi.attacks.external import adapters
+from robustbench_aigi.attacks.external.third_party import Known, ThirdParty
+from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import Unavailable
 
 REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(

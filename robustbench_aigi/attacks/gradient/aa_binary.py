@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from robustbench_aigi.attacks.apgd import APGD, APGDL2, APGDLinf
-from robustbench_aigi.attacks.balls import Ball, L2Ball, LinfBall
+from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, attacks
-from robustbench_aigi.attacks.fab import FAB, FABL2, FABLinf
-from robustbench_aigi.attacks.oracle import Oracle
-from robustbench_aigi.attacks.square import Square, SquareL2, SquareLinf
+from robustbench_aigi.attacks.gradient.apgd import APGD, APGDL2, APGDLinf
+from robustbench_aigi.attacks.gradient.fab import FAB, FABL2, FABLinf
+from robustbench_aigi.attacks.score.square import Square, SquareL2, SquareLinf
 from robustbench_aigi.config.units import Count, QueryCount
 from robustbench_aigi.io.hashing import Draws
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import final
 
-from robustbench_aigi.attacks.balls import LinfBall
+from robustbench_aigi.attacks._engine.norm_balls import LinfBall
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.io.hashing import Draws
 
 

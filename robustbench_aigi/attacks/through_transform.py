@@ -6,9 +6,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
-from robustbench_aigi.attacks.oracle import Oracle
 from robustbench_aigi.config.units import DrawCount
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import BadConfig

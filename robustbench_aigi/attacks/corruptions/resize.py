@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_aigi.attacks._engine.batching import Bytes, interleaved
 from robustbench_aigi.attacks.base import Perturbation, attacks
-from robustbench_aigi.attacks.batches import Bytes, interleaved
 from robustbench_aigi.config.units import PositiveShare
 from robustbench_aigi.errors import BadConfig
 

@@ -1,0 +1,1 @@
+"""Perturbations that ask no model: codecs, scaling, noise, cameras, generators."""

@@ -1,0 +1,1 @@
+"""Attacks of other libraries: ``torchattacks:NAME`` and ``art:NAME``."""

@@ -1,0 +1,1 @@
+"""Attacks that follow the detector's gradient."""
