@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from robustbench_aigi.attacks.base import Result
     from robustbench_aigi.data import Dataset, load_data
     from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
-    from robustbench_aigi.detectors.faster import faster
+    from robustbench_aigi.detectors._support.faster import faster
     from robustbench_aigi.pipeline.harness import evaluate
     from robustbench_aigi.report import Matrix
 
@@ -21,7 +21,7 @@ _HOMES = {
     "Matrix": "report",
     "Result": "attacks.base",
     "evaluate": "pipeline.harness",
-    "faster": "detectors.faster",
+    "faster": "detectors._support.faster",
     "load_attack": "attacks",
     "load_data": "data",
     "load_detector": "detectors",

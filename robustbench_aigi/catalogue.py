@@ -13,12 +13,14 @@ from robustbench_aigi.registry import unknown
 M = TypeVar("M", bound=BaseModel)
 
 PACKAGE = Path(__file__).parent
+WEIGHTS = PACKAGE / "weights"
+"""Trained weights that ship with the package."""
 
 
 def folder(kind: str) -> Path:
     """The folder of a kind of file; that of suites, or recipes, is beside the package in a checkout, else inside it."""
     if kind in ("policies", "endpoints"):
-        return PACKAGE / ("report" if kind == "policies" else "") / kind
+        return PACKAGE / kind
     checkout = PACKAGE.parent
     return checkout / kind if (checkout / "pyproject.toml").is_file() else PACKAGE / "_catalogue" / kind
 

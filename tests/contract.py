@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
-from robustbench_aigi.detectors.anyone import addressed
+from robustbench_aigi.detectors.external import addressed
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.training import Plan, fit
 from robustbench_aigi.training.arrays import Arrays, predict

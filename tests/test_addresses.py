@@ -19,9 +19,9 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.places import Places
 from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Card, Detector, detectors, load_detector, load_trained, save_detector, wrap
-from robustbench_aigi.detectors.addresses import Address, constructed, parse
-from robustbench_aigi.detectors.arguments import Written, typed
-from robustbench_aigi.detectors.trained import addresses_of, begun_from, taken_names
+from robustbench_aigi.detectors._support.addresses.address import Address, constructed, parse
+from robustbench_aigi.detectors._support.addresses.arguments import Written, typed
+from robustbench_aigi.detectors.loading import addresses_of, begun_from, taken_names
 from robustbench_aigi.errors import BadCheckpoint, BadConfig, UnknownName, UserError
 from robustbench_aigi.io.hashing import weights_digest
 from robustbench_aigi.pipeline import harness
@@ -331,7 +331,7 @@ def timm_file(folder: Path, classes: int, model: str = "test_resnet") -> tuple[n
 
 
 def outputs_of(net: nn.Module, detector: Detector, images: Tensor) -> Tensor:
-    from robustbench_aigi.detectors.resizing import resize
+    from robustbench_aigi.detectors._support.resizing import resize
 
     inputs = resize(images, detector.size, detector.kernel)  # type: ignore[arg-type]
     outputs: Tensor = net(detector.get_submodule("normalise")(inputs))

@@ -5,9 +5,9 @@ import timm
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.detectors.anyone.ends import one_logit, slug
-from robustbench_aigi.detectors.anyone.timm_model import licences
+from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external.outputs import one_logit, slug
+from robustbench_aigi.detectors.external.timm_model import licences
 from robustbench_aigi.errors import BadLogits, UnknownName, UserError
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error
 

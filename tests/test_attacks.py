@@ -12,7 +12,7 @@ from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.score import square
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.detectors.randomness import is_random
+from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
-from robustbench_aigi.detectors.tensors import is_checkpoint_path, read_tensors
+from robustbench_aigi.detectors._support.checkpoints.tensors import is_checkpoint_path, read_tensors
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.judging import judge, read_image
 from robustbench_aigi.pipeline import harness

@@ -14,9 +14,9 @@ from torch.nn.functional import interpolate
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.detectors import load_detector, save_detector
-from robustbench_aigi.detectors.anyone.endpoint_reading import read_spec
-from robustbench_aigi.detectors.anyone.endpoint_spec import EndpointSpec
-from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external.http.reading import read_spec
+from robustbench_aigi.detectors.external.http.spec import EndpointSpec
 from robustbench_aigi.errors import BadConfig, BadLogits, Unavailable, UnknownName, UserError
 from robustbench_aigi.imaging.pixels import snap
 from tests.contract import built

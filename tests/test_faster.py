@@ -8,7 +8,7 @@ from cloudpickle import dumps  # type: ignore[import-untyped]
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector
-from robustbench_aigi.detectors.faster import Int8Linear, copied, faster, in_8_bits
+from robustbench_aigi.detectors._support.faster import Int8Linear, copied, faster, in_8_bits
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.io.hashing import weights_digest

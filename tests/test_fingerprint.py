@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, wrap
-from robustbench_aigi.detectors.anyone.onnx_model import external_files
+from robustbench_aigi.detectors._support.faster import faster
+from robustbench_aigi.detectors._support.fingerprint import Fingerprint, Identities, Unknown, fingerprint, reuse_note
 from robustbench_aigi.detectors.base import Card, Normalise
-from robustbench_aigi.detectors.faster import faster
-from robustbench_aigi.detectors.fingerprint import Fingerprint, Identities, Unknown, fingerprint, reuse_note
+from robustbench_aigi.detectors.external.onnx_model import external_files
 from robustbench_aigi.pipeline import harness
 
 
@@ -271,7 +271,7 @@ HELPER = "OFFSET = {offset}\n\ndef offset():\n    return OFFSET\n"
 PRINT = """
 import json, torch
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.detectors.fingerprint import fingerprint
+from robustbench_aigi.detectors._support.fingerprint import fingerprint
 torch.manual_seed(0)
 names = ["module_of_mine:Mine", "cifake-cnn", "dire", "clip-mlp", "tinyvit-5m"]
 print(json.dumps({name: fingerprint(load_detector(name)).digest for name in names}))

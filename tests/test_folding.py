@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector
-from robustbench_aigi.detectors.folding import folded
+from robustbench_aigi.detectors._support.folding import folded
 
 
 class Seen(Detector):

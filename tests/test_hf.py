@@ -11,8 +11,8 @@ from torch import Tensor
 
 from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import load_detector, save_detector
-from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.detectors.anyone.hf_processing import Processing, processing_of
+from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external.hf.processing import Processing, processing_of
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.detectors import save_detector
-from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 from robustbench_aigi.errors import BadLogits, Unavailable, UserError
 from robustbench_aigi.imaging.pixels import to_bytes
 from tests.contract import built, check_contract

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.http_answer import number_at, parsed
-from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external.http.answer import number_at, parsed
+from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 from robustbench_aigi.errors import BadLogits, UserError
 from tests.contract import built
 from tests.endpoints import Reply, Seen, Server, brightness, serving

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.http_endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 from robustbench_aigi.errors import BadLogits, Unavailable, UserError
 from tests.contract import built
 from tests.endpoints import Reply, Seen, Server, brightness, decoded, serving

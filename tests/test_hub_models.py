@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.hub_labels import LabelGroups, group_labels
-from robustbench_aigi.detectors.anyone.hub_models import HubModel, hub_models, known, logit
+from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
+from robustbench_aigi.detectors.external.hf.models import HubModel, hub_models, known, logit
 from robustbench_aigi.errors import UserError
 from tests.contract import built
 from tests.hugging_face import COMMIT, on_the_hub, save_tiny_vit
@@ -188,7 +188,7 @@ def test_a_branch_is_noted_with_the_commit_to_pin(tmp_path: Path, monkeypatch: p
 
 def test_the_revision_of_the_table_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = {MINE: HubModel(labels=("x", "y"), fake=("x",), revision=COMMIT, licence="MIT", commercial=True)}
-    monkeypatch.setattr("robustbench_aigi.detectors.anyone.hub_models.hub_models", lambda: rows)
+    monkeypatch.setattr("robustbench_aigi.detectors.external.hf.models.hub_models", lambda: rows)
     save_tiny_vit(on_the_hub(monkeypatch, tmp_path, MINE), ["x", "y"])
     detector = built(f"hf:{MINE}")
     assert detector.notes == ()

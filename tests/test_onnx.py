@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.detectors.anyone import addressed
-from robustbench_aigi.detectors.resizing import resize
+from robustbench_aigi.detectors._support.resizing import resize
+from robustbench_aigi.detectors.external import addressed
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.extras import install_command
 from tests.contract import built, check_contract

@@ -8,9 +8,9 @@ import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.onnx_graph import checked_digest, weight_files
-from robustbench_aigi.detectors.faster import copied
-from robustbench_aigi.detectors.resizing import resize
+from robustbench_aigi.detectors._support.faster import copied
+from robustbench_aigi.detectors._support.resizing import resize
+from robustbench_aigi.detectors.external.onnx_graph import checked_digest, weight_files
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from tests.contract import built
 from tests.test_onnx import write_onnx

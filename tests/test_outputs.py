@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, wrap
-from robustbench_aigi.detectors.anyone.ends import one_logit
 from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors.external.outputs import one_logit
 from robustbench_aigi.errors import BadLogits, UserError
 from tests.conftest import Linear
 from tests.foreign import Brightness

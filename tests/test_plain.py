@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector
-from robustbench_aigi.detectors.anyone.plain import PlainDetector, adapted, networks_in
+from robustbench_aigi.detectors.external.python_object import PlainDetector, adapted, networks_in
 from robustbench_aigi.errors import BadConfig, BadLogits, UnknownName, UserError
 from robustbench_aigi.pipeline.harness import train
 from tests.conftest import Linear

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Suite, load_attack
 from robustbench_aigi.attacks.base import FRESH_DRAWS
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Card, Detector
-from robustbench_aigi.detectors.randomness import is_random
+from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags
 from robustbench_aigi.evaluation.metrics import worst_case

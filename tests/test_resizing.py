@@ -4,8 +4,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigi.detectors.anyone.hf_processing import KERNELS
-from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
+from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
+from robustbench_aigi.detectors.external.hf.processing import KERNELS
 
 
 @pytest.mark.parametrize("kernel", sorted(KERNELS))

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors import score_step as module
-from robustbench_aigi.detectors.anyone.ends import one_logit
-from robustbench_aigi.detectors.score_step import score_step, step_of_logits
+from robustbench_aigi.detectors._support import score_step as module
+from robustbench_aigi.detectors._support.score_step import score_step, step_of_logits
+from robustbench_aigi.detectors.external.outputs import one_logit
 
 
 def drawn(count: int, spread: float, seed: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Card, load_detector, save_detector
-from robustbench_aigi.detectors.calibrated import Calibrated
+from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.detectors.rigid import Rigid
 from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError

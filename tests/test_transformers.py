@@ -11,7 +11,7 @@ from torch import Tensor
 from torchvision.transforms import v2  # type: ignore[import-untyped]
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors.vit_cnn import ViTCNN
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.training import Plan, fit

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import wrap
-from robustbench_aigi.detectors.faster import copied, faster
+from robustbench_aigi.detectors._support.faster import copied, faster
 from robustbench_aigi.errors import BadLogits, UserError
 from robustbench_aigi.executors import Here, Pool, bound_here
 from robustbench_aigi.io.hashing import weights_digest

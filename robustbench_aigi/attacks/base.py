@@ -17,7 +17,7 @@ from robustbench_aigi.attacks._engine.oracle import Oracle, Spent, frozen
 from robustbench_aigi.config.quantity import check_reach, read_fields
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.randomness import is_random, seeded
+from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
 from robustbench_aigi.imaging.norms import DISTANCES, norms
 from robustbench_aigi.imaging.pixels import LEVELS, on_grid
@@ -150,8 +150,9 @@ class Attack(ABC):
     ) -> Result:
         """Attack a batch, each image away from its own label.
 
-        A detector that scores at random (see :func:`~robustbench_aigi.detectors.randomness.is_random`) is attacked at
-        full strength, because a lucky draw would end the attack early, and its final images are scored anew.
+        A detector that scores at random (see :func:`~robustbench_aigi.detectors._support.randomness.is_random`) is
+        attacked at full strength, because a lucky draw would end the attack early, and its final images are scored
+        again.
 
         Args:
             images: ``(N, 3, H, W)``: uint8 grey levels, or floats of any size in [0, 1], on the 8-bit grid.

@@ -43,7 +43,7 @@ def detect(
     near the threshold, or if the image is of a size that the detector did not learn from.
     """
     from robustbench_aigi.detectors import load_trained
-    from robustbench_aigi.detectors.trained import addresses_of
+    from robustbench_aigi.detectors.loading import addresses_of
     from robustbench_aigi.judging import Skipped, find_images
 
     found = list(find_images(images))

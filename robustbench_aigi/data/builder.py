@@ -16,8 +16,8 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.dataset import CONVERTED, Dataset
 from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.faster import copied
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.faster import copied
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.executors import HERE, Executor, Here, bound_here
 from robustbench_aigi.io.files import write_text, write_whole

@@ -1,9 +1,14 @@
 """Detectors: images in [0, 1] in, one logit an image out; above the threshold means AI-generated."""
 
+from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
+    load_detector,
+    save_detector,
+    shipped,
+    shipped_names,
+)
 from robustbench_aigi.detectors.base import Card, Detector, detectors, straight_through
-from robustbench_aigi.detectors.checkpoint import load_detector, save_detector, shipped, shipped_names
-from robustbench_aigi.detectors.trained import load_trained
-from robustbench_aigi.detectors.wrapped import Wrapped, wrap
+from robustbench_aigi.detectors.external.wrapped import Wrapped, wrap
+from robustbench_aigi.detectors.loading import load_trained
 
 __all__ = [
     "Card",

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.calibrated import Calibrated
+from robustbench_aigi.detectors._support.resizing import fit_size
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Normalise, detectors
-from robustbench_aigi.detectors.calibrated import Calibrated
-from robustbench_aigi.detectors.resizing import fit_size
-from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UserError
 
 SMALL, MULTISCALE = "small-autoencoder", "multiscale-l1"

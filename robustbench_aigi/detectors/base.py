@@ -150,8 +150,8 @@ class Detector(nn.Module, ABC):
         """What the logits depend on besides class and card; None leaves it to a walk through all attributes.
 
         For a class that knows better, such as one that runs a file: its hash and the arguments, not the session. What
-        no hash can hold is :class:`~robustbench_aigi.detectors.fingerprint.Unknown` with the reason: then results are
-        never reused.
+        no hash can hold is :class:`~robustbench_aigi.detectors._support.fingerprint.Unknown` with the reason: then
+        results are never reused.
         """
         return None
 

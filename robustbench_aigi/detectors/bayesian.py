@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.resizing import fit_size
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -18,8 +20,6 @@ from robustbench_aigi.detectors.base import (
     detectors,
 )
 from robustbench_aigi.detectors.npr import SpatialAttention
-from robustbench_aigi.detectors.resizing import fit_size
-from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 class BayesianResNet(Detector):

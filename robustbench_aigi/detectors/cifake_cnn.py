@@ -5,8 +5,8 @@ from typing import cast, final
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, Detector, detectors
-from robustbench_aigi.detectors.resizing import fit_size
 
 
 @detectors.add("cifake-cnn")

@@ -5,9 +5,9 @@ from typing import final
 
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors._support.resizing import centre_crop
 from robustbench_aigi.detectors.base import OWN_CODE, Card, detectors
 from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector
-from robustbench_aigi.detectors.resizing import centre_crop
 
 
 @detectors.add("clip-linear")

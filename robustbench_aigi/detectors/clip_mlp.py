@@ -1,18 +1,17 @@
 """An MLP on the image embedding of a CLIP tower, and what every detector on such a tower shares."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any, Self, cast, final
 
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.detectors._support.fetching import weights_wanted
+from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Detector, Normalise, detectors
-from robustbench_aigi.detectors.fetching import weights_wanted
-from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.errors import Unavailable, UserError
 
-WEIGHTS = Path(__file__).parent.parent / "weights"
 TINY = "tiny-clip"
 TEMPLATES = (
     ("a photo of a {}", "an AI-generated image of a {}"),

@@ -4,9 +4,9 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import FROM_SCRATCH, Card, detectors
-from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 @detectors.add("cnndetection")

@@ -6,9 +6,9 @@ from typing import Any, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
 from robustbench_aigi.detectors.base import Card, detectors
-from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
 from robustbench_aigi.detectors.vit import vit_trunk
 from robustbench_aigi.errors import UserError
 

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, cast, final
 
 from timm.optim import param_groups_layer_decay
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import Card, detectors
-from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 @detectors.add("convnextv2")

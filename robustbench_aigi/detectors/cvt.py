@@ -10,7 +10,7 @@ from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, detectors
 
 STRIDES = {"query": 1, "key": 2, "value": 2}

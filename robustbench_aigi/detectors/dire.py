@@ -8,9 +8,9 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors._support.calibrated import Calibrated
+from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import FRESH, Card, Labelled, detectors
-from robustbench_aigi.detectors.calibrated import Calibrated
-from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.errors import Unavailable, UserError
 
 SHIPPED_MODEL = "mini-diffusion"

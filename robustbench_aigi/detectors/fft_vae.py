@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, Detector, Labelled, detectors
-from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.imaging.pixels import from_bytes
 
 SIZE = 32

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.resizing import centre_crop, fit_size
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -19,7 +20,6 @@ from robustbench_aigi.detectors.base import (
     detectors,
 )
 from robustbench_aigi.detectors.clip_mlp import TINY, clip_tower
-from robustbench_aigi.detectors.resizing import centre_crop, fit_size
 from robustbench_aigi.detectors.spai import rated
 from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
 from robustbench_aigi.imaging.pixels import from_bytes

@@ -4,9 +4,9 @@ from typing import ClassVar, final
 
 from timm.models.resnet import BasicBlock
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, detectors
-from robustbench_aigi.detectors.trunks import cifar_resnet
 
 
 @detectors.add("resnet18-c32")

@@ -5,9 +5,9 @@ from typing import Any, ClassVar, final
 
 from timm.models.resnet import Bottleneck
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet, timm_trunk
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
-from robustbench_aigi.detectors.trunks import cifar_resnet, timm_trunk
 
 
 @detectors.add("resnet50")

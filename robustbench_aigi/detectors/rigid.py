@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.calibrated import Calibrated
+from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Normalise, detectors
-from robustbench_aigi.detectors.calibrated import Calibrated
 from robustbench_aigi.detectors.clip_mlp import TINY, cam_part, clip_tower
-from robustbench_aigi.detectors.resizing import centre_crop, resize, short_side
-from robustbench_aigi.detectors.trunks import timm_trunk
 
 
 @detectors.add("rigid")

@@ -7,9 +7,9 @@ from typing import Any, ClassVar, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
-from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.detectors.vit import from_hugging_face
 
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar, final
 from timm.layers import resize_rel_pos_bias_table_levit
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.resizing import resize
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import NO_WEIGHTS, Card, detectors
-from robustbench_aigi.detectors.resizing import resize
-from robustbench_aigi.detectors.trunks import timm_trunk
 from robustbench_aigi.errors import UserError
 
 WINDOWS = {224: (7, 7, 14, 7), 384: (12, 12, 24, 12), 512: (16, 16, 32, 16)}

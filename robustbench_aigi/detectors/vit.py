@@ -7,9 +7,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.backbone import Backbone
+from robustbench_aigi.detectors._support.backbone import Backbone
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
-from robustbench_aigi.detectors.trunks import timm_trunk
 
 HALF = (0.5, 0.5, 0.5)
 VIT_B16 = "vit_base_patch16_224.augreg_in21k_ft_in1k"

@@ -6,8 +6,8 @@ from typing import Any, cast, final
 import torch
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise, detectors
-from robustbench_aigi.detectors.resizing import fit_size
 from robustbench_aigi.detectors.vit import HALF, VIT_B16, vit_trunk
 
 

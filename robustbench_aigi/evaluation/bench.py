@@ -11,7 +11,7 @@ import pandas as pd
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.cells import (
     ERROR,
     SCHEMA,

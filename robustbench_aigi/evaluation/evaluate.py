@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy import check, write_flags
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.attention import Maps, Pair, mapped, pairs_of, write_maps

@@ -16,7 +16,7 @@ from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
 from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, read_shards
 from robustbench_aigi.evaluation.flags import Flag

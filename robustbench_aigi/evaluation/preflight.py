@@ -8,10 +8,10 @@ from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.anyone.ends import logits_seen
+from robustbench_aigi.detectors._support.randomness import is_random
+from robustbench_aigi.detectors._support.score_step import step_of_logits
 from robustbench_aigi.detectors.base import on_device, placed
-from robustbench_aigi.detectors.randomness import is_random
-from robustbench_aigi.detectors.score_step import step_of_logits
+from robustbench_aigi.detectors.external.outputs import logits_seen
 from robustbench_aigi.evaluation.cells import Failure, tried
 from robustbench_aigi.evaluation.detector_flags import constant_verdict, sums_to_one, within_unit_interval
 

@@ -15,7 +15,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.conversion import CONVERT_RULES
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.io.files import write_text
 
 PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")

@@ -1,7 +1,6 @@
 """Models that make or reconstruct images."""
 
-from pathlib import Path
-
+from robustbench_aigi.catalogue import WEIGHTS
 from robustbench_aigi.generators.autoencoder import (
     SHIPPED_AUTOENCODER,
     SMALL,
@@ -12,7 +11,7 @@ from robustbench_aigi.generators.autoencoder import (
 )
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
 
-SHIPPED = Path(__file__).parent.parent / "weights" / "mini-diffusion.safetensors"
+SHIPPED = WEIGHTS / "mini-diffusion.safetensors"
 """The diffusion model trained by this project; see datasets/README.md for how."""
 
 __all__ = [

@@ -10,10 +10,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from robustbench_aigi.catalogue import WEIGHTS
 from robustbench_aigi.errors import Unavailable
 
 SMALL = "small-autoencoder"
-SHIPPED_AUTOENCODER = Path(__file__).parent.parent / "weights" / f"{SMALL}.safetensors"
+SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)

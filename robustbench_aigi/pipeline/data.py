@@ -18,7 +18,7 @@ from robustbench_aigi.data.listing import read_skipped
 from robustbench_aigi.data.pictures import contact_sheets
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.samples import make_samples
-from robustbench_aigi.detectors.fingerprint import Identities
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import Executor, Pool
 from robustbench_aigi.io.files import alone, write_text

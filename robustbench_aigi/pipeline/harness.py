@@ -14,11 +14,11 @@ from robustbench_aigi.data import Dataset, counts, load_data
 from robustbench_aigi.data.assembly import SPLITS
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
-from robustbench_aigi.detectors.addresses import Address
+from robustbench_aigi.detectors._support.addresses.address import Address
+from robustbench_aigi.detectors._support.checkpoints.checkpoint import check_restorable
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.detectors.base import FRESH
-from robustbench_aigi.detectors.checkpoint import check_restorable
-from robustbench_aigi.detectors.fingerprint import Identities
-from robustbench_aigi.detectors.trained import addresses_of, begun_from
+from robustbench_aigi.detectors.loading import addresses_of, begun_from
 from robustbench_aigi.errors import Unavailable, UserError
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation import planning

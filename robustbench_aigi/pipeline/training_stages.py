@@ -17,7 +17,7 @@ from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
-from robustbench_aigi.detectors.fingerprint import fingerprint
+from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
+from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
-from robustbench_aigi.detectors.faster import copied
 from robustbench_aigi.training.towers import Aim, LossOf, clip_of
 
 

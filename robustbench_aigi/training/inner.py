@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.folding import folded
+from robustbench_aigi.detectors._support.folding import folded
 from robustbench_aigi.imaging.pixels import LEVELS
 
 

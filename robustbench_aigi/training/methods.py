@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.detectors.anyone.ends import slug
+from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
-from robustbench_aigi.detectors.faster import copied
+from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy

@@ -12,7 +12,7 @@ from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.fingerprint import fingerprint
+from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards, state

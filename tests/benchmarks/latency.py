@@ -19,7 +19,7 @@ from torch import Tensor
 
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.detectors import Detector, detectors, load_detector
-from robustbench_aigi.detectors.faster import VIEWS, faster
+from robustbench_aigi.detectors._support.faster import VIEWS, faster
 from robustbench_aigi.errors import UserError
 
 BATCHES = (1, 32)

@@ -29,7 +29,7 @@ from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.detectors.randomness import seeded
+from robustbench_aigi.detectors._support.randomness import seeded
 from robustbench_aigi.imaging.pixels import LEVELS, snap
 
 DETECTORS = ("resnet18-c32", "tinyvit-5m")

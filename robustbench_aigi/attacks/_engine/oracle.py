@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.folding import folded
 from robustbench_aigi.detectors.base import on_device
-from robustbench_aigi.detectors.folding import folded
 from robustbench_aigi.errors import BadLogits
 from robustbench_aigi.imaging.norms import Distance
 from robustbench_aigi.imaging.pixels import LEVELS

@@ -22,7 +22,7 @@ from robustbench_aigi.attacks.gradient.pgd import PGDL2, PGDLinf
 from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.config.quantity import quantities
 from robustbench_aigi.config.units import L2Radius, L2Step, LinfRadius, UnroundedStep
-from robustbench_aigi.detectors.randomness import seeded
+from robustbench_aigi.detectors._support.randomness import seeded
 from robustbench_aigi.errors import BadConfig, Unavailable, UserError
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws

@@ -1,0 +1,1 @@
+"""What detectors share: backbones, resizing, checkpoints, addresses, fingerprints."""

@@ -1,0 +1,1 @@
+"""Detectors as they are typed: addresses with arguments, and lists of them."""

@@ -1,0 +1,1 @@
+"""Weights on disk: safetensors of this package, and files of others."""

@@ -1,0 +1,45 @@
+"""Networks that detectors are built on, from timm; their public weights where a hub can be reached."""
+
+from typing import Any, cast
+
+import timm
+from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from torch import nn
+
+from robustbench_aigi.detectors._support.fetching import weights_wanted
+from robustbench_aigi.errors import Unavailable
+
+
+def timm_trunk(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
+    """A timm model.
+
+    Args:
+        name: timm's name, with the tag of the weights, such as ``resnet50.tv_in1k``.
+        numbers: further arguments of ``timm.create_model``, such as ``num_classes=1``.
+
+    Raises:
+        Unavailable: the weights are not on this machine and no hub can be reached.
+    """
+    pretrained = pretrained and weights_wanted()
+    try:
+        return cast("nn.Module", timm.create_model(name, pretrained=pretrained, **numbers))
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise Unavailable(
+            f"timm cannot fetch the weights of {name}: {str(error).splitlines()[0]}. Reach the hub once so that "
+            "HF_HOME holds them, or write pretrained=False and load a checkpoint with weights=PATH."
+        ) from error
+
+
+def cifar_resnet(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], width: int) -> nn.Module:
+    """A ResNet with one output for 32 x 32 pixels: a 3 x 3 stem of stride 1 and no max-pooling.
+
+    Args:
+        depths: blocks of each stage. width: channels of the first stage; each stage doubles them.
+    """
+    widths = tuple(width << stage for stage in range(len(depths)))
+    net = ResNet(block, depths, num_classes=1, channels=widths, stem_width=width)
+    net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, padding=1, bias=False)
+    net.maxpool = nn.Identity()
+    return cast("nn.Module", net)

@@ -1,0 +1,1 @@
+"""Detectors behind an HTTP endpoint: ``https://HOST/PATH`` and ``endpoint:NAME``."""

@@ -1,0 +1,209 @@
+"""A detector behind an HTTP endpoint that answers in JSON: ``https://HOST/PATH``, ``endpoint:NAME``."""
+
+import hashlib
+import io
+from inspect import Signature
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from robustbench_aigi.detectors._support.fingerprint.core import Unknown
+from robustbench_aigi.detectors._support.score_step import score_step, step_of_logits
+from robustbench_aigi.detectors.base import Card, Detector, Service
+from robustbench_aigi.detectors.external.http.answer import (
+    RANGES,
+    checked_number,
+    label_beside,
+    number_at,
+    outcome,
+    verdict_at,
+)
+from robustbench_aigi.detectors.external.http.card import check_score, facts_of, logits_of
+from robustbench_aigi.detectors.external.http.reading import (
+    check_limits,
+    check_spec,
+    entries_signature,
+    merged,
+    read_spec,
+)
+from robustbench_aigi.detectors.external.http.session import Session
+from robustbench_aigi.detectors.external.http.template import fill_text, redacted
+from robustbench_aigi.detectors.external.outputs import check_ends
+from robustbench_aigi.errors import BadLogits
+from robustbench_aigi.imaging.pixels import to_bytes
+
+MIN_ANSWERS = 8
+"""Answers without which nothing is noted about them."""
+
+
+@final
+class HTTPEndpoint(Detector):
+    """A black box that is asked over HTTP, one image per request.
+
+    Without a description of its own an endpoint is sent ``POST url`` with the image's PNG bytes as the body,
+    ``Content-Type: image/png`` and ``Accept: application/json``; with ``token_env`` also ``Authorization: Bearer
+    TOKEN``. The answer is JSON with a number in it. Images are sent at their own size, as PNG, and asked about once:
+    answers are kept in memory by the SHA-256 of the pixels, so that of a service that draws at random the first draw
+    counts. Status 429, 5xx and a broken or late connection are tried again, after the pause that ``Retry-After`` asks
+    for, or else twice the one before. Redirects are not followed. Secrets are read from the environment when a request
+    is sent and are stored nowhere.
+
+    Args:
+        address: the URL of the endpoint, without secrets in it; or the name of a preset (``robustbench-aigi list
+            endpoints``), or a description's path ending in .toml.
+        base: ``scheme://host`` in the place of that of every URL of the description.
+        fake_index: 1 if a high number means AI-generated, 0 if it means real; the same as ``high``.
+        fields: entries of :class:`EndpointSpec`, such as ``score``, ``scale``, ``token_env``, ``budget``; they replace
+            those of the description.
+
+    Raises:
+        UserError: an entry that cannot be used. Unavailable: a secret is not set, or later no answer or no budget.
+        BadLogits: later, an answer without the number.
+    """
+
+    default_card = Card(
+        name="http",
+        source="an HTTP endpoint",
+        summary="a black box asked over HTTP",
+        code_licence="the service's own terms",
+        weights_licence="the service's own terms",
+        base_licence="the service's own terms",
+        commercial=False,
+        input_size=0,
+        resize="none here: the image is sent at its own size",
+        gradient="none",
+        weights="behind the endpoint",
+    )
+    remote = True
+    operational = frozenset(
+        {"budget", "tries", "pause", "longest_pause", "timeout", "requests_per_second", "price", "currency"}
+        | {"description", "documentation", "terms", "upload_folder", "token_env"}
+    )
+    __signature__: ClassVar[Signature]
+
+    def __init__(
+        self,
+        address: str | None = None,
+        base: str | None = None,
+        fake_index: Literal[0, 1] | None = None,
+        **fields: Any,
+    ) -> None:
+        if fake_index is not None:
+            check_ends(fake_index, "logit")
+            fields["high"] = ("human", "fake")[fake_index]
+        place = (address or "").removeprefix("endpoint:")
+        described = read_spec(place) if place and not place.startswith(("http:", "https:")) else None
+        if place and described is None:
+            fields = {"url": place} | fields
+        spec = merged(described, fields, base)
+        check_spec(spec)
+        super().__init__(**spec.model_dump(mode="json"))
+        self.spec = spec
+        check_score(spec)
+        self._path = fill_text(spec.score, {"label": lambda: spec.label})
+        self._known: dict[str, float] = {}
+        self._labels: set[str] = set()
+        self.card = self.card.model_copy(update=facts_of(spec, self._path))
+        self._session = Session(spec, self.card.source)
+
+    def fingerprint_parts(self) -> dict[str, Any]:
+        """The description, without what cannot change an answer; the service may change unless it has a revision."""
+        parts: dict[str, Any] = {k: value for k, value in self.config.items() if k not in self.operational}
+        return parts if self.spec.revision else parts | {"service": Unknown(f"the service behind {self.card.source}")}
+
+    @torch.no_grad()
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1], rounded to 8 bits; the logits have no gradient."""
+        values = torch.tensor([self._value(pixels) for pixels in to_bytes(images)], dtype=torch.float64)
+        return logits_of(values, self.spec, self.card.name).to(images)
+
+    @property
+    def service(self) -> Service:
+        """What asking it takes."""
+        spec = self.spec
+        each = 1 if spec.poll is None else 2
+        return Service(each, spec.price, spec.currency, spec.requests_per_second, spec.budget)
+
+    @property
+    def sent(self) -> int:
+        """Requests sent so far, those of copies in other processes included."""
+        return self._session.transport.ledger.read("sent")
+
+    @property
+    def abstained(self) -> int:
+        """Images that the service gave no verdict on; they count as ``abstain_as`` says."""
+        return self._session.transport.ledger.read("abstained")
+
+    @property
+    def answer_notes(self) -> list[str]:
+        """What is noteworthy about the answers of this process so far."""
+        found, values = [], list(self._known.values())
+        if self.abstained:
+            found.append(
+                f"{self.card.name} gave no verdict on {self.abstained} images, which count as {self.spec.abstain_as}."
+            )
+        if len(values) < MIN_ANSWERS or self.spec.verdicts:
+            return found
+        if self.spec.scale == "percent" and max(values) <= 1:
+            found.append(
+                f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent: if they are "
+                "probabilities, write scale='probability'."
+            )
+        if self.spec.scale != "logit" and len(self._labels) > 1 and min(values) >= RANGES[self.spec.scale][1] / 2:
+            found.append(
+                f"no answer of {self.card.name} is below one half, with the labels {', '.join(sorted(self._labels))} "
+                f"beside it: {self._path} seems to be how sure the service is of its label, whichever it is. Write the "
+                f"label's path as score, a table verdicts={{'LABEL': 1, ...}}, and confidence='{self._path}'."
+            )
+        return found
+
+    def measured_step(self) -> float:
+        """The step of the scores seen so far, on the probability scale; 1.0 for words, 0.0 if none is seen."""
+        values = list(self._known.values())
+        if self.spec.labels_only:
+            return 1.0
+        if self.spec.scale == "logit":
+            return step_of_logits(torch.tensor(values, dtype=torch.float64))
+        return score_step([value / 100 if self.spec.scale == "percent" else value for value in values])
+
+    def _value(self, pixels: Tensor) -> float:
+        """The number for a uint8 ``(3, H, W)`` image, as the service gave it; 1 or 0 for a verdict."""
+        array = pixels.permute(1, 2, 0).contiguous().numpy()
+        key = hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
+        if key not in self._known:
+            file = io.BytesIO()
+            Image.fromarray(array).save(file, format="PNG")
+            check_limits(self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name)
+            answer = self._session.ask(file.getvalue())
+            try:
+                self._known[key] = self._read(answer)
+            except BadLogits as error:  # what a server sends back may be what was sent to it
+                raise BadLogits(redacted(str(error), self.spec.secrets)) from None
+        return self._known[key]
+
+    def _read(self, answer: Any) -> float:
+        who, spec = self.card.name, self.spec
+        if not spec.verdicts:
+            value = checked_number(number_at(answer, self._path, who), spec.scale, who)
+            if label := label_beside(answer, self._path):
+                self._labels.add(redacted(label[:40], spec.secrets))
+            return value
+        verdict = verdict_at(answer, self._path, spec.verdicts, who)
+        label_only = outcome(spec.abstain_as, who) if verdict == "abstain" else verdict
+        if verdict == "abstain":
+            self._session.transport.ledger.add("abstained")
+        if spec.labels_only:
+            return float(label_only)
+        least, most = (0.0, 0.0) if spec.scale == "logit" else RANGES[spec.scale]
+        if verdict == "abstain":
+            return (least + most) / 2 + (1e-6 if label_only else 0.0)
+        sure = checked_number(number_at(answer, spec.confidence, who), spec.scale, who)
+        return sure if verdict else least + most - sure
+
+
+HTTPEndpoint.__signature__ = entries_signature()
+vars(HTTPEndpoint)["__init__"].__annotations__.update(
+    {name: parameter.annotation for name, parameter in HTTPEndpoint.__signature__.parameters.items()}
+)

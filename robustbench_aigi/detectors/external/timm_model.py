@@ -1,0 +1,91 @@
+"""Any model of timm as a detector: ``timm:NAME``."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Any, Literal, cast, final
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from robustbench_aigi.detectors._support.backbone import below_net
+from robustbench_aigi.detectors._support.resizing import resize
+from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise
+from robustbench_aigi.detectors.external.outputs import slug
+from robustbench_aigi.errors import UnknownName
+
+PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4")
+
+
+@final
+class TimmModel(Detector):
+    """A timm model with one fresh output, in the input size, kernel and normalisation its weights were made for.
+
+    Args:
+        model: timm's name, with or without the tag of the weights, such as ``resnet18.a1_in1k``.
+        pretrained: fetch the weights; the output stays fresh.
+        fake_index: for a checkpoint whose head has one or two outputs: the one that means AI-generated.
+
+    Raises:
+        UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be reached.
+    """
+
+    default_card = Card(
+        name="timm",
+        source="timm",
+        code_licence="Apache-2.0 (timm)",
+        weights_licence=NO_WEIGHTS,
+        base_licence=FROM_SCRATCH,
+        commercial=True,
+    )
+    small = MappingProxyType({"model": "test_resnet"})
+
+    def __init__(self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None) -> None:
+        super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
+        if not timm.is_model(model):
+            near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
+            hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() has all names."
+            raise UnknownName(f"timm has no model called {model!r}. {hint}")
+        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1).to(memory_format=torch.channels_last)
+        made_for = cast("dict[str, Any]", self.net.pretrained_cfg)
+        _, height, width = made_for["input_size"]
+        self.size = (height, width)
+        named = made_for.get("classifier") or ()
+        self._heads = (named,) if isinstance(named, str) else tuple(named)
+        self.last_layer = f"net.{self._heads[0]}" if self._heads else ""
+        self.kernel = "bilinear" if made_for["interpolation"] == "bilinear" else "bicubic"
+        self.normalise = Normalise(made_for["mean"], made_for["std"])
+        facts = {
+            "name": slug(f"timm:{model}"),
+            "source": f"timm:{model}",
+            "input_size": height,
+            "resize": f"{self.kernel} with antialiasing to {height} x {width}, inside the detector",
+            "cam": last_stage(self.net),
+            "summary": "weights of timm below a fresh last layer" if pretrained else "",
+        }
+        self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
+
+    def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """From timm's names: a head of one or two outputs gives the logit, one of more gives way to the fresh one."""
+        return below_net(tensors, self.state_dict(), self._heads, self.config["fake_index"])
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        inputs = self.normalise(resize(images, self.size, self.kernel)).contiguous(memory_format=torch.channels_last)
+        return cast("Tensor", self.net(inputs)).squeeze(1)
+
+
+def licences(made_for: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a card for pretrained weights; only licences known to permit commercial use are taken to."""
+    stated = made_for.get("license") or "not stated; see the model's card"
+    free = str(stated).lower().startswith(PERMISSIVE)
+    return {"base_licence": stated, "weights_licence": stated, "commercial": free}
+
+
+def last_stage(net: nn.Module) -> str:
+    """The dotted name of the last part that timm takes features from, which Grad-CAM can weigh; empty if unknown."""
+    stages = list(getattr(net, "feature_info", ()))
+    name = stages[-1].get("module", "") if stages else ""
+    return f"net.{name}" if name and name in dict(net.named_modules()) else ""
