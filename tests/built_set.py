@@ -6,7 +6,7 @@ import torch
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.builder import Part, build_plusplus
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.executors import Here
 from robustbench_aigi.io.files import write_text

@@ -20,7 +20,7 @@ from PIL import Image
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Recipe, load_data
-from robustbench_aigi.data.verify import verify
+from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.detectors import load_detector, load_trained, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.judging import judge, read_image

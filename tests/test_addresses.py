@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.places import Places
-from robustbench_aigi.data.surrogates import makers_of
+from robustbench_aigi.data.plusplus.surrogates import makers_of
 from robustbench_aigi.detectors import Card, Detector, detectors, load_detector, load_trained, save_detector, wrap
 from robustbench_aigi.detectors._support.addresses.address import Address, constructed, parse
 from robustbench_aigi.detectors._support.addresses.arguments import Written, typed

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy import read_flags

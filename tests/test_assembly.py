@@ -7,10 +7,10 @@ import pytest
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import counts
-from robustbench_aigi.data.assembly import Assembly, Order, assemble, recipe_of
-from robustbench_aigi.data.builder import build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.request import Assembly, Order, assemble, recipe_of
+from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
-from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.errors import BadData
 from tests.test_builder import silent
 from tests.test_data import folder

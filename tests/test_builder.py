@@ -13,11 +13,11 @@ from PIL import Image
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.builder import Part, build_plusplus, plan, plusplus
-from robustbench_aigi.data.built import write_jsonl
-from robustbench_aigi.data.images import decode
-from robustbench_aigi.data.ingredients import encoded_like
-from robustbench_aigi.data.verify import verify
+from robustbench_aigi.data.decoding import decode
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plan, plusplus
+from robustbench_aigi.data.plusplus.parts import encoded_like
+from robustbench_aigi.data.plusplus.reader import write_jsonl
+from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.errors import BadData, CannotWrite
 from robustbench_aigi.executors import Here, Pool
 from robustbench_aigi.imaging.pixels import from_bytes
@@ -74,7 +74,7 @@ def test_the_number_of_workers_changes_no_byte(tiny_recipe: str, tiny_suite: str
 def test_files_are_changed_while_a_detector_is_attacked(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustbench_aigi.data.ingredients.SHARD", 2)
+    monkeypatch.setattr("robustbench_aigi.data.plusplus.parts.SHARD", 2)
     order: list[str] = []
 
     def noted(task: str, done: int, total: int) -> None:

@@ -5,9 +5,9 @@ from huggingface_hub import metadata_load
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.data import Recipe
-from robustbench_aigi.data.card import write_card
 from robustbench_aigi.data.exporters import export
-from robustbench_aigi.data.verify import verify
+from robustbench_aigi.data.plusplus.card import write_card
+from robustbench_aigi.data.plusplus.verify import verify
 from tests.built_set import make
 
 COMMAND = "robustbench-aigi build cifake --out built"

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from robustbench_aigi.data.images import decode, encode_png
-from robustbench_aigi.data.pictures import contact_sheet, contact_sheets, enlarged, times_ten
+from robustbench_aigi.data.decoding import decode, encode_png
+from robustbench_aigi.data.plusplus.contact_sheets import contact_sheet, contact_sheets, enlarged, times_ten
 from robustbench_aigi.errors import BadData
 
 Pixels = npt.NDArray[np.uint8]

@@ -20,10 +20,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.audit import audit
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
 from robustbench_aigi.data.conversion import CONVERT_RULES, RULES
-from robustbench_aigi.data.images import UnreadableImage, decode, decoded, encode_png, header
-from robustbench_aigi.data.verify import verify
+from robustbench_aigi.data.decoding import UnreadableImage, decode, decoded, encode_png, header
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.imaging.png import MAX_CHUNK, without_large_chunks

@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
+from robustbench_aigi.data.decoding import UnreadableImage, decode, encode_png
 from robustbench_aigi.errors import BadData, Unavailable, UnknownName
 from tests.conftest import CIFAKE, needs_cifake
 

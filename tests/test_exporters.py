@@ -14,9 +14,9 @@ import pytest
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.builder import Part, build_plusplus
+from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import Here

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector, load_detector, wrap
 from robustbench_aigi.detectors.external.python_object import adapted
 from robustbench_aigi.executors import HERE, Executor, Here, Pool

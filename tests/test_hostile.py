@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
 from tests.test_data import picture
 from tests.test_sources import files
 

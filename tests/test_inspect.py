@@ -14,11 +14,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from robustbench_aigi.cli.main import app
-from robustbench_aigi.data import describe, load_data
-from robustbench_aigi.data.assembly import Order
-from robustbench_aigi.data.describe import described
-from robustbench_aigi.data.describe_counts import grouped
-from robustbench_aigi.data.describe_text import to_json, to_text
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.description import describe
+from robustbench_aigi.data.description.counts import grouped
+from robustbench_aigi.data.description.describe import described
+from robustbench_aigi.data.description.text import to_json, to_text
+from robustbench_aigi.data.plusplus.request import Order
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.errors import BadData, UnknownName, UserError
 from robustbench_aigi.io.files import alone
@@ -280,7 +281,7 @@ def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
     root = files(tmp_path / "set", "test/real", "test/fake", names=("a\nb.png", "c\td.png", "e\x1b[31m.png"))
     suite = tmp_path / "suite.toml"
     suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
-    from robustbench_aigi.data.verify import verify
+    from robustbench_aigi.data.plusplus.verify import verify
     from robustbench_aigi.executors import Here
 
     order = Order(dataset="folder", source=str(root), attacks=str(suite), samples=0)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from robustbench_aigi.data import Dataset, dataset, load_data
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.cells import read_shards, write_shard
 from robustbench_aigi.io.files import reading

@@ -17,7 +17,7 @@ from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
 from robustbench_aigi.attacks.loading import numbers_of
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import Recipe, load_data
-from robustbench_aigi.data.assembly import Kind, PlusPlus
+from robustbench_aigi.data.plusplus.request import Kind, PlusPlus
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import BadConfig, UnknownName, UserError

@@ -8,11 +8,11 @@ import pytest
 import torch
 from PIL import Image, JpegImagePlugin
 
-from robustbench_aigi.data import samples
 from robustbench_aigi.data.dataset import COLUMNS, Dataset
-from robustbench_aigi.data.images import decode
+from robustbench_aigi.data.decoding import decode
+from robustbench_aigi.data.plusplus import samples
+from robustbench_aigi.data.plusplus.samples import EXTRA, encoded, make_samples, reduced
 from robustbench_aigi.data.prompts import Prompts, load_prompts
-from robustbench_aigi.data.samples import EXTRA, encoded, make_samples, reduced
 from robustbench_aigi.errors import BadConfig, BadData, Unavailable, UnknownName
 from robustbench_aigi.generators import CLASSES
 from robustbench_aigi.generators.pipelines import ShippedSampler

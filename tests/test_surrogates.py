@@ -3,7 +3,7 @@
 import pytest
 
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data.surrogates import makers_of
+from robustbench_aigi.data.plusplus.surrogates import makers_of
 from robustbench_aigi.errors import UserError
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_aigi.data.built import json_line, write_lines
+from robustbench_aigi.data.decoding import decode, encode_png
 from robustbench_aigi.data.exporters import Built, write_jsonl
-from robustbench_aigi.data.images import decode, encode_png
-from robustbench_aigi.data.verify import verify
+from robustbench_aigi.data.plusplus.reader import json_line, write_lines
+from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.io.hashing import file_digest
 from tests.built_set import make

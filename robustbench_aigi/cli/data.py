@@ -78,7 +78,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a source before it is used: layout, splits, classes, generators, sizes, and what is left out and why."""
-    from robustbench_aigi.data.describe_text import to_json, to_text
+    from robustbench_aigi.data.description.text import to_json, to_text
     from robustbench_aigi.pipeline import data as data_pipeline
 
     with showing() as screen:
@@ -104,7 +104,7 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
-    from robustbench_aigi.data.assembly import Order
+    from robustbench_aigi.data.plusplus.request import Order
     from robustbench_aigi.executors import executor
     from robustbench_aigi.pipeline import data as data_pipeline
 
@@ -150,7 +150,7 @@ def generate(
 @app.command()
 def verify(built: Built) -> None:
     """Read a built set again: hashes, budgets, labels; exit code 1 if anything is not as its manifest says."""
-    from robustbench_aigi.data.verify import verify as offenders_in
+    from robustbench_aigi.data.plusplus.verify import verify as offenders_in
 
     with showing() as screen:
         offenders = offenders_in(built, screen.progress)

@@ -190,7 +190,7 @@ def evaluate(
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
-    from robustbench_aigi.data.surrogates import makers_of
+    from robustbench_aigi.data.plusplus.surrogates import makers_of
     from robustbench_aigi.executors import executor
     from robustbench_aigi.pipeline import harness
 

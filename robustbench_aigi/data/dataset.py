@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigi.data.images import UnreadableImage, decode, encode_png
+from robustbench_aigi.data.decoding import UnreadableImage, decode, encode_png
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.imaging.pixels import from_bytes

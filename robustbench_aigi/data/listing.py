@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustbench_aigi.data.dataset import COLUMNS, CONVERTED, is_converted
+from robustbench_aigi.data.decoding import UnreadableImage, decoded
 from robustbench_aigi.data.drawing import check_named_labels, drawn
-from robustbench_aigi.data.images import UnreadableImage, decoded
 from robustbench_aigi.data.sources import Found, Refused, Terms, recognised
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.sources.entry import fault_of, printable

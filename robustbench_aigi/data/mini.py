@@ -13,7 +13,7 @@ import torch
 
 from robustbench_aigi.data import photographs
 from robustbench_aigi.data.dataset import COLUMNS
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes

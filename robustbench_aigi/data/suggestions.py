@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data.built import is_built, unfinished
 from robustbench_aigi.data.listing import terms_of
+from robustbench_aigi.data.plusplus.reader import is_built, unfinished
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.data.sources import Unfitting
 from robustbench_aigi.data.sources.folders import fitted

@@ -6,7 +6,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
 from robustbench_aigi.evaluation.cells import finished_shards, read_shards
 from robustbench_aigi.io.files import reading
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy import check, write_flags

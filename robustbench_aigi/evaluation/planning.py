@@ -10,9 +10,9 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.ingredients import ingredients
+from robustbench_aigi.data.plusplus.build import Part
+from robustbench_aigi.data.plusplus.parts import ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks._engine.oracle import Oracle, frozen
 from robustbench_aigi.attacks.base import FRESH_DRAWS, Result
 from robustbench_aigi.data import Batch, Dataset
-from robustbench_aigi.data.images import encode_png
+from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.detectors.base import placed

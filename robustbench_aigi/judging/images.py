@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
 from robustbench_aigi.data.sources.survey import image_files
 from robustbench_aigi.errors import BadData
 

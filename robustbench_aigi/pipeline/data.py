@@ -6,18 +6,18 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.data import counts, load_data
-from robustbench_aigi.data.assembly import Order, assemble, planned
 from robustbench_aigi.data.audit import Audit
 from robustbench_aigi.data.audit import audit as audited
-from robustbench_aigi.data.builder import build_plusplus, plan, plusplus
-from robustbench_aigi.data.built import COMMAND, unfinished
-from robustbench_aigi.data.card import write_card
-from robustbench_aigi.data.describe import Description, described, overview
+from robustbench_aigi.data.description.describe import Description, described, overview
 from robustbench_aigi.data.exporters import write_jsonl
 from robustbench_aigi.data.listing import read_skipped
-from robustbench_aigi.data.pictures import contact_sheets
+from robustbench_aigi.data.plusplus.build import build_plusplus, plan, plusplus
+from robustbench_aigi.data.plusplus.card import write_card
+from robustbench_aigi.data.plusplus.contact_sheets import contact_sheets
+from robustbench_aigi.data.plusplus.reader import COMMAND, unfinished
+from robustbench_aigi.data.plusplus.request import Order, assemble, planned
+from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
-from robustbench_aigi.data.samples import make_samples
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.executors import Executor, Pool

@@ -11,7 +11,7 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.data import Dataset, counts, load_data
-from robustbench_aigi.data.assembly import SPLITS
+from robustbench_aigi.data.plusplus.request import SPLITS
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
 from robustbench_aigi.detectors._support.addresses.address import Address

@@ -13,7 +13,7 @@ import torch
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.builder import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names

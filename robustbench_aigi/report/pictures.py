@@ -8,9 +8,9 @@ from typing import Any
 from torch import Tensor
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.builder import plusplus
-from robustbench_aigi.data.images import encode_png
-from robustbench_aigi.data.pictures import times_ten
+from robustbench_aigi.data.decoding import encode_png
+from robustbench_aigi.data.plusplus.build import plusplus
+from robustbench_aigi.data.plusplus.contact_sheets import times_ten
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.evaluation.attention import read_maps
 from robustbench_aigi.evaluation.cases import cases, image_of

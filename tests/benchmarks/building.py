@@ -15,7 +15,7 @@ from pathlib import Path
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.builder import Part, build_plusplus
+from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.executors import Pool
 

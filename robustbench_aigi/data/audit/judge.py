@@ -13,7 +13,7 @@ from robustbench_aigi.data.audit.statistics import Row, statistics
 from robustbench_aigi.data.audit.twins import twins
 from robustbench_aigi.data.audit.write import write_audit
 from robustbench_aigi.data.dataset import Dataset, is_converted
-from robustbench_aigi.data.images import UnreadableImage
+from robustbench_aigi.data.decoding import UnreadableImage
 from robustbench_aigi.errors import BadData
 
 Progress = Callable[[str, int, int], None]

@@ -11,7 +11,7 @@ from PIL.JpegImagePlugin import JpegImageFile, get_sampling
 from scipy.fft import dctn
 
 from robustbench_aigi.data.audit.layout import layout
-from robustbench_aigi.data.images import FORMATS, decode
+from robustbench_aigi.data.decoding import FORMATS, decode
 from robustbench_aigi.imaging.dct import dct_matrix
 from robustbench_aigi.imaging.png import opened
 

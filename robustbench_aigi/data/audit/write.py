@@ -14,7 +14,7 @@ from robustbench_aigi.data.audit.comparison import BOUND, KINDS
 from robustbench_aigi.data.audit.effects import common
 from robustbench_aigi.data.audit.statistics import CATEGORIES
 from robustbench_aigi.data.dataset import read_pixels
-from robustbench_aigi.data.pictures import Cell, save, sheet
+from robustbench_aigi.data.plusplus.contact_sheets import Cell, save, sheet
 from robustbench_aigi.io.files import write_text, write_whole
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 

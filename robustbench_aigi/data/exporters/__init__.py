@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
-from robustbench_aigi.data.built import Built, Progress, silent, write_jsonl
 from robustbench_aigi.data.exporters import image_folder, npz, parquet, raid, webdataset
+from robustbench_aigi.data.plusplus.reader import Built, Progress, silent, write_jsonl
 from robustbench_aigi.errors import BadData, UnknownName
 from robustbench_aigi.io.files import write_text, writing
 from robustbench_aigi.io.hashing import file_digest

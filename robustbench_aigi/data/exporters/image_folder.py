@@ -6,7 +6,7 @@ after the training image it came from.
 
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.built import (
+from robustbench_aigi.data.plusplus.reader import (
     CLASSES,
     Built,
     Progress,

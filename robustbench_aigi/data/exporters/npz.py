@@ -8,9 +8,9 @@ from typing import IO
 
 import numpy as np
 
-from robustbench_aigi.data.built import Built, Progress
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
 from robustbench_aigi.data.photographs import Pixels
+from robustbench_aigi.data.plusplus.reader import Built, Progress
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.io.files import write_whole
 

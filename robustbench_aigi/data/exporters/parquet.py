@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigi.data.built import CLASSES, Built, Item, Progress, within_split
 from robustbench_aigi.data.exporters.shards import shards
+from robustbench_aigi.data.plusplus.reader import CLASSES, Built, Item, Progress, within_split
 from robustbench_aigi.io.files import write_whole
 
 GROUP = 100

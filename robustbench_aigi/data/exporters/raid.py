@@ -9,8 +9,8 @@ import json
 from collections import Counter
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.budgets import budgets
-from robustbench_aigi.data.built import Built, Progress, Row
+from robustbench_aigi.data.plusplus.budgets import budgets
+from robustbench_aigi.data.plusplus.reader import Built, Progress, Row
 from robustbench_aigi.io.files import write_text
 
 

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator
 
-from robustbench_aigi.data.built import Item
+from robustbench_aigi.data.plusplus.reader import Item
 
 
 def shards(items: Iterator[Item], most: int) -> Iterator[Iterator[Item]]:

@@ -6,8 +6,8 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from robustbench_aigi.data.built import Built, Item, Progress, json_line
 from robustbench_aigi.data.exporters.shards import shards
+from robustbench_aigi.data.plusplus.reader import Built, Item, Progress, json_line
 from robustbench_aigi.io.files import write_whole
 
 

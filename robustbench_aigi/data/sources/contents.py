@@ -7,7 +7,7 @@ from typing import final
 
 import pyarrow as pa
 
-from robustbench_aigi.data.images import MOST_BYTES, UnreadableImage
+from robustbench_aigi.data.decoding import MOST_BYTES, UnreadableImage
 from robustbench_aigi.data.sources.parquet import opened
 from robustbench_aigi.data.sources.webdataset import read_member
 from robustbench_aigi.errors import BadData

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigi.data.images import looks_like_image
+from robustbench_aigi.data.decoding import looks_like_image
 from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, Unfitting, fault_of, unlabelled
 from robustbench_aigi.errors import BadData
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_aigi.data.images import EXTENSIONS, PROSE, RAW_CAMERA, SNIFFED_BYTES, TIFF, looks_like_image
+from robustbench_aigi.data.decoding import EXTENSIONS, PROSE, RAW_CAMERA, SNIFFED_BYTES, TIFF, looks_like_image
 from robustbench_aigi.data.sources.entry import Refused
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")

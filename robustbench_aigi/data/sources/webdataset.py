@@ -10,7 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_aigi.data.images import (
+from robustbench_aigi.data.decoding import (
     EXTENSIONS,
     MOST_BYTES,
     PROSE,

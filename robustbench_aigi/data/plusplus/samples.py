@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.data.dataset import COLUMNS
-from robustbench_aigi.data.images import encode_jpeg, encode_png
+from robustbench_aigi.data.decoding import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts
 from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.errors import BadData, Unavailable

@@ -4,8 +4,8 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
-from robustbench_aigi.data.describe import Description
-from robustbench_aigi.data.describe_counts import Reason
+from robustbench_aigi.data.description.counts import Reason
+from robustbench_aigi.data.description.describe import Description
 
 Shares = dict[str, dict[str, int]]
 SHOWN = 12

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from robustbench_aigi.data.builder import plusplus
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.plusplus.build import plusplus
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.io.files import write_whole
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import Perturbation, Row, Suite
 from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.data.dataset import CONVERTED, Batch, Dataset, choose
-from robustbench_aigi.data.images import FORMATS, encode_jpeg, encode_png
+from robustbench_aigi.data.decoding import FORMATS, encode_jpeg, encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadData

@@ -12,14 +12,14 @@ from pydantic import BaseModel, Field
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
 from robustbench_aigi.config.units import CountOrNone, PairCount
-from robustbench_aigi.data.builder import Part
 from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
 from robustbench_aigi.data.loading import load_data
+from robustbench_aigi.data.plusplus.build import Part
+from robustbench_aigi.data.plusplus.surrogates import makers_of
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.data.sources import Split
 from robustbench_aigi.data.suggestions import as_recipe
-from robustbench_aigi.data.surrogates import makers_of
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData
 
@@ -96,7 +96,7 @@ class Order:
 
 
 class Assembly(NamedTuple):
-    """All that :func:`~robustbench_aigi.data.builder.build_plusplus` takes, and the dataset and recipe behind it."""
+    """All that :func:`~robustbench_aigi.data.plusplus.build.build_plusplus` takes, and the dataset and recipe behind it."""
 
     recipe: Recipe
     data: Dataset

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data.built import is_built, unfinished
-from robustbench_aigi.data.describe_counts import Reason, counted, crossed, grouped, notes_on, with_class
+from robustbench_aigi.data.decoding import Header, UnreadableImage, decoded, header
+from robustbench_aigi.data.description.counts import Reason, counted, crossed, grouped, notes_on, with_class
 from robustbench_aigi.data.drawing import CLASSES
-from robustbench_aigi.data.images import Header, UnreadableImage, decoded, header
 from robustbench_aigi.data.listing import Faults, place_of, rows_of, terms_of
+from robustbench_aigi.data.plusplus.reader import is_built, unfinished
 from robustbench_aigi.data.recipes import Recipe, silent
 from robustbench_aigi.data.sources import Found, Unfitting, recognised
 from robustbench_aigi.data.sources.contents import Contents
@@ -194,7 +194,7 @@ def _of_built(path: Path) -> Description:
 
 def overview(rows: pd.DataFrame, recipe: Recipe, source: str | None, faults: Faults) -> Iterator[str]:
     """The lines of a plan: layout, classes by split, generators, and what is left out and why."""
-    from robustbench_aigi.data.describe_text import layout_line, shares_lines
+    from robustbench_aigi.data.description.text import layout_line, shares_lines
 
     if recipe.kind == "labelled":
         found = recognised(place_of(recipe, source), terms_of(recipe), recipe.revision)

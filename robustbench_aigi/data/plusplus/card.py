@@ -8,8 +8,8 @@ from huggingface_hub import DatasetCardData
 
 from robustbench_aigi.attacks import Row, Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.data.budgets import budgets
-from robustbench_aigi.data.built import CLASSES, Built
+from robustbench_aigi.data.plusplus.budgets import budgets
+from robustbench_aigi.data.plusplus.reader import CLASSES, Built
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import table_head, table_row

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.dataset import CONVERTED, Dataset
-from robustbench_aigi.data.ingredients import Ingredient, Part, ingredients
+from robustbench_aigi.data.plusplus.parts import Ingredient, Part, ingredients
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors._support.fingerprint import Identities

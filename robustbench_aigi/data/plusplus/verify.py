@@ -14,9 +14,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.data.budgets import budgets
-from robustbench_aigi.data.built import SUITE, Built, Progress, Row, json_line, misplaced, silent
-from robustbench_aigi.data.images import UnreadableImage, decode
+from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.plusplus.budgets import budgets
+from robustbench_aigi.data.plusplus.reader import SUITE, Built, Progress, Row, json_line, misplaced, silent
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS

@@ -1,0 +1,1 @@
+"""The perturbed (``++``) set: what it is made of, building it, reading it, checking it."""
