@@ -13,8 +13,8 @@ from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Files, Recipe, train_detector
-from robustbench_aigi.training.category import Category, add_second_head
-from robustbench_aigi.training.objective import Batch, own_loss
+from robustbench_aigi.training.objectives.aux_class import Category, add_second_head
+from robustbench_aigi.training.objectives.base import Batch, own_loss
 from tests.test_training import cnn, easy
 
 
@@ -68,7 +68,7 @@ def test_what_is_trained_is_as_plain_as_without_it(tmp_path: Path) -> None:
 def test_a_killed_one_ends_in_the_same_weights(
     numbers: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.fit"], "KEEP_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "KEEP_SECONDS", 0)
 
     def killed(task: str, done: int, total: int) -> None:
         if done == 5:

@@ -19,12 +19,12 @@ from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.inner import climb
-from robustbench_aigi.training.objective import Batch
-from robustbench_aigi.training.tecoa import caption_embeddings, tecoa
-from robustbench_aigi.training.towers import Tower, clip_of
+from robustbench_aigi.training.objectives.adversarial import Ramp
+from robustbench_aigi.training.objectives.base import Batch
+from robustbench_aigi.training.objectives.clip_encoder import Tower, clip_of
+from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.tecoa import caption_embeddings, tecoa
 from tests.test_training import easy
 
 CONFIG: dict[str, Any] = {

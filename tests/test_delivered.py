@@ -8,8 +8,8 @@ from robustbench_aigi.attacks.corruptions.resize import Resize
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.delivered import QUALITIES, SCALES, delivered
-from robustbench_aigi.training.objective import Batch, Loss, own_loss
+from robustbench_aigi.training.objectives.base import Batch, Loss, own_loss
+from robustbench_aigi.training.transforms import QUALITIES, SCALES, delivered
 
 
 def pictures(count: int) -> Arrays:

@@ -26,7 +26,7 @@ from robustbench_aigi.judging import (
     to_text,
 )
 from robustbench_aigi.training import Arrays, Recipe, train_detector
-from robustbench_aigi.training.methods import _sizes
+from robustbench_aigi.training.presets import _sizes
 from tests.test_cli import command
 from tests.test_training import easy
 

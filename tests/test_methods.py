@@ -17,7 +17,9 @@ from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import BadConfig, BadData, BadLogits, Diverged, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Files, Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.adversarial import (
+from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.guards import overfitted
+from robustbench_aigi.training.objectives.adversarial import (
     THREATS,
     Adversarial,
     Fast,
@@ -28,12 +30,10 @@ from robustbench_aigi.training.adversarial import (
     robust_accuracy,
     robustness,
 )
-from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.awp import moved_weights
-from robustbench_aigi.training.guards import overfitted
-from robustbench_aigi.training.inner import climb
-from robustbench_aigi.training.objective import Batch, Loss
-from robustbench_aigi.training.rehearsal import Both, rehearsed
+from robustbench_aigi.training.objectives.base import Batch, Loss
+from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
+from robustbench_aigi.training.replay import Both, rehearsed
 from tests.conftest import Linear
 from tests.test_training import cnn, easy, tempting
 

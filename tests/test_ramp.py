@@ -17,7 +17,7 @@ def test_eps_grows_over_the_share_that_is_asked_for(
         seen.append(eps)
         return given[1]  # type: ignore[return-value]
 
-    monkeypatch.setattr("robustbench_aigi.training.adversarial.climb", noted)
+    monkeypatch.setattr("robustbench_aigi.training.objectives.adversarial.climb", noted)
     recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=2, numbers={"ramp": ramp, "batch": 16})
     train_detector(recipe, easy(64), easy(16, seed=1))
     assert (seen[0], seen[4], len(seen)) == (first, middle, 8)

@@ -16,7 +16,7 @@ from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder,
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, Plan, fit
 from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.autoencoder import fit_autoencoder
+from robustbench_aigi.training.scripts.autoencoder import fit_autoencoder
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector, shipped_names
 from robustbench_aigi.errors import BadCheckpoint
 from robustbench_aigi.pipeline.training_stages import sets_of
-from robustbench_aigi.training.adversarial import robust_accuracy
 from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.objectives.adversarial import robust_accuracy
 from tests.conftest import CIFAKE, needs_cifake
 
 

@@ -14,14 +14,14 @@ from robustbench_aigi.errors import Collapsed, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.pipeline.training_stages import begun, trained_on
 from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.adversarial import PGD, Ramp, robust_accuracy, robustness
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
 from robustbench_aigi.training.augment import augment, moved
-from robustbench_aigi.training.fare import distance, fare
-from robustbench_aigi.training.inner import climb
 from robustbench_aigi.training.mixing import targets_of
-from robustbench_aigi.training.objective import Batch
-from robustbench_aigi.training.towers import Tower
+from robustbench_aigi.training.objectives.adversarial import PGD, Ramp, robust_accuracy, robustness
+from robustbench_aigi.training.objectives.base import Batch
+from robustbench_aigi.training.objectives.clip_encoder import Tower
+from robustbench_aigi.training.objectives.fare import distance, fare
+from robustbench_aigi.training.objectives.pgd_inner import climb
 from tests.conftest import Linear
 
 

@@ -16,7 +16,7 @@ from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_matrix
 from robustbench_aigi.report.tables import transfer_tables
 from robustbench_aigi.training.arrays import predict
-from robustbench_aigi.training.methods import METHODS
+from robustbench_aigi.training.presets import METHODS
 
 
 def named(name: str, seed: int, seen: tuple[str, ...] = ()) -> Detector:

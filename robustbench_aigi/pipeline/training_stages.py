@@ -22,10 +22,10 @@ from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.methods import Files, method_of, train_detector
-from robustbench_aigi.training.methods import Recipe as TrainingRecipe
-from robustbench_aigi.training.rehearsal import rehearsed
-from robustbench_aigi.training.run import History
+from robustbench_aigi.training.presets import Files, method_of, train_detector
+from robustbench_aigi.training.presets import Recipe as TrainingRecipe
+from robustbench_aigi.training.replay import rehearsed
+from robustbench_aigi.training.training_run import History
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]

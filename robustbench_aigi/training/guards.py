@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import BadData, BadLogits, Collapsed, Diverged
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.config import Plan
 
 SETTLED = 200
 """Steps after which batch statistics and a fresh head have settled, so that one answer for all means collapse."""

@@ -96,7 +96,7 @@ class Order:
 
 
 class Assembly(NamedTuple):
-    """All that :func:`~robustbench_aigi.data.plusplus.build.build_plusplus` takes, and the dataset and recipe behind it."""
+    """All that ``build_plusplus`` takes, and the dataset and recipe behind it."""
 
     recipe: Recipe
     data: Dataset

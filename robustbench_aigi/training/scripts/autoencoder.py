@@ -1,4 +1,4 @@
-"""Train the small autoencoder behind `aeroblade`: ``python -m robustbench_aigi.training.autoencoder --help``.
+"""Train the small autoencoder behind `aeroblade`: ``python -m robustbench_aigi.training.scripts.autoencoder --help``.
 
 It sees AI-generated images only, so that it plays the part of the generator's own autoencoder.
 """
@@ -14,7 +14,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.generators import SHIPPED_AUTOENCODER, SmallAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.files import write_whole
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.config import Plan
 
 
 def fakes(dataset: str, source: str | None = None) -> Tensor:

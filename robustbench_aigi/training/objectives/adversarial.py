@@ -15,9 +15,9 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, snap
 from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
-from robustbench_aigi.training.inner import climb
-from robustbench_aigi.training.objective import Batch, Loss
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.objectives.base import Batch, Loss
+from robustbench_aigi.training.objectives.pgd_inner import climb
 
 
 @dataclass(frozen=True)

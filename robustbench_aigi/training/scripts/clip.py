@@ -1,4 +1,4 @@
-"""Train the tiny CLIP behind `clip-mlp`: ``python -m robustbench_aigi.training.clip --help``."""
+"""Train the tiny CLIP behind `clip-mlp`: ``python -m robustbench_aigi.training.scripts.clip --help``."""
 
 import argparse
 import sys
@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.config import Plan
 
 
 def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:

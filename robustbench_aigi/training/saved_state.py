@@ -11,14 +11,14 @@ from robustbench_aigi.errors import BadCheckpoint
 from robustbench_aigi.io.files import write_whole
 
 
-def keep(path: Path, state: dict[str, Any]) -> None:
+def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state; the one before it stays until this one is whole."""
     content = io.BytesIO()  # on a full disk torch.save ends with an error of its own, whatever it writes to
     torch.save(state, content)
     write_whole(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
-def take_up(path: Path | None, key: str) -> dict[str, Any] | None:
+def load(path: Path | None, key: str) -> dict[str, Any] | None:
     """The state in a file; None if there is none, or one of another training, which will be overwritten.
 
     Raises:

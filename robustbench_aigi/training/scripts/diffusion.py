@@ -1,4 +1,4 @@
-"""Train the diffusion model behind `mini`: ``python -m robustbench_aigi.training.diffusion --help``."""
+"""Train the diffusion model behind `mini`: ``python -m robustbench_aigi.training.scripts.diffusion --help``."""
 
 import argparse
 import copy
@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from robustbench_aigi.data import photographs
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
 from robustbench_aigi.io.files import write_whole
-from robustbench_aigi.training.state import keep
+from robustbench_aigi.training import saved_state
 
 PHOTOGRAPH = CLASSES.index("photograph")
 GATE = 30
@@ -128,7 +128,7 @@ def checkpoint(out: Path, model: PixelDiffusion, average: Average, optimizer: to
     """Write the average to ``out``, and beside it what a later call needs to go on."""
     write_whole(out, average.model.save)
     everything = {"model": model.state_dict(), "average": average.model.state_dict()}
-    keep(out.with_suffix(".state.pt"), {**everything, "optimizer": optimizer.state_dict(), "step": step})
+    saved_state.save(out.with_suffix(".state.pt"), {**everything, "optimizer": optimizer.state_dict(), "step": step})
 
 
 if __name__ == "__main__":

@@ -14,21 +14,30 @@ from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.training.adversarial import PGD, THREATS, Adversarial, Fast, Mixed, Ramp, Trades, robustness
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
-from robustbench_aigi.training.category import Category, add_second_head, without_second_head
-from robustbench_aigi.training.delivered import DELIVERIES
-from robustbench_aigi.training.fare import fare
-from robustbench_aigi.training.fit import clean_score, fit
+from robustbench_aigi.training.config import Plan
 from robustbench_aigi.training.guards import overfitted
 from robustbench_aigi.training.log import Log
+from robustbench_aigi.training.loop import clean_score, fit
 from robustbench_aigi.training.lora import add_lora, merged
-from robustbench_aigi.training.objective import own_loss
-from robustbench_aigi.training.plan import Plan
-from robustbench_aigi.training.rehearsal import Both
-from robustbench_aigi.training.run import History
-from robustbench_aigi.training.tecoa import tecoa
-from robustbench_aigi.training.towers import Aim, Tower, clip_of
+from robustbench_aigi.training.objectives.adversarial import (
+    PGD,
+    THREATS,
+    Adversarial,
+    Fast,
+    Mixed,
+    Ramp,
+    Trades,
+    robustness,
+)
+from robustbench_aigi.training.objectives.aux_class import Category, add_second_head, without_second_head
+from robustbench_aigi.training.objectives.base import own_loss
+from robustbench_aigi.training.objectives.clip_encoder import Aim, Tower, clip_of
+from robustbench_aigi.training.objectives.fare import fare
+from robustbench_aigi.training.objectives.tecoa import tecoa
+from robustbench_aigi.training.replay import Both
+from robustbench_aigi.training.training_run import History
+from robustbench_aigi.training.transforms import DELIVERIES
 
 Progress = Callable[[str, int, int], None]
 

@@ -15,15 +15,16 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
-from robustbench_aigi.training import guards, state
+from robustbench_aigi.training import guards
+from robustbench_aigi.training import saved_state
 from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake, shuffled
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.averaging import Averaged
-from robustbench_aigi.training.awp import moved_weights
-from robustbench_aigi.training.delivered import delivered
+from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.ema import Averaged
 from robustbench_aigi.training.mixing import targets_of
-from robustbench_aigi.training.objective import Batch, Loss, Objective
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.objectives.base import Batch, Loss, Objective
+from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
+from robustbench_aigi.training.transforms import delivered
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Score = Callable[[Detector, Arrays], Mapping[str, float]]
@@ -203,11 +204,11 @@ class Run:
             "best": (self.best, self.best_weights),
         }
         if self.first:
-            state.keep(self._file(folder), kept)
+            saved_state.save(self._file(folder), kept)
 
     def take_up(self, folder: Path) -> None:
         """Go on from the state in a folder, if there is one. Raises ``BadCheckpoint`` for a damaged one."""
-        kept = state.take_up(self._file(folder), self.key)
+        kept = saved_state.load(self._file(folder), self.key)
         if kept is None:
             return
         self.trained.load_state_dict(kept["trained"])

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors.clip_mlp import TEMPLATES, ClipDetector
 from robustbench_aigi.generators import CLASSES
-from robustbench_aigi.training.towers import Aim, LossOf
+from robustbench_aigi.training.objectives.clip_encoder import Aim, LossOf
 
 SCALE = 100.0
 """Factor on cosines before the softmax, as CLIP learns it."""

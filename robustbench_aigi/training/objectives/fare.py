@@ -5,7 +5,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
-from robustbench_aigi.training.towers import Aim, LossOf, clip_of
+from robustbench_aigi.training.objectives.clip_encoder import Aim, LossOf, clip_of
 
 
 def fare(detector: ClipDetector) -> Aim:

@@ -11,11 +11,11 @@ from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import rng_for
-from robustbench_aigi.training.adversarial import Ramp
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.inner import climb
-from robustbench_aigi.training.objective import Batch, Loss
-from robustbench_aigi.training.plan import Plan
+from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.objectives.adversarial import Ramp
+from robustbench_aigi.training.objectives.base import Batch, Loss
+from robustbench_aigi.training.objectives.pgd_inner import climb
 
 LossOf = Callable[[Tensor], Tensor]
 """Embeddings ``(N, D)`` to losses ``(N,)``."""

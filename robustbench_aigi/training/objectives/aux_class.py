@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.training.objective import Batch, Loss
+from robustbench_aigi.training.objectives.base import Batch, Loss
 
 SECOND = "second_head"
 

@@ -9,10 +9,10 @@ from torch import nn
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.training import guards
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.config import Plan
 from robustbench_aigi.training.log import Log
-from robustbench_aigi.training.objective import Objective, own_loss
-from robustbench_aigi.training.plan import Plan
-from robustbench_aigi.training.run import History, Run, Score
+from robustbench_aigi.training.objectives.base import Objective, own_loss
+from robustbench_aigi.training.training_run import History, Run, Score
 
 Progress = Callable[[str, int, int], None]
 KEEP_SECONDS = 60
