@@ -14,9 +14,9 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.evaluation import evaluate
-from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.detector_flags import EVERYWHERE
-from robustbench_aigi.evaluation.flags import Flag, crashed, weaker
+from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
+from robustbench_aigi.evaluation.adequacy.flags import Flag, crashed, weaker
+from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.report import Finished, Matrix, read_runs, write_report
 from tests.conftest import Linear
 

@@ -9,8 +9,8 @@ import torch
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import detectors
-from robustbench_aigi.evaluation.attention import MAPS, grad_cam, read_maps, similarity
-from robustbench_aigi.evaluation.cases import cases, right_before, strongest
+from robustbench_aigi.evaluation.examples.grad_cam import MAPS, grad_cam, read_maps, similarity
+from robustbench_aigi.evaluation.examples.selection import cases, right_before, strongest
 from robustbench_aigi.executors import Here, Pool
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs

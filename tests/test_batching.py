@@ -10,8 +10,8 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors.base import on_device
 from robustbench_aigi.evaluation.batching import batch_for, bytes_an_image, kept_bytes, out_of_memory, set_batches
-from robustbench_aigi.evaluation.grid import read_grid
-from robustbench_aigi.evaluation.work import scored
+from robustbench_aigi.evaluation.run_plan import read_grid
+from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import HERE, Executor, Pool
 from robustbench_aigi.pipeline import harness
 from tests.conftest import Linear

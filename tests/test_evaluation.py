@@ -13,9 +13,9 @@ from robustbench_aigi.attacks import Suite, load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.evaluation.intervals import bootstrap, wilson
 from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
-from robustbench_aigi.evaluation.statistics import bootstrap, wilson
-from robustbench_aigi.evaluation.work import attacked, psnr
+from robustbench_aigi.evaluation.shard_work import attacked, psnr
 from robustbench_aigi.pipeline import harness
 
 

@@ -17,9 +17,9 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadConfig, BadData, UnknownName
-from robustbench_aigi.evaluation.adequacy import write_flags
-from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.statistics import holm, images_for, mcnemar
+from robustbench_aigi.evaluation.adequacy.flags import Flag
+from robustbench_aigi.evaluation.adequacy.judge import write_flags
+from robustbench_aigi.evaluation.intervals import holm, images_for, mcnemar
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown

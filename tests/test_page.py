@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustbench_aigi.evaluation.grid import Tables
+from robustbench_aigi.evaluation.run_plan import Tables
 from robustbench_aigi.report import Finished, Matrix, read_matrix, read_runs, write_html
 from robustbench_aigi.report.plots import _generators
 from tests.finished_run import detector, finished

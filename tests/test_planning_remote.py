@@ -11,8 +11,8 @@ from robustbench_aigi.cli.main import main
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import Unavailable
-from robustbench_aigi.evaluation.planning import to_text
-from robustbench_aigi.evaluation.remote import TERMS
+from robustbench_aigi.evaluation.costs import to_text
+from robustbench_aigi.evaluation.remote_costs import TERMS
 from robustbench_aigi.pipeline import harness
 from tests.endpoints import Reply, Server, brightness, serving
 from tests.finished_run import detector

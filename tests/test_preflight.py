@@ -13,8 +13,8 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Card, Detector, wrap
 from robustbench_aigi.evaluation import evaluate
-from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.preflight import examine
+from robustbench_aigi.evaluation.adequacy.judge import read_flags
+from robustbench_aigi.evaluation.adequacy.preflight import examine
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.gate import Policy, judge, verdict

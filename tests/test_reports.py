@@ -11,7 +11,7 @@ import pytest
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.grid import Tables, read_cells
+from robustbench_aigi.evaluation.run_plan import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report

@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import rankdata
 from sklearn.metrics import roc_auc_score
 
+from robustbench_aigi.evaluation.intervals import bootstrap, holm, images_for, mcnemar, wilson
 from robustbench_aigi.evaluation.metrics import _auc
-from robustbench_aigi.evaluation.statistics import bootstrap, holm, images_for, mcnemar, wilson
 
 
 def test_wilson_against_published_numbers() -> None:

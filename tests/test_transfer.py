@@ -11,7 +11,7 @@ from robustbench_aigi.attacks import Suite, attacks, load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import plusplus
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.evaluation.families import family, met
+from robustbench_aigi.evaluation.adequacy.families import family, met
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_matrix
 from robustbench_aigi.report.tables import transfer_tables

@@ -20,7 +20,7 @@ from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
 from robustbench_aigi.data import Recipe
 from robustbench_aigi.errors import BadConfig
-from robustbench_aigi.evaluation.probes import probes
+from robustbench_aigi.evaluation.adequacy.probes import probes
 from robustbench_aigi.io.hashing import Draws
 from robustbench_aigi.report.gate import Policy
 from robustbench_aigi.training import Plan

@@ -146,12 +146,12 @@ def plan(
 ) -> None:
     """Say what an evaluation will take; with --width, how many images make an interval as narrow as wanted."""
     if width is not None:
-        from robustbench_aigi.evaluation.statistics import images_for
+        from robustbench_aigi.evaluation.intervals import images_for
 
         wide, around = _fraction("--width", width), _fraction("--share", share)
         typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
     if detectors:
-        from robustbench_aigi.evaluation.planning import to_text
+        from robustbench_aigi.evaluation.costs import to_text
         from robustbench_aigi.pipeline import harness
 
         with showing() as screen:

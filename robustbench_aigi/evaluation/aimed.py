@@ -2,7 +2,7 @@
 
 from robustbench_aigi.attacks import Attack, Row, Suite
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.detector_flags import COARSE_STEP
+from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
 
 CONTROL = " at eps 0"
 """Behind a row's name: the same attack with as many queries that changes nothing."""

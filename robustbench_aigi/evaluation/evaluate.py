@@ -13,15 +13,19 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.evaluation.adequacy import check, write_flags
+from robustbench_aigi.evaluation.adequacy.detector_flags import of_detector
+from robustbench_aigi.evaluation.adequacy.flags import Flag
+from robustbench_aigi.evaluation.adequacy.judge import check, write_flags
+from robustbench_aigi.evaluation.adequacy.preflight import Preflight, examine
+from robustbench_aigi.evaluation.adequacy.probes import probe_jobs
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
-from robustbench_aigi.evaluation.attention import Maps, Pair, mapped, pairs_of, write_maps
 from robustbench_aigi.evaluation.batching import set_batches
-from robustbench_aigi.evaluation.bench import Bench, Job, TooLarge
+from robustbench_aigi.evaluation.cell_runner import Bench, Job, TooLarge
 from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
-from robustbench_aigi.evaluation.detector_flags import of_detector
-from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import (
+from robustbench_aigi.evaluation.examples.grad_cam import Maps, Pair, mapped, pairs_of, write_maps
+from robustbench_aigi.evaluation.matrix_rows import rows_of
+from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.run_plan import (
     Grid,
     aimed_rows,
     limited,
@@ -31,11 +35,7 @@ from robustbench_aigi.evaluation.grid import (
     transferred,
     write_grid,
 )
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.evaluation.preflight import Preflight, examine
-from robustbench_aigi.evaluation.probes import probe_jobs
-from robustbench_aigi.evaluation.rows import rows_of
-from robustbench_aigi.evaluation.work import attacked, scored
+from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.executors import HERE, Executor, Here, bound_here, write_bound
 
 

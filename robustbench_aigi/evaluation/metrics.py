@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from robustbench_aigi.evaluation.statistics import bootstrap, wilson
+from robustbench_aigi.evaluation.intervals import bootstrap, wilson
 
 DIRECTIONS = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""

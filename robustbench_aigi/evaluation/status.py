@@ -8,9 +8,9 @@ from statistics import median
 from typing import NamedTuple
 
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.adequacy import read_flags
+from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.cells import Cell, read_times
-from robustbench_aigi.evaluation.grid import Place, places, read_grid
+from robustbench_aigi.evaluation.run_plan import Place, places, read_grid
 from robustbench_aigi.io.files import held
 
 Speeds = Mapping[tuple[str, str, str], float]

@@ -20,10 +20,10 @@ from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.detectors.base import FRESH
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
 from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.evaluation import costs
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
-from robustbench_aigi.evaluation import planning
 from robustbench_aigi.evaluation.provenance import write_provenance
-from robustbench_aigi.evaluation.remote import remote_notice
+from robustbench_aigi.evaluation.remote_costs import remote_notice
 from robustbench_aigi.executors import HERE, Executor
 from robustbench_aigi.io.files import alone, writing
 from robustbench_aigi.pipeline.training_stages import (
@@ -243,7 +243,7 @@ def plan(
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
-    return planning.plan(ready, suite, data)
+    return costs.plan(ready, suite, data)
 
 
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.grid import Key, Tables
+from robustbench_aigi.evaluation.intervals import holm, mcnemar
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
-from robustbench_aigi.evaluation.statistics import holm, mcnemar
+from robustbench_aigi.evaluation.run_plan import Key, Tables
 from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.finished import Finished
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.adequacy import read_flags
-from robustbench_aigi.evaluation.flags import Flag
-from robustbench_aigi.evaluation.grid import Tables, read_cells, read_grid, unfinished
+from robustbench_aigi.evaluation.adequacy.flags import Flag
+from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_grid, unfinished
 from robustbench_aigi.io.files import reading
 from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.evaluation.detector_flags import EVERYWHERE
-from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
+from robustbench_aigi.evaluation.adequacy.flags import Flag
 
 HALF = 0.5
 Rows = Mapping[tuple[Any, ...], dict[Any, Any]]

@@ -12,10 +12,10 @@ from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.build import plusplus
 from robustbench_aigi.data.plusplus.contact_sheets import times_ten
 from robustbench_aigi.errors import BadData
-from robustbench_aigi.evaluation.attention import read_maps
-from robustbench_aigi.evaluation.cases import cases, image_of
 from robustbench_aigi.evaluation.cells import Cell
-from robustbench_aigi.evaluation.grid import read_cells, read_grid
+from robustbench_aigi.evaluation.examples.grad_cam import read_maps
+from robustbench_aigi.evaluation.examples.selection import cases, image_of
+from robustbench_aigi.evaluation.run_plan import read_cells, read_grid
 from robustbench_aigi.report.finished import Finished, Run
 
 

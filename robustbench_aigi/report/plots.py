@@ -15,8 +15,8 @@ from matplotlib.ticker import NullFormatter
 from sklearn.metrics import roc_curve
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.evaluation.grid import Tables
 from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.evaluation.run_plan import Tables
 from robustbench_aigi.report.finished import Finished
 
 INK = "#123456"

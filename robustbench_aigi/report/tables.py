@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.attacks.suites import FROM
-from robustbench_aigi.evaluation.grid import read_grid
 from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.evaluation.run_plan import read_grid
 from robustbench_aigi.executors.sending import read_bound
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row

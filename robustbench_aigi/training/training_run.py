@@ -15,8 +15,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
-from robustbench_aigi.training import guards
-from robustbench_aigi.training import saved_state
+from robustbench_aigi.training import guards, saved_state
 from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake, shuffled
 from robustbench_aigi.training.augment import augment
 from robustbench_aigi.training.config import Plan

@@ -18,7 +18,7 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors.bayesian import BayesianResNet
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.intervals import wilson
 
 EPS, STEP, STEPS, DRAWS = 8, 2, 40, 50
 BATCH = 250

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.intervals import wilson
 from robustbench_aigi.training import Arrays
 from robustbench_aigi.training.arrays import predict
 from tests.benchmarks.latency import BATCHES, medians, processor

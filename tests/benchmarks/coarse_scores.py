@@ -18,7 +18,7 @@ from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.detectors._support.score_step import step_of_logits
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.intervals import wilson
 
 DIGITS: tuple[int | None, ...] = (None, 3, 2, 1, 0)
 """Digits of the probability: all, fewer, and none, which is the verdict."""

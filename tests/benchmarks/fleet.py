@@ -23,7 +23,7 @@ from ray.cluster_utils import Cluster as Simulated
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.evaluation.bench import Bench, Job
+from robustbench_aigi.evaluation.cell_runner import Bench, Job
 from robustbench_aigi.evaluation.cells import SHARD, TABLE
 from robustbench_aigi.executors import HERE, Cluster, Executor
 from robustbench_aigi.pipeline import harness

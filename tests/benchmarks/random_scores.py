@@ -21,7 +21,7 @@ from robustbench_aigi.attacks.base import Result
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
-from robustbench_aigi.evaluation.statistics import wilson
+from robustbench_aigi.evaluation.intervals import wilson
 
 NOTHING: list[tuple[str, dict[str, Any]]] = [
     ("square-linf", {"eps": 0, "queries": 200}),

@@ -13,11 +13,8 @@ from robustbench_aigi.attacks._engine.norm_balls import Ball
 from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.gradient.fgsm import FGSM
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
-from robustbench_aigi.evaluation.aimed import CONTROL
-from robustbench_aigi.evaluation.bench import Bench
-from robustbench_aigi.evaluation.cells import Table
-from robustbench_aigi.evaluation.detector_flags import EVERYWHERE, of_clean
-from robustbench_aigi.evaluation.flags import (
+from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE, of_clean
+from robustbench_aigi.evaluation.adequacy.flags import (
     Flag,
     crashed,
     eps_zero_not_clean,
@@ -28,8 +25,11 @@ from robustbench_aigi.evaluation.flags import (
     weaker,
     zero_gradient,
 )
+from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
+from robustbench_aigi.evaluation.aimed import CONTROL
+from robustbench_aigi.evaluation.cell_runner import Bench
+from robustbench_aigi.evaluation.cells import Table
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
-from robustbench_aigi.evaluation.probes import describe, probed, probes
 from robustbench_aigi.io.files import reading, write_text
 
 Cells = Mapping[tuple[str, str], Table]

@@ -7,11 +7,11 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.suites import FROM
-from robustbench_aigi.evaluation.adequacy import WORST_CASES, Cells, names
+from robustbench_aigi.evaluation.adequacy.families import met
+from robustbench_aigi.evaluation.adequacy.flags import Flag
+from robustbench_aigi.evaluation.adequacy.judge import WORST_CASES, Cells, names
 from robustbench_aigi.evaluation.aimed import CONTROL
 from robustbench_aigi.evaluation.cells import Table
-from robustbench_aigi.evaluation.families import met
-from robustbench_aigi.evaluation.flags import Flag
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise, worst_case
 from robustbench_aigi.executors import HERE, Executor
 

@@ -17,11 +17,11 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
+from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
 from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, read_shards
-from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.matrix_rows import rows_of
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.evaluation.rows import rows_of
 from robustbench_aigi.io.files import reading, write_text
 from robustbench_aigi.io.hashing import digest
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.cases import cases, image_of
+from robustbench_aigi.evaluation.examples.selection import cases, image_of
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import reading, write_whole
 

@@ -11,7 +11,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.evaluation.aimed import aimed, not_aimed
-from robustbench_aigi.evaluation.grid import limited, transferred
+from robustbench_aigi.evaluation.run_plan import limited, transferred
 
 NO_REQUESTS: Mapping[str, object] = MappingProxyType(
     {

@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.intervals import wilson
 from robustbench_aigi.evaluation.metrics import shares_right
-from robustbench_aigi.evaluation.statistics import wilson
 
 SIGNIFICANCE = 0.01
 FALLING = 0.1

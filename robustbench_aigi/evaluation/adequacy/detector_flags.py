@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.flags import Flag
+from robustbench_aigi.evaluation.adequacy.flags import Flag
 
 EVERYWHERE = frozenset(
     {"fresh-weights", "constant-verdict", "probabilities", "orientation", "chance-level", "batch-dependent"}

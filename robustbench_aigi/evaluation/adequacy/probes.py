@@ -17,9 +17,9 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
 from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.evaluation.bench import Job
+from robustbench_aigi.evaluation.cell_runner import Job
 from robustbench_aigi.evaluation.cells import SHARD, Work
-from robustbench_aigi.evaluation.work import attacked
+from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 

@@ -14,11 +14,10 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.build import Part
 from robustbench_aigi.data.plusplus.parts import ingredients
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.evaluation.adequacy.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches
-from robustbench_aigi.evaluation.grid import limited
-from robustbench_aigi.evaluation.probes import IMAGES, probed, probes, slopes
-from robustbench_aigi.evaluation.remote import (
+from robustbench_aigi.evaluation.remote_costs import (
     NO_REQUESTS,
     Shared,
     attack_requests,
@@ -28,7 +27,8 @@ from robustbench_aigi.evaluation.remote import (
     requests_of,
     shared_rows,
 )
-from robustbench_aigi.evaluation.work import attacked, scored
+from robustbench_aigi.evaluation.run_plan import limited
+from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.executors import Here
 from robustbench_aigi.io.markdown import table_head, table_row
 

@@ -12,8 +12,8 @@ from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.detectors._support.score_step import step_of_logits
 from robustbench_aigi.detectors.base import on_device, placed
 from robustbench_aigi.detectors.external.outputs import logits_seen
+from robustbench_aigi.evaluation.adequacy.detector_flags import constant_verdict, sums_to_one, within_unit_interval
 from robustbench_aigi.evaluation.cells import Failure, tried
-from robustbench_aigi.evaluation.detector_flags import constant_verdict, sums_to_one, within_unit_interval
 
 SAMPLE = 32
 """Images that a detector is shown."""

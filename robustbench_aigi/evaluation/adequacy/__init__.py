@@ -1,0 +1,1 @@
+"""Adequacy: reasons to distrust a number, found by flags, probes and a look before the run."""

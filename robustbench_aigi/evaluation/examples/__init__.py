@@ -1,0 +1,1 @@
+"""Images worth looking at, and where the detector looks."""
