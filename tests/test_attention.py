@@ -14,7 +14,7 @@ from robustbench_aigi.evaluation.examples.selection import cases, right_before, 
 from robustbench_aigi.executors import Here, Pool
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs
-from robustbench_aigi.report.pictures import gallery
+from robustbench_aigi.report.html.gallery import gallery
 from tests.finished_run import detector
 
 pytest.importorskip("pytorch_grad_cam")

@@ -14,7 +14,7 @@ import yaml
 
 from robustbench_aigi.errors import UnknownName
 from robustbench_aigi.report import Finished, Matrix, read_runs
-from robustbench_aigi.report.forms import FORMS, in_form
+from robustbench_aigi.report.formats import FORMS, in_form
 from tests.finished_run import detector, finished
 
 ODD = 'a_b & 50% "$x" #1'

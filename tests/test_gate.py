@@ -23,7 +23,7 @@ from robustbench_aigi.evaluation.intervals import holm, images_for, mcnemar
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
-from robustbench_aigi.report.forms import to_junit
+from robustbench_aigi.report.formats import to_junit
 from robustbench_aigi.report.gate import EXIT_CODES, Judgement, Policy, judge, load_policy, verdict
 from tests.finished_run import SUITE, detector, finished
 

@@ -12,7 +12,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix
-from robustbench_aigi.report.headline import headlines
+from robustbench_aigi.report.html.headline import headlines
 from robustbench_aigi.report.leaderboard import boards
 from tests.test_adequacy import bright
 from tests.test_preflight import Scored

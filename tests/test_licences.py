@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import robustbench_aigi as rb
 from robustbench_aigi.detectors import Card, Detector, detectors
-from robustbench_aigi.report.html import _licences
+from robustbench_aigi.report.html.page import _licences
 
 STATED = {
     "aeroblade": (

@@ -15,7 +15,7 @@ import pytest
 
 from robustbench_aigi.evaluation.run_plan import Tables
 from robustbench_aigi.report import Finished, Matrix, read_matrix, read_runs, write_html
-from robustbench_aigi.report.plots import _generators
+from robustbench_aigi.report.html.plots import _generators
 from tests.finished_run import detector, finished
 
 sync_api = pytest.importorskip("playwright.sync_api")

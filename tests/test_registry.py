@@ -23,7 +23,7 @@ from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import BadConfig, UnknownName, UserError
 from robustbench_aigi.registry import LISTED, Registry
 from robustbench_aigi.report import Finished, Matrix
-from robustbench_aigi.report.forms import in_form
+from robustbench_aigi.report.formats import in_form
 from robustbench_aigi.report.gate import load_policy
 
 runner = CliRunner()

@@ -42,7 +42,7 @@ def _known() -> Mapping[str, list[str]]:
     from robustbench_aigi.attacks import attacks
     from robustbench_aigi.data.prompts import prompt_names
     from robustbench_aigi.detectors import detectors
-    from robustbench_aigi.report.forms import FORMS
+    from robustbench_aigi.report.formats import FORMS
 
     return {
         "detectors": detectors.names(),

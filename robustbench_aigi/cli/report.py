@@ -45,7 +45,7 @@ def report(
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
-    from robustbench_aigi.report.forms import in_form
+    from robustbench_aigi.report.formats import in_form
 
     finished = read_runs(runs)
     if compare is not None:
@@ -77,7 +77,7 @@ def gate(
     """
     from robustbench_aigi.io.files import write_text
     from robustbench_aigi.report import read_runs
-    from robustbench_aigi.report.forms import to_junit
+    from robustbench_aigi.report.formats import to_junit
     from robustbench_aigi.report.gate import EXIT_CODES, judge, load_policy, verdict
 
     rules = load_policy(policy)

@@ -1,8 +1,8 @@
 """From a matrix to what people read: CSV, Markdown, JSON and one self-contained HTML page."""
 
-from robustbench_aigi.report.finished import Finished, read_matrix, read_runs
-from robustbench_aigi.report.html import write_html
+from robustbench_aigi.report.html.page import write_html
 from robustbench_aigi.report.matrix import Matrix
+from robustbench_aigi.report.run_results import Finished, read_matrix, read_runs
 from robustbench_aigi.report.tables import to_markdown, write_tables
 from robustbench_aigi.report.write import write_report
 

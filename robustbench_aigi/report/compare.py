@@ -9,7 +9,7 @@ from robustbench_aigi.evaluation.intervals import holm, mcnemar
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.run_plan import Key, Tables
 from robustbench_aigi.io.markdown import table_row
-from robustbench_aigi.report.finished import Finished
+from robustbench_aigi.report.run_results import Finished
 
 COLUMNS = (
     "detector", "mode", "attack", "direction", "n", "accuracy_before", "accuracy", "lost", "won", "p", "p_holm",

@@ -12,8 +12,8 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.config.units import PASSES, SHARE, Number
 from robustbench_aigi.errors import BadConfig
 from robustbench_aigi.report.compare import compare
-from robustbench_aigi.report.finished import Finished, read_runs
 from robustbench_aigi.report.matrix import Matrix
+from robustbench_aigi.report.run_results import Finished, read_runs
 
 INTERVALS = {
     "accuracy": ("low", "high"),

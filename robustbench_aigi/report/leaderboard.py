@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from robustbench_aigi.errors import BadData
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_row
-from robustbench_aigi.report.pages import rendered
+from robustbench_aigi.report.html.rendering import rendered
 from robustbench_aigi.report.schema import MatrixFile, MatrixRow, Of
 
 

@@ -52,7 +52,7 @@ class Matrix(pd.DataFrame):
         """Write the report's page to a path, without the plots and pictures that need a run; else as in pandas."""
         if not isinstance(buf, str | Path) or options:
             return super().to_html(buf, **options)
-        from robustbench_aigi.report.finished import Finished
-        from robustbench_aigi.report.html import write_html
+        from robustbench_aigi.report.html.page import write_html
+        from robustbench_aigi.report.run_results import Finished
 
         return write_html(Finished(self), Path(buf))

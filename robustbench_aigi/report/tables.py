@@ -12,8 +12,8 @@ from robustbench_aigi.evaluation.run_plan import read_grid
 from robustbench_aigi.executors.sending import read_bound
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
-from robustbench_aigi.report.finished import Finished
-from robustbench_aigi.report.headline import alarms
+from robustbench_aigi.report.html.headline import alarms
+from robustbench_aigi.report.run_results import Finished
 from robustbench_aigi.report.schema import MatrixFile, Of
 
 

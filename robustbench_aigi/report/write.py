@@ -6,9 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.evaluation.metrics import TYPES
-from robustbench_aigi.report.finished import Finished
-from robustbench_aigi.report.html import write_html
+from robustbench_aigi.report.html.page import write_html
 from robustbench_aigi.report.matrix import Matrix
+from robustbench_aigi.report.run_results import Finished
 from robustbench_aigi.report.tables import write_tables
 
 

@@ -7,7 +7,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 def rendered(template: str, **given: Any) -> str:
     """A page that holds all it needs."""
-    environment = Environment(
-        loader=PackageLoader("robustbench_aigi.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-    )
+    loader = PackageLoader("robustbench_aigi.report.html")
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     return environment.get_template(template).render(**given)

@@ -13,8 +13,8 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from robustbench_aigi.errors import UnknownName
 from robustbench_aigi.registry import unknown
-from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import Judgement
+from robustbench_aigi.report.run_results import Finished
 from robustbench_aigi.report.schema import MatrixFile
 from robustbench_aigi.report.tables import columns_of
 

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_curve
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.evaluation.run_plan import Tables
-from robustbench_aigi.report.finished import Finished
+from robustbench_aigi.report.run_results import Finished
 
 INK = "#123456"
 """Stands for the page's text colour until the SVG is written."""

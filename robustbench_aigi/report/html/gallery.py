@@ -16,7 +16,7 @@ from robustbench_aigi.evaluation.cells import Cell
 from robustbench_aigi.evaluation.examples.grad_cam import read_maps
 from robustbench_aigi.evaluation.examples.selection import cases, image_of
 from robustbench_aigi.evaluation.run_plan import read_cells, read_grid
-from robustbench_aigi.report.finished import Finished, Run
+from robustbench_aigi.report.run_results import Finished, Run
 
 
 @dataclass(frozen=True)

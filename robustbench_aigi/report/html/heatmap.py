@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.evaluation.cells import read_times
-from robustbench_aigi.report.finished import Finished, Run
+from robustbench_aigi.report.run_results import Finished, Run
 from robustbench_aigi.report.tables import absence
 
 METRICS = {

@@ -8,13 +8,13 @@ import pandas as pd
 
 from robustbench_aigi.detectors.base import UNKNOWN_LICENCE
 from robustbench_aigi.io.files import write_text
-from robustbench_aigi.report.finished import Finished
 from robustbench_aigi.report.gate import judge, load_policy, verdict
-from robustbench_aigi.report.headline import headlines
-from robustbench_aigi.report.heatmap import heatmap, shade
-from robustbench_aigi.report.pages import rendered
-from robustbench_aigi.report.pictures import Picture, gallery
-from robustbench_aigi.report.plots import plots
+from robustbench_aigi.report.html.gallery import Picture, gallery
+from robustbench_aigi.report.html.headline import headlines
+from robustbench_aigi.report.html.heatmap import heatmap, shade
+from robustbench_aigi.report.html.plots import plots
+from robustbench_aigi.report.html.rendering import rendered
+from robustbench_aigi.report.run_results import Finished
 from robustbench_aigi.report.tables import flag_lines, missing, note_lines, transfer_tables
 
 
