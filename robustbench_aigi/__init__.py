@@ -1,4 +1,6 @@
-"""How well does a detector of AI-generated images hold up under attack? See README.md and the names in ``__all__``."""
+"""How well does a detector of AI-generated images hold up under attack? See README.md and the names
+in ``__all__``.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -50,7 +52,9 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name: str) -> object:
-        """Import a public name when it is first used, so that ``--help`` need not wait for torch."""
+        """Import a public name when it is first used, so that ``--help`` need not wait for
+        torch.
+        """
         import importlib
         from importlib import metadata
 

@@ -1,4 +1,6 @@
-"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an installed wheel."""
+"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an
+installed wheel.
+"""
 
 import tomllib
 from pathlib import Path
@@ -18,11 +20,17 @@ WEIGHTS = PACKAGE / "weights"
 
 
 def folder(kind: str) -> Path:
-    """The folder of a kind of file; that of suites, or recipes, is beside the package in a checkout, else inside it."""
+    """The folder of a kind of file; that of suites, or recipes, is beside the package in a
+    checkout, else inside it.
+    """
     if kind in ("policies", "endpoints"):
         return PACKAGE / kind
     checkout = PACKAGE.parent
-    return checkout / kind if (checkout / "pyproject.toml").is_file() else PACKAGE / "_catalogue" / kind
+    return (
+        checkout / kind
+        if (checkout / "pyproject.toml").is_file()
+        else PACKAGE / "_catalogue" / kind
+    )
 
 
 def names(kind: str) -> list[str]:
@@ -31,18 +39,25 @@ def names(kind: str) -> list[str]:
 
 
 def read(kind: str, name: str, model: type[M]) -> M:
-    """Read and check the file called ``name``, or the file at that path when ``name`` ends in ``.toml``.
+    """Read and check the file called ``name``, or the file at that path when ``name`` ends in
+    ``.toml``.
 
     Raises:
         UnknownName: there is no such file.
         BadConfig: it is not TOML, or does not fit ``model``.
     """
-    noun = {"attacks": "suite", "datasets": "recipe", "policies": "policy", "endpoints": "endpoint"}[kind]
+    noun = {
+        "attacks": "suite",
+        "datasets": "recipe",
+        "policies": "policy",
+        "endpoints": "endpoint",
+    }[kind]
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
             raise UnknownName(
-                f"no {noun} file at {name!r}. Names without .toml are looked up: {', '.join(names(kind))}."
+                f"no {noun} file at {name!r}. Names without .toml are looked up:"
+                f" {', '.join(names(kind))}."
             )
         raise UnknownName(unknown(noun, name, names(kind)))
     example = folder(kind) / f"{names(kind)[0]}.toml"
@@ -54,4 +69,6 @@ def read(kind: str, name: str, model: type[M]) -> M:
         return model.model_validate(given)
     except ValidationError as error:
         faults = describe_faults(error, model, given)
-        raise BadConfig(f"{path} does not fit. {faults} Compare it with the files in {folder(kind)}.") from error
+        raise BadConfig(
+            f"{path} does not fit. {faults} Compare it with the files in {folder(kind)}."
+        ) from error

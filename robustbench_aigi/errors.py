@@ -1,4 +1,5 @@
-"""What can go wrong that a user can mend. Every message says what came, what was expected and what to type next.
+"""What can go wrong that a user can mend. Every message says what came, what was expected and what
+to type next.
 
 UserError               the request cannot be met (exit code 2)
 |-- UnknownName         no component, suite or recipe is called that (also a KeyError)

@@ -1,4 +1,6 @@
-"""Optional packages: the command that installs an extra, however this package itself was installed."""
+"""Optional packages: the command that installs an extra, however this package itself was
+installed.
+"""
 
 import shlex
 import tomllib
@@ -13,15 +15,17 @@ PROJECT = Path(__file__).parent.parent / "pyproject.toml"
 def install_command(extra: str) -> str:
     """Return the pip command that installs what an extra asks for.
 
-    An index knows ``robustbench-aigi[extra]`` only where the package came from one. A checkout, a folder or a wheel
-    file has no such name, so the packages themselves are listed.
+    An index knows ``robustbench-aigi[extra]`` only where the package came from one. A checkout, a
+    folder or a wheel file has no such name, so the packages themselves are listed.
     """
     packages = _packages(extra)
     return f"pip install {shlex.join(packages)}" if packages else f"pip install '{NAME}[{extra}]'"
 
 
 def _packages(extra: str) -> list[str]:
-    """What the extra asks for; empty where an index can be asked for the extra by name, or nothing is known of it."""
+    """What the extra asks for; empty where an index can be asked for the extra by name, or nothing
+    is known of it.
+    """
     if PROJECT.is_file():
         project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
         if project.get("name") == NAME:
@@ -30,8 +34,12 @@ def _packages(extra: str) -> list[str]:
         installed = distribution(NAME)
     except PackageNotFoundError:
         return []
-    if installed.read_text("direct_url.json") is None:  # PEP 610: written for whatever did not come from an index
+    if (
+        installed.read_text("direct_url.json") is None
+    ):  # PEP 610: written for whatever did not come from an index
         return []
     marks = (f"extra == '{extra}'", f'extra == "{extra}"')
     halves = (requirement.partition(";") for requirement in installed.requires or ())
-    return [package.strip() for package, _, marker in halves if any(mark in marker for mark in marks)]
+    return [
+        package.strip() for package, _, marker in halves if any(mark in marker for mark in marks)
+    ]

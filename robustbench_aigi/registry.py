@@ -36,9 +36,10 @@ class Registry(Generic[T]):
 
     Args:
         kind: the noun in messages, such as "detector".
-        package: its modules are imported at the first look-up, so adding a file is registering it. Installed packages
-            add theirs through the entry point group of the same name. One that cannot be imported is left out, and
-            named in :attr:`broken`, in the message about a name that is not found, and by ``list``.
+        package: its modules are imported at the first look-up, so adding a file is registering it.
+            Installed packages add theirs through the entry point group of the same name. One that
+            cannot be imported is left out, and named in :attr:`broken`, in the message about a name
+            that is not found, and by ``list``.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -61,12 +62,16 @@ class Registry(Generic[T]):
         return register
 
     def get(self, name: str) -> type[T]:
-        """Return the class called ``name``, or the one at ``module:Class``. Raises ``UnknownName`` with near misses."""
+        """Return the class called ``name``, or the one at ``module:Class``. Raises ``UnknownName``
+        with near misses.
+        """
         if ":" in name:
             return self._third_party(name)
         self._load()
         if name not in self._classes:
-            raise UnknownName(" ".join([unknown(self._kind, name, self.names()), *self._not_imported()]))
+            raise UnknownName(
+                " ".join([unknown(self._kind, name, self.names()), *self._not_imported()])
+            )
         return self._classes[name]
 
     def broken(self) -> dict[str, str]:
@@ -76,7 +81,8 @@ class Registry(Generic[T]):
 
     def _not_imported(self) -> list[str]:
         return [
-            f"{self._kind.capitalize()} module {name} failed to import: {why}." for name, why in self.broken().items()
+            f"{self._kind.capitalize()} module {name} failed to import: {why}."
+            for name, why in self.broken().items()
         ]
 
     def names(self) -> list[str]:
@@ -95,10 +101,14 @@ class Registry(Generic[T]):
             return cast("type[T]", getattr(_imported(module), attribute))
         except (ImportError, AttributeError, ValueError, TypeError) as error:
             where = module.removesuffix(".py").lstrip("./").replace("/", ".")
-            hint = f" A file is named without its ending, {where}:{attribute}." if module.endswith(".py") else ""
+            hint = (
+                f" A file is named without its ending, {where}:{attribute}."
+                if module.endswith(".py")
+                else ""
+            )
             raise UnknownName(
-                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import module` works or "
-                f"module.py is in the current folder, {Path.cwd()}.{hint}"
+                f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import"
+                f" module` works or module.py is in the current folder, {Path.cwd()}.{hint}"
             ) from error
 
     def _load(self) -> None:
@@ -112,7 +122,9 @@ class Registry(Generic[T]):
                 self._classes.setdefault(entry.name, cls)
 
     def _import_modules(self, package: ModuleType) -> None:
-        """Import the modules of a package and its sub-packages; names that begin with ``_`` hold no component."""
+        """Import the modules of a package and its sub-packages; names that begin with ``_`` hold no
+        component.
+        """
         for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
             if found.name.rpartition(".")[2].startswith("_"):
                 continue
@@ -121,10 +133,14 @@ class Registry(Generic[T]):
                 self._import_modules(module)
 
     def _attempt(self, name: str, load: Callable[[], Any]) -> Any:
-        """What ``load`` returns; None, with the error in :attr:`broken`, where somebody's module cannot be imported."""
+        """What ``load`` returns; None, with the error in :attr:`broken`, where somebody's module
+        cannot be imported.
+        """
         try:
             return load()
-        except Exception as error:  # a module may raise anything, and must not take the others with it
+        except (
+            Exception
+        ) as error:  # a module may raise anything, and must not take the others with it
             self._broken[name] = f"{type(error).__name__}: {' '.join(str(error).split())}"
             return None
 
@@ -132,8 +148,8 @@ class Registry(Generic[T]):
 def _imported(module: str) -> ModuleType:
     """Import a module, also from the current folder, which the console script does not look into.
 
-    The folder stays on the path, behind all else: worker processes import the module by the same path, and the module
-    may import its neighbours later on.
+    The folder stays on the path, behind all else: worker processes import the module by the same
+    path, and the module may import its neighbours later on.
     """
     try:
         return importlib.import_module(module)
@@ -151,10 +167,12 @@ def _imported(module: str) -> ModuleType:
 
 
 def unknown(kind: str, got: str, known: list[str]) -> str:
-    """Return a message with the unknown name, the nearest names, and the command that lists all of them.
+    """Return a message with the unknown name, the nearest names, and the command that lists all of
+    them.
 
     Args:
-        kind: noun of the message; where ``robustbench-aigi list`` knows it (see :data:`LISTED`), the command is given.
+        kind: noun of the message; where ``robustbench-aigi list`` knows it (see :data:`LISTED`),
+            the command is given.
     """
     near = get_close_matches(got, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
@@ -163,6 +181,8 @@ def unknown(kind: str, got: str, known: list[str]) -> str:
 
 
 def renamed(name: str) -> tuple[str, str]:
-    """``NEW=NAME`` as its two halves; ``("", name)`` for a name without a new one. A ``/`` ends what may be one."""
+    """``NEW=NAME`` as its two halves; ``("", name)`` for a name without a new one. A ``/`` ends
+    what may be one.
+    """
     found = re.fullmatch(r"([\w.+-]+)=(.+)", name)
     return (found[1], found[2]) if found else ("", name)

@@ -18,10 +18,31 @@ SUITE = {
     "version": 1,
     "seed": 0,
     "attacks": [
-        {"id": "pgd-linf-8", "attack": "pgd-linf", "with": {"eps": 8, "steps": 2}, "surrogate": "linear"},
-        {"id": "pgd-l2-1", "attack": "pgd-l2", "with": {"eps": 1.0, "steps": 2}, "surrogate": "linear"},
-        {"id": "pgd-linf-8-again", "attack": "pgd-linf", "with": {"eps": 8, "steps": 1}, "surrogate": "linear"},
-        {"id": "pixels", "attack": "pgd-l0", "with": {"pixels": 3, "steps": 2}, "surrogate": "linear", "limit": 4},
+        {
+            "id": "pgd-linf-8",
+            "attack": "pgd-linf",
+            "with": {"eps": 8, "steps": 2},
+            "surrogate": "linear",
+        },
+        {
+            "id": "pgd-l2-1",
+            "attack": "pgd-l2",
+            "with": {"eps": 1.0, "steps": 2},
+            "surrogate": "linear",
+        },
+        {
+            "id": "pgd-linf-8-again",
+            "attack": "pgd-linf",
+            "with": {"eps": 8, "steps": 1},
+            "surrogate": "linear",
+        },
+        {
+            "id": "pixels",
+            "attack": "pgd-l0",
+            "with": {"pixels": 3, "steps": 2},
+            "surrogate": "linear",
+            "limit": 4,
+        },
         {"id": "jpeg-75", "attack": "jpeg"},
     ],
 }
@@ -31,11 +52,17 @@ def make(root: Path, samples: int = 2) -> Path:
     """A `++` set of 28 images of 32 x 32 in three splits, their perturbations and some samples."""
     data = load_data("cifake", str(folder(root / "source", count=7)))
     suite, made_on = Suite.model_validate(SUITE), {"linear": Linear(torch.randn(3, 32, 32), 0.1)}
-    parts = {split: Part(data.split(split), True, samples) for split in ("train", "validation", "test")}
+    parts = {
+        split: Part(data.split(split), True, samples) for split in ("train", "validation", "test")
+    }
     build_plusplus(parts, suite, made_on, root / "built", silent, Here(1))
     write_text(root / "built" / "suite.json", suite.model_dump_json(by_alias=True))
     return root / "built"
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    return {p.relative_to(root).as_posix(): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): p.read_bytes()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }

@@ -13,7 +13,9 @@ from robustbench_aigi.detectors import Card, Detector
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
 CIFAKE = SHARED / "cifake"
-needs_cifake = pytest.mark.skipif(not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake")
+needs_cifake = pytest.mark.skipif(
+    not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake"
+)
 
 TINY_RECIPE = """
 name = "tiny"
@@ -99,7 +101,11 @@ _unlisted: list[str] = []
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add ``--strict-skips``, which ``make test`` gives."""
-    parser.addoption("--strict-skips", action="store_true", help=f"fail on a skip that is not in {ALLOWED_SKIPS.name}")
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help=f"fail on a skip that is not in {ALLOWED_SKIPS.name}",
+    )
 
 
 def allowed_skip(reason: str) -> bool:
@@ -131,11 +137,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
     """Name the skips that are not on the list."""
     if config.getoption("--strict-skips"):
         for line in _unlisted:
-            terminalreporter.write_line(f"skip that is not in {ALLOWED_SKIPS.name}: {line}", red=True)
+            terminalreporter.write_line(
+                f"skip that is not in {ALLOWED_SKIPS.name}: {line}", red=True
+            )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -45,18 +45,26 @@ def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
 
 
 def gradient_error(detector: Detector, images: Tensor) -> float:
-    """How far the gradient of a logit is, at most and as a share, from finite differences where it is largest.
+    """How far the gradient of a logit is, at most and as a share, from finite differences where it
+    is largest.
 
-    A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by declaration only: 0.
+    A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by
+    declaration only: 0.
     """
     detector, leaf = detector.double(), images.double().requires_grad_(True)
     (slope,) = torch.autograd.grad(detector.logits(leaf).sum(), leaf)
     assert torch.isfinite(slope).all()
     assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
-    places = [] if detector.card.gradient == "bpda" else slope.flatten().abs().topk(3).indices.tolist()
+    places = (
+        [] if detector.card.gradient == "bpda" else slope.flatten().abs().topk(3).indices.tolist()
+    )
     errors = [0.0]
     for place in places:
-        step = torch.zeros(slope.numel(), dtype=torch.float64).index_fill_(0, torch.tensor(place), 1e-5).view_as(leaf)
+        step = (
+            torch.zeros(slope.numel(), dtype=torch.float64)
+            .index_fill_(0, torch.tensor(place), 1e-5)
+            .view_as(leaf)
+        )
         with torch.no_grad():
             rise = detector.logits(leaf + step).sum() - detector.logits(leaf - step).sum()
         errors.append(abs(float(rise) / 2e-5 / float(slope.flatten()[place]) - 1))

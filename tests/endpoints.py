@@ -28,7 +28,9 @@ class Seen(NamedTuple):
 
     @property
     def form(self) -> dict[str, bytes]:
-        """The fields of a multipart form, a file's bytes among them, with ``FIELD:type`` and ``FIELD:filename``."""
+        """The fields of a multipart form, a file's bytes among them, with ``FIELD:type`` and
+        ``FIELD:filename``.
+        """
         message = message_from_bytes(
             b"Content-Type: " + self.headers["content-type"].encode() + b"\r\n\r\n" + self.body
         )
@@ -51,7 +53,9 @@ class Reply(NamedTuple):
 
 
 class Server:
-    """Answers every request by ``handle``; a handler that raises gives status 400, as to a malformed request."""
+    """Answers every request by ``handle``; a handler that raises gives status 400, as to a
+    malformed request.
+    """
 
     def __init__(self, handle: Callable[[Seen], Reply]) -> None:
         self.handle = handle

@@ -15,7 +15,12 @@ SUITE = Suite.model_validate(
         "version": 1,
         "seed": 0,
         "attacks": [
-            {"id": "pgd-2", "attack": "pgd-linf", "with": {"eps": 2, "step": 1, "steps": 4}, "surrogate": "good"},
+            {
+                "id": "pgd-2",
+                "attack": "pgd-linf",
+                "with": {"eps": 2, "step": 1, "steps": 4},
+                "surrogate": "good",
+            },
             {"id": "jpeg-50", "attack": "jpeg", "with": {"quality": 50}},
         ],
     }
@@ -23,7 +28,9 @@ SUITE = Suite.model_validate(
 
 
 def detector(name: str, threshold: float = 0.0) -> Detector:
-    """The shipped CNN; at a huge threshold it calls everything real, at a huge negative one AI-generated."""
+    """The shipped CNN; at a huge threshold it calls everything real, at a huge negative one
+    AI-generated.
+    """
     made = load_detector("cifake-cnn", "cifake").eval()
     made.card = made.card.model_copy(update={"name": name, "threshold": threshold})
     return made

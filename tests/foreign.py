@@ -1,4 +1,6 @@
-"""Anyone's detectors go through a whole evaluation: a few images, the real suite ``quick``, a tiny network."""
+"""Anyone's detectors go through a whole evaluation: a few images, the real suite ``quick``, a tiny
+network.
+"""
 
 from pathlib import Path
 
@@ -14,11 +16,14 @@ from robustbench_aigi.report import Matrix
 
 SIDE = 32
 SURROGATE = "cifake-cnn"
-"""The name that the suite's shared rows ask for: a detector that has it makes their images itself."""
+"""The name that the suite's shared rows ask for: a detector that has it makes their images itself.
+"""
 
 
 class Brightness(nn.Module):
-    """One logit, above 0 for images that are brighter than grey; a convolution and a batch norm before it."""
+    """One logit, above 0 for images that are brighter than grey; a convolution and a batch norm
+    before it.
+    """
 
     def __init__(self, slope: float = 20.0) -> None:
         super().__init__()
@@ -35,7 +40,9 @@ class Brightness(nn.Module):
 
 
 def images_in(folder: Path, each: int = 5) -> Dataset:
-    """A folder of dark photographs called real and bright ones called fake, ``each`` of either, as a dataset."""
+    """A folder of dark photographs called real and bright ones called fake, ``each`` of either, as
+    a dataset.
+    """
     rng = torch.Generator().manual_seed(0)
     for name, low in (("real", 83), ("fake", 93)):
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -46,10 +53,13 @@ def images_in(folder: Path, each: int = 5) -> Dataset:
     return data
 
 
-def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE, *, each: int = 5) -> Matrix:
+def evaluated(
+    detector: Detector | str, folder: Path, executor: Executor = HERE, *, each: int = 5
+) -> Matrix:
     """The matrix of the suite ``quick`` for a detector, with data and results below ``folder``.
 
-    A detector that is called :data:`SURROGATE` is attacked for the shared rows, too; else these are unavailable.
+    A detector that is called :data:`SURROGATE` is attacked for the shared rows, too; else these are
+    unavailable.
     """
     matrix: Matrix = rb.evaluate(
         [detector], "quick", images_in(folder / "data", each), folder / "run", executor=executor
@@ -60,18 +70,25 @@ def evaluated(detector: Detector | str, folder: Path, executor: Executor = HERE,
 def check_run(matrix: Matrix, folder: Path, *, gradients: bool = True) -> None:
     """Check a run of :class:`Brightness` as :data:`SURROGATE`, in whatever form it came.
 
-    It is right on all clean images; an attack by gradients turns all of them, and one by scores has a number, also on
-    the shared images; a page and maps are written. Rows by gradient have no number where there are no gradients.
+    It is right on all clean images; an attack by gradients turns all of them, and one by scores has
+    a number, also on the shared images; a page and maps are written. Rows by gradient have no
+    number where there are no gradients.
     """
     first = matrix.drop_duplicates(["mode", "attack", "direction"]).query("direction == 'both'")
     accuracy = {(row["mode"], row["attack"]): row["accuracy"] for row in first.to_dict("records")}
     assert accuracy["clean", "clean"] == 1
-    assert {("static", attack) for attack in ("one-pixel", "dct-noise-15", "jpeg-50", "resize-50")} <= accuracy.keys()
+    assert {
+        ("static", attack) for attack in ("one-pixel", "dct-noise-15", "jpeg-50", "resize-50")
+    } <= accuracy.keys()
     assert ("white-box", "one-pixel") in accuracy
     for mode in ("static", "white-box") if gradients else ():
         assert accuracy[mode, "pgd-linf-8"] == 0
         assert (mode, "pgd-l2-1") in accuracy
     assert SURROGATE in (folder / "run" / "report.html").read_text()
-    notes = [note.read_text() for name in ("error.txt", "maps-error.txt") for note in (folder / "run").rglob(name)]
+    notes = [
+        note.read_text()
+        for name in ("error.txt", "maps-error.txt")
+        for note in (folder / "run").rglob(name)
+    ]
     assert all("needs gradients" in note for note in notes), notes
     assert not (gradients and notes)

@@ -14,7 +14,9 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def linear(name: str, before: int, after: int, *kernel: int, bias: bool = True) -> Shapes:
-    return {f"{name}.weight": (after, before, *kernel)} | ({f"{name}.bias": (after,)} if bias else {})
+    return {f"{name}.weight": (after, before, *kernel)} | (
+        {f"{name}.bias": (after,)} if bias else {}
+    )
 
 
 def norm(name: str, dim: int) -> Shapes:
@@ -22,16 +24,25 @@ def norm(name: str, dim: int) -> Shapes:
 
 
 def layer(at: str, dim: int, own: str) -> Shapes:
-    """The names that a ViT, a Swin and a CvT share at Hugging Face; ``own`` is the folder of query, key and value."""
+    """The names that a ViT, a Swin and a CvT share at Hugging Face; ``own`` is the folder of query,
+    key and value.
+    """
     shapes = norm(f"{at}.layernorm_before", dim) | norm(f"{at}.layernorm_after", dim)
     for part in ("query", "key", "value"):
         shapes |= linear(f"{at}.attention.{own}{part}", dim, dim)
     shapes |= linear(f"{at}.attention.output.dense", dim, dim)
-    return shapes | linear(f"{at}.intermediate.dense", dim, 4 * dim) | linear(f"{at}.output.dense", 4 * dim, dim)
+    return (
+        shapes
+        | linear(f"{at}.intermediate.dense", dim, 4 * dim)
+        | linear(f"{at}.output.dense", 4 * dim, dim)
+    )
 
 
 def vit_shapes() -> Shapes:
-    shapes: Shapes = {"vit.embeddings.cls_token": (1, 1, 24), "vit.embeddings.position_embeddings": (1, 17, 24)}
+    shapes: Shapes = {
+        "vit.embeddings.cls_token": (1, 1, 24),
+        "vit.embeddings.position_embeddings": (1, 17, 24),
+    }
     shapes |= linear("vit.embeddings.patch_embeddings.projection", 3, 24, 8, 8)
     for i in range(2):
         shapes |= layer(f"vit.encoder.layer.{i}", 24, "attention.")
@@ -39,7 +50,9 @@ def vit_shapes() -> Shapes:
 
 
 def swin_shapes() -> Shapes:
-    shapes = linear("swin.embeddings.patch_embeddings.projection", 3, 12, 2, 2) | norm("swin.embeddings.norm", 12)
+    shapes = linear("swin.embeddings.patch_embeddings.projection", 3, 12, 2, 2) | norm(
+        "swin.embeddings.norm", 12
+    )
     for i, (dim, heads) in enumerate(((12, 2), (24, 3))):
         for j in range(2):
             at = f"swin.encoder.layers.{i}.blocks.{j}"
@@ -56,20 +69,29 @@ def cvt_shapes() -> Shapes:
     stages = ((3, 8, 1, 7), (8, 12, 2, 3), (12, 20, 3, 3))
     for i, (before, dim, depth, kernel) in enumerate(stages):
         at = f"cvt.encoder.stages.{i}"
-        shapes |= linear(f"{at}.embedding.convolution_embeddings.projection", before, dim, kernel, kernel)
+        shapes |= linear(
+            f"{at}.embedding.convolution_embeddings.projection", before, dim, kernel, kernel
+        )
         shapes |= norm(f"{at}.embedding.convolution_embeddings.normalization", dim)
         for j in range(depth):
             shapes |= layer(f"{at}.layers.{j}", dim, "attention.projection_")
             for part in ("query", "key", "value"):
-                own = f"{at}.layers.{j}.attention.attention.convolution_projection_{part}.convolution_projection"
-                shapes |= linear(f"{own}.convolution", 1, dim, 3, 3, bias=False) | norm(f"{own}.normalization", dim)
-                shapes |= {f"{own}.normalization.running_{what}": (dim,) for what in ("mean", "var")}
+                projection = f"convolution_projection_{part}.convolution_projection"
+                own = f"{at}.layers.{j}.attention.attention.{projection}"
+                shapes |= linear(f"{own}.convolution", 1, dim, 3, 3, bias=False) | norm(
+                    f"{own}.normalization", dim
+                )
+                shapes |= {
+                    f"{own}.normalization.running_{what}": (dim,) for what in ("mean", "var")
+                }
                 shapes[f"{own}.normalization.num_batches_tracked"] = ()
     return shapes | norm("layernorm", 20) | linear("classifier", 20, 2)
 
 
 def filled(name: str, shape: tuple[int, ...]) -> Tensor:
-    """The same values wherever a name is filled: none is zero or alike, so that no mix-up stays unseen."""
+    """The same values wherever a name is filled: none is zero or alike, so that no mix-up stays
+    unseen.
+    """
     if name.endswith("num_batches_tracked"):
         return torch.tensor(0)
     if name.endswith("relative_position_index"):
@@ -90,8 +112,18 @@ def tiny_vit(labels: Sequence[str], **config: Any) -> Any:
     names = dict(enumerate(labels))
     return transformers.ViTForImageClassification(
         transformers.ViTConfig(
-            **{"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-            | {"image_size": 24, "patch_size": 8, "initializer_range": 0.5, "num_labels": len(names)}
+            **{
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 32,
+            }
+            | {
+                "image_size": 24,
+                "patch_size": 8,
+                "initializer_range": 0.5,
+                "num_labels": len(names),
+            }
             | {"id2label": names, "label2id": {name: index for index, name in names.items()}}
             | config
         )
@@ -101,7 +133,9 @@ def tiny_vit(labels: Sequence[str], **config: Any) -> Any:
 def save_processor(folder: Path, **settings: Any) -> None:
     """An image processor for :func:`tiny_vit`."""
     transformers = pytest.importorskip("transformers")
-    transformers.ViTImageProcessor(**({"size": {"height": 24, "width": 24}} | settings)).save_pretrained(folder)
+    transformers.ViTImageProcessor(
+        **({"size": {"height": 24, "width": 24}} | settings)
+    ).save_pretrained(folder)
 
 
 def save_tiny_vit(folder: Path, labels: Sequence[str], **config: Any) -> Path:

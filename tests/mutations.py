@@ -1,4 +1,6 @@
-"""Files that users get from strangers, and what reads each: mutated, it is read or refused in one clear message."""
+"""Files that users get from strangers, and what reads each: mutated, it is read or refused in one
+clear message.
+"""
 
 import io
 import json
@@ -33,10 +35,25 @@ from tests.finished_run import SUITE, detector
 
 SECONDS = 60
 NASTY = (
-    b"../../outside/evil", b"/robustbench-aigi-evil", b"-1", b"0", b"1e309", b"nan", b"99999999999999999999", b"''",
-    b"null", b"[]", b"{}", b"true", b"\xff\xfe", b"\x00", b"<script>alert(1)</script>", b"jpeg", b"pgd-linf",
+    b"../../outside/evil",
+    b"/robustbench-aigi-evil",
+    b"-1",
+    b"0",
+    b"1e309",
+    b"nan",
+    b"99999999999999999999",
+    b"''",
+    b"null",
+    b"[]",
+    b"{}",
+    b"true",
+    b"\xff\xfe",
+    b"\x00",
+    b"<script>alert(1)</script>",
+    b"jpeg",
+    b"pgd-linf",
     b"a" * 5000,
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,10 @@ def checkpoint(folder: Path) -> None:
 
 def table(folder: Path) -> None:
     for split in ("train", "test"):
-        rows = [{"image": {"bytes": picture("png"), "path": f"{i}.png"}, "label": i % 2} for i in range(6)]
+        rows = [
+            {"image": {"bytes": picture("png"), "path": f"{i}.png"}, "label": i % 2}
+            for i in range(6)
+        ]
         pd.DataFrame(rows).to_parquet(folder / f"{split}-00000-of-00001.parquet")
 
 
@@ -96,7 +116,14 @@ def listed(folder: Path) -> None:
     rows = []
     for i in range(6):
         (folder / f"{i}.png").write_bytes(picture("png"))
-        rows.append({"file_name": f"{i}.png", "label": i % 2, "split": "test", "generator": "sd" if i % 2 else None})
+        rows.append(
+            {
+                "file_name": f"{i}.png",
+                "label": i % 2,
+                "split": "test",
+                "generator": "sd" if i % 2 else None,
+            }
+        )
     (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, rows)))
 
 
@@ -104,7 +131,10 @@ def archive(folder: Path) -> None:
     for split in ("train", "test"):
         with tarfile.open(folder / f"{split}-000000.tar", "w") as tar:
             for i in range(4):
-                for ending, content in (("png", picture("png")), ("json", json.dumps({"label": i % 2}).encode())):
+                for ending, content in (
+                    ("png", picture("png")),
+                    ("json", json.dumps({"label": i % 2}).encode()),
+                ):
                     member = tarfile.TarInfo(f"{split}/{i}.{ending}")
                     member.size = len(content)
                     tar.addfile(member, io.BytesIO(content))
@@ -141,7 +171,9 @@ CASES: Mapping[str, Case] = {
     "suite": text("attacks", "quick", load_suite),
     "recipe": text("datasets", "mini", lambda path: catalogue.read("datasets", path, Recipe)),
     "policy": text("policies", "release", load_policy),
-    "checkpoint": Case("mine.safetensors", checkpoint, lambda p: load_detector(str(p / "mine.safetensors"))),
+    "checkpoint": Case(
+        "mine.safetensors", checkpoint, lambda p: load_detector(str(p / "mine.safetensors"))
+    ),
     "Parquet of images": Case("test-00000-of-00001.parquet", table, cifake),
     "folder of images": Case("test/FAKE/0.png", tree, cifake),
     "metadata": Case("metadata.jsonl", listed, lambda p: len(load_data("folder", str(p), "test"))),
@@ -159,7 +191,9 @@ CASES: Mapping[str, Case] = {
 
 @st.composite
 def mutated(draw: st.DrawFn, content: bytes) -> bytes:
-    """A few of: a byte changed, a piece cut, doubled, or replaced by something nasty, the end lost."""
+    """A few of: a byte changed, a piece cut, doubled, or replaced by something nasty, the end
+    lost.
+    """
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, max(0, len(content) - 1)))
         length = draw(st.integers(0, min(64, len(content) - at)))
@@ -196,7 +230,8 @@ def no_longer() -> Iterator[None]:
 
 
 def outcome(case: Case, folder: Path, content: bytes) -> str:
-    """What comes of a file in a prepared folder: read, or the class of the message; other exceptions pass.
+    """What comes of a file in a prepared folder: read, or the class of the message; other
+    exceptions pass.
 
     Raises ``AssertionError`` if a message is empty, or anything appears outside the folder.
     """

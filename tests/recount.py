@@ -53,14 +53,20 @@ def recount(run: Path, name: str, detector: Detector) -> dict[tuple[str, str], f
 
 def main(run: Path, checkpoints: list[Path]) -> int:
     with (run / "matrix.csv").open() as file:
-        cells = {(r["detector"], r["mode"], r["attack"]): r for r in csv.DictReader(file) if r["direction"] == "both"}
+        cells = {
+            (r["detector"], r["mode"], r["attack"]): r
+            for r in csv.DictReader(file)
+            if r["direction"] == "both"
+        }
     differ = 0
     for checkpoint in checkpoints or sorted((run / "detectors").glob("*.safetensors")):
         detector = load_detector(str(checkpoint))
         for (mode, attack), value in recount(run, detector.card.name, detector).items():
             cell = cells[detector.card.name, mode, attack]["accuracy"]
             differ += f"{value:.6f}" != cell
-            sys.stdout.write(f"{detector.card.name:22} {mode:10} {attack:14} counted {value:.6f} matrix {cell}\n")
+            sys.stdout.write(
+                f"{detector.card.name:22} {mode:10} {attack:14} counted {value:.6f} matrix {cell}\n"
+            )
     sys.stdout.write(f"{differ} cells differ\n")
     return 1 if differ else 0
 

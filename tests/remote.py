@@ -1,4 +1,6 @@
-"""What tests of places at URLs share: what is there, commands as they are typed, and another machine."""
+"""What tests of places at URLs share: what is there, commands as they are typed, and another
+machine.
+"""
 
 import sys
 from pathlib import Path

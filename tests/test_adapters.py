@@ -15,7 +15,14 @@ from robustbench_aigi.attacks import Attack, Row, load_attack
 from robustbench_aigi.attacks.external import art, torchattacks
 from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, Unavailable, UnknownName, UserError
+from robustbench_aigi.errors import (
+    BadConfig,
+    BadLogits,
+    BrokenBudget,
+    Unavailable,
+    UnknownName,
+    UserError,
+)
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear
@@ -27,7 +34,18 @@ needs_torchattacks = pytest.mark.skipif(
 MISSING = pytest.param("torchattacks:PGD", marks=needs_torchattacks)
 ALL: list[Any] = [*ART, *TORCHATTACKS] if TORCHATTACKS else [*ART, MISSING]
 TINY: dict[str, Any] = {
-    **dict.fromkeys(("steps", "max_iter", "nb_steps", "max_inner_iter", "eps_iter", "max_doubling", "max_halving"), 2),
+    **dict.fromkeys(
+        (
+            "steps",
+            "max_iter",
+            "nb_steps",
+            "max_inner_iter",
+            "eps_iter",
+            "max_doubling",
+            "max_halving",
+        ),
+        2,
+    ),
     **dict.fromkeys(("binary_search_steps", "noise_batch_size", "num_trial", "sample_size"), 2),
     **dict.fromkeys(("nb_iter", "restarts", "nb_random_init"), 1),
     **dict.fromkeys(("popsize", "nb_parallel", "nb_sample", "batch_size", "init_size"), 4),
@@ -45,7 +63,9 @@ SLOW = ("art:VirtualAdversarialMethod", "torchattacks:JSMA")
 def tiny(name: str, **more: Any) -> Attack:
     numbers = {f.name for f in dataclasses.fields(load_attack(name))}
     numbers -= {"batch_size"} if name == "art:SimBA" else set()  # which takes one at a time
-    return load_attack(name, **{key: value for key, value in TINY.items() if key in numbers}, **more)
+    return load_attack(
+        name, **{key: value for key, value in TINY.items() if key in numbers}, **more
+    )
 
 
 def even(images: Tensor) -> tuple[Linear, Tensor]:
@@ -83,12 +103,18 @@ def test_contract(name: str, images: Tensor, capfd: pytest.CaptureFixture[str]) 
     assert attack.name == name
 
 
-BOTH = [name for name in [*ART, *TORCHATTACKS] if "norm" in {f.name for f in dataclasses.fields(load_attack(name))}]
+BOTH = [
+    name
+    for name in [*ART, *TORCHATTACKS]
+    if "norm" in {f.name for f in dataclasses.fields(load_attack(name))}
+]
 
 
 @pytest.mark.parametrize("name", [name for name in BOTH if name != "art:Wasserstein"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_attacks_with_two_norms_keep_to_the_one_asked_for(name: str, norm: str, images: Tensor) -> None:
+def test_attacks_with_two_norms_keep_to_the_one_asked_for(
+    name: str, norm: str, images: Tensor
+) -> None:
     detector, labels = even(images)
     attack = tiny(name, norm=norm)
     result = attack(detector, images, labels, full=True)
@@ -160,27 +186,40 @@ def test_numbers_are_in_our_units_and_reach_the_library_in_its_own() -> None:
 
 def test_a_row_of_a_suite_names_them() -> None:
     numbers = {"eps": 4, "eps_step": 1, "max_iter": 3}
-    row = Row.model_validate({"id": "x", "attack": "art:ProjectedGradientDescentPyTorch", "with": numbers})
+    row = Row.model_validate(
+        {"id": "x", "attack": "art:ProjectedGradientDescentPyTorch", "with": numbers}
+    )
     assert row.built == load_attack("art:ProjectedGradientDescentPyTorch", **numbers)
     assert row.model_dump()["numbers"] == numbers
 
 
 REFERENCES: dict[str, dict[str, Any]] = {
-    "art:ProjectedGradientDescentPyTorch": {"eps": 8, "eps_step": 2, "max_iter": 20, "num_random_init": 1},
+    "art:ProjectedGradientDescentPyTorch": {
+        "eps": 8,
+        "eps_step": 2,
+        "max_iter": 20,
+        "num_random_init": 1,
+    },
     "torchattacks:PGD": {"eps": 8, "alpha": 2, "steps": 20},
     "pgd-linf": {"eps": 8, "step": 2, "steps": 20},
 }
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=needs_torchattacks) if "torch" in n else n for n in REFERENCES])
-def test_the_same_attack_finds_the_same_optimum_in_every_library(name: str, images: Tensor, labels: Tensor) -> None:
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=needs_torchattacks) if "torch" in n else n for n in REFERENCES]
+)
+def test_the_same_attack_finds_the_same_optimum_in_every_library(
+    name: str, images: Tensor, labels: Tensor
+) -> None:
     detector, _ = even(images)
     result = load_attack(name, **REFERENCES[name])(detector, images, labels, full=True)
     moved = (result.clean_logits - result.logits) * (2 * labels - 1)
     assert (moved > float(detector.weight.detach().abs().sum()) * 8 / 255 / 1.01).all()
 
 
-def test_leaving_the_budget_is_loud_and_a_float_error_is_not(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leaving_the_budget_is_loud_and_a_float_error_is_not(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     detector, labels = even(images)
     attack = load_attack("art:SquareAttack", eps=8)
     away = (1 - 2 * labels).view(-1, 1, 1, 1) * detector.weight.detach().sign()
@@ -191,11 +230,17 @@ def test_leaving_the_budget_is_loud_and_a_float_error_is_not(images: Tensor, mon
         attack(detector, images, labels)
 
 
-def test_failures_inside_a_library_name_the_attack(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failures_inside_a_library_name_the_attack(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     detector, labels = even(images)
     attack = load_attack("art:SquareAttack")
-    monkeypatch.setattr(type(attack), "attacked", lambda self, view, images, *_: view(images * float("nan")))
-    with pytest.raises(UserError, match="art:SquareAttack failed inside art: FloatingPointError: an image it made"):
+    monkeypatch.setattr(
+        type(attack), "attacked", lambda self, view, images, *_: view(images * float("nan"))
+    )
+    with pytest.raises(
+        UserError, match="art:SquareAttack failed inside art: FloatingPointError: an image it made"
+    ):
         attack(detector, images, labels)
     detector.bias = float("nan")
     with pytest.raises(BadLogits, match="nan"):
@@ -209,7 +254,9 @@ def test_a_black_box_is_not_asked_for_gradients(images: Tensor, labels: Tensor) 
         load_attack("art:DeepFool")(detector, images, labels)
 
 
-def test_without_the_package_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_error_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     assert torchattacks.names() == []
     with pytest.raises(Unavailable, match=re.escape(install_command("torchattacks"))):

@@ -1,4 +1,6 @@
-"""Addresses with arguments, lists of detectors, and what a bare name means (cases A5, B2 and B16 of what people do)."""
+"""Addresses with arguments, lists of detectors, and what a bare name means (cases A5, B2 and B16 of
+what people do).
+"""
 
 import json
 import re
@@ -18,7 +20,15 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.places import Places
 from robustbench_aigi.data.plusplus.surrogates import makers_of
-from robustbench_aigi.detectors import Card, Detector, detectors, load_detector, load_trained, save_detector, wrap
+from robustbench_aigi.detectors import (
+    Card,
+    Detector,
+    detectors,
+    load_detector,
+    load_trained,
+    save_detector,
+    wrap,
+)
 from robustbench_aigi.detectors._support.addresses.address import Address, constructed, parse
 from robustbench_aigi.detectors._support.addresses.arguments import Written, typed
 from robustbench_aigi.detectors.loading import addresses_of, begun_from, taken_names
@@ -34,16 +44,31 @@ from tests.test_cli import command
     ("text", "place", "arguments", "new"),
     [
         ("tinyvit-21m?size=224", "tinyvit-21m", {"size": "224"}, ""),
-        ("new=tinyvit-21m?size=224&weights=a.pth", "tinyvit-21m", {"size": "224", "weights": "a.pth"}, "new"),
+        (
+            "new=tinyvit-21m?size=224&weights=a.pth",
+            "tinyvit-21m",
+            {"size": "224", "weights": "a.pth"},
+            "new",
+        ),
         (
             "hf:org/repo?fake_labels=dalle,sd&revision=v1",
             "hf:org/repo",
             {"fake_labels": "dalle,sd", "revision": "v1"},
             "",
         ),
-        ("onnx:a.onnx?size=224&scale=probability", "onnx:a.onnx", {"size": "224", "scale": "probability"}, ""),
+        (
+            "onnx:a.onnx?size=224&scale=probability",
+            "onnx:a.onnx",
+            {"size": "224", "scale": "probability"},
+            "",
+        ),
         ("my.module:Class?level=%2C%26", "my.module:Class", {"level": "%2C%26"}, ""),
-        ("https://h/p?x=1#score=a.b&scale=logit", "https://h/p?x=1", {"score": "a.b", "scale": "logit"}, ""),
+        (
+            "https://h/p?x=1#score=a.b&scale=logit",
+            "https://h/p?x=1",
+            {"score": "a.b", "scale": "logit"},
+            "",
+        ),
         ("mine=https://h/p?scale=1#", "https://h/p?scale=1", {}, "mine"),
         ("a.safetensors", "a.safetensors", {}, ""),
         ("runs/a.safetensors?", "runs/a.safetensors", {}, ""),
@@ -56,7 +81,9 @@ def test_an_address_has_a_place_arguments_and_perhaps_a_new_name(
     assert (found.place, dict(found.arguments), found.new) == (place, arguments, new)
 
 
-@pytest.mark.parametrize("name", ["a?b.safetensors", "a=b.safetensors", "x=a?threshold=9.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["a?b.safetensors", "a=b.safetensors", "x=a?threshold=9.safetensors"]
+)
 def test_a_file_that_is_called_like_an_address_is_the_file(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,7 +95,9 @@ def test_a_file_that_is_called_like_an_address_is_the_file(
     assert load_detector(f"other={name}?threshold=-1").card.name == "other"
 
 
-@pytest.mark.parametrize(("text", "told"), [("x?fresh", "KEY=VALUE, got 'fresh'"), ("x?a=1&a=2", "a is given twice")])
+@pytest.mark.parametrize(
+    ("text", "told"), [("x?fresh", "KEY=VALUE, got 'fresh'"), ("x?a=1&a=2", "a is given twice")]
+)
 def test_arguments_that_cannot_be_read_are_refused(text: str, told: str) -> None:
     with pytest.raises(BadConfig, match=re.escape(told)):
         parse(text)
@@ -136,7 +165,8 @@ def test_values_of_python_stay_as_they_are() -> None:
 
 def test_unknown_arguments_are_refused_with_what_there_is() -> None:
     with pytest.raises(
-        BadConfig, match=r"'sise'. It takes .*size.*every detector takes weights, threshold, name. Did you"
+        BadConfig,
+        match=r"'sise'. It takes .*size.*every detector takes weights, threshold, name. Did you",
     ):
         load_detector("tinyvit-5m?sise=224")
     with pytest.raises(BadConfig, match="tinyvit-5m: size must be a whole number, got 'big'"):
@@ -150,7 +180,9 @@ class Level(Detector):
 
     default_card = Card(name="level", source="tests")
 
-    def __init__(self, level: float, weights: str = "here", threshold: int = 3, **more: Any) -> None:
+    def __init__(
+        self, level: float, weights: str = "here", threshold: int = 3, **more: Any
+    ) -> None:
         super().__init__(level=level, weights=weights, threshold=threshold)
         self.level, self.more = level, more
 
@@ -161,7 +193,10 @@ class Level(Detector):
 def test_arguments_of_a_class_are_its_own_whatever_they_are_called() -> None:
     found = load_trained(f"{__name__}:Level?level=0.5&weights=there&threshold=7&other=1&name=low")
     assert isinstance(found, Level)
-    assert (found.config, found.more) == ({"level": 0.5, "weights": "there", "threshold": 7}, {"other": 1})
+    assert (found.config, found.more) == (
+        {"level": 0.5, "weights": "there", "threshold": 7},
+        {"other": 1},
+    )
     assert found.card.name == "low"
     assert found.card.threshold == 0.0
     assert found.card.weights == "given by the user"
@@ -170,7 +205,9 @@ def test_arguments_of_a_class_are_its_own_whatever_they_are_called() -> None:
 def test_every_detector_takes_threshold_name_and_weights(images: Tensor, tmp_path: Path) -> None:
     made = load_detector("cifake-cnn", "cifake")
     save_detector(made, tmp_path / "a.safetensors")
-    found = load_trained(f"cifake-cnn?weights={tmp_path / 'a.safetensors'}&threshold=0.25&name=mine")
+    found = load_trained(
+        f"cifake-cnn?weights={tmp_path / 'a.safetensors'}&threshold=0.25&name=mine"
+    )
     assert (found.card.name, found.threshold) == ("mine", 0.25)
     assert torch.equal(found.logits(images), made.logits(images))
     assert load_detector("cifake-cnn", "cifake", threshold=-2.0).threshold == -2.0
@@ -183,15 +220,30 @@ def test_every_detector_takes_threshold_name_and_weights(images: Tensor, tmp_pat
 
 
 def test_arguments_of_an_endpoint_stand_after_a_mark_that_is_never_sent() -> None:
-    found = load_trained("https://localhost:1/detect?model=a#score=a.b&scale=logit&fake_index=0&threshold=0.5&name=far")
+    found = load_trained(
+        "https://localhost:1/detect?model=a#score=a.b&scale=logit&fake_index=0&threshold=0.5&name=far"
+    )
     assert found.config["url"] == "https://localhost:1/detect?model=a"
-    assert (found.config["score"], found.config["scale"], found.config["high"]) == ("a.b", "logit", "human")
+    assert (found.config["score"], found.config["scale"], found.config["high"]) == (
+        "a.b",
+        "logit",
+        "human",
+    )
     assert (found.threshold, found.card.name) == (0.5, "far")
-    with pytest.raises(BadConfig, match=r"fake_index in the query of .*Write arguments after a #.*detect#fake_index=0"):
+    with pytest.raises(
+        BadConfig,
+        match=r"fake_index in the query of .*Write arguments after a #.*detect#fake_index=0",
+    ):
         load_trained("https://localhost:1/detect?fake_index=0")
-    for text in ("https://localhost:1/detect?scale=2#", "https://localhost:1/detect?scale=2#score=a"):
+    for text in (
+        "https://localhost:1/detect?scale=2#",
+        "https://localhost:1/detect?scale=2#score=a",
+    ):
         assert load_trained(text).config["url"] == "https://localhost:1/detect?scale=2"
-    assert load_detector("https://localhost:1/detect?scale=2", score="a").config["scale"] == "probability"
+    assert (
+        load_detector("https://localhost:1/detect?scale=2", score="a").config["scale"]
+        == "probability"
+    )
 
 
 def test_an_onnx_file_takes_its_size_in_the_address(images: Tensor, tmp_path: Path) -> None:
@@ -203,9 +255,13 @@ def test_an_onnx_file_takes_its_size_in_the_address(images: Tensor, tmp_path: Pa
     end = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n"])
     opset = [onnx.helper.make_opsetid("", 13)]
     graph = onnx.helper.make_graph([sum_up], "g", [start], [end])
-    onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(tmp_path / "a.onnx"))
+    onnx.save(
+        onnx.helper.make_model(graph, opset_imports=opset, ir_version=8), str(tmp_path / "a.onnx")
+    )
     found = load_trained(f"onnx:{tmp_path / 'a.onnx'}?size=32&mean=0.5,0.5,0.5&std=0.5,0.5,0.5")
-    torch.testing.assert_close(found.logits(images), (images * 2 - 1).mean(dim=(1, 2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        found.logits(images), (images * 2 - 1).mean(dim=(1, 2, 3)), atol=1e-5, rtol=0
+    )
 
 
 # A bare name (A5)
@@ -215,11 +271,15 @@ def test_an_onnx_file_takes_its_size_in_the_address(images: Tensor, tmp_path: Pa
 def test_a_bare_name_means_the_weights_that_ship(name: str) -> None:
     found = load_trained(name)
     assert found.card.weights.startswith("sha256:")
-    assert weights_digest(found.state_dict()) == weights_digest(load_detector(name, "cifake").state_dict())
+    assert weights_digest(found.state_dict()) == weights_digest(
+        load_detector(name, "cifake").state_dict()
+    )
     assert list(harness.named([name])) == [found.card.name]
 
 
-def test_a_bare_name_stays_one_beside_a_folder_of_that_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bare_name_stays_one_beside_a_folder_of_that_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "cifake-cnn").mkdir()
     monkeypatch.chdir(tmp_path)
     assert load_trained("cifake-cnn").card.weights.startswith("sha256:")
@@ -228,11 +288,19 @@ def test_a_bare_name_stays_one_beside_a_folder_of_that_name(tmp_path: Path, monk
         load_trained("x" * 5000)
 
 
-@pytest.mark.parametrize("name", ["resnet50", "timm:test_resnet", "timm:test_resnet?pretrained=false", "rigid"])
+@pytest.mark.parametrize(
+    "name", ["resnet50", "timm:test_resnet", "timm:test_resnet?pretrained=false", "rigid"]
+)
 def test_what_was_not_trained_is_refused_where_a_trained_detector_is_wanted(name: str) -> None:
     place = name.partition("?")[0]
-    for ask in (load_trained, lambda text: harness.named([text]), lambda text: makers_of(load_suite("quick"), [text])):
-        with pytest.raises(BadCheckpoint, match=rf"{place} is not trained: .*train .*{place}.*weights=fresh"):
+    for ask in (
+        load_trained,
+        lambda text: harness.named([text]),
+        lambda text: makers_of(load_suite("quick"), [text]),
+    ):
+        with pytest.raises(
+            BadCheckpoint, match=rf"{place} is not trained: .*train .*{place}.*weights=fresh"
+        ):
             ask(name)
 
 
@@ -241,7 +309,12 @@ def test_commands_in_the_refusal_work_when_typed() -> None:
         load_trained("timm:test_resnet?pretrained=false")
     told = str(refused.value)
     words = shlex.split(re.findall("`robustbench-aigi (.*?)`", told)[0])
-    assert words == ["train", "timm:test_resnet?pretrained=false", "--out", "test_resnet.safetensors"]
+    assert words == [
+        "train",
+        "timm:test_resnet?pretrained=false",
+        "--out",
+        "test_resnet.safetensors",
+    ]
     place, start, config = begun_from(words[1], None, {})
     assert (place, start) == ("timm:test_resnet", None)
     assert load_detector(place, start, **config).config["pretrained"] is False
@@ -250,8 +323,12 @@ def test_commands_in_the_refusal_work_when_typed() -> None:
 
 
 def test_fresh_weights_are_taken_where_they_are_asked_for() -> None:
-    for found in (load_trained("cifake-cnn?weights=fresh"), load_detector("cifake-cnn", weights="fresh"),
-                  load_detector("cifake-cnn"), load_trained("timm:test_resnet?weights=fresh")):  # fmt: skip
+    for found in (
+        load_trained("cifake-cnn?weights=fresh"),
+        load_detector("cifake-cnn", weights="fresh"),
+        load_detector("cifake-cnn"),
+        load_trained("timm:test_resnet?weights=fresh"),
+    ):
         assert found.card.weights == "fresh"
 
 
@@ -264,7 +341,10 @@ def test_cards_say_fresh_exactly_where_nothing_was_trained(images: Tensor, tmp_p
     assert wrap(nn.Flatten(), input_size=8).card.weights == "given by the user"
     assert Level(0.5).card.weights == "given by the user"
     for name in ("rigid", "aeroblade", "dire"):
-        assert detectors.get(name)(**detectors.get(name).small).card.weights == "training-free, not calibrated"
+        assert (
+            detectors.get(name)(**detectors.get(name).small).card.weights
+            == "training-free, not calibrated"
+        )
     assert load_detector("dire", head="cnn", steps=1).card.weights == "fresh"
     fresh = load_detector("cifake-cnn")
     assert fresh.card.weights == "fresh"
@@ -272,7 +352,9 @@ def test_cards_say_fresh_exactly_where_nothing_was_trained(images: Tensor, tmp_p
     assert fresh.card.weights == "given by the user"
     assert load_detector("http://localhost:1/x").card.weights == "behind the endpoint"
     labels = torch.arange(64) % 2
-    data = Arrays((images.repeat(16, 1, 1, 1) * 100 + labels.view(-1, 1, 1, 1) * 120).to(torch.uint8), labels)
+    data = Arrays(
+        (images.repeat(16, 1, 1, 1) * 100 + labels.view(-1, 1, 1, 1) * 120).to(torch.uint8), labels
+    )
     made, _ = train_detector(Recipe(detector="cifake-cnn", epochs=4), data, data)
     assert made.card.weights == "trained in this process"
     measured, _ = train_detector(Recipe(detector="rigid", epochs=1), data, data)
@@ -281,19 +363,28 @@ def test_cards_say_fresh_exactly_where_nothing_was_trained(images: Tensor, tmp_p
     assert load_trained(str(tmp_path / "rigid.safetensors")).card.weights.startswith("sha256:")
 
 
-def test_evaluate_takes_names_as_commands_do_and_warns_of_fresh_weights(tiny_recipe: str, tmp_path: Path) -> None:
+def test_evaluate_takes_names_as_commands_do_and_warns_of_fresh_weights(
+    tiny_recipe: str, tmp_path: Path
+) -> None:
     from robustbench_aigi.attacks import Suite
     from robustbench_aigi.data import load_data
 
     suite = Suite.model_validate(
-        {"name": "s", "version": 1, "seed": 0, "attacks": [{"id": "jpeg", "attack": "jpeg", "with": {"quality": 50}}]}
+        {
+            "name": "s",
+            "version": 1,
+            "seed": 0,
+            "attacks": [{"id": "jpeg", "attack": "jpeg", "with": {"quality": 50}}],
+        }
     )
     said: list[str] = []
     data = load_data(tiny_recipe, split="test")
     names = ["cifake-cnn", "new=cifake-cnn?weights=fresh"]
     matrix = harness.evaluate(names, suite, data, tmp_path, say=said.append)
     assert set(matrix["detector"]) == {"cifake-cnn", "new"}
-    assert [line.partition(":")[0] for line in said if "weights" in line] == ["new has fresh weights"]
+    assert [line.partition(":")[0] for line in said if "weights" in line] == [
+        "new has fresh weights"
+    ]
     facts = json.loads((tmp_path / "run.json").read_text())["detectors"]
     assert facts["new"]["weights"] == "fresh"
     assert facts["cifake-cnn"]["weights"].startswith("sha256:")
@@ -310,7 +401,9 @@ def test_a_file_that_does_not_say_its_detector_is_told_how_to_be_named(
     path = tmp_path / f"a{end}"
     state = timm.create_model("tiny_vit_5m_224", num_classes=1).state_dict()
     torch.save(state, path) if end != ".safetensors" else save_file(state, path)
-    with pytest.raises(BadCheckpoint, match=rf"does not say which detector .*weights={re.escape(str(path))}'"):
+    with pytest.raises(
+        BadCheckpoint, match=rf"does not say which detector .*weights={re.escape(str(path))}'"
+    ):
         load_trained(str(path))
     assert load_trained(f"tinyvit-5m?size=224&weights={path}").card.weights.startswith("sha256:")
     with pytest.raises(BadCheckpoint, match="no checkpoint at"):
@@ -341,11 +434,15 @@ def outputs_of(net: nn.Module, detector: Detector, images: Tensor) -> Tensor:
 def test_a_plain_file_of_timm_loads(images: Tensor, tmp_path: Path) -> None:
     """B16: "Missing key net.conv_stem.weight"."""
     net, path = timm_file(tmp_path, 1)
-    with pytest.raises(BadCheckpoint, match=r"fake_index=1 .*fake_index=0"):  # which way its output points is not said
+    with pytest.raises(
+        BadCheckpoint, match=r"fake_index=1 .*fake_index=0"
+    ):  # which way its output points is not said
         load_trained(f"timm:test_resnet?weights={path}")
     detector = load_trained(f"timm:test_resnet?weights={path}&fake_index=1")
     with torch.no_grad():
-        torch.testing.assert_close(detector.logits(images), outputs_of(net, detector, images)[:, 0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            detector.logits(images), outputs_of(net, detector, images)[:, 0], atol=1e-5, rtol=0
+        )
 
 
 def test_two_classes_of_timm_are_never_guessed(images: Tensor, tmp_path: Path) -> None:
@@ -355,16 +452,25 @@ def test_two_classes_of_timm_are_never_guessed(images: Tensor, tmp_path: Path) -
     detector = load_trained(f"timm:test_resnet?weights={path}&fake_index=0")
     with torch.no_grad():
         outputs = outputs_of(net, detector, images)
-        torch.testing.assert_close(detector.logits(images), outputs[:, 0] - outputs[:, 1], atol=1e-5, rtol=0)
+        torch.testing.assert_close(
+            detector.logits(images), outputs[:, 0] - outputs[:, 1], atol=1e-5, rtol=0
+        )
     save_detector(detector, tmp_path / "own.safetensors")
-    assert torch.equal(load_trained(str(tmp_path / "own.safetensors")).logits(images), detector.logits(images))
+    assert torch.equal(
+        load_trained(str(tmp_path / "own.safetensors")).logits(images), detector.logits(images)
+    )
 
 
-@pytest.mark.parametrize("name", ["timm:test_resnet", "timm:deit_tiny_distilled_patch16_224", "resnet50"])
-def test_a_file_without_a_last_layer_for_two_classes_is_for_training_alone(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["timm:test_resnet", "timm:deit_tiny_distilled_patch16_224", "resnet50"]
+)
+def test_a_file_without_a_last_layer_for_two_classes_is_for_training_alone(
+    name: str, tmp_path: Path
+) -> None:
     _, path = timm_file(tmp_path, 1000, name.removeprefix("timm:"))
     with pytest.raises(
-        BadCheckpoint, match=rf"not trained: .*no last layer .*train {name} --start {re.escape(str(path))}"
+        BadCheckpoint,
+        match=rf"not trained: .*no last layer .*train {name} --start {re.escape(str(path))}",
     ):
         load_trained(f"{name}?weights={path}")
     place, start, config = begun_from(name, str(path), {})
@@ -382,7 +488,9 @@ def test_a_training_begins_from_such_a_file_and_says_so(tiny_recipe: str, tmp_pa
 
 def test_a_checkpoint_of_another_network_of_timm_is_refused(tmp_path: Path) -> None:
     save_detector(load_detector("timm:test_resnet"), tmp_path / "a.safetensors")
-    with pytest.raises(BadCheckpoint, match="holds weights of timm:test_resnet, but timm:test_vit was asked for"):
+    with pytest.raises(
+        BadCheckpoint, match="holds weights of timm:test_resnet, but timm:test_vit was asked for"
+    ):
         load_detector("timm:test_vit", tmp_path / "a.safetensors")
 
 
@@ -477,7 +585,9 @@ def test_lists_that_cannot_be_used_are_refused_by_file_and_entry(
 
 
 def test_wrong_arguments_of_an_entry_and_wrong_names_are_refused(listed: Path) -> None:
-    listed.write_text("[mine]\naddress = 'cifake-cnn'\nfilters = 'many'\n[b]\naddress = 'cifake-cnn'\nfilter = 1")
+    listed.write_text(
+        "[mine]\naddress = 'cifake-cnn'\nfilters = 'many'\n[b]\naddress = 'cifake-cnn'\nfilter = 1"
+    )
     with pytest.raises(BadConfig, match="filters must be"):
         load_trained(f"{listed}#mine")
     with pytest.raises(BadConfig, match="Did you mean filters"):
@@ -493,8 +603,14 @@ def test_wrong_arguments_of_an_entry_and_wrong_names_are_refused(listed: Path) -
 
 
 def test_places_leave_arguments_as_they_were_typed() -> None:
-    for text in ("onnx:a.onnx?size=224&scale=probability", "new=hf:org/repo?x=%2F", "a.safetensors?threshold=1",
-                 "https://h/p?x=1#score=a.b", "d.toml#mine?threshold=1", "tinyvit-5m?weights=a.pth"):  # fmt: skip
+    for text in (
+        "onnx:a.onnx?size=224&scale=probability",
+        "new=hf:org/repo?x=%2F",
+        "a.safetensors?threshold=1",
+        "https://h/p?x=1#score=a.b",
+        "d.toml#mine?threshold=1",
+        "tinyvit-5m?weights=a.pth",
+    ):
         assert Places().detector(text) == text
 
 
@@ -506,7 +622,11 @@ def test_a_constructor_without_readable_annotations_still_gets_its_arguments() -
 
 
 def test_addresses_are_shown_as_they_are_typed() -> None:
-    for text in ("tinyvit-5m?size=224&weights=a%20b.pth", "https://h/p?x=1#score=a.b", "cifake-cnn"):
+    for text in (
+        "tinyvit-5m?size=224&weights=a%20b.pth",
+        "https://h/p?x=1#score=a.b",
+        "cifake-cnn",
+    ):
         assert str(parse(text)) == text
     assert str(Address("x", {"a": 1})) == "x?a=1"
     assert {"resnet50", "robust-tinyvit-5m"} <= taken_names()
@@ -518,8 +638,11 @@ def test_addresses_are_shown_as_they_are_typed() -> None:
 def test_commands_refuse_take_and_mark_alike(tiny_recipe: str, tmp_path: Path) -> None:
     image = tmp_path / "a.png"
     Image.fromarray(np.zeros((32, 32, 3), dtype=np.uint8)).save(image)
-    for words in (["evaluate", "resnet50", "--out", "x"], ["plan", "timm:test_resnet"],
-                  ["detect", str(image), "--detector", "timm:test_resnet"]):  # fmt: skip
+    for words in (
+        ["evaluate", "resnet50", "--out", "x"],
+        ["plan", "timm:test_resnet"],
+        ["detect", str(image), "--detector", "timm:test_resnet"],
+    ):
         done = command(*words, cwd=tmp_path)
         assert done.returncode == 2
         assert "is not trained" in done.stderr
@@ -538,4 +661,6 @@ def test_commands_refuse_take_and_mark_alike(tiny_recipe: str, tmp_path: Path) -
 def test_the_list_of_detectors_says_which_ship() -> None:
     lines = command("list", "detectors").stdout.splitlines()
     marked = {line.split()[0] for line in lines if "trained weights ship" in line}
-    assert marked == {"cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp"} & set(detectors.names())
+    assert marked == {"cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp"} & set(
+        detectors.names()
+    )

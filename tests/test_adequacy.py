@@ -42,7 +42,9 @@ def brightness(images: Tensor) -> Tensor:
 
 
 def bright(folder: Path, least: float = 1, most: float = 30, count: float = 64) -> Dataset:
-    """Flat images, ``least`` to ``most`` grey levels brighter (fakes) or darker (reals) than 128."""
+    """Flat images, ``least`` to ``most`` grey levels brighter (fakes) or darker (reals) than
+    128.
+    """
     rows = []
     folder.mkdir(parents=True, exist_ok=True)
     for i, shift in enumerate(torch.linspace(least, most, int(count)).tolist()):
@@ -50,8 +52,22 @@ def bright(folder: Path, least: float = 1, most: float = 30, count: float = 64) 
         dither = torch.arange(3 * SIDE * SIDE).view(3, SIDE, SIDE) / (3 * SIDE * SIDE)
         content = encode_png((level + dither).floor().to(torch.uint8))
         (folder / f"{i}.png").write_bytes(content)
-        name = {"id": str(i), "label": i % 2, "split": "test", "generator": "g", "category": "c", "parent": str(i)}
-        rows.append(name | {"sha256": hashlib.sha256(content).hexdigest(), "path": str(folder / f"{i}.png"), "row": -1})
+        name = {
+            "id": str(i),
+            "label": i % 2,
+            "split": "test",
+            "generator": "g",
+            "category": "c",
+            "parent": str(i),
+        }
+        rows.append(
+            name
+            | {
+                "sha256": hashlib.sha256(content).hexdigest(),
+                "path": str(folder / f"{i}.png"),
+                "row": -1,
+            }
+        )
     return Dataset("bright", pd.DataFrame(rows))
 
 
@@ -82,7 +98,9 @@ def flags(
 ) -> dict[tuple[str, str], Flag]:
     """Flags of a made detector by attack and kind, checked against the file and the matrix."""
     detector, images = Made(function), bright(out / "images", **data)
-    matrix = evaluate({"made": detector}, suite(*(rows or (PGD8,))), images, out, surrogates={"honest": honest()})
+    matrix = evaluate(
+        {"made": detector}, suite(*(rows or (PGD8,))), images, out, surrogates={"honest": honest()}
+    )
     found = read_flags(out)
     assert found is not None
     worst = matrix[(matrix["mode"] == "white-box") & (matrix["attack"] == "worst-case")]
@@ -149,7 +167,9 @@ def test_gradients_lost_far_from_clean_images_break_the_order_of_eps(tmp_path: P
 
     found = flags(masked, tmp_path)
     assert "eps 16" in found["pgd-linf-8", "eps-not-monotone"].message
-    rows = [{**PGD8, "id": f"pgd-linf-{eps}", "with": {**PGD8["with"], "eps": eps}} for eps in (8, 16)]
+    rows = [
+        {**PGD8, "id": f"pgd-linf-{eps}", "with": {**PGD8["with"], "eps": eps}} for eps in (8, 16)
+    ]
     found = flags(masked, tmp_path / "both", *rows)
     assert "pgd-linf-8" in found["pgd-linf-16", "eps-not-monotone"].message
 
@@ -200,7 +220,13 @@ def test_a_crash_is_flagged_and_no_result(tmp_path: Path) -> None:
 
 def test_a_black_box_is_not_probed_by_gradients(tmp_path: Path) -> None:
     box = Made(lambda images: brightness(images.detach()), gradient="none")
-    evaluate({"box": box}, suite(PGD8, SQUARE8), bright(tmp_path / "i"), tmp_path, surrogates={"honest": honest()})
+    evaluate(
+        {"box": box},
+        suite(PGD8, SQUARE8),
+        bright(tmp_path / "i"),
+        tmp_path,
+        surrogates={"honest": honest()},
+    )
     found = read_flags(tmp_path)
     assert found is not None
     assert found == []
@@ -209,7 +235,9 @@ def test_a_black_box_is_not_probed_by_gradients(tmp_path: Path) -> None:
 
 def test_chance_raises_no_flag() -> None:
     def table(fooled: str) -> pd.DataFrame:
-        return pd.DataFrame({"id": [str(i) for i in range(len(fooled))], "fooled": [c == "x" for c in fooled]})
+        return pd.DataFrame(
+            {"id": [str(i) for i in range(len(fooled))], "fooled": [c == "x" for c in fooled]}
+        )
 
     own, other = table("." * 20), table("x" * 6 + "." * 14)
     assert weaker("d", "a", "weaker-than-noise", ("a", own), ("b", other)) is None
@@ -225,7 +253,9 @@ def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:
     data, detector = bright(tmp_path / "images", count=80), Made(rounded)
 
     def run() -> tuple[bytes, ...]:
-        matrix = evaluate({"made": detector}, suite(PGD8), data, tmp_path, surrogates={"honest": honest()})
+        matrix = evaluate(
+            {"made": detector}, suite(PGD8), data, tmp_path, surrogates={"honest": honest()}
+        )
         write_report(Finished.of(tmp_path, Matrix(matrix)), tmp_path)
         names = ("adequacy.json", "matrix.csv", "matrix.json", "matrix.md", "report.html")
         return tuple((tmp_path / name).read_bytes() for name in names)
@@ -243,5 +273,7 @@ def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:
     for name in ("matrix.md", "report.html"):
         text = (tmp_path / name).read_text()
         assert "made: zero-gradient. On 64 of 64 images" in text
-        assert "made, pgd-linf-8: weaker-than-transfer. Under pgd-linf-8 through its gradients" in text
+        assert (
+            "made, pgd-linf-8: weaker-than-transfer. Under pgd-linf-8 through its gradients" in text
+        )
     assert "(flagged)" in (tmp_path / "matrix.md").read_text()

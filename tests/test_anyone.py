@@ -64,7 +64,8 @@ def test_timm_name_that_is_none_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("licence", "free"), [("apache-2.0", True), ("mit", True), ("cc-by-nc-4.0", False), (None, False)]
+    ("licence", "free"),
+    [("apache-2.0", True), ("mit", True), ("cc-by-nc-4.0", False), (None, False)],
 )
 def test_only_known_licences_permit_commercial_use(licence: str | None, free: bool) -> None:
     assert licences({"license": licence})["commercial"] is free

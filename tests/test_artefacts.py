@@ -43,7 +43,9 @@ def easy(count: int, seed: int = 0) -> Arrays:
     """Fakes are brighter, with a lattice of every second pixel."""
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
-    images = torch.randint(20, 110, (count, 3, 32, 32), generator=rng) + 100 * labels.view(-1, 1, 1, 1)
+    images = torch.randint(20, 110, (count, 3, 32, 32), generator=rng) + 100 * labels.view(
+        -1, 1, 1, 1
+    )
     images[labels == 1, :, ::2, ::2] -= 60
     return Arrays(images.to(torch.uint8), labels)
 
@@ -51,8 +53,12 @@ def easy(count: int, seed: int = 0) -> Arrays:
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_coarse_is_nearest_resampling_there_and_back(quarters: int) -> None:
     images = random(2, 3, 32, 40)
-    small = F.interpolate(images, scale_factor=quarters / 4, mode="nearest", recompute_scale_factor=True)
-    assert torch.equal(coarse(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest"))
+    small = F.interpolate(
+        images, scale_factor=quarters / 4, mode="nearest", recompute_scale_factor=True
+    )
+    assert torch.equal(
+        coarse(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest")
+    )
 
 
 def test_npr_is_blind_to_what_nearest_upsampling_made() -> None:
@@ -73,7 +79,10 @@ def public_npr(tmp_path: Path) -> tuple[Path, nn.Module, nn.Linear]:
     net.eval()
     parts = ("conv1.", "bn1.", "layer1.", "layer2.")
     tensors = {name: value for name, value in net.state_dict().items() if name.startswith(parts)}
-    torch.save({"module." + k: v for k, v in tensors.items()} | head.state_dict(prefix="fc1."), tmp_path / "NPR.pth")
+    torch.save(
+        {"module." + k: v for k, v in tensors.items()} | head.state_dict(prefix="fc1."),
+        tmp_path / "NPR.pth",
+    )
     return tmp_path / "NPR.pth", net, head
 
 
@@ -86,10 +95,14 @@ def test_npr_pth_loads_and_scores_alike(public_npr: tuple[Path, Any, nn.Linear])
     residual = even - F.interpolate(half, scale_factor=2, mode="nearest")
     features = net.maxpool(F.relu(net.bn1(net.conv1(residual * 2.0 / 3.0))))
     expected = head(net.layer2(net.layer1(features)).mean(dim=(2, 3))).squeeze(1)
-    torch.testing.assert_close(load_detector("npr", weights=path).logits(images), expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        load_detector("npr", weights=path).logits(images), expected, atol=1e-4, rtol=1e-4
+    )
     base = load_detector("npr-multiscale", weights=path, scales=[0.5], channel=False)
     trimmed = images[:, :, :36, :48]
-    torch.testing.assert_close(base.logits(trimmed), load_detector("npr", weights=path).logits(trimmed))
+    torch.testing.assert_close(
+        base.logits(trimmed), load_detector("npr", weights=path).logits(trimmed)
+    )
 
 
 ROWS: dict[str, dict[str, Any]] = {
@@ -133,7 +146,9 @@ def test_npr_multiscale_takes_the_studys_names(tmp_path: Path) -> None:
         "gates.1.channel.shared.2.weight": "ca2.fc.2.weight",
     }
     tensors = {theirs.get(name, name): value for name, value in detector.state_dict().items()}
-    tensors["spatial_att1.conv.weight"] = torch.ones(1, 2, 7, 7)  # in every file of the study, used in one row
+    tensors["spatial_att1.conv.weight"] = torch.ones(
+        1, 2, 7, 7
+    )  # in every file of the study, used in one row
     torch.save({"model": tensors}, tmp_path / "study.pth")
     numbers = detectors.get("npr-multiscale").small
     again = load_detector("npr-multiscale", weights=tmp_path / "study.pth", **numbers)
@@ -157,7 +172,9 @@ def test_channel_attention_adds_two_sigmoids() -> None:
     attention = ChannelAttention(32)
     with torch.no_grad():
         first, last = attention.shared.parameters()
-        mean, most = (F.relu(v @ first.T) @ last.T for v in (features.mean((2, 3)), features.amax((2, 3))))
+        mean, most = (
+            F.relu(v @ first.T) @ last.T for v in (features.mean((2, 3)), features.amax((2, 3)))
+        )
         expected = features * (mean.sigmoid() + most.sigmoid())[:, :, None, None]
         torch.testing.assert_close(attention(features), expected)
         last.zero_()
@@ -180,7 +197,10 @@ def test_spectrum_has_its_zero_frequency_in_the_middle() -> None:
     flat[0, 0, 16, 16] = 0
     assert float(flat.max()) < 1e-5
     wave = torch.cos(torch.arange(32) * 2 * torch.pi * 4 / 32).expand(1, 1, 32, 32)
-    assert sorted(spectrum(wave)[0, 0].flatten().topk(2).indices.tolist()) == [16 * 32 + 12, 16 * 32 + 20]
+    assert sorted(spectrum(wave)[0, 0].flatten().topk(2).indices.tolist()) == [
+        16 * 32 + 12,
+        16 * 32 + 20,
+    ]
 
 
 def test_fft_vae_standardises_by_the_training_images_once() -> None:
@@ -202,7 +222,10 @@ def test_fft_vae_loss_is_cross_entropy_error_and_divergence(images: Tensor, labe
         mu, deviation = detector.mu(features), (detector.log_variance(features) / 2).exp()
         torch.manual_seed(4)
         decoded = detector.decoder(mu + deviation * torch.randn(mu.shape))
-        posterior, prior = torch.distributions.Normal(mu, deviation), torch.distributions.Normal(0.0, 1.0)
+        posterior, prior = (
+            torch.distributions.Normal(mu, deviation),
+            torch.distributions.Normal(0.0, 1.0),
+        )
         divergence = torch.distributions.kl_divergence(posterior, prior).sum(dim=1).mean()
         expected = F.binary_cross_entropy_with_logits(detector.logits(images), labels.float())
         expected = expected + (decoded - spectra).square().mean() + 1e-3 * divergence

@@ -1,4 +1,6 @@
-"""What a build is asked for, put together: splits, surrogates, samples, and images that others made."""
+"""What a build is asked for, put together: splits, surrogates, samples, and images that others
+made.
+"""
 
 from pathlib import Path
 
@@ -25,18 +27,26 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
     )
     made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
-        "train": (20, 0), "validation": (24, 0), "test": (24, 3)
-    }  # fmt: skip
+        "train": (20, 0),
+        "validation": (24, 0),
+        "test": (24, 3),
+    }
     assert {split: part.all_rows for split, part in made.parts.items()} == {
-        "train": False, "validation": True, "test": True
-    }  # fmt: skip
+        "train": False,
+        "validation": True,
+        "test": True,
+    }
     assert made.suite.surrogates == {"cifake-cnn"} == {*made.surrogates}
     assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
 
 
 def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> None:
     root = folder(tmp_path / "data", count=60)
-    twins = [root / "train" / name / f"{i:04d} ({i % 10 + 1}).png" for name in ("REAL", "FAKE") for i in range(20)]
+    twins = [
+        root / "train" / name / f"{i:04d} ({i % 10 + 1}).png"
+        for name in ("REAL", "FAKE")
+        for i in range(20)
+    ]
     for path in twins:
         path.write_bytes((root / "test" / path.parent.name / path.name).read_bytes())
     unread = root / "train" / "REAL" / "broken.png"
@@ -54,7 +64,9 @@ def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> 
     assert "41 left out" in counts(made.data, tmp_path / "skipped.csv")
 
 
-def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+def test_generated_images_are_added_as_they_are(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path
+) -> None:
     prompts = load_prompts("mini").model_copy(update={"images": {"test": 2}})
     made = make_samples(prompts, tmp_path / "drawn")
 
@@ -63,7 +75,13 @@ def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: st
         return assemble(order, tmp_path / "skipped.csv", silent)
 
     part = put_together(tmp_path / "drawn").parts["test"]
-    build_plusplus({"test": part}, load_suite("quick").model_copy(update={"rows": ()}), {}, tmp_path / "set", silent)
+    build_plusplus(
+        {"test": part},
+        load_suite("quick").model_copy(update={"rows": ()}),
+        {},
+        tmp_path / "set",
+        silent,
+    )
     added = plusplus(tmp_path / "set", "test", "generated").manifest
     assert added["sha256"].tolist() == made["sha256"].tolist()
     assert (added["label"] == 1).all()
@@ -72,7 +90,14 @@ def test_generated_images_are_added_as_they_are(tiny_recipe: str, tiny_suite: st
 
 
 def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
-    order = Order(dataset="cifake", source=str(tmp_path), attacks=str(tmp_path / "own.toml"), surrogates=["/a/b"])
-    assert order.command == (
-        "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT --out FOLDER"
+    order = Order(
+        dataset="cifake",
+        source=str(tmp_path),
+        attacks=str(tmp_path / "own.toml"),
+        surrogates=["/a/b"],
+    )
+    assert (
+        order.command
+        == "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT"
+        " --out FOLDER"
     )

@@ -34,7 +34,9 @@ def scene(seed: int, count: int = 3, size: int = 9) -> tuple[Linear, Tensor, Ten
 @pytest.mark.parametrize("name", LINF)
 @settings(max_examples=8, deadline=None)
 @given(seed=SEEDS, eps=st.just(0) | st.floats(1, 255), full=st.booleans())
-def test_linf_budget_holds_in_whole_grey_levels(name: str, seed: int, eps: float, full: bool) -> None:
+def test_linf_budget_holds_in_whole_grey_levels(
+    name: str, seed: int, eps: float, full: bool
+) -> None:
     detector, images, labels = scene(seed)
     result = small(name, eps=eps)(detector, images, labels, seed=seed, full=full)
     change = (result.images * 255).round().long() - (images * 255).round().long()
@@ -72,8 +74,12 @@ def test_nothing_depends_on_batch_or_order(name: str, seed: int) -> None:
     detector, images, labels = scene(seed)
     attack, ids = small(name), list("abc")
     whole = attack(detector, images, labels, ids=ids, seed=seed)
-    turned = attack(detector, images.flip(0), labels.flip(0), ids=ids[::-1], seed=seed).images.flip(0)
-    alone = [attack(detector, images[[i]], labels[[i]], ids=[ids[i]], seed=seed).images for i in range(3)]
+    turned = attack(detector, images.flip(0), labels.flip(0), ids=ids[::-1], seed=seed).images.flip(
+        0
+    )
+    alone = [
+        attack(detector, images[[i]], labels[[i]], ids=[ids[i]], seed=seed).images for i in range(3)
+    ]
     assert torch.equal(whole.images, turned)
     assert torch.equal(whole.images, torch.cat(alone))
 
@@ -90,11 +96,15 @@ def results() -> str:
 
 def test_a_repeated_shard_gives_identical_bytes_in_another_worker() -> None:
     code = "from tests.test_attack_laws import results; print(results())"
-    worker = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    worker = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert worker.stdout.split()[-1] == results() == results()
 
 
-@pytest.mark.parametrize("name", ["square-linf", "square-l2", "hop-skip-jump-linf", "hop-skip-jump-l2"])
+@pytest.mark.parametrize(
+    "name", ["square-linf", "square-l2", "hop-skip-jump-linf", "hop-skip-jump-l2"]
+)
 def test_query_budgets_are_kept_and_reported(name: str) -> None:
     detector, images, labels = scene(2)
     attack = load_attack(name, eps=0 if "linf" in name else 0.01, queries=50)

@@ -34,7 +34,9 @@ def test_contract(name: str, full: bool, images: Tensor, labels: Tensor) -> None
     result = attack(detector, images, labels, ids=list("abcd"), seed=3, full=full)
     assert result.images.shape == images.shape
     assert on_grid(result.images)
-    assert torch.equal(result.images, attack(detector, images, labels, ids=list("abcd"), seed=3, full=full).images)
+    assert torch.equal(
+        result.images, attack(detector, images, labels, ids=list("abcd"), seed=3, full=full).images
+    )
     assert [p.requires_grad for p in detector.parameters()] == flags
     assert [module.training for module in detector.modules()] == modes
     detector.eval()
@@ -68,15 +70,22 @@ LINEAR: dict[str, tuple[dict[str, Any], Callable[[Tensor], Tensor]]] = {
     "apgd-linf": ({"eps": 8, "steps": 20}, lambda weight: weight.abs().sum() * 8 / 255),
     "pgd-l2": ({"eps": 1.0, "step": 0.25, "steps": 20}, lambda weight: weight.norm()),
     "apgd-l2": ({"eps": 1.0, "steps": 20}, lambda weight: weight.norm()),
-    "aa-binary-linf": ({"eps": 8, "steps": 20, "queries": 5}, lambda weight: weight.abs().sum() * 8 / 255),
+    "aa-binary-linf": (
+        {"eps": 8, "steps": 20, "queries": 5},
+        lambda weight: weight.abs().sum() * 8 / 255,
+    ),
     "aa-binary-l2": ({"eps": 1.0, "steps": 20, "queries": 5}, lambda weight: weight.norm()),
 }
 """White-box attacks, with the closed form of how far they can move a linear detector's logit."""
 
 
-@pytest.mark.parametrize(("name", "size"), [(n, s) for n in LINEAR for s in (4, 16, 32) if s > 4 or "linf" in n])
+@pytest.mark.parametrize(
+    ("name", "size"), [(n, s) for n in LINEAR for s in (4, 16, 32) if s > 4 or "linf" in n]
+)
 @pytest.mark.parametrize("batch", [1, 3, 8])
-def test_attacks_come_within_5_percent_of_the_optimum_of_a_linear_detector(name: str, batch: int, size: int) -> None:
+def test_attacks_come_within_5_percent_of_the_optimum_of_a_linear_detector(
+    name: str, batch: int, size: int
+) -> None:
     numbers, optimum = LINEAR[name]
     rng = torch.Generator().manual_seed(batch + size)
     images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
@@ -88,7 +97,9 @@ def test_attacks_come_within_5_percent_of_the_optimum_of_a_linear_detector(name:
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.5), (0.5, 1.0), (0.2, 0.3)])
-def test_dct_pgd_finds_the_optimum_of_its_band(low: float, high: float, images: Tensor, labels: Tensor) -> None:
+def test_dct_pgd_finds_the_optimum_of_its_band(
+    low: float, high: float, images: Tensor, labels: Tensor
+) -> None:
     weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     attack = DCTPGD(low=low, high=high, steps=20)
     result = attack(Linear(weight, 0.0), images, labels, full=True)
@@ -131,7 +142,11 @@ def test_squares_scored_ahead_change_nothing(
     name: str, full: bool, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weight = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    attack, results, passes = load_attack(name, eps=2 if name == "square-linf" else 0.3, queries=200), [], []
+    attack, results, passes = (
+        load_attack(name, eps=2 if name == "square-linf" else 0.3, queries=200),
+        [],
+        [],
+    )
     for ahead in (square.AHEAD, 1):
         monkeypatch.setattr(square, "AHEAD", ahead)
         detector = Waves(weight, 0.0).looked_at(images)
@@ -146,13 +161,19 @@ def test_squares_scored_ahead_change_nothing(
 def test_a_black_box_is_asked_no_square_ahead(images: Tensor, labels: Tensor) -> None:
     detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0)
     detector.card = detector.card.model_copy(update={"gradient": "none"})
-    result = load_attack("square-linf", eps=2, queries=50)(detector.looked_at(images), images, labels, full=True)
+    result = load_attack("square-linf", eps=2, queries=50)(
+        detector.looked_at(images), images, labels, full=True
+    )
     assert detector.shown == int(result.forwards.sum()) == 51 * len(images)
 
 
 @pytest.mark.parametrize("name", ["pgd-linf", "square-linf", "one-pixel"])
-def test_known_clean_logits_spare_a_pass_and_change_nothing_else(name: str, images: Tensor, labels: Tensor) -> None:
-    detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0).looked_at(images)
+def test_known_clean_logits_spare_a_pass_and_change_nothing_else(
+    name: str, images: Tensor, labels: Tensor
+) -> None:
+    detector = Waves(
+        torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0
+    ).looked_at(images)
     whole = small(name)(detector, images, labels)
     shown, detector.shown = detector.shown, 0
     told = small(name)(detector, images, labels, clean_logits=whole.clean_logits)
@@ -164,11 +185,15 @@ def test_known_clean_logits_spare_a_pass_and_change_nothing_else(name: str, imag
 def test_pgd_does_not_go_in_circles() -> None:
     weight = torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(0))
     images = torch.full((2, 3, 16, 16), 128 / 255)
-    result = load_attack("pgd-linf", steps=1000)(Linear(weight, 0.0), images, torch.tensor([0, 1]), full=True)
+    result = load_attack("pgd-linf", steps=1000)(
+        Linear(weight, 0.0), images, torch.tensor([0, 1]), full=True
+    )
     assert (result.forwards < 15).all()
 
 
-def test_active_set_stops_at_the_first_success_and_full_strength_does_not(images: Tensor, labels: Tensor) -> None:
+def test_active_set_stops_at_the_first_success_and_full_strength_does_not(
+    images: Tensor, labels: Tensor
+) -> None:
     weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     detector = Linear(weight, -float((images * weight).sum(dim=(1, 2, 3)).mean()))
     attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
@@ -179,7 +204,9 @@ def test_active_set_stops_at_the_first_success_and_full_strength_does_not(images
     assert (quick.forwards[wrong] == 1).all()
     assert torch.equal(quick.images[wrong], images[wrong])
     assert (whole.forwards > quick.forwards).all()
-    assert (load_attack("pgd-l2", steps=10)(detector, images, labels, full=True).forwards == 12).all()
+    assert (
+        load_attack("pgd-l2", steps=10)(detector, images, labels, full=True).forwards == 12
+    ).all()
     assert (whole.logits.abs() >= quick.logits.abs()).all()
 
 
@@ -188,20 +215,26 @@ def test_more_eps_and_more_steps_never_help_the_detector(images: Tensor, labels:
     detector = load_detector("resnet18-c32")
     margins = []
     for eps, steps in ((0, 5), (2, 5), (8, 5), (8, 20), (255, 20)):
-        attack = load_attack("pgd-linf", eps=eps, step=max(1, eps // 4), steps=steps, random_start=False)
+        attack = load_attack(
+            "pgd-linf", eps=eps, step=max(1, eps // 4), steps=steps, random_start=False
+        )
         result = attack(detector, images, labels, full=True)
         margins.append(float((result.logits * (2 * labels - 1)).mean()))
     assert margins == sorted(margins, reverse=True)
 
 
 def test_one_pixel_finds_a_planted_pixel() -> None:
-    """Only one pixel counts, and only its red; the attack must find it among 64 and push it to the end of its range."""
+    """Only one pixel counts, and only its red; the attack must find it among 64 and push it to the
+    end of its range.
+    """
     images = torch.full((2, 3, 8, 8), 128 / 255)
     labels = torch.tensor([1, 0])
     weight = torch.zeros(3, 8, 8)
     weight[0] = torch.linspace(0, 1, 64).reshape(8, 8) ** 4
     detector = Linear(weight, 0.0)
-    result = load_attack("one-pixel", population=60, generations=30)(detector, images, labels, full=True)
+    result = load_attack("one-pixel", population=60, generations=30)(
+        detector, images, labels, full=True
+    )
     gain = (result.clean_logits - result.logits) * (2 * labels - 1)
     assert (result.l0 <= 1).all()
     assert (gain >= 0.9 * torch.tensor([128 / 255, 127 / 255])).all()
@@ -221,7 +254,9 @@ def test_dct_noise_has_the_amplitude_it_says() -> None:
     assert rms == pytest.approx(15 / math.sqrt(3), rel=0.03)
 
 
-def test_a_broken_budget_is_loud(images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_budget_is_loud(
+    images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cls = attacks.get("pgd-linf")
     monkeypatch.setattr(cls, "budget", lambda self: Budget(linf=1))
     with pytest.raises(BrokenBudget, match="must not be used"):

@@ -1,4 +1,6 @@
-"""Attacks against what is known exactly: closed forms of a linear detector, exhaustive search, planted adversarials."""
+"""Attacks against what is known exactly: closed forms of a linear detector, exhaustive search,
+planted adversarials.
+"""
 
 import pytest
 import torch
@@ -17,11 +19,17 @@ def scene(size: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
     """Images with room to both ends of the pixel range, labels, and a detector's weight."""
     rng = torch.Generator().manual_seed(batch + size)
     images = torch.randint(60, 196, (batch, 3, size, size), generator=rng).float() / 255
-    return images, torch.randint(0, 2, (batch,), generator=rng), torch.randn(3, size, size, generator=rng)
+    return (
+        images,
+        torch.randint(0, 2, (batch,), generator=rng),
+        torch.randn(3, size, size, generator=rng),
+    )
 
 
 class OwnBias(Linear):
-    """A linear detector whose margin is the same on every image of a known batch: a bias an image."""
+    """A linear detector whose margin is the same on every image of a known batch: a bias an
+    image.
+    """
 
     def __init__(self, weight: Tensor, images: Tensor, labels: Tensor, margin: float) -> None:
         super().__init__(weight, 0.0)
@@ -45,7 +53,9 @@ def reach(weight: Tensor, norm: str, eps: float) -> float:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 4), ("l2", 0.5)])
-def test_fab_flips_what_5_percent_more_than_the_optimum_can_flip(norm: str, eps: float, batch: int, size: int) -> None:
+def test_fab_flips_what_5_percent_more_than_the_optimum_can_flip(
+    norm: str, eps: float, batch: int, size: int
+) -> None:
     images, labels, weight = scene(size, batch)
     attack = load_attack(f"fab-{norm}", eps=eps)
     inside = OwnBias(weight, images, labels, reach(weight, norm, eps) / 1.05)
@@ -58,27 +68,38 @@ def test_fab_flips_what_5_percent_more_than_the_optimum_can_flip(norm: str, eps:
 def test_nearest_is_the_nearest_change_inside_the_pixel_range(norm: str) -> None:
     rng = torch.Generator().manual_seed(0)
     slope = torch.randn(20, 3, 4, 4, generator=rng)
-    low, high = -255 * torch.rand(20, 3, 4, 4, generator=rng), 255 * torch.rand(20, 3, 4, 4, generator=rng)
+    low, high = (
+        -255 * torch.rand(20, 3, 4, 4, generator=rng),
+        255 * torch.rand(20, 3, 4, 4, generator=rng),
+    )
     most = (slope * torch.where(slope > 0, high, low)).sum(dim=(1, 2, 3), keepdim=True)
     fall = most * torch.linspace(0.05, 0.98, 20).view(-1, 1, 1, 1)
     ball = load_attack(f"pgd-{norm}")
     assert isinstance(ball, Ball)
     change = nearest(ball, slope, fall, low, high)
-    torch.testing.assert_close((slope * change).sum(dim=(1, 2, 3), keepdim=True), fall, rtol=1e-4, atol=1e-2)
+    torch.testing.assert_close(
+        (slope * change).sum(dim=(1, 2, 3), keepdim=True), fall, rtol=1e-4, atol=1e-2
+    )
     assert ((change >= low) & (change <= high)).all()
     free = (change > low) & (change < high)
-    pull = change / slope if norm == "l2" else change.abs()  # Lagrange: one multiplier for all that meet no bound
+    pull = (
+        change / slope if norm == "l2" else change.abs()
+    )  # Lagrange: one multiplier for all that meet no bound
     for row in range(20):
         own = pull[row][free[row]]
         torch.testing.assert_close(own, own[:1].expand_as(own), rtol=1e-3, atol=1e-3)
     back = nearest(ball, slope, torch.full((20, 1, 1, 1), -5.0), low - 255, high + 255)
-    torch.testing.assert_close((slope * back).sum(dim=(1, 2, 3)), torch.full((20,), -5.0), rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(
+        (slope * back).sum(dim=(1, 2, 3)), torch.full((20,), -5.0), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize("pixels", [1, 5, 20])
-def test_pgd_l0_finds_the_best_pixels_of_a_linear_detector(pixels: int, batch: int, size: int) -> None:
+def test_pgd_l0_finds_the_best_pixels_of_a_linear_detector(
+    pixels: int, batch: int, size: int
+) -> None:
     images, labels, weight = scene(size, batch)
     result = load_attack("pgd-l0", pixels=pixels)(Linear(weight, 0.0), images, labels, full=True)
     slope = weight * (1 - 2 * labels).view(-1, 1, 1, 1)
@@ -89,7 +110,9 @@ def test_pgd_l0_finds_the_best_pixels_of_a_linear_detector(pixels: int, batch: i
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("batch", BATCHES)
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 1), ("linf", 3), ("linf", 20), ("l2", 0.3), ("l2", 2.0)])
+@pytest.mark.parametrize(
+    ("norm", "eps"), [("linf", 1), ("linf", 3), ("linf", 20), ("l2", 0.3), ("l2", 2.0)]
+)
 def test_fmn_reports_the_smallest_eps(norm: str, eps: float, batch: int, size: int) -> None:
     images, labels, weight = scene(size, batch)
     detector = OwnBias(weight, images, labels, reach(weight, norm, eps) * 0.999)
@@ -101,7 +124,9 @@ def test_fmn_reports_the_smallest_eps(norm: str, eps: float, batch: int, size: i
 
 
 class Sure(OwnBias):
-    """The same boundary; next to no slope where the images lie, and a long way off no slope and no error."""
+    """The same boundary; next to no slope where the images lie, and a long way off no slope and no
+    error.
+    """
 
     def logits(self, images: Tensor) -> Tensor:
         which = self.nearest(images)
@@ -112,7 +137,9 @@ class Sure(OwnBias):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 3), ("linf", 20), ("l2", 0.5)])
-def test_fmn_finds_what_is_near_where_the_detector_is_flat(norm: str, eps: float, size: int) -> None:
+def test_fmn_finds_what_is_near_where_the_detector_is_flat(
+    norm: str, eps: float, size: int
+) -> None:
     images, labels, weight = scene(size, 3)
     detector = Sure(weight, images, labels, reach(weight, norm, eps) * 0.999)
     result = load_attack(f"fmn-{norm}")(detector, images, labels)
@@ -126,7 +153,9 @@ def test_fmn_reaches_far_in_few_steps_where_nothing_has_fooled_yet() -> None:
     assert load_attack("fmn-linf", steps=28)(detector, images, labels).fooled.all()
 
 
-def test_fmn_leaves_images_it_cannot_flip_and_those_already_wrong(images: Tensor, labels: Tensor) -> None:
+def test_fmn_leaves_images_it_cannot_flip_and_those_already_wrong(
+    images: Tensor, labels: Tensor
+) -> None:
     blind = Linear(torch.zeros(3, 32, 32), 1.0)
     result = load_attack("fmn-linf", steps=5)(blind, images, labels)
     assert torch.equal(result.images, images)
@@ -163,7 +192,9 @@ def test_more_pixels_move_further_and_spend_no_more(images: Tensor, labels: Tens
 def test_the_ensemble_leaves_no_image_that_a_member_flips(norm: str, eps: float) -> None:
     detector = load_detector("resnet18-c32", "cifake")
     rng = torch.Generator().manual_seed(0)
-    images = torch.nn.functional.interpolate(torch.rand(12, 3, 8, 8, generator=rng), size=32, mode="bicubic")
+    images = torch.nn.functional.interpolate(
+        torch.rand(12, 3, 8, 8, generator=rng), size=32, mode="bicubic"
+    )
     images = images.clamp(0, 1).mul(255).round() / 255
     with torch.no_grad():
         labels = (detector.logits(images) > 0).long()

@@ -20,7 +20,9 @@ from tests.finished_run import detector
 pytest.importorskip("pytorch_grad_cam")
 
 
-@pytest.mark.parametrize("name", [n for n in detectors.names() if detectors.get(n).default_card.cam])
+@pytest.mark.parametrize(
+    "name", [n for n in detectors.names() if detectors.get(n).default_card.cam]
+)
 def test_maps_fit_the_image_and_differ_from_place_to_place(name: str) -> None:
     torch.manual_seed(0)
     kind = detectors.get(name)
@@ -76,7 +78,9 @@ def test_maps_are_the_same_whoever_makes_them(tmp_path: Path, tiny_recipe: str) 
     assert found[0] == found[1]
 
 
-def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(tmp_path: Path, tiny_recipe: str) -> None:
+def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(
+    tmp_path: Path, tiny_recipe: str
+) -> None:
     lost = detector("good")
     lost.card = lost.card.model_copy(update={"cam": "nowhere"})
     matrix = harness.evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
@@ -98,11 +102,15 @@ def test_cases_are_the_strongest_and_the_weakest(tmp_path: Path, tiny_recipe: st
     assert weakest["l2"] == turned["l2"].max() if most is None else abs(weakest["logit"]) == most
     assert set(read_maps(folder)) == set(chosen["id"])
     page = (tmp_path / "report.html").read_text()
-    assert ("Grad-CAM of the attacked image" in page) == (tmp_path / "plusplus" / "manifest.parquet").is_file()
+    assert ("Grad-CAM of the attacked image" in page) == (
+        tmp_path / "plusplus" / "manifest.parquet"
+    ).is_file()
 
 
 def test_images_wrong_before_the_attack_are_not_shown(tmp_path: Path, tiny_recipe: str) -> None:
-    """A12: with the wrong ``fake_index``, or a threshold that calls everything real, "fooled" was said of them all."""
+    """A12: with the wrong ``fake_index``, or a threshold that calls everything real, "fooled" was
+    said of them all.
+    """
     data = load_data(tiny_recipe, split="test")
     for name, threshold in (("good", 0.0), ("shifted", 3.0), ("fakes-only", -1e6)):
         harness.evaluate([detector(name, threshold)], SUITE, data, tmp_path / name)
@@ -111,9 +119,23 @@ def test_images_wrong_before_the_attack_are_not_shown(tmp_path: Path, tiny_recip
         assert ((chosen["clean_logit"] > threshold) == (chosen["label"] == 1)).all()
         assert chosen.loc[chosen["fooled"], "l2"].gt(0).all()
         pictures = gallery(read_runs([tmp_path / name]))
-        assert all((picture.clean_logit > threshold) == (picture.label == "AI-generated") for picture in pictures)
+        assert all(
+            (picture.clean_logit > threshold) == (picture.label == "AI-generated")
+            for picture in pictures
+        )
     reversed_labels = chosen.assign(label=1 - chosen["label"])
     assert not right_before(reversed_labels, threshold).any()
-    table = pd.DataFrame({"id": list("abc"), "label": 1, "clean_logit": [9.0, 9.0, 9.0], "logit": [5.0, 2.5, 4.0],
-                          "fooled": False, "l2": 1.0})  # fmt: skip
-    assert strongest(table, 3.0)["id"].tolist() == ["b", "c"]  # by the distance to the threshold, not to 0
+    table = pd.DataFrame(
+        {
+            "id": list("abc"),
+            "label": 1,
+            "clean_logit": [9.0, 9.0, 9.0],
+            "logit": [5.0, 2.5, 4.0],
+            "fooled": False,
+            "l2": 1.0,
+        }
+    )
+    assert strongest(table, 3.0)["id"].tolist() == [
+        "b",
+        "c",
+    ]  # by the distance to the threshold, not to 0

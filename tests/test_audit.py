@@ -35,22 +35,40 @@ def encoded(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def dataset(root: Path, store: Callable[[int, int], bytes], count: int = 40, **columns: Any) -> Dataset:
-    """``count`` images a class in each of train and test; ``store`` makes a file from a seed and a label."""
+def dataset(
+    root: Path, store: Callable[[int, int], bytes], count: int = 40, **columns: Any
+) -> Dataset:
+    """``count`` images a class in each of train and test; ``store`` makes a file from a seed and a
+    label.
+    """
     rows = []
     for place in range(4 * count):
         label, split = place % 2, "train" if place < 2 * count else "test"
         path = root / f"{place:04d}.img"
         path.write_bytes(store(place, label))
         identity = f"{split}/{place:04d}"
-        rows.append((identity, label, split, "model" if label else "camera", "", identity, "", str(path), -1))
+        rows.append(
+            (
+                identity,
+                label,
+                split,
+                "model" if label else "camera",
+                "",
+                identity,
+                "",
+                str(path),
+                -1,
+            )
+        )
     return Dataset("made", pd.DataFrame(rows, columns=list(COLUMNS)).assign(**columns))
 
 
 def examined(data: Dataset) -> Audit:
     """An audit that writes nothing."""
     table, unreadable = measured(data, silent)
-    return judged(data.name, data.manifest.iloc[table["place"]].reset_index(drop=True), table, unreadable)
+    return judged(
+        data.name, data.manifest.iloc[table["place"]].reset_index(drop=True), table, unreadable
+    )
 
 
 def cheats(result: Audit) -> set[str]:
@@ -77,7 +95,9 @@ def test_classes_stored_alike_pass_and_everything_is_written(tmp_path: Path) -> 
 
 
 def test_an_audit_repeated_is_the_same(tmp_path: Path) -> None:
-    data = dataset(tmp_path, lambda seed, label: encoded(scene(seed % 60), "JPEG", quality=70 + 10 * label))
+    data = dataset(
+        tmp_path, lambda seed, label: encoded(scene(seed % 60), "JPEG", quality=70 + 10 * label)
+    )
     first = audit(data, tmp_path / "a", silent)
     assert first.findings == audit(data, tmp_path / "b", silent).findings
     for path in sorted((tmp_path / "a").iterdir()):
@@ -101,7 +121,10 @@ STORED: dict[str, tuple[str, Callable[[int, int], bytes]]] = {
     "format": ("format", lambda s, y: encoded(scene(s), "PNG" if y else "JPEG")),
     "quality": ("quality", lambda s, y: encoded(scene(s), "JPEG", quality=95 if y else 75)),
     "tables": ("tables", lambda s, y: encoded(scene(s), "JPEG", quality=95 if y else 75)),
-    "subsampling": ("subsampling", lambda s, y: encoded(scene(s), "JPEG", subsampling=0 if y else 2)),
+    "subsampling": (
+        "subsampling",
+        lambda s, y: encoded(scene(s), "JPEG", subsampling=0 if y else 2),
+    ),
     "progressive": ("layout", lambda s, y: encoded(scene(s), "JPEG", progressive=bool(y))),
     "zlib level": ("layout", lambda s, y: encoded(scene(s), compress_level=9 if y else 1)),
     "size": ("dimensions", lambda s, y: encoded(scene(s, 32 if y else 40))),
@@ -132,7 +155,9 @@ def test_what_pixels_sum_up_to_is_noted_and_no_cheat(tmp_path: Path) -> None:
     assert result.tables["baselines"].query("features == 'pixels'")["accuracy"].item() > 0.9
 
 
-def test_a_part_of_one_class_is_compared_with_the_untouched_images_of_the_other(tmp_path: Path) -> None:
+def test_a_part_of_one_class_is_compared_with_the_untouched_images_of_the_other(
+    tmp_path: Path,
+) -> None:
     """PNG samples among JPEG images: a trace that the whole set's average hides."""
     attack = np.where(np.arange(400) % 20 == 1, "diffusion", "clean")
 
@@ -141,7 +166,12 @@ def test_a_part_of_one_class_is_compared_with_the_untouched_images_of_the_other(
 
     result = examined(dataset(tmp_path, store, count=100, attack=attack))
     assert not result.passed
-    table = result.tables["statistics"].query("statistic == 'format'").set_index("part")["value"].to_dict()
+    table = (
+        result.tables["statistics"]
+        .query("statistic == 'format'")
+        .set_index("part")["value"]
+        .to_dict()
+    )
     assert table["diffusion"] > 0.9
     assert table["clean"] == 0
     assert "diffusion" in next(f.message for f in result.findings if f.check == "format")
@@ -166,7 +196,9 @@ def test_twins_across_splits_and_classes_are_found_whatever_their_format(tmp_pat
     assert found.loc[("train/0014", "train/0015"), "classes"]
     assert not found.loc[("train/0014", "train/0015"), "splits"]
     assert "exact twins across splits" in cheats(result)
-    assert {"near twins across splits", "exact twins across classes"} <= {f.check for f in result.findings}
+    assert {"near twins across splits", "exact twins across classes"} <= {
+        f.check for f in result.findings
+    }
     with Image.open(tmp_path / "out" / "twins.png") as picture:
         assert picture.width > 100
 
@@ -179,7 +211,9 @@ def test_a_parent_on_both_sides_is_a_cheat(tmp_path: Path) -> None:
 
 
 def test_one_split_is_cross_validated_by_parent(tmp_path: Path) -> None:
-    data = dataset(tmp_path, lambda seed, label: encoded(scene(seed), "PNG" if label else "JPEG"), count=10)
+    data = dataset(
+        tmp_path, lambda seed, label: encoded(scene(seed), "PNG" if label else "JPEG"), count=10
+    )
     result = examined(Dataset("made", data.manifest.assign(split="test")))
     baseline = result.tables["baselines"].query("features == 'stored'").iloc[0]
     assert baseline["n"] == 40
@@ -188,7 +222,9 @@ def test_one_split_is_cross_validated_by_parent(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
-    data = dataset(tmp_path, lambda seed, label: b"no image" if seed == 5 else encoded(scene(seed)), count=10)
+    data = dataset(
+        tmp_path, lambda seed, label: b"no image" if seed == 5 else encoded(scene(seed)), count=10
+    )
     result = audit(data, tmp_path / "out", silent)
     assert result.images == 39
     assert result.tables["unreadable"]["id"].tolist() == ["train/0005"]
@@ -197,7 +233,11 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="two classes"):
         audit(one, tmp_path / "out", silent)
     with pytest.raises(BadData, match="0 readable"):
-        audit(Dataset("made", data.manifest.iloc[[5]].reset_index(drop=True)), tmp_path / "out", silent)
+        audit(
+            Dataset("made", data.manifest.iloc[[5]].reset_index(drop=True)),
+            tmp_path / "out",
+            silent,
+        )
     Path(data.manifest["path"][3]).unlink()
     with pytest.raises(BadData, match=r"0003\.img"):
         audit(data, tmp_path / "out", silent)

@@ -11,7 +11,12 @@ from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from robustbench_aigi.data.audit.effects import auc, balanced_accuracy, cramers_v
 from robustbench_aigi.data.audit.layout import layout
-from robustbench_aigi.data.audit.statistics import PIXEL_NUMBERS, perceptual_hash, statistics, summed
+from robustbench_aigi.data.audit.statistics import (
+    PIXEL_NUMBERS,
+    perceptual_hash,
+    statistics,
+    summed,
+)
 from robustbench_aigi.data.audit.twins import NEAR, _candidates
 from tests.test_audit import encoded, scene
 
@@ -41,10 +46,14 @@ def test_what_so_small_an_image_has_not_is_not_a_number(size: tuple[int, int]) -
 
 def test_pixel_statistics_rise_with_what_they_measure() -> None:
     plain = scene(1, 64)
-    noisy = np.clip(plain + np.random.default_rng(0).normal(0, 8, plain.shape), 0, 255).astype(np.uint8)
+    noisy = np.clip(plain + np.random.default_rng(0).normal(0, 8, plain.shape), 0, 255).astype(
+        np.uint8
+    )
     with Image.open(io.BytesIO(encoded(noisy, "JPEG", quality=10))) as image:
         blocky = np.asarray(image)
-    before, after, squares = (pd.Series(summed(p))[list(PIXEL_NUMBERS)].astype(float) for p in (plain, noisy, blocky))
+    before, after, squares = (
+        pd.Series(summed(p))[list(PIXEL_NUMBERS)].astype(float) for p in (plain, noisy, blocky)
+    )
     assert after["noise"] > 2 * before["noise"]
     assert after["high_band"] > before["high_band"]
     assert squares["blocks"] > 1.5 > after["blocks"]
@@ -64,10 +73,14 @@ def test_candidates_are_all_pairs_within_reach(seed: int) -> None:
     rng = np.random.default_rng(seed)
     hashes = rng.integers(0, 2**64, 30, dtype=np.uint64)
     flips = rng.integers(0, 2, (30, 64)) * (rng.random((30, 64)) < 0.08)
-    hashes = np.concatenate([hashes, hashes ^ np.packbits(flips.astype(bool), axis=1).view(np.uint64)[:, 0]])
+    hashes = np.concatenate(
+        [hashes, hashes ^ np.packbits(flips.astype(bool), axis=1).view(np.uint64)[:, 0]]
+    )
     found = {(int(i), int(j)) for pair in _candidates(hashes) for i, j in zip(*pair, strict=True)}
     every = [(i, j) for i in range(60) for j in range(i + 1, 60)]
-    assert found == {(i, j) for i, j in every if int(np.bitwise_count(hashes[i] ^ hashes[j])) <= NEAR}
+    assert found == {
+        (i, j) for i, j in every if int(np.bitwise_count(hashes[i] ^ hashes[j])) <= NEAR
+    }
 
 
 def test_perceptual_hash_outlives_compression_and_tells_images_apart() -> None:
@@ -99,7 +112,9 @@ def test_effects_agree_with_references_and_count_parents(seed: int) -> None:
     twice, pairs = np.tile(fake, 2), np.tile(alone, 2)  # copies of one parent add no evidence
     assert auc(np.tile(values, 2), twice, pairs) == pytest.approx(area)
     assert balanced_accuracy(np.tile(right, 2), twice, pairs) == pytest.approx(share)
-    assert cramers_v(pd.concat([named, named]), twice, pairs) == pytest.approx(cramers_v(named, fake, alone))
+    assert cramers_v(pd.concat([named, named]), twice, pairs) == pytest.approx(
+        cramers_v(named, fake, alone)
+    )
 
 
 def test_cramers_v_leaves_chance_out() -> None:
@@ -110,7 +125,9 @@ def test_cramers_v_leaves_chance_out() -> None:
     found = cramers_v(linked, fake, alone)
     assert found.value == pytest.approx(association(table, method="cramer"), abs=0.002)
     assert found.low < found.value < found.high
-    many = [cramers_v(pd.Series(rng.integers(0, 20, 4000).astype(str)), fake, alone) for _ in range(40)]
+    many = [
+        cramers_v(pd.Series(rng.integers(0, 20, 4000).astype(str)), fake, alone) for _ in range(40)
+    ]
     assert np.mean([estimate.low == 0 for estimate in many]) > 0.9
     assert cramers_v(pd.Series(["JPEG"] * 4000), fake, alone).high == 0
     assert cramers_v(pd.Series(fake.astype(str)), fake, alone).low > 0.95

@@ -1,4 +1,6 @@
-"""Batches fit a bound on memory; where memory runs out all the same, they are halved and the run goes on."""
+"""Batches fit a bound on memory; where memory runs out all the same, they are halved and the run
+goes on.
+"""
 
 from pathlib import Path
 
@@ -9,7 +11,13 @@ from torch import Tensor
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors.base import on_device
-from robustbench_aigi.evaluation.batching import batch_for, bytes_an_image, kept_bytes, out_of_memory, set_batches
+from robustbench_aigi.evaluation.batching import (
+    batch_for,
+    bytes_an_image,
+    kept_bytes,
+    out_of_memory,
+    set_batches,
+)
 from robustbench_aigi.evaluation.run_plan import read_grid
 from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import HERE, Executor, Pool
@@ -50,10 +58,16 @@ def test_a_black_box_is_not_asked(tiny_recipe: str) -> None:
     assert (black.at_once, white.at_once) == (128, 128)
 
 
-def test_work_is_done_where_the_accelerator_is(tiny_recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("meta"))
+def test_work_is_done_where_the_accelerator_is(
+    tiny_recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("meta")
+    )
     mine = detector("good")
-    with pytest.raises(RuntimeError, match="meta tensor"):  # it came to logits there, and they have no values
+    with pytest.raises(
+        RuntimeError, match="meta tensor"
+    ):  # it came to logits there, and they have no values
         scored(mine, None)(load_data(tiny_recipe, split="test"))
     assert {parameter.device.type for parameter in mine.parameters()} == {"meta"}
 
@@ -82,7 +96,9 @@ def test_an_accelerator_meets_batches_of_few_sizes() -> None:
 
 
 @pytest.mark.parametrize("by", [HERE, Pool(2)], ids=str)
-def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(by: Executor, tiny_recipe: str, tmp_path: Path) -> None:
+def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
+    by: Executor, tiny_recipe: str, tmp_path: Path
+) -> None:
     hungry = detector("good")
     inner = type(hungry).logits
 
@@ -102,12 +118,16 @@ def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(by: Executor, tiny
     assert grid is not None
     assert grid.detectors["good"].at_once == 4
     frugal = detector("good")
-    again = harness.evaluate([frugal], SUITE, data, tmp_path / "hungry")  # the size is remembered, nothing is done anew
+    again = harness.evaluate(
+        [frugal], SUITE, data, tmp_path / "hungry"
+    )  # the size is remembered, nothing is done anew
     assert frugal.at_once == 4
     assert again["accuracy"].equals(matrix["accuracy"])
 
 
-def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(tiny_recipe: str, tmp_path: Path) -> None:
+def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(
+    tiny_recipe: str, tmp_path: Path
+) -> None:
     hungry = detector("hungry")
 
     def none(*given: object) -> None:
@@ -119,7 +139,10 @@ def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(tiny_recipe: s
 
 
 def test_errors_that_say_so_are_of_memory() -> None:
-    said = "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to allocate 80 GB"
+    said = (
+        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to"
+        " allocate 80 GB"
+    )
     assert out_of_memory(RuntimeError(said))
     assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not out_of_memory(RuntimeError("shape mismatch"))

@@ -46,7 +46,9 @@ def test_logit_is_that_of_the_mean_softmax_over_draws(name: str, images: Tensor)
             layer = (head.mu + F.softplus(head.rho) * draw).view(2, -1)
             total += F.linear(features, layer[:, :-1], layer[:, -1]).softmax(dim=1)
         probability = total[:, 1] / 5
-        torch.testing.assert_close(detector.logits(images).sigmoid(), probability, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            detector.logits(images).sigmoid(), probability, atol=1e-5, rtol=1e-4
+        )
 
 
 def test_mean_weights_are_what_draws_shrink_to(images: Tensor) -> None:
@@ -86,7 +88,9 @@ def test_entropies_split_as_they_should(images: Tensor) -> None:
     assert (small(samples=0).mutual_information(images) == 0).all()
 
 
-def test_loss_is_the_evidence_bound_once_images_were_counted(images: Tensor, labels: Tensor) -> None:
+def test_loss_is_the_evidence_bound_once_images_were_counted(
+    images: Tensor, labels: Tensor
+) -> None:
     detector = small().train()
     for module in detector.modules():
         module.training = module is detector  # batch statistics stay, the draw is a training one
@@ -97,7 +101,9 @@ def test_loss_is_the_evidence_bound_once_images_were_counted(images: Tensor, lab
 
     bare = loss()
     torch.manual_seed(5)
-    assert torch.equal(bare, F.binary_cross_entropy_with_logits(detector.logits(images), labels.float()))
+    assert torch.equal(
+        bare, F.binary_cross_entropy_with_logits(detector.logits(images), labels.float())
+    )
     detector.prepare(easy(40), easy(4))
     torch.testing.assert_close(loss() - bare, detector.head.divergence() / 40)
 
@@ -112,7 +118,9 @@ def test_weight_decay_passes_the_head_by() -> None:
 def test_attention_over_places_weighs_the_map(images: Tensor) -> None:
     detector = small("resnet50-attn-bnn", samples=0)
     plain = small("resnet50-bnn", samples=0)
-    plain.load_state_dict({k: v for k, v in detector.state_dict().items() if not k.startswith("attention.")})
+    plain.load_state_dict(
+        {k: v for k, v in detector.state_dict().items() if not k.startswith("attention.")}
+    )
     with torch.no_grad():
         for value in detector.attention.parameters():
             value.zero_()
@@ -145,16 +153,24 @@ def test_the_same_weights_can_be_scored_otherwise(images: Tensor, tmp_path: Path
         assert torch.equal(mean.logits(images), small(samples=0).logits(images))
         assert torch.equal(mean.scoring_with(samples=4).logits(images), detector.logits(images))
         save_detector(mean, tmp_path / "mean.safetensors")
-        assert torch.equal(load_detector(str(tmp_path / "mean.safetensors")).logits(images), mean.logits(images))
+        assert torch.equal(
+            load_detector(str(tmp_path / "mean.safetensors")).logits(images), mean.logits(images)
+        )
 
 
-@pytest.mark.parametrize(("samples", "seed", "attack"), [(0, 0, "pgd-linf"), (4, 0, "pgd-linf"), (1, None, "eot")])
+@pytest.mark.parametrize(
+    ("samples", "seed", "attack"), [(0, 0, "pgd-linf"), (4, 0, "pgd-linf"), (1, None, "eot")]
+)
 def test_attacked_with_mean_weights_or_over_draws(
     samples: int, seed: int | None, attack: str, images: Tensor, labels: Tensor
 ) -> None:
     detector = small(samples=samples, seed=seed)
     numbers = {"eps": 8, "step": 4, "steps": 2}
-    made = load_attack("eot", numbers=numbers, draws=2) if attack == "eot" else load_attack(attack, **numbers)
+    made = (
+        load_attack("eot", numbers=numbers, draws=2)
+        if attack == "eot"
+        else load_attack(attack, **numbers)
+    )
     result = made(detector, images, labels, ids=list("abcd"), seed=0)
     assert result.images.shape == images.shape
     assert float(result.linf.max()) <= 8

@@ -1,7 +1,11 @@
-"""The binarisation test: a head is built so that an adversarial is known to be there; an attack must find it.
+"""The binarisation test: a head is built so that an adversarial is known to be there; an attack
+must find it.
 
-Source: Zimmermann et al., Increasing Confidence in Adversarial Robustness Evaluations, NeurIPS 2022.
+Source: Zimmermann et al., Increasing Confidence in Adversarial Robustness Evaluations, NeurIPS
+    2022.
 """
+
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +19,9 @@ EPS, INNER, IMAGES = 8, 150, 20
 
 
 class Planted(Detector):
-    """A fitted network's features under a new head that tells the planted point from points well inside the ball."""
+    """A fitted network's features under a new head that tells the planted point from points well
+    inside the ball.
+    """
 
     default_card = Card(name="planted", source="tests")
 
@@ -29,13 +35,17 @@ class Planted(Detector):
         return features(self.net, images) @ self.head + self.bias
 
 
-def features(net: nn.Module, images: Tensor) -> Tensor:
-    kept: Tensor = net.net.forward_head(net.net.forward_features(net.normalise(images)), pre_logits=True)  # type: ignore[operator, union-attr]
+def features(net: Any, images: Tensor) -> Tensor:
+    kept: Tensor = net.net.forward_head(
+        net.net.forward_features(net.normalise(images)), pre_logits=True
+    )
     return kept
 
 
 def plant(net: nn.Module, image: Tensor, rng: torch.Generator) -> Planted | None:
-    """A detector right (above 0) on the image and wrong on a corner of the ball; None where features are blind."""
+    """A detector right (above 0) on the image and wrong on a corner of the ball; None where
+    features are blind.
+    """
     noise = torch.randint(-EPS + 1, EPS, (INNER, *image.shape), generator=rng) / 255
     corner = EPS / 255 * (2 * torch.randint(0, 2, image.shape, generator=rng) - 1)
     points = (image + torch.cat([torch.zeros(1, *image.shape), noise, corner[None]])).clamp(0, 1)
@@ -59,7 +69,10 @@ def planted() -> list[tuple[Tensor, Planted]]:
     net = load_detector("resnet18-c32", "cifake")
     rng = torch.Generator().manual_seed(0)
     coarse = torch.rand(IMAGES, 3, 8, 8, generator=rng)
-    images = nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1).mul(255).round() / 255
+    images = (
+        nn.functional.interpolate(coarse, size=32, mode="bicubic").clamp(0, 1).mul(255).round()
+        / 255
+    )
     made = [(image, plant(net, image, rng)) for image in images]
     kept = [(image, detector) for image, detector in made if detector is not None]
     assert len(kept) >= 0.9 * IMAGES

@@ -29,7 +29,9 @@ def silent(task: str, done: int, total: int) -> None:
     """Show nothing."""
 
 
-def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+def test_plusplus_set_matches_its_manifest(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path
+) -> None:
     data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
     parts = {
         "train": Part(data.split("train"), all_rows=False, samples=3),
@@ -37,11 +39,15 @@ def test_plusplus_set_matches_its_manifest(tiny_recipe: str, tiny_suite: str, tm
     }
     build_plusplus(parts, suite, {"cifake-cnn": cnn()}, tmp_path, lambda *args: None)
     manifest = pd.read_parquet(tmp_path / "manifest.parquet")
-    assert [file_digest(tmp_path / path) for path in manifest["path"]] == manifest["sha256"].tolist()
+    assert [file_digest(tmp_path / path) for path in manifest["path"]] == manifest[
+        "sha256"
+    ].tolist()
     test = manifest.loc[manifest["split"] == "test", "attack"].value_counts().to_dict()
     assert test == {"clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24}
     assert ((manifest["split"] == "train") & (manifest["attack"] == "diffusion")).sum() == 3
-    turned = manifest[(manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])]
+    turned = manifest[
+        (manifest["split"] == "train") & ~manifest["attack"].isin(["clean", "diffusion"])
+    ]
     assert turned["source"].is_unique
     attacked = manifest[manifest["attack"] == "pgd-linf-8"]
     assert attacked["linf"].between(1, 8).all()
@@ -62,10 +68,19 @@ def parts_of(recipe: str) -> dict[str, Part]:
     return {"test": Part(load_data(recipe).split("test"), all_rows=True, samples=2)}
 
 
-def test_the_number_of_workers_changes_no_byte(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+def test_the_number_of_workers_changes_no_byte(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path
+) -> None:
     for workers in (1, 2):
         out = tmp_path / str(workers)
-        build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, out, silent, Pool(workers))
+        build_plusplus(
+            parts_of(tiny_recipe),
+            load_suite(tiny_suite),
+            {"cifake-cnn": cnn()},
+            out,
+            silent,
+            Pool(workers),
+        )
     one, two = (pd.read_parquet(tmp_path / str(workers) / "manifest.parquet") for workers in (1, 2))
     pd.testing.assert_frame_equal(one, two)
     assert [file_digest(tmp_path / "2" / path) for path in two["path"]] == two["sha256"].tolist()
@@ -80,7 +95,9 @@ def test_files_are_changed_while_a_detector_is_attacked(
     def noted(task: str, done: int, total: int) -> None:
         order.append(task)
 
-    build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, tmp_path, noted)
+    build_plusplus(
+        parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, tmp_path, noted
+    )
     attacked = [place for place, task in enumerate(order) if "pgd" in task]
     changed = [place for place, task in enumerate(order) if "jpeg" in task]
     assert min(attacked) < max(changed)
@@ -88,7 +105,9 @@ def test_files_are_changed_while_a_detector_is_attacked(
 
 
 def test_a_killed_build_goes_on(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
-    make = functools.partial(build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()})
+    make = functools.partial(
+        build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}
+    )
 
     def kill(task: str, done: int, total: int) -> None:
         if "jpeg" in task:
@@ -109,9 +128,16 @@ def test_a_killed_build_goes_on(tiny_recipe: str, tiny_suite: str, tmp_path: Pat
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
 @pytest.mark.parametrize("what", ["images", "tables"])
 def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
-    what: str, number: int, tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str,
+    number: int,
+    tiny_recipe: str,
+    tiny_suite: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    make = functools.partial(build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()})
+    make = functools.partial(
+        build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}
+    )
     write, close = Path.write_bytes, Path.chmod
 
     def refuse_image(path: Path, content: bytes) -> int:
@@ -127,9 +153,13 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
 
     make(tmp_path / "whole", silent)
     with monkeypatch.context() as patch:
-        method, refuse = ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
+        method, refuse = (
+            ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
+        )
         patch.setattr(Path, method, refuse)
-        with pytest.raises(CannotWrite, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"):
+        with pytest.raises(
+            CannotWrite, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"
+        ):
             make(tmp_path / "full", silent, Here(1))
     kept = list((tmp_path / "full" / "parts").iterdir())
     assert kept
@@ -137,7 +167,9 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
     before = {place: place.stat().st_mtime_ns for place in kept}
     make(tmp_path / "full", silent)
     assert {place: place.stat().st_mtime_ns for place in kept} == before
-    assert (tmp_path / "whole/manifest.parquet").read_bytes() == (tmp_path / "full/manifest.parquet").read_bytes()
+    assert (tmp_path / "whole/manifest.parquet").read_bytes() == (
+        tmp_path / "full/manifest.parquet"
+    ).read_bytes()
     write_jsonl(tmp_path / "full")
     assert verify(tmp_path / "full") == []
 
@@ -146,7 +178,9 @@ def test_as_many_fool_the_surrogate_after_a_reload_as_the_manifest_says(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path
 ) -> None:
     surrogate = cnn()
-    build_plusplus(parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": surrogate}, tmp_path, silent)
+    build_plusplus(
+        parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": surrogate}, tmp_path, silent
+    )
     for attack in ("pgd-linf-8", "one-pixel"):
         part = plusplus(tmp_path, "test", attack)
         images, labels = part.arrays()
@@ -170,11 +204,19 @@ def test_a_plan_says_what_is_left_and_whether_it_fits(
     expected = plan(*asked, workers=2)
     assert not (tmp_path / "set").exists()
     assert expected.set_index("attack")["images"].to_dict() == {
-        "clean": 24, "pgd-linf-8": 24, "one-pixel": 4, "jpeg-75": 24, "diffusion": 2
-    }  # fmt: skip
+        "clean": 24,
+        "pgd-linf-8": 24,
+        "one-pixel": 4,
+        "jpeg-75": 24,
+        "diffusion": 2,
+    }
     assert expected.set_index("attack")["passes"].to_dict() == {
-        "clean": 0, "pgd-linf-8": 24 * 6, "one-pixel": 4 * 13, "jpeg-75": 0, "diffusion": 0
-    }  # fmt: skip
+        "clean": 0,
+        "pgd-linf-8": 24 * 6,
+        "one-pixel": 4 * 13,
+        "jpeg-75": 0,
+        "diffusion": 0,
+    }
     assert (expected["seconds"] > 0).all()
     assert (expected["megabytes"] > 0).all()
     with monkeypatch.context() as patch:

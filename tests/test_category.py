@@ -29,7 +29,9 @@ def coloured(count: int, seed: int = 0) -> Arrays:
 TRAIN, VALIDATION = coloured(60), coloured(30, 1)
 
 
-def trained(numbers: dict[str, float], files: Files | None = None, kill: Callable[..., None] | None = None) -> Detector:
+def trained(
+    numbers: dict[str, float], files: Files | None = None, kill: Callable[..., None] | None = None
+) -> Detector:
     recipe = Recipe(detector="cifake-cnn", epochs=2, numbers={"batch": 16, "memory": 5, **numbers})
     progress = kill or (lambda task, done, total: None)
     return train_detector(recipe, TRAIN, VALIDATION, files=files, progress=progress)[0]
@@ -37,7 +39,9 @@ def trained(numbers: dict[str, float], files: Files | None = None, kill: Callabl
 
 def test_both_losses_are_lowered() -> None:
     detector, shown = cnn().eval(), torch.arange(60) // 2 % 3
-    batch = Batch(from_bytes(TRAIN.images), TRAIN.labels, TRAIN.labels.float(), 0, torch.eye(3)[shown])
+    batch = Batch(
+        from_bytes(TRAIN.images), TRAIN.labels, TRAIN.labels.float(), 0, torch.eye(3)[shown]
+    )
     verdict = own_loss(detector, batch)().item()
     add_second_head(detector, shown)
     losses, optimizer = list[float](), torch.optim.Adam(detector.parameters(), 3e-3)
@@ -47,7 +51,9 @@ def test_both_losses_are_lowered() -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert losses[0] == pytest.approx(verdict + 2 * math.log(3), rel=0.1)  # at first each is as likely
+    assert losses[0] == pytest.approx(
+        verdict + 2 * math.log(3), rel=0.1
+    )  # at first each is as likely
     assert losses[-1] < losses[0] / 3
     assert own_loss(detector, batch)().item() < verdict / 2
 
@@ -78,7 +84,9 @@ def test_a_killed_one_ends_in_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         trained({"category": 0.5, **numbers}, Files(tmp_path), killed)
     again = trained({"category": 0.5, **numbers}, Files(tmp_path))
-    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items())
+    assert all(
+        torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,9 +98,13 @@ def test_a_killed_one_ends_in_the_same_weights(
         ("clip-mlp", "plain", {}, "clip-mlp does not"),
     ],
 )
-def test_what_cannot_be_is_told(detector: str, method: str, numbers: dict[str, int], told: str) -> None:
+def test_what_cannot_be_is_told(
+    detector: str, method: str, numbers: dict[str, int], told: str
+) -> None:
     def tried() -> None:
-        recipe = Recipe(detector=detector, method=method, epochs=1, numbers={"category": 0.5, **numbers})
+        recipe = Recipe(
+            detector=detector, method=method, epochs=1, numbers={"category": 0.5, **numbers}
+        )
         train_detector(recipe, TRAIN, VALIDATION)
 
     with pytest.raises(UserError, match=told):

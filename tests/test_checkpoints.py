@@ -1,4 +1,6 @@
-"""Weights as people save them: containers, prefixes, and files that are something else (case B6)."""
+"""Weights as people save them: containers, prefixes, and files that are something else (case
+B6).
+"""
 
 import argparse
 import json
@@ -37,7 +39,9 @@ def other_weights(name: str = "vit-b16", **config: Any) -> Detector:
 @pytest.fixture(scope="module")
 def theirs() -> dict[str, Tensor]:
     """A state dict as timm names it."""
-    return {name.removeprefix("net."): value for name, value in other_weights().state_dict().items()}
+    return {
+        name.removeprefix("net."): value for name, value in other_weights().state_dict().items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +57,10 @@ def logits_of(detector: Detector) -> Tensor:
 CONTAINERS: dict[str, Callable[[Any], Any]] = {
     "bare": lambda state: state,
     "model": lambda state: {"model": state, "epoch": 3},
-    "state_dict": lambda state: {"state_dict": state, "optimizer": {"state": {0: {"m": torch.ones(2)}}}},
+    "state_dict": lambda state: {
+        "state_dict": state,
+        "optimizer": {"state": {0: {"m": torch.ones(2)}}},
+    },
     "model_state_dict": lambda state: {"model_state_dict": state, "loss": 0.1},
     "net": lambda state: {"net": state, "acc": 91.5},
     "network": lambda state: {"network": state},
@@ -63,8 +70,16 @@ CONTAINERS: dict[str, Callable[[Any], Any]] = {
     "ema": lambda state: {"ema": state},
     "nested": lambda state: {"state_dict": {"model": state}},
     "deeper": lambda state: {"weights": {"state_dict": {"net": state}}, "arch": "vit"},
-    "namespace": lambda state: {"model": state, "args": argparse.Namespace(lr=0.1, out=pathlib.PurePath("runs").name)},
-    "numpy": lambda state: {"model": state, "best": np.float64(0.9), "step": np.int64(4), "rates": np.zeros(3)},
+    "namespace": lambda state: {
+        "model": state,
+        "args": argparse.Namespace(lr=0.1, out=pathlib.PurePath("runs").name),
+    },
+    "numpy": lambda state: {
+        "model": state,
+        "best": np.float64(0.9),
+        "step": np.int64(4),
+        "rates": np.zeros(3),
+    },
     "settings": lambda state: {"model": state, "cfg": types.SimpleNamespace(depth=1)},
     "flat": lambda state: state | {"epoch": 3},
 }
@@ -86,7 +101,10 @@ PREFIXES = [
 def test_usual_forms_are_looked_through(
     container: str, prefix: str, theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path
 ) -> None:
-    torch.save(CONTAINERS[container]({prefix + name: value for name, value in theirs.items()}), tmp_path / "a.pth")
+    torch.save(
+        CONTAINERS[container]({prefix + name: value for name, value in theirs.items()}),
+        tmp_path / "a.pth",
+    )
     detector = load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
     assert torch.equal(logits_of(detector), expected)
     assert bool(detector.notes) == (container != "bare" or prefix not in ("",))
@@ -103,34 +121,53 @@ def test_prefixes_in_safetensors_too(
     assert torch.equal(logits_of(load_detector("vit-b16", weights=path, **SMALL)), expected)
 
 
-def test_torch_file_under_the_other_ending(theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path) -> None:
+def test_torch_file_under_the_other_ending(
+    theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path
+) -> None:
     torch.save({"model": theirs}, tmp_path / "a.safetensors")
-    assert torch.equal(logits_of(load_detector("vit-b16", weights=tmp_path / "a.safetensors", **SMALL)), expected)
+    assert torch.equal(
+        logits_of(load_detector("vit-b16", weights=tmp_path / "a.safetensors", **SMALL)), expected
+    )
     own = tmp_path / "own.pth"
     save_detector(other_weights(), tmp_path / "own.safetensors")
     (tmp_path / "own.safetensors").rename(own)
     assert torch.equal(logits_of(load_detector(str(own))), expected)
 
 
-def test_files_of_old_torch_are_read(theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path) -> None:
+def test_files_of_old_torch_are_read(
+    theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path
+) -> None:
     torch.save({"net": theirs}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    assert torch.equal(logits_of(load_detector("vit-b16", weights=tmp_path / "old.pth", **SMALL)), expected)
+    assert torch.equal(
+        logits_of(load_detector("vit-b16", weights=tmp_path / "old.pth", **SMALL)), expected
+    )
 
 
 def test_a_detector_that_keeps_its_network_below_net(tmp_path: Path) -> None:
-    """A bare state dict of timm for a detector of timm; a thousand classes give way, and that is noted (case B16)."""
+    """A bare state dict of timm for a detector of timm; a thousand classes give way, and that is
+    noted (case B16).
+    """
     torch.manual_seed(1)
     net = timm.create_model("test_resnet", num_classes=1).eval()
     torch.save(net.state_dict(), tmp_path / "one.pth")
     with pytest.raises(BadCheckpoint, match="fake_index=1"):
         load_detector("timm:test_resnet", weights=tmp_path / "one.pth")
-    up, down = (load_detector("timm:test_resnet", tmp_path / "one.pth", fake_index=index) for index in (1, 0))
+    up, down = (
+        load_detector("timm:test_resnet", tmp_path / "one.pth", fake_index=index)
+        for index in (1, 0)
+    )
     torch.testing.assert_close(logits_of(up), -logits_of(down))
-    assert all(torch.equal(up.state_dict()[f"net.{name}"], value) for name, value in net.state_dict().items())
+    assert all(
+        torch.equal(up.state_dict()[f"net.{name}"], value)
+        for name, value in net.state_dict().items()
+    )
     many = timm.create_model("test_resnet", num_classes=1000)
     torch.save(many.state_dict(), tmp_path / "many.pth")
     fresh = load_detector("timm:test_resnet", weights=tmp_path / "many.pth")
-    assert "not in the file, and as the detector was built: net.fc.weight, net.fc.bias" in fresh.notes[0]
+    assert (
+        "not in the file, and as the detector was built: net.fc.weight, net.fc.bias"
+        in fresh.notes[0]
+    )
 
 
 def test_a_state_dict_of_transformers_for_a_folder(tmp_path: Path) -> None:
@@ -139,24 +176,40 @@ def test_a_state_dict_of_transformers_for_a_folder(tmp_path: Path) -> None:
     torch.manual_seed(3)
     other = tiny_vit(["real", "ai"])
     torch.save(
-        {"state_dict": {f"model.{name}": value for name, value in other.state_dict().items()}}, tmp_path / "a.pth"
+        {"state_dict": {f"model.{name}": value for name, value in other.state_dict().items()}},
+        tmp_path / "a.pth",
     )
     detector = load_detector(f"hf:{folder}", weights=tmp_path / "a.pth")
-    assert torch.equal(detector.state_dict()["net.classifier.weight"], other.state_dict()["classifier.weight"])
-    assert detector.notes[-1] == (f"{tmp_path / 'a.pth'}: read below state_dict; took 'model.' off; put 'net.' before.")
+    assert torch.equal(
+        detector.state_dict()["net.classifier.weight"], other.state_dict()["classifier.weight"]
+    )
+    assert (
+        detector.notes[-1]
+        == f"{tmp_path / 'a.pth'}: read below state_dict; took 'model.' off; put 'net.' before."
+    )
 
 
-def test_counters_of_thop_are_dropped_and_noted(theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path) -> None:
-    counters = {f"blocks.0.{what}": torch.zeros(1, dtype=torch.float64) for what in ("total_ops", "total_params")}
+def test_counters_of_thop_are_dropped_and_noted(
+    theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path
+) -> None:
+    counters = {
+        f"blocks.0.{what}": torch.zeros(1, dtype=torch.float64)
+        for what in ("total_ops", "total_params")
+    }
     torch.save({"state_dict": theirs | counters}, tmp_path / "a.pth")
     detector = load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
     assert torch.equal(logits_of(detector), expected)
     assert detector.notes == (
-        f"{tmp_path / 'a.pth'}: read below state_dict; dropped 2 counters of thop (total_ops, total_params).",
+        (
+            f"{tmp_path / 'a.pth'}: read below state_dict; dropped 2 counters of thop (total_ops,"
+            " total_params)."
+        ),
     )
 
 
-def test_an_average_is_taken_where_it_stands_alone(theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path) -> None:
+def test_an_average_is_taken_where_it_stands_alone(
+    theirs: dict[str, Tensor], expected: Tensor, tmp_path: Path
+) -> None:
     other = {name: value + 1 for name, value in theirs.items()}
     torch.save({"ema": other, "model": theirs}, tmp_path / "a.pth")
     detector = load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
@@ -165,7 +218,9 @@ def test_an_average_is_taken_where_it_stands_alone(theirs: dict[str, Tensor], ex
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions_become_float32(dtype: torch.dtype, theirs: dict[str, Tensor], tmp_path: Path) -> None:
+def test_other_precisions_become_float32(
+    dtype: torch.dtype, theirs: dict[str, Tensor], tmp_path: Path
+) -> None:
     torch.save({name: value.to(dtype) for name, value in theirs.items()}, tmp_path / "a.pth")
     detector = load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
     assert {p.dtype for p in detector.parameters()} == {torch.float32}
@@ -182,7 +237,11 @@ def test_weights_that_are_no_real_numbers_are_refused(
 
 def test_counts_of_batches_may_be_missing(tmp_path: Path) -> None:
     net = timm.create_model("test_resnet", num_classes=1)
-    state = {name: value for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
+    state = {
+        name: value
+        for name, value in net.state_dict().items()
+        if not name.endswith("num_batches_tracked")
+    }
     torch.save(state, tmp_path / "a.pth")
     assert load_detector("timm:test_resnet", weights=tmp_path / "a.pth", fake_index=1).notes == ()
 
@@ -191,7 +250,10 @@ def test_what_does_not_fit_is_named(theirs: dict[str, Tensor], tmp_path: Path) -
     wrong = dict(theirs) | {"more": torch.ones(1), "norm.bias": torch.ones(5)}
     del wrong["cls_token"]
     torch.save(wrong, tmp_path / "a.pth")
-    names = r"missing: net\.cls_token; unexpected: net\.more; of another shape: net\.norm\.bias \(5,\) for \(24,\)"
+    names = (
+        r"missing: net\.cls_token; unexpected: net\.more; of another shape: net\.norm\.bias \(5,\)"
+        r" for \(24,\)"
+    )
     with pytest.raises(BadCheckpoint, match=names):
         load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
 
@@ -210,19 +272,30 @@ class Own:
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        (Net(), r"holds .* pickled by its class \(tests\.test_checkpoints\.Net.*model\.state_dict\(\)"),
+        (
+            Net(),
+            r"holds .* pickled by its class \(tests\.test_checkpoints\.Net.*model\.state_dict\(\)",
+        ),
         ({"model": Net()}, r"tests\.test_checkpoints\.Net"),
-        (nn.Linear(2, 2), r"a whole network pickled by its class \(torch\.nn\.modules\.linear\.Linear"),
+        (
+            nn.Linear(2, 2),
+            r"a whole network pickled by its class \(torch\.nn\.modules\.linear\.Linear",
+        ),
         (
             {"model": {"a": torch.ones(1)}, "log": Own()},
             r"objects pickled by its class \(tests\.test_checkpoints\.Own\)",
         ),
-        ({"generator": {"a": torch.ones(1)}, "discriminator": {}}, "it holds generator, discriminator. Save that part"),
+        (
+            {"generator": {"a": torch.ones(1)}, "discriminator": {}},
+            "it holds generator, discriminator. Save that part",
+        ),
         ({}, "it holds nothing"),
         (torch.ones(2), "holds Tensor, not a state dict"),
     ],
 )
-def test_pickled_objects_are_named(held: object, message: str, zipped: bool, tmp_path: Path) -> None:
+def test_pickled_objects_are_named(
+    held: object, message: str, zipped: bool, tmp_path: Path
+) -> None:
     torch.save(held, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     with pytest.raises(BadCheckpoint, match=message):
         read_tensors(tmp_path / "a.pth")
@@ -236,14 +309,28 @@ def zip_of(path: Path, **files: str) -> None:
 
 FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "pointer": (
-        lambda path: path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"),
+        lambda path: path.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+        ),
         "Git LFS pointer.*git lfs pull",
     ),
-    "page": (lambda path: path.write_text("\n <!DOCTYPE html>\n<html><body>Sign in</body></html>"), "a web page"),
-    "xml": (lambda path: path.write_text('<?xml version="1.0"?><Error>AccessDenied</Error>'), "a web page"),
+    "page": (
+        lambda path: path.write_text("\n <!DOCTYPE html>\n<html><body>Sign in</body></html>"),
+        "a web page",
+    ),
+    "xml": (
+        lambda path: path.write_text('<?xml version="1.0"?><Error>AccessDenied</Error>'),
+        "a web page",
+    ),
     "empty": (lambda path: path.write_bytes(b""), "an empty file"),
-    "json": (lambda path: path.write_text(json.dumps({"architectures": ["ViT"]})), "JSON text, not weights"),
-    "index": (lambda path: path.write_text(json.dumps({"weight_map": {"a": "b"}})), "split over several files.*hf:"),
+    "json": (
+        lambda path: path.write_text(json.dumps({"architectures": ["ViT"]})),
+        "JSON text, not weights",
+    ),
+    "index": (
+        lambda path: path.write_text(json.dumps({"weight_map": {"a": "b"}})),
+        "split over several files.*hf:",
+    ),
     "text": (lambda path: path.write_text("Entry not found, sorry for that"), "text, not weights"),
     "zip": (lambda path: zip_of(path, inside="x"), "a zip archive that torch did not write"),
     "image": (lambda path: Image.new("RGB", (4, 4)).save(path, "PNG"), "an image"),
@@ -271,12 +358,15 @@ def test_archives_of_networks_say_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "scripted.pt"
     torch.jit.save(torch.jit.trace(net, torch.ones(1, 3, 4, 4)), path)
     with pytest.raises(
-        BadCheckpoint, match=r"TorchScript.*rb\.wrap\(torch\.jit\.load\('.*scripted\.pt'\), input_size="
+        BadCheckpoint,
+        match=r"TorchScript.*rb\.wrap\(torch\.jit\.load\('.*scripted\.pt'\), input_size=",
     ):
         load_detector("vit-b16", weights=path, **SMALL)
     wrapped = wrap(torch.jit.load(str(path)), input_size=4)
     assert wrapped.logits(torch.rand(2, 3, 4, 4)).shape == (2,)
-    torch.export.save(torch.export.export(net, (torch.ones(1, 3, 4, 4),)), tmp_path / "exported.pt2")
+    torch.export.save(
+        torch.export.export(net, (torch.ones(1, 3, 4, 4),)), tmp_path / "exported.pt2"
+    )
     with pytest.raises(BadCheckpoint, match=r"torch\.export\.load\('.*'\)\.state_dict"):
         load_detector("vit-b16", weights=tmp_path / "exported.pt2", **SMALL)
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
@@ -297,18 +387,38 @@ def test_a_file_that_is_cut_short_is_damaged(
 
 
 def test_paths_of_checkpoints_are_known_by_their_endings() -> None:
-    for name in ("a.pth", "runs/a.pt", "a.bin", "a.ckpt", "A.PTH", "model.pth.tar", "a.safetensors"):
+    for name in (
+        "a.pth",
+        "runs/a.pt",
+        "a.bin",
+        "a.ckpt",
+        "A.PTH",
+        "model.pth.tar",
+        "a.safetensors",
+    ):
         assert is_checkpoint_path(name)
-    for name in ("tinyvit-5m", "hf:me/a.bin", "onnx:a.pt", "https://host/a.pth", "timm:x.pth", "mine:Class"):
+    for name in (
+        "tinyvit-5m",
+        "hf:me/a.bin",
+        "onnx:a.pt",
+        "https://host/a.pth",
+        "timm:x.pth",
+        "mine:Class",
+    ):
         assert not is_checkpoint_path(name)
 
 
-def test_a_torch_file_alone_names_the_detectors_that_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_file_alone_names_the_detectors_that_it_fits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A .pth on the command line was "no detector called"."""
-    monkeypatch.setattr(detectors, "names", lambda: ["cifake-cnn", "fft-vae", "resnet18-c32", "dire"])
+    monkeypatch.setattr(
+        detectors, "names", lambda: ["cifake-cnn", "fft-vae", "resnet18-c32", "dire"]
+    )
     torch.save({"model": load_detector("cifake-cnn").state_dict()}, tmp_path / "cnn.pth")
     with pytest.raises(
-        UserError, match=r"does not say which detector.* It fits cifake-cnn: write 'cifake-cnn\?weights="
+        UserError,
+        match=r"does not say which detector.* It fits cifake-cnn: write 'cifake-cnn\?weights=",
     ):
         load_detector(str(tmp_path / "cnn.pth"))
     torch.save({"a": torch.ones(1)}, tmp_path / "other.pth")
@@ -316,7 +426,9 @@ def test_a_torch_file_alone_names_the_detectors_that_it_fits(tmp_path: Path, mon
         load_detector(str(tmp_path / "other.pth"))
 
 
-def test_notes_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_are_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     torch.save({"net": load_detector("cifake-cnn", "cifake").state_dict()}, tmp_path / "cnn.pth")
     note = f"{tmp_path / 'cnn.pth'}: read below net."
     ready = load_detector("cifake-cnn", weights=tmp_path / "cnn.pth")
@@ -324,9 +436,13 @@ def test_notes_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
     said: list[str] = []
     with pytest.raises(UserError):
         harness.train(
-            "cifake-cnn", "cifake", tmp_path / "new.safetensors", start=str(tmp_path / "cnn.pth"), say=said.append,
+            "cifake-cnn",
+            "cifake",
+            tmp_path / "new.safetensors",
+            start=str(tmp_path / "cnn.pth"),
+            say=said.append,
             source=str(tmp_path / "nowhere"),
-        )  # fmt: skip
+        )
     assert said == [note]
     monkeypatch.setattr(harness, "load_trained", lambda *_: ready)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")

@@ -48,7 +48,10 @@ def test_report_asks_no_other_address(finished: Path) -> None:
     assert "@import" not in page
     assert not re.findall(r"url\((?!#)", page)
     assert page.count('<img src="data:image/png;base64,') >= 3
-    assert re.findall(r"<script[^>]*>", page) == ['<script id="matrix" type="application/json">', "<script>"]
+    assert re.findall(r"<script[^>]*>", page) == [
+        '<script id="matrix" type="application/json">',
+        "<script>",
+    ]
 
 
 def test_report_command_writes_the_same_again(finished: Path) -> None:
@@ -66,9 +69,13 @@ def test_a_killed_run_goes_on_to_the_same_matrix(
     finished: Path, tiny_recipe: str, tiny_suite: str, tmp_path: Path, share: float
 ) -> None:
     call = [sys.executable, "-m", "robustbench_aigi", "run", tiny_recipe, "--attacks", tiny_suite]
-    steps = sorted(p.relative_to(finished) for p in finished.rglob("*.parquet") if "cells" in p.parts)
+    steps = sorted(
+        p.relative_to(finished) for p in finished.rglob("*.parquet") if "cells" in p.parts
+    )
     wanted = steps[int(share * len(steps))]
-    process = subprocess.Popen([*call, "--out", str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*call, "--out", str(tmp_path)], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     while not (tmp_path / wanted).exists() and process.poll() is None:
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
@@ -79,26 +86,75 @@ def test_a_killed_run_goes_on_to_the_same_matrix(
     assert (tmp_path / "matrix.csv").read_bytes() == (finished / "matrix.csv").read_bytes()
 
 
-def test_train_build_and_evaluate_work_alone(tiny_recipe: str, tiny_suite: str, tmp_path: Path) -> None:
+def test_train_build_and_evaluate_work_alone(
+    tiny_recipe: str, tiny_suite: str, tmp_path: Path
+) -> None:
     weights = str(tmp_path / "cnn.safetensors")
     done = command("train", "cifake-cnn", "--data", tiny_recipe, "--epochs", "12", "--out", weights)
     assert done.returncode == 0, done.stderr
-    done = command("build", tiny_recipe, "--attacks", tiny_suite, "--surrogate", weights, "--samples", "2",
-                   "--out", str(tmp_path / "set"))  # fmt: skip
+    done = command(
+        "build",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+        "--surrogate",
+        weights,
+        "--samples",
+        "2",
+        "--out",
+        str(tmp_path / "set"),
+    )
     assert done.returncode == 0, done.stderr
     assert "diffusion" in done.stdout
-    done = command("train", "cifake-cnn", "--data", str(tmp_path / "set"), "--method", "static", "--epochs", "12",
-                   "--start", weights, "--out", str(tmp_path / "static.safetensors"))  # fmt: skip
+    done = command(
+        "train",
+        "cifake-cnn",
+        "--data",
+        str(tmp_path / "set"),
+        "--method",
+        "static",
+        "--epochs",
+        "12",
+        "--start",
+        weights,
+        "--out",
+        str(tmp_path / "static.safetensors"),
+    )
     assert done.returncode == 0, done.stderr
-    done = command("evaluate", weights, f"again={weights}", str(tmp_path / "static.safetensors"), "--data",
-                   tiny_recipe, "--attacks", tiny_suite, "--workers", "2", "--out", str(tmp_path / "run"))  # fmt: skip
+    done = command(
+        "evaluate",
+        weights,
+        f"again={weights}",
+        str(tmp_path / "static.safetensors"),
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+        "--workers",
+        "2",
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert done.returncode == 0, done.stderr
     assert "static-cifake-cnn" in done.stdout
     matrix = pd.read_csv(tmp_path / "run" / "matrix.csv")
-    rows = {name: part.drop(columns="detector").reset_index(drop=True) for name, part in matrix.groupby("detector")}
+    rows = {
+        name: part.drop(columns="detector").reset_index(drop=True)
+        for name, part in matrix.groupby("detector")
+    }
     pd.testing.assert_frame_equal(rows["again"], rows["cifake-cnn"])
-    done = command("evaluate", f"alone={weights}", "--surrogate", weights, "--data", tiny_recipe, "--attacks",
-                   tiny_suite, "--out", str(tmp_path / "alone"))  # fmt: skip
+    done = command(
+        "evaluate",
+        f"alone={weights}",
+        "--surrogate",
+        weights,
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+        "--out",
+        str(tmp_path / "alone"),
+    )
     assert done.returncode == 0, done.stderr
     alone = pd.read_csv(tmp_path / "alone" / "matrix.csv").drop(columns="detector")
     pd.testing.assert_frame_equal(alone, rows["again"])
@@ -106,16 +162,22 @@ def test_train_build_and_evaluate_work_alone(tiny_recipe: str, tiny_suite: str, 
 
 def test_detect_says_verdict_confidence_and_what_was_loaded(tmp_path: Path) -> None:
     image = tmp_path / "a.png"
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(image)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(
+        image
+    )
     done = command("detect", str(image))
     assert done.returncode == 0, done.stderr
     assert re.search(
-        r"^\S+a\.png: unsure \(outside what it learnt.*leaning to (real|AI-generated) with \d+\.\d%", done.stdout
+        r"^\S+a\.png: unsure \(outside what it learnt.*leaning to (real|AI-generated) with"
+        r" \d+\.\d%",
+        done.stdout,
     )
     assert "loaded: " in done.stdout
     assert "sha256:" in done.stdout
     answer = json.loads(command("detect", str(image), "--json").stdout)
-    assert answer["verdict"] == "unsure"  # of 50 x 40 pixels, where the detector learnt from 32 x 32
+    assert (
+        answer["verdict"] == "unsure"
+    )  # of 50 x 40 pixels, where the detector learnt from 32 x 32
     assert answer["leaning"] in ("real", "AI-generated")
     assert 0.5 <= answer["confidence"] <= 1
 
@@ -131,7 +193,10 @@ BAD_CALLS = {
     "missing image": (["detect", "no.png"], "no file at"),
     "missing run": (["report", "nowhere"], "holds no matrix.csv"),
     "odd checkpoint name": (["train", "cifake-cnn", "--out", "x.pt"], ".safetensors"),
-    "no JSON": (["train", "cifake-cnn", "--with", "size=224", "--out", "x.safetensors"], "must be a JSON object"),
+    "no JSON": (
+        ["train", "cifake-cnn", "--with", "size=224", "--out", "x.safetensors"],
+        "must be a JSON object",
+    ),
     "no such argument": (
         ["train", "cifake-cnn", "--with", '{"size": 2}', "--out", "x.safetensors"],
         "It takes filters, dense",
@@ -148,7 +213,10 @@ BAD_CALLS = {
         ["train", "cifake-cnn", "--method", "adapt", "--out", "x.safetensors"],
         "--start CHECKPOINT --data NEW --rehearse OLD",
     ),
-    "unknown method": (["train", "cifake-cnn", "--method", "magic", "--out", "x.safetensors"], "no method called"),
+    "unknown method": (
+        ["train", "cifake-cnn", "--method", "magic", "--out", "x.safetensors"],
+        "no method called",
+    ),
 }
 
 
@@ -165,7 +233,16 @@ def test_bad_calls_end_with_one_message_and_no_traceback(case: str, tmp_path: Pa
 def test_unwritable_output_and_bad_image(tmp_path: Path, tiny_suite: str) -> None:
     (tmp_path / "file").write_text("in the way")
     root = folder(tmp_path / "data")
-    done = command("run", "cifake", "--source", str(root), "--attacks", tiny_suite, "--out", str(tmp_path / "file"))
+    done = command(
+        "run",
+        "cifake",
+        "--source",
+        str(root),
+        "--attacks",
+        tiny_suite,
+        "--out",
+        str(tmp_path / "file"),
+    )
     assert done.returncode == 2
     assert "cannot write to" in done.stderr
     (tmp_path / "bad.png").write_bytes(b"")

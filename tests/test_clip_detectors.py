@@ -45,7 +45,9 @@ def folder(tmp_path: Path) -> str:
     return f"local-dir:{tmp_path}"
 
 
-def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(folder: str, tmp_path: Path) -> None:
+def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(
+    folder: str, tmp_path: Path
+) -> None:
     rng = torch.Generator().manual_seed(1)
     weight, bias = torch.randn(1, 24, generator=rng), torch.randn(1, generator=rng)
     torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
@@ -69,7 +71,9 @@ def test_a_head_for_another_tower_is_refused(tmp_path: Path) -> None:
         load_detector("clip-linear", weights=tmp_path / "fc_weights.pth")
 
 
-def test_weights_that_need_quick_gelu_are_not_put_into_another_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_that_need_quick_gelu_are_not_put_into_another_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def never(*args: object, **numbers: object) -> None:
         raise AssertionError("asked a hub")
 
@@ -79,10 +83,14 @@ def test_weights_that_need_quick_gelu_are_not_put_into_another_network(monkeypat
             clip_tower(name, "openai")
 
 
-def test_robust_towers_are_asked_for_by_name_and_with_the_right_gelu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_robust_towers_are_asked_for_by_name_and_with_the_right_gelu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     asked: dict[str, bool] = {}
 
-    def create(name: str, pretrained: str | None, force_quick_gelu: bool, require_pretrained: bool) -> nn.Module:
+    def create(
+        name: str, pretrained: str | None, force_quick_gelu: bool, require_pretrained: bool
+    ) -> nn.Module:
         assert require_pretrained
         assert pretrained is None
         asked[name] = force_quick_gelu
@@ -101,7 +109,10 @@ def test_robust_towers_are_asked_for_by_name_and_with_the_right_gelu(monkeypatch
 
 def test_quick_gelu_reaches_the_tower(folder: str) -> None:
     kinds = [
-        {type(part).__name__ for part in RobustClip(variant=folder, quick_gelu=asked).tower.modules()}
+        {
+            type(part).__name__
+            for part in RobustClip(variant=folder, quick_gelu=asked).tower.modules()
+        }
         for asked in (False, True)
     ]
     assert "QuickGELU" not in kinds[0]
@@ -112,7 +123,9 @@ def test_a_saved_tower_needs_no_other_weights(folder: str, images: Tensor, tmp_p
     detector = RobustClip(variant=folder).eval()
     save_detector(detector, tmp_path / "saved.safetensors")
     (Path(folder.removeprefix("local-dir:")) / "open_clip_model.safetensors").unlink()
-    assert torch.equal(load_detector(str(tmp_path / "saved.safetensors")).logits(images), detector.logits(images))
+    assert torch.equal(
+        load_detector(str(tmp_path / "saved.safetensors")).logits(images), detector.logits(images)
+    )
 
 
 def test_towers_out_of_reach_say_so(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,11 +171,21 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
     images, head = from_bytes(held.images), copy.deepcopy(detector.head.state_dict())
 
     def loss_of(embedding: Tensor) -> Tensor:
-        return F.cross_entropy(100 * F.normalize(embedding, dim=1) @ texts.T, held.labels, reduction="none")
+        return F.cross_entropy(
+            100 * F.normalize(embedding, dim=1) @ texts.T, held.labels, reduction="none"
+        )
 
     def attacked_loss() -> float:
         rng = torch.Generator().manual_seed(0)
-        attacked = climb(detector, images, lambda new: loss_of(detector.embed(new)), rng, eps=4, steps=5, momentum=0.9)
+        attacked = climb(
+            detector,
+            images,
+            lambda new: loss_of(detector.embed(new)),
+            rng,
+            eps=4,
+            steps=5,
+            momentum=0.9,
+        )
         assert float((attacked - images).abs().max()) <= 4 / 255 + 1e-6
         with torch.no_grad():
             return float(loss_of(detector.embed(attacked)).mean())
@@ -170,7 +193,9 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
     before = attacked_loss()
     plan = Plan(epochs=3, batch=12, rate=3e-4, eps=4, steps=2)
     tower = Tower(tecoa(detector), plan)
-    history = fit(detector, easy(48), held, plan, objective=tower, score=tower.score, part=detector.tower)
+    history = fit(
+        detector, easy(48), held, plan, objective=tower, score=tower.score, part=detector.tower
+    )
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert attacked_loss() < 0.5 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
@@ -206,10 +231,14 @@ def test_a_plain_fit_trains_the_head_alone(name: str) -> None:
 
 def test_the_method_tecoa_trains_tower_and_head() -> None:
     start = RobustClip(head="linear")
-    recipe = Recipe(detector="robust-clip", method="tecoa", epochs=1, numbers={"eps": 2, "steps": 1})
+    recipe = Recipe(
+        detector="robust-clip", method="tecoa", epochs=1, numbers={"eps": 2, "steps": 1}
+    )
     made, _ = train_detector(recipe, easy(16), easy(8, seed=1), start=start)
     assert made.card.name == recipe.name
     changed = {
-        key.split(".")[0] for key, value in start.state_dict().items() if not value.equal(made.state_dict()[key])
+        key.split(".")[0]
+        for key, value in start.state_dict().items()
+        if not value.equal(made.state_dict()[key])
     }
     assert changed == {"tower", "head"}

@@ -9,7 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.data.decoding import decode, encode_png
-from robustbench_aigi.data.plusplus.contact_sheets import contact_sheet, contact_sheets, enlarged, times_ten
+from robustbench_aigi.data.plusplus.contact_sheets import (
+    contact_sheet,
+    contact_sheets,
+    enlarged,
+    times_ten,
+)
 from robustbench_aigi.errors import BadData
 
 Pixels = npt.NDArray[np.uint8]
@@ -20,9 +25,15 @@ def built(root: Path, count: int = 8, sizes: tuple[tuple[int, int], ...] = ((32,
     rng = torch.Generator().manual_seed(0)
     rows = []
     for number in range(count):
-        pixels = torch.randint(20, 236, (3, *sizes[number % len(sizes)]), generator=rng, dtype=torch.uint8)
+        pixels = torch.randint(
+            20, 236, (3, *sizes[number % len(sizes)]), generator=rng, dtype=torch.uint8
+        )
         sign = 4 * (2 * torch.randint(0, 2, pixels.shape, generator=rng) - 1)
-        for attack, image in (("clean", pixels), ("pgd", (pixels + sign).to(torch.uint8)), ("blur", pixels)):
+        for attack, image in (
+            ("clean", pixels),
+            ("pgd", (pixels + sign).to(torch.uint8)),
+            ("blur", pixels),
+        ):
             rows.append(_row(root, f"test/ü {number:02d}", attack, number % 2, image))
         rows.append(_row(root, f"test/diffusion-{number}", "diffusion", 1, pixels))
     pd.DataFrame(rows).to_parquet(root / "manifest.parquet")
@@ -33,8 +44,18 @@ def _row(root: Path, source: str, attack: str, label: int, image: Tensor) -> dic
     path = f"{attack}-{source.replace('/', '_')}.png"
     (root / path).write_bytes(encode_png(image))
     norms = {"linf": 4, "l2": 0.5, "l0": 1024}
-    about = {"id": f"{source}#{attack}", "label": label, "split": "test", "source": source, "parent": source}
-    return about | {"attack": attack, "path": path, "fooled": None if attack == "clean" else label == 1} | norms
+    about = {
+        "id": f"{source}#{attack}",
+        "label": label,
+        "split": "test",
+        "source": source,
+        "parent": source,
+    }
+    return (
+        about
+        | {"attack": attack, "path": path, "fooled": None if attack == "clean" else label == 1}
+        | norms
+    )
 
 
 def read(path: Path) -> Pixels:
@@ -54,7 +75,9 @@ def test_every_pixel_is_a_square_and_the_difference_is_ten_times(tmp_path: Path)
     root = built(tmp_path)
     sheet = read(contact_sheet(root, "test", "pgd", tmp_path / "sheets"))
     for number in range(8):
-        clean, attacked = (decode((root / f"{a}-test_ü {number:02d}.png").read_bytes()) for a in ("clean", "pgd"))
+        clean, attacked = (
+            decode((root / f"{a}-test_ü {number:02d}.png").read_bytes()) for a in ("clean", "pgd")
+        )
         difference = times_ten(attacked, clean)
         assert set(difference.unique().tolist()) == {88, 168}
         assert all(holds(sheet, image) for image in (clean, attacked, difference))
@@ -64,7 +87,9 @@ def test_every_pixel_is_a_square_and_the_difference_is_ten_times(tmp_path: Path)
 def test_a_sheet_a_part_the_same_every_time(tmp_path: Path) -> None:
     root = built(tmp_path)
     first = contact_sheets(root, tmp_path / "a")
-    assert [path.name for path in first] == [f"test-{a}.png" for a in ("clean", "pgd", "blur", "diffusion")]
+    assert [path.name for path in first] == [
+        f"test-{a}.png" for a in ("clean", "pgd", "blur", "diffusion")
+    ]
     for one, two in zip(first, contact_sheets(root, tmp_path / "b"), strict=True):
         assert one.read_bytes() == two.read_bytes()
     assert read(first[0]).shape[1] < read(first[1]).shape[1] * 2
@@ -72,7 +97,10 @@ def test_a_sheet_a_part_the_same_every_time(tmp_path: Path) -> None:
 
 def test_parts_of_one_split_show_the_same_images(tmp_path: Path) -> None:
     root = built(tmp_path)
-    sheets = [read(contact_sheet(root, "test", attack, tmp_path / "out", 4)) for attack in ("clean", "pgd", "blur")]
+    sheets = [
+        read(contact_sheet(root, "test", attack, tmp_path / "out", 4))
+        for attack in ("clean", "pgd", "blur")
+    ]
     shown = []
     for number in range(8):
         clean = decode((root / f"clean-test_ü {number:02d}.png").read_bytes())

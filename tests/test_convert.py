@@ -1,4 +1,6 @@
-"""Conversion by written rules: CMYK, 16 bits, transparency, colour profiles (case B11). Large PNG chunks (case B10)."""
+"""Conversion by written rules: CMYK, 16 bits, transparency, colour profiles (case B11). Large PNG
+chunks (case B10).
+"""
 
 import io
 import itertools
@@ -36,7 +38,12 @@ Deep = npt.NDArray[np.uint16]
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+    return (
+        struct.pack(">I", len(content))
+        + name
+        + content
+        + struct.pack(">I", zlib.crc32(name + content))
+    )
 
 
 def deep_png(samples: Deep, *before: bytes) -> bytes:
@@ -44,7 +51,12 @@ def deep_png(samples: Deep, *before: bytes) -> bytes:
     height, width, channels = samples.shape
     header = struct.pack(">IIBBBBB", width, height, 16, {1: 0, 2: 4, 3: 2, 4: 6}[channels], 0, 0, 0)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
-    body = chunk(b"IHDR", header) + b"".join(before) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    body = (
+        chunk(b"IHDR", header)
+        + b"".join(before)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -57,7 +69,9 @@ def levels(content: bytes) -> npt.NDArray[np.int64]:
 
 
 def wide_profile() -> bytes:
-    """An RGB profile with Adobe-like primaries, made from the sRGB one by swapping its red and green columns."""
+    """An RGB profile with Adobe-like primaries, made from the sRGB one by swapping its red and
+    green columns.
+    """
     made = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return made.replace(b"rXYZ", b"tmpZ").replace(b"gXYZ", b"rXYZ").replace(b"tmpZ", b"gXYZ")
 
@@ -68,7 +82,10 @@ def test_16_bits_are_rounded_to_8(channels: int) -> None:
     expected = np.round(samples / 257).astype(int)
     found = levels(deep_png(samples))
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
-    assert decoded(deep_png(samples), convert=True).conversion == f"16 to 8 bits (rules {CONVERT_RULES})"
+    assert (
+        decoded(deep_png(samples), convert=True).conversion
+        == f"16 to 8 bits (rules {CONVERT_RULES})"
+    )
 
 
 @settings(max_examples=200)
@@ -86,7 +103,9 @@ def test_16_bits_with_transparency_are_composited_on_white(channels: int) -> Non
     found = levels(deep_png(samples))
     expected = np.round((colour * alpha + 255 * (255 - alpha)) / 255)
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
-    assert decoded(deep_png(samples), convert=True).conversion.startswith("16 to 8 bits, transparency on white")
+    assert decoded(deep_png(samples), convert=True).conversion.startswith(
+        "16 to 8 bits, transparency on white"
+    )
 
 
 def test_a_transparent_colour_of_16_bits_is_compared_in_full() -> None:
@@ -111,7 +130,10 @@ def test_16_bit_colour_tiff_is_taken() -> None:
     for order, compression in itertools.product("<>", (None, "zlib")):
         file = io.BytesIO()
         tifffile.imwrite(file, samples, photometric="rgb", byteorder=order, compression=compression)
-        assert np.array_equal(levels(file.getvalue()), np.round(samples / 257).astype(int)), (order, compression)
+        assert np.array_equal(levels(file.getvalue()), np.round(samples / 257).astype(int)), (
+            order,
+            compression,
+        )
 
 
 def rgba(mode: str = "RGBA") -> Image.Image:
@@ -147,7 +169,9 @@ def test_cmyk_without_a_profile_is_converted_by_the_formula_and_says_so() -> Non
 
 def test_a_wide_profile_is_applied_when_asked_and_an_srgb_one_changes_nothing() -> None:
     plain = decode(saved("PNG"))
-    srgb = saved("PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    srgb = saved(
+        "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    )
     assert decoded(srgb, convert=True).conversion == ""
     assert torch.equal(decode(srgb, convert=True), plain)
     wide = saved("PNG", icc_profile=wide_profile())
@@ -159,14 +183,18 @@ def test_a_wide_profile_is_applied_when_asked_and_an_srgb_one_changes_nothing() 
     assert not header(srgb).profile
     source = ImageCms.ImageCmsProfile(io.BytesIO(wide_profile()))
     image = Image.open(io.BytesIO(saved("PNG")))
-    expected = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    expected = ImageCms.profileToProfile(
+        image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
+    )
     assert expected is not None
     assert np.array_equal(found.pixels.permute(1, 2, 0).numpy(), np.asarray(expected))
 
 
 @pytest.mark.parametrize("profile", [b"no profile", b"\0" * 200])
 def test_a_broken_profile_says_nothing(profile: bytes) -> None:
-    assert torch.equal(decode(saved("JPEG", icc_profile=profile), convert=True), decode(saved("JPEG")))
+    assert torch.equal(
+        decode(saved("JPEG", icc_profile=profile), convert=True), decode(saved("JPEG"))
+    )
     cmyk = decoded(saved("JPEG", "CMYK", icc_profile=profile), convert=True)
     assert "without a profile" in cmyk.conversion
 
@@ -189,7 +217,9 @@ def test_what_needs_no_conversion_keeps_its_pixels(kind: str, mode: str) -> None
     assert torch.equal(found.pixels, decode(content))
 
 
-@pytest.mark.parametrize(("content", "reason"), [(saved("TIFF", "F"), "8 bits"), (saved("PNG", "1"), "1 bit")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(saved("TIFF", "F"), "8 bits"), (saved("PNG", "1"), "1 bit")]
+)
 def test_what_no_rule_takes_is_refused_all_the_same(content: bytes, reason: str) -> None:
     with pytest.raises(UnreadableImage, match=reason):
         decode(content, convert=True)
@@ -228,31 +258,44 @@ def test_converted_images_are_recorded_in_manifest_key_and_run(tmp_path: Path) -
 def test_the_key_tells_other_pixels_of_the_same_files(tmp_path: Path) -> None:
     files(tmp_path, "real", "fake")
     (tmp_path / "fake" / "wide.png").write_bytes(saved("PNG", icc_profile=wide_profile()))
-    plain, converted = (load_data("folder", str(tmp_path), convert=convert) for convert in (False, True))
+    plain, converted = (
+        load_data("folder", str(tmp_path), convert=convert) for convert in (False, True)
+    )
     assert plain.manifest["sha256"].tolist() == converted.manifest["sha256"].tolist()
     assert plain.key != converted.key
     (tmp_path / "fake" / "wide.png").unlink()
-    assert load_data("folder", str(tmp_path)).key == load_data("folder", str(tmp_path), convert=True).key
+    assert (
+        load_data("folder", str(tmp_path)).key
+        == load_data("folder", str(tmp_path), convert=True).key
+    )
 
 
 def test_a_built_set_holds_the_converted_pixels_as_png(tmp_path: Path, tiny_suite: str) -> None:
     data = load_data("folder", str(mixed(tmp_path / "set")), convert=True)
     suite = load_suite(tiny_suite)
-    suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.attack == "jpeg")})
+    suite = suite.model_copy(
+        update={"rows": tuple(row for row in suite.rows if row.attack == "jpeg")}
+    )
     part = Part(data.split("test"), all_rows=True, samples=1)
     build_plusplus({"test": part}, suite, {}, tmp_path / "built", silent)
     assert verify(tmp_path / "built") == []
     clean = plusplus(tmp_path / "built", "test", "clean")
-    assert all(torch.equal(one, other) for one, other in zip(clean.pixels(), data.pixels(), strict=True))
+    assert all(
+        torch.equal(one, other) for one, other in zip(clean.pixels(), data.pixels(), strict=True)
+    )
     names = clean.manifest["source"].tolist()
     paths, done, hashes = (
-        dict(zip(names, map(str, clean.manifest[name]), strict=True)) for name in ("path", "convert", "sha256")
+        dict(zip(names, map(str, clean.manifest[name]), strict=True))
+        for name in ("path", "convert", "sha256")
     )
     stored = decode(Path(paths["test/real/cmyk"]).read_bytes())
     assert torch.equal(stored, decode(picture(0, "CMYK", "JPEG", (16, 12)), convert=True))
     assert paths["test/real/cmyk"].endswith(".png")
     assert done["test/real/cmyk"].startswith("cmyk to rgb")
-    assert hashes["test/real/0"] == dict(zip(data.manifest["id"], data.manifest["sha256"], strict=True))["test/real/0"]
+    assert (
+        hashes["test/real/0"]
+        == dict(zip(data.manifest["id"], data.manifest["sha256"], strict=True))["test/real/0"]
+    )
     whole = pd.read_parquet(tmp_path / "built" / "manifest.parquet")
     assert (whole.loc[whole["attack"] == "diffusion", "convert"] == "").all()
     assert audit(clean, tmp_path / "audit", silent).images == len(data)
@@ -319,7 +362,11 @@ def test_small_texts_and_other_files_come_through_untouched() -> None:
 @settings(max_examples=100, deadline=None)
 @given(place=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.1, 1))
 def test_whatever_is_broken_is_converted_or_refused(place: float, value: int, kept: float) -> None:
-    for content in (deep_png(deep(4)), saved("JPEG", "CMYK"), saved("PNG", icc_profile=wide_profile())):
+    for content in (
+        deep_png(deep(4)),
+        saved("JPEG", "CMYK"),
+        saved("PNG", icc_profile=wide_profile()),
+    ):
         broken = bytearray(content)
         broken[int(place * (len(broken) - 1))] = value
         try:

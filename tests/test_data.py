@@ -16,7 +16,9 @@ from robustbench_aigi.errors import BadData, Unavailable, UnknownName
 from tests.conftest import CIFAKE, needs_cifake
 
 
-def picture(seed: int, mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (32, 32)) -> bytes:
+def picture(
+    seed: int, mode: str = "RGB", kind: str = "PNG", size: tuple[int, int] = (32, 32)
+) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     file = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(file, format=kind)
@@ -40,9 +42,14 @@ def parquet(root: Path, target: Path, named: bool) -> Path:
     for split in ("train", "test"):
         files = sorted((root / split).rglob("*.png"))
         rows = [{"bytes": f.read_bytes(), "path": f"{f.parent.name}/{f.name}"} for f in files]
-        table = pa.table({"image": rows, "label": [0 if f.parent.name == "FAKE" else 1 for f in files]})
+        table = pa.table(
+            {"image": rows, "label": [0 if f.parent.name == "FAKE" else 1 for f in files]}
+        )
         if named:
-            info = '{"info": {"features": {"label": {"names": ["FAKE", "REAL"], "_type": "ClassLabel"}}}}'
+            info = (
+                '{"info": {"features": {"label": {"names": ["FAKE", "REAL"], "_type":'
+                ' "ClassLabel"}}}}'
+            )
             table = table.replace_schema_metadata({"huggingface": info})
         pq.write_table(table, target / f"{split}-00000-of-00001.parquet", row_group_size=5)
     return target
@@ -194,7 +201,9 @@ def test_cifake_is_complete_and_labelled_our_way() -> None:
 @needs_cifake
 def test_cifake_as_a_folder_is_the_same_as_in_parquet(tmp_path: Path) -> None:
     few = load_data("cifake", str(CIFAKE), limit=60)
-    for identity, split, content in zip(few.manifest["id"], few.manifest["split"], few.contents(), strict=True):
+    for identity, split, content in zip(
+        few.manifest["id"], few.manifest["split"], few.contents(), strict=True
+    ):
         place = tmp_path / "train" if split != "test" else tmp_path / "test"
         file = place / Path(identity).relative_to(identity.split("/")[0])
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -203,5 +212,7 @@ def test_cifake_as_a_folder_is_the_same_as_in_parquet(tmp_path: Path) -> None:
     columns = ["id", "label", "split", "category", "sha256"]
     a, b = (d.manifest[columns].sort_values("id").reset_index(drop=True) for d in (few, again))
     assert set(b["split"]) == {"train", "validation", "test"}
-    a, b = (t.replace({"split": {"validation": "train"}}) for t in (a, b))  # drawn from fewer images here
+    a, b = (
+        t.replace({"split": {"validation": "train"}}) for t in (a, b)
+    )  # drawn from fewer images here
     pd.testing.assert_frame_equal(a, b)

@@ -15,7 +15,9 @@ from robustbench_aigi.training.transforms import QUALITIES, SCALES, delivered
 def pictures(count: int) -> Arrays:
     """Noise; fakes are brighter by 60 levels."""
     labels = torch.arange(count) % 2
-    images = torch.randint(40, 140, (count, 3, 32, 32), generator=torch.Generator().manual_seed(count))
+    images = torch.randint(
+        40, 140, (count, 3, 32, 32), generator=torch.Generator().manual_seed(count)
+    )
     images = images + 60 * labels.view(-1, 1, 1, 1)
     return Arrays(images.to(torch.uint8), labels)
 
@@ -28,7 +30,9 @@ def test_one_half_of_a_share_is_saved_again_and_the_other_resized() -> None:
     assert torch.equal((shown != images).flatten(1).any(dim=1), where)
     saved = [JPEG(quality=quality) for quality in range(QUALITIES[0], QUALITIES[1] + 1)]
     for ways in (saved, [Resize(scale=scale) for scale in SCALES]):
-        found = [(shown == way.apply(images, ["0"] * 40)).flatten(1).all(dim=1) & where for way in ways]
+        found = [
+            (shown == way.apply(images, ["0"] * 40)).flatten(1).all(dim=1) & where for way in ways
+        ]
         assert max(int(same.sum()) for same in found) == 6
 
 
@@ -44,7 +48,13 @@ def test_a_training_shows_them_marked_as_changed(built: bool) -> None:
 
     torch.manual_seed(0)
     detector = load_detector("cifake-cnn")
-    fit(detector, train._replace(changed=came), pictures(8), Plan(epochs=2, batch=16, delivered=0.5), objective=noted)
+    fit(
+        detector,
+        train._replace(changed=came),
+        pictures(8),
+        Plan(epochs=2, batch=16, delivered=0.5),
+        objective=noted,
+    )
     assert sum(marks) == 2 * (16 + 8 if built else 16)
 
 

@@ -40,7 +40,9 @@ def coarse(images: Tensor) -> Tensor:
     return (images * 32).round() / 32
 
 
-def test_a_detector_with_quantisation_inside_falls_only_with_bpda(images: Tensor, labels: Tensor) -> None:
+def test_a_detector_with_quantisation_inside_falls_only_with_bpda(
+    images: Tensor, labels: Tensor
+) -> None:
     weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
 
     class Quantised(Detector):
@@ -65,7 +67,11 @@ def test_what_survives_is_what_a_second_encoding_gives(images: Tensor, labels: T
     inner = load_attack("pgd-linf", eps=8, steps=5)
     jpeg = load_attack("jpeg", quality=75)
     assert isinstance(jpeg, Perturbation)
-    numbers: dict[str, Any] = {"attack": "pgd-linf", "numbers": {"eps": 8, "steps": 5}, "settings": {"quality": 75}}
+    numbers: dict[str, Any] = {
+        "attack": "pgd-linf",
+        "numbers": {"eps": 8, "steps": 5},
+        "settings": {"quality": 75},
+    }
     got = load_attack("survives", **numbers)(detector, images, labels, seed=4)
     sent = inner(detector, images, labels, seed=4, full=True).images
     assert torch.equal(got.images, jpeg.apply(sent, list("0123"), seed=4))
@@ -97,7 +103,9 @@ def test_delivered_scores_what_arrives() -> None:
     assert isinstance(jpeg, Perturbation)
     with torch.no_grad():
         arrived = detector.logits(jpeg.apply(images, list("abcd")))
-        torch.testing.assert_close(Delivered(detector, jpeg).logits(images), arrived, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            Delivered(detector, jpeg).logits(images), arrived, rtol=1e-4, atol=1e-4
+        )
 
 
 def test_eot_beats_chance_and_is_the_same_twice(images: Tensor, labels: Tensor) -> None:
@@ -115,15 +123,23 @@ def test_eot_beats_chance_and_is_the_same_twice(images: Tensor, labels: Tensor) 
 
 
 def test_an_attack_behind_a_delivery_keeps_its_query_budget(images: Tensor, labels: Tensor) -> None:
-    detector = Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5)
-    through = load_attack("survives", attack="hop-skip-jump-linf", numbers={"eps": 8, "queries": 70}, delivery="jpeg")
+    detector = Linear(
+        torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5
+    )
+    through = load_attack(
+        "survives", attack="hop-skip-jump-linf", numbers={"eps": 8, "queries": 70}, delivery="jpeg"
+    )
     assert (through(detector, images, labels, full=True).forwards <= 1 + 71 + 1).all()
 
 
 def test_the_smallest_change_behind_a_view_is_the_smallest(images: Tensor, labels: Tensor) -> None:
-    detector = Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5)
+    detector = Linear(
+        torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5
+    )
     direct = load_attack("fmn-linf", steps=30)(detector, images, labels)
-    through = load_attack("eot", attack="fmn-linf", numbers={"steps": 30}, draws=1)(detector, images, labels)
+    through = load_attack("eot", attack="fmn-linf", numbers={"steps": 30}, draws=1)(
+        detector, images, labels
+    )
     assert torch.equal(through.linf, direct.linf)
     assert through.fooled.all()
 

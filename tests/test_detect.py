@@ -41,7 +41,9 @@ class Score(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         if self.kind == "constant":
             return torch.full((len(images),), self.value)
-        rough = (images - F.avg_pool2d(images, 3, 1, 1)).abs().mean(dim=(1, 2, 3))  # what compression takes away
+        rough = (
+            (images - F.avg_pool2d(images, 3, 1, 1)).abs().mean(dim=(1, 2, 3))
+        )  # what compression takes away
         return 400 * (rough - self.value)
 
 
@@ -80,8 +82,12 @@ def test_a_verdict_that_every_delivery_confirms_is_given() -> None:
 def test_a_verdict_that_flips_when_the_image_is_saved_again_is_unsure() -> None:
     """A11."""
     detector = rb.wrap(Score("rough", 0.0), input_size=64)
-    own, small = (float(detector.logits(x)) for x in (textured()[None] / 255, torch.full((1, 3, 64, 64), 0.5)))
-    found = judged("rough", (own + small) / 2 / 400, textured(), input_size=64, trained_size=(64, 64))
+    own, small = (
+        float(detector.logits(x)) for x in (textured()[None] / 255, torch.full((1, 3, 64, 64), 0.5))
+    )
+    found = judged(
+        "rough", (own + small) / 2 / 400, textured(), input_size=64, trained_size=(64, 64)
+    )
     assert (found.verdict, found.leaning) == ("unsure", "AI-generated")
     assert "flips" in {reason.kind for reason in found.reasons}
     assert found.spread.lowest < 0.5 < found.spread.highest
@@ -91,8 +97,14 @@ def test_a_verdict_that_flips_when_the_image_is_saved_again_is_unsure() -> None:
     assert len(found.deliveries) == found.spread.real + found.spread.fake
 
 
-@pytest.mark.parametrize(("logit", "verdict"), [(0.9 * UNSURE_LOGIT, "unsure"), (-0.9 * UNSURE_LOGIT, "unsure"),
-                                                (1.1 * UNSURE_LOGIT, "AI-generated")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("logit", "verdict"),
+    [
+        (0.9 * UNSURE_LOGIT, "unsure"),
+        (-0.9 * UNSURE_LOGIT, "unsure"),
+        (1.1 * UNSURE_LOGIT, "AI-generated"),
+    ],
+)
 def test_near_the_threshold_is_unsure(logit: float, verdict: str) -> None:
     found = judged("constant", 2.0 + logit, textured(), threshold=2.0)
     assert found.verdict == verdict
@@ -103,20 +115,33 @@ def test_near_the_threshold_is_unsure(logit: float, verdict: str) -> None:
     ("size", "said"),
     [
         ((32, 32), ""),
-        ((384, 512), "images of 32 x 32 pixels (cifake); this image is 512 x 384, to be reduced 16 times"),
+        (
+            (384, 512),
+            "images of 32 x 32 pixels (cifake); this image is 512 x 384, to be reduced 16 times",
+        ),
         ((33, 32), "this image is 32 x 33, to be reduced 1.03 times"),
         ((16, 32), "this image is 32 x 16, to be enlarged 2 times"),
     ],
 )
-def test_an_image_of_another_size_than_it_learnt_from_is_unsure(size: tuple[int, int], said: str) -> None:
-    """A11: a detector that learnt from 32 x 32 said "real, confidence 99.9%" of a photograph of 512 pixels."""
-    card = {"trained_on": "cifake, 98000 images; then cifake, 40000 images", "trained_size": (32, 32)}
+def test_an_image_of_another_size_than_it_learnt_from_is_unsure(
+    size: tuple[int, int], said: str
+) -> None:
+    """A11: a detector that learnt from 32 x 32 said "real, confidence 99.9%" of a photograph of 512
+    pixels.
+    """
+    card = {
+        "trained_on": "cifake, 98000 images; then cifake, 40000 images",
+        "trained_size": (32, 32),
+    }
     found = judged("constant", -7.0, textured(*size), **card)
     outside = [reason.message for reason in found.reasons if reason.kind == "outside"]
     assert found.verdict == ("unsure" if said else "real")
     assert (outside[0] if outside else "").endswith(said)
     if said:
-        assert "unsure (outside what it learnt), leaning to real with 99.9%" in to_text(found).splitlines()[0]
+        assert (
+            "unsure (outside what it learnt), leaning to real with 99.9%"
+            in to_text(found).splitlines()[0]
+        )
 
 
 def test_what_is_not_known_is_said() -> None:
@@ -147,7 +172,9 @@ def test_logits_that_are_no_number_are_an_error() -> None:
 
 def test_an_image_too_small_for_the_network_is_told() -> None:
     net = nn.Sequential(nn.Conv2d(3, 1, 40), nn.Flatten(), nn.LazyLinear(1))
-    with pytest.raises(BadData, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"):
+    with pytest.raises(
+        BadData, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"
+    ):
         judge(textured(), rb.wrap(net, input_size=32), "x.png")
 
 
@@ -160,7 +187,10 @@ def test_shipped_and_trained_detectors_know_the_size_that_they_learnt_from(tmp_p
 
 def test_folders_are_searched_and_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     """B16."""
-    one, two = saved(tmp_path / "one.png", textured()), saved(tmp_path / "below" / "two.JPG", textured())
+    one, two = (
+        saved(tmp_path / "one.png", textured()),
+        saved(tmp_path / "below" / "two.JPG", textured()),
+    )
     (tmp_path / "notes.txt").write_text("no image")
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert set(find_images([tmp_path])) == {one, two, tmp_path / "broken.png"}
@@ -175,15 +205,30 @@ def test_folders_are_searched_and_what_cannot_be_read_is_left_out(tmp_path: Path
 
 
 def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> None:
-    """A11, B16: verdict, confidence and logit as before; JSON in one line per image and detector."""
+    """A11, B16: verdict, confidence and logit as before; JSON in one line per image and
+    detector.
+    """
     saved(tmp_path / "set" / "a.png", textured(40, 50))
     saved(tmp_path / "set" / "b.png", textured(32, 32))
     (tmp_path / "set" / "broken.png").write_bytes(b"no image")
-    words = ["detect", str(tmp_path / "set"), "--detector", "cifake-cnn", "--detector", "resnet18-c32"]
+    words = [
+        "detect",
+        str(tmp_path / "set"),
+        "--detector",
+        "cifake-cnn",
+        "--detector",
+        "resnet18-c32",
+    ]
     done = command(*words, "--json")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [Path(line["image"]).name for line in lines] == ["a.png", "a.png", "b.png", "b.png", "broken.png"]
+    assert [Path(line["image"]).name for line in lines] == [
+        "a.png",
+        "a.png",
+        "b.png",
+        "b.png",
+        "broken.png",
+    ]
     assert "cannot be judged" in lines[-1]["error"]
     assert {line["detector"] for line in lines[:-1]} == {"cifake-cnn", "resnet18-c32"}
     for line in lines[:-1]:
@@ -194,7 +239,9 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         assert len(line["deliveries"]) == len(DELIVERIES) + 1
     assert all(line["verdict"] == "unsure" for line in lines[:2])
     own = load_trained("cifake-cnn")
-    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "set" / "b.png")).copy()).permute(2, 0, 1)
+    pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "set" / "b.png")).copy()).permute(
+        2, 0, 1
+    )
     assert lines[2]["logit"] == own.logits(pixels[None].float() / 255).item()
     done = command(*words)
     assert done.returncode == 0

@@ -31,7 +31,9 @@ def test_contract(name: str, images: Tensor, tmp_path: Path) -> None:
     check_contract(detector, images, tmp_path)
 
 
-@pytest.mark.parametrize("name", [n for n in detectors.names() if detectors.get(n).default_card.gradient != "none"])
+@pytest.mark.parametrize(
+    "name", [n for n in detectors.names() if detectors.get(n).default_card.gradient != "none"]
+)
 def test_gradients_are_those_of_finite_differences(name: str, images: Tensor) -> None:
     assert gradient_error(small(name), images[:2]) < 0.02
 
@@ -45,7 +47,9 @@ def test_a_short_training_tells_separable_images_apart(name: str) -> None:
     images[labels == 1, :, ::2, ::2] -= 60
     data = Arrays(images.to(torch.uint8), labels)
     recipe = Recipe(detector=name, epochs=4)
-    detector, _ = train_detector(recipe, data, Arrays(data.images[:32], labels[:32]), start=small(name))
+    detector, _ = train_detector(
+        recipe, data, Arrays(data.images[:32], labels[:32]), start=small(name)
+    )
     with torch.no_grad():
         logits = detector.logits(data.images[32:].float() / 255)
     assert roc_auc_score(labels[32:], logits) > 0.5
@@ -53,19 +57,25 @@ def test_a_short_training_tells_separable_images_apart(name: str) -> None:
 
 def test_public_checkpoints_are_adopted(images: Tensor, tmp_path: Path) -> None:
     net = timm.create_model("resnet50", num_classes=2).eval()
-    torch.save({"model": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "two.pth")
+    torch.save(
+        {"model": {f"module.{k}": v for k, v in net.state_dict().items()}}, tmp_path / "two.pth"
+    )
     detector = load_detector("resnet50", weights=tmp_path / "two.pth", size=64, fake_index=0)
     resized = nn.functional.interpolate(images, size=(64, 64), mode="bilinear", antialias=True)
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     with torch.no_grad():
         both = net((resized - mean) / std)
-        torch.testing.assert_close(detector.logits(images), both[:, 0] - both[:, 1], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            detector.logits(images), both[:, 0] - both[:, 1], atol=1e-4, rtol=1e-4
+        )
     assert detector.card.weights.startswith("sha256:")
     one = timm.create_model("resnet50", num_classes=1).eval()
     torch.save(one.state_dict(), tmp_path / "blur_jpg_prob0.5.pth")
     detector = load_detector("cnndetection", weights=tmp_path / "blur_jpg_prob0.5.pth")
     with torch.no_grad():
-        torch.testing.assert_close(detector.logits(images), one((images - mean) / std)[:, 0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            detector.logits(images), one((images - mean) / std)[:, 0], atol=1e-4, rtol=1e-4
+        )
 
 
 class Harmful:
@@ -105,7 +115,9 @@ def test_the_same_detector_is_the_same_file(tmp_path: Path) -> None:
         assert torch.equal(tensor, again.state_dict()[name])
 
 
-def test_a_saved_detector_asks_no_hub(images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_detector_asks_no_hub(
+    images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bool] = []
     create = timm.create_model
 
@@ -138,7 +150,9 @@ def test_half_precision_checkpoint_loads_as_float32(images: Tensor, tmp_path: Pa
 
 
 @pytest.mark.parametrize("name", ["cifake-cnn", "weights=of/mine.safetensors"])
-def test_a_new_name_before_the_old_one(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_name_before_the_old_one(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     save_detector(load_detector("cifake-cnn"), tmp_path / "weights=of" / "mine.safetensors")
     detector = load_detector(f"before-1.0={name}")
@@ -154,7 +168,9 @@ def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
     assert resized == {name for name in own if name.endswith("attention_biases")}
     assert all(torch.equal(own[name], other[name]) for name in own.keys() - resized)
     assert fine.logits(images).isfinite().all()
-    with pytest.raises(BadConfig, match=r"tinyvit-5m: .*'stem'\. It takes stem_stride, drop_path, size"):
+    with pytest.raises(
+        BadConfig, match=r"tinyvit-5m: .*'stem'\. It takes stem_stride, drop_path, size"
+    ):
         load_detector("tinyvit-5m", "cifake", stem=2)
 
 
@@ -168,7 +184,9 @@ def test_checkpoints_that_do_not_fit_say_so(tmp_path: Path) -> None:
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
     with pytest.raises(BadCheckpoint, match="not a safetensors file"):
         load_detector(str(tmp_path / "junk.safetensors"))
-    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"detector": "cifake-cnn"})
+    save_file(
+        {"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"detector": "cifake-cnn"}
+    )
     with pytest.raises(BadCheckpoint, match="does not fit"):
         load_detector(str(tmp_path / "other.safetensors"))
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
@@ -183,7 +201,10 @@ def test_checkpoints_that_do_not_fit_say_so(tmp_path: Path) -> None:
 def test_wrap_keeps_the_orientation(outputs: int, fake_index: int, images: Tensor) -> None:
     head = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, outputs))
     detector = wrap(head, input_size=16, fake_index=fake_index, mean=(0.5,) * 3, std=(0.5,) * 3)
-    raw = head((nn.functional.interpolate(images, size=(16, 16), mode="bilinear", antialias=True) - 0.5) / 0.5)
+    raw = head(
+        (nn.functional.interpolate(images, size=(16, 16), mode="bilinear", antialias=True) - 0.5)
+        / 0.5
+    )
     expected = raw[:, 0] if outputs == 1 else raw[:, 1] - raw[:, 0]
     torch.testing.assert_close(detector.logits(images), expected if fake_index == 1 else -expected)
 

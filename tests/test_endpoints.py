@@ -1,4 +1,6 @@
-"""The presets, each against a small server that answers as the service's public documentation says."""
+"""The presets, each against a small server that answers as the service's public documentation
+says.
+"""
 
 import json
 import traceback
@@ -32,7 +34,12 @@ def hive(seen: Seen) -> Reply:
         return UNAUTHORISED
     (entry,) = seen.json["input"]
     mean = decoded(entry["media_base64"])
-    classes = [("not_ai_generated", 1 - mean), ("dalle", 0.1), ("ai_generated", mean), ("deepfake", 0.01)]
+    classes = [
+        ("not_ai_generated", 1 - mean),
+        ("dalle", 0.1),
+        ("ai_generated", mean),
+        ("deepfake", 0.01),
+    ]
     classes.sort(key=lambda pair: -pair[1])  # in no fixed order
     entries = [{"class": name, "value": value} for name, value in classes]
     return Reply(200, {"task_id": "1", "output": [{"time": 0, "classes": entries}]})
@@ -54,7 +61,11 @@ def ai_or_not(seen: Seen) -> Reply:
         return UNAUTHORISED
     mean = brightness(seen.form["image"])
     human = {"is_detected": mean <= 0.5, "confidence": 1 - mean}
-    report = {"verdict": "ai", "ai": {"is_detected": mean > 0.5, "confidence": mean}, "human": human}
+    report = {
+        "verdict": "ai",
+        "ai": {"is_detected": mean > 0.5, "confidence": mean},
+        "human": human,
+    }
     return Reply(200, {"id": "1", "report": {"ai_generated": report}})
 
 
@@ -86,9 +97,16 @@ def copyleaks() -> Callable[[Seen], Reply]:
             return UNAUTHORISED
         tokens[token] -= 1
         form = seen.form
-        assert (form["filename"], form["model"], form["sandbox"]) == (b"image.png", b"ai-image-1-ultra", b"false")
+        assert (form["filename"], form["model"], form["sandbox"]) == (
+            b"image.png",
+            b"ai-image-1-ultra",
+            b"false",
+        )
         mean = brightness(form["image"])
-        return Reply(200, {"model": "ai-image-1-ultra", "summary": {"human": 1 - mean, "ai": mean}, "mask": {}})
+        return Reply(
+            200,
+            {"model": "ai-image-1-ultra", "summary": {"human": 1 - mean, "ai": mean}, "mask": {}},
+        )
 
     return handle
 
@@ -104,10 +122,16 @@ class Preset(NamedTuple):
 
 PRESETS = {
     "hive-v3": Preset(hive, {"HIVE_API_KEY": KEY}, {}),
-    "sightengine": Preset(sightengine, {"SIGHTENGINE_API_USER": "12345", "SIGHTENGINE_API_SECRET": KEY}, {}),
+    "sightengine": Preset(
+        sightengine, {"SIGHTENGINE_API_USER": "12345", "SIGHTENGINE_API_SECRET": KEY}, {}
+    ),
     "ai-or-not": Preset(ai_or_not, {"AIORNOT_API_KEY": KEY}, {}),
-    "hugging-face": Preset(hugging_face, {"HF_TOKEN": KEY}, {"model": "Organika/sdxl-detector", "label": "artificial"}),
-    "copyleaks": Preset(copyleaks(), {"COPYLEAKS_EMAIL": "me@example.org", "COPYLEAKS_API_KEY": KEY}, {}, large=True),
+    "hugging-face": Preset(
+        hugging_face, {"HF_TOKEN": KEY}, {"model": "Organika/sdxl-detector", "label": "artificial"}
+    ),
+    "copyleaks": Preset(
+        copyleaks(), {"COPYLEAKS_EMAIL": "me@example.org", "COPYLEAKS_API_KEY": KEY}, {}, large=True
+    ),
 }
 
 
@@ -128,10 +152,16 @@ def sized(images: Tensor, preset: Preset) -> Tensor:
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_preset_reads_what_the_service_answers(
-    name: str, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    name: str,
+    images: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     preset = PRESETS[name]
-    images = sized(images * torch.tensor([0.3, 0.8, 1.0, 1.4]).view(-1, 1, 1, 1), preset).clamp(0, 1)
+    images = sized(images * torch.tensor([0.3, 0.8, 1.0, 1.4]).view(-1, 1, 1, 1), preset).clamp(
+        0, 1
+    )
     for variable, value in preset.secrets.items():
         monkeypatch.setenv(variable, value)
     with serving(preset.handle) as server:
@@ -144,7 +174,11 @@ def test_preset_reads_what_the_service_answers(
         save_detector(detector, tmp_path / "saved.safetensors")
         again = load_detector(str(tmp_path / "saved.safetensors"))
         assert torch.equal(again.logits(images[:1]), detector.logits(images[:1]))
-        texts = [(tmp_path / "saved.safetensors").read_bytes().decode("latin-1"), repr(detector), str(vars(detector))]
+        texts = [
+            (tmp_path / "saved.safetensors").read_bytes().decode("latin-1"),
+            repr(detector),
+            str(vars(detector)),
+        ]
         texts += [detector.card.model_dump_json(), json.dumps(detector.config), *capfd.readouterr()]
         monkeypatch.setenv(list(preset.secrets)[-1], "another-secret")
         try:
@@ -157,7 +191,9 @@ def test_preset_reads_what_the_service_answers(
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
-def test_preset_names_the_secret_that_is_not_set(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_preset_names_the_secret_that_is_not_set(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     preset = PRESETS[name]
     for variable in preset.secrets:
         monkeypatch.delenv(variable, raising=False)
@@ -174,7 +210,9 @@ def winston(folder: Path) -> Callable[[Seen], Reply]:
             return UNAUTHORISED
         place = folder / seen.json["url"].removeprefix("https://files.example.org/")
         mean = brightness(place.read_bytes())  # as the service would fetch it
-        return Reply(200, {"score": 100 * (1 - mean), "human_probability": 1 - mean, "ai_probability": mean})
+        return Reply(
+            200, {"score": 100 * (1 - mean), "human_probability": 1 - mean, "ai_probability": mean}
+        )
 
     return handle
 
@@ -187,9 +225,14 @@ def test_winston_is_given_urls_of_published_files(
         endpoint("endpoint:winston")
 
     with serving(winston(tmp_path)) as server:
-        where = {"image_url": "https://files.example.org/{sha256}.png", "upload_folder": str(tmp_path)}
+        where = {
+            "image_url": "https://files.example.org/{sha256}.png",
+            "upload_folder": str(tmp_path),
+        }
         detector = endpoint("endpoint:winston", base=server.base, **where)
-        torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -205,12 +248,23 @@ def test_every_preset_loads_and_says_what_it_was_written_from() -> None:
         assert spec.secrets
 
 
-def test_a_description_is_read_from_a_file_and_arguments_replace_it(images: Tensor, tmp_path: Path) -> None:
+def test_a_description_is_read_from_a_file_and_arguments_replace_it(
+    images: Tensor, tmp_path: Path
+) -> None:
     place = tmp_path / "mine.toml"
-    place.write_text('title = "mine"\nurl = "http://127.0.0.1:1/x"\nscore = "a"\nscale = "percent"\n')
+    place.write_text(
+        'title = "mine"\nurl = "http://127.0.0.1:1/x"\nscore = "a"\nscale = "percent"\n'
+    )
     detector = endpoint(f"endpoint:{place}", score="b")
-    assert (detector.card.name, detector.spec.score, detector.spec.scale) == ("mine", "b", "percent")
-    assert endpoint(f"endpoint:{place}", url="http://127.0.0.1:2/y").card.source == "http://127.0.0.1:2/y"
+    assert (detector.card.name, detector.spec.score, detector.spec.scale) == (
+        "mine",
+        "b",
+        "percent",
+    )
+    assert (
+        endpoint(f"endpoint:{place}", url="http://127.0.0.1:2/y").card.source
+        == "http://127.0.0.1:2/y"
+    )
     place.write_text('url = "http://127.0.0.1:1/x"\nscoer = "a"\n')
     with pytest.raises(BadConfig, match="scoer"):
         endpoint(f"endpoint:{place}")
@@ -229,7 +283,9 @@ def test_the_constructor_shows_each_entry_of_a_description() -> None:
     assert next(iter(taken)) == "address"
 
 
-def test_hugging_face_label_that_is_not_there_is_named(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hugging_face_label_that_is_not_there_is_named(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_TOKEN", KEY)
     given = {"model": "Organika/sdxl-detector"}
     with pytest.raises(UserError, match="label"):

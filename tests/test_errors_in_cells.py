@@ -37,12 +37,17 @@ def statuses(matrix: pd.DataFrame, detector: str = "made") -> dict[tuple[str, st
     return dict(zip(zip(own["mode"], own["attack"], strict=True), own["status"], strict=True))
 
 
-def test_logits_that_are_no_number_make_errors_and_the_run_goes_on(data: Dataset, tmp_path: Path) -> None:
+def test_logits_that_are_no_number_make_errors_and_the_run_goes_on(
+    data: Dataset, tmp_path: Path
+) -> None:
     matrix = run(Made(lambda images: brightness(images) * torch.nan), data, tmp_path)
     found = statuses(matrix)
-    assert found["clean", "clean"].startswith("error: clean: made gave a logit of nan for 12 of 12 images")
-    assert found["white-box", "pgd-linf-8"] == (
-        "error: pgd-linf-8: not tried, because the clean images could not be scored"
+    assert found["clean", "clean"].startswith(
+        "error: clean: made gave a logit of nan for 12 of 12 images"
+    )
+    assert (
+        found["white-box", "pgd-linf-8"]
+        == "error: pgd-linf-8: not tried, because the clean images could not be scored"
     )
     assert "worst-case" in {attack for _, attack in found}
     assert not any(status == "ok" for status in found.values())
@@ -55,7 +60,11 @@ def test_logits_that_are_no_number_make_errors_and_the_run_goes_on(data: Dataset
         text = (tmp_path / name).read_text()
         assert "made, clean, clean: error: clean: made gave a logit of nan" in text
     pd.testing.assert_frame_equal(
-        pd.DataFrame(read_matrix(tmp_path)), pd.DataFrame(matrix), check_dtype=False, rtol=0, atol=1e-6
+        pd.DataFrame(read_matrix(tmp_path)),
+        pd.DataFrame(matrix),
+        check_dtype=False,
+        rtol=0,
+        atol=1e-6,
     )
 
 
@@ -72,15 +81,21 @@ class Mended(Made):
         return brightness(images)
 
 
-def test_an_errored_cell_is_no_part_of_the_worst_case_and_is_tried_again(data: Dataset, tmp_path: Path) -> None:
+def test_an_errored_cell_is_no_part_of_the_worst_case_and_is_tried_again(
+    data: Dataset, tmp_path: Path
+) -> None:
     detector = Mended()
     matrix = run(detector, data, tmp_path)
-    found, note = statuses(matrix), tmp_path / "cells" / "made" / "white-box-pgd-linf-8" / "error.txt"
+    found, note = (
+        statuses(matrix),
+        tmp_path / "cells" / "made" / "white-box-pgd-linf-8" / "error.txt",
+    )
     assert found["white-box", "pgd-linf-8"] == "error: pgd-linf-8: RuntimeError: no backward here"
     assert found["white-box", "worst-case"] == "incomplete: pgd-linf-8 failed"
     assert found["static", "worst-case"] == found["white-box", "square-linf-8"] == "ok"
     assert (
-        matrix.cell("made", "worst-case", "white-box")["accuracy"] <= matrix.cell("made", "clean", "clean")["accuracy"]
+        matrix.cell("made", "worst-case", "white-box")["accuracy"]
+        <= matrix.cell("made", "clean", "clean")["accuracy"]
     )
     assert "Traceback" in note.read_text()
     page, table = (tmp_path / "report.html").read_text(), (tmp_path / "matrix.md").read_text()
@@ -98,7 +113,9 @@ def test_an_errored_cell_is_no_part_of_the_worst_case_and_is_tried_again(data: D
 
 
 def test_a_black_box_has_no_rows_of_gradient_attacks(data: Dataset, tmp_path: Path) -> None:
-    found = statuses(run(Made(lambda images: brightness(images.detach()), gradient="none"), data, tmp_path))
+    found = statuses(
+        run(Made(lambda images: brightness(images.detach()), gradient="none"), data, tmp_path)
+    )
     reason = "unavailable: pgd-linf needs gradients, and made has none (a black box)"
     assert found["white-box", "pgd-linf-8"] == reason
     assert found["white-box", "worst-case"] == "incomplete: pgd-linf-8 unavailable"
@@ -108,7 +125,12 @@ def test_a_surrogate_that_breaks_costs_its_own_rows_only(data: Dataset, tmp_path
     matrix = run(Made(brightness), data, tmp_path, maker=Mended())
     found = statuses(matrix)
     assert found["static", "pgd-linf-8"] == "error: pgd-linf-8: RuntimeError: no backward here"
-    assert found["static", "square-linf-8"] == found["static", "jpeg-50"] == found["white-box", "pgd-linf-8"] == "ok"
+    assert (
+        found["static", "square-linf-8"]
+        == found["static", "jpeg-50"]
+        == found["white-box", "pgd-linf-8"]
+        == "ok"
+    )
     assert found["static", "worst-case"] == "incomplete: pgd-linf-8 failed"
     assert found["white-box", "worst-case"] == "ok"
     assert "Traceback" in (tmp_path / "plusplus" / "errors" / "pgd-linf-8.txt").read_text()
@@ -124,9 +146,14 @@ def test_nothing_but_errors_is_still_a_report(data: Dataset, tmp_path: Path) -> 
     assert table["status"].tolist() == ["unavailable: no hub"]
 
 
-def test_a_missing_surrogate_leaves_the_worst_case_incomplete(data: Dataset, tmp_path: Path) -> None:
+def test_a_missing_surrogate_leaves_the_worst_case_incomplete(
+    data: Dataset, tmp_path: Path
+) -> None:
     found = statuses(evaluate({"made": Made(brightness)}, SUITE, data, tmp_path, surrogates={}))
-    assert found["static", "worst-case"] == "incomplete: pgd-linf-8 unavailable, square-linf-8 unavailable"
+    assert (
+        found["static", "worst-case"]
+        == "incomplete: pgd-linf-8 unavailable, square-linf-8 unavailable"
+    )
     assert found["white-box", "worst-case"] == "ok"
 
 
@@ -138,8 +165,12 @@ def test_an_interrupt_stops_the_run(data: Dataset, tmp_path: Path) -> None:
         run(Made(interrupted), data, tmp_path)
 
 
-@pytest.mark.parametrize(("number", "value"), [("steps", 0), ("eps", -1), ("eps", 256), ("eps", "big")])
-def test_bad_numbers_are_refused_before_anything_runs(number: str, value: object, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "value"), [("steps", 0), ("eps", -1), ("eps", 256), ("eps", "big")]
+)
+def test_bad_numbers_are_refused_before_anything_runs(
+    number: str, value: object, tmp_path: Path
+) -> None:
     path = tmp_path / "bad.toml"
     row = f'id = "a"\nattack = "pgd-linf"\nwith = {{ {number} = {value!r} }}\n'
     path.write_text(f'name = "bad"\nversion = 1\nseed = 0\n[[attacks]]\n{row}')

@@ -47,14 +47,20 @@ def test_summary_keeps_directions_apart() -> None:
         }
     )
     evasion, framing, both = summarise(table, 0.0, ranked=True)
-    assert (evasion["n"], evasion["accuracy"], evasion["n_correct_before"]) == (3, pytest.approx(1 / 3), 2)
+    assert (evasion["n"], evasion["accuracy"], evasion["n_correct_before"]) == (
+        3,
+        pytest.approx(1 / 3),
+        2,
+    )
     assert evasion["success_rate"] == 0.5
     assert framing["accuracy"] == pytest.approx(2 / 3)
     assert framing["success_rate"] == pytest.approx(1 / 3)
     assert both["balanced_accuracy"] == pytest.approx(0.5)
     assert both["auc"] == roc_auc_score(table["label"], table["logit"])
     many = summarise(pd.concat([table] * 20), 0.0, ranked=True)[2]
-    interval = bootstrap([[*table["label"]] * 20, [*table["logit"]] * 20], roc_auc_score, resamples=1000)
+    interval = bootstrap(
+        [[*table["label"]] * 20, [*table["logit"]] * 20], roc_auc_score, resamples=1000
+    )
     assert (many["auc_low"], many["auc_high"]) == pytest.approx(interval)
     assert interval[0] < roc_auc_score(table["label"], table["logit"]) < interval[1]
     assert "auc" not in summarise(table, 0.0, ranked=False)[2]
@@ -78,7 +84,9 @@ def test_psnr() -> None:
     assert psnr(math.sqrt(100) / 255, 100) == pytest.approx(48.13, abs=0.01)
 
 
-def test_matrix_has_every_cell_and_worst_case_is_lowest(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_matrix_has_every_cell_and_worst_case_is_lowest(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
     assert (matrix["status"] == "ok").all()
     suite = load_suite(tiny_suite)
@@ -89,13 +97,18 @@ def test_matrix_has_every_cell_and_worst_case_is_lowest(data: Dataset, tiny_suit
             assert worst["accuracy"] <= clean["accuracy"]
             for row in suite.rows:
                 if row.limit is None and not (mode == "white-box" and row.built.access == "none"):
-                    assert worst["accuracy"] <= matrix.cell("cifake-cnn", row.id, mode, direction)["accuracy"]
+                    assert (
+                        worst["accuracy"]
+                        <= matrix.cell("cifake-cnn", row.id, mode, direction)["accuracy"]
+                    )
     assert matrix.cell("cifake-cnn", "one-pixel", "white-box")["n"] == 4
     with pytest.raises(BadData, match="There are: cifake-cnn/clean/clean"):
         matrix.cell("cifake-cnn", "magic", "static")
 
 
-def test_accuracy_from_the_saved_images_is_the_cell(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_accuracy_from_the_saved_images_is_the_cell(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     from tests.recount import recount
 
     matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
@@ -109,13 +122,18 @@ def test_an_attack_takes_the_clean_logits_of_the_clean_cell(data: Dataset) -> No
     """Told that the detector is wrong on every clean image, it attacks none."""
     rows = data.manifest
     told = {i: -1.0 if label else 1.0 for i, label in zip(rows["id"], rows["label"], strict=True)}
-    tables = [attacked(cnn(), load_attack("pgd-linf"), 0, o, keep_images=False)(data) for o in (told, None)]
+    tables = [
+        attacked(cnn(), load_attack("pgd-linf"), 0, o, keep_images=False)(data)
+        for o in (told, None)
+    ]
     assert (tables[0]["forwards"] == 1).all()
     assert tables[0]["clean_logit"].tolist() == [told[i] for i in tables[0]["id"]]
     assert (tables[1]["forwards"] > 1).any()
 
 
-def test_finished_shards_are_kept_and_others_made_anew(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_finished_shards_are_kept_and_others_made_anew(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     harness.evaluate([cnn()], tiny_suite, data, tmp_path)
     first = (tmp_path / "matrix.csv").read_bytes()
     shards = sorted((tmp_path / "cells").rglob("*.parquet"))
@@ -125,44 +143,63 @@ def test_finished_shards_are_kept_and_others_made_anew(data: Dataset, tiny_suite
     assert (tmp_path / "matrix.csv").read_bytes() == first
     assert {p for p in shards[1:] if p.stat().st_mtime_ns != times[p]} == set()
     harness.evaluate([cnn(seed=1)], tiny_suite, data, tmp_path)
-    assert all(path.stat().st_mtime_ns != times[path] for path in shards if "clean" in path.parent.name)
+    assert all(
+        path.stat().st_mtime_ns != times[path] for path in shards if "clean" in path.parent.name
+    )
 
 
-def test_unavailable_detectors_and_surrogates_keep_their_rows(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_unavailable_detectors_and_surrogates_keep_their_rows(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     from robustbench_aigi.evaluation import evaluate
 
     suite = load_suite(tiny_suite)
-    table = evaluate({"far": "no hub", "resnet18-c32": load_detector("resnet18-c32")}, suite, data, tmp_path)
+    table = evaluate(
+        {"far": "no hub", "resnet18-c32": load_detector("resnet18-c32")}, suite, data, tmp_path
+    )
     assert table.loc[table["detector"] == "far", "status"].tolist() == ["unavailable: no hub"]
     lost = table[(table["attack"] == "pgd-linf-8") & (table["mode"] == "static")]
     assert lost["status"].str.contains("the surrogate cifake-cnn was not given").all()
     assert len(lost) == 1
 
 
-def test_a_surrogate_need_not_be_among_the_detectors(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_a_surrogate_need_not_be_among_the_detectors(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     maker, other = cnn(), load_detector("resnet18-c32")
     harness.evaluate([maker, other], tiny_suite, data, tmp_path / "together")
-    given = harness.evaluate([other], tiny_suite, data, tmp_path / "given", surrogates={"cifake-cnn": maker})
+    given = harness.evaluate(
+        [other], tiny_suite, data, tmp_path / "given", surrogates={"cifake-cnn": maker}
+    )
     header, *rows = (tmp_path / "together" / "matrix.csv").read_text().splitlines()
     own = [row for row in rows if row.startswith("resnet18-c32,")]
     assert (tmp_path / "given" / "matrix.csv").read_text().splitlines() == [header, *own]
     assert given.cell("resnet18-c32", "pgd-linf-8", "static")["status"] == "ok"
-    assert list(json.loads((tmp_path / "given" / "run.json").read_text())["surrogates"]) == ["cifake-cnn"]
+    assert list(json.loads((tmp_path / "given" / "run.json").read_text())["surrogates"]) == [
+        "cifake-cnn"
+    ]
 
 
-def test_what_seeks_the_smallest_change_is_no_part_of_the_worst_case(data: Dataset, tmp_path: Path) -> None:
+def test_what_seeks_the_smallest_change_is_no_part_of_the_worst_case(
+    data: Dataset, tmp_path: Path
+) -> None:
     seeking = {"id": "smallest", "attack": "fmn-linf", "with": {"steps": 60}}
     held = {"id": "weak", "attack": "pgd-linf", "with": {"eps": 1, "step": 1, "steps": 1}}
     suite = Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": [seeking, held]})
     matrix = harness.evaluate([cnn()], suite, data, tmp_path / "both")
     smallest, weak, worst = (
-        matrix.cell("cifake-cnn", attack, "white-box")["accuracy"] for attack in ("smallest", "weak", "worst-case")
+        matrix.cell("cifake-cnn", attack, "white-box")["accuracy"]
+        for attack in ("smallest", "weak", "worst-case")
     )
     assert smallest < weak == worst
-    alone = harness.evaluate([cnn()], suite.model_copy(update={"rows": suite.rows[:1]}), data, tmp_path / "alone")
+    alone = harness.evaluate(
+        [cnn()], suite.model_copy(update={"rows": suite.rows[:1]}), data, tmp_path / "alone"
+    )
     assert set(alone["attack"]) == {"clean", "smallest"}
 
 
-def test_two_detectors_of_one_name_are_refused(data: Dataset, tiny_suite: str, tmp_path: Path) -> None:
+def test_two_detectors_of_one_name_are_refused(
+    data: Dataset, tiny_suite: str, tmp_path: Path
+) -> None:
     with pytest.raises(UserError, match="two detectors are called cifake-cnn"):
         harness.evaluate([cnn(), cnn(1)], tiny_suite, data, tmp_path)

@@ -1,4 +1,6 @@
-"""Whoever does the work, the results are the same; a killed worker's piece is done again, and no process is left."""
+"""Whoever does the work, the results are the same; a killed worker's piece is done again, and no
+process is left.
+"""
 
 import os
 import signal
@@ -137,19 +139,28 @@ def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: P
     for number, by in enumerate(executors()[1:]):
         out = tmp_path / str(number)
         harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
-        kept = [*out.rglob("*.parquet"), *out.glob("matrix.*"), out / "adequacy.json", out / "grid.json"]
+        kept = [
+            *out.rglob("*.parquet"),
+            *out.glob("matrix.*"),
+            out / "adequacy.json",
+            out / "grid.json",
+        ]
         seen.append({path.relative_to(out): path.read_bytes() for path in kept})
         assert len(seen[0]) > 30
         assert seen[number] == seen[0], by
 
 
-def test_a_detector_that_fails_fails_alike_whoever_asks_it(tiny_recipe: str, tmp_path: Path) -> None:
+def test_a_detector_that_fails_fails_alike_whoever_asks_it(
+    tiny_recipe: str, tmp_path: Path
+) -> None:
     statuses = []
     for number, by in enumerate(executors()[1:]):
         broken = detector("broken")
         next(broken.children()).register_forward_pre_hook(lambda module, given: 1 / 0)
         out = tmp_path / str(number)
-        matrix = harness.evaluate([broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
+        matrix = harness.evaluate(
+            [broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by
+        )
         statuses.append(matrix["status"].tolist())
         note = (out / "cells" / "broken" / "clean-clean" / "error.txt").read_text()
         assert "Traceback" in note
@@ -168,5 +179,7 @@ def test_a_cluster_that_lost_its_head_is_told() -> None:
 
     where = SimpleNamespace(gcs_address=head)
     alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
-    with pytest.raises(WorkersLost, match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head"):
+    with pytest.raises(
+        WorkersLost, match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head"
+    ):
         _got(alone, None)

@@ -57,7 +57,9 @@ def read_again(source: Path, recipe: str = OWN) -> pd.DataFrame:
     return load_data(str(path), str(source)).manifest
 
 
-def test_image_folder_is_read_as_the_same_images(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_image_folder_is_read_as_the_same_images(
+    built: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     assert export(built, "imagefolder", tmp_path / "out") == (len(manifest), {})
     columns = ["sha256", "label", "split", "generator", "parent"]
     again = read_again(tmp_path / "out")
@@ -68,7 +70,10 @@ def test_image_folder_is_read_as_the_same_images(built: Path, manifest: pd.DataF
         for line in lines:
             content = (tmp_path / "out" / str(split) / line["file_name"]).read_bytes()
             assert hashlib.sha256(content).hexdigest() == line["sha256"]
-            assert line["file_name"].split("/")[:2] == [("REAL", "FAKE")[line["label"]], line["attack"]]
+            assert line["file_name"].split("/")[:2] == [
+                ("REAL", "FAKE")[line["label"]],
+                line["attack"],
+            ]
         assert sorted(line["id"] for line in lines) == sorted(rows["id"])
 
 
@@ -80,7 +85,9 @@ def test_metadata_tells_its_types_at_once(built: Path, tmp_path: Path, exported:
     if exported:
         export(built, "imagefolder", tmp_path / "out")
     files = sorted((tmp_path / ("out" if exported else "built")).glob("*/metadata.jsonl"))
-    beginnings = [paj.read_json(io.BytesIO(path.read_bytes().split(b"\n")[0])).schema for path in files]
+    beginnings = [
+        paj.read_json(io.BytesIO(path.read_bytes().split(b"\n")[0])).schema for path in files
+    ]
     assert len(files) == 3
     assert beginnings[0] == beginnings[1] == beginnings[2]
     assert "null" not in {str(kind) for kind in beginnings[0].types}
@@ -89,7 +96,9 @@ def test_metadata_tells_its_types_at_once(built: Path, tmp_path: Path, exported:
         assert all((path.parent / record["file_name"]).is_file() for record in records(path))
 
 
-def test_parquet_is_read_as_the_same_images(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_parquet_is_read_as_the_same_images(
+    built: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     export(built, "parquet", tmp_path / "out", shard_bytes=100_000)
     files = sorted((tmp_path / "out" / "data").iterdir())
     trains = [path.name for path in files if path.name.startswith("train")]
@@ -109,7 +118,9 @@ def test_parquet_is_read_as_the_same_images(built: Path, manifest: pd.DataFrame,
     assert set(features) == {"image", *manifest.columns}
 
 
-def test_webdataset_is_read_as_the_same_images(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_webdataset_is_read_as_the_same_images(
+    built: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     export(built, "webdataset", tmp_path / "out", shard_bytes=100_000)
     seen, keys = [], []
     for path in sorted((tmp_path / "out").glob("*.tar")):
@@ -117,7 +128,12 @@ def test_webdataset_is_read_as_the_same_images(built: Path, manifest: pd.DataFra
             members = archive.getmembers()
             for image, about in zip(members[::2], members[1::2], strict=True):
                 key, suffix = image.name.split(".")
-                assert (about.name, image.mtime, image.uid, image.uname) == (f"{key}.json", 0, 0, "")
+                assert (about.name, image.mtime, image.uid, image.uname) == (
+                    f"{key}.json",
+                    0,
+                    0,
+                    "",
+                )
                 assert suffix in ("png", "jpg")
                 row = json.loads(archive.extractfile(about).read())  # type: ignore[union-attr]
                 content = archive.extractfile(image).read()  # type: ignore[union-attr]
@@ -132,7 +148,9 @@ def test_webdataset_is_read_as_the_same_images(built: Path, manifest: pd.DataFra
     assert sorted(again["parent"]) == sorted(manifest["parent"])
 
 
-def test_raid_layout_holds_clean_and_linf(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_raid_layout_holds_clean_and_linf(
+    built: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     done = export(built, "raid", tmp_path / "out")
     left = manifest[manifest["attack"].isin(["pgd-l2-1", "pgd-linf-8-again", "pixels", "jpeg-75"])]
     assert done.left_out == left["attack"].value_counts().to_dict()
@@ -141,9 +159,17 @@ def test_raid_layout_holds_clean_and_linf(built: Path, manifest: pd.DataFrame, t
     assert set(names.values()) == set(manifest.loc[manifest["label"] == 1, "generator"])
     root = tmp_path / "out" / "test"
     assert {p.name for p in root.iterdir()} == {"original", "epsilon8"}
-    rows = manifest[(manifest["split"] == "test") & manifest["attack"].isin(["clean", "diffusion", "pgd-linf-8"])]
-    found = {hashlib.sha256(p.read_bytes()).hexdigest(): p.relative_to(root).parts for p in root.rglob("*.*")}
-    for sha256, attack, label, generator in rows[["sha256", "attack", "label", "generator"]].itertuples(index=False):
+    rows = manifest[
+        (manifest["split"] == "test")
+        & manifest["attack"].isin(["clean", "diffusion", "pgd-linf-8"])
+    ]
+    found = {
+        hashlib.sha256(p.read_bytes()).hexdigest(): p.relative_to(root).parts
+        for p in root.rglob("*.*")
+    }
+    for sha256, attack, label, generator in rows[
+        ["sha256", "attack", "label", "generator"]
+    ].itertuples(index=False):
         top, made_by, _ = found.pop(sha256)
         assert top == ("epsilon8" if attack == "pgd-linf-8" else "original")
         assert (names[made_by] == generator) if label else (made_by == "real")
@@ -161,7 +187,9 @@ def test_npz_holds_the_same_pixels(built: Path, manifest: pd.DataFrame, tmp_path
             assert arrays["labels"].tolist() == rows["label"].tolist()
             assert arrays["images"].dtype == np.uint8
             for path, image in zip(rows["path"], arrays["images"], strict=True):
-                assert np.array_equal(decode((built / path).read_bytes()).permute(1, 2, 0).numpy(), image)
+                assert np.array_equal(
+                    decode((built / path).read_bytes()).permute(1, 2, 0).numpy(), image
+                )
 
 
 def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
@@ -169,7 +197,9 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     (root / "test" / "REAL" / "0001 (2).png").write_bytes(picture(1, size=(20, 28)))
     data = load_data("cifake", str(root))
     suite = Suite.model_validate(SUITE | {"attacks": SUITE["attacks"][-1:]})  # type: ignore[index]
-    build_plusplus({"test": Part(data.split("test"), True, 0)}, suite, {}, tmp_path / "built", silent, Here(1))
+    build_plusplus(
+        {"test": Part(data.split("test"), True, 0)}, suite, {}, tmp_path / "built", silent, Here(1)
+    )
     with pytest.raises(BadData, match=r"one image size, and test has .* Export it as imagefolder"):
         export(tmp_path / "built", "npz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -177,7 +207,9 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_same_set_gives_the_same_bytes_and_is_not_written_twice(form: str, built: Path, tmp_path: Path) -> None:
+def test_the_same_set_gives_the_same_bytes_and_is_not_written_twice(
+    form: str, built: Path, tmp_path: Path
+) -> None:
     first = export(built, form, tmp_path / "one", shard_bytes=100_000)
     export(built, form, tmp_path / "two", shard_bytes=100_000)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
@@ -186,7 +218,9 @@ def test_the_same_set_gives_the_same_bytes_and_is_not_written_twice(form: str, b
     assert {p: p.stat().st_mtime_ns for p in (tmp_path / "one").rglob("*")} == times
 
 
-def test_jsonl_says_what_the_parquet_manifest_says(built: Path, manifest: pd.DataFrame, tmp_path: Path) -> None:
+def test_jsonl_says_what_the_parquet_manifest_says(
+    built: Path, manifest: pd.DataFrame, tmp_path: Path
+) -> None:
     shutil.copytree(built, tmp_path / "built")
     write_jsonl(tmp_path / "built")
     again = pd.read_json(tmp_path / "built" / "manifest.jsonl", lines=True, dtype=False)

@@ -21,9 +21,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_a_killed_export_leaves_nothing_and_begins_anew(built: Path, tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.data.exporters import export\n"
-        "def die(task, done, total):\n    if 'test' in task and done: os.kill(os.getpid(), 9)\n"
-        "export(Path(sys.argv[1]), 'parquet', Path(sys.argv[2]), die)\n"
+        "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.data.exporters import"
+        " export\ndef die(task, done, total):\n    if 'test' in task and done: os.kill(os.getpid(),"
+        " 9)\nexport(Path(sys.argv[1]), 'parquet', Path(sys.argv[2]), die)\n"
     )
     out = tmp_path / "out"
     done = subprocess.run([sys.executable, "-c", code, str(built), str(out)], check=False)
@@ -55,7 +55,9 @@ def test_another_folder_is_not_touched(built: Path, tmp_path: Path) -> None:
         export(tmp_path, "npz", tmp_path.with_name("elsewhere"))
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_said_and_leaves_nothing(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(self: Path, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -79,7 +81,9 @@ HOSTILE: dict[str, tuple[str | int, str]] = {
 
 @pytest.mark.parametrize("column", HOSTILE)
 @pytest.mark.parametrize("form", FORMS)
-def test_a_hostile_manifest_writes_and_reads_nothing(column: str, form: str, built: Path, tmp_path: Path) -> None:
+def test_a_hostile_manifest_writes_and_reads_nothing(
+    column: str, form: str, built: Path, tmp_path: Path
+) -> None:
     shutil.copytree(built, tmp_path / "a" / "built")
     (tmp_path / "secret.png").write_bytes(picture(0))
     place = tmp_path / "a" / "built" / "manifest.parquet"

@@ -9,10 +9,14 @@ import pytest
 from robustbench_aigi import extras
 
 
-def test_hints_name_the_command_that_works_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_hints_name_the_command_that_works_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """B17: from a checkout, a folder or a wheel file the extra has no name that an index knows."""
     assert extras.install_command("onnx") == "pip install onnx onnxruntime onnxscript"
-    assert extras.install_command("no-such-extra") == "pip install 'robustbench-aigi[no-such-extra]'"
+    assert (
+        extras.install_command("no-such-extra") == "pip install 'robustbench-aigi[no-such-extra]'"
+    )
 
     class Installed:
         requires = (
@@ -42,5 +46,7 @@ def test_hints_name_the_command_that_works_here(monkeypatch: pytest.MonkeyPatch,
 def test_no_message_names_an_extra_by_hand() -> None:
     """B17: all hints go through one function."""
     package = Path(extras.__file__).parent
-    with_extra = [path.name for path in package.rglob("*.py") if "robustbench-aigi[" in path.read_text()]
+    with_extra = [
+        path.name for path in package.rglob("*.py") if "robustbench-aigi[" in path.read_text()
+    ]
     assert with_extra == ["extras.py"]

@@ -21,7 +21,9 @@ def detector() -> Detector:
 
 
 @torch.no_grad()
-def check_close(view: Detector, detector: Detector, images: Tensor, near: float, alike: float = 1e-4) -> None:
+def check_close(
+    view: Detector, detector: Detector, images: Tensor, near: float, alike: float = 1e-4
+) -> None:
     expected = detector.logits(images)
     torch.testing.assert_close(view.logits(images), expected, atol=near, rtol=0)
     alone = torch.cat([view.logits(image[None]) for image in images])
@@ -35,15 +37,21 @@ def test_int8_scores_nearly_the_same(stride: int, alike: float, images: Tensor) 
     detector.logits(images)  # fills a cache that cannot be copied
     view = faster(detector, "int8")
     assert not any(module.training for module in detector.modules())
-    check_close(view, detector, images, 0.1, alike=alike)  # on a finer map more values lie where rounding decides
+    check_close(
+        view, detector, images, 0.1, alike=alike
+    )  # on a finer map more values lie where rounding decides
     assert not torch.equal(view.logits(images), detector.logits(images))
     replaced = sum(isinstance(module, Int8Linear) for module in view.modules())
     assert view.card.summary.endswith(f"{replaced} linear layers in 8-bit integers")
     assert view.card.name == "tinyvit-5m-int8"
     assert view.card.gradient == "none"
     assert not view.logits(images.clone().requires_grad_(True)).requires_grad
-    assert not any(isinstance(module, Int8Linear) for module in detector.modules())  # the one given is left as it was
-    assert weights_digest(view.state_dict()) == weights_digest(faster(detector, "int8").state_dict())
+    assert not any(
+        isinstance(module, Int8Linear) for module in detector.modules()
+    )  # the one given is left as it was
+    assert weights_digest(view.state_dict()) == weights_digest(
+        faster(detector, "int8").state_dict()
+    )
 
 
 def test_8_bits_are_as_near_as_8_bits_can_be() -> None:
@@ -90,11 +98,15 @@ def test_onnx_runtime_scores_the_same(name: str, size: tuple[int, int]) -> None:
     )
 
 
-def test_onnx_runtime_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_runtime_that_computes_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     view = faster(load_detector("cifake-cnn"), "onnx")
-    monkeypatch.setattr(type(view), "_run", staticmethod(lambda graph, images: torch.full((len(images),), 9.0)))
+    monkeypatch.setattr(
+        type(view), "_run", staticmethod(lambda graph, images: torch.full((len(images),), 9.0))
+    )
     with pytest.raises(Unavailable, match="differs from torch"):
         view.logits(torch.rand(1, 3, 32, 32))
 

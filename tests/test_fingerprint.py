@@ -1,4 +1,6 @@
-"""Fingerprints: all that can change a logit, the same in every process (case A2 of what people do)."""
+"""Fingerprints: all that can change a logit, the same in every process (case A2 of what
+people do).
+"""
 
 import functools
 import io
@@ -21,7 +23,13 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, save_detector, wrap
 from robustbench_aigi.detectors._support.faster import faster
-from robustbench_aigi.detectors._support.fingerprint import Fingerprint, Identities, Unknown, fingerprint, reuse_note
+from robustbench_aigi.detectors._support.fingerprint import (
+    Fingerprint,
+    Identities,
+    Unknown,
+    fingerprint,
+    reuse_note,
+)
 from robustbench_aigi.detectors.base import Card, Normalise
 from robustbench_aigi.detectors.external.onnx_model import external_files
 from robustbench_aigi.pipeline import harness
@@ -129,9 +137,15 @@ def test_state_that_no_hash_can_hold_is_named(kind: str, tmp_path: Path) -> None
             "memory": memoryview(b"x"),
         }
         found = fingerprint(wrapped(Prepared(times(held[kind]))))
-    words = {"file": "an open file", "connection": "a connection (socket.socket)", "generator": "a generator"}
+    words = {
+        "file": "an open file",
+        "connection": "a connection (socket.socket)",
+        "generator": "a generator",
+    }
     assert len(found.unknown) == 1
-    assert found.unknown[0].startswith(f"a closure over {words.get(kind, 'an object of builtins.memoryview')}")
+    assert found.unknown[0].startswith(
+        f"a closure over {words.get(kind, 'an object of builtins.memoryview')}"
+    )
     assert found.unknown[0].endswith("in net.step")
     note = reuse_note("mine", found)
     assert note.startswith("results of mine are not reused from an earlier run")
@@ -186,11 +200,17 @@ def test_code_that_asks_outside_while_it_scores_is_named(tmp_path: Path) -> None
     assert of(ReadOnce(path)) != first
 
 
-@pytest.mark.filterwarnings("ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*torch.jit.*:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning"
+)
 def test_compiled_parallel_and_scripted_networks(images: Tensor) -> None:
     net = flat()
     assert of(torch.compile(net)) == of(nn.DataParallel(net)) == of(net)  # type: ignore[arg-type]
-    for form in (torch.jit.script, lambda n: torch.jit.trace(n, images[:, :, :8, :8]), torch.fx.symbolic_trace):
+    for form in (
+        torch.jit.script,
+        lambda n: torch.jit.trace(n, images[:, :, :8, :8]),
+        torch.fx.symbolic_trace,
+    ):
         assert of(form(flat())) == of(form(flat())) != of(form(flat(1)))
     assert fingerprint(wrapped(nn.Sequential(nn.Flatten(), nn.LazyLinear(1)))).unknown
 
@@ -211,7 +231,9 @@ class Declared(nn.Module):
 
 
 def test_a_class_that_knows_better_declares_its_parts() -> None:
-    assert of(Declared("a", iter([1]))) == of(Declared("a", iter([2]))) != of(Declared("b", iter([1])))
+    assert (
+        of(Declared("a", iter([1]))) == of(Declared("a", iter([2]))) != of(Declared("b", iter([1])))
+    )
     endpoint = load_detector("http://localhost:1/score")
     assert fingerprint(endpoint).unknown == ("the service behind http://localhost:1/score",)
     assert fingerprint(wrapped(Prepared(Unknown("the weather")))).unknown == ("the weather",)  # type: ignore[arg-type]
@@ -246,7 +268,13 @@ def test_weights_beside_an_onnx_file_are_found(tmp_path: Path) -> None:
     node = onnx.helper.make_node("Identity", ["w"], ["y"])
     out = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [64, 64])
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], [out], [value]))
-    onnx.save_model(model, str(tmp_path / "a.onnx"), save_as_external_data=True, location="a.data", size_threshold=0)
+    onnx.save_model(
+        model,
+        str(tmp_path / "a.onnx"),
+        save_as_external_data=True,
+        location="a.data",
+        size_threshold=0,
+    )
     assert external_files((tmp_path / "a.onnx").read_bytes()) == ["a.data"]
 
 
@@ -278,18 +306,28 @@ print(json.dumps({name: fingerprint(load_detector(name)).digest for name in name
 """
 
 
-def in_a_process(folder: Path, seed: str, scale: float = 1.0, offset: float = 0.0) -> dict[str, str]:
+def in_a_process(
+    folder: Path, seed: str, scale: float = 1.0, offset: float = 0.0
+) -> dict[str, str]:
     """Digests found by another process, where a module of the user's is in the current folder."""
     (folder / "module_of_mine.py").write_text(MODULE.format(scale=scale))
     (folder / "helper_of_mine.py").write_text(HELPER.format(offset=offset))
     path = os.pathsep.join([str(folder), *sys.path])
-    variables = os.environ | {"PYTHONHASHSEED": seed, "PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", PRINT], env=variables, capture_output=True, text=True, check=True)
+    variables = os.environ | {
+        "PYTHONHASHSEED": seed,
+        "PYTHONPATH": path,
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", PRINT], env=variables, capture_output=True, text=True, check=True
+    )
     found: dict[str, str] = json.loads(done.stdout)
     return found
 
 
-def test_the_same_in_every_process_and_another_after_an_edit_of_the_users_module(tmp_path: Path) -> None:
+def test_the_same_in_every_process_and_another_after_an_edit_of_the_users_module(
+    tmp_path: Path,
+) -> None:
     first = in_a_process(tmp_path, "1")
     assert in_a_process(tmp_path, "2") == first
     mine = "module_of_mine:Mine"
@@ -298,10 +336,15 @@ def test_the_same_in_every_process_and_another_after_an_edit_of_the_users_module
     assert first | {mine: ""} == scaled | {mine: ""} == moved | {mine: ""}
 
 
-def test_two_loads_of_a_file_have_one_fingerprint_and_use_changes_nothing(images: Tensor, tmp_path: Path) -> None:
+def test_two_loads_of_a_file_have_one_fingerprint_and_use_changes_nothing(
+    images: Tensor, tmp_path: Path
+) -> None:
     detector = load_detector("tinyvit-5m", "cifake")
     save_detector(detector, tmp_path / "a.safetensors")
-    one, other = load_detector(str(tmp_path / "a.safetensors")), load_detector(str(tmp_path / "a.safetensors"))
+    one, other = (
+        load_detector(str(tmp_path / "a.safetensors")),
+        load_detector(str(tmp_path / "a.safetensors")),
+    )
     found = fingerprint(one)
     one.logits(images)
     assert fingerprint(one) == fingerprint(other) == found == fingerprint(detector)
@@ -312,7 +355,9 @@ def test_numbers_that_a_process_draws_do_not_count() -> None:
     assert of(Prepared(times({"a", "b", "c"}))) == of(Prepared(times({"c", "b", "a"})))
     assert of(Prepared(times({"a"}))) != of(Prepared(times({"b"})))
     net = flat()
-    net.get_submodule("1").register_forward_hook(Normalise((0.0,), (1.0,)))  # hooks are counted in a process
+    net.get_submodule("1").register_forward_hook(
+        Normalise((0.0,), (1.0,))
+    )  # hooks are counted in a process
     again = flat()
     again.get_submodule("1").register_forward_hook(Normalise((0.0,), (1.0,)))
     assert of(net) == of(again)
@@ -337,10 +382,21 @@ class Brightness(Detector):
         return Brightness, (self.level,)
 
 
-SUITE = Suite.model_validate({
-    "name": "s", "version": 1, "seed": 0,
-    "attacks": [{"id": "pgd", "attack": "pgd-linf", "with": {"eps": 8, "step": 4, "steps": 2}, "surrogate": "maker"}],
-})  # fmt: skip
+SUITE = Suite.model_validate(
+    {
+        "name": "s",
+        "version": 1,
+        "seed": 0,
+        "attacks": [
+            {
+                "id": "pgd",
+                "attack": "pgd-linf",
+                "with": {"eps": 8, "step": 4, "steps": 2},
+                "surrogate": "maker",
+            }
+        ],
+    }
+)
 
 
 @pytest.fixture(scope="module")
@@ -357,7 +413,9 @@ def stamps(out: Path) -> dict[str, int]:
     return {p.relative_to(out).as_posix(): p.stat().st_mtime_ns for p in out.rglob("*.parquet")}
 
 
-def test_the_same_folder_with_a_turned_detector_gives_fresh_numbers(data: Dataset, tmp_path: Path) -> None:
+def test_the_same_folder_with_a_turned_detector_gives_fresh_numbers(
+    data: Dataset, tmp_path: Path
+) -> None:
     """A2: fake_index=1, then fake_index=0, in one folder."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
     with torch.no_grad():
@@ -366,7 +424,9 @@ def test_the_same_folder_with_a_turned_detector_gives_fresh_numbers(data: Datase
         own = wrapped(net, fake_index=index, threshold=middle if index else -middle)
         fresh, again = clean(own, data, tmp_path / str(index)), clean(own, data, tmp_path / "one")
         assert again == fresh
-    assert fresh == pytest.approx(1 - clean(wrapped(net, threshold=middle), data, tmp_path / "one"), abs=0.1)
+    assert fresh == pytest.approx(
+        1 - clean(wrapped(net, threshold=middle), data, tmp_path / "one"), abs=0.1
+    )
 
 
 def test_what_did_not_change_is_reused(data: Dataset, tmp_path: Path) -> None:
@@ -384,11 +444,18 @@ def test_what_did_not_change_is_reused(data: Dataset, tmp_path: Path) -> None:
 def test_images_made_on_another_surrogate_are_made_anew(data: Dataset, tmp_path: Path) -> None:
     """A2: the same weights behind another preprocessing made the earlier images."""
     for mean in ((0.0,) * 3, (0.5,) * 3):
-        clean(wrapped(), data, tmp_path, surrogates={"maker": wrapped(flat(3), mean=mean, std=(0.1, 0.2, 0.3))})
+        clean(
+            wrapped(),
+            data,
+            tmp_path,
+            surrogates={"maker": wrapped(flat(3), mean=mean, std=(0.1, 0.2, 0.3))},
+        )
     assert len(list((tmp_path / "plusplus" / "parts").glob("test-pgd-*"))) == 2
 
 
-def test_what_cannot_be_fingerprinted_is_never_reused_and_says_why(data: Dataset, tmp_path: Path) -> None:
+def test_what_cannot_be_fingerprinted_is_never_reused_and_says_why(
+    data: Dataset, tmp_path: Path
+) -> None:
     (tmp_path / "log").write_text("")
     said: list[str] = []
     with (tmp_path / "log").open() as file:
@@ -398,13 +465,21 @@ def test_what_cannot_be_fingerprinted_is_never_reused_and_says_why(data: Dataset
         clean(detector, data, tmp_path / "run", say=said.append)
     after = stamps(tmp_path / "run" / "cells")
     assert all(before[name] != after[name] for name in before)
-    assert said == ["results of mine are not reused from an earlier run, and a stopped run starts again: "
-                    "an open file in log cannot be fingerprinted"] * 2  # fmt: skip
+    assert (
+        said
+        == [
+            "results of mine are not reused from an earlier run, and a stopped run starts again: "
+            "an open file in log cannot be fingerprinted"
+        ]
+        * 2
+    )
     facts = json.loads((tmp_path / "run" / "run.json").read_text())
     assert facts["not_reused"] == {"mine": ["an open file in log"]}
 
 
-def test_an_identity_is_one_within_a_run_and_another_in_the_next_where_something_is_unknown() -> None:
+def test_an_identity_is_one_within_a_run_and_another_in_the_next_where_something_is_unknown() -> (
+    None
+):
     endpoint, known = load_detector("http://localhost:1/score"), wrapped()
     one, other = Identities(), Identities()
     assert one.of(endpoint) == one.of(endpoint) != other.of(endpoint)

@@ -53,12 +53,17 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["resnet18-c32", "tinyvit-5m", "cvt-c32"])
-def test_folded_norms_give_the_same_logits_and_slopes_and_come_back(name: str, images: Tensor) -> None:
+def test_folded_norms_give_the_same_logits_and_slopes_and_come_back(
+    name: str, images: Tensor
+) -> None:
     torch.manual_seed(0)
     detector = load_detector(name).double()  # single precision may put a ReLU on its other side
     unsettled(detector)
     images = images.double()
-    before, count = {key: value.clone() for key, value in detector.state_dict().items()}, norms(detector)
+    before, count = (
+        {key: value.clone() for key, value in detector.state_dict().items()},
+        norms(detector),
+    )
     parameters = [id(parameter) for parameter in detector.parameters()]
     leaf = images.clone().requires_grad_(True)
     own = detector.logits(leaf)
@@ -136,7 +141,9 @@ def test_new_weights_are_folded_anew(images: Tensor) -> None:
 
 
 def test_an_error_in_an_attack_leaves_the_norms_in_place(images: Tensor, labels: Tensor) -> None:
-    detector = Seen(unsettled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1))))
+    detector = Seen(
+        unsettled(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.AdaptiveAvgPool2d(1)))
+    )
     attack = load_attack("pgd-linf", eps=2, step=1, steps=2)
     assert norms(detector) == 1
 

@@ -1,4 +1,6 @@
-"""Detectors of every make go through a whole evaluation of the suite ``quick``, by whatever executor."""
+"""Detectors of every make go through a whole evaluation of the suite ``quick``, by whatever
+executor.
+"""
 
 import json
 import shutil
@@ -28,8 +30,15 @@ def write_onnx(path: Path) -> Path:
     pytest.importorskip("onnxruntime")
     helper, held = onnx.helper, onnx.numpy_helper.from_array
     values = 3 * SIDE * SIDE
-    weight, bias = held(torch.full((values, 1), 20 / values).numpy(), "w"), held(torch.tensor([-10.0]).numpy(), "b")
-    nodes = [("Flatten", ["x"], "flat"), ("MatMul", ["flat", "w"], "product"), ("Add", ["product", "b"], "logits")]
+    weight, bias = (
+        held(torch.full((values, 1), 20 / values).numpy(), "w"),
+        held(torch.tensor([-10.0]).numpy(), "b"),
+    )
+    nodes = [
+        ("Flatten", ["x"], "flat"),
+        ("MatMul", ["flat", "w"], "product"),
+        ("Add", ["product", "b"], "logits"),
+    ]
     made = [helper.make_node(kind, inputs, [output]) for kind, inputs, output in nodes]
     kind = onnx.TensorProto.FLOAT
     start = helper.make_tensor_value_info("x", kind, ["n", 3, SIDE, SIDE])
@@ -81,10 +90,16 @@ def plain(folder: Path) -> Detector:
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
-@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # torch's compiler, of its own tensors
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor"
+)  # torch's compiler, of its own tensors
 @pytest.mark.parametrize("made", [scripted, compiled, parallel, plain])
-def test_detectors_of_every_make_are_evaluated(made: Callable[[Path], Detector], tmp_path: Path) -> None:
-    """B1 to B5: before, a traceback in the place of the matrix, or errors in the place of its numbers."""
+def test_detectors_of_every_make_are_evaluated(
+    made: Callable[[Path], Detector], tmp_path: Path
+) -> None:
+    """B1 to B5: before, a traceback in the place of the matrix, or errors in the place of its
+    numbers.
+    """
     check_run(evaluated(made(tmp_path), tmp_path), tmp_path)
 
 
@@ -106,7 +121,10 @@ def test_what_cannot_be_sent_to_a_pool_is_evaluated_here(
     matrix = evaluated(detector, tmp_path, Pool(2))
     check_run(matrix, tmp_path)
     assert f"{SURROGATE} cannot be sent to other processes" in caplog.text
-    assert SURROGATE in json.loads((tmp_path / "run" / "in_process.json").read_text())["in_this_process"]
+    assert (
+        SURROGATE
+        in json.loads((tmp_path / "run" / "in_process.json").read_text())["in_this_process"]
+    )
     again = evaluated(detector, tmp_path / "again", Here(1))
     assert matrix.to_csv() == again.to_csv()
     assert not (tmp_path / "again" / "run" / "in_process.json").exists()
@@ -114,17 +132,23 @@ def test_what_cannot_be_sent_to_a_pool_is_evaluated_here(
 
 def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> None:
     suite = load_suite("quick")
-    one = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.id == "pgd-linf-8")})
+    one = suite.model_copy(
+        update={"rows": tuple(row for row in suite.rows if row.id == "pgd-linf-8")}
+    )
     part = Part(images_in(tmp_path / "data"), all_rows=True, samples=0)
     made = {SURROGATE: plain(tmp_path)}
-    build_plusplus({"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, Pool(2))
+    build_plusplus(
+        {"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, Pool(2)
+    )
     assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
     assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10
 
 
 @pytest.mark.parametrize("name", [*PRESETS, "winston"])
 def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A9's kind: each preset through a whole evaluation, against a server that answers as the service does."""
+    """A9's kind: each preset through a whole evaluation, against a server that answers as the
+    service does.
+    """
     upload = tmp_path / "upload"
     upload.mkdir()
     where = {"image_url": "https://files.example.org/{sha256}.png", "upload_folder": str(upload)}
@@ -138,16 +162,22 @@ def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.M
         matrix = evaluated(detector, tmp_path, each=1)
     check_run(matrix, tmp_path, gradients=False)
     status = matrix.query("attack == 'pgd-linf-8' and mode == 'white-box'")["status"].iloc[0]
-    assert status == f"unavailable: pgd-linf needs gradients, and {SURROGATE} has none (a black box)"
+    assert (
+        status == f"unavailable: pgd-linf needs gradients, and {SURROGATE} has none (a black box)"
+    )
     written = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.json"))
     assert KEY not in written
 
 
 def test_a_folder_of_transformers_is_evaluated(tmp_path: Path) -> None:
-    """A4's kind: a classifier that ``save_pretrained`` wrote, its weights set so that it tells dark from bright."""
+    """A4's kind: a classifier that ``save_pretrained`` wrote, its weights set so that it tells dark
+    from bright.
+    """
     save_tiny_vit(tmp_path / "vit", ["artificial", "human"])
     matrix = evaluated(f"mine=hf:{tmp_path / 'vit'}", tmp_path, each=3)
-    rows = matrix[(matrix["direction"] == "both") & (matrix["mode"] != "static")].set_index("attack")
+    rows = matrix[(matrix["direction"] == "both") & (matrix["mode"] != "static")].set_index(
+        "attack"
+    )
     assert (rows["status"] == "ok").all()
     assert {"clean", "pgd-linf-8", "pgd-l2-1", "one-pixel", "worst-case"} <= set(rows.index)
     assert rows["accuracy"].notna().all()

@@ -1,4 +1,6 @@
-"""Other forms of the matrix: they validate, they carry the matrix's numbers, and odd names do them no harm."""
+"""Other forms of the matrix: they validate, they carry the matrix's numbers, and odd names do them
+no harm.
+"""
 
 import io
 import json
@@ -49,23 +51,36 @@ def test_wide_has_every_accuracy_once(run: Path, whole: Finished, matrix: Matrix
     wide = pd.read_csv(io.StringIO(in_form("wide", whole)), index_col="detector")
     assert list(wide.index) == list(dict.fromkeys(matrix["detector"]))
     for row in matrix[matrix["accuracy"].notna()].to_dict("records"):
-        assert wide.loc[row["detector"], f"{row['mode']}/{row['attack']}/{row['direction']}"] == row["accuracy"]
+        assert (
+            wide.loc[row["detector"], f"{row['mode']}/{row['attack']}/{row['direction']}"]
+            == row["accuracy"]
+        )
 
 
-def test_latex_compiles_and_shows_the_numbers(run: Path, whole: Finished, matrix: Matrix, tmp_path: Path) -> None:
+def test_latex_compiles_and_shows_the_numbers(
+    run: Path, whole: Finished, matrix: Matrix, tmp_path: Path
+) -> None:
     text = in_form("latex", whole)
     assert r"\toprule" in text
     assert f"{100 * matrix.cell('good', 'jpeg-50', 'static')['accuracy']:.1f}" in text
     assert r"a\_b \& 50\% " in text
     if shutil.which("pdflatex") is None:
         pytest.skip("no pdflatex on this machine")
-    document = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n" + text + "\\end{document}\n"
+    document = (
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\n"
+        + text
+        + "\\end{document}\n"
+    )
     (tmp_path / "t.tex").write_text(document)
-    done = subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        ["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout[-2000:]
 
 
-def test_sarif_has_a_result_for_each_flag_and_gap(run: Path, whole: Finished, matrix: Matrix) -> None:
+def test_sarif_has_a_result_for_each_flag_and_gap(
+    run: Path, whole: Finished, matrix: Matrix
+) -> None:
     log = json.loads(in_form("sarif", whole))
     flags = json.loads((run / "adequacy.json").read_text())["flags"]
     missing = matrix[matrix["status"] != "ok"].drop_duplicates(["detector", "mode", "attack"])
@@ -76,19 +91,30 @@ def test_sarif_has_a_result_for_each_flag_and_gap(run: Path, whole: Finished, ma
     assert {result["level"] for result in results} <= {"note", "warning", "error"}
 
 
-def test_model_index_and_entries_carry_the_numbers(run: Path, whole: Finished, matrix: Matrix) -> None:
+def test_model_index_and_entries_carry_the_numbers(
+    run: Path, whole: Finished, matrix: Matrix
+) -> None:
     index = yaml.safe_load(in_form("model-index", whole))["model-index"]
     assert [entry["name"] for entry in index] == ["good", ODD]
     metrics = {m["name"]: m["value"] for result in index[0]["results"] for m in result["metrics"]}
-    assert metrics["accuracy, pgd-2, white-box"] == matrix.cell("good", "pgd-2", "white-box")["accuracy"]
+    assert (
+        metrics["accuracy, pgd-2, white-box"]
+        == matrix.cell("good", "pgd-2", "white-box")["accuracy"]
+    )
     entries = json.loads(in_form("robustbench", whole))
     worst = matrix.cell("good", "worst-case", "white-box")["accuracy"]
     assert entries["good"]["robust_acc"] == f"{100 * worst:.2f}"
 
 
-def test_every_form_takes_tables_of_no_one_and_many_rows(run: Path, whole: Finished, matrix: Matrix) -> None:
+def test_every_form_takes_tables_of_no_one_and_many_rows(
+    run: Path, whole: Finished, matrix: Matrix
+) -> None:
     one = Matrix(matrix[matrix["detector"] == "good"].head(1))
-    many = Matrix(pd.concat([matrix[matrix["detector"] == "good"].assign(detector=f"d{i}") for i in range(50)]))
+    many = Matrix(
+        pd.concat(
+            [matrix[matrix["detector"] == "good"].assign(detector=f"d{i}") for i in range(50)]
+        )
+    )
     gone = Matrix(matrix.head(0))
     for name in FORMS:
         for table in (gone, one, many):

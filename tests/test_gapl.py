@@ -37,7 +37,11 @@ def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
     assert isinstance(first, GAPL)
     assert int(first.stage) == 1
     assert not torch.equal(first.foren_proj.weight, fresh.foren_proj.weight)
-    changed = {name for name, value in first.state_dict().items() if not torch.equal(value, fresh.state_dict()[name])}
+    changed = {
+        name
+        for name, value in first.state_dict().items()
+        if not torch.equal(value, fresh.state_dict()[name])
+    }
     assert changed == {"foren_proj.weight", "fc.weight", "stage"}
     save_detector(first, tmp_path / "first.safetensors")
     second = load_detector(str(tmp_path / "first.safetensors"))
@@ -47,8 +51,17 @@ def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
     assert int(second.stage) == 2
     for half in second.prototypes.split(8):
         torch.testing.assert_close(half @ half.T, torch.eye(8), atol=1e-4, rtol=0)
-    changed = {name for name, value in second.state_dict().items() if not torch.equal(value, first.state_dict()[name])}
-    assert {"prototypes", "cross_attention.in_proj_weight", "fc.weight", "foren_proj.weight"} <= changed
+    changed = {
+        name
+        for name, value in second.state_dict().items()
+        if not torch.equal(value, first.state_dict()[name])
+    }
+    assert {
+        "prototypes",
+        "cross_attention.in_proj_weight",
+        "fc.weight",
+        "foren_proj.weight",
+    } <= changed
     assert any(".lora." in name for name in changed)
     assert not any(name.startswith("tower.") and ".lora." not in name for name in changed)
     assert history.rows[history.best_epoch]["score"] > 0.95
@@ -102,7 +115,9 @@ def test_the_authors_gapl_loads_and_scores_alike(tmp_path: Path) -> None:
 
 
 def authors_tower() -> dict[str, Tensor]:
-    """Random tensors of a tower of tiny-clip's sizes, under the names of Hugging Face and, for LoRA, of PEFT."""
+    """Random tensors of a tower of tiny-clip's sizes, under the names of Hugging Face and, for
+    LoRA, of PEFT.
+    """
     torch.manual_seed(0)
     shapes: dict[str, tuple[int, ...]] = {
         "embeddings.class_embedding": (128,),
@@ -116,11 +131,16 @@ def authors_tower() -> dict[str, Tensor]:
             shapes[f"{layer}self_attn.{name}.lora_A.default.weight"] = (16, 128)
             shapes[f"{layer}self_attn.{name}.lora_B.default.weight"] = (128, 16)
         for name, (outputs, inputs) in wide.items():
-            shapes |= {f"{layer}{name}.weight": (outputs, inputs), f"{layer}{name}.bias": (outputs,)}
+            shapes |= {
+                f"{layer}{name}.weight": (outputs, inputs),
+                f"{layer}{name}.bias": (outputs,),
+            }
     norms = [f"encoder.layers.{i}.layer_norm{j}." for i in range(4) for j in (1, 2)]
     for norm in ("pre_layrnorm.", "post_layernorm.", *norms):
         shapes |= {f"{norm}weight": (128,), f"{norm}bias": (128,)}
-    tensors = {f"feature_extractor.{name}": 0.1 * torch.randn(shape) for name, shape in shapes.items()}
+    tensors = {
+        f"feature_extractor.{name}": 0.1 * torch.randn(shape) for name, shape in shapes.items()
+    }
     return tensors | {"feature_extractor.embeddings.position_ids": torch.arange(65)[None]}
 
 
@@ -139,9 +159,16 @@ def tower_by_hand(tensors: dict[str, Tensor], images: Tensor) -> Tensor:
         whole = linear(f"{name}.base_layer", values) + 32 / 16 * values @ change.T
         return whole.view(len(images), 65, 4, 32).transpose(1, 2)
 
-    patches = F.conv2d(images, t["embeddings.patch_embedding.weight"], stride=4).flatten(2).transpose(1, 2)
+    patches = (
+        F.conv2d(images, t["embeddings.patch_embedding.weight"], stride=4)
+        .flatten(2)
+        .transpose(1, 2)
+    )
     first = t["embeddings.class_embedding"].expand(len(images), 1, -1)
-    tokens = norm("pre_layrnorm", torch.cat([first, patches], dim=1) + t["embeddings.position_embedding.weight"])
+    tokens = norm(
+        "pre_layrnorm",
+        torch.cat([first, patches], dim=1) + t["embeddings.position_embedding.weight"],
+    )
     for layer in [f"encoder.layers.{i}." for i in range(4)]:
         normed = norm(f"{layer}layer_norm1", tokens)
         q, k, v = (adapted(f"{layer}self_attn.{letter}_proj", normed) for letter in "qkv")

@@ -1,4 +1,6 @@
-"""The gate: every kind of rule passes, fails and cannot be judged; comparison with an earlier run."""
+"""The gate: every kind of rule passes, fails and cannot be judged; comparison with an earlier
+run.
+"""
 
 import json
 import re
@@ -43,7 +45,9 @@ def reals_only(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Pa
     return finished(tmp_path_factory.mktemp("reals"), tiny_recipe, detector("good", 1e6))
 
 
-def judged(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> list[Judgement]:
+def judged(
+    run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any
+) -> list[Judgement]:
     policy = Policy.model_validate({"name": "test", "version": 1, "rules": [rule]})
     whole = read_runs([run])
     return judge(policy, whole if matrix is None else replace(whole, matrix=matrix), base)
@@ -65,14 +69,21 @@ def test_bounds_pass_fail_and_cannot_be_judged(good: Path) -> None:
     flagged = read_matrix(good)
     matrix = Matrix(flagged.assign(flags=None))
     row = matrix.cell("good", "clean", "clean")
-    assert only(good, at_least=row["accuracy"] - 0.01, **CLEAN) == "undecided"  # no better than chance
+    assert (
+        only(good, at_least=row["accuracy"] - 0.01, **CLEAN) == "undecided"
+    )  # no better than chance
     assert only(good, matrix, at_least=row["accuracy"] - 0.01, **CLEAN) == "pass"
     assert only(good, matrix, at_least=row["accuracy"] + 0.01, **CLEAN) == "fail"
     assert only(good, matrix, at_least=row["accuracy"] - 0.001, bound="worse", **CLEAN) == "fail"
     assert only(good, matrix, at_least=row["low"] - 0.001, bound="worse", **CLEAN) == "pass"
     assert only(good, matrix, at_most=row["accuracy"] + 0.001, bound="worse", **CLEAN) == "fail"
     assert only(good, matrix, at_most=row["high"] + 0.001, bound="worse", **CLEAN) == "pass"
-    attack: dict[str, Any] = {"metric": "accuracy", "attack": "jpeg-50", "mode": "white-box", "at_least": 0.1}
+    attack: dict[str, Any] = {
+        "metric": "accuracy",
+        "attack": "jpeg-50",
+        "mode": "white-box",
+        "at_least": 0.1,
+    }
     assert judged(good, **attack)[0] == Judgement(
         "accuracy on jpeg-50, white-box: at least 0.1", "good", "undecided", "no such cell"
     )
@@ -117,7 +128,10 @@ def test_regressions_are_found_and_tested_as_many(
     assert only(fewer, no="regression", base=good) == "undecided"
     changes = compared(reals_only, fakes_only)
     row = changes[(changes["attack"] == "clean") & (changes["direction"] == "evasion")].iloc[0]
-    old, new = (pd.read_parquet(run / "cells/good/clean-clean/shard-0000.parquet") for run in (fakes_only, reals_only))
+    old, new = (
+        pd.read_parquet(run / "cells/good/clean-clean/shard-0000.parquet")
+        for run in (fakes_only, reals_only)
+    )
     fakes = old["label"] == 1
     change = mcnemar(~old["fooled"][fakes], ~new["fooled"][fakes])
     assert (row["lost"], row["won"], row["p"], row["n"]) == (*change, int(fakes.sum()))
@@ -135,20 +149,27 @@ def test_regressions_are_found_and_tested_as_many(
         compared(tmp_path, good)
 
 
-def test_one_detector_under_two_names_is_compared(good: Path, tiny_recipe: str, tmp_path: Path) -> None:
+def test_one_detector_under_two_names_is_compared(
+    good: Path, tiny_recipe: str, tmp_path: Path
+) -> None:
     later = finished(tmp_path / "later", tiny_recipe, detector("better"))
     changes = compared(later, good)
     clean = changes[changes["attack"] == "clean"]
     assert set(clean["detector"]) == {"better"}
     assert set(clean["verdict"]) == {"same"}
     two = finished(tmp_path / "two", tiny_recipe, detector("better"), detector("best"))
-    with pytest.raises(BadData, match=r"two \(of better, best\) and .* \(of good\) have no .* NEW=CHECKPOINT"):
+    with pytest.raises(
+        BadData, match=r"two \(of better, best\) and .* \(of good\) have no .* NEW=CHECKPOINT"
+    ):
         compared(two, good)
 
 
 def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:
     rules: list[tuple[dict[str, Any], str]] = [
-        ({**CLEAN, "at_least": 0.9, "metric": "acuracy"}, "no metric called 'acuracy'. Did you mean accuracy"),
+        (
+            {**CLEAN, "at_least": 0.9, "metric": "acuracy"},
+            "no metric called 'acuracy'. Did you mean accuracy",
+        ),
         ({**CLEAN}, "at_least or at_most"),
         ({**CLEAN, "at_least": 0.9, "at_most": 0.9}, "one of them"),
         ({**CLEAN, "metric": "ap", "at_least": 0.9, "bound": "worse"}, "ap has no interval"),
@@ -182,7 +203,9 @@ def test_a_suites_own_policy_speaks_first_on_the_page(tiny_recipe: str, tmp_path
         ("nothing-to-judge", "far away", own, None),
     ):
         harness.evaluate_named({"good": given}, suite, data, tmp_path / name)
-        found = re.search(r'class="verdict \w+">([^<]*)<', (tmp_path / name / "report.html").read_text())
+        found = re.search(
+            r'class="verdict \w+">([^<]*)<', (tmp_path / name / "report.html").read_text()
+        )
         assert (found and found[1]) == said
 
 
@@ -190,7 +213,12 @@ def test_exit_codes_are_in_the_help() -> None:
     """C8: exit code 2 meant wrong usage, an error, and a gate that is undecided."""
     assert dict(EXIT_CODES) == {"pass": 0, "fail": 1, "undecided": 3}
     text = " ".join(CliRunner().invoke(app, ["gate", "--help"]).stdout.split())
-    for words in ("0: passed", "1: failed", "2: the command, the policy or the run is wrong", "3: undecided"):
+    for words in (
+        "0: passed",
+        "1: failed",
+        "2: the command, the policy or the run is wrong",
+        "3: undecided",
+    ):
         assert words in text
 
 
@@ -202,13 +230,28 @@ def test_one_failure_decides_then_one_doubt() -> None:
 
 
 def test_junit_counts_what_failed(good: Path) -> None:
-    text = to_junit("odd <policy>", [*judged(good, no="missing"), *judged(good, at_most=0.0, **CLEAN),
-                                     *judged(good, no="regression")])  # fmt: skip
+    text = to_junit(
+        "odd <policy>",
+        [
+            *judged(good, no="missing"),
+            *judged(good, at_most=0.0, **CLEAN),
+            *judged(good, no="regression"),
+        ],
+    )
     suite = ET.fromstring(text)[0]
     counts = {key: suite.attrib[key] for key in ("name", "tests", "failures", "errors")}
     assert counts == {"name": "odd <policy>", "tests": "3", "failures": "1", "errors": "1"}
-    assert [child.tag for child in suite] == ["properties", *["testcase"] * 3, "system-out", "system-err"]
-    assert [[kind.tag for kind in case] for case in suite.iter("testcase")] == [[], ["failure"], ["error"]]
+    assert [child.tag for child in suite] == [
+        "properties",
+        *["testcase"] * 3,
+        "system-out",
+        "system-err",
+    ]
+    assert [[kind.tag for kind in case] for case in suite.iter("testcase")] == [
+        [],
+        ["failure"],
+        ["error"],
+    ]
 
 
 def test_the_command_says_each_rule_and_ends_by_the_verdict(
@@ -219,8 +262,16 @@ def test_the_command_says_each_rule_and_ends_by_the_verdict(
     done = command("gate", "no-regression", str(good), "--base", str(good))
     assert done.returncode == 0, done.stderr
     assert "pass       good: no regression at p < 0.01: none" in done.stdout
-    done = command("gate", "no-regression", str(reals_only), "--base", str(fakes_only), "--json",
-                   "--junit", str(tmp_path / "j.xml"))  # fmt: skip
+    done = command(
+        "gate",
+        "no-regression",
+        str(reals_only),
+        "--base",
+        str(fakes_only),
+        "--json",
+        "--junit",
+        str(tmp_path / "j.xml"),
+    )
     assert done.returncode == 1
     assert json.loads(done.stdout)["verdict"] == "fail"
     assert ET.parse(tmp_path / "j.xml").getroot().tag == "testsuites"
@@ -232,5 +283,8 @@ def test_the_command_says_each_rule_and_ends_by_the_verdict(
     n = images_for(0.02)
     done = command("report", str(reals_only), "--compare", str(fakes_only))
     assert "regression" in done.stdout
-    assert command("plan", "--width", "2%").stdout == f"{n} images in each direction: --limit {2 * n}\n"
+    assert (
+        command("plan", "--width", "2%").stdout
+        == f"{n} images in each direction: --limit {2 * n}\n"
+    )
     assert "--width must be more than 0%" in command("plan", "--width", "wide").stderr

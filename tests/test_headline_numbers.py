@@ -1,4 +1,6 @@
-"""A16, A17: the worst case over what every row met, thresholds frozen on clean reals, attacks at full strength."""
+"""A16, A17: the worst case over what every row met, thresholds frozen on clean reals, attacks at
+full strength.
+"""
 
 import math
 from pathlib import Path
@@ -20,12 +22,21 @@ from tests.test_preflight import Scored
 
 def made(label: list[int], logit: list[float]) -> pd.DataFrame:
     """A cell's table of a detector with the threshold 0."""
-    table = pd.DataFrame({"id": [str(i) for i in range(len(label))], "label": label, "logit": logit})
+    table = pd.DataFrame(
+        {"id": [str(i) for i in range(len(label))], "label": label, "logit": logit}
+    )
     fooled = (table["logit"] > 0) != (table["label"] == 1)
     return table.assign(
-        generator="g", clean_logit=table["logit"], fooled=fooled, kept=fooled, draws=1, wrong=fooled.astype(int),
-        wrong_half=0, forwards=1, backwards=0,
-    )  # fmt: skip
+        generator="g",
+        clean_logit=table["logit"],
+        fooled=fooled,
+        kept=fooled,
+        draws=1,
+        wrong=fooled.astype(int),
+        wrong_half=0,
+        forwards=1,
+        backwards=0,
+    )
 
 
 def test_thresholds_are_frozen_on_clean_reals() -> None:
@@ -41,7 +52,9 @@ def test_thresholds_are_frozen_on_clean_reals() -> None:
     assert both["fpr_frozen_5"] == pytest.approx(
         0.55, abs=0.002
     )  # the threshold stayed where it was, the reals did not
-    assert both["tpr_frozen_5"] == pytest.approx((np.linspace(-1.1, 0, 100) > frozen.at["5"]).mean())
+    assert both["tpr_frozen_5"] == pytest.approx(
+        (np.linspace(-1.1, 0, 100) > frozen.at["5"]).mean()
+    )
     few = FrozenThresholds.of(made([0] * 50 + [1], [*range(50), 1.0]))
     assert math.isnan(few.at["1"])
     assert few.at["5"] == 47
@@ -64,7 +77,8 @@ def run(data: Dataset, out: Path, **more: object) -> Matrix:
 def test_the_worst_case_is_over_images_that_every_row_met(data: Dataset, tmp_path: Path) -> None:
     matrix = run(data, tmp_path / "runs" / "mine")
     worst, bound, limited = (
-        matrix.cell("mine", attack, "white-box") for attack in ("worst-case", "worst-case-bound", "pgd-16")
+        matrix.cell("mine", attack, "white-box")
+        for attack in ("worst-case", "worst-case-bound", "pgd-16")
     )
     assert (worst["n"], bound["n"], limited["n"]) == (10, 40, 10)
     assert worst["accuracy"] == limited["accuracy"]
@@ -93,5 +107,10 @@ def test_full_strength_gives_white_box_cells_their_ranking(data: Dataset, tmp_pa
         assert pd.notna(full[metric])
         assert pd.isna(stopped[metric])
     assert full["accuracy"] <= stopped["accuracy"]
-    table = pd.concat(pd.read_parquet(path) for path in (tmp_path / "full/cells/mine/white-box-pgd-4").glob("shard*"))
-    assert table["linf"].eq(4).all()  # every image at the edge of the ball, those fooled early among them
+    table = pd.concat(
+        pd.read_parquet(path)
+        for path in (tmp_path / "full/cells/mine/white-box-pgd-4").glob("shard*")
+    )
+    assert (
+        table["linf"].eq(4).all()
+    )  # every image at the edge of the ball, those fooled early among them

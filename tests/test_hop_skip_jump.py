@@ -11,11 +11,19 @@ LEAST_ROUND = FEWEST + HALVINGS + STEPS
 
 
 def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:
-    """A linear detector, images about ``distance`` (L2) from its boundary on both sides, labels, exact distances."""
+    """A linear detector, images about ``distance`` (L2) from its boundary on both sides, labels,
+    exact distances.
+    """
     rng = torch.Generator().manual_seed(size)
     weight = torch.randn(3, size, size, generator=rng)
-    noise, sides = torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255, torch.tensor([1.0, -1, 1, -1])
-    noise = noise - (noise * weight).sum(dim=(1, 2, 3)).view(-1, 1, 1, 1) * weight / weight.square().sum()
+    noise, sides = (
+        torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255,
+        torch.tensor([1.0, -1, 1, -1]),
+    )
+    noise = (
+        noise
+        - (noise * weight).sum(dim=(1, 2, 3)).view(-1, 1, 1, 1) * weight / weight.square().sum()
+    )
     images = snap(0.5 + noise + (sides * distance).view(-1, 1, 1, 1) * weight / weight.norm())
     detector = Linear(weight, 0.0, centre=0.5)
     with torch.no_grad():
@@ -25,24 +33,32 @@ def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:
 @pytest.mark.parametrize("size", [8, 16])
 def test_hop_skip_jump_comes_within_20_percent_of_a_linear_boundary(size: int) -> None:
     detector, images, labels, nearest = apart(size, 0.6)
-    result = load_attack("hop-skip-jump-l2", eps=1.2 * float(nearest.min()))(detector, images, labels)
+    result = load_attack("hop-skip-jump-l2", eps=1.2 * float(nearest.min()))(
+        detector, images, labels
+    )
     assert result.fooled.all()
     assert (result.l2 >= nearest).all()
-    assert not load_attack("hop-skip-jump-l2", eps=0.98 * float(nearest.min()))(detector, images, labels).fooled.any()
+    assert not load_attack("hop-skip-jump-l2", eps=0.98 * float(nearest.min()))(
+        detector, images, labels
+    ).fooled.any()
 
 
 def test_hop_skip_jump_comes_near_a_linear_boundary_in_linf() -> None:
     detector, images, labels, _ = apart(8, 0.6)
     weight = detector.weight.detach()
     nearest = float((detector.logits(images).detach().abs() / weight.abs().sum() * 255).max())
-    assert load_attack("hop-skip-jump-linf", eps=1.3 * nearest)(detector, images, labels).fooled.all()
+    assert load_attack("hop-skip-jump-linf", eps=1.3 * nearest)(
+        detector, images, labels
+    ).fooled.all()
 
 
 @pytest.mark.parametrize("name", ["hop-skip-jump-l2", "hop-skip-jump-linf"])
 @pytest.mark.parametrize("queries", [1, 5, 19, 50, 300])
 def test_hop_skip_jump_keeps_its_queries(name: str, queries: int) -> None:
     detector, images, labels, _ = apart(16, 3.0)
-    result = load_attack(name, eps=1 if "linf" in name else 0.01, queries=queries)(detector, images, labels)
+    result = load_attack(name, eps=1 if "linf" in name else 0.01, queries=queries)(
+        detector, images, labels
+    )
     assert not result.fooled.any()
     assert (result.forwards <= queries + 1).all()
     assert (result.forwards > queries + 1 - LEAST_ROUND).all()

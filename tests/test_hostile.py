@@ -39,18 +39,33 @@ def png(width: int, height: int, depth: int = 8, colour: int = 2, rows: int = 0)
     """A PNG file of black rows, whatever its header claims."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
 
     line = 1 + width * depth // 8 * {0: 1, 2: 3, 6: 4}[colour]
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     content = zlib.compress(bytes(line * rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", content)
+        + chunk(b"IEND", b"")
+    )
 
 
 def text_bomb() -> bytes:
     """A PNG file with 8 MB of compressed text."""
     packed = b"Comment\0\0" + zlib.compress(bytes(8 * 2**20))
-    chunk = struct.pack(">I", len(packed)) + b"zTXt" + packed + struct.pack(">I", zlib.crc32(b"zTXt" + packed))
+    chunk = (
+        struct.pack(">I", len(packed))
+        + b"zTXt"
+        + packed
+        + struct.pack(">I", zlib.crc32(b"zTXt" + packed))
+    )
     whole = png(16, 16, rows=16)
     return whole[:33] + chunk + whole[33:]
 
@@ -85,7 +100,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_cannot_be_taken_as_it_is_is_listed_and_the_rest_is_read(kind: str, tmp_path: Path) -> None:
+def test_what_cannot_be_taken_as_it_is_is_listed_and_the_rest_is_read(
+    kind: str, tmp_path: Path
+) -> None:
     make, reason = REFUSED[kind]
     files(tmp_path, "real", "fake")
     (tmp_path / "fake" / "bad.png").write_bytes(make())
@@ -97,7 +114,9 @@ def test_what_cannot_be_taken_as_it_is_is_listed_and_the_rest_is_read(kind: str,
 
 
 @pytest.mark.parametrize("side", [8200, 10_000, 20_000])
-def test_huge_images_are_refused_from_their_header(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_huge_images_are_refused_from_their_header(
+    side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def decoded(image: Image.Image) -> None:
         raise AssertionError("it was decoded")
 
@@ -150,7 +169,9 @@ def test_a_photograph_is_turned_as_a_viewer_shows_it(kind: str, orientation: int
     if kind == "PNG":
         turns = {3: (2, 0), 6: (3, 0), 8: (1, 0)}  # quarters anticlockwise
         if orientation in turns:
-            assert torch.equal(pixels, torch.rot90(decode(saved("PNG")), turns[orientation][0], (1, 2)))
+            assert torch.equal(
+                pixels, torch.rot90(decode(saved("PNG")), turns[orientation][0], (1, 2))
+            )
 
 
 def test_broken_exif_data_do_not_lose_the_photograph() -> None:
@@ -158,7 +179,10 @@ def test_broken_exif_data_do_not_lose_the_photograph() -> None:
     assert torch.equal(decode(content), decode(saved("JPEG")))
 
 
-SEEDS = [saved(kind) for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF")] + [saved("GIF", "P"), frames("PNG")]
+SEEDS = [saved(kind) for kind in ("JPEG", "PNG", "WEBP", "BMP", "TIFF")] + [
+    saved("GIF", "P"),
+    frames("PNG"),
+]
 
 
 @settings(max_examples=300, deadline=None)

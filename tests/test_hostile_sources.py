@@ -1,4 +1,6 @@
-"""Folders, archives and Parquet files that nobody should trust: traps are refused and listed, the rest is read."""
+"""Folders, archives and Parquet files that nobody should trust: traps are refused and listed, the
+rest is read.
+"""
 
 import io
 import os
@@ -35,12 +37,16 @@ def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
     assert set(reasons.index) == {
         f"fake/{n}" for n in ("out.png", "up.png", "gone.png", "loop", "pipe.png", "self.png")
     }
-    assert reasons["fake/out.png"] == reasons["fake/up.png"] == "a link that leads out of the folder"
+    assert (
+        reasons["fake/out.png"] == reasons["fake/up.png"] == "a link that leads out of the folder"
+    )
     assert "fake/in" in set(data.manifest["id"])
     assert len(data) == 7
 
 
-def test_a_linked_shard_is_not_followed_out_of_the_folder_but_in_a_hubs_cache_it_is(tmp_path: Path) -> None:
+def test_a_linked_shard_is_not_followed_out_of_the_folder_but_in_a_hubs_cache_it_is(
+    tmp_path: Path,
+) -> None:
     rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(4)]
     blob = tmp_path / "cache" / "blobs" / "abc"
     blob.parent.mkdir(parents=True)
@@ -60,21 +66,27 @@ def test_names_that_are_not_utf_8_are_listed(tmp_path: Path) -> None:
     (tmp_path / "fake" / "café, à\nla carte.png").write_bytes(picture(2))
     data = load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
     skipped = pd.read_csv(tmp_path / "skipped.csv")
-    assert skipped.to_numpy().tolist() == [["fake/caf\\udce9.png", "its name is not UTF-8; rename it"]]
+    assert skipped.to_numpy().tolist() == [
+        ["fake/caf\\udce9.png", "its name is not UTF-8; rename it"]
+    ]
     assert "fake/café, à\nla carte" in set(data.manifest["id"])
     data.manifest.to_parquet(tmp_path / "manifest.parquet")
 
 
 def test_a_folder_above_that_is_not_utf_8_is_explained(tmp_path: Path) -> None:
     root = files(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), "real", "fake")
-    with pytest.raises(BadData, match=r"6 skipped; the first: fake/0: the path of its folder is not UTF-8"):
+    with pytest.raises(
+        BadData, match=r"6 skipped; the first: fake/0: the path of its folder is not UTF-8"
+    ):
         load_data("folder", str(root))
 
 
 def hostile_archive(path: Path) -> Path:
     with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
 
-        def add(name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = "") -> None:
+        def add(
+            name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
+        ) -> None:
             info = tarfile.TarInfo(name)
             info.size, info.type, info.linkname = len(content), kind, link
             archive.addfile(info, io.BytesIO(content))
@@ -105,7 +117,9 @@ def hostile_archive(path: Path) -> Path:
 
 
 def test_an_archive_is_read_in_place_and_its_traps_are_listed(tmp_path: Path) -> None:
-    data = load_data("folder", str(hostile_archive(tmp_path / "test.tar")), skipped=tmp_path / "skipped.csv")
+    data = load_data(
+        "folder", str(hostile_archive(tmp_path / "test.tar")), skipped=tmp_path / "skipped.csv"
+    )
     assert data.manifest["id"].tolist() == [*(f"test/good/{i}" for i in range(4)), "test/surrogate"]
     assert list(data.contents()) == [picture(i) for i in (0, 1, 2, 3, 2)]
     data.manifest.to_parquet(tmp_path / "manifest.parquet")
@@ -126,23 +140,39 @@ def test_an_archive_is_read_in_place_and_its_traps_are_listed(tmp_path: Path) ->
     }
     assert reasons.keys() == expected.keys()
     assert all(part in reasons[name] for name, part in expected.items())
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.parquet", "skipped.csv", "test.tar"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "manifest.parquet",
+        "skipped.csv",
+        "test.tar",
+    ]
 
 
-@pytest.mark.parametrize(("damage", "reason"), [("cut", "damaged|ends in the mi"), ("overwritten", "damaged; what")])
-def test_a_damaged_archive_is_read_up_to_the_damage(tmp_path: Path, damage: str, reason: str) -> None:
-    samples = [m for i in range(8) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))]
+@pytest.mark.parametrize(
+    ("damage", "reason"), [("cut", "damaged|ends in the mi"), ("overwritten", "damaged; what")]
+)
+def test_a_damaged_archive_is_read_up_to_the_damage(
+    tmp_path: Path, damage: str, reason: str
+) -> None:
+    samples = [
+        m for i in range(8) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))
+    ]
     path = shard(tmp_path / "test.tar", *samples)
     content = bytearray(path.read_bytes())
     half = content.index(b"5.png")
-    path.write_bytes(content[: half + 1000] if damage == "cut" else content[:half] + b"x" * 512 + content[half + 512 :])
+    path.write_bytes(
+        content[: half + 1000]
+        if damage == "cut"
+        else content[:half] + b"x" * 512 + content[half + 512 :]
+    )
     data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
     assert data.manifest["id"].tolist() == [f"test/{i}" for i in range(5)]
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.contains(reason).any()
 
 
 def test_a_member_of_negative_size_ends_the_archive(tmp_path: Path) -> None:
-    samples = [m for i in range(4) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))]
+    samples = [
+        m for i in range(4) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))
+    ]
     path = shard(tmp_path / "test.tar", *samples)
     content = bytearray(path.read_bytes())
     trap = tarfile.TarInfo("trap.png")
@@ -154,24 +184,41 @@ def test_a_member_of_negative_size_ends_the_archive(tmp_path: Path) -> None:
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.contains("negative size").any()
 
 
-def test_files_too_large_for_an_image_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_too_large_for_an_image_are_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     files(tmp_path, "real", "fake")
     with (tmp_path / "fake" / "big.png").open("wb") as file:
         file.truncate(2**40)
     load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
-    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].tolist() == [f"{2**40} bytes; {2**28} are the most"]
+    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].tolist() == [
+        f"{2**40} bytes; {2**28} are the most"
+    ]
     monkeypatch.setattr(webdataset, "MOST_BYTES", 5000)
-    members = [(f"{i}.{end}", c) for i in range(3) for end, c in (("png", picture(i)), ("cls", str(i % 2).encode()))]
+    members = [
+        (f"{i}.{end}", c)
+        for i in range(3)
+        for end, c in (("png", picture(i)), ("cls", str(i % 2).encode()))
+    ]
     path = shard(tmp_path / "x.tar", *members, ("9.png", bytes(6000)), ("9.cls", b"1"))
     load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"][0] == "6000 bytes; 5000 are the most"
 
 
 def test_parquet_rows_with_bad_names_or_no_bytes_are_listed(tmp_path: Path) -> None:
-    rows: list[dict[str, object] | None] = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(4)]
-    rows += [{"bytes": picture(9), "path": "../../../etc/passwd"}, {"bytes": None, "path": "lost.png"}, None]
+    rows: list[dict[str, object] | None] = [
+        {"bytes": picture(i), "path": f"{i}.png"} for i in range(4)
+    ]
+    rows += [
+        {"bytes": picture(9), "path": "../../../etc/passwd"},
+        {"bytes": None, "path": "lost.png"},
+        None,
+    ]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pq.write_table(pa.table({"image": pa.array(rows, kind), "label": [0, 1, 0, 1, 0, 1, 0]}), tmp_path / "test.parquet")
+    pq.write_table(
+        pa.table({"image": pa.array(rows, kind), "label": [0, 1, 0, 1, 0, 1, 0]}),
+        tmp_path / "test.parquet",
+    )
     data = load_data("folder", str(tmp_path / "test.parquet"), skipped=tmp_path / "skipped.csv")
     reasons = pd.read_csv(tmp_path / "skipped.csv").set_index("id")["reason"].to_dict()
     assert reasons.keys() == {"test.parquet/4", "test/lost", "test/test-6"}
@@ -225,16 +272,24 @@ def test_rows_without_a_label_are_listed(labels: pa.Array, tmp_path: Path) -> No
 
 
 def test_labels_that_the_recipe_does_not_know_are_refused(tmp_path: Path) -> None:
-    for labels in (pa.array([0, 1, 2]), pa.array(["real", "fake", "cat"]), pa.array([0.0, 1.0, 0.5])):
+    for labels in (
+        pa.array([0, 1, 2]),
+        pa.array(["real", "fake", "cat"]),
+        pa.array([0.0, 1.0, 0.5]),
+    ):
         with pytest.raises(BadData, match=r"row 2 has label .*Expected one of real, fake, 0, 1"):
             load_data("folder", str(labelled(tmp_path / "test.parquet", labels)))
 
 
 @pytest.mark.parametrize("above", ["/home/someone/set", "C:\\set", "\\\\server\\set"])
-def test_an_absolute_path_beside_the_bytes_gives_its_last_name_and_is_not_opened(above: str, tmp_path: Path) -> None:
+def test_an_absolute_path_beside_the_bytes_gives_its_last_name_and_is_not_opened(
+    above: str, tmp_path: Path
+) -> None:
     """Case B8."""
     mark = "/" if "/" in above else "\\"
-    rows = [{"bytes": picture(i), "path": f"{above}{mark}{i % 2}{mark}{i // 2}.png"} for i in range(4)]
+    rows = [
+        {"bytes": picture(i), "path": f"{above}{mark}{i % 2}{mark}{i // 2}.png"} for i in range(4)
+    ]
     pq.write_table(pa.table({"image": rows, "label": [0, 1, 0, 1]}), tmp_path / "test.parquet")
     data = load_data("folder", str(tmp_path / "test.parquet"))
     assert data.manifest["id"].tolist() == ["test/0", "test/0~1", "test/1", "test/1~1"]
@@ -242,10 +297,15 @@ def test_an_absolute_path_beside_the_bytes_gives_its_last_name_and_is_not_opened
 
 
 @pytest.mark.parametrize("path", ["", ".", "./", None])
-def test_a_path_that_names_nothing_gives_the_number_of_the_row(path: str | None, tmp_path: Path) -> None:
+def test_a_path_that_names_nothing_gives_the_number_of_the_row(
+    path: str | None, tmp_path: Path
+) -> None:
     rows = [{"bytes": picture(i), "path": path} for i in range(2)]
     pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "test.parquet")
-    assert load_data("folder", str(tmp_path)).manifest["id"].tolist() == ["test/test-0", "test/test-1"]
+    assert load_data("folder", str(tmp_path)).manifest["id"].tolist() == [
+        "test/test-0",
+        "test/test-1",
+    ]
 
 
 def test_plain_bytes_and_a_column_called_img_are_read(tmp_path: Path) -> None:
@@ -296,12 +356,15 @@ def test_what_lies_beside_class_folders_is_passed_over_and_listed(tmp_path: Path
 
 def test_nothing_of_use_beside_what_is_passed_over_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "embedding": [[0.5]]}), tmp_path / "embeddings.parquet")
-    with pytest.raises(BadData, match=r"embeddings\.parquet has the columns id, embedding\. Expected image"):
+    with pytest.raises(
+        BadData, match=r"embeddings\.parquet has the columns id, embedding\. Expected image"
+    ):
         load_data("folder", str(tmp_path))
     (tmp_path / "embeddings.parquet").unlink()
     (tmp_path / "._test.parquet").write_bytes(b"junk")
     with pytest.raises(
-        BadData, match=r"no readable image in the source, 1 skipped; the first: \._test\.parquet: hidden"
+        BadData,
+        match=r"no readable image in the source, 1 skipped; the first: \._test\.parquet: hidden",
     ):
         load_data("folder", str(tmp_path))
     labelled(tmp_path / "test.parquet", pa.array([0, 1]))
@@ -339,7 +402,9 @@ def test_images_are_known_by_their_content_where_names_say_nothing(tmp_path: Pat
         for i, name in enumerate(("0.pjpeg", "1", "2.bin"))
         for m in ((f"{i}.cls", str(i % 2).encode()), (name, picture(i)))
     ]
-    archive = shard(tmp_path / "x.tar", *members, ("3.nef", picture(1)), ("3.cls", b"1"), ("README", b"text"))
+    archive = shard(
+        tmp_path / "x.tar", *members, ("3.nef", picture(1)), ("3.cls", b"1"), ("README", b"text")
+    )
     data = load_data("folder", str(archive), skipped=tmp_path / "skipped.csv")
     assert data.manifest["id"].tolist() == ["0", "1", "2"]
 
@@ -350,12 +415,15 @@ def test_links_to_class_folders_are_named(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     for name in ("real", "fake"):
         (tmp_path / "set" / name).symlink_to(outside / name)
-    with pytest.raises(BadData, match=r"Not followed are the links fake, real: put the folders themselves there"):
+    with pytest.raises(
+        BadData, match=r"Not followed are the links fake, real: put the folders themselves there"
+    ):
         load_data("folder", str(tmp_path / "set"))
     (tmp_path / "set" / "real").unlink()
     files(tmp_path / "set", "real")
     with pytest.raises(
-        BadData, match=r"one class only, 1 skipped; the first: fake: a link to a folder, which is not fol"
+        BadData,
+        match=r"one class only, 1 skipped; the first: fake: a link to a folder, which is not fol",
     ):
         load_data("folder", str(tmp_path / "set"))
 
@@ -366,7 +434,9 @@ def damaged(path: Path, column: str) -> Path:
     table = pa.table({"image": rows, "label": [i % 2 for i in range(12)]})
     pq.write_table(table, path, row_group_size=4, compression="zstd")
     group = pq.ParquetFile(path).metadata.row_group(1)
-    place = next(c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == column)
+    place = next(
+        c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == column
+    )
     content = bytearray(path.read_bytes())
     start = place.dictionary_page_offset or place.data_page_offset
     content[start : start + place.total_compressed_size] = b"\xff" * place.total_compressed_size
@@ -401,7 +471,9 @@ def test_unreadable_files_and_folders_are_listed(tmp_path: Path) -> None:
     assert set(pd.read_csv(tmp_path / "skipped.csv")["id"]) == {"fake/0", "fake/locked"}
 
 
-def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = files(tmp_path / "root", "real", "fake", "fake/locked")
     scandir = os.scandir
 
@@ -418,7 +490,11 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 
 
 @settings(max_examples=50)
-@given(parts=st.lists(st.sampled_from(["..", ".", "", "a", "a..b", "\\", "é", "\udce9", "\0"]), max_size=5))
+@given(
+    parts=st.lists(
+        st.sampled_from(["..", ".", "", "a", "a..b", "\\", "é", "\udce9", "\0"]), max_size=5
+    )
+)
 def test_names_that_pass_stay_below_their_folder(parts: list[str]) -> None:
     name = "/".join(parts)
     if not fault_of(name):

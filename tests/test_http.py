@@ -26,7 +26,9 @@ Reply = tuple[int, bytes]
 
 
 class Service:
-    """An endpoint on this machine: answers with the mean brightness, unless there are ``replies`` to give first."""
+    """An endpoint on this machine: answers with the mean brightness, unless there are ``replies``
+    to give first.
+    """
 
     def __init__(self) -> None:
         self.replies: list[Reply] = []
@@ -41,7 +43,9 @@ class Service:
                 service.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
                 mean = float(np.asarray(Image.open(io.BytesIO(service.bodies[-1]))).mean()) / 255
                 status, text = (
-                    service.replies.pop(0) if service.replies else (200, json.dumps(service.answer(mean)).encode())
+                    service.replies.pop(0)
+                    if service.replies
+                    else (200, json.dumps(service.answer(mean)).encode())
                 )
                 if status == 0:
                     self.close_connection = True
@@ -79,7 +83,9 @@ def asked(service: Service, **config: Any) -> HTTPEndpoint:
     return detector
 
 
-def test_http_sends_png_and_keeps_the_contract(service: Service, images: Tensor, tmp_path: Path) -> None:
+def test_http_sends_png_and_keeps_the_contract(
+    service: Service, images: Tensor, tmp_path: Path
+) -> None:
     detector = asked(service)
     expected = images.mean(dim=(1, 2, 3))
     torch.testing.assert_close(detector.logits(images), expected.logit(), atol=1e-4, rtol=1e-4)
@@ -88,13 +94,17 @@ def test_http_sends_png_and_keeps_the_contract(service: Service, images: Tensor,
     assert service.headers[0]["Content-Type"] == "image/png"
     assert "Authorization" not in service.headers[0]
     check_contract(detector, images, tmp_path)
-    torch.testing.assert_close(asked(service, fake_index=0).logits(images), -expected.logit(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        asked(service, fake_index=0).logits(images), -expected.logit(), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_http_reads_a_dotted_path_and_logits(service: Service, images: Tensor) -> None:
     service.answer = lambda mean: {"data": [{"raw": 7 * mean}]}
     detector = asked(service, score="data.0.raw", scale="logit")
-    torch.testing.assert_close(detector.logits(images), 7 * images.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        detector.logits(images), 7 * images.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4
+    )
     with pytest.raises(BadLogits, match="no 'score'"):
         asked(service).logits(images)
     with pytest.raises(BadLogits, match="no probability"):
@@ -111,7 +121,9 @@ def test_http_takes_numbers_only(value: object, service: Service, images: Tensor
 def test_http_asks_about_an_image_once(service: Service, images: Tensor) -> None:
     detector = asked(service)
     first = detector.logits(torch.cat([images, images]))
-    assert torch.equal(detector.logits(images + 1e-4), first[:4])  # the same image on the 8-bit grid
+    assert torch.equal(
+        detector.logits(images + 1e-4), first[:4]
+    )  # the same image on the 8-bit grid
     assert detector.sent == len(service.bodies) == 4
     detector.logits(images.transpose(2, 3))
     assert detector.sent == 8
@@ -140,7 +152,9 @@ def test_http_tries_again_after_silence(service: Service, images: Tensor) -> Non
     waiting.set()
 
 
-def test_http_pauses_grow(service: Service, images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_pauses_grow(
+    service: Service, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     service.replies = [(500, b"")] * 4
@@ -170,7 +184,11 @@ def test_http_keeps_to_its_budget(service: Service, images: Tensor) -> None:
 
 
 def test_http_secret_reaches_the_service_and_nothing_else(
-    service: Service, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    service: Service,
+    images: Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", f"{SECRET}\n")
     detector = asked(service, token_env="MY_TOKEN")
@@ -178,7 +196,13 @@ def test_http_secret_reaches_the_service_and_nothing_else(
     assert service.headers[0]["Authorization"] == f"Bearer {SECRET}"
     save_detector(detector, tmp_path / "saved.safetensors")
     written = (tmp_path / "saved.safetensors").read_bytes().decode("latin-1")
-    texts = [written, repr(detector), str(vars(detector)), detector.card.model_dump_json(), json.dumps(detector.config)]
+    texts = [
+        written,
+        repr(detector),
+        str(vars(detector)),
+        detector.card.model_dump_json(),
+        json.dumps(detector.config),
+    ]
     for status in (401, 500):
         service.replies = [(status, SECRET.encode())] * 5
         try:
@@ -189,8 +213,14 @@ def test_http_secret_reaches_the_service_and_nothing_else(
     assert not any(SECRET in text for text in [*texts, *capfd.readouterr()])
 
 
-def test_http_refuses_what_would_give_a_secret_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    for url in ("https://me:pass@host.example/x", "https://host.example/x?api_key=1", "https://host.example/?Token="):
+def test_http_refuses_what_would_give_a_secret_away(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in (
+        "https://me:pass@host.example/x",
+        "https://host.example/x?api_key=1",
+        "https://host.example/?Token=",
+    ):
         with pytest.raises(UserError, match="token_env='NAME'"):
             addressed(url)
     with pytest.raises(Unavailable) as caught:
@@ -205,7 +235,9 @@ def test_http_refuses_what_would_give_a_secret_away(service: Service, monkeypatc
         addressed(service.url, tries=0)
 
 
-def test_http_that_is_not_there_is_unavailable(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_http_that_is_not_there_is_unavailable(
+    images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(Unavailable, match="ConnectionRefusedError"):
         built("http://127.0.0.1:9/x", tries=2, pause=0.001).logits(images)

@@ -41,12 +41,19 @@ def ranked(seen: Seen) -> Reply:
 
 
 def test_the_top_of_a_sorted_list_is_refused_and_a_label_is_chosen_by_name(server: Server) -> None:
-    """A9: ``score='0.score'`` was the top label's score whichever label it was, so every image was above 0.5."""
+    """A9: ``score='0.score'`` was the top label's score whichever label it was, so every image was
+    above 0.5.
+    """
     server.handle = ranked
-    with pytest.raises(BadLogits, match=r"'\[label=NAME\]\.score'; the answer has artificial, human|human, artificial"):
+    with pytest.raises(
+        BadLogits,
+        match=r"'\[label=NAME\]\.score'; the answer has artificial, human|human, artificial",
+    ):
         asked(server, score="0.score").logits(grey(0.2, 0.9))
     logits = asked(server, score="[label=artificial].score").logits(grey(0.2, 0.9))
-    torch.testing.assert_close(logits, grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        logits, grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+    )
     with pytest.raises(BadLogits, match=r"no label 'fake'.*artificial"):
         asked(server, score="[label=fake].score").logits(grey(0.9))
 
@@ -58,7 +65,7 @@ ANSWER = {
     "deep": {"a": [{"raw": 7}]},
     "files": [{"name": "image.png", "score": 0.3}],
     "huge": 10**400,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -100,18 +107,27 @@ def test_paths_that_are_none_are_refused(path: str) -> None:
         parsed(path)
 
 
-@pytest.mark.parametrize(("scale", "high", "factor"), [("percent", "fake", 100), ("percent", "human", 100)])
-def test_percentages_of_fake_and_of_human(server: Server, scale: str, high: str, factor: float) -> None:
+@pytest.mark.parametrize(
+    ("scale", "high", "factor"), [("percent", "fake", 100), ("percent", "human", 100)]
+)
+def test_percentages_of_fake_and_of_human(
+    server: Server, scale: str, high: str, factor: float
+) -> None:
     server.handle = lambda seen: Reply(200, {"score": factor * brightness(seen.body)})
     sign = 1 if high == "fake" else -1
     logits = asked(server, scale=scale, high=high, score_threshold=90).logits(grey(0.2, 0.9))
-    torch.testing.assert_close(logits, sign * grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        logits, sign * grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+    )
     limit = asked(server, scale=scale, high=high, score_threshold=90).threshold
     assert limit == pytest.approx(sign * torch.tensor(0.9).logit().item())
 
 
 def test_a_number_outside_its_scale_is_told_with_the_likely_one(server: Server) -> None:
-    for value, scale, words in ((93, "probability", "scale='percent'"), (-3.2, "probability", "scale='logit'")):
+    for value, scale, words in (
+        (93, "probability", "scale='percent'"),
+        (-3.2, "probability", "scale='logit'"),
+    ):
         server.handle = lambda seen, value=value: Reply(200, {"score": value})  # type: ignore[misc]
         with pytest.raises(BadLogits, match=f"no probability.*{words}"):
             asked(server, scale=scale).logits(grey(0.5))
@@ -138,7 +154,9 @@ VERDICTS = {"ai": 1, "human": 0, "inconclusive": "abstain"}
 
 def judged(seen: Seen) -> Reply:
     mean = brightness(seen.body)
-    return Reply(200, {"verdict": "ai" if mean > 0.7 else "human" if mean < 0.3 else "inconclusive"})
+    return Reply(
+        200, {"verdict": "ai" if mean > 0.7 else "human" if mean < 0.3 else "inconclusive"}
+    )
 
 
 def test_verdicts_are_labels_and_no_verdict_counts_as_said(server: Server) -> None:
@@ -159,7 +177,9 @@ def test_verdicts_are_labels_and_no_verdict_counts_as_said(server: Server) -> No
 def sure(seen: Seen) -> Reply:
     """How sure it is of its label, whichever that is."""
     mean = brightness(seen.body)
-    return Reply(200, {"label": "fake" if mean > 0.5 else "real", "confidence": max(mean, 1 - mean)})
+    return Reply(
+        200, {"label": "fake" if mean > 0.5 else "real", "confidence": max(mean, 1 - mean)}
+    )
 
 
 def test_the_confidence_in_a_label_is_noted_and_can_be_read(server: Server) -> None:
@@ -170,15 +190,24 @@ def test_the_confidence_in_a_label_is_noted_and_can_be_read(server: Server) -> N
     detector.logits(images)
     (note,) = detector.answer_notes
     assert "labels fake, real beside it" in note
-    given = {"score": "label", "verdicts": {"fake": 1, "real": 0, "?": "abstain"}, "confidence": "confidence"}
+    given = {
+        "score": "label",
+        "verdicts": {"fake": 1, "real": 0, "?": "abstain"},
+        "confidence": "confidence",
+    }
     detector = asked(server, **given)
-    torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+    )
     assert detector.answer_notes == []
     assert detector.card.score_step == 0.0
     server.handle = lambda seen: Reply(200, {"label": "?", "confidence": 0.6})
     for abstain_as, fake in (("real", False), ("fake", True)):
         assert bool(asked(server, abstain_as=abstain_as, **given).logits(grey(0.5)) > 0) is fake
-    for wrong, words in (({"confidence": "x"}, "of a verdict"), (given | {"high": "human"}, "says itself")):
+    for wrong, words in (
+        ({"confidence": "x"}, "of a verdict"),
+        (given | {"high": "human"}, "says itself"),
+    ):
         with pytest.raises(UserError, match=words):
             asked(server, **wrong)
 
@@ -191,13 +220,17 @@ def test_the_step_of_the_answers_is_measured(digits: int, server: Server) -> Non
     detector = asked(server)
     detector.logits(grey(*shares))
     assert detector.measured_step() == pytest.approx(10.0**-digits)
-    server.handle = lambda seen: Reply(200, {"score": round(100 * brightness(seen.body), digits - 1)})
+    server.handle = lambda seen: Reply(
+        200, {"score": round(100 * brightness(seen.body), digits - 1)}
+    )
     percent = asked(server, scale="percent")
     percent.logits(grey(*shares))
     assert percent.measured_step() == pytest.approx(10.0 ** -(digits + 1))
     server.handle = lambda seen: Reply(200, {"score": brightness(seen.body)})
     exact = asked(server)
-    exact.logits(torch.randint(0, 256, (20, 3, 8, 8), generator=torch.Generator().manual_seed(0)) / 255)
+    exact.logits(
+        torch.randint(0, 256, (20, 3, 8, 8), generator=torch.Generator().manual_seed(0)) / 255
+    )
     assert exact.measured_step() == 0.0
 
 

@@ -57,14 +57,23 @@ def test_json_templates_hold_the_image_anywhere(server: Server, images: Tensor) 
 
     server.handle = handle
     template = [{"model": "{model}", "n": 3}, ["{base64}", "{data_uri}", "{sha256}"]]
-    detector = asked(server, body="json", template=template, model="m/1", headers={"X-Kind": "{model}"})
-    torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+    detector = asked(
+        server, body="json", template=template, model="m/1", headers={"X-Kind": "{model}"}
+    )
+    torch.testing.assert_close(
+        detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+    )
 
 
-def test_retry_after_is_obeyed_in_seconds_and_as_a_date(server: Server, images: Tensor, clock: list[float]) -> None:
+def test_retry_after_is_obeyed_in_seconds_and_as_a_date(
+    server: Server, images: Tensor, clock: list[float]
+) -> None:
     when = formatdate(time.time() + 30, usegmt=True)
     server.handle = then(
-        Reply(429, None, {"Retry-After": "7"}), Reply(503, None, {"Retry-After": when}), Reply(503), Reply(500)
+        Reply(429, None, {"Retry-After": "7"}),
+        Reply(503, None, {"Retry-After": when}),
+        Reply(503),
+        Reply(500),
     )
     asked(server, pause=0.5).logits(images[:1])
     assert clock[0] == 7
@@ -106,13 +115,27 @@ def test_an_answer_that_comes_later_is_polled_for(
         job[1] += 1
         if job[1] == 1:
             return Reply(202)
-        return Reply(200, {"state": "ready" if job[1] == 3 else "busy", "result": {"fake": 100 * job[0]}})
+        return Reply(
+            200, {"state": "ready" if job[1] == 3 else "busy", "result": {"fake": 100 * job[0]}}
+        )
 
     server.handle = handle
-    poll = {"url": f"{server.base}/jobs/{{path:data.id}}", "done": "state", "values": ["ready"], "failed": ["lost"]}
-    given = {"token_env": "MY_TOKEN", "authorization": "Token {token}", "score": "result.fake", "scale": "percent"}
+    poll = {
+        "url": f"{server.base}/jobs/{{path:data.id}}",
+        "done": "state",
+        "values": ["ready"],
+        "failed": ["lost"],
+    }
+    given = {
+        "token_env": "MY_TOKEN",
+        "authorization": "Token {token}",
+        "score": "result.fake",
+        "scale": "percent",
+    }
     detector = asked(server, poll=poll | {"every": 2}, **given)
-    torch.testing.assert_close(detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
+    )
     assert clock == [2.0] * 8
     assert detector.service.requests_per_image == 2
     server.handle = lambda seen: Reply(200, {"data": {"id": "1"}, "state": "lost"})
@@ -174,14 +197,19 @@ def test_a_secret_that_is_written_out_is_refused(given: dict[str, Any], server: 
         ({"fake_index": 2}, "fake_index must be 0 or 1"),
     ],
 )
-def test_descriptions_that_cannot_be_are_told(given: dict[str, Any], words: str, server: Server) -> None:
+def test_descriptions_that_cannot_be_are_told(
+    given: dict[str, Any], words: str, server: Server
+) -> None:
     with pytest.raises(UserError, match=words):
         asked(server, **given)
 
 
 def test_secrets_of_any_place_travel_encrypted_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "swordfish-123")
-    for given in ({"headers": {"X-Api-Key": "{env:MY_KEY}"}}, {"url": "http://host.example/?key={env:MY_KEY}"}):
+    for given in (
+        {"headers": {"X-Api-Key": "{env:MY_KEY}"}},
+        {"url": "http://host.example/?key={env:MY_KEY}"},
+    ):
         with pytest.raises(UserError, match="unencrypted"):
             built(**{"address": "http://host.example/x"} | given)
 
@@ -191,7 +219,11 @@ def test_what_is_asked_for_costs_is_known_without_asking(server: Server) -> None
     assert service == (1, 0.002, "EUR", 4, 50)
     assert server.seen == []
     assert HTTPEndpoint.remote
-    assert {"budget", "price"} <= HTTPEndpoint.operational <= set(HTTPEndpoint("http://127.0.0.1:1/x").config)
+    assert (
+        {"budget", "price"}
+        <= HTTPEndpoint.operational
+        <= set(HTTPEndpoint("http://127.0.0.1:1/x").config)
+    )
 
 
 def test_what_cannot_change_an_answer_is_no_part_of_what_a_detector_is(server: Server) -> None:
@@ -199,5 +231,10 @@ def test_what_cannot_change_an_answer_is_no_part_of_what_a_detector_is(server: S
     for same in ({"budget": 7}, {"price": 1}, {"tries": 9}, {"requests_per_second": 3}):
         assert asked(server, **same).fingerprint_parts() == one
     given: dict[str, Any]
-    for given in ({"score": "x"}, {"revision": "v2"}, {"headers": {"X": "1"}}, {"abstain_as": "fake"}):
+    for given in (
+        {"score": "x"},
+        {"revision": "v2"},
+        {"headers": {"X": "1"}},
+        {"abstain_as": "fake"},
+    ):
         assert asked(server, **given).fingerprint_parts() != one

@@ -84,10 +84,15 @@ def test_three_labels_whose_words_all_tell_are_grouped() -> None:
     labels = {0: "AI", 1: "Deepfake", 2: "Real"}
     groups = group_labels(labels, MINE)
     assert groups == LabelGroups((0, 1), (2,))
-    assert groups.describe(labels) == "log-sum-exp of the logits of 'AI', 'Deepfake' minus logit of 'Real'"
+    assert (
+        groups.describe(labels)
+        == "log-sum-exp of the logits of 'AI', 'Deepfake' minus logit of 'Real'"
+    )
 
 
-@pytest.mark.parametrize("labels", [("dalle", "sd", "real"), ("real", "ai", "edited"), ("ai", "deepfake", "not ai")])
+@pytest.mark.parametrize(
+    "labels", [("dalle", "sd", "real"), ("real", "ai", "edited"), ("ai", "deepfake", "not ai")]
+)
 def test_three_labels_of_which_one_does_not_tell_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="fake_labels=LABEL,LABEL"):
         group_labels(dict(enumerate(labels)), MINE)
@@ -97,7 +102,9 @@ def test_three_labels_of_which_one_does_not_tell_are_refused(labels: tuple[str, 
 
 @pytest.mark.parametrize("given", [["dalle", "sd"], ("sd", "dalle"), "dalle,sd", "DALLE, SD"])
 def test_fake_labels_are_a_group(given: list[str] | str) -> None:
-    assert group_labels({0: "dalle", 1: "real", 2: "sd"}, MINE, fake_labels=given) == LabelGroups((0, 2), (1,))
+    assert group_labels({0: "dalle", 1: "real", 2: "sd"}, MINE, fake_labels=given) == LabelGroups(
+        (0, 2), (1,)
+    )
 
 
 def test_fake_labels_that_do_not_fit_are_refused() -> None:
@@ -141,7 +148,9 @@ def test_known_models_are_resolved_from_a_config_with_their_labels(
     facts = known(an_id(name))
     assert facts is not None
     assert set(facts.fake) < set(facts.labels) or not facts.labels
-    folder = save_tiny_vit(on_the_hub(monkeypatch, tmp_path, an_id(name)), facts.labels or ["LABEL_0"])
+    folder = save_tiny_vit(
+        on_the_hub(monkeypatch, tmp_path, an_id(name)), facts.labels or ["LABEL_0"]
+    )
     detector = built(f"hf:{an_id(name)}")
     fake = [index for index, label in enumerate(facts.labels) if label in facts.fake]
     if facts.labels:
@@ -153,7 +162,9 @@ def test_known_models_are_resolved_from_a_config_with_their_labels(
             by_words = group_labels(dict(enumerate(facts.labels)), MINE)
             assert by_words.fake == tuple(fake)
     else:
-        assert torch.equal(detector.logits(images), built(f"hf:{folder}", fake_index=1).logits(images))
+        assert torch.equal(
+            detector.logits(images), built(f"hf:{folder}", fake_index=1).logits(images)
+        )
     assert detector.card.source == f"hf:{an_id(name)}@{COMMIT}"
     assert detector.card.commercial == facts.commercial
     assert detector.card.threshold == (logit(facts.threshold) if facts.threshold else 0)
@@ -174,20 +185,34 @@ def test_a_config_that_contradicts_the_table_is_refused(
     save_tiny_vit(on_the_hub(monkeypatch, tmp_path, model), labels)
     with pytest.raises(UserError, match=r"published were .*may have changed.*fake_index=1"):
         built(f"hf:{model}")
-    assert built(f"hf:{model}", fake_index=1).card.orientation == f"logit of {labels[1]!r} minus logit of {labels[0]!r}"
+    assert (
+        built(f"hf:{model}", fake_index=1).card.orientation
+        == f"logit of {labels[1]!r} minus logit of {labels[0]!r}"
+    )
 
 
-def test_a_branch_is_noted_with_the_commit_to_pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_branch_is_noted_with_the_commit_to_pin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save_tiny_vit(on_the_hub(monkeypatch, tmp_path, MINE), ["real", "ai"])
     (note,) = built(f"hf:{MINE}").notes
-    assert note == f"revision 'main' of {MINE} may move; to pin what was loaded now write hf:{MINE}?revision={COMMIT}"
+    assert (
+        note == f"revision 'main' of {MINE} may move; to pin what was loaded now write"
+        f" hf:{MINE}?revision={COMMIT}"
+    )
     pinned = built(f"hf:{MINE}", revision=COMMIT)
     assert pinned.notes == ()
     assert pinned.card.source == f"hf:{MINE}@{COMMIT}"
 
 
-def test_the_revision_of_the_table_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {MINE: HubModel(labels=("x", "y"), fake=("x",), revision=COMMIT, licence="MIT", commercial=True)}
+def test_the_revision_of_the_table_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = {
+        MINE: HubModel(
+            labels=("x", "y"), fake=("x",), revision=COMMIT, licence="MIT", commercial=True
+        )
+    }
     monkeypatch.setattr("robustbench_aigi.detectors.external.hf.models.hub_models", lambda: rows)
     save_tiny_vit(on_the_hub(monkeypatch, tmp_path, MINE), ["x", "y"])
     detector = built(f"hf:{MINE}")
@@ -197,7 +222,9 @@ def test_the_revision_of_the_table_is_taken(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_published_threshold_is_a_logit_on_the_card(tmp_path: Path) -> None:
-    folder = save_tiny_vit(tmp_path / "vit", ["fake", "real"], custom_ensemble_info={"threshold": 0.58})
+    folder = save_tiny_vit(
+        tmp_path / "vit", ["fake", "real"], custom_ensemble_info={"threshold": 0.58}
+    )
     detector = built(f"hf:{folder}")
     assert detector.threshold == pytest.approx(logit(0.58))
     assert "0.58" in detector.notes[0]
@@ -206,12 +233,21 @@ def test_a_published_threshold_is_a_logit_on_the_card(tmp_path: Path) -> None:
     assert built(f"hf:{folder}", threshold=0.0).notes == ()
 
 
-def test_what_is_known_of_a_model_is_in_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_of_a_model_is_in_the_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = "NYUAD-ComNets/NYUAD_AI-generated_images_detector"
-    folder = save_tiny_vit(on_the_hub(monkeypatch, tmp_path / "hub", model), ["dalle", "real", "sd"])
+    folder = save_tiny_vit(
+        on_the_hub(monkeypatch, tmp_path / "hub", model), ["dalle", "real", "sd"]
+    )
     (tmp_path / "other").mkdir()
     (folder / "preprocessor_config.json").rename(tmp_path / "other" / "preprocessor_config.json")
-    with pytest.raises(UserError, match=r"no image processor is beside its weights: give the one .*\?processor="):
+    with pytest.raises(
+        UserError, match=r"no image processor is beside its weights: give the one .*\?processor="
+    ):
         built(f"hf:{model}")
     borrowed = built(f"hf:{model}", processor=str(tmp_path / "other"))
-    assert borrowed.card.orientation == "log-sum-exp of the logits of 'dalle', 'sd' minus logit of 'real'"
+    assert (
+        borrowed.card.orientation
+        == "log-sum-exp of the logits of 'dalle', 'sd' minus logit of 'real'"
+    )

@@ -15,11 +15,22 @@ from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 from tests.conftest import Linear, small
 
-NAMES = ("jpeg", "gaussian-blur", "resize", "one-pixel", "pgd-linf", "pgd-l2", "square-linf", "fmn-linf")
+NAMES = (
+    "jpeg",
+    "gaussian-blur",
+    "resize",
+    "one-pixel",
+    "pgd-linf",
+    "pgd-l2",
+    "square-linf",
+    "fmn-linf",
+)
 
 
 def detector() -> Linear:
-    return Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5)
+    return Linear(
+        torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0, centre=0.5
+    )
 
 
 def every_level() -> Tensor:
@@ -29,14 +40,26 @@ def every_level() -> Tensor:
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float64])
-def test_images_of_every_type_are_taken_as_what_they_are(name: str, dtype: torch.dtype, labels: Tensor) -> None:
+def test_images_of_every_type_are_taken_as_what_they_are(
+    name: str, dtype: torch.dtype, labels: Tensor
+) -> None:
     """A7: uint8 images gave distances of 255 and clean logits of other images, or a traceback."""
     pixels = every_level()
     images = pixels if dtype == torch.uint8 else (pixels.double() / 255).to(dtype)
     expected = small(name)(detector(), from_bytes(pixels), labels)
     found = small(name)(detector(), images, labels)
     assert found.images.dtype == torch.float32
-    for field in ("images", "fooled", "clean_logits", "logits", "linf", "l2", "l0", "forwards", "backwards"):
+    for field in (
+        "images",
+        "fooled",
+        "clean_logits",
+        "logits",
+        "linf",
+        "l2",
+        "l0",
+        "forwards",
+        "backwards",
+    ):
         assert torch.equal(getattr(found, field), getattr(expected, field)), field
 
 
@@ -49,10 +72,14 @@ def test_perturbations_take_floats_of_every_size(dtype: torch.dtype) -> None:
     assert torch.equal(to_bytes(found), attack.apply(pixels, list("abcd")))
 
 
-@pytest.mark.parametrize("dtype", [torch.bool, torch.int32, torch.uint8, torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.int32, torch.uint8, torch.float32, torch.float64]
+)
 def test_labels_of_every_type_are_taken(dtype: torch.dtype, images: Tensor, labels: Tensor) -> None:
     expected = small("pgd-linf")(detector(), images, labels)
-    assert torch.equal(small("pgd-linf")(detector(), images, labels.to(dtype)).images, expected.images)
+    assert torch.equal(
+        small("pgd-linf")(detector(), images, labels.to(dtype)).images, expected.images
+    )
 
 
 def rejected(images: Any, labels: Any) -> str:
@@ -82,9 +109,13 @@ def rejected(images: Any, labels: Any) -> str:
         from_bytes(every_level()) + 0.001,
         (from_bytes(every_level()) * 1.001),
     ],
-    ids=lambda given: f"{type(given).__name__}-{getattr(given, 'dtype', '')}-{getattr(given, 'shape', '')}",
+    ids=lambda given: (
+        f"{type(given).__name__}-{getattr(given, 'dtype', '')}-{getattr(given, 'shape', '')}"
+    ),
 )
-def test_other_images_are_rejected_with_what_to_write_which_works(wrong: Any, labels: Tensor) -> None:
+def test_other_images_are_rejected_with_what_to_write_which_works(
+    wrong: Any, labels: Tensor
+) -> None:
     found = re.search(r"Write (.*?)(?: (?:if|to) .*)?\.$", rejected(wrong, labels))
     assert found is not None
     scope = {"images": wrong, "torch": torch, "numpy": np, "robustbench_aigi": rb}

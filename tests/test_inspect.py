@@ -1,4 +1,6 @@
-"""A source is described before it is used; a path in the place of a recipe and a lack of splits are explained."""
+"""A source is described before it is used; a path in the place of a recipe and a lack of splits are
+explained.
+"""
 
 import json
 import re
@@ -38,7 +40,15 @@ def typed(message: str) -> list[list[str]]:
 
 
 def test_a_folder_is_described(tmp_path: Path) -> None:
-    root = files(tmp_path, "train/real", "train/fake/flux", "test/real", "test/fake/flux", "test/fake/sd", count=3)
+    root = files(
+        tmp_path,
+        "train/real",
+        "train/fake/flux",
+        "test/real",
+        "test/fake/flux",
+        "test/fake/sd",
+        count=3,
+    )
     (root / "test" / "real" / "large.png").write_bytes(picture(1, size=(40, 20)))
     (root / "test" / "fake" / "sd" / "broken.png").write_bytes(b"")
     (root / "notes.txt").write_text("passed over")
@@ -65,7 +75,10 @@ def test_formats_that_tell_the_class_get_a_word(tmp_path: Path) -> None:
     for i in range(4):
         (root / "real" / f"{i}.jpg").write_bytes(picture(i, kind="JPEG", size=(8, 8)))
     found = described(str(root))
-    assert found.formats == {"JPEG": {"real": 4, "AI-generated": 0}, "PNG": {"real": 0, "AI-generated": 4}}
+    assert found.formats == {
+        "JPEG": {"real": 4, "AI-generated": 0},
+        "PNG": {"real": 0, "AI-generated": 4},
+    }
     assert any("file formats alone tell the classes apart" in note for note in found.notes)
     assert not any("sizes alone" in note for note in found.notes)
 
@@ -84,27 +97,41 @@ def test_what_is_left_out_is_grouped_and_convert_takes_it(tmp_path: Path) -> Non
 def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> None:
     """Case B13."""
     assert described(str(files(tmp_path / "a", "0_real", "1_fake"))).recipe == "forensynths"
-    found = described(str(files(tmp_path / "b", *(f"{s}/{k}" for s in ("train", "val") for k in ("nature", "ai")))))
+    found = described(
+        str(
+            files(tmp_path / "b", *(f"{s}/{k}" for s in ("train", "val") for k in ("nature", "ai")))
+        )
+    )
     assert found.recipe == "genimage"
     assert any("the recipe folder does not read it" in note for note in found.notes)
     with pytest.raises(BadData, match="recipe genimage reads these folders"):
         described(str(tmp_path / "b"), "folder")
 
 
-def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is_found(tmp_path: Path) -> None:
+def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is_found(
+    tmp_path: Path,
+) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     rows = [{"bytes": picture(i), "path": f"{('FAKE', 'REAL')[i % 2]}/{i}.png"} for i in range(8)]
-    pq.write_table(pa.table({"image": rows, "label": [i % 2 for i in range(8)]}), tmp_path / "test.parquet")
-    with pytest.raises(BadData, match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8"):
+    pq.write_table(
+        pa.table({"image": rows, "label": [i % 2 for i in range(8)]}), tmp_path / "test.parquet"
+    )
+    with pytest.raises(
+        BadData, match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8"
+    ):
         load_data("folder", str(tmp_path))
     found = described(str(tmp_path))
     assert found.recipe == "cifake"
-    assert any("0 is AI-generated, 1 is real, as the recipe cifake says" in note for note in found.notes)
+    assert any(
+        "0 is AI-generated, 1 is real, as the recipe cifake says" in note for note in found.notes
+    )
 
 
-def test_a_large_source_is_looked_at_in_part_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_source_is_looked_at_in_part_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = files(tmp_path, "real", "fake", count=20)
     monkeypatch.setattr(describe, "MAX_HEADERS", 10)
     monkeypatch.setattr(describe, "MAX_DECODED", 8 * 8 * 4)
@@ -115,7 +142,9 @@ def test_a_large_source_is_looked_at_in_part_and_says_so(tmp_path: Path, monkeyp
 
 
 def test_reasons_are_grouped_whatever_numbers_are_in_them() -> None:
-    faults = [(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)] + [("b", "label 'x' is none")]
+    faults = [(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)] + [
+        ("b", "label 'x' is none")
+    ]
     first, second = grouped(faults)
     assert (first.count, first.examples) == (5, ("a/1", "a/2", "a/3"))
     assert (second.count, second.reason) == (1, "label 'x' is none")
@@ -147,7 +176,9 @@ def test_the_command_describes_or_says_what_was_found(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "splits:" in done.output
     assert "fake?line/0.png" in done.output
-    answer = CliRunner().invoke(app, ["inspect", str(root), "--data", "folder", "--convert", "--json"])
+    answer = CliRunner().invoke(
+        app, ["inspect", str(root), "--data", "folder", "--convert", "--json"]
+    )
     assert json.loads(answer.stdout)["images"] == 4
     with pytest.raises(BadData, match="Found images in: stuff"):
         described(str(files(tmp_path / "odd", "stuff")))
@@ -161,7 +192,9 @@ def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
     root = files(tmp_path / "set", "test/REAL", "test/FAKE", count=4)
     (root / "test" / "FAKE" / "bad.png").write_bytes(b"")
     suite = tmp_path / "suite.toml"
-    suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
+    suite.write_text(
+        'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
+    )
     lines: list[str] = []
     order = Order(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
     data_pipeline.build(order, tmp_path / "built", dry_run=True, say=lines.append)
@@ -203,16 +236,25 @@ def test_training_on_a_folder_without_splits_says_which_recipe_draws_them(
     with pytest.raises(BadData, match="let the recipe folder-split draw them") as caught:
         load_data("folder", str(root), ("train", "validation"))
     recipe, place = typed(str(caught.value))[1][0], typed(str(caught.value))[1][2]
-    parts = {name: load_data(recipe, place, name).manifest for name in ("train", "validation", "test")}
-    assert {name: len(rows) for name, rows in parts.items()} == {"train": 42, "validation": 4, "test": 14}
+    parts = {
+        name: load_data(recipe, place, name).manifest for name in ("train", "validation", "test")
+    }
+    assert {name: len(rows) for name, rows in parts.items()} == {
+        "train": 42,
+        "validation": 4,
+        "test": 14,
+    }
     assert not set(parts["train"]["sha256"]) & set(parts["test"]["sha256"])
 
 
 @pytest.mark.parametrize(("there", "wanted"), [("test", "train"), ("train", "test")])
-def test_a_split_that_is_not_there_is_not_drawn_from_another_one(there: str, wanted: str, tmp_path: Path) -> None:
+def test_a_split_that_is_not_there_is_not_drawn_from_another_one(
+    there: str, wanted: str, tmp_path: Path
+) -> None:
     root = files(tmp_path, f"{there}/real", f"{there}/fake")
     with pytest.raises(
-        BadData, match=rf"no '{wanted}' split here, only {there}.* Put its images into a folder or file"
+        BadData,
+        match=rf"no '{wanted}' split here, only {there}.* Put its images into a folder or file",
     ):
         load_data("folder", str(root), wanted)
 
@@ -221,7 +263,9 @@ def unfinished(root: Path) -> Path:
     """A build that is stopped in the middle."""
     data = files(root / "data", "test/REAL", "test/FAKE")
     suite = root / "suite.toml"
-    suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
+    suite.write_text(
+        'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
+    )
 
     def stop(task: str, done: int, total: int) -> None:
         if "building" in task:
@@ -257,7 +301,9 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
         load_data(str(built))
 
 
-def test_audit_and_generate_hold_their_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audit_and_generate_hold_their_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Case C5."""
     held: list[Path] = []
 
@@ -278,9 +324,13 @@ def test_audit_and_generate_hold_their_folder(tmp_path: Path, monkeypatch: pytes
 
 def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
     """Case B12: a newline in a file name ended a build at its contact sheets."""
-    root = files(tmp_path / "set", "test/real", "test/fake", names=("a\nb.png", "c\td.png", "e\x1b[31m.png"))
+    root = files(
+        tmp_path / "set", "test/real", "test/fake", names=("a\nb.png", "c\td.png", "e\x1b[31m.png")
+    )
     suite = tmp_path / "suite.toml"
-    suite.write_text('name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n')
+    suite.write_text(
+        'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
+    )
     from robustbench_aigi.data.plusplus.verify import verify
     from robustbench_aigi.executors import Here
 

@@ -32,20 +32,27 @@ def test_at_the_models_own_size_it_is_noise_and_denoise(strength: float) -> None
         wanted = model.reconstruct(from_bytes(images).double(), [cat, cat], rngs(2), strength)
     finally:
         torch.set_default_dtype(kind)
-    assert torch.equal(launder(images, DIFFUSION, strength, rngs(2), condition="cat"), to_bytes(wanted))
+    assert torch.equal(
+        launder(images, DIFFUSION, strength, rngs(2), condition="cat"), to_bytes(wanted)
+    )
     assert not torch.equal(launder(images, DIFFUSION, strength, rngs(2)), to_bytes(wanted))
 
 
 def test_an_autoencoder_is_encode_and_decode_and_noise_between(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny_pipelines.autoencoder().save_pretrained(tmp_path / "vae")
-    hub, images = AutoencoderKL.from_pretrained(tmp_path / "vae").eval(), photographs(24, 40, count=2)
+    hub, images = (
+        AutoencoderKL.from_pretrained(tmp_path / "vae").eval(),
+        photographs(24, 40, count=2),
+    )
     with torch.no_grad():
         small = load_autoencoder(SMALL).double()(from_bytes(images).double())
         mean = hub.encode(from_bytes(images) * 2 - 1).latent_dist.mean
         again = (hub.decode(mean).sample + 1) / 2
     assert torch.equal(launder(images, SMALL, 0.0, rngs(2)), to_bytes(small))
-    assert (launder(images, f"{tmp_path}:vae", 0.0, rngs(2)).int() - to_bytes(again).int()).abs().max() <= 1
+    assert (
+        launder(images, f"{tmp_path}:vae", 0.0, rngs(2)).int() - to_bytes(again).int()
+    ).abs().max() <= 1
     noisy = launder(images, SMALL, 0.2, rngs(2))
     assert distance(noisy, images) > distance(to_bytes(small), images)
     assert not torch.equal(noisy, launder(images, SMALL, 0.2, rngs(3)[1:]))
@@ -82,7 +89,9 @@ def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("name", BOTH)
 def test_severities_rise(name: str) -> None:
     images = photographs(32, 32, count=4)
-    changes = [distance(changed(name, images, severity=severity), images) for severity in range(1, 6)]
+    changes = [
+        distance(changed(name, images, severity=severity), images) for severity in range(1, 6)
+    ]
     assert changes == sorted(changes)
     assert 0 < changes[0] < changes[4] < 40
 
@@ -95,8 +104,12 @@ def steps(images: Tensor, dim: int) -> Tensor:
 
 @pytest.mark.parametrize("size", [(32, 80), (80, 32)])
 def test_windows_leave_no_seam(size: tuple[int, int]) -> None:
-    """A window's border would show as a step: windows of 80 pixels begin at 0, 24 and 48, and end 32 later."""
-    new = changed("launder-diffusion", torch.full((4, 3, *size), 128, dtype=torch.uint8), strength=0.25)
+    """A window's border would show as a step: windows of 80 pixels begin at 0, 24 and 48, and end
+    32 later.
+    """
+    new = changed(
+        "launder-diffusion", torch.full((4, 3, *size), 128, dtype=torch.uint8), strength=0.25
+    )
     found = steps(new, 2 if size[0] == 80 else 3)
     borders = [23, 31, 47, 55]
     rest = [i for i in range(4, 75) if i not in borders]
@@ -121,7 +134,13 @@ def test_it_says_what_it_cannot_do(tmp_path: Path) -> None:
         launder(images, SMALL, 0.0, rngs(1))
     with pytest.raises(UserError, match="no condition called 'unicorn'"):
         launder(images, DIFFUSION, 0.1, rngs(2), condition="unicorn")
-    for by, strength in ((DIFFUSION, 0.0), (DIFFUSION, 1.1), (SMALL, -0.1), (SMALL, math.nan), (SMALL, math.inf)):
+    for by, strength in (
+        (DIFFUSION, 0.0),
+        (DIFFUSION, 1.1),
+        (SMALL, -0.1),
+        (SMALL, math.nan),
+        (SMALL, math.inf),
+    ):
         with pytest.raises(UserError, match="cannot launder with strength"):
             launder(images, by, strength, rngs(2))
     with pytest.raises(Unavailable, match="AutoencoderKL"):

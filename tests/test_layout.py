@@ -9,10 +9,26 @@ import robustbench_aigi as rb
 
 PACKAGE = Path(rb.__file__).parent
 LAYERS = {
-    "errors": 0, "registry": 0, "config": 0, "io": 0, "imaging": 0, "catalogue": 0, "executors": 0, "extras": 0,
-    "generators": 1, "detectors": 2, "attacks": 3, "data": 4, "training": 5, "evaluation": 5,
-    "judging": 5, "report": 6, "pipeline": 7, "cli": 8, "__main__": 9,
-}  # fmt: skip
+    "errors": 0,
+    "registry": 0,
+    "config": 0,
+    "io": 0,
+    "imaging": 0,
+    "catalogue": 0,
+    "executors": 0,
+    "extras": 0,
+    "generators": 1,
+    "detectors": 2,
+    "attacks": 3,
+    "data": 4,
+    "training": 5,
+    "evaluation": 5,
+    "judging": 5,
+    "report": 6,
+    "pipeline": 7,
+    "cli": 8,
+    "__main__": 9,
+}
 
 
 def modules() -> list[Path]:
@@ -29,14 +45,18 @@ def test_imports_run_one_way(path: Path) -> None:
             if not name.startswith("robustbench_aigi."):
                 continue
             other = name.split(".")[1]
-            assert other == layer or LAYERS[other] < LAYERS[layer] or LAYERS[layer] == LAYERS[other] == 0, name
+            assert (
+                other == layer
+                or LAYERS[other] < LAYERS[layer]
+                or LAYERS[layer] == LAYERS[other] == 0
+            ), name
 
 
 def test_public_names_are_those_declared() -> None:
     assert sorted(rb.__all__) == sorted(rb._HOMES)
     assert all(getattr(rb, name) is not None for name in rb.__all__)
     with pytest.raises(AttributeError):
-        getattr(rb, "no_such_name")  # noqa: B009  # a type checker knows, and would say so
+        getattr(rb, "no_such_name")  # a type checker knows, and would say so  # noqa: B009
 
 
 def test_catalogue_folders_hold_no_python() -> None:
@@ -46,7 +66,10 @@ def test_catalogue_folders_hold_no_python() -> None:
 
 
 def test_help_does_not_wait_for_torch() -> None:
-    code = "import sys, robustbench_aigi.cli.main; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    code = (
+        "import sys, robustbench_aigi.cli.main; sys.exit('torch' in sys.modules or 'pandas' in"
+        " sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -14,20 +14,59 @@ from tests.finished_run import detector, finished
 def entry(name: str, worst: float, n: int = 1000, key: str = "k") -> str:
     """A matrix.json of one detector."""
     empty = dict.fromkeys(
-        ("low", "high", "balanced_accuracy", "n_correct_before", "success_rate", "success_low", "success_high", "auc",
-         "auc_low", "auc_high", "ap", "tpr_frozen_01", "tpr_frozen_1", "tpr_frozen_5", "fpr_frozen_01",
-         "fpr_frozen_1", "fpr_frozen_5", "frozen_reals", "draws", "majority_accuracy", "majority_low", "majority_high",
-         "kept_accuracy", "replaced_by", "calibration_error", "worst_generator",
-         "worst_generator_accuracy", "worst_generator_low", "worst_generator_high", "mean_forwards", "mean_backwards",
-         "flags", "seen")
-    )  # fmt: skip
+        (
+            "low",
+            "high",
+            "balanced_accuracy",
+            "n_correct_before",
+            "success_rate",
+            "success_low",
+            "success_high",
+            "auc",
+            "auc_low",
+            "auc_high",
+            "ap",
+            "tpr_frozen_01",
+            "tpr_frozen_1",
+            "tpr_frozen_5",
+            "fpr_frozen_01",
+            "fpr_frozen_1",
+            "fpr_frozen_5",
+            "frozen_reals",
+            "draws",
+            "majority_accuracy",
+            "majority_low",
+            "majority_high",
+            "kept_accuracy",
+            "replaced_by",
+            "calibration_error",
+            "worst_generator",
+            "worst_generator_accuracy",
+            "worst_generator_low",
+            "worst_generator_high",
+            "mean_forwards",
+            "mean_backwards",
+            "flags",
+            "seen",
+        )
+    )
     spread = (worst * (1 - worst) / n) ** 0.5 * 1.96
     cells = [("clean", "clean", 0.95, 0.02), ("white-box", "worst-case", worst, spread)]
     rows = [
-        {**empty, "detector": name, "mode": mode, "attack": attack, "direction": "both", "status": "ok", "n": n,
-         "accuracy": share, "low": share - wide, "high": min(1, share + wide)}
+        {
+            **empty,
+            "detector": name,
+            "mode": mode,
+            "attack": attack,
+            "direction": "both",
+            "status": "ok",
+            "n": n,
+            "accuracy": share,
+            "low": share - wide,
+            "high": min(1, share + wide),
+        }
         for mode, attack, share, wide in cells
-    ]  # fmt: skip
+    ]
     of = {"suite": "standard", "suite_version": 2, "data": "cifake", "data_key": key, "images": n}
     return json.dumps({"schema": 4, "of": of, "rows": rows})
 
@@ -36,7 +75,12 @@ def test_ranks_are_shared_where_intervals_overlap(tmp_path: Path) -> None:
     for name, worst in (("low", 0.1), ("first", 0.6), ("close", 0.59), ("middle", 0.4)):
         (tmp_path / f"{name}.json").write_text(entry(name, worst))
     (board,) = boards(tmp_path)
-    assert [(e.rank, e.detector) for e in board.entries] == [(1, "first"), (1, "close"), (3, "middle"), (4, "low")]
+    assert [(e.rank, e.detector) for e in board.entries] == [
+        (1, "first"),
+        (1, "close"),
+        (3, "middle"),
+        (4, "low"),
+    ]
     assert "| 1= | first |" in to_markdown(board)
     assert "| 3 | middle |" in to_markdown(board)
     (tmp_path / "best.json").write_text(entry("best", 0.9))
@@ -60,7 +104,10 @@ def test_entries_are_checked_against_the_schema(tmp_path: Path) -> None:
     wrong = json.loads(entry("one", 0.5))
     wrong["rows"][0]["accuracy"] = 95.0
     (tmp_path / "a.json").write_text(json.dumps(wrong))
-    with pytest.raises(BadData, match=r"a\.json does not fit the schema: rows\.0\.accuracy: .*less than or equal to 1"):
+    with pytest.raises(
+        BadData,
+        match=r"a\.json does not fit the schema: rows\.0\.accuracy: .*less than or equal to 1",
+    ):
         boards(tmp_path)
 
 

@@ -1,4 +1,6 @@
-"""C9: a detector whose author states no licence is never declared free; those of this project state their own."""
+"""C9: a detector whose author states no licence is never declared free; those of this project state
+their own.
+"""
 
 from typing import final
 
@@ -51,7 +53,12 @@ STATED = {
     ),
     "cvt-13": ("MIT", "none: no weights are shipped", "MIT (microsoft/cvt-13), if loaded", True),
     "cvt-c32": ("MIT", "none: no weights are shipped", "none: trained from scratch", True),
-    "dire": ("MIT; own implementation", "MIT (mini-diffusion)", "as of the diffusion model, if one is asked for", True),
+    "dire": (
+        "MIT; own implementation",
+        "MIT (mini-diffusion)",
+        "as of the diffusion model, if one is asked for",
+        True,
+    ),
     "fft-vae": ("MIT", "none: no weights are shipped", "none: trained from scratch", True),
     "gapl": ("MIT", "MIT (tiny-clip; the authors' checkpoint.pt)", "MIT", True),
     "npr": (
@@ -61,27 +68,51 @@ STATED = {
         False,
     ),
     "npr-multiscale": (
-        "MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
+        (
+            "MIT (written anew from a description; the study's code states no licence); timm"
+            " Apache-2.0"
+        ),
         "none stated (the study's checkpoints): all rights reserved",
         "none: trained from scratch",
         False,
     ),
     "resnet18-c32": ("MIT", "none: no weights are shipped", "none: trained from scratch", True),
-    "resnet50": ("timm Apache-2.0", "none: no weights are shipped", "BSD-3-Clause (torchvision), if pretrained", True),
+    "resnet50": (
+        "timm Apache-2.0",
+        "none: no weights are shipped",
+        "BSD-3-Clause (torchvision), if pretrained",
+        True,
+    ),
     "resnet50-attn-bnn": (
-        "MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
+        (
+            "MIT (written anew from a description; the study's code states no licence); timm"
+            " Apache-2.0"
+        ),
         "none: no weights are shipped",
         "BSD-3-Clause (torchvision), if pretrained",
         True,
     ),
     "resnet50-bnn": (
-        "MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
+        (
+            "MIT (written anew from a description; the study's code states no licence); timm"
+            " Apache-2.0"
+        ),
         "none: no weights are shipped",
         "BSD-3-Clause (torchvision), if pretrained",
         True,
     ),
-    "resnet50-c32": ("MIT; timm Apache-2.0", "none: no weights are shipped", "none: trained from scratch", True),
-    "rigid": ("MIT", "MIT (tiny-clip, trained on CIFAKE)", "Apache-2.0 (DINOv2, if asked for)", True),
+    "resnet50-c32": (
+        "MIT; timm Apache-2.0",
+        "none: no weights are shipped",
+        "none: trained from scratch",
+        True,
+    ),
+    "rigid": (
+        "MIT",
+        "MIT (tiny-clip, trained on CIFAKE)",
+        "Apache-2.0 (DINOv2, if asked for)",
+        True,
+    ),
     "robust-clip": (
         "MIT",
         "MIT (tiny-clip, trained on CIFAKE)",
@@ -94,7 +125,12 @@ STATED = {
         "none: trained from scratch",
         True,
     ),
-    "swin-c32": ("timm Apache-2.0; this class MIT", "none: no weights are shipped", "none: trained from scratch", True),
+    "swin-c32": (
+        "timm Apache-2.0; this class MIT",
+        "none: no weights are shipped",
+        "none: trained from scratch",
+        True,
+    ),
     "swin-t": (
         "timm Apache-2.0; this class MIT",
         "Apache-2.0 (mmanikanta/SWIN-AI-Image-Detector)",
@@ -125,7 +161,12 @@ STATED = {
         "Apache-2.0 (ImageNet-21k, augreg), if pretrained",
         True,
     ),
-    "vit-c32": ("timm Apache-2.0; this class MIT", "none: no weights are shipped", "none: trained from scratch", True),
+    "vit-c32": (
+        "timm Apache-2.0; this class MIT",
+        "none: no weights are shipped",
+        "none: trained from scratch",
+        True,
+    ),
     "vit-cnn": (
         "timm Apache-2.0; this class MIT; the study's code states none",
         "none: no weights are shipped",
@@ -139,7 +180,9 @@ STATED = {
         True,
     ),
 }
-"""Licences of code, weights and base, and whether they permit commercial use, as commit 00626f6 stated them."""
+"""Licences of code, weights and base, and whether they permit commercial use, as commit 00626f6
+stated them.
+"""
 
 
 @final
@@ -169,7 +212,11 @@ def test_a_detector_that_states_no_licence_is_not_cleared() -> None:
     wrapped = rb.wrap(nn.Flatten(), input_size=1)
     addressed = rb.load_detector(f"{__name__}:Unstated")
     for card in (Unstated().card, wrapped.card, addressed.card):
-        assert (card.code_licence, card.weights_licence, card.base_licence) == ("unknown", "unknown", "unknown")
+        assert (card.code_licence, card.weights_licence, card.base_licence) == (
+            "unknown",
+            "unknown",
+            "unknown",
+        )
         assert not card.commercial
     stated = rb.wrap(nn.Flatten(), input_size=1, code_licence="MIT", commercial=True).card
     assert stated.commercial
@@ -178,7 +225,12 @@ def test_a_detector_that_states_no_licence_is_not_cleared() -> None:
 
 
 def test_the_report_reads_well_where_no_licence_is_stated() -> None:
-    facts = {"detectors": {"mine": Unstated().card.model_dump(), "npr": detectors.get("npr").default_card.model_dump()}}
+    facts = {
+        "detectors": {
+            "mine": Unstated().card.model_dump(),
+            "npr": detectors.get("npr").default_card.model_dump(),
+        }
+    }
     unstated, npr = _licences(facts)
     assert unstated == "mine is not cleared for commercial use: its card states no licence."
     assert npr.startswith("npr is not for commercial use. Weights: none stated")

@@ -1,4 +1,6 @@
-"""Two processes on one folder: the second is told, nothing is spoilt, and a killed holder holds nothing."""
+"""Two processes on one folder: the second is told, nothing is spoilt, and a killed holder holds
+nothing.
+"""
 
 import stat
 import subprocess
@@ -12,8 +14,9 @@ import pytest
 from robustbench_aigi.errors import CannotWrite, UserError
 from robustbench_aigi.io.files import alone, held, write_text
 
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import alone\n" + (
-    "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import alone\n"
+    + "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
 )
 
 
@@ -40,7 +43,11 @@ def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
-    run, deep, mine = tmp_path / "run", tmp_path / "run" / "cells" / "one", tmp_path / "mine.safetensors"
+    run, deep, mine = (
+        tmp_path / "run",
+        tmp_path / "run" / "cells" / "one",
+        tmp_path / "mine.safetensors",
+    )
     deep.mkdir(parents=True)
     for path in (deep / "shard-0000.12.tmp", run / "matrix.7.tmp", tmp_path / "mine.34.tmp"):
         path.write_text("half")
@@ -51,24 +58,29 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
         (run / "matrix.8.tmp").write_text("being written")
         with alone(run):  # the same process, again
             assert (run / "matrix.8.tmp").is_file()
-    assert sorted(p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")) == sorted(
-        [*kept, run / "matrix.8.tmp"]
-    )
+    assert sorted(
+        p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")
+    ) == sorted([*kept, run / "matrix.8.tmp"])
 
 
-LOOK = "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import held\n" + (
-    "print('looks', flush=True)\nwhile True:\n    held(Path(sys.argv[1]))\n"
+LOOK = (
+    "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import held\n"
+    + "print('looks', flush=True)\nwhile True:\n    held(Path(sys.argv[1]))\n"
 )
 
 
 def test_looking_never_stands_in_the_way_of_a_run_that_begins(tmp_path: Path) -> None:
-    """C7: `status` tested a lock by taking it, so that a run that began at that moment was refused."""
+    """C7: `status` tested a lock by taking it, so that a run that began at that moment was
+    refused.
+    """
     with alone(tmp_path):
         pass
     command = [sys.executable, "-c", LOOK, str(tmp_path)]
     with ExitStack() as stack:
         for _ in range(2):
-            other = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            other = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            )
             stack.callback(other.kill)
             assert other.stdout is not None
             assert other.stdout.readline() == "looks\n"
@@ -92,13 +104,16 @@ def test_looking_needs_no_right_to_write(tmp_path: Path) -> None:
     assert not held(tmp_path)
 
 
-UMASK = "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import write_text\n" + (
-    "os.umask(int(sys.argv[2], 8))\nos.umask = None\nwrite_text(Path(sys.argv[1]), 'text')\n"
+UMASK = (
+    "import os, sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import write_text\n"
+    + "os.umask(int(sys.argv[2], 8))\nos.umask = None\nwrite_text(Path(sys.argv[1]), 'text')\n"
 )
 
 
 @pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600), ("002", 0o664)])
-def test_files_have_the_users_permissions_and_the_umask_is_left_alone(tmp_path: Path, umask: str, mode: int) -> None:
+def test_files_have_the_users_permissions_and_the_umask_is_left_alone(
+    tmp_path: Path, umask: str, mode: int
+) -> None:
     """C6: the umask of the whole process was 0 for a moment, while another thread wrote."""
     path = tmp_path / "a.txt"
     subprocess.run([sys.executable, "-c", UMASK, str(path), umask], check=True)

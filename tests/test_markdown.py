@@ -41,7 +41,14 @@ def check(text: str) -> None:
 
 
 def matrix() -> Matrix:
-    row = {"detector": ODD, "mode": "clean", "attack": "clean", "direction": "both", "status": "ok", "n": 4}
+    row = {
+        "detector": ODD,
+        "mode": "clean",
+        "attack": "clean",
+        "direction": "both",
+        "status": "ok",
+        "n": 4,
+    }
     numbers = {"accuracy": 0.5, "low": 0.1, "high": 0.9}
     rows = [row | numbers, row | numbers | {"mode": "white-box", "attack": "x|y"}]
     rows += [row | numbers | {"mode": "transfer", "attack": f"pgd from {ODD}"}]
@@ -54,11 +61,28 @@ def test_every_table_keeps_its_columns(tmp_path: Path) -> None:
     check((tmp_path / "matrix.md").read_text())
     check("\n\n".join(board_markdown(board) for board in boards(tmp_path)))
     check(to_table(pd.DataFrame({"name": [ODD], "share": [0.5]})))
-    change = {"detector": ODD, "mode": "clean", "attack": "clean", "direction": "both", "accuracy_before": 0.5,
-              "accuracy": 0.25, "lost": 1, "won": 0, "p_holm": 0.01, "verdict": "regression"}  # fmt: skip
+    change = {
+        "detector": ODD,
+        "mode": "clean",
+        "attack": "clean",
+        "direction": "both",
+        "accuracy_before": 0.5,
+        "accuracy": 0.25,
+        "lost": 1,
+        "won": 0,
+        "p_holm": 0.01,
+        "verdict": "regression",
+    }
     check(comparison.to_markdown(pd.DataFrame([change])))
-    cell = {"detector": ODD, "mode": "clean", "attack": "clean", "passes": 1.0, "seconds": 1.0, "megabytes": 1.0,
-            "service": ""}  # fmt: skip
+    cell = {
+        "detector": ODD,
+        "mode": "clean",
+        "attack": "clean",
+        "passes": 1.0,
+        "seconds": 1.0,
+        "megabytes": 1.0,
+        "service": "",
+    }
     check(to_text(pd.DataFrame([cell]), 1, {ODD: 1}))
 
 

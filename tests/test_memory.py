@@ -18,16 +18,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc, whose malloc this is about")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="needs glibc, whose malloc this is about"
+)
 def test_memory_that_is_freed_is_not_asked_for_again() -> None:
-    """Counted in processes of their own, because the setting stays; where the heap has no room to grow, as chance will
-    have it now and then, nothing can be kept, so one of three must.
+    """Counted in processes of their own, because the setting stays; where the heap has no room to
+    grow, as chance will have it now and then, nothing can be kept, so one of three must.
     """
     pages = 2**24 * 4 // 4096
 
     def faults(kept: bool) -> int:
         script = FAULTS.format(kept=kept)
-        return int(subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True).stdout)
+        return int(
+            subprocess.run(
+                [sys.executable, "-c", script], capture_output=True, check=True, text=True
+            ).stdout
+        )
 
     kept = min(faults(True) for _ in range(3))
     assert kept < pages / 100
@@ -48,10 +54,13 @@ IMPORT, TUNE = (
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "blocks"), [(IMPORT, "", 0), (IMPORT, TUNE, 4), (TUNE, "", 4), (TUNE, IMPORT, 4)]
+    ("first", "second", "blocks"),
+    [(IMPORT, "", 0), (IMPORT, TUNE, 4), (TUNE, "", 4), (TUNE, IMPORT, 4)],
 )
 def test_only_the_command_changes_pillows_allocator(first: str, second: str, blocks: int) -> None:
     """C11: importing an attack changed it for the whole process of whoever uses the library."""
     script = BLOCKS.format(first=first, second=second)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, check=True, text=True
+    )
     assert int(done.stdout) == blocks

@@ -8,7 +8,10 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import BadData
 from tests.test_sources import files, own, seen
 
-CSV = "file_name,label,generator,split\na/0.png,1,Midjourney,train\na/1.png,real,,train\na/2.png,FAKE,,\na/3.png,0,,\n"
+CSV = (
+    "file_name,label,generator,split\na/0.png,1,Midjourney,train\n"
+    "a/1.png,real,,train\na/2.png,FAKE,,\na/3.png,0,,\n"
+)
 ROWS: list[dict[str, object]] = [
     {"file_name": "a/0.png", "label": 1, "generator": "Midjourney", "split": "train"},
     {"label": "real", "file_name": "a/1.png", "generator": None, "split": "train"},
@@ -19,7 +22,9 @@ JSONL = "\n\n".join(map(json.dumps, ROWS))
 
 
 @pytest.mark.parametrize(("table", "text"), [("metadata.csv", CSV), ("metadata.jsonl", JSONL)])
-def test_a_table_beside_the_images_tells_their_labels(table: str, text: str, tmp_path: Path) -> None:
+def test_a_table_beside_the_images_tells_their_labels(
+    table: str, text: str, tmp_path: Path
+) -> None:
     files(tmp_path / "set" / "val", "a", "fake", count=5)
     (tmp_path / "set" / "val" / table).write_text(text)
     data = load_data("folder", str(tmp_path / "set"), skipped=tmp_path / "s.csv")
@@ -31,10 +36,14 @@ def test_a_table_beside_the_images_tells_their_labels(table: str, text: str, tmp
     }
     skipped = pd.read_csv(tmp_path / "s.csv").set_index("id")["reason"]
     lost = ["a/4", *(f"fake/{i}" for i in range(5))]
-    assert skipped.to_dict() == {f"val/{name}.png": "not in metadata.jsonl or metadata.csv" for name in lost}
+    assert skipped.to_dict() == {
+        f"val/{name}.png": "not in metadata.jsonl or metadata.csv" for name in lost
+    }
 
 
-SPREADSHEET = "File_Name;Label;Generator\na/0.png;1;Midjourney\na/1.png;Real;\na\\2.png;fake;\na/3.png;0;\n"
+SPREADSHEET = (
+    "File_Name;Label;Generator\na/0.png;1;Midjourney\na/1.png;Real;\na\\2.png;fake;\na/3.png;0;\n"
+)
 WRITTEN = {
     "byte order mark": ("metadata.csv", SPREADSHEET.replace(";", ",").encode("utf-8-sig")),
     "UTF-16": ("metadata.csv", SPREADSHEET.replace(";", "\t").encode("utf-16")),
@@ -75,7 +84,10 @@ UNREAD = {
         b"file_name,label\na/0.png,cat\n",
         r"metadata\.csv has the label 'cat'; expected one of real, fake",
     ),
-    "other letters": ("file_name,label\ncaf\xe9.png,1\n".encode("latin-1"), r"metadata\.csv cannot be read .*in UTF-8"),
+    "other letters": (
+        "file_name,label\ncaf\xe9.png,1\n".encode("latin-1"),
+        r"metadata\.csv cannot be read .*in UTF-8",
+    ),
     "nothing": (b"", r"metadata\.csv has no columns and rows"),
 }
 
@@ -91,7 +103,9 @@ def test_a_table_that_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None
 
 def test_a_table_of_another_name_is_mentioned(tmp_path: Path) -> None:
     (files(tmp_path, "a") / "labels.csv").write_text(CSV)
-    with pytest.raises(BadData, match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv"):
+    with pytest.raises(
+        BadData, match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv"
+    ):
         load_data("folder", str(tmp_path))
 
 
@@ -100,7 +114,10 @@ def test_rows_without_a_label_are_listed(tmp_path: Path) -> None:
     lines = ["file_name,label", "a/0.png,", "a/1.png,-1", "a/2.png,1.0", "a/3.png,0", "a/4.png,N/A"]
     (files(tmp_path, "a", count=5) / "metadata.csv").write_text("\n".join(lines))
     data = load_data("folder", str(tmp_path), skipped=tmp_path / "s.csv")
-    assert sorted(zip(data.manifest["id"], data.manifest["label"], strict=True)) == [("a/2", 1), ("a/3", 0)]
+    assert sorted(zip(data.manifest["id"], data.manifest["label"], strict=True)) == [
+        ("a/2", 1),
+        ("a/3", 0),
+    ]
     assert pd.read_csv(tmp_path / "s.csv")["id"].tolist() == ["a/0.png", "a/1.png", "a/4.png"]
 
 
@@ -108,7 +125,16 @@ def test_a_table_leads_nowhere_else(tmp_path: Path) -> None:
     root = files(tmp_path / "set", "a")
     files(tmp_path, "b")
     (root / "a" / "link.png").symlink_to(tmp_path / "b" / "0.png")
-    named = ["../../b/0.png", str(tmp_path / "b" / "0.png"), "link.png", "gone.png", "1.png", "0.png", "0.png", "2.png"]
+    named = [
+        "../../b/0.png",
+        str(tmp_path / "b" / "0.png"),
+        "link.png",
+        "gone.png",
+        "1.png",
+        "0.png",
+        "0.png",
+        "2.png",
+    ]
     (root / "a" / "metadata.csv").write_text(
         "\n".join(["file_name,label", *(f"{n},{i % 2}" for i, n in enumerate(named))])
     )
@@ -117,7 +143,13 @@ def test_a_table_leads_nowhere_else(tmp_path: Path) -> None:
     reasons = pd.read_csv(tmp_path / "s.csv")["reason"].tolist()
     outside = "its name leads out of the dataset; rename it"
     assert sorted(reasons) == sorted(
-        [outside, outside, "a link that leads out of the folder", "no image of this name is there", "described before"]
+        [
+            outside,
+            outside,
+            "a link that leads out of the folder",
+            "no image of this name is there",
+            "described before",
+        ]
     )
 
 
@@ -126,10 +158,15 @@ def test_tables_that_do_not_fit_are_told(tmp_path: Path) -> None:
     (root / "metadata.csv").write_text("file_name,label\nreal/0.png,cat\nfake/0.png,dog\n")
     assert len(load_data("folder", str(root))) == 6
     metadata = own(tmp_path, layout='"metadata"')
-    with pytest.raises(BadData, match=r"metadata\.csv row 1 has label 'cat'\. Expected one of real, fake, 0, 1"):
+    with pytest.raises(
+        BadData, match=r"metadata\.csv row 1 has label 'cat'\. Expected one of real, fake, 0, 1"
+    ):
         load_data(metadata, str(root))
     (root / "metadata.csv").write_text("name,label\nreal/0.png,0\n")
-    with pytest.raises(BadData, match=r"has no metadata\.jsonl or metadata\.csv with the columns file_name and label"):
+    with pytest.raises(
+        BadData,
+        match=r"has no metadata\.jsonl or metadata\.csv with the columns file_name and label",
+    ):
         load_data(metadata, str(root))
     (root / "metadata.csv").unlink()
     (root / "metadata.jsonl").write_text('{"file_name": ')

@@ -38,14 +38,27 @@ from tests.conftest import Linear
 from tests.test_training import cnn, easy, tempting
 
 
-@pytest.mark.parametrize(("method", "objective"), [("trades", Trades), ("fast", Fast), ("mixed", Mixed)])
-def test_adversarial_methods_make_a_detector_robust(method: str, objective: type[Adversarial]) -> None:
+@pytest.mark.parametrize(
+    ("method", "objective"), [("trades", Trades), ("fast", Fast), ("mixed", Mixed)]
+)
+def test_adversarial_methods_make_a_detector_robust(
+    method: str, objective: type[Adversarial]
+) -> None:
     train, validation = tempting(384), tempting(96, seed=1)
     judge = load_attack("pgd-linf", eps=8, step=2, steps=10)
     robust = Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5)
     plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0, beta=12)
-    fit(robust, train, validation, plan, objective=objective(plan, Ramp(20)), score=robustness(plan, method))
-    assert robust_accuracy(robust, validation, judge) > 0.8  # plain training: below 0.1 (test_training)
+    fit(
+        robust,
+        train,
+        validation,
+        plan,
+        objective=objective(plan, Ramp(20)),
+        score=robustness(plan, method),
+    )
+    assert (
+        robust_accuracy(robust, validation, judge) > 0.8
+    )  # plain training: below 0.1 (test_training)
 
 
 def test_inner_attacks_stay_in_their_ball_and_raise_the_loss() -> None:
@@ -62,7 +75,9 @@ def test_inner_attacks_stay_in_their_ball_and_raise_the_loss() -> None:
 def test_trades_attacks_the_answer_not_the_label() -> None:
     one, other = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
     p, q = one.sigmoid(), other.sigmoid()
-    torch.testing.assert_close(divergence(one, other), p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log())
+    torch.testing.assert_close(
+        divergence(one, other), p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+    )
     detector, data = cnn(), easy(8)
     images = from_bytes(data.images)
     plan = Plan(epochs=1, beta=3.0)
@@ -103,7 +118,9 @@ def test_one_step_training_that_overfits_is_stopped() -> None:
     assert overfitted({"score": 0.5, "one_step": 0.7}) == ""
     assert "catastrophic overfitting: 90.0% right" in overfitted({"score": 0.1, "one_step": 0.9})
     score = lambda detector, data: {"score": 0.1, "one_step": 0.9}  # noqa: E731
-    history = fit(cnn(), easy(64), easy(32, seed=1), Plan(epochs=5, batch=32), score=score, alarm=overfitted)
+    history = fit(
+        cnn(), easy(64), easy(32, seed=1), Plan(epochs=5, batch=32), score=score, alarm=overfitted
+    )
     assert len(history.rows) == 1
     assert "catastrophic overfitting" in history.stopped
 
@@ -111,11 +128,18 @@ def test_one_step_training_that_overfits_is_stopped() -> None:
 def test_old_images_are_rehearsed_one_in_nine_each_stratum_alike() -> None:
     new, old = easy(160), easy(1000, seed=1)
     strata = 10 * old.labels + (torch.arange(1000) < 300)
-    old = old._replace(images=(200 + strata).to(torch.uint8).view(-1, 1, 1, 1).expand(1000, 3, 32, 32))
+    old = old._replace(
+        images=(200 + strata).to(torch.uint8).view(-1, 1, 1, 1).expand(1000, 3, 32, 32)
+    )
     joined = rehearsed(new, old, strata)
     assert torch.equal(joined.images[:160], new.images)
     drawn = (joined.images[160:, 0, 0, 0].to(torch.int64) - 200).tolist()
-    assert {kind: drawn.count(kind) for kind in (0, 1, 10, 11)} == {0: 7, 1: 3, 10: 7, 11: 3}  # of 350, 150, 350, 150
+    assert {kind: drawn.count(kind) for kind in (0, 1, 10, 11)} == {
+        0: 7,
+        1: 3,
+        10: 7,
+        11: 3,
+    }  # of 350, 150, 350, 150
     assert joined.labels[160:].tolist() == [kind // 10 for kind in drawn]
 
 
@@ -134,16 +158,22 @@ def test_adapting_keeps_what_was_known() -> None:
     assert balanced_accuracy(known, old_validation) > 0.95
     joined = rehearsed(only(2, 256, 2), old, old.labels)
     recipe = Recipe(detector="cifake-cnn", method="adapt", epochs=8, numbers={"rate": 1e-3})
-    made, history = train_detector(recipe, joined, only(2, 64, 3), start=known, known=old_validation)
+    made, history = train_detector(
+        recipe, joined, only(2, 64, 3), start=known, known=old_validation
+    )
     assert made.card.name == "adapted-cifake-cnn"
-    assert Both(old_validation)(made, only(2, 64, 3))["score"] == max(row["score"] for row in history.rows)
+    assert Both(old_validation)(made, only(2, 64, 3))["score"] == max(
+        row["score"] for row in history.rows
+    )
     assert balanced_accuracy(made, only(2, 64, 3)) > 0.9
     assert balanced_accuracy(made, old_validation) > 0.9
 
 
 def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
     start, saved = load_detector("resnet18-c32", "cifake"), list[Tensor]()
-    recipe = Recipe(detector="resnet18-c32", epochs=6, numbers={"lora": 2, "fixed_norm": True, "memory": 0})
+    recipe = Recipe(
+        detector="resnet18-c32", epochs=6, numbers={"lora": 2, "fixed_norm": True, "memory": 0}
+    )
     images = from_bytes(easy(4).images)
     files = Files(best=lambda best: saved.append(best.eval().logits(images).detach()))
     made, _ = train_detector(recipe, easy(64), easy(32, seed=1), start=start, files=files)
@@ -153,7 +183,9 @@ def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
     assert all(float(d.abs().max()) > 0 for d in moved)
     assert all(torch.linalg.matrix_rank(d.flatten(1), rtol=1e-3) <= 2 * 9 for d in moved)
     save_detector(made, tmp_path / "low.safetensors")
-    torch.testing.assert_close(load_detector(str(tmp_path / "low.safetensors")).logits(images), made.logits(images))
+    torch.testing.assert_close(
+        load_detector(str(tmp_path / "low.safetensors")).logits(images), made.logits(images)
+    )
     with pytest.raises(UserError, match="clip-mlp freezes a part"):
         train_detector(Recipe(detector="clip-mlp", epochs=1, numbers={"lora": 2}), easy(8), easy(8))
 
@@ -168,7 +200,9 @@ class Cut(Linear):
 def test_trainings_that_cannot_go_well_are_told() -> None:
     data = easy(64)
     ones = Arrays(data.images, torch.ones_like(data.labels))
-    with pytest.raises(BadData, match=r"the training images have the labels \[1\], and two are wanted"):
+    with pytest.raises(
+        BadData, match=r"the training images have the labels \[1\], and two are wanted"
+    ):
         fit(cnn(), ones, data, Plan(epochs=1))
     with pytest.raises(BadData, match="the validation images"):
         fit(cnn(), data, ones, Plan(epochs=1))
@@ -181,7 +215,9 @@ def test_trainings_that_cannot_go_well_are_told() -> None:
     ):
         with pytest.raises(BadConfig, match=told):
             train_detector(dataclasses.replace(recipe, numbers={field: value}), data, data)
-    with pytest.raises(UserError, match="layer_decay is for detectors that are one network of timm; cifake-cnn"):
+    with pytest.raises(
+        UserError, match="layer_decay is for detectors that are one network of timm; cifake-cnn"
+    ):
         train_detector(dataclasses.replace(recipe, numbers={"layer_decay": 0.8}), data, data)
 
 
@@ -213,7 +249,9 @@ def test_precision_is_of_the_passes_alone(precision: str) -> None:
 
 
 def test_two_processes_share_a_batch(tmp_path: Path) -> None:
-    """Their averaged gradient is that of the whole batch, so a detector without batch statistics ends up the same."""
+    """Their averaged gradient is that of the whole batch, so a detector without batch statistics
+    ends up the same.
+    """
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, torch\n"
@@ -236,11 +274,17 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     }
     ends = []
     for processes in (1, 2):
-        where = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} if processes > 1 else {}
+        where = (
+            {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+            if processes > 1
+            else {}
+        )
         started = [
             subprocess.Popen(
                 [sys.executable, str(script), str(tmp_path / f"{processes}-{rank}.pt")],
-                env=shared | where | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if where else {}),
+                env=shared
+                | where
+                | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if where else {}),
             )
             for rank in range(processes)
         ]

@@ -36,7 +36,9 @@ def test_mini_matches_content_size_and_encoding(tiny_recipe: str) -> None:
 
 
 def test_the_diffusion_models_gate_falls_back_on_the_wiener_filter() -> None:
-    """With the gate open it is the best linear prediction: exact where images hold nothing, none for white images."""
+    """With the gate open it is the best linear prediction: exact where images hold nothing, none
+    for white images.
+    """
     torch.manual_seed(0)
     model = PixelDiffusion(DiffusionConfig(widths=(16, 32), depth=1))
     model.gate.data.fill_(50.0)
@@ -45,6 +47,8 @@ def test_the_diffusion_models_gate_falls_back_on_the_wiener_filter() -> None:
     with torch.no_grad():
         model.power = torch.zeros(32, 32)
         seen = model(model.scheduler.add_noise(nothing, noise, steps), steps, classes)
-        torch.testing.assert_close(seen, model.scheduler.get_velocity(nothing, noise, steps), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            seen, model.scheduler.get_velocity(nothing, noise, steps), atol=1e-4, rtol=1e-4
+        )
         model.power = torch.ones(32, 32)
         torch.testing.assert_close(model(noise, steps, classes), nothing, atol=1e-5, rtol=0)

@@ -1,4 +1,6 @@
-"""Mutated files are read or refused in one message. The long run: ``python -m tests.benchmarks.mutations``."""
+"""Mutated files are read or refused in one message. The long run: ``python -m
+tests.benchmarks.mutations``.
+"""
 
 import shutil
 from pathlib import Path
@@ -17,7 +19,9 @@ def test_a_mutated_file_is_read_or_refused(name: str, tmp_path: Path) -> None:
     case.make(tmp_path / "made")
     whole = (tmp_path / "made" / case.target).read_bytes()
 
-    @settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=4, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    )
     @given(st.data())
     def one(data: st.DataObject) -> None:
         folder = tmp_path / "root" / "work"

@@ -14,18 +14,32 @@ from tests.contract import built, check_contract
 
 
 def write_onnx(path: Path, shape: list[int | str], outputs: int, tail: str = "") -> Tensor:
-    """A graph that multiplies the flat image by a matrix, which is returned, ``(values, outputs)``."""
+    """A graph that multiplies the flat image by a matrix, which is returned, ``(values,
+    outputs)``.
+    """
     onnx = pytest.importorskip("onnx")
     sides = [n if isinstance(n, int) else 16 for n in shape[1:]]
-    weight = torch.randn(sides[0] * sides[1] * sides[2], outputs, generator=torch.Generator().manual_seed(0)) / 30
-    nodes = [onnx.helper.make_node("Flatten", ["x"], ["flat"]), onnx.helper.make_node("MatMul", ["flat", "w"], ["y"])]
+    weight = (
+        torch.randn(
+            sides[0] * sides[1] * sides[2], outputs, generator=torch.Generator().manual_seed(0)
+        )
+        / 30
+    )
+    nodes = [
+        onnx.helper.make_node("Flatten", ["x"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "w"], ["y"]),
+    ]
     if tail:
         nodes.append(onnx.helper.make_node(tail, ["y"], ["z"]))
-    end = onnx.helper.make_tensor_value_info("z" if tail else "y", onnx.TensorProto.FLOAT, [shape[0], outputs])
+    end = onnx.helper.make_tensor_value_info(
+        "z" if tail else "y", onnx.TensorProto.FLOAT, [shape[0], outputs]
+    )
     start = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)
     held = onnx.numpy_helper.from_array(weight.numpy(), "w")
     graph = onnx.helper.make_graph(nodes, "net", [start], [end], [held])
-    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    model = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8
+    )
     path.write_bytes(model.SerializeToString())
     return weight
 
@@ -37,7 +51,9 @@ def test_onnx_reads_its_graph(batch: int | str, last: bool, images: Tensor, tmp_
     path = tmp_path / "net.onnx"
     weight = write_onnx(path, [batch, 16, 16, 3] if last else [batch, 3, 16, 16], 2)
     detector = built(f"onnx:{path}", mean=[0.5, 0.4, 0.3], std=[0.2, 0.2, 0.2])
-    inputs = (resize(images, (16, 16), "bilinear") - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)) / 0.2
+    inputs = (
+        resize(images, (16, 16), "bilinear") - torch.tensor([0.5, 0.4, 0.3]).view(1, 3, 1, 1)
+    ) / 0.2
     inputs = inputs.permute(0, 2, 3, 1) if last else inputs
     raw = inputs.flatten(1) @ weight
     torch.testing.assert_close(detector.logits(images), raw[:, 1] - raw[:, 0], atol=1e-4, rtol=1e-4)
@@ -65,7 +81,9 @@ def test_onnx_is_attacked_by_scores_alone(images: Tensor, labels: Tensor, tmp_pa
     ids = [str(i) for i in range(4)]
     with pytest.raises(UserError, match="black box"):
         load_attack("pgd-linf")(detector, images, labels, ids=ids, seed=0)
-    result = load_attack("square-linf", queries=20)(detector, images, labels, ids=ids, seed=0, full=True)
+    result = load_attack("square-linf", queries=20)(
+        detector, images, labels, ids=ids, seed=0, full=True
+    )
     assert (result.logits != result.clean_logits).any()
 
 
@@ -92,7 +110,9 @@ def test_onnx_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         type(saved)(**saved.config)
 
 
-def test_onnx_runtime_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_onnx_runtime_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(Unavailable, match=re.escape(install_command("onnx"))):

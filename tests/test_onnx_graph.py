@@ -17,32 +17,48 @@ from tests.test_onnx import write_onnx
 
 
 def outputs_onnx(path: Path, outputs: dict[str, tuple[str, int]], shape: list[int | str]) -> Tensor:
-    """A graph with these outputs, by name: a kind and a number of columns; returns the weight of the score.
+    """A graph with these outputs, by name: a kind and a number of columns; returns the weight of
+    the score.
 
-    Kinds: ``score`` and ``features`` (float), ``probability`` (float, a sigmoid), ``label`` (int64), ``flag`` (bool).
+    Kinds: ``score`` and ``features`` (float), ``probability`` (float, a sigmoid), ``label``
+        (int64), ``flag`` (bool).
     """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     helper, kinds = onnx.helper, onnx.TensorProto
     weight = torch.randn(3 * 16 * 16, 1, generator=torch.Generator().manual_seed(0)) / 30
-    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("MatMul", ["flat", "w"], ["raw"])]
+    nodes = [
+        helper.make_node("Flatten", ["x"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["raw"]),
+    ]
     ends = []
     for name, (kind, columns) in outputs.items():
         parts = [
             helper.make_node("Neg", ["raw"], [f"{name}-neg"]),
             helper.make_node("Identity", ["raw"], [f"{name}-pos"]),
         ]
-        joined = [f"{name}-neg", f"{name}-pos"][2 - columns :] if columns < 3 else [f"{name}-pos"] * columns
+        joined = (
+            [f"{name}-neg", f"{name}-pos"][2 - columns :]
+            if columns < 3
+            else [f"{name}-pos"] * columns
+        )
         parts.append(helper.make_node("Concat", joined, [f"{name}-all"], axis=1))
-        last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(kind, "Identity")
+        last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(
+            kind, "Identity"
+        )
         extra = {"axis": 1, "keepdims": 0} if kind == "label" else {}
         given = [f"{name}-all", "zero"] if kind == "flag" else [f"{name}-all"]
         parts.append(helper.make_node(last, given, [name], **extra))
         nodes += parts
         held = {"label": kinds.INT64, "flag": kinds.BOOL}.get(kind, kinds.FLOAT)
-        ends.append(helper.make_tensor_value_info(name, held, ["n"] if kind == "label" else ["n", columns]))
+        ends.append(
+            helper.make_tensor_value_info(name, held, ["n"] if kind == "label" else ["n", columns])
+        )
     start = helper.make_tensor_value_info("x", kinds.FLOAT, shape)
-    constants = [onnx.numpy_helper.from_array(weight.numpy(), "w"), helper.make_tensor("zero", kinds.FLOAT, [], [0.0])]
+    constants = [
+        onnx.numpy_helper.from_array(weight.numpy(), "w"),
+        helper.make_tensor("zero", kinds.FLOAT, [], [0.0]),
+    ]
     graph = helper.make_graph(nodes, "net", [start], ends, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     path.write_bytes(model.SerializeToString())
@@ -69,7 +85,13 @@ def test_scores_are_told_from_labels(
     detector = built(f"onnx:{tmp_path / 'net.onnx'}", scale=scale)
     raw = (resize(images, (16, 16), "bilinear").flatten(1) @ weight)[:, 0]
     kind, columns = outputs[taken]
-    expected = raw if columns == 1 else raw.sigmoid().log() - (-raw).sigmoid().log() if kind != "score" else 2 * raw
+    expected = (
+        raw
+        if columns == 1
+        else raw.sigmoid().log() - (-raw).sigmoid().log()
+        if kind != "score"
+        else 2 * raw
+    )
     torch.testing.assert_close(detector.logits(images), expected, rtol=1e-3, atol=1e-3)
     assert f"scores are the output {taken!r}" in detector.card.summary
 
@@ -77,42 +99,60 @@ def test_scores_are_told_from_labels(
 def test_outputs_that_are_not_clear_are_asked_for(images: Tensor, tmp_path: Path) -> None:
     """A8: by name, and never an integer one."""
     path = tmp_path / "net.onnx"
-    weight = outputs_onnx(path, {"a": ("score", 1), "b": ("features", 2), "label": ("label", 2)}, ["n", 3, 16, 16])
-    with pytest.raises(UserError, match=r"several outputs.*a tensor\(float\).*label tensor\(int64\).*\?output=a`"):
+    weight = outputs_onnx(
+        path, {"a": ("score", 1), "b": ("features", 2), "label": ("label", 2)}, ["n", 3, 16, 16]
+    )
+    with pytest.raises(
+        UserError, match=r"several outputs.*a tensor\(float\).*label tensor\(int64\).*\?output=a`"
+    ):
         built(f"onnx:{path}")
     raw = (resize(images, (16, 16), "bilinear").flatten(1) @ weight)[:, 0]
-    torch.testing.assert_close(built(f"onnx:{path}", output="a").logits(images), raw, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        built(f"onnx:{path}", output="a").logits(images), raw, rtol=1e-3, atol=1e-3
+    )
     for name in ("label", "c"):
-        with pytest.raises(UserError, match=f"output '{name}' of .* is no float tensor.*output='a'"):
+        with pytest.raises(
+            UserError, match=f"output '{name}' of .* is no float tensor.*output='a'"
+        ):
             built(f"onnx:{path}", output=name)
     outputs_onnx(path, {"label": ("label", 2), "flag": ("flag", 1)}, ["n", 3, 16, 16])
     with pytest.raises(UserError, match=r"no output of .* may hold one score.*zipmap"):
         built(f"onnx:{path}")
     outputs_onnx(path, {"scores": ("features", 3)}, ["n", 3, 16, 16])
     share = torch.stack([raw, raw, raw], 1).softmax(1)[:, [0, 2]].sum(1)
-    torch.testing.assert_close(built(f"onnx:{path}", fake_index=[0, 2]).logits(images), share.logit())
+    torch.testing.assert_close(
+        built(f"onnx:{path}", fake_index=[0, 2]).logits(images), share.logit()
+    )
 
 
 def test_a_map_of_probabilities_is_refused_with_what_to_export(tmp_path: Path) -> None:
-    """A8: scikit-learn's models end in a ZipMap, a sequence of maps, unless they are told not to."""
+    """A8: scikit-learn's models end in a ZipMap, a sequence of maps, unless they are told not
+    to.
+    """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     helper, kinds = onnx.helper, onnx.TensorProto
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w"], ["raw"]),
-        helper.make_node("ZipMap", ["raw"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]),
+        helper.make_node(
+            "ZipMap", ["raw"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1]
+        ),
     ]
     held = onnx.numpy_helper.from_array(torch.ones(12, 2).numpy(), "w")
     start = helper.make_tensor_value_info("x", kinds.FLOAT, ["n", 3, 2, 2])
-    element = helper.make_map_type_proto(kinds.INT64, helper.make_tensor_type_proto(kinds.FLOAT, []))
+    element = helper.make_map_type_proto(
+        kinds.INT64, helper.make_tensor_type_proto(kinds.FLOAT, [])
+    )
     end = helper.make_value_info("probabilities", helper.make_sequence_type_proto(element))
     opsets = [helper.make_opsetid("", 13), helper.make_opsetid("ai.onnx.ml", 1)]
     model = helper.make_model(
         helper.make_graph(nodes, "net", [start], [end], [held]), opset_imports=opsets, ir_version=8
     )
     (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(UserError, match=r"probabilities seq\(map\(int64,tensor\(float\)\)\).*'zipmap': False"):
+    with pytest.raises(
+        UserError, match=r"probabilities seq\(map\(int64,tensor\(float\)\)\).*'zipmap': False"
+    ):
         built(f"onnx:{tmp_path / 'net.onnx'}")
 
 
@@ -192,7 +232,13 @@ def test_weights_beside_an_onnx_file_are_part_of_its_digest(tmp_path: Path) -> N
     long = f"{'weights-' * 20}.bin"  # a name whose length takes two bytes
     for name in ("net.data", long):
         model = onnx.load(tmp_path / "whole.onnx")
-        onnx.save_model(model, tmp_path / "net.onnx", save_as_external_data=True, location=name, size_threshold=0)
+        onnx.save_model(
+            model,
+            tmp_path / "net.onnx",
+            save_as_external_data=True,
+            location=name,
+            size_threshold=0,
+        )
         assert weight_files(tmp_path / "net.onnx") == [name]
         before = built(f"onnx:{tmp_path / 'net.onnx'}").config["sha256"]
         content = bytearray((tmp_path / name).read_bytes())
@@ -210,10 +256,14 @@ def test_weights_that_are_listed_as_inputs_are_no_inputs(images: Tensor, tmp_pat
     weight = write_onnx(path, ["n", 3, 16, 16], 1)
     model = onnx.load(path)
     model.ir_version = 3
-    model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [*weight.shape]))
+    model.graph.input.append(
+        onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [*weight.shape])
+    )
     path.write_bytes(model.SerializeToString())
     raw = resize(images, (16, 16), "bilinear").flatten(1) @ weight
-    torch.testing.assert_close(built(f"onnx:{path}").logits(images), raw[:, 0], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        built(f"onnx:{path}").logits(images), raw[:, 0], rtol=1e-3, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("kind", ["FLOAT16", "DOUBLE"])

@@ -1,4 +1,6 @@
-"""Whatever a network returns, its logit is the one that it means, or it is refused in a sentence."""
+"""Whatever a network returns, its logit is the one that it means, or it is refused in a
+sentence.
+"""
 
 from collections import namedtuple
 from collections.abc import Callable
@@ -51,7 +53,9 @@ def test_probabilities_in_wrap_give_the_logits_and_the_gradient_behind_them(
     logits = detector.logits(leaf)
     torch.testing.assert_close(logits, inner(spread)[:, 0], atol=2e-2, rtol=1e-3)
     (slope,) = torch.autograd.grad(logits.sum(), leaf)
-    torch.testing.assert_close(slope, torch.full_like(slope, 100.0 / (3 * 32 * 32)), rtol=1e-2, atol=0)
+    torch.testing.assert_close(
+        slope, torch.full_like(slope, 100.0 / (3 * 32 * 32)), rtol=1e-2, atol=0
+    )
 
 
 def test_probabilities_that_are_saturated_stay_finite_with_their_gradient() -> None:
@@ -83,9 +87,23 @@ def test_probabilities_that_are_saturated_stay_finite_with_their_gradient() -> N
         lambda z: z.detach().numpy(),
         lambda z: z.double(),
     ],
-    ids=["squeezed", "two", "flat", "map", "dict", "other", "tuple", "named", "object", "numpy", "double"],
+    ids=[
+        "squeezed",
+        "two",
+        "flat",
+        "map",
+        "dict",
+        "other",
+        "tuple",
+        "named",
+        "object",
+        "numpy",
+        "double",
+    ],
 )
-def test_one_logit_comes_out_of_what_a_network_returns(answer: Any, count: int, images: Tensor) -> None:
+def test_one_logit_comes_out_of_what_a_network_returns(
+    answer: Any, count: int, images: Tensor
+) -> None:
     """B3, B4: "len() of a 0-d tensor", AttributeError."""
     logits = answering(answer).logits(images[:count])
     assert logits.dtype == torch.float32
@@ -109,9 +127,13 @@ def test_what_may_mean_several_outputs_is_asked_for(images: Tensor) -> None:
     with pytest.raises(UserError, match="Leave output out"):
         wrap(inner, input_size=32, output="a").logits(images)
     probabilities = wrap(
-        lambda x: {"logits": inner(x), "probs": inner(x).sigmoid()}, input_size=32, scale="probability"
+        lambda x: {"logits": inner(x), "probs": inner(x).sigmoid()},
+        input_size=32,
+        scale="probability",
     )
-    torch.testing.assert_close(probabilities.logits(images), inner(images)[:, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        probabilities.logits(images), inner(images)[:, 0], rtol=1e-4, atol=1e-4
+    )
 
 
 def test_labels_are_never_taken_for_scores(images: Tensor) -> None:
@@ -137,7 +159,9 @@ def test_outputs_that_are_not_one_row_an_image_are_refused(images: Tensor) -> No
         answering(lambda z: z[:2]).logits(images)
 
 
-def test_a_detector_of_ones_own_may_squeeze_or_count_in_float64(images: Tensor, labels: Tensor) -> None:
+def test_a_detector_of_ones_own_may_squeeze_or_count_in_float64(
+    images: Tensor, labels: Tensor
+) -> None:
     """B3: a subclass whose logits are ``(N, 1)``, 0-d for one image, or float64."""
 
     class Shaped(Linear):
@@ -154,5 +178,7 @@ def test_a_detector_of_ones_own_may_squeeze_or_count_in_float64(images: Tensor, 
         shaped = Shaped(torch.ones(3, 32, 32) / 100, -15.0, shape)
         assert torch.equal(on_device(shaped, images[:1]), plain.logits(images[:1]))
         known = plain.logits(images).detach()
-        result = load_attack("pgd-linf", steps=2)(shaped, images, labels, seed=0, clean_logits=known)
+        result = load_attack("pgd-linf", steps=2)(
+            shaped, images, labels, seed=0, clean_logits=known
+        )
         assert result.logits.dtype == torch.float32

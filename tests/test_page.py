@@ -1,4 +1,6 @@
-"""The report's page in a real browser: no request, no message, numbers of the matrix, odd names, many cells."""
+"""The report's page in a real browser: no request, no message, numbers of the matrix, odd names,
+many cells.
+"""
 
 import colorsys
 import re
@@ -20,7 +22,12 @@ from tests.finished_run import detector, finished
 
 sync_api = pytest.importorskip("playwright.sync_api")
 BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+    (
+        path
+        for name in ("chromium", "chromium-browser", "google-chrome")
+        if (path := shutil.which(name))
+    ),
+    None,
 )
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
 ODD = "<script>alert(1)</script> \"quoted\" 'twice' مرحبا"
@@ -29,7 +36,9 @@ ODD = "<script>alert(1)</script> \"quoted\" 'twice' مرحبا"
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        chromium = playwright.chromium.launch(
+            executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"]
+        )
         yield chromium
         chromium.close()
 
@@ -56,7 +65,9 @@ class Page:
     def cells(self) -> dict[tuple[str, str], str]:
         """Texts of the heat map by detector and column."""
         rows = self.page.locator("#heatmap tr").all()
-        heads = [" ".join(head.all_inner_texts()[0].split()) for head in rows[0].locator("th").all()]
+        heads = [
+            " ".join(head.all_inner_texts()[0].split()) for head in rows[0].locator("th").all()
+        ]
         found = {}
         for row in rows[1:]:
             name = row.locator("th").inner_text()
@@ -71,9 +82,13 @@ class Page:
 
 def expected(matrix: Matrix, metric: str, mode: str, direction: str) -> dict[tuple[str, str], str]:
     found = {}
-    for row in matrix[(matrix["direction"] == direction) & matrix["mode"].isin(["clean", mode])].to_dict("records"):
+    for row in matrix[
+        (matrix["direction"] == direction) & matrix["mode"].isin(["clean", mode])
+    ].to_dict("records"):
         column = row["attack"] if row["mode"] == row["attack"] else f"{row['attack']} {row['mode']}"
-        found[row["detector"], column] = "n/a" if pd.isna(row[metric]) else f"{100 * row[metric]:.1f}"
+        found[row["detector"], column] = (
+            "n/a" if pd.isna(row[metric]) else f"{100 * row[metric]:.1f}"
+        )
     return found
 
 
@@ -85,7 +100,11 @@ def test_the_page_shows_the_matrix_and_asks_nobody(run: Path, browser: Any) -> N
                 opened.page.select_option("#metric", metric)
                 opened.page.select_option("#mode", mode)
                 opened.page.select_option("#direction", direction)
-                assert opened.cells() == expected(matrix, metric, mode, direction), (metric, mode, direction)
+                assert opened.cells() == expected(matrix, metric, mode, direction), (
+                    metric,
+                    mode,
+                    direction,
+                )
     assert opened.said == []
     assert opened.asked == [(run / "report.html").as_uri()]
     assert not re.search(r"(src|href)=\"(?!data:|#)", (run / "report.html").read_text())
@@ -97,7 +116,9 @@ def test_sorting_and_filtering_change_what_is_shown(run: Path, browser: Any) -> 
     opened.page.select_option("#direction", "evasion")
     clean = opened.page.get_by_role("button", name="clean", exact=True)
     clean.press("Enter")
-    shares = {name: matrix.cell(name, "clean", "clean", "evasion")["accuracy"] for name in opened.names()}
+    shares = {
+        name: matrix.cell(name, "clean", "clean", "evasion")["accuracy"] for name in opened.names()
+    }
     assert [shares[name] for name in opened.names()] == sorted(shares.values(), reverse=True)
     assert opened.page.locator("#heatmap th[aria-sort=descending]").inner_text().startswith("clean")
     opened.page.keyboard.press("Enter")  # the focus stays on the button
@@ -127,7 +148,12 @@ def test_many_detectors_and_attacks_stay_usable(tmp_path: Path, run: Path, brows
     good = read_matrix(run)
     good = Matrix(good[(good["detector"] == "good") & (good["attack"] != "worst-case")])
     attacked = pd.DataFrame(good[good["mode"] != "clean"])
-    wide = pd.concat([pd.DataFrame(good), *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(9))])
+    wide = pd.concat(
+        [
+            pd.DataFrame(good),
+            *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(9)),
+        ]
+    )
     many = Matrix(pd.concat([wide.assign(detector=f"detector {i}") for i in range(50)]))
     write_html(Finished(many), tmp_path / "many.html")
     assert (tmp_path / "many.html").stat().st_size < 5_000_000
@@ -154,7 +180,11 @@ def test_axe_finds_no_serious_issue(run: Path, browser: Any) -> None:
     for width in (1280, 390):
         opened = Page(browser, run / "report.html", width)
         found = axe.run(opened.page)["violations"]
-        assert [(v["id"], v["nodes"][0]["html"]) for v in found if v["impact"] in ("serious", "critical")] == []
+        assert [
+            (v["id"], v["nodes"][0]["html"])
+            for v in found
+            if v["impact"] in ("serious", "critical")
+        ] == []
 
 
 def test_a_phone_needs_no_sideways_scrolling(run: Path, browser: Any) -> None:
@@ -162,16 +192,26 @@ def test_a_phone_needs_no_sideways_scrolling(run: Path, browser: Any) -> None:
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_a_wide_matrix_fits_on_paper_and_paper_is_white(run: Path, tmp_path: Path, browser: Any) -> None:
+def test_a_wide_matrix_fits_on_paper_and_paper_is_white(
+    run: Path, tmp_path: Path, browser: Any
+) -> None:
     good = read_matrix(run)
     attacked = pd.DataFrame(good[good["mode"] != "clean"])
-    wide = pd.concat([pd.DataFrame(good), *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(4))])
+    wide = pd.concat(
+        [
+            pd.DataFrame(good),
+            *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(4)),
+        ]
+    )
     write_html(Finished(Matrix(wide)), tmp_path / "wide.html")
     opened = Page(browser, tmp_path / "wide.html", 1046)  # A4 sideways within its margins
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert opened.page.locator("#heatmap thead th").count() > 24
     assert opened.page.evaluate("document.documentElement.scrollWidth") <= 1046
-    assert opened.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert (
+        opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
+        == "rgb(255, 255, 255)"
+    )
 
 
 def test_numbers_are_there_without_scripts(run: Path) -> None:
@@ -183,7 +223,9 @@ def test_numbers_are_there_without_scripts(run: Path) -> None:
 def hue(opened: Page, detector: str, column: int) -> float:
     """The colour of a cell of the heat map, as an angle from red (0) to green (120)."""
     cell = opened.page.locator("#heatmap tbody tr", has_text=detector).locator("td").nth(column)
-    red, green, blue = map(int, re.findall(r"\d+", cell.evaluate("box => getComputedStyle(box).backgroundColor"))[:3])
+    red, green, blue = map(
+        int, re.findall(r"\d+", cell.evaluate("box => getComputedStyle(box).backgroundColor"))[:3]
+    )
     return 360 * colorsys.rgb_to_hls(red / 255, green / 255, blue / 255)[0]
 
 
@@ -191,7 +233,9 @@ def test_colours_run_from_chance_upwards(tmp_path: Path, run: Path, browser: Any
     """B18: a detector of 48% was coloured greenish."""
     clean = pd.DataFrame(read_matrix(run)).query("detector == 'good' and mode == 'clean'")
     shares = {"low": 0.2, "near": 0.48, "chance": 0.5, "some": 0.75, "all": 1.0}
-    many = Matrix(pd.concat([clean.assign(detector=name, accuracy=share) for name, share in shares.items()]))
+    many = Matrix(
+        pd.concat([clean.assign(detector=name, accuracy=share) for name, share in shares.items()])
+    )
     write_html(Finished(many), tmp_path / "page.html")
     opened = Page(browser, tmp_path / "page.html")
     hues = {name: hue(opened, name, 0) for name in shares}
@@ -212,13 +256,19 @@ def test_labels_of_many_generators_do_not_overlap(tmp_path: Path, run: Path, bro
     for key, table in cells.items():
         rows = table[table["label"] == 1].iloc[:1]
         cells[key] = pd.concat([rows.assign(generator=name) for name in names], ignore_index=True)
-    plot = _generators(whole.matrix, Tables({key: partial(lambda table: table, table) for key, table in cells.items()}))
+    plot = _generators(
+        whole.matrix,
+        Tables({key: partial(lambda table: table, table) for key, table in cells.items()}),
+    )
     assert plot is not None
     assert "The 40 of 50 that are recognised least." in plot.about
     path = tmp_path / "plot.html"
     path.write_text(f'<meta charset="utf-8"><div style="width: 430px">{plot.svg}</div>')
     opened = Page(browser, path, 500)
-    boxes = [text.bounding_box() for text in opened.page.locator("svg text", has_text="a-generator").all()]
+    boxes = [
+        text.bounding_box()
+        for text in opened.page.locator("svg text", has_text="a-generator").all()
+    ]
     assert len(boxes) == 40
     boxes.sort(key=lambda box: box["y"])
     assert all(one["y"] + one["height"] <= two["y"] + 1 for one, two in pairwise(boxes))

@@ -72,12 +72,17 @@ def test_crop_puts_a_window_of_the_image_in_the_middle() -> None:
     corners = new[:, 0, 2, 2].tolist()
     assert len(set(corners)) > 1  # drawn for each image
     offsets = torch.arange(6)[:, None] * 10 + torch.arange(6)
-    assert all(torch.equal(image[0, 2:8, 2:8], corner + offsets) for image, corner in zip(new, corners, strict=True))
+    assert all(
+        torch.equal(image[0, 2:8, 2:8], corner + offsets)
+        for image, corner in zip(new, corners, strict=True)
+    )
 
 
 def test_colours_follow_their_factors() -> None:
     images = photographs(20, 30)
-    assert torch.equal(changed("brightness", images, factor=0.5), (images.double() / 2).round().to(torch.uint8))
+    assert torch.equal(
+        changed("brightness", images, factor=0.5), (images.double() / 2).round().to(torch.uint8)
+    )
     grey = changed("saturation", images, factor=0.0)
     assert torch.equal(grey, grey[:, :1].expand_as(grey))
     even = changed("contrast", images, factor=0.0)
@@ -93,18 +98,24 @@ def test_matched_spectra_fall_with_the_slope_asked_for(alpha: float) -> None:
         heights = ring_heights(np.abs(np.fft.rfft2(channel)), rings, floor=0.1)
         slope, _ = np.polyfit(np.log(frequencies[2:64]), heights[2:64], 1)
         assert slope == pytest.approx(-alpha, abs=0.1)
-    torch.testing.assert_close(new.double().mean(dim=(2, 3)), images.double().mean(dim=(2, 3)), atol=2, rtol=0)
+    torch.testing.assert_close(
+        new.double().mean(dim=(2, 3)), images.double().mean(dim=(2, 3)), atol=2, rtol=0
+    )
 
 
 def test_a_clean_camera_only_interpolates() -> None:
-    """Along a ramp, the mean of the neighbours is the pixel itself, but for the edges and the tone curve."""
+    """Along a ramp, the mean of the neighbours is the pixel itself, but for the edges and the tone
+    curve.
+    """
     ramp = torch.arange(100, 164, dtype=torch.uint8).expand(1, 3, 64, 64)
     new = changed("camera", ramp, **STILL)
     assert (new.double() - ramp.double()).abs()[..., 1:-1].max() <= 1
 
 
 def test_a_vignette_darkens_the_corners_alone() -> None:
-    light = linear(changed("camera", flat(200, 200, 200, side=65), **{**STILL, "vignette": 0.4}).numpy() / 255)
+    light = linear(
+        changed("camera", flat(200, 200, 200, side=65), **{**STILL, "vignette": 0.4}).numpy() / 255
+    )
     whole = float(linear(np.array(200 / 255)))
     assert light[0, :, 32, 32] == pytest.approx(whole, rel=0.02)
     assert light[0, :, 0, 0] == pytest.approx(0.6 * whole, rel=0.05)
@@ -113,8 +124,12 @@ def test_a_vignette_darkens_the_corners_alone() -> None:
 
 def test_camera_noise_has_the_variance_of_charge_and_readout() -> None:
     electrons, read = 500, 10
-    new = changed("camera", flat(188, 188, 188, side=256), **{**STILL, "electrons": electrons, "read": read})
-    seen = linear(new.numpy()[0, 0, ::2, ::2] / 255) * electrons  # where the sensor's red pixels are
+    new = changed(
+        "camera", flat(188, 188, 188, side=256), **{**STILL, "electrons": electrons, "read": read}
+    )
+    seen = (
+        linear(new.numpy()[0, 0, ::2, ::2] / 255) * electrons
+    )  # where the sensor's red pixels are
     charge = float(linear(np.array(188 / 255))) * electrons
     assert seen.mean() == pytest.approx(charge, rel=0.01)
     assert seen.std() == pytest.approx(math.sqrt(charge + read**2), rel=0.04)
@@ -137,13 +152,17 @@ def test_light_and_srgb_are_inverses(value: float) -> None:
 def test_a_neutral_screenshot_saved_as_jpeg_is_jpeg() -> None:
     images = photographs(40, 30)
     neutral = {"zoom": 1.0, "offset": 0.0, "gamma": 1.0, "warmth": 0.0}
-    assert torch.equal(changed("screenshot", images, quality=80, **neutral), changed("jpeg", images, quality=80))
+    assert torch.equal(
+        changed("screenshot", images, quality=80, **neutral), changed("jpeg", images, quality=80)
+    )
 
 
 @pytest.mark.parametrize("side", [32, 96])
 def test_more_rounds_differ_more(side: int) -> None:
     images = photographs(side, side, count=12)
-    changes = [distance(changed("recompression", images, rounds=rounds), images) for rounds in (1, 2, 4, 8)]
+    changes = [
+        distance(changed("recompression", images, rounds=rounds), images) for rounds in (1, 2, 4, 8)
+    ]
     assert changes == sorted(changes)
     assert changes[0] < changes[-1]
 

@@ -34,7 +34,9 @@ def photographs(height: int, width: int, count: int = 4) -> Tensor:
     """Different crops of a photograph, reduced: uint8 ``(N, 3, H, W)``."""
     pixels = data.astronaut().transpose(2, 0, 1)
     crops = [pixels[None, :, 9 * i : 9 * i + 400, 9 * i : 9 * i + 400] for i in range(count)]
-    return torch.from_numpy(np.concatenate([resized(crop, [(height, width)], "lanczos") for crop in crops]))
+    return torch.from_numpy(
+        np.concatenate([resized(crop, [(height, width)], "lanczos") for crop in crops])
+    )
 
 
 def one_by_one(plain: Callable[[Bytes], Bytes], images: Tensor) -> Tensor:
@@ -82,7 +84,9 @@ def test_dct_noise_is_scipys(size: tuple[int, int], eps: float) -> None:
     rngs = iter([rng_for(3, "dct-noise", str(i)) for i in range(len(images))])
 
     def uniform(shape: tuple[int, ...]) -> npt.NDArray[np.float64]:
-        draws: npt.NDArray[np.float64] = torch.rand(shape, generator=next(rngs), dtype=torch.float64).numpy()
+        draws: npt.NDArray[np.float64] = torch.rand(
+            shape, generator=next(rngs), dtype=torch.float64
+        ).numpy()
         return draws * 2 - 1
 
     plain = one_by_one(lambda image: plain_dct_noise(image, eps, uniform), images)
@@ -113,7 +117,10 @@ def test_content_depends_on_neither_batch_nor_order_nor_threads_nor_type(name: s
         assert torch.equal(attack.apply(images.flip(0), ids[::-1]).flip(0), whole)
     finally:
         torch.set_num_threads(threads)
-    assert torch.equal(torch.cat([attack.apply(image[None], [i]) for image, i in zip(images, ids, strict=True)]), whole)
+    assert torch.equal(
+        torch.cat([attack.apply(image[None], [i]) for image, i in zip(images, ids, strict=True)]),
+        whole,
+    )
     interleaved = images.contiguous(memory_format=torch.channels_last)
     assert torch.equal(attack.apply(interleaved, ids), whole)
     floats = attack.apply(images.float() / 255, ids)
@@ -139,7 +146,9 @@ def test_severities_rise(name: str, side: int) -> None:
     assert cls.severities
     assert all(len(values) == 5 for values in cls.severities.values())
     images = photographs(side, side, count=12)
-    changes = [distance(changed(name, images, severity=severity), images) for severity in range(1, 6)]
+    changes = [
+        distance(changed(name, images, severity=severity), images) for severity in range(1, 6)
+    ]
     assert changes == sorted(changes)
     assert 0 < changes[0] < changes[4]
 
@@ -150,9 +159,13 @@ def test_severity_fills_in_numbers_and_numbers_given_win() -> None:
         "camera", aberration=0.001, vignette=0.1, electrons=8000, read=9
     )
     for wrong in (0, 6, 2.0, "3", True):
-        with pytest.raises(BadConfig, match=r"jpeg wants a severity of 1 .mildest. to 5, got .*Write severity = 3"):
+        with pytest.raises(
+            BadConfig, match=r"jpeg wants a severity of 1 .mildest. to 5, got .*Write severity = 3"
+        ):
             load_attack("jpeg", severity=wrong)  # type: ignore[arg-type]
-    with pytest.raises(BadConfig, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"):
+    with pytest.raises(
+        BadConfig, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"
+    ):
         load_attack("pgd-linf", severity=2)
 
 

@@ -31,7 +31,9 @@ def rngs(*names: str) -> list[torch.Generator]:
 
 @pytest.mark.parametrize("family", sorted(NUMBERS))
 def test_an_image_depends_on_its_prompt_and_generator_alone(family: str, tmp_path: Path) -> None:
-    sampler = TextToImage(tiny_pipelines.save(family, tmp_path), steps=2, size=32, more=NUMBERS[family])
+    sampler = TextToImage(
+        tiny_pipelines.save(family, tmp_path), steps=2, size=32, more=NUMBERS[family]
+    )
     prompts = ["a photograph of a cat", "a photograph of a dog"]
     both = sampler.sample(prompts, rngs("x", "y"))
     assert both.shape == (2, 3, 32, 32)
@@ -47,13 +49,17 @@ def test_an_image_depends_on_its_prompt_and_generator_alone(family: str, tmp_pat
 def test_the_shipped_model_draws_by_the_name_of_a_class() -> None:
     sampler = load_sampler("mini-diffusion", steps=2)
     drawn = sampler.sample(["cat", "ship"], rngs("x", "y"))
-    again = PixelDiffusion.load(SHIPPED).sample([CLASSES.index("cat"), CLASSES.index("ship")], rngs("x", "y"), 2)
+    again = PixelDiffusion.load(SHIPPED).sample(
+        [CLASSES.index("cat"), CLASSES.index("ship")], rngs("x", "y"), 2
+    )
     assert level(drawn, (again * 255).round()) == 0
     with pytest.raises(BadConfig, match="knows classes, no sentences; got 'a cat'"):
         sampler.sample(["a cat"], rngs("x"))
 
 
-def test_the_hub_is_asked_for_safetensors_of_a_commit(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_hub_is_asked_for_safetensors_of_a_commit(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: dict[str, Any] = {}
 
     def download(name: str, **options: Any) -> str:
@@ -68,7 +74,10 @@ def test_the_hub_is_asked_for_safetensors_of_a_commit(tiny: str, monkeypatch: py
         raise OSError("no way there")
 
     monkeypatch.setattr(DiffusionPipeline, "download", offline)
-    with pytest.raises(Unavailable, match=r"'owner/model': no way there.*pip install.*HF_HOME.*licence.*local folder"):
+    with pytest.raises(
+        Unavailable,
+        match=r"'owner/model': no way there.*pip install.*HF_HOME.*licence.*local folder",
+    ):
         load_sampler("owner/model")
 
 
@@ -97,7 +106,10 @@ def test_code_that_comes_with_a_model_is_never_run(where: str, tiny: str, tmp_pa
 @pytest.mark.parametrize("fault", ["pickle", "truncated", "no index", "index of text"])
 def test_damaged_and_pickled_models_have_a_message(fault: str, tiny: str, tmp_path: Path) -> None:
     folder = copied(tiny, tmp_path / "model")
-    weights, index = folder / "unet" / "diffusion_pytorch_model.safetensors", folder / "model_index.json"
+    weights, index = (
+        folder / "unet" / "diffusion_pytorch_model.safetensors",
+        folder / "model_index.json",
+    )
     if fault == "pickle":
         weights.unlink()
         torch.save({}, weights.with_suffix(".bin"))
@@ -111,9 +123,13 @@ def test_damaged_and_pickled_models_have_a_message(fault: str, tiny: str, tmp_pa
         TextToImage(str(folder))
 
 
-def test_what_is_no_text_to_image_pipeline_and_what_numbers_do_not_fit(tiny: str, tmp_path: Path) -> None:
+def test_what_is_no_text_to_image_pipeline_and_what_numbers_do_not_fit(
+    tiny: str, tmp_path: Path
+) -> None:
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
-    net = UNet2DModel(sample_size=16, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **blocks)
+    net = UNet2DModel(
+        sample_size=16, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **blocks
+    )
     DDPMPipeline(net, DDPMScheduler()).save_pretrained(tmp_path)
     with pytest.raises(BadConfig, match="DDPMPipeline, whose call takes no guidance_scale, prompt"):
         TextToImage(str(tmp_path))
@@ -123,20 +139,28 @@ def test_what_is_no_text_to_image_pipeline_and_what_numbers_do_not_fit(tiny: str
         TextToImage(tiny, steps=1, size=30).sample(["a cat"], rngs("x"))
 
 
-def answering(tiny: str, monkeypatch: pytest.MonkeyPatch, refusals: float, value: float = 0.0) -> TextToImage:
-    """A pipeline whose checker blackens its first images, and which makes images of one draw otherwise."""
+def answering(
+    tiny: str, monkeypatch: pytest.MonkeyPatch, refusals: float, value: float = 0.0
+) -> TextToImage:
+    """A pipeline whose checker blackens its first images, and which makes images of one draw
+    otherwise.
+    """
     sampler, calls = TextToImage(tiny), iter(range(1000))
 
     def pipe(prompt: list[str], generator: list[torch.Generator], **rest: Any) -> SimpleNamespace:
         draws = [value + float(torch.rand(1, generator=rng)) for rng in generator]
         flags = [next(calls) < refusals for _ in prompt]
-        return SimpleNamespace(images=[np.full((4, 4, 3), d) for d in draws], nsfw_content_detected=flags)
+        return SimpleNamespace(
+            images=[np.full((4, 4, 3), d) for d in draws], nsfw_content_detected=flags
+        )
 
     monkeypatch.setattr(sampler, "pipe", pipe)
     return sampler
 
 
-def test_blackened_images_are_drawn_again_from_the_same_generator(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blackened_images_are_drawn_again_from_the_same_generator(
+    tiny: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sampler = answering(tiny, monkeypatch, refusals=1)
     drawn = sampler.sample(["a", "b"], rngs("x", "y"))
     first, second = rngs("x", "y")

@@ -38,7 +38,9 @@ def folder_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
     """The current folder, with a module ``foreign_module_b5`` in it that is on nobody's path."""
     (tmp_path / "foreign_module_b5.py").write_text(MODULE)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.setattr(
+        sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))]
+    )
     yield tmp_path
     sys.modules.pop("foreign_module_b5", None)
 
@@ -55,14 +57,22 @@ def test_plain_classes_are_detectors(images: Tensor, labels: Tensor) -> None:
             return (self.slope * images.mean(dim=(1, 2, 3))).squeeze()
 
     detector = adapted("mine:Mine", Mine, {"slope": 10.0, "threshold": 0.25, "name": "new"})
-    assert (detector.card.name, detector.card.source, detector.threshold) == ("new", "mine:Mine", 0.25)
+    assert (detector.card.name, detector.card.source, detector.threshold) == (
+        "new",
+        "mine:Mine",
+        0.25,
+    )
     before = images.clone()
     for count in (1, 4):
-        torch.testing.assert_close(detector.logits(images[:count]), 10 * (images[:count].mean(dim=(1, 2, 3)) - 0.5))
+        torch.testing.assert_close(
+            detector.logits(images[:count]), 10 * (images[:count].mean(dim=(1, 2, 3)) - 0.5)
+        )
     assert torch.equal(images, before)
     assert load_attack("fgsm", eps=2)(detector, images, labels).backwards.sum() > 0
     assert adapted("mine:Mine", Mine, {}).card.name == "Mine"
-    with pytest.raises(BadConfig, match=r"unexpected argument slop\. It takes slope.*mine:Mine\?NAME=VALUE"):
+    with pytest.raises(
+        BadConfig, match=r"unexpected argument slop\. It takes slope.*mine:Mine\?NAME=VALUE"
+    ):
         adapted("mine:Mine", Mine, {"slop": 1})
     with pytest.raises(BadConfig, match="mean has no use"):
         adapted("mine:Mine", Mine, {"mean": [0.5, 0.5, 0.5]})
@@ -80,7 +90,9 @@ def test_plain_classes_state_their_scale(images: Tensor) -> None:
             return (20 * (images.mean(dim=(1, 2, 3)) - 0.5)).sigmoid()
 
     expected = 20 * (images.mean(dim=(1, 2, 3)) - 0.5)
-    torch.testing.assert_close(adapted("m:Stated", Stated, {}).logits(images), expected, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        adapted("m:Stated", Stated, {}).logits(images), expected, rtol=1e-3, atol=1e-4
+    )
     against = adapted("m:Stated", Stated(), {"scale": "probability", "fake_index": 0})
     torch.testing.assert_close(against.logits(images), -expected, rtol=1e-3, atol=1e-4)
     Stated.scale = "prob"
@@ -168,7 +180,9 @@ def test_the_console_script_finds_modules_beside_it(folder_of_modules: Path) -> 
     """B5, as typed: the script's own folder is first on the path, not the current one."""
     load = "from robustbench_aigi.detectors import load_detector as load"
     code = f"{load}; print(load('foreign_module_b5:Plain').card.name)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False
+    )
     assert done.stdout.strip() == "Plain", done.stderr
 
 

@@ -23,17 +23,27 @@ def test_the_plan_is_of_the_cells_that_are_filled(tiny_recipe: str, tmp_path: Pa
     own = table[(table["detector"] != "") & (table["mode"] != "probe")]
     assert set(zip(own["detector"], own["mode"], own["attack"], strict=True)) == set(filled)
     shared = table[table["detector"] == ""]
-    assert list(zip(shared["mode"], shared["attack"], strict=True)) == [("static", "pgd-2"), ("static", "jpeg-50")]
+    assert list(zip(shared["mode"], shared["attack"], strict=True)) == [
+        ("static", "pgd-2"),
+        ("static", "jpeg-50"),
+    ]
     for row in own.to_dict("records"):
         cell = filled[row["detector"], row["mode"], row["attack"]]
         assert row["images"] == len(cell)
         spent = float((cell["forwards"] + cell["backwards"]).sum())
-        assert row["passes"] == pytest.approx(spent, rel=0.1, abs=24)  # a plan asks for the clean logits once more
+        assert row["passes"] == pytest.approx(
+            spent, rel=0.1, abs=24
+        )  # a plan asks for the clean logits once more
     size = sum(path.stat().st_size for path in (tmp_path / "plusplus").rglob("*.png"))
     clean = sum(path.stat().st_size for path in (tmp_path / "plusplus").rglob("*clean*/**/*.png"))
     assert float(shared["megabytes"].sum()) == pytest.approx((size - clean) / 1e6, rel=0.5)
-    probes = {path.name.removeprefix("probe-") for path in (tmp_path / "cells" / "good").glob("probe-*")}
-    assert set(table.loc[(table["detector"] == "good") & (table["mode"] == "probe"), "attack"]) == probes
+    probes = {
+        path.name.removeprefix("probe-") for path in (tmp_path / "cells" / "good").glob("probe-*")
+    }
+    assert (
+        set(table.loc[(table["detector"] == "good") & (table["mode"] == "probe"), "attack"])
+        == probes
+    )
     assert (table["seconds"] > 0).all()
     assert set(held) == {"good", "other"}
     text = to_text(table, 2, held)

@@ -1,4 +1,6 @@
-"""A plan for a detector on another machine: requests, price and time are told, and nothing is sent."""
+"""A plan for a detector on another machine: requests, price and time are told, and nothing is
+sent.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -25,7 +27,12 @@ SUITE = Suite.model_validate(
         "attacks": [
             {"id": "pgd", "attack": "pgd-linf", "with": {"steps": 2}, "surrogate": "good"},
             {"id": "square", "attack": "square-linf", "with": {"queries": 6}, "limit": 4},
-            {"id": "pixel", "attack": "one-pixel", "with": {"population": 4, "generations": 2}, "limit": 4},
+            {
+                "id": "pixel",
+                "attack": "one-pixel",
+                "with": {"population": 4, "generations": 2},
+                "limit": 4,
+            },
             {"id": "jpeg", "attack": "jpeg"},
         ],
     }
@@ -43,7 +50,9 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
     server: Server, tiny_recipe: str, tmp_path: Path
 ) -> None:
-    remote = load_detector(f"far={server.base}/detect", price=0.01, requests_per_second=1000, budget=5000)
+    remote = load_detector(
+        f"far={server.base}/detect", price=0.01, requests_per_second=1000, budget=5000
+    )
     made = [detector("good"), remote]
     table, held = harness.plan(made, SUITE, tiny_recipe, limit=IMAGES)
     assert server.seen == []
@@ -59,7 +68,8 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
     assert (table.loc[table["detector"] != "far", "requests"] == 0).all()
     text = to_text(table, 1, held)
     assert (
-        f"far: at most {most:.0f} requests, retries aside, {most / 100:.2f} USD; 0.0 hours at 1000 per second" in text
+        f"far: at most {most:.0f} requests, retries aside, {most / 100:.2f} USD; 0.0 hours at 1000"
+        " per second" in text
     )
     assert "Nothing was sent" in text
     assert TERMS in text
@@ -73,10 +83,15 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
     assert 0 < len(server.seen) <= most
 
 
-def test_a_budget_below_what_is_needed_and_an_attack_without_bound_are_told(server: Server, tiny_recipe: str) -> None:
+def test_a_budget_below_what_is_needed_and_an_attack_without_bound_are_told(
+    server: Server, tiny_recipe: str
+) -> None:
     remote = load_detector(f"far={server.base}/detect", budget=50)
     text = planned(remote, SUITE, tiny_recipe)
-    assert "far: at most 50 requests, retries aside, a price that is not known (write price=); no rate limit" in text
+    assert (
+        "far: at most 50 requests, retries aside, a price that is not known (write price=); no rate"
+        " limit" in text
+    )
     assert "are needed, and the budget of 50 ends the run before. Raise it with budget=." in text
     row = {"id": "simba", "attack": "art:SimBA"}
     unbounded = Suite.model_validate({"name": "one", "version": 1, "seed": 0, "attacks": [row]})
@@ -96,7 +111,9 @@ def test_a_detector_out_of_reach_is_told(tiny_recipe: str, monkeypatch: pytest.M
     with pytest.raises(Unavailable, match=r"hive-v3 is not in the plan.*export HIVE_API_KEY="):
         harness.plan(["endpoint:hive-v3"], SUITE, tiny_recipe)
     said: list[str] = []
-    one = Suite.model_validate({"name": "one", "version": 1, "seed": 0, "attacks": [{"id": "jpeg", "attack": "jpeg"}]})
+    one = Suite.model_validate(
+        {"name": "one", "version": 1, "seed": 0, "attacks": [{"id": "jpeg", "attack": "jpeg"}]}
+    )
     harness.plan([detector("good"), "endpoint:hive-v3"], one, tiny_recipe, limit=4, say=said.append)
     assert "HIVE_API_KEY" in said[0]
 
@@ -121,7 +138,16 @@ def test_the_commands_tell_it(
         assert ended.value.code == 0
         return capsys.readouterr().out
 
-    told = typed("plan", f"far={server.base}/detect", "--data", tiny_recipe, "--attacks", tiny_suite, "--limit", "8")
+    told = typed(
+        "plan",
+        f"far={server.base}/detect",
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+        "--limit",
+        "8",
+    )
     assert "far: at most" in told
     assert TERMS in told
     assert server.seen == []

@@ -1,4 +1,6 @@
-"""What makes all numbers of a detector meaningless is said before the run, and flagged on each row."""
+"""What makes all numbers of a detector meaningless is said before the run, and flagged on
+each row.
+"""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +30,9 @@ ROWS: list[dict[str, Any]] = [
 
 
 def suite(*rows: dict[str, Any]) -> Suite:
-    return Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": [*(rows or ROWS)]})
+    return Suite.model_validate(
+        {"name": "s", "version": 1, "seed": 0, "attacks": [*(rows or ROWS)]}
+    )
 
 
 class Scored(Detector):
@@ -50,7 +54,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     return bright(tmp_path_factory.mktemp("images"), least=2, most=30, count=40)
 
 
-def evaluated(detector: Detector, data: Dataset, out: Path, *rows: dict[str, Any]) -> tuple[pd.DataFrame, set[str]]:
+def evaluated(
+    detector: Detector, data: Dataset, out: Path, *rows: dict[str, Any]
+) -> tuple[pd.DataFrame, set[str]]:
     """The matrix, and the kinds of the flags."""
     matrix = harness.evaluate_named({"made": detector}, suite(*rows), data, out)
     return matrix, {flag.kind for flag in read_flags(out) or []}
@@ -86,7 +92,9 @@ def test_a_meaningless_detector_is_flagged_everywhere(
 
 
 class Softmax(nn.Module):
-    """Two probabilities, where logits are expected; their difference has the right sign, on the wrong scale."""
+    """Two probabilities, where logits are expected; their difference has the right sign, on the
+    wrong scale.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         seen = brightness(images)
@@ -95,7 +103,10 @@ class Softmax(nn.Module):
 
 def test_two_probabilities_are_seen(data: Dataset, tmp_path: Path) -> None:
     """A6: a softmax at the end, whose verdicts are right and whose logits are not."""
-    wrong, right = (wrap(Softmax(), input_size=8, name="made", scale=scale) for scale in ("logit", "probability"))
+    wrong, right = (
+        wrap(Softmax(), input_size=8, name="made", scale=scale)
+        for scale in ("logit", "probability")
+    )
     matrix, kinds = evaluated(wrong, data, tmp_path / "wrong")
     assert "probabilities" in kinds
     assert everywhere(matrix, "probabilities")
@@ -140,7 +151,9 @@ def test_a_detector_that_raises_says_so_before_the_run(data: Dataset, tmp_path: 
 
 
 class Batchwise(Detector):
-    """Its logit moves with the mean of the batch, as that of a network in dynamic 8-bit integers does."""
+    """Its logit moves with the mean of the batch, as that of a network in dynamic 8-bit integers
+    does.
+    """
 
     default_card = Card(name="made", source="tests", weights="none")
 
@@ -149,13 +162,17 @@ class Batchwise(Detector):
         return seen + 0.3 * (seen.mean() - seen)
 
 
-def test_a_score_that_depends_on_the_batch_is_evaluated_alone(data: Dataset, tmp_path: Path) -> None:  # A13
+def test_a_score_that_depends_on_the_batch_is_evaluated_alone(
+    data: Dataset, tmp_path: Path
+) -> None:  # A13
     detector = Batchwise()
     matrix, kinds = evaluated(detector, data, tmp_path)
     assert detector.at_once == 1
     assert "batch-dependent" in kinds
     assert everywhere(matrix, "batch-dependent")
-    clean = pd.concat(pd.read_parquet(path) for path in (tmp_path / "cells/made/clean-clean").glob("*.parquet"))
+    clean = pd.concat(
+        pd.read_parquet(path) for path in (tmp_path / "cells/made/clean-clean").glob("*.parquet")
+    )
     with torch.no_grad():
         alone = [float(detector.logits(image[None].float() / 255)) for image in data.pixels()]
     assert clean["logit"].tolist() == pytest.approx(alone, abs=1e-4)
@@ -165,13 +182,20 @@ def rounded(digits: int) -> Callable[[Tensor], Tensor]:
     """Logits of a probability with so many digits."""
 
     def function(seen: Tensor) -> Tensor:
-        return torch.round(torch.sigmoid(seen / 8).double(), decimals=digits).clamp(1e-6, 1 - 1e-6).logit().float()
+        return (
+            torch.round(torch.sigmoid(seen / 8).double(), decimals=digits)
+            .clamp(1e-6, 1 - 1e-6)
+            .logit()
+            .float()
+        )
 
     return function
 
 
 @pytest.mark.parametrize(("digits", "coarse"), [(1, True), (2, True), (4, False)])
-def test_coarse_scores_are_attacked_by_verdicts(digits: int, coarse: bool, data: Dataset, tmp_path: Path) -> None:  # A9
+def test_coarse_scores_are_attacked_by_verdicts(
+    digits: int, coarse: bool, data: Dataset, tmp_path: Path
+) -> None:  # A9
     detector = Scored(rounded(digits), gradient="none")
     matrix, kinds = evaluated(detector, data, tmp_path)
     row = matrix[(matrix["attack"] == "square-8") & (matrix["direction"] == "both")].iloc[0]
@@ -192,7 +216,9 @@ def test_an_attack_that_changed_no_image_cannot_pass(data: Dataset, tmp_path: Pa
     matrix, kinds = evaluated(Scored(lambda seen: seen), data, tmp_path, *rows)
     assert "unchanged" in kinds
     flagged = matrix[matrix["flags"].fillna("").str.contains("unchanged")]
-    assert {("white-box", "nothing"), ("static", "same")} <= set(zip(flagged["mode"], flagged["attack"], strict=True))
+    assert {("white-box", "nothing"), ("static", "same")} <= set(
+        zip(flagged["mode"], flagged["attack"], strict=True)
+    )
     assert "pgd-8" not in set(flagged["attack"])
     rule = {"metric": "accuracy", "attack": "nothing", "mode": "white-box", "at_least": 0.5}
     policy = Policy.model_validate({"name": "p", "version": 1, "rules": [rule]})

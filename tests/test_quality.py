@@ -10,12 +10,19 @@ from robustbench_aigi.imaging.quality import psnr, ssim
 def test_psnr_and_ssim_are_those_of_scikit_image(size: tuple[int, int]) -> None:
     rng = torch.Generator().manual_seed(0)
     source = torch.randint(0, 256, (4, 3, *size), generator=rng).float()
-    noise = torch.randint(-20, 21, source.shape, generator=rng) * torch.tensor([0.1, 0.5, 1, 3]).view(-1, 1, 1, 1)
+    noise = torch.randint(-20, 21, source.shape, generator=rng) * torch.tensor(
+        [0.1, 0.5, 1, 3]
+    ).view(-1, 1, 1, 1)
     changed = (source + noise).round().clamp(0, 255)
     pairs = list(zip(changed.numpy(), source.numpy(), strict=True))
     expected = [peak_signal_noise_ratio(b, a, data_range=255) for a, b in pairs]
     np.testing.assert_allclose(psnr(changed, source), expected, rtol=1e-6)
-    ways = {"data_range": 255, "channel_axis": 0, "gaussian_weights": True, "use_sample_covariance": False}
+    ways = {
+        "data_range": 255,
+        "channel_axis": 0,
+        "gaussian_weights": True,
+        "use_sample_covariance": False,
+    }
     expected = [structural_similarity(a, b, **ways) for a, b in pairs]
     np.testing.assert_allclose(ssim(changed, source), expected, atol=2e-5)
 

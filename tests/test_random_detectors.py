@@ -1,4 +1,6 @@
-"""A3: what is reported of a detector that draws at random is what fresh draws say, not what a search saw."""
+"""A3: what is reported of a detector that draws at random is what fresh draws say, not what a
+search saw.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -76,7 +78,9 @@ def test_averaged_draws_search_better_and_cost_their_queries() -> None:
     images, labels = grey(100)
 
     def result(draws: int) -> tuple[float, int]:
-        found = load_attack("square-linf", eps=12, queries=64, draws=draws)(Noisy(), images, labels, seed=0)
+        found = load_attack("square-linf", eps=12, queries=64, draws=draws)(
+            Noisy(), images, labels, seed=0
+        )
         return float(found.fresh.float().mean()), int(found.forwards.max())
 
     (one, spent), (eight, spent_eight) = result(1), result(8)
@@ -142,7 +146,9 @@ def test_nothing_changes_for_a_deterministic_detector(images: Tensor, labels: Te
         return original(given)
 
     detector.logits = counted  # type: ignore[method-assign,assignment]
-    result = load_attack("pgd-linf", steps=2, random_start=False)(detector, images, labels, seed=0, full=True)
+    result = load_attack("pgd-linf", steps=2, random_start=False)(
+        detector, images, labels, seed=0, full=True
+    )
     assert sum(calls) == int(result.forwards.sum())
     assert torch.equal(result.fresh[0], result.fooled)
     assert len(result.fresh) == 1
@@ -166,7 +172,11 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def test_the_matrix_has_the_mean_of_draws_and_the_majority(data: Dataset, tmp_path: Path) -> None:
     matrix = evaluate({"noisy": Noisy()}, suite(), data, tmp_path)
     cell = Matrix(matrix).cell
-    for attack, mode in (("clean", "clean"), ("square-8", "white-box"), ("square-8 at eps 0", "white-box")):
+    for attack, mode in (
+        ("clean", "clean"),
+        ("square-8", "white-box"),
+        ("square-8 at eps 0", "white-box"),
+    ):
         row = cell("noisy", attack, mode)
         assert row["accuracy"] > 0.93
         assert row["draws"] == FRESH_DRAWS
@@ -184,7 +194,9 @@ def test_the_matrix_has_the_mean_of_draws_and_the_majority(data: Dataset, tmp_pa
     pd.testing.assert_frame_equal(matrix, again)
 
 
-def test_a_deterministic_detector_has_neither_controls_nor_draws(data: Dataset, tmp_path: Path) -> None:
+def test_a_deterministic_detector_has_neither_controls_nor_draws(
+    data: Dataset, tmp_path: Path
+) -> None:
     matrix = evaluate({"seeded": Seeded()}, suite(), data, tmp_path)
     assert not matrix["attack"].str.contains("eps 0").any()
     assert set(matrix["draws"]) == {1}

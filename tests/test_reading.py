@@ -43,7 +43,9 @@ def test_shuffled_sizes_come_in_whole_batches_with_their_labels(tmp_path: Path) 
 
 def test_sizes_of_a_parquet_file_are_ordered_within_a_row_group(tmp_path: Path) -> None:
     paths = sorted(mixed(tmp_path / "images").rglob("*.png"))
-    rows = [{"bytes": path.read_bytes(), "path": f"{path.parent.name}/{path.name}"} for path in paths]
+    rows = [
+        {"bytes": path.read_bytes(), "path": f"{path.parent.name}/{path.name}"} for path in paths
+    ]
     table = pa.table({"image": rows, "label": [int(path.parent.name == "fake") for path in paths]})
     pq.write_table(table, tmp_path / "test.parquet", row_group_size=12)
     data = load_data("folder", str(tmp_path / "test.parquet"))
@@ -51,9 +53,13 @@ def test_sizes_of_a_parquet_file_are_ordered_within_a_row_group(tmp_path: Path) 
     assert data.manifest["row"].floordiv(12).is_monotonic_increasing
 
 
-def test_a_batch_has_a_bounded_number_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_has_a_bounded_number_of_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dataset, "BATCH_PIXELS", 300)
-    sizes = [tuple(batch.images.shape) for batch in load_data("folder", str(mixed(tmp_path))).batches(64)]
+    sizes = [
+        tuple(batch.images.shape) for batch in load_data("folder", str(mixed(tmp_path))).batches(64)
+    ]
     assert sizes == [(2, 3, 8, 16)] * 4 + [(2, 3, 16, 8)] * 4 + [(1, 3, 16, 16)] * 8
 
 
@@ -94,7 +100,10 @@ def test_a_file_that_changes_after_listing_is_named(tmp_path: Path) -> None:
     (tmp_path / "fake" / "1.png").unlink()
     with pytest.raises(BadData, match=r"fake/1 at .*No such file"):
         list(data.contents())
-    moved = Dataset("x", data.manifest.assign(path=str(shard(tmp_path / "x.tar", ("a.png", picture(0)))), row=700))
+    moved = Dataset(
+        "x",
+        data.manifest.assign(path=str(shard(tmp_path / "x.tar", ("a.png", picture(0)))), row=700),
+    )
     with pytest.raises(BadData, match="no file at byte 700"):
         next(moved.contents())
 
@@ -103,13 +112,18 @@ def test_all_that_is_unreadable_is_counted_when_nothing_is_left(tmp_path: Path) 
     for name in ("real", "fake"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.png").write_bytes(b"")
-    with pytest.raises(BadData, match=r"no readable image in the source, 2 skipped; the first: fake/0: the file is em"):
+    with pytest.raises(
+        BadData,
+        match=r"no readable image in the source, 2 skipped; the first: fake/0: the file is em",
+    ):
         load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
     assert len(pd.read_csv(tmp_path / "skipped.csv")) == 2
 
 
 def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> None:
-    whole = pd.DataFrame({"id": ["a", "b"], "generator": ["x", "y"], "l2": [0.5, 0.25], "png": [b"", b""]})
+    whole = pd.DataFrame(
+        {"id": ["a", "b"], "generator": ["x", "y"], "l2": [0.5, 0.25], "png": [b"", b""]}
+    )
     reals = pd.DataFrame({"id": ["c"], "generator": [None], "l2": [0], "png": [b""]})
     odd = whole.assign(l2=["far", "near"])
     places = [tmp_path / f"shard-{index}.parquet" for index in range(3)]

@@ -21,7 +21,9 @@ from robustbench_aigi.training.scripts.autoencoder import fit_autoencoder
 
 @pytest.fixture
 def hub_autoencoder(tmp_path: Path) -> str:
-    """A tiny AutoencoderKL with random weights, as diffusers keeps one in a folder, below a pipeline."""
+    """A tiny AutoencoderKL with random weights, as diffusers keeps one in a folder, below a
+    pipeline.
+    """
     torch.manual_seed(0)
     net = AutoencoderKL(
         down_block_types=("DownEncoderBlock2D",) * 2,
@@ -34,9 +36,14 @@ def hub_autoencoder(tmp_path: Path) -> str:
     return f"{tmp_path}:vae"
 
 
-def test_aeroblade_takes_the_best_of_several_autoencoders(hub_autoencoder: str, images: Tensor) -> None:
+def test_aeroblade_takes_the_best_of_several_autoencoders(
+    hub_autoencoder: str, images: Tensor
+) -> None:
     detector = Aeroblade([SMALL, hub_autoencoder], size=32).eval()
-    own, hub = load_autoencoder(SMALL), AutoencoderKL.from_pretrained(hub_autoencoder.replace(":", "/")).eval()
+    own, hub = (
+        load_autoencoder(SMALL),
+        AutoencoderKL.from_pretrained(hub_autoencoder.replace(":", "/")).eval(),
+    )
     with torch.no_grad():
         again = (hub.decode(hub.encode(images * 2 - 1).latent_dist.mode()).sample + 1) / 2
         torch.testing.assert_close(HubAutoencoder(hub_autoencoder)(images), again)
@@ -63,7 +70,9 @@ def test_feature_distance_compares_unit_vectors_of_the_second_map(images: Tensor
     with torch.no_grad():
         one, two = (distance.net(distance.normalise(batch))[0] for batch in (images, others))
         expected = 2 - 2 * F.cosine_similarity(one, two, dim=1)
-        torch.testing.assert_close(distance(images, others), expected.mean(dim=(1, 2)), atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(
+            distance(images, others), expected.mean(dim=(1, 2)), atol=1e-5, rtol=1e-3
+        )
         assert torch.equal(distance(images, images), torch.zeros(4))
     leaf = images.clone().requires_grad_(True)
     (slope,) = torch.autograd.grad(Aeroblade(distance="resnet10t").raw(leaf).sum(), leaf)
@@ -104,7 +113,9 @@ def test_an_autoencoder_learns_and_is_kept(tmp_path: Path) -> None:
 
 
 class Knowing(nn.Module):
-    """A network that answers with what it was given to know, in the terms of one kind of prediction."""
+    """A network that answers with what it was given to know, in the terms of one kind of
+    prediction.
+    """
 
     def __init__(self, known: Tensor) -> None:
         super().__init__()
@@ -128,7 +139,9 @@ def test_a_denoiser_reads_every_kind_of_prediction(predicts: str) -> None:
 
 
 def test_inversion_and_generation_undo_each_other_for_a_model_that_is_right() -> None:
-    """A model that always names the same clean image moves along straight lines, whatever the steps."""
+    """A model that always names the same clean image moves along straight lines, whatever the
+    steps.
+    """
     rng = torch.Generator().manual_seed(0)
     clean = torch.rand(1, 3, 8, 8, generator=rng).double()
     signal = DDIMScheduler().alphas_cumprod.double()
@@ -159,7 +172,9 @@ def test_dire_takes_the_reconstruction_as_constant(images: Tensor) -> None:
 def test_dire_takes_a_pipeline_of_diffusers(images: Tensor, tmp_path: Path) -> None:
     torch.manual_seed(0)
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
-    net = UNet2DModel(sample_size=16, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **blocks)
+    net = UNet2DModel(
+        sample_size=16, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **blocks
+    )
     DDPMPipeline(net, DDPMScheduler()).save_pretrained(tmp_path)
     detector = Dire(model=str(tmp_path), steps=2)
     assert detector.card.input_size == 16
@@ -181,10 +196,15 @@ def test_a_network_on_the_error_map_is_trained() -> None:
     detector = Dire(steps=1, head="cnn")
     assert "NOT CALIBRATED" not in detector.card.orientation
     rng = torch.Generator().manual_seed(0)
-    noise, flat = torch.randint(0, 256, (24, 3, 32, 32), generator=rng), torch.full((24, 3, 32, 32), 128)
+    noise, flat = (
+        torch.randint(0, 256, (24, 3, 32, 32), generator=rng),
+        torch.full((24, 3, 32, 32), 128),
+    )
     data = Arrays(torch.cat([noise, flat]).to(torch.uint8), torch.arange(48) // 24)
     before = copy.deepcopy(detector.model.state_dict())
     detector.prepare(data, data)
     fit(detector, data, data, Plan(epochs=4, batch=12, rate=5e-3))
     assert balanced_accuracy(detector, data) > 0.9
-    assert all(torch.equal(value, before[key]) for key, value in detector.model.state_dict().items())
+    assert all(
+        torch.equal(value, before[key]) for key, value in detector.model.state_dict().items()
+    )

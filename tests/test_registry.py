@@ -88,7 +88,9 @@ def test_suite_refuses_two_rows_of_one_name() -> None:
 def test_every_error_of_ours_is_a_user_error() -> None:
     import robustbench_aigi.errors as module
 
-    own = [c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__]
+    own = [
+        c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
+    ]
     assert all(issubclass(c, UserError) for c in own)
     assert all(c.__name__ in (module.__doc__ or "") for c in own)
 
@@ -105,7 +107,9 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),
 }
 RUNS = ("list",)
-"""Commands that a message names and a test can run; of others it asks only whether they read their arguments."""
+"""Commands that a message names and a test can run; of others it asks only whether they read their
+arguments.
+"""
 
 
 @pytest.mark.parametrize("kind", WRONG)
@@ -148,7 +152,10 @@ def test_attacks_are_listed_with_what_they_are_and_take() -> None:
     for name in attacks.names():
         about = numbers_of(name)
         assert about.summary, name
-        assert load_attack(name, **{key: value for key, value in about.numbers.items() if key in ("eps", "quality")})
+        assert load_attack(
+            name,
+            **{key: value for key, value in about.numbers.items() if key in ("eps", "quality")},
+        )
 
 
 @pytest.fixture
@@ -157,7 +164,8 @@ def broken_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     package = tmp_path / "things_of_a_test"
     package.mkdir()
     (package / "__init__.py").write_text(
-        "from robustbench_aigi.registry import Registry\nthings = Registry('attack', 'things_of_a_test')\n"
+        "from robustbench_aigi.registry import Registry\nthings = Registry('attack',"
+        " 'things_of_a_test')\n"
     )
     (package / "bad.py").write_text("import no_such_library\n")
     (package / "good.py").write_text(
@@ -170,7 +178,9 @@ def broken_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         del sys.modules[name]
 
 
-def test_a_module_that_cannot_be_imported_is_named_and_takes_nothing_with_it(broken_package: str) -> None:
+def test_a_module_that_cannot_be_imported_is_named_and_takes_nothing_with_it(
+    broken_package: str,
+) -> None:
     """C3: the second look-up said "no attack called good. Known: ."."""
     things = importlib.import_module(broken_package).things
     for _ in range(3):
@@ -181,7 +191,8 @@ def test_a_module_that_cannot_be_imported_is_named_and_takes_nothing_with_it(bro
         message = str(raised.value)
         assert "Did you mean good?" in message
         assert (
-            "things_of_a_test.bad failed to import: ModuleNotFoundError: No module named 'no_such_library'" in message
+            "things_of_a_test.bad failed to import: ModuleNotFoundError: No module named"
+            " 'no_such_library'" in message
         )
         assert "things_of_a_test.worse failed to import: SyntaxError" in message
     assert set(things.broken()) == {"things_of_a_test.bad", "things_of_a_test.worse"}
@@ -193,7 +204,9 @@ def test_somebody_elses_broken_entry_point_ends_no_command(monkeypatch: pytest.M
     monkeypatch.setattr("robustbench_aigi.registry.entry_points", lambda group: [theirs])
     table: Registry[object] = Registry("attack", "robustbench_aigi.generators")
     assert table.names() == []
-    with pytest.raises(UnknownName, match=r"theirs \(no_such_module:Thing\) failed to import: ModuleNotFoundError"):
+    with pytest.raises(
+        UnknownName, match=r"theirs \(no_such_module:Thing\) failed to import: ModuleNotFoundError"
+    ):
         table.get("theirs")
 
 
@@ -218,14 +231,21 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "flag": (
         load_policy,
         '[[rules]]\nno = "flag"\n',
-        "rules.0.no: expected one of 'flags', 'missing' or 'regression', got 'flag'; did you mean flags? Compare",
+        (
+            "rules.0.no: expected one of 'flags', 'missing' or 'regression', got 'flag'; did you"
+            " mean flags? Compare"
+        ),
     ),
     "type": (
         load_policy,
         '[[rules]]\nmetric = "accuracy"\nattack = "clean"\nmode = "clean"\nat_least = "high"\n',
         "does not fit. rules.0.at_least: wants type float (any finite number), got 'high'. Compare",
     ),
-    "no rule": (load_policy, "rules = []\n", "does not fit. rules: expected 1 or more entries, got []. Compare"),
+    "no rule": (
+        load_policy,
+        "rules = []\n",
+        "does not fit. rules: expected 1 or more entries, got []. Compare",
+    ),
     "missing": (
         load_policy,
         '[[rules]]\nmetric = "accuracy"\nattack = "clean"\nat_least = 0.5\n',
@@ -249,15 +269,21 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "recipe": (
         load_data,
         'licence = "test"\nkind = "labeled"\n[training]\nstatic_epoch = 2\n',
-        "kind: expected one of 'labelled' or 'mini', got 'labeled'; did you mean labelled? "
-        "training.static_epoch: not a key here; did you mean static_epochs",
+        (
+            "kind: expected one of 'labelled' or 'mini', got 'labeled'; did you mean labelled? "
+            "training.static_epoch: not a key here; did you mean static_epochs"
+        ),
     ),
 }
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_a_typo_in_a_file_gives_one_sentence_that_says_what_is_meant(case: str, tmp_path: Path) -> None:
-    """C4: `at_lest` in a policy gave six faults, with function-after[_whole(), Bound] among them."""
+def test_a_typo_in_a_file_gives_one_sentence_that_says_what_is_meant(
+    case: str, tmp_path: Path
+) -> None:
+    """C4: `at_lest` in a policy gave six faults, with function-after[_whole(), Bound] among
+    them.
+    """
     load, text, expected = FAULTS[case]
     path = tmp_path / "mine.toml"
     path.write_text(f'name = "mine"\nversion = 1\n{text}')
@@ -265,5 +291,11 @@ def test_a_typo_in_a_file_gives_one_sentence_that_says_what_is_meant(case: str, 
         load(str(path))
     message = str(raised.value)
     assert expected in message
-    for inner in ("function-after", "Extra inputs", "extra inputs", "validation error", "field required"):
+    for inner in (
+        "function-after",
+        "Extra inputs",
+        "extra inputs",
+        "validation error",
+        "field required",
+    ):
         assert inner not in message

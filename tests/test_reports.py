@@ -1,4 +1,6 @@
-"""Reports of several runs, and of a run that was stopped: they say what is missing and invent nothing."""
+"""Reports of several runs, and of a run that was stopped: they say what is missing and invent
+nothing.
+"""
 
 import json
 import shutil
@@ -21,12 +23,19 @@ from tests.finished_run import SUITE, detector, finished
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
-    return finished(tmp_path_factory.mktemp("a") / "one", tiny_recipe, detector("good"), detector("other"))
+    return finished(
+        tmp_path_factory.mktemp("a") / "one", tiny_recipe, detector("good"), detector("other")
+    )
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
-    return finished(tmp_path_factory.mktemp("b") / "two", tiny_recipe, detector("good"), detector("fakes only", -1e6))
+    return finished(
+        tmp_path_factory.mktemp("b") / "two",
+        tiny_recipe,
+        detector("good"),
+        detector("fakes only", -1e6),
+    )
 
 
 def test_several_runs_become_one_report(one: Path, two: Path, tmp_path: Path) -> None:
@@ -49,9 +58,13 @@ def test_several_runs_become_one_report(one: Path, two: Path, tmp_path: Path) ->
     assert set(written["detector"]) == set(names)
 
 
-def test_runs_that_cannot_stand_together_are_refused(one: Path, two: Path, tiny_recipe: str, tmp_path: Path) -> None:
+def test_runs_that_cannot_stand_together_are_refused(
+    one: Path, two: Path, tiny_recipe: str, tmp_path: Path
+) -> None:
     fewer = tmp_path / "fewer"
-    harness.evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), fewer)
+    harness.evaluate(
+        [detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), fewer
+    )
     with pytest.raises(BadData, match="are of other images"):
         read_runs([one, fewer])
     changed = tmp_path / "changed"
@@ -80,7 +93,11 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     run = tmp_path / "run"
     with pytest.raises(Killed):
         harness.evaluate(
-            [detector("good"), detector("other")], SUITE, load_data(tiny_recipe, split="test"), run, progress=stop
+            [detector("good"), detector("other")],
+            SUITE,
+            load_data(tiny_recipe, split="test"),
+            run,
+            progress=stop,
         )
     assert not (run / "matrix.csv").exists()
     standing = status(run)
@@ -96,7 +113,9 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     assert (both["accuracy"] - both["accuracy_before"]).abs().max() < 1e-6
     assert set(done["detector"]) == {"good", "other"}
     lost = whole.matrix[whole.matrix["status"].str.startswith("missing")]
-    assert set(zip(lost["detector"], lost["mode"], lost["attack"], strict=True)) == {("other", "static", "jpeg-50")}
+    assert set(zip(lost["detector"], lost["mode"], lost["attack"], strict=True)) == {
+        ("other", "static", "jpeg-50")
+    }
     assert lost["accuracy"].isna().all()
     worst = whole.matrix.cell("other", "worst-case", "static")
     assert worst["status"] == "incomplete: jpeg-50 missing"
@@ -106,10 +125,16 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
         text = (run / name).read_text()
         assert "other, static, jpeg-50: missing: not begun" in text
         assert "the run was stopped before its end" in text
-    found = {(j.rule, j.detector): (j.verdict, j.evidence) for j in judge(load_policy("no-regression"), whole, one)}
+    found = {
+        (j.rule, j.detector): (j.verdict, j.evidence)
+        for j in judge(load_policy("no-regression"), whole, one)
+    }
     assert found["no missing", "other"][0] == "fail"
     assert "missing: not begun" in found["no missing", "other"][1]
-    assert found["no regression at p < 0.01", "other"] == ("undecided", "cells of the base that are not in this run: 1")
+    assert found["no regression at p < 0.01", "other"] == (
+        "undecided",
+        "cells of the base that are not in this run: 1",
+    )
     finished(run, tiny_recipe, detector("good"), detector("other"))
     assert to_text(run, status(run)) == f"{run}: finished; 8 of 8 cells done"
     assert (run / "matrix.csv").read_bytes() == (one / "matrix.csv").read_bytes()
@@ -133,7 +158,9 @@ def test_a_shard_of_an_image_that_the_run_has_not_is_told(one: Path, tmp_path: P
     whole = pq.read_table(shard)
     ids = pa.array([f"{identity}?" for identity in whole["id"].to_pylist()])
     pq.write_table(whole.set_column(whole.schema.get_field_index("id"), "id", ids), shard)
-    with pytest.raises(BadData, match=r"shard-0000.parquet is of an image that the run has not, '.*\?'. Delete it"):
+    with pytest.raises(
+        BadData, match=r"shard-0000.parquet is of an image that the run has not, '.*\?'. Delete it"
+    ):
         write_report(read_runs([run]), tmp_path / "out")
 
 
@@ -144,7 +171,9 @@ def test_an_auc_of_too_few_images_has_no_interval(tiny_recipe: str, tmp_path: Pa
     assert "nan to nan" not in (tmp_path / "report.html").read_text()
 
 
-def test_cells_of_another_run_in_the_folder_are_not_this_one(one: Path, tiny_recipe: str, tmp_path: Path) -> None:
+def test_cells_of_another_run_in_the_folder_are_not_this_one(
+    one: Path, tiny_recipe: str, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(one, run)
     assert len(read_cells(run)) == 8
@@ -160,7 +189,10 @@ def test_a_matrix_shows_itself(one: Path, tmp_path: Path) -> None:
     assert f"{100 * matrix.cell('good', 'jpeg-50', 'static')['accuracy']:.1f}" in shown
     assert "background-color" in shown
     wide = matrix.wide("low", "framing")
-    assert wide.loc["good", ("white-box", "pgd-2")] == matrix.cell("good", "pgd-2", "white-box", "framing")["low"]
+    assert (
+        wide.loc["good", ("white-box", "pgd-2")]
+        == matrix.cell("good", "pgd-2", "white-box", "framing")["low"]
+    )
     assert list(wide.index) == ["good", "other"]
     matrix.to_html(tmp_path / "page.html")
     assert "<title>Robustness report" in (tmp_path / "page.html").read_text()

@@ -15,7 +15,9 @@ def test_resize_is_that_of_pillow(kernel: int, size: tuple[int, int], images: Te
     for plane, expected in zip(ours.flatten(0, 1), images.flatten(0, 1), strict=True):
         theirs = Image.fromarray(expected.numpy()).resize(size[::-1], Image.Resampling(kernel))
         near = np.isclose(plane.numpy(), np.asarray(theirs).clip(0, 1), atol=1e-4)
-        assert near.mean() > 0.9 if kernel == 0 else near.all()  # the nearest of two that are equally near is open
+        assert (
+            near.mean() > 0.9 if kernel == 0 else near.all()
+        )  # the nearest of two that are equally near is open
 
 
 def test_centre_crop_cuts_and_pads() -> None:

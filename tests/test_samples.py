@@ -27,9 +27,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def prompts(*models: str, **changes: Any) -> Prompts:
-    rows = [{"id": model, "licence": "test", "steps": 1, "size": None if "mini" in model else 32} for model in models]
-    classes = {"cat": "cat", "dog": "dog"} if models == ("mini-diffusion",) else {"cat": "a cat", "dog": "a dog"}
-    basis = {"name": "tiny", "version": 1, "images": {"train": 2, "test": 1}, "classes": classes, "models": rows}
+    rows = [
+        {"id": model, "licence": "test", "steps": 1, "size": None if "mini" in model else 32}
+        for model in models
+    ]
+    classes = (
+        {"cat": "cat", "dog": "dog"}
+        if models == ("mini-diffusion",)
+        else {"cat": "a cat", "dog": "a dog"}
+    )
+    basis = {
+        "name": "tiny",
+        "version": 1,
+        "images": {"train": 2, "test": 1},
+        "classes": classes,
+        "models": rows,
+    }
     return Prompts.model_validate({**basis, **changes})
 
 
@@ -38,7 +51,9 @@ def test_samples_are_rows_of_a_dataset(tmp_path: Path) -> None:
     table = make_samples(wanted, tmp_path)
     assert list(table.columns) == [*COLUMNS, *EXTRA]
     assert table.groupby(["split", "category"]).size().to_dict() == {
-        (split, category): count for split, count in wanted.images.items() for category in ("cat", "dog")
+        (split, category): count
+        for split, count in wanted.images.items()
+        for category in ("cat", "dog")
     }
     assert table["label"].eq(1).all()
     assert table["generator"].eq("mini-diffusion").all()
@@ -48,7 +63,9 @@ def test_samples_are_rows_of_a_dataset(tmp_path: Path) -> None:
     assert table["revision"].str.startswith("sha256:").all()
     assert table["sha256"].is_unique
     kept = pd.read_parquet(tmp_path / "manifest.parquet")
-    pd.testing.assert_frame_equal(kept.assign(path=[str(tmp_path / path) for path in kept["path"]]), table)
+    pd.testing.assert_frame_equal(
+        kept.assign(path=[str(tmp_path / path) for path in kept["path"]]), table
+    )
     images, labels = Dataset("samples", table).arrays()
     assert images.shape == (6, 3, 32, 32)
     assert labels.eq(1).all()
@@ -99,7 +116,10 @@ def test_other_settings_are_other_images_and_more_images_keep_the_first(tmp_path
 
 def test_a_model_out_of_reach_keeps_no_other_from_its_images(tmp_path: Path, tiny: str) -> None:
     wanted = prompts(str(tmp_path / "nowhere" / "at" / "all"), tiny)
-    with pytest.raises(Unavailable, match=r"1 of 2 models are out of reach: .*/all; the images of the others are in"):
+    with pytest.raises(
+        Unavailable,
+        match=r"1 of 2 models are out of reach: .*/all; the images of the others are in",
+    ):
         make_samples(wanted, tmp_path)
     assert pd.read_parquet(tmp_path / "manifest.parquet")["generator"].tolist() == [tiny] * 6
 
@@ -109,7 +129,9 @@ def test_two_revisions_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     moved = ShippedSampler(1)
     moved.revision = "sha256:other"
     monkeypatch.setattr(samples, "load_sampler", lambda *args, **numbers: moved)
-    with pytest.raises(BadData, match=r"was begun with sha256:.*now there is sha256:other. Write revision ="):
+    with pytest.raises(
+        BadData, match=r"was begun with sha256:.*now there is sha256:other. Write revision ="
+    ):
         make_samples(prompts("mini-diffusion", images={"test": 2}), tmp_path)
 
 
@@ -126,12 +148,24 @@ def test_images_are_reduced_with_antialiasing_from_their_middle_square(kernel: s
 @needs_cifake
 def test_jpeg_files_are_like_cifakes() -> None:
     prompt_file = load_prompts("cifakepp")
-    own = encoded(torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8), prompt_file.encoding, prompt_file.quality)
+    own = encoded(
+        torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8),
+        prompt_file.encoding,
+        prompt_file.quality,
+    )
     rows = next(pq.ParquetFile(CIFAKE / "test.parquet").iter_batches(200, columns=["image.bytes"]))
     contents = rows.column("image").field("bytes").to_pylist()
     facts = {
-        (str(image.quantization), JpegImagePlugin.get_sampling(image), image.format, image.mode, tuple(image.info))
-        for image in (JpegImagePlugin.JpegImageFile(io.BytesIO(content)) for content in [own, *contents])
+        (
+            str(image.quantization),
+            JpegImagePlugin.get_sampling(image),
+            image.format,
+            image.mode,
+            tuple(image.info),
+        )
+        for image in (
+            JpegImagePlugin.JpegImageFile(io.BytesIO(content)) for content in [own, *contents]
+        )
     }
     assert len(facts) == 1
     assert Image.open(io.BytesIO(own)).size == (32, 32)
@@ -140,9 +174,12 @@ def test_jpeg_files_are_like_cifakes() -> None:
 def test_the_studys_set_is_ready() -> None:
     study = load_prompts("cifakepp")
     assert [model.slug for model in study.models] == [
-        "stable-diffusion-2", "stable-diffusion-2-1", "stable-diffusion-3.5-large-turbo", "flux.1-dev",
+        "stable-diffusion-2",
+        "stable-diffusion-2-1",
+        "stable-diffusion-3.5-large-turbo",
+        "flux.1-dev",
         "pixart-xl-2-512x512",
-    ]  # fmt: skip
+    ]
     assert sum(study.images.values()) == 100
     assert tuple(study.classes) == CLASSES[:10]
     assert all(model.licence for model in study.models)
@@ -152,7 +189,9 @@ def test_the_studys_set_is_ready() -> None:
 
 
 def test_prompt_files_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(UnknownName, match=r"no prompt file called 'cifakep'\. Did you mean cifakepp"):
+    with pytest.raises(
+        UnknownName, match=r"no prompt file called 'cifakep'\. Did you mean cifakepp"
+    ):
         load_prompts("cifakep")
     with pytest.raises(ValueError, match=r"one \{\} for the words"):
         prompts("mini-diffusion", template="a cat")

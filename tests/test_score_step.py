@@ -14,7 +14,8 @@ from robustbench_aigi.detectors.external.outputs import one_logit
 def drawn(count: int, spread: float, seed: int = 0) -> Tensor:
     """Exact probabilities ``(N,)``, float64."""
     return torch.sigmoid(
-        spread * torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        spread
+        * torch.randn(count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     )
 
 
@@ -27,7 +28,9 @@ def test_rounded_scores_have_a_step(digits: int, count: int) -> None:
         logits = one_logit(rounded.to(kind), 1, "probability", "it").float()
         assert step_of_logits(logits) == pytest.approx(10.0**-digits)
         two = torch.stack([1 - rounded, rounded], dim=1).to(kind)
-        assert step_of_logits(one_logit(two, 0, "probability", "it").float()) == pytest.approx(10.0**-digits)
+        assert step_of_logits(one_logit(two, 0, "probability", "it").float()) == pytest.approx(
+            10.0**-digits
+        )
 
 
 @pytest.mark.parametrize("spread", [0.1, 1, 5, 20, 100])
@@ -41,7 +44,9 @@ def test_exact_scores_have_none_however_saturated(spread: float) -> None:
 
 def test_bytes_votes_and_halves() -> None:
     assert score_step([k / 255 for k in (0, 13, 77, 101, 254)]) == pytest.approx(1 / 255)
-    assert step_of_logits(torch.tensor([k / 255 for k in (13, 77, 101, 254)]).logit()) == pytest.approx(1 / 255)
+    assert step_of_logits(
+        torch.tensor([k / 255 for k in (13, 77, 101, 254)]).logit()
+    ) == pytest.approx(1 / 255)
     assert score_step([k / 20 for k in range(1, 20)]) == pytest.approx(0.05)
 
 

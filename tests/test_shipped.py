@@ -22,7 +22,9 @@ def test_one_line_loads_it(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["robust-tinyvit", "swin-t"])
 def test_a_name_that_does_not_ship_is_told_with_those_that_do(name: str) -> None:
-    with pytest.raises(BadCheckpoint, match=f"no weights of {name} .* Shipped: .*robust-tinyvit-5m"):
+    with pytest.raises(
+        BadCheckpoint, match=f"no weights of {name} .* Shipped: .*robust-tinyvit-5m"
+    ):
         load_detector(name, weights="cifake")
 
 
@@ -30,7 +32,9 @@ def test_a_name_that_does_not_ship_is_told_with_those_that_do(name: str) -> None
 def test_the_robust_one_keeps_what_the_undefended_one_loses() -> None:
     data = sets_of(load_data("cifake", str(CIFAKE), "test", 100))
     attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
-    plain, robust = (load_detector(name, weights="cifake") for name in ("tinyvit-5m", "robust-tinyvit-5m"))
+    plain, robust = (
+        load_detector(name, weights="cifake") for name in ("tinyvit-5m", "robust-tinyvit-5m")
+    )
     assert {"pgd-linf", "resize", "resize-50"} <= set(robust.card.seen)
     assert balanced_accuracy(plain, data) > 0.9
     assert balanced_accuracy(robust, data) > 0.85

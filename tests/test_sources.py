@@ -34,7 +34,9 @@ def files(root: Path, *folders: str, count: int = 3, names: tuple[str, ...] = ()
 def own(place: Path, name: str = "folder", **more: str) -> str:
     """A recipe of one's own: a shipped one with other lines on top."""
     text = (catalogue.folder("datasets") / f"{name}.toml").read_text()
-    (place / "own.toml").write_text("\n".join(f"{key} = {value}" for key, value in more.items()) + "\n" + text)
+    (place / "own.toml").write_text(
+        "\n".join(f"{key} = {value}" for key, value in more.items()) + "\n" + text
+    )
     return str(place / "own.toml")
 
 
@@ -50,12 +52,26 @@ def shard(path: Path, *members: tuple[str, bytes]) -> Path:
 
 def seen(data: Dataset) -> set[tuple[str, int, str, str, str]]:
     rows = data.manifest
-    return set(zip(rows["id"], rows["label"], rows["split"], rows["generator"], rows["category"], strict=True))
+    return set(
+        zip(
+            rows["id"],
+            rows["label"],
+            rows["split"],
+            rows["generator"],
+            rows["category"],
+            strict=True,
+        )
+    )
 
 
 def test_genimage_folders_name_generators_and_test_on_val(tmp_path: Path) -> None:
     kinds = [f"{split}/{kind}" for split in ("train", "val") for kind in ("ai", "nature")]
-    files(tmp_path, *(f"Midjourney/imagenet_midjourney/{k}" for k in kinds), *(f"ADM/{k}" for k in kinds), count=4)
+    files(
+        tmp_path,
+        *(f"Midjourney/imagenet_midjourney/{k}" for k in kinds),
+        *(f"ADM/{k}" for k in kinds),
+        count=4,
+    )
     data = load_data("genimage", str(tmp_path))
     found = seen(data)
     assert ("Midjourney/imagenet_midjourney/val/ai/0", 1, "test", "midjourney", "") in found
@@ -64,7 +80,9 @@ def test_genimage_folders_name_generators_and_test_on_val(tmp_path: Path) -> Non
     assert {split for _, _, split, *_ in found} == {"train", "validation", "test"}
     rows = data.manifest[data.manifest["split"] != "test"]
     assert rows.groupby("parent")["split"].nunique().eq(1).all()
-    assert rows.loc[rows["label"] == 0, "parent"].value_counts().eq(2).all()  # one ImageNet name, two generators
+    assert (
+        rows.loc[rows["label"] == 0, "parent"].value_counts().eq(2).all()
+    )  # one ImageNet name, two generators
 
 
 def test_tiny_genimage_is_told_by_looking_and_one_generator_will_do(tmp_path: Path) -> None:
@@ -88,7 +106,14 @@ def test_forensynths_folders_nest_to_any_depth(tmp_path: Path, above: str) -> No
 
 
 def test_raid_keeps_an_image_and_its_adversarial_copies_together(tmp_path: Path) -> None:
-    files(tmp_path, *(f"{e}/{k}" for e in ("original", "epsilon8", "epsilon32") for k in ("real", "gen_0", "gen_12")))
+    files(
+        tmp_path,
+        *(
+            f"{e}/{k}"
+            for e in ("original", "epsilon8", "epsilon32")
+            for k in ("real", "gen_0", "gen_12")
+        ),
+    )
     data = load_data("raid", str(tmp_path))
     found = seen(data)
     assert ("epsilon8/gen_12/0", 1, "test", "gen_12", "epsilon8") in found
@@ -109,7 +134,9 @@ def test_own_folders_are_the_test_split_unless_shares_are_drawn(tmp_path: Path) 
     recipe = own(tmp_path, shares="{ train = 0.5, validation = 0.2 }")
     drawn = load_data(recipe, str(root)).manifest
     sizes = drawn.groupby(["split", "label"]).size()
-    assert sizes.to_dict() == {(s, k): n for s, n in (("train", 10), ("validation", 4), ("test", 6)) for k in (0, 1)}
+    assert sizes.to_dict() == {
+        (s, k): n for s, n in (("train", 10), ("validation", 4), ("test", 6)) for k in (0, 1)
+    }
     pd.testing.assert_frame_equal(drawn, load_data(recipe, str(root)).manifest)
 
 
@@ -118,7 +145,9 @@ def test_recipe_with_impossible_numbers_is_refused(tmp_path: Path) -> None:
         load_data(own(tmp_path, shares="{ train = 0.9, validation = 0.2 }"), str(tmp_path))
     with pytest.raises(BadConfig, match="layout"):
         load_data(own(tmp_path, layout='"guess"'), str(tmp_path))
-    text = (catalogue.folder("datasets") / "folder.toml").read_text().replace("fake = 1", "fake = 2")
+    text = (
+        (catalogue.folder("datasets") / "folder.toml").read_text().replace("fake = 1", "fake = 2")
+    )
     (tmp_path / "two.toml").write_text(text)
     with pytest.raises(BadConfig, match=r"0 \(real\) or 1"):
         load_data(str(tmp_path / "two.toml"), str(tmp_path))
@@ -129,11 +158,30 @@ def test_webdataset_shards_are_read_in_place(tmp_path: Path) -> None:
     about = {"label": "fake", "generator": "flux", "category": "cat", "parent": "a"}
     shard(
         tmp_path / "data-train-000000.tar",
-        *[("a/0.cls", b"0"), ("a/0.png", images[0]), ("a/1.jpg", images[1]), ("a/1.json", json.dumps(about).encode())],
+        *[
+            ("a/0.cls", b"0"),
+            ("a/0.png", images[0]),
+            ("a/1.jpg", images[1]),
+            ("a/1.json", json.dumps(about).encode()),
+        ],
     )
-    shard(tmp_path / "test" / "00.tar", ("7.input.png", images[2]), ("7.cls", b"fake"), ("8.png", images[3]))
-    shard(tmp_path / "test" / "01.tar", (f"{'long/' * 40}9.png", images[3]), (f"{'long/' * 40}9.cls", b"real"))
-    data = load_data(own(tmp_path, validation_share="0"), str(tmp_path), ("train", "test"), skipped=tmp_path / "s.csv")
+    shard(
+        tmp_path / "test" / "00.tar",
+        ("7.input.png", images[2]),
+        ("7.cls", b"fake"),
+        ("8.png", images[3]),
+    )
+    shard(
+        tmp_path / "test" / "01.tar",
+        (f"{'long/' * 40}9.png", images[3]),
+        (f"{'long/' * 40}9.cls", b"real"),
+    )
+    data = load_data(
+        own(tmp_path, validation_share="0"),
+        str(tmp_path),
+        ("train", "test"),
+        skipped=tmp_path / "s.csv",
+    )
     found = seen(data)
     assert ("test/7", 1, "test", "unknown", "") in found
     rows = data.manifest.set_index("id")
@@ -148,7 +196,13 @@ def test_webdataset_shards_are_read_in_place(tmp_path: Path) -> None:
 def test_webdataset_json_carries_generator_category_parent_and_split(tmp_path: Path) -> None:
     samples = []
     for i in range(8):
-        about = {"label": i % 2, "generator": f"g{i % 2}", "category": "cat", "parent": f"p{i // 2}", "split": "val"}
+        about = {
+            "label": i % 2,
+            "generator": f"g{i % 2}",
+            "category": "cat",
+            "parent": f"p{i // 2}",
+            "split": "val",
+        }
         samples += [(f"{i}.json", json.dumps(about).encode()), (f"{i}.png", picture(i))]
     data = load_data("folder", str(shard(tmp_path / "x.tar", *samples)))
     assert ("validation/3", 1, "validation", "g1", "cat") in seen(data)
@@ -158,10 +212,23 @@ def test_webdataset_json_carries_generator_category_parent_and_split(tmp_path: P
 def test_parents_stay_on_one_side_when_splits_are_drawn(tmp_path: Path) -> None:
     rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(40)]
     parents = [f"p{i // 4}" for i in range(40)]
-    table = pa.table({"image": rows, "label": [i % 2 for i in range(40)], "parent": parents, "generator": ["x"] * 40})
+    table = pa.table(
+        {
+            "image": rows,
+            "label": [i % 2 for i in range(40)],
+            "parent": parents,
+            "generator": ["x"] * 40,
+        }
+    )
     pq.write_table(table, tmp_path / "all.parquet", row_group_size=7)
-    data = load_data(own(tmp_path, shares="{ train = 0.5, validation = 0.2 }"), str(tmp_path / "all.parquet"))
-    assert data.manifest["split"].value_counts().to_dict() == {"train": 20, "validation": 8, "test": 12}
+    data = load_data(
+        own(tmp_path, shares="{ train = 0.5, validation = 0.2 }"), str(tmp_path / "all.parquet")
+    )
+    assert data.manifest["split"].value_counts().to_dict() == {
+        "train": 20,
+        "validation": 8,
+        "test": 12,
+    }
     assert data.manifest.groupby("parent")["split"].nunique().eq(1).all()
     assert set(data.manifest["generator"]) == {"x"}
 
@@ -175,7 +242,12 @@ def test_parquet_class_names_are_read_for_generators_too(tmp_path: Path) -> None
     pq.write_table(table, tmp_path / "validation-00000-of-00001.parquet")
     data = load_data("tiny-genimage", str(tmp_path))
     assert data.manifest["generator"].tolist() == ["Real", "ADM", "Real", "ADM"]
-    assert data.manifest["id"].tolist() == ["test/same", "test/same~1", "test/same~2", "test/same~3"]
+    assert data.manifest["id"].tolist() == [
+        "test/same",
+        "test/same~1",
+        "test/same~2",
+        "test/same~3",
+    ]
     assert data.manifest["label"].tolist() == [0, 1, 0, 1]
 
 
@@ -187,7 +259,9 @@ def test_two_files_of_one_stem_have_two_ids(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["classes", "genimage", "forensynths", "raid", "folder"])
 def test_an_unfitting_folder_says_what_was_found_and_expected(tmp_path: Path, layout: str) -> None:
     files(tmp_path, "stuff/cats")
-    with pytest.raises(BadData, match=r"Found images in: stuff/cats\. Expected .*\{class\}.*real, fake"):
+    with pytest.raises(
+        BadData, match=r"Found images in: stuff/cats\. Expected .*\{class\}.*real, fake"
+    ):
         load_data(own(tmp_path, layout=f'"{layout}"'), str(tmp_path))
 
 
@@ -207,15 +281,23 @@ def test_other_unfitting_sources_are_explained(tmp_path: Path) -> None:
     with pytest.raises(BadData, match="Expected a struct of bytes and path"):
         load_data("folder", str(tmp_path / "x.parquet"))
     files(tmp_path / "one", "real", "fakes")
-    with pytest.raises(BadData, match=r"one class only, 3 skipped; the first: fakes/0\.png: not in a folder of the la"):
+    with pytest.raises(
+        BadData,
+        match=r"one class only, 3 skipped; the first: fakes/0\.png: not in a folder of the la",
+    ):
         load_data("folder", str(tmp_path / "one"))
 
 
 @pytest.mark.parametrize("above", ["archive", "my set/archive"])
 @pytest.mark.parametrize("recipe", ["folder", "cifake"])
-def test_a_folder_above_all_others_is_looked_through(above: str, recipe: str, tmp_path: Path) -> None:
+def test_a_folder_above_all_others_is_looked_through(
+    above: str, recipe: str, tmp_path: Path
+) -> None:
     """Case B12: what an unpacked archive has on top is no generator."""
-    files(tmp_path, *(f"{above}/{split}/{kind}" for split in ("train", "test") for kind in ("REAL", "Fake")))
+    files(
+        tmp_path,
+        *(f"{above}/{split}/{kind}" for split in ("train", "test") for kind in ("REAL", "Fake")),
+    )
     data = load_data(recipe, str(tmp_path))
     assert set(data.manifest["split"]) == {"train", "validation", "test"}
     known = "unknown" if recipe == "folder" else "stable-diffusion-1.4"
@@ -228,9 +310,14 @@ def test_a_folder_above_all_others_is_looked_through(above: str, recipe: str, tm
 
 def test_what_a_recipe_knows_as_a_generator_is_not_looked_through(tmp_path: Path) -> None:
     files(tmp_path / "a", "archive/biggan/0_real", "archive/biggan/1_fake")
-    assert set(load_data("forensynths", str(tmp_path / "a")).manifest["generator"]) == {"camera", "biggan"}
+    assert set(load_data("forensynths", str(tmp_path / "a")).manifest["generator"]) == {
+        "camera",
+        "biggan",
+    }
     files(tmp_path / "b", "progan/car/0_real", "progan/car/1_fake")
-    assert ("progan/car/1_fake/0", 1, "test", "progan", "car") in seen(load_data("forensynths", str(tmp_path / "b")))
+    assert ("progan/car/1_fake/0", 1, "test", "progan", "car") in seen(
+        load_data("forensynths", str(tmp_path / "b"))
+    )
     named = own(tmp_path, generators='{ flux = "flux-1" }')
     files(tmp_path / "c", "flux/real", "flux/fake")
     assert set(load_data(named, str(tmp_path / "c")).manifest["generator"]) == {"camera", "flux-1"}
@@ -244,7 +331,9 @@ def test_a_class_is_no_generator_however_it_is_written(fake: str, tmp_path: Path
 
 
 def test_generators_below_splits_and_classes_are_read(tmp_path: Path) -> None:
-    files(tmp_path, "train/real", "train/fake/flux", "test/real", "test/fake/flux", "test/fake/sd/v3")
+    files(
+        tmp_path, "train/real", "train/fake/flux", "test/real", "test/fake/flux", "test/fake/sd/v3"
+    )
     found = load_data("folder", str(tmp_path)).manifest
     assert set(found.loc[found["label"] == 1, "generator"]) == {"flux", "sd"}
 
@@ -262,7 +351,9 @@ def test_class_folders_of_another_recipe_name_it(name: str, tmp_path: Path) -> N
     """Case B13: the words in the message work when typed."""
     root = files(tmp_path / "my set", *CLASSES[name])
     own_recipe = own(tmp_path, layout='"classes"')
-    with pytest.raises(BadData, match=f"recipe {name} reads these folders: `--data {name} --source ") as caught:
+    with pytest.raises(
+        BadData, match=f"recipe {name} reads these folders: `--data {name} --source "
+    ) as caught:
         load_data("folder" if name != "raid" else own_recipe, str(root))
     words = shlex.split(str(caught.value).split("`")[1])
     assert words == ["--data", name, "--source", str(root)]
@@ -270,14 +361,20 @@ def test_class_folders_of_another_recipe_name_it(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_class_names_in_a_table_name_the_recipe_that_reads_them(named: bool, tmp_path: Path) -> None:
+def test_class_names_in_a_table_name_the_recipe_that_reads_them(
+    named: bool, tmp_path: Path
+) -> None:
     rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(4)]
-    table = pa.table({"image": rows, "label": [0, 1, 0, 1] if named else ["nature", "ai", "nature", "ai"]})
+    table = pa.table(
+        {"image": rows, "label": [0, 1, 0, 1] if named else ["nature", "ai", "nature", "ai"]}
+    )
     if named:
         info = {"info": {"features": {"label": {"names": ["nature", "ai"]}}}}
         table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
     pq.write_table(table, tmp_path / "test.parquet")
-    with pytest.raises(BadData, match="The recipe tiny-genimage reads these classes: `--data tiny-genimage"):
+    with pytest.raises(
+        BadData, match="The recipe tiny-genimage reads these classes: `--data tiny-genimage"
+    ):
         load_data("folder", str(tmp_path))
     assert load_data("tiny-genimage", str(tmp_path)).manifest["label"].tolist() == [0, 1, 0, 1]
 
@@ -289,8 +386,14 @@ def test_shipped_recipes_name_both_classes(name: str) -> None:
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photographs in ../shared/data/photos256")
 def test_photographs_of_real_size_are_read_by_folder(tmp_path: Path) -> None:
-    data = load_data(own(tmp_path, shares="{ train = 0.5, validation = 0.1 }"), str(PHOTOS), skipped=tmp_path / "s.csv")
-    listed = pd.read_csv(PHOTOS / "manifest.csv").assign(id=lambda t: t["file"].str.removesuffix(".png"))
+    data = load_data(
+        own(tmp_path, shares="{ train = 0.5, validation = 0.1 }"),
+        str(PHOTOS),
+        skipped=tmp_path / "s.csv",
+    )
+    listed = pd.read_csv(PHOTOS / "manifest.csv").assign(
+        id=lambda t: t["file"].str.removesuffix(".png")
+    )
     rows = data.manifest.set_index("id").loc[listed["id"]]
     assert (rows["sha256"].to_numpy() == listed["sha256"].to_numpy()).all()
     assert (rows["label"].to_numpy() == listed["id"].str.startswith("fake/").to_numpy()).all()

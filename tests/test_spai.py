@@ -35,7 +35,9 @@ def test_windows_tile_or_are_five_crops() -> None:
 def test_one_window_is_five_equal_ones_and_order_is_nothing() -> None:
     detector, image = spai(), random(1, 3, 32, 32)
     described = detector.described(image)
-    torch.testing.assert_close(detector.pool(described.expand(1, 5, -1)), detector.pool(described[:, None]))
+    torch.testing.assert_close(
+        detector.pool(described.expand(1, 5, -1)), detector.pool(described[:, None])
+    )
     image = random(1, 3, 64, 64)
     turned = torch.cat([image[:, :, 32:], image[:, :, :32]], dim=2)
     torch.testing.assert_close(detector.logits(image), detector.logits(turned))
@@ -50,7 +52,11 @@ def test_circle_is_the_authors() -> None:
 
 def test_the_vit_learns_at_a_tenth_of_the_rate() -> None:
     detector = small("spai")
-    shares = {id(p): group["lr_scale"] for group in detector.parameter_groups(0.05) for p in group["params"]}
+    shares = {
+        id(p): group["lr_scale"]
+        for group in detector.parameter_groups(0.05)
+        for p in group["params"]
+    }
     vit = {id(p) for p in detector.get_submodule("vit").parameters()}
     assert set(shares) == {id(p) for p in detector.parameters()}
     assert all(share == (0.1 if key in vit else 1.0) for key, share in shares.items())
@@ -78,7 +84,9 @@ def test_spai_pth_loads_and_scores_as_written_out(tmp_path: Path) -> None:
     torch.save({"model": tensors, "epoch": 3}, tmp_path / "spai.pth")
     detector = load_detector("spai", weights=tmp_path / "spai.pth", **detectors.get("spai").small)
     image = random(1, 3, 32, 32)
-    torch.testing.assert_close(detector.logits(image), spai_by_hand(tensors, image), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        detector.logits(image), spai_by_hand(tensors, image), atol=1e-4, rtol=1e-4
+    )
 
 
 def authors_spai(detector: SPAI) -> dict[str, Tensor]:
@@ -92,19 +100,28 @@ def authors_spai(detector: SPAI) -> dict[str, Tensor]:
         "projectors.": "mfvit.features_processor.patch_projector.projectors.",
         "context.": "mfvit.features_processor.original_features_processor.",
     }
-    tensors = {"mfvit.frequencies_mask": torch.ones(32, 32), "mfvit.vit.fc_norm.weight": torch.ones(32)}
+    tensors = {
+        "mfvit.frequencies_mask": torch.ones(32, 32),
+        "mfvit.vit.fc_norm.weight": torch.ones(32),
+    }
     for name, value in detector.state_dict().items():
         prefix = next((ours for ours in renames if name.startswith(ours)), "")
         own = renames.get(prefix, "") + name.removeprefix(prefix)
         if own.endswith("qkv.bias"):
-            tensors[own.replace("qkv.bias", "q_bias")], _, tensors[own.replace("qkv.bias", "v_bias")] = value.chunk(3)
+            (
+                tensors[own.replace("qkv.bias", "q_bias")],
+                _,
+                tensors[own.replace("qkv.bias", "v_bias")],
+            ) = value.chunk(3)
         else:
             tensors[own] = value
     return tensors
 
 
 def spai_by_hand(t: dict[str, Tensor], image: Tensor) -> Tensor:
-    """SPAI on one window of 32 pixels, patches of 8, two heads, straight from the authors' tensors."""
+    """SPAI on one window of 32 pixels, patches of 8, two heads, straight from the authors'
+    tensors.
+    """
     low_mask = circle(32, 16 * 32 / 224)
     transformed = torch.fft.fft2(image)
     bands = [torch.fft.ifft2(transformed * m).real.clamp(0, 1) for m in (low_mask, 1 - low_mask)]
@@ -118,9 +135,13 @@ def spai_by_hand(t: dict[str, Tensor], image: Tensor) -> Tensor:
     summary = _inner(t, f"{own}proj2.", (t[f"{own}alpha"][0].softmax(dim=0) * summary).sum(dim=0))
     described = torch.cat([*moments, summary])
     value = (t["to_kv.weight"] @ described).chunk(2)[1]  # over one window attention is its value
-    pooled = F.layer_norm(t["to_out.0.weight"] @ value, described.shape, t["norm.weight"], t["norm.bias"])
+    pooled = F.layer_norm(
+        t["to_out.0.weight"] @ value, described.shape, t["norm.weight"], t["norm.bias"]
+    )
     for place in (0, 3, 6):
-        pooled = F.linear(pooled, t[f"cls_head.head.{place}.weight"], t[f"cls_head.head.{place}.bias"])
+        pooled = F.linear(
+            pooled, t[f"cls_head.head.{place}.weight"], t[f"cls_head.head.{place}.bias"]
+        )
         pooled = F.relu(pooled) if place < 6 else pooled
     return pooled
 
@@ -131,7 +152,9 @@ def _norm(t: dict[str, Tensor], name: str, values: Tensor, eps: float) -> Tensor
 
 def _vit_by_hand(t: dict[str, Tensor], image: Tensor) -> list[Tensor]:
     v = "mfvit.vit."
-    patches = F.conv2d(image, t[f"{v}patch_embed.proj.weight"], t[f"{v}patch_embed.proj.bias"], stride=8)
+    patches = F.conv2d(
+        image, t[f"{v}patch_embed.proj.weight"], t[f"{v}patch_embed.proj.bias"], stride=8
+    )
     tokens = torch.cat([t[f"{v}cls_token"][0], patches[0].flatten(1).T]) + t[f"{v}pos_embed"][0]
     outputs = []
     for block in range(2):
@@ -143,7 +166,9 @@ def _vit_by_hand(t: dict[str, Tensor], image: Tensor) -> list[Tensor]:
         mixed = (q @ k.transpose(1, 2) / 4).softmax(dim=-1) @ value
         mixed = mixed.transpose(0, 1).flatten(1)
         tokens = tokens + F.linear(mixed, t[f"{b}attn.proj.weight"], t[f"{b}attn.proj.bias"])
-        hidden = F.linear(_norm(t, f"{b}norm2.", tokens, 1e-6), t[f"{b}mlp.fc1.weight"], t[f"{b}mlp.fc1.bias"])
+        hidden = F.linear(
+            _norm(t, f"{b}norm2.", tokens, 1e-6), t[f"{b}mlp.fc1.weight"], t[f"{b}mlp.fc1.bias"]
+        )
         tokens = tokens + F.linear(F.gelu(hidden), t[f"{b}mlp.fc2.weight"], t[f"{b}mlp.fc2.bias"])
         outputs.append(tokens[1:])
     return outputs
@@ -154,7 +179,11 @@ def _projected(t: dict[str, Tensor], outputs: list[Tensor]) -> Tensor:
     made = []
     for block, tokens in enumerate(outputs):
         p = f"mfvit.features_processor.patch_projector.projectors.{block}."
-        inner = F.linear(_norm(t, f"{p}norm1.", tokens, 1e-5), t[f"{p}projector.1.weight"], t[f"{p}projector.1.bias"])
+        inner = F.linear(
+            _norm(t, f"{p}norm1.", tokens, 1e-5),
+            t[f"{p}projector.1.weight"],
+            t[f"{p}projector.1.bias"],
+        )
         inner = F.linear(F.gelu(inner), t[f"{p}projector.4.weight"], t[f"{p}projector.4.bias"])
         made.append(_norm(t, f"{p}norm2.", inner, 1e-5))
     return torch.stack(made)
@@ -162,5 +191,7 @@ def _projected(t: dict[str, Tensor], outputs: list[Tensor]) -> Tensor:
 
 def _inner(t: dict[str, Tensor], p: str, values: Tensor) -> Tensor:
     for place in (1, 4):
-        values = F.gelu(F.linear(values, t[f"{p}projector.{place}.weight"], t[f"{p}projector.{place}.bias"]))
+        values = F.gelu(
+            F.linear(values, t[f"{p}projector.{place}.weight"], t[f"{p}projector.{place}.bias"])
+        )
     return _norm(t, f"{p}norm2.", values, 1e-5)

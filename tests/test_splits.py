@@ -1,4 +1,6 @@
-"""Splits by name: known names are mapped, whatever else stands where splits stand is rejected. Case A10."""
+"""Splits by name: known names are mapped, whatever else stands where splits stand is rejected. Case
+A10.
+"""
 
 import json
 from pathlib import Path
@@ -32,23 +34,35 @@ def splits_of(source: Path, recipe: str = "folder") -> set[str]:
     return set(load_data(recipe, str(source)).manifest["split"])
 
 
-@pytest.mark.parametrize(("name", "split"), [*SPLITS.items(), ("DEV", "validation"), ("Testing", "test")])
+@pytest.mark.parametrize(
+    ("name", "split"), [*SPLITS.items(), ("DEV", "validation"), ("Testing", "test")]
+)
 def test_known_names_of_splits_are_mapped(name: str, split: str, tmp_path: Path) -> None:
     recipe = own(tmp_path, validation_share="0")
     assert splits_of(beside(tmp_path / "set", name), recipe) == {split}
-    assert splits_of(table(tmp_path / "tables" / f"{name}-00000-of-00001.parquet"), recipe) == {split}
+    assert splits_of(table(tmp_path / "tables" / f"{name}-00000-of-00001.parquet"), recipe) == {
+        split
+    }
 
 
 def test_a_dev_folder_is_no_generator_of_the_test_split(tmp_path: Path) -> None:
     data = load_data("cifake", str(beside(tmp_path, "train", "test", "dev")))
-    assert data.manifest.groupby("split").size().to_dict() == {"test": 4, "train": 4, "validation": 4}
+    assert data.manifest.groupby("split").size().to_dict() == {
+        "test": 4,
+        "train": 4,
+        "validation": 4,
+    }
     assert set(data.manifest["generator"]) == {"camera", "stable-diffusion-1.4"}
 
 
 @pytest.mark.parametrize("above", ["", "archive/", "Midjourney/imagenet/"])
-def test_an_unknown_folder_beside_splits_is_refused_with_what_to_write(above: str, tmp_path: Path) -> None:
+def test_an_unknown_folder_beside_splits_is_refused_with_what_to_write(
+    above: str, tmp_path: Path
+) -> None:
     root = beside(tmp_path / "set", f"{above}train", f"{above}test", f"{above}extra")
-    with pytest.raises(BadData, match=r'splits test, train and beside them the folders extra.*"extra" = "\.\.\."'):
+    with pytest.raises(
+        BadData, match=r'splits test, train and beside them the folders extra.*"extra" = "\.\.\."'
+    ):
         load_data("folder", str(root))
     splits = '{ train = "train", test = "test", extra = "validation" }'
     assert splits_of(root, own(tmp_path, splits=splits)) == {"train", "test", "validation"}
@@ -61,7 +75,9 @@ def test_what_holds_no_classes_beside_splits_is_left_out_as_ever(tmp_path: Path)
 
 def test_two_names_of_one_split_side_by_side_are_refused(tmp_path: Path) -> None:
     root = beside(tmp_path / "set", "train", "val", "dev", "test")
-    with pytest.raises(BadData, match="has dev and val, which would both be read as the validation split"):
+    with pytest.raises(
+        BadData, match="has dev and val, which would both be read as the validation split"
+    ):
         load_data("folder", str(root))
     splits = '{ train = "train", val = "validation", dev = "validation", test = "test" }'
     assert splits_of(root, own(tmp_path, splits=splits)) == {"train", "test", "validation"}
@@ -73,7 +89,9 @@ def test_two_names_of_one_split_side_by_side_are_refused(tmp_path: Path) -> None
 
 def test_names_like_splits_are_not_tested_on_in_silence(tmp_path: Path) -> None:
     root = beside(tmp_path / "set", "train_images", "test_images")
-    with pytest.raises(BadData, match="has the folders test_images, train_images, which hold classes"):
+    with pytest.raises(
+        BadData, match="has the folders test_images, train_images, which hold classes"
+    ):
         load_data("folder", str(root))
     splits = '{ train_images = "train", test_images = "test" }'
     assert splits_of(root, own(tmp_path, splits=splits)) == {"train", "test", "validation"}
@@ -86,7 +104,9 @@ def test_a_generator_may_be_called_dev_if_the_recipe_says_so(folder: str, tmp_pa
     first, *_ = folder.split("/")
     root = beside(tmp_path / "set", folder, f"{first}/adm" if "/" in folder else "adm")
     if "/" in folder:
-        with pytest.raises(BadData, match=r'dev would be read as no split.*generators = \{ "dev" = "dev" \}'):
+        with pytest.raises(
+            BadData, match=r'dev would be read as no split.*generators = \{ "dev" = "dev" \}'
+        ):
             load_data("folder", str(root))
     named = load_data(own(tmp_path, generators='{ dev = "dev" }', validation_share="0"), str(root))
     assert {generator for _, label, _, generator, _ in seen(named) if label} == {"dev", "adm"}
@@ -94,9 +114,13 @@ def test_a_generator_may_be_called_dev_if_the_recipe_says_so(folder: str, tmp_pa
     assert {generator for _, label, _, generator, _ in seen(listed) if label} == {"dev", "adm"}
 
 
-@pytest.mark.parametrize("folders", [("real/train", "fake/train", "real/test", "fake/test"), ("fake/sd/test", "real")])
+@pytest.mark.parametrize(
+    "folders", [("real/train", "fake/train", "real/test", "fake/test"), ("fake/sd/test", "real")]
+)
 def test_splits_below_the_classes_are_refused(folders: tuple[str, ...], tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"would be read as no split.*Put the folders of splits first"):
+    with pytest.raises(
+        BadData, match=r"would be read as no split.*Put the folders of splits first"
+    ):
         load_data("folder", str(files(tmp_path, *folders)))
 
 
@@ -122,7 +146,9 @@ def test_a_file_name_with_two_splits_is_refused(tmp_path: Path) -> None:
 def test_words_that_only_look_like_splits_name_none(tmp_path: Path) -> None:
     assert splits_of(table(tmp_path / "dev" / "all.parquet")) == {"test"}  # a place on a disk
     assert splits_of(table(tmp_path / "flux-dev.parquet")) == {"test"}
-    assert splits_of(table(tmp_path / "deep" / "val" / "more" / "x.parquet").parents[2]) == {"validation"}
+    assert splits_of(table(tmp_path / "deep" / "val" / "more" / "x.parquet").parents[2]) == {
+        "validation"
+    }
 
 
 @pytest.mark.parametrize("form", ["parquet", "csv", "tar"])
@@ -135,9 +161,14 @@ def test_unknown_splits_of_columns_are_refused(form: str, tmp_path: Path) -> Non
         lines = [f"a/{i}.png,{i % 2},{split}" for i, split in enumerate(splits)]
         (source / "metadata.csv").write_text("\n".join(["file_name,label,split", *lines]))
     else:
-        about = [json.dumps({"label": i % 2, "split": split}).encode() for i, split in enumerate(splits)]
+        about = [
+            json.dumps({"label": i % 2, "split": split}).encode() for i, split in enumerate(splits)
+        ]
         source = shard(
-            tmp_path / "x.tar", *[m for i in range(4) for m in ((f"{i}.json", about[i]), (f"{i}.png", picture(i)))]
+            tmp_path / "x.tar",
+            *[m for i in range(4) for m in ((f"{i}.json", about[i]), (f"{i}.png", picture(i)))],
         )
-    with pytest.raises(BadData, match=r"has the split 'extra', which the recipe does not know\. Known: train"):
+    with pytest.raises(
+        BadData, match=r"has the split 'extra', which the recipe does not know\. Known: train"
+    ):
         load_data("folder", str(source))

@@ -21,7 +21,9 @@ def test_wilson_against_published_numbers() -> None:
 
 
 def test_mcnemar_against_a_published_table() -> None:
-    """Agresti, Categorical Data Analysis: the prime minister's approval, 794 approve twice, 150 and 86 change."""
+    """Agresti, Categorical Data Analysis: the prime minister's approval, 794 approve twice, 150 and
+    86 change.
+    """
     before = [True] * 944 + [False] * 656
     now = [True] * 794 + [False] * 150 + [True] * 86 + [False] * 570
     change = mcnemar(before, now)
@@ -31,7 +33,9 @@ def test_mcnemar_against_a_published_table() -> None:
 
 
 def test_holm_against_the_worked_example() -> None:
-    """Holm, Scandinavian Journal of Statistics 6 (1979): the smallest times their number, the next times one less."""
+    """Holm, Scandinavian Journal of Statistics 6 (1979): the smallest times their number, the next
+    times one less.
+    """
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([]) == []
 

@@ -25,7 +25,9 @@ def url(here: Path) -> Iterator[str]:
     fsspec.filesystem("memory").store.clear()
 
 
-def test_what_is_written_goes_there_and_comes_back(url: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_written_goes_there_and_comes_back(
+    url: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with mirrored(url) as folder:
         (folder / "cells").mkdir()
         (folder / "cells" / "one").write_text("1")
@@ -40,7 +42,10 @@ def test_what_is_written_goes_there_and_comes_back(url: str, here: Path, monkeyp
     assert there(url) == {"two": b"22"}
     monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(here / "cache"))
     with mirrored(url, write=False) as folder:
-        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*OWN} == {"two", "half.7.tmp"}
+        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*OWN} == {
+            "two",
+            "half.7.tmp",
+        }
         assert (folder / "two").read_text() == "22"
 
 
@@ -64,17 +69,24 @@ def test_only_what_changed_is_sent(url: str, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirrored(url):
-        with pytest.raises(UserError, match=r"another process works on .* process \d+"), mirrored(url):
+        with (
+            pytest.raises(UserError, match=r"another process works on .* process \d+"),
+            mirrored(url),
+        ):
             pytest.fail("the lock was given twice")
         with mirrored(url, write=False) as folder:
             assert folder.is_dir()
     with mirrored(url):
         mirror = Mirror(url)
         holder = json.loads(mirror.fs.cat_file(mirror.lock.place)) | {"time": 0, "process": -1}
-        mirror.fs.pipe_file(mirror.lock.place, json.dumps(holder).encode())  # it has said nothing for long
+        mirror.fs.pipe_file(
+            mirror.lock.place, json.dumps(holder).encode()
+        )  # it has said nothing for long
         with mirrored(url) as folder:
             (folder / "mine").write_text("mine")
-        mirror.fs.pipe_file(mirror.lock.place, json.dumps(mirror.lock.holder() | remote_lock.me()).encode())
+        mirror.fs.pipe_file(
+            mirror.lock.place, json.dumps(mirror.lock.holder() | remote_lock.me()).encode()
+        )
     assert there(url) == {"mine": b"mine"}
 
 
@@ -87,7 +99,9 @@ def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     assert list(there(url)) == [remote_lock.LOCK]  # of the other, who is still at work
 
 
-def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told: list[str] = []
     tries = threading.Semaphore(0)
     kind = type(fsspec.filesystem("memory"))
@@ -130,10 +144,15 @@ def test_a_file_changed_at_both_ends_is_told(url: str) -> None:
         pytest.fail("one of two was chosen")
 
 
-def test_what_cannot_be_reached_is_told(here: Path, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_reached_is_told(
+    here: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(Unavailable, match="no client for nosuch://x"), mirrored("nosuch://x"):
         pytest.fail("no such client")
-    with pytest.raises(Unavailable, match="cannot reach file:///proc/none"), mirrored("file:///proc/none"):
+    with (
+        pytest.raises(Unavailable, match="cannot reach file:///proc/none"),
+        mirrored("file:///proc/none"),
+    ):
         pytest.fail("nobody can write there")
 
     def refuse(self: Mirror) -> None:
@@ -157,7 +176,10 @@ def test_places_that_are_no_urls_stay_paths(here: Path) -> None:
 
 @pytest.mark.parametrize("command", [("status",), ("report",), ("gate", "quick")])
 def test_errors_name_the_url_and_not_its_mirror(
-    command: tuple[str, ...], url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: tuple[str, ...],
+    url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with mirrored(url) as folder:
         (folder / "notes.txt").write_text("no run")

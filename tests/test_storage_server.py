@@ -26,7 +26,11 @@ def server() -> Iterator[str]:
     served = moto.ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     served.start()
     host, port = served.get_host_and_port()
-    names = {"AWS_ENDPOINT_URL": f"http://{host}:{port}", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    names = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "k",
+        "AWS_SECRET_ACCESS_KEY": "s",
+    }
     names |= {"AWS_DEFAULT_REGION": "us-east-1", "FSSPEC_S3_ENDPOINT_URL": f"http://{host}:{port}"}
     before = dict(os.environ)
     os.environ.update(names)
@@ -45,7 +49,17 @@ def test_commands_work_on_a_server_that_speaks_s3(
     made.mkdir("bucket")
     weights = Path("robustbench_aigi/weights/cifake-cnn-cifake.safetensors").resolve()
     local = here / "local"
-    arguments = ["evaluate", str(weights), "--data", tiny_recipe, "--attacks", tiny_suite, "--workers", "1", "--out"]
+    arguments = [
+        "evaluate",
+        str(weights),
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+        "--workers",
+        "1",
+        "--out",
+    ]
     for out in (str(local), f"{server}/run"):
         typed(monkeypatch, *arguments, out)
     found = there(f"{server}/run")
@@ -72,21 +86,41 @@ def test_sets_and_checkpoints_go_to_such_a_server(
     bucket, local = "s3://bucket-3", here / "local.safetensors"
     fsspec.filesystem("s3").pipe_file("bucket-3/weights/others.bin", b"large, and of no interest")
     for out in (str(local), f"{bucket}/weights/mine.safetensors"):
-        typed(monkeypatch, "train", "cifake-cnn", "--data", tiny_recipe, "--epochs", "1", "--out", out)
+        typed(
+            monkeypatch, "train", "cifake-cnn", "--data", tiny_recipe, "--epochs", "1", "--out", out
+        )
     assert there(f"{bucket}/weights")["mine.safetensors"] == local.read_bytes()
     assert there(f"{bucket}/weights")["others.bin"]
     assert not list(cache_folder().rglob("others.bin"))
     assert f"checkpoint: {bucket}/weights/mine.safetensors" in capsys.readouterr().out
     elsewhere(here, monkeypatch)
-    asked = ["--attacks", tiny_suite, "--surrogate", f"{bucket}/weights/mine.safetensors", "--workers", "1"]
+    asked = [
+        "--attacks",
+        tiny_suite,
+        "--surrogate",
+        f"{bucket}/weights/mine.safetensors",
+        "--workers",
+        "1",
+    ]
     asked += ["--samples", "0"]
     typed(monkeypatch, "build", tiny_recipe, *asked, "--out", f"{bucket}/set")
     assert "manifest.parquet" in there(f"{bucket}/set")
     assert not list((here / "other").rglob("others.bin"))
     assert f"manifest: {bucket}/set/manifest.parquet" in capsys.readouterr().out
-    typed(monkeypatch, "plan", f"far={bucket}/weights/mine.safetensors", "--data", tiny_recipe, "--attacks", tiny_suite)
+    typed(
+        monkeypatch,
+        "plan",
+        f"far={bucket}/weights/mine.safetensors",
+        "--data",
+        tiny_recipe,
+        "--attacks",
+        tiny_suite,
+    )
     assert "far" in capsys.readouterr().out
-    for command, wrong, why in (("plan", "weights/none.safetensors", "no file at"), ("status", "no", "nothing at")):
+    for command, wrong, why in (
+        ("plan", "weights/none.safetensors", "no file at"),
+        ("status", "no", "nothing at"),
+    ):
         monkeypatch.setattr(sys, "argv", ["robustbench-aigi", command, f"{bucket}/{wrong}"])
         with pytest.raises(SystemExit, match="2"):
             main()
@@ -114,7 +148,9 @@ def test_a_killed_writers_files_are_there_and_its_lock_ends(
 ) -> None:
     fsspec.filesystem("s3").mkdir("bucket-2")
     url = "s3://bucket-2/run"
-    with subprocess.Popen([sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True) as writer:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, url], stdout=subprocess.PIPE, text=True
+    ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "sent\n"
         with pytest.raises(UserError, match="another process works on"), mirrored(url):

@@ -15,11 +15,17 @@ from robustbench_aigi.errors import UserError
             ["cifake-cnn", "own=cifake-cnn"],
             "own is no surrogate of the suite quick, whose rows name cifake-cnn. Leave it out",
         ),
-        ("quick", ["cifake-cnn", "cifake-cnn=clip-mlp"], "two surrogates are called cifake-cnn. Give one"),
+        (
+            "quick",
+            ["cifake-cnn", "cifake-cnn=clip-mlp"],
+            "two surrogates are called cifake-cnn. Give one",
+        ),
         ("delivery", ["cifake-cnn"], "whose rows name none. Leave"),
     ],
 )
-def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(suite: str, given: list[str], told: str) -> None:
+def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(
+    suite: str, given: list[str], told: str
+) -> None:
     with pytest.raises(UserError, match=told):
         makers_of(load_suite(suite), given)
 

@@ -29,7 +29,9 @@ def easy(count: int, seed: int = 0) -> Arrays:
     """Fakes are brighter by 60 levels: even a robust detector can tell."""
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
-    images = torch.randint(40, 140, (count, 3, 32, 32), generator=rng) + 60 * labels.view(-1, 1, 1, 1)
+    images = torch.randint(40, 140, (count, 3, 32, 32), generator=rng) + 60 * labels.view(
+        -1, 1, 1, 1
+    )
     return Arrays(images.to(torch.uint8), labels)
 
 
@@ -41,7 +43,9 @@ def cnn() -> Detector:
 def test_fit_learns_and_keeps_the_best_epoch() -> None:
     detector, validation = cnn(), easy(64, seed=1)
     history = fit(detector, easy(256), validation, Plan(epochs=4, batch=32))
-    assert balanced_accuracy(detector, validation) == max(row["score"] for row in history.rows) > 0.95
+    assert (
+        balanced_accuracy(detector, validation) == max(row["score"] for row in history.rows) > 0.95
+    )
     assert not detector.training
 
 
@@ -49,10 +53,15 @@ def test_fit_learns_and_keeps_the_best_epoch() -> None:
 def test_fixed_norm_keeps_the_statistics_it_came_with(fixed: bool) -> None:
     torch.manual_seed(0)
     detector = detectors.get("resnet18-c32")()
-    before = {key: value.clone() for key, value in detector.state_dict().items() if "running" in key}
+    before = {
+        key: value.clone() for key, value in detector.state_dict().items() if "running" in key
+    }
     fit(detector, easy(64), easy(32, seed=1), Plan(epochs=1, batch=32, fixed_norm=fixed))
     assert before
-    assert all(torch.equal(detector.state_dict()[key], value) for key, value in before.items()) == fixed
+    assert (
+        all(torch.equal(detector.state_dict()[key], value) for key, value in before.items())
+        == fixed
+    )
 
 
 def test_fit_is_the_same_twice() -> None:
@@ -60,7 +69,8 @@ def test_fit_is_the_same_twice() -> None:
     for detector in (first, second):
         fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
     assert all(
-        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
     )
 
 
@@ -72,8 +82,9 @@ def test_collapse_stops_and_says_so() -> None:
 
 
 def tempting(count: int, seed: int = 0) -> Arrays:
-    """A bright or dark centre tells nine in ten labels; all other pixels lean 3 levels to the label's side, together
-    all of them, and eps 8 turns those around. After Tsipras et al., ICLR 2019.
+    """A bright or dark centre tells nine in ten labels; all other pixels lean 3 levels to the
+    label's side, together all of them, and eps 8 turns those around. After Tsipras et al., ICLR
+    2019.
     """
     rng = torch.Generator().manual_seed(seed)
     labels = torch.arange(count) % 2
@@ -90,7 +101,14 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
     plain, robust = (Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5) for _ in range(2))
     plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0)
     fit(plain, train, validation, plan)
-    fit(robust, train, validation, plan, objective=PGD(plan, Ramp(20)), score=robustness(plan, "pgd"))
+    fit(
+        robust,
+        train,
+        validation,
+        plan,
+        objective=PGD(plan, Ramp(20)),
+        score=robustness(plan, "pgd"),
+    )
     assert balanced_accuracy(plain, validation) > 0.95
     assert robust_accuracy(plain, validation, judge) < 0.1
     assert robust_accuracy(robust, validation, judge) > 0.8
@@ -102,7 +120,11 @@ def test_images_changed_before_are_shown_as_they_are(monkeypatch: pytest.MonkeyP
     batch = Batch(from_bytes(data.images), data.labels, data.labels.float(), 0, changed=changed)
     monkeypatch.setattr(detector, "loss", lambda images, targets: shown.append(images))
     PGD(Plan(epochs=1, clean_share=0.25), Ramp(1))(detector, batch)()
-    assert (shown[0] != batch.images).flatten(1).any(dim=1).nonzero().squeeze(1).tolist() == [1, 4, 5]
+    assert (shown[0] != batch.images).flatten(1).any(dim=1).nonzero().squeeze(1).tolist() == [
+        1,
+        4,
+        5,
+    ]
     figures = robustness(Plan(epochs=1), "pgd")(detector, data._replace(changed=changed))
     clean, rest = by_change(data._replace(changed=changed))
     assert figures["score"] == (figures["pgd_linf"] + figures["changed"]) / 2
@@ -121,14 +143,18 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
 
     def moved(tower: ClipMLP) -> float:
         rng = torch.Generator().manual_seed(0)
-        attacked = climb(tower, images, lambda new: distance(tower.embed(new), target), rng, eps=4, steps=5)
+        attacked = climb(
+            tower, images, lambda new: distance(tower.embed(new), target), rng, eps=4, steps=5
+        )
         with torch.no_grad():
             return float(distance(tower.embed(attacked), target).mean())
 
     before = moved(detector.eval())
     plan = Plan(epochs=4, batch=16, rate=3e-4, eps=4)
     tower = Tower(fare(detector), plan)
-    history = fit(detector, data, held, plan, objective=tower, score=tower.score, part=detector.tower)
+    history = fit(
+        detector, data, held, plan, objective=tower, score=tower.score, part=detector.tower
+    )
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
     assert moved(detector) < 0.8 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
@@ -140,7 +166,9 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     assert made.card.name == recipe.name == "robust-cifake-cnn"
     assert made.card.seen == ("pgd-linf",)
     more = Recipe(detector="cifake-cnn", method="static", epochs=1)
-    again, _ = train_detector(more, easy(64), easy(32, seed=1), start=made, seen=("jpeg-50", "pgd-linf"))
+    again, _ = train_detector(
+        more, easy(64), easy(32, seed=1), start=made, seen=("jpeg-50", "pgd-linf")
+    )
     assert again.card.seen == ("pgd-linf", "jpeg-50")
     assert Recipe(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
     assert Recipe(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
@@ -158,7 +186,10 @@ def test_a_model_of_timm_is_trained_by_its_address(tmp_path: Path) -> None:
 
 def test_schedule_warms_up_and_ends_at_zero() -> None:
     weight = torch.nn.Parameter(torch.zeros(1))
-    groups: list[dict[str, Any]] = [{"params": [weight]}, {"params": [torch.nn.Parameter(weight)], "lr_scale": 0.5}]
+    groups: list[dict[str, Any]] = [
+        {"params": [weight]},
+        {"params": [torch.nn.Parameter(weight)], "lr_scale": 0.5},
+    ]
     optimizer = torch.optim.SGD(groups, lr=2.0)
     schedule, rates = Plan(epochs=1, rate=2.0, warmup=0.1).schedule_for(optimizer, 100), []
     for step in range(100):
@@ -177,7 +208,9 @@ def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
     images = torch.rand(6, 3, 16, 16, generator=rng)
     patches = moved(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
     for image, patch in zip(images, patches[:, :, 4:-4, 4:-4], strict=True):
-        places = [image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)]
+        places = [
+            image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)
+        ]
         assert any(torch.equal(patch, place) for place in places)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
@@ -194,7 +227,9 @@ def test_a_rectangle_of_the_other_class_counts_by_its_area() -> None:
             flat, labels.float(), rng, mixup=0.0, cutmix=1.0, smoothing=0.0, categories=shown
         )
         torch.testing.assert_close(images.mean(dim=(1, 2, 3)), targets)
-        torch.testing.assert_close(mixed[1, 0], 1 - targets[1])  # of 0 alone, laid into by one of the other class
+        torch.testing.assert_close(
+            mixed[1, 0], 1 - targets[1]
+        )  # of 0 alone, laid into by one of the other class
         torch.testing.assert_close(mixed[1, 2], targets[1])
         torch.testing.assert_close(mixed.sum(dim=1), torch.ones(7))
         assert torch.equal(mixed[6], shown[6])
@@ -211,7 +246,9 @@ def test_images_of_one_group_stay_together_and_change_alike() -> None:
     assert sorted(order.tolist()) == sorted(groups.tolist())
     assert len(order.unique_consecutive()) == 5
     image = torch.rand(1, 3, 16, 16, generator=rng).mul(255).round() / 255
-    same = augment(image.repeat(6, 1, 1, 1), torch.ones(6), rng, torch.tensor([7, 7, 7, 2, 2, 5]), colour=0.4)
+    same = augment(
+        image.repeat(6, 1, 1, 1), torch.ones(6), rng, torch.tensor([7, 7, 7, 2, 2, 5]), colour=0.4
+    )
     assert torch.equal(same[0], same[1])
     assert torch.equal(same[1], same[2])
     assert torch.equal(same[3], same[4])
@@ -225,7 +262,9 @@ def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
     assert isinstance(detector, ClipMLP)
     before: dict[str, Tensor] = copy.deepcopy(detector.tower.state_dict())
     fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
-    assert all(torch.equal(value, before[key]) for key, value in detector.tower.state_dict().items())
+    assert all(
+        torch.equal(value, before[key]) for key, value in detector.tower.state_dict().items()
+    )
 
 
 def test_a_recipe_starts_from_shipped_weights_where_there_are_any() -> None:

@@ -36,11 +36,16 @@ class Brightness(Calibrated):
 
 def grey(levels: list[int], labels: list[int]) -> Arrays:
     """Flat images of these grey levels."""
-    return Arrays(torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 4, 4), torch.tensor(labels))
+    return Arrays(
+        torch.tensor(levels, dtype=torch.uint8).view(-1, 1, 1, 1).repeat(1, 3, 4, 4),
+        torch.tensor(labels),
+    )
 
 
 @given(seed=st.integers(0, 2**31 - 1), false_alarms=st.floats(0.01, 0.5))
-def test_calibration_finds_the_direction_and_keeps_false_alarms_below_the_level(seed: int, false_alarms: float) -> None:
+def test_calibration_finds_the_direction_and_keeps_false_alarms_below_the_level(
+    seed: int, false_alarms: float
+) -> None:
     rng = np.random.default_rng(seed)
     labels = np.append(rng.integers(0, 2, 60), [0, 1])
     data = grey(rng.integers(0, 256, 62).tolist(), labels.tolist())
@@ -89,8 +94,12 @@ def test_rigid_is_one_minus_the_cosine_of_features(images: Tensor) -> None:
     rigid, other = Rigid(draws=3), ClipMLP()
     with torch.no_grad():
         clean = other.embed(images)
-        moved = [1 - F.cosine_similarity(other.embed(images + noise), clean) for noise in rigid.noise]
-        torch.testing.assert_close(rigid.raw(images), torch.stack(moved).mean(0), atol=1e-6, rtol=1e-3)
+        moved = [
+            1 - F.cosine_similarity(other.embed(images + noise), clean) for noise in rigid.noise
+        ]
+        torch.testing.assert_close(
+            rigid.raw(images), torch.stack(moved).mean(0), atol=1e-6, rtol=1e-3
+        )
     assert float(rigid.noise.std()) == pytest.approx(0.05, rel=0.05)
     assert torch.equal(rigid.noise, Rigid(draws=3).noise)
     assert not torch.equal(rigid.noise, Rigid(draws=3, seed=1).noise)

@@ -27,7 +27,9 @@ def kept_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Killer:
-    """A progress callback that ends the process, as far as the training knows, at a step; it remembers all steps."""
+    """A progress callback that ends the process, as far as the training knows, at a step; it
+    remembers all steps.
+    """
 
     def __init__(self, at: int) -> None:
         self.at, self.steps = at, list[int]()
@@ -38,26 +40,39 @@ class Killer:
             raise KeyboardInterrupt
 
 
-def begun_and_killed(plan: Plan, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None) -> None:
+def begun_and_killed(
+    plan: Plan, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None
+) -> None:
     with pytest.raises(KeyboardInterrupt), Log(log) as lines:
         fit(cnn(), train, VALIDATION, plan, progress=Killer(at), kept=folder, log=lines)
 
 
-@pytest.mark.parametrize("at", [2, 6, 8])  # in the middle of an epoch, after its last step, and in a later one
 @pytest.mark.parametrize(
-    "numbers", [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "cutmix": 1.0, "smoothing": 0.1, "awp": 0.01}]
+    "at", [2, 6, 8]
+)  # in the middle of an epoch, after its last step, and in a later one
+@pytest.mark.parametrize(
+    "numbers",
+    [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "cutmix": 1.0, "smoothing": 0.1, "awp": 0.01}],
 )
-def test_final_weights_equal_the_uninterrupted_ones(at: int, numbers: dict[str, float], tmp_path: Path) -> None:
+def test_final_weights_equal_the_uninterrupted_ones(
+    at: int, numbers: dict[str, float], tmp_path: Path
+) -> None:
     plan = Plan(epochs=3, batch=16, **numbers)
     whole, again, order = cnn(), cnn(), Killer(0)
     expected = fit(whole, TRAIN, VALIDATION, plan)
     begun_and_killed(plan, tmp_path, at)
     history = fit(again, TRAIN, VALIDATION, plan, progress=order, kept=tmp_path)
     assert order.steps[-1] == 15
-    assert order.steps[0] == at  # the state is written after the step is told, so this one is taken again
+    assert (
+        order.steps[0] == at
+    )  # the state is written after the step is told, so this one is taken again
     figures = [[row[key] for key in ("loss", "score", "called_fake")] for row in history.rows]
-    assert figures == [[row[key] for key in ("loss", "score", "called_fake")] for row in expected.rows]
-    assert all(torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items())
+    assert figures == [
+        [row[key] for key in ("loss", "score", "called_fake")] for row in expected.rows
+    ]
+    assert all(
+        torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items()
+    )
 
 
 def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
@@ -72,16 +87,22 @@ def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
     events.Reload()
     assert sorted({event.step for event in events.Scalars("loss")}) == list(range(1, 16))
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 16))
-    assert [event.value for event in events.Scalars("epoch/score")] == pytest.approx([float(r["score"]) for r in rows])
+    assert [event.value for event in events.Scalars("epoch/score")] == pytest.approx(
+        [float(r["score"]) for r in rows]
+    )
 
 
 def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
     plan, steps = Plan(epochs=2, batch=16), Killer(0)
     first, second = cnn(), cnn()
     fit(first, TRAIN, VALIDATION, plan, kept=tmp_path)
-    fit(second, TRAIN, VALIDATION, plan, kept=tmp_path, progress=steps)  # as after a disk that was full at the end
+    fit(
+        second, TRAIN, VALIDATION, plan, kept=tmp_path, progress=steps
+    )  # as after a disk that was full at the end
     assert not steps.steps
-    assert all(torch.equal(value, first.state_dict()[key]) for key, value in second.state_dict().items())
+    assert all(
+        torch.equal(value, first.state_dict()[key]) for key, value in second.state_dict().items()
+    )
 
 
 @contextmanager
@@ -95,7 +116,9 @@ def no_room() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_state(tmp_path: Path) -> None:
+def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_state(
+    tmp_path: Path,
+) -> None:
     good = tmp_path / "good.safetensors"
     save_detector(cnn(), good)
     begun_and_killed(Plan(epochs=2, batch=16), tmp_path, 3)
@@ -132,7 +155,9 @@ def test_a_tower_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
 
     def trained() -> tuple[Detector, History]:
         start, files = load_detector("clip-mlp"), Files(tmp_path / "state")
-        return train_detector(recipe, TRAIN, VALIDATION, start=start, progress=progress, files=files)
+        return train_detector(
+            recipe, TRAIN, VALIDATION, start=start, progress=progress, files=files
+        )
 
     torch.manual_seed(0)
     with pytest.raises(KeyboardInterrupt):

@@ -46,7 +46,9 @@ def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_pat
             made = plusplus(tmp_path / "transfer", "test", f"pgd-8 from {maker.card.name}")
             images, labels = made.arrays()
             right = (predict(judge, images) > 0) == (labels == 1)
-            assert table.loc[judge.card.name, maker.card.name] == pytest.approx(float(right.float().mean()))
+            assert table.loc[judge.card.name, maker.card.name] == pytest.approx(
+                float(right.float().mean())
+            )
     white_box = [matrix.cell(name, "pgd-8", "white-box")["accuracy"] for name in ("one", "two")]
     assert [table.loc[name, name] for name in ("one", "two")] == white_box
     assert matrix.cell("one", "worst-case", "white-box")["accuracy"] <= min(white_box[0], 1)
@@ -61,7 +63,9 @@ def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_pat
 
 
 def test_one_detector_alone_has_no_transfer(tiny_recipe: str, tmp_path: Path) -> None:
-    matrix = harness.evaluate([named("one", 1)], suite(transfer=True), load_data(tiny_recipe, split="test"), tmp_path)
+    matrix = harness.evaluate(
+        [named("one", 1)], suite(transfer=True), load_data(tiny_recipe, split="test"), tmp_path
+    )
     assert "transfer" not in set(matrix["mode"])
     assert transfer_tables(pd.DataFrame(matrix)) == {}
 
@@ -69,13 +73,23 @@ def test_one_detector_alone_has_no_transfer(tiny_recipe: str, tmp_path: Path) ->
 def test_what_asks_no_detector_does_not_transfer() -> None:
     with pytest.raises(ValidationError, match="asks no detector, so nothing transfers"):
         Suite.model_validate(
-            {"name": "x", "version": 1, "seed": 0,
-             "attacks": [{"id": "a", "attack": "jpeg", "with": {"quality": 50}, "transfer": True}]}
-        )  # fmt: skip
+            {
+                "name": "x",
+                "version": 1,
+                "seed": 0,
+                "attacks": [
+                    {"id": "a", "attack": "jpeg", "with": {"quality": 50}, "transfer": True}
+                ],
+            }
+        )
 
 
 def test_an_attack_is_seen_if_one_in_its_ball_was() -> None:
-    apgd, l2, jpeg = load_attack("apgd-linf", eps=8), load_attack("pgd-l2", eps=1), load_attack("jpeg", quality=50)
+    apgd, l2, jpeg = (
+        load_attack("apgd-linf", eps=8),
+        load_attack("pgd-l2", eps=1),
+        load_attack("jpeg", quality=50),
+    )
     assert family(apgd) == "L-inf"
     assert met(apgd, ("pgd-linf",))
     assert met(apgd, ("pgd-linf-16", "dct-noise-5"))  # rows of a suite that a `++` set was built by

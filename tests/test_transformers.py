@@ -42,7 +42,14 @@ CASES = {
         swin_shapes(),
         {"size": 32, "patch": 2, "window": 4, "width": 12, "depths": [2, 2], "heads": [2, 3]},
         "Swin",
-        {"image_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 12, "depths": [2, 2], "num_heads": [2, 3]},
+        {
+            "image_size": 32,
+            "patch_size": 2,
+            "window_size": 4,
+            "embed_dim": 12,
+            "depths": [2, 2],
+            "num_heads": [2, 3],
+        },
         0,
         (1.80537, 1.87525, 1.98327, 1.67001),
     ),
@@ -55,7 +62,9 @@ CASES = {
         (0.9788, 1.2129, 1.18158, 0.88017),
     ),
 }
-"""Small networks of each kind; ``logits``, fake minus real, are what transformers 5.23.0 gives for them."""
+"""Small networks of each kind; ``logits``, fake minus real, are what transformers 5.23.0 gives for
+them.
+"""
 
 
 def checkpoint(name: str, folder: Path) -> Path:
@@ -66,23 +75,35 @@ def checkpoint(name: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_checkpoints_of_hugging_face_give_fake_minus_real(name: str, images: Tensor, tmp_path: Path) -> None:
+def test_checkpoints_of_hugging_face_give_fake_minus_real(
+    name: str, images: Tensor, tmp_path: Path
+) -> None:
     case = CASES[name]
     path = checkpoint(name, tmp_path)
     detector = load_detector(name, weights=path, **case.config)
-    torch.testing.assert_close(detector.logits(images), torch.tensor(case.logits), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        detector.logits(images), torch.tensor(case.logits), atol=1e-4, rtol=1e-4
+    )
     turned = load_detector(name, weights=path, **case.config, fake_index=1 - case.fake)
     torch.testing.assert_close(turned.logits(images), -detector.logits(images))
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", CASES)
-def test_the_logits_above_are_those_of_transformers(name: str, images: Tensor, tmp_path: Path) -> None:
+def test_the_logits_above_are_those_of_transformers(
+    name: str, images: Tensor, tmp_path: Path
+) -> None:
     transformers = pytest.importorskip("transformers")
     case = CASES[name]
     checkpoint(name, tmp_path)
-    getattr(transformers, f"{case.theirs}Config")(**case.their_config, num_labels=2).save_pretrained(tmp_path)
-    network = getattr(transformers, f"{case.theirs}ForImageClassification").from_pretrained(tmp_path).eval()
+    getattr(transformers, f"{case.theirs}Config")(
+        **case.their_config, num_labels=2
+    ).save_pretrained(tmp_path)
+    network = (
+        getattr(transformers, f"{case.theirs}ForImageClassification")
+        .from_pretrained(tmp_path)
+        .eval()
+    )
     detector = load_detector(name, **case.config)
     assert isinstance(detector, Backbone)
     with torch.no_grad():
@@ -92,7 +113,14 @@ def test_the_logits_above_are_those_of_transformers(name: str, images: Tensor, t
 
 
 SMALL_VIT = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 2, "num_heads": 3}
-SMALL_SWIN = {"img_size": 32, "patch_size": 2, "window_size": 4, "embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4)}
+SMALL_SWIN = {
+    "img_size": 32,
+    "patch_size": 2,
+    "window_size": 4,
+    "embed_dim": 24,
+    "depths": (2, 2),
+    "num_heads": (2, 4),
+}
 TIMM: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("vit-b16", {}, "vit_base_patch16_224", SMALL_VIT),
     ("commfor-384", {}, "vit_small_patch16_384", SMALL_VIT),
@@ -102,10 +130,18 @@ TIMM: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "config", "model", "numbers"), TIMM, ids=lambda value: str(value)[:12])
+@pytest.mark.parametrize(
+    ("name", "config", "model", "numbers"), TIMM, ids=lambda value: str(value)[:12]
+)
 @pytest.mark.parametrize("classes", [1, 2, 1000])
 def test_checkpoints_of_timm(
-    name: str, config: dict[str, Any], model: str, numbers: dict[str, Any], classes: int, images: Tensor, tmp_path: Path
+    name: str,
+    config: dict[str, Any],
+    model: str,
+    numbers: dict[str, Any],
+    classes: int,
+    images: Tensor,
+    tmp_path: Path,
 ) -> None:
     torch.manual_seed(1)
     net = timm.create_model(model, num_classes=classes, **numbers).eval()
@@ -119,7 +155,8 @@ def test_checkpoints_of_timm(
         inputs = detector.normalise(detector.fitted(images[:2]))
         outputs, logits = net(inputs), detector.logits(images[:2])
         if classes == 1000:
-            torch.testing.assert_close(detector.net.forward_features(inputs), net.forward_features(inputs))  # type: ignore[operator]
+            own: Any = detector.net
+            torch.testing.assert_close(own.forward_features(inputs), net.forward_features(inputs))
             assert torch.isfinite(logits).all()
         else:
             expected = outputs[:, 1] - outputs[:, 0] if classes == 2 else outputs[:, 0]
@@ -140,10 +177,15 @@ def test_tinyvit_takes_a_checkpoint_of_another_size(tmp_path: Path) -> None:
 
 
 def test_tinyvit_at_published_sizes_has_published_windows() -> None:
-    for name, size, windows in (("tinyvit-21m", 384, [12, 24, 12]), ("tinyvit-5m", 512, [16, 32, 16])):
+    for name, size, windows in (
+        ("tinyvit-21m", 384, [12, 24, 12]),
+        ("tinyvit-5m", 512, [16, 32, 16]),
+    ):
         with torch.device("meta"):
             detector = detectors.get(name)(size=size)
-        assert [detector.get_submodule(f"net.stages.{i}.blocks.0").window_size for i in (1, 2, 3)] == windows
+        assert [
+            detector.get_submodule(f"net.stages.{i}.blocks.0").window_size for i in (1, 2, 3)
+        ] == windows
         assert detector.card.input_size == size
     with pytest.raises(UserError, match="size must be 32, 224, 384 or 512, got 100"):
         load_detector("tinyvit-5m", size=100)
@@ -168,21 +210,36 @@ PARAMETERS = {
 def test_networks_are_of_the_published_size(name: str) -> None:
     with torch.device("meta"):
         detector = detectors.get(name)(**({"size": 224} if "tinyvit" in name else {}))
-    assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(PARAMETERS[name], abs=0.01)
+    assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(
+        PARAMETERS[name], abs=0.01
+    )
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (40, 61), (75, 33), (36, 200)])
 @pytest.mark.parametrize("prefix", ["vit.", ""])
-def test_commfor_sees_what_torchvision_crops(shape: tuple[int, int], prefix: str, tmp_path: Path) -> None:
+def test_commfor_sees_what_torchvision_crops(
+    shape: tuple[int, int], prefix: str, tmp_path: Path
+) -> None:
     torch.manual_seed(2)
     net = timm.create_model("vit_small_patch16_224", num_classes=1, **SMALL_VIT).eval()
-    save_file({f"{prefix}{name}": value for name, value in net.state_dict().items()}, tmp_path / "commfor.safetensors")
+    save_file(
+        {f"{prefix}{name}": value for name, value in net.state_dict().items()},
+        tmp_path / "commfor.safetensors",
+    )
     small = detectors.get("commfor-224").small
     detector = load_detector("commfor-224", weights=tmp_path / "commfor.safetensors", **small)
     images = torch.rand(2, 3, *shape)
-    steps = v2.Compose([v2.Resize(36), v2.CenterCrop(32), v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])])
+    steps = v2.Compose(
+        [
+            v2.Resize(36),
+            v2.CenterCrop(32),
+            v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+        ]
+    )
     with torch.no_grad():
-        torch.testing.assert_close(detector.logits(images), net(steps(images))[:, 0], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(
+            detector.logits(images), net(steps(images))[:, 0], atol=1e-5, rtol=1e-4
+        )
 
 
 def test_commfor_refuses_a_square_beyond_the_image() -> None:
@@ -200,7 +257,10 @@ def test_vit_cnn_weighs_both_branches(images: Tensor) -> None:
     detector = small_vit_cnn()
     other = small_vit_cnn()
     other.load_state_dict(detector.state_dict())
-    for silent, kept, branch in (("alpha", "beta", other.trunk), ("beta", "alpha", other.fusion.cnn)):
+    for silent, kept, branch in (
+        ("alpha", "beta", other.trunk),
+        ("beta", "alpha", other.fusion.cnn),
+    ):
         for one in (detector, other):
             torch.nn.init.zeros_(one.fusion.get_parameter(silent))
             torch.nn.init.ones_(one.fusion.get_parameter(kept))
@@ -216,10 +276,16 @@ def test_vit_cnn_weighs_both_branches(images: Tensor) -> None:
 def test_vit_cnn_trains_what_is_not_frozen(frozen: bool, tmp_path: Path) -> None:
     detector = small_vit_cnn(frozen=frozen)
     before = {name: value.clone() for name, value in detector.state_dict().items()}
-    data = Arrays(torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1] * 8))
+    data = Arrays(
+        torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1] * 8)
+    )
     data.images[data.labels == 1] //= 4
     fit(detector, data, data, Plan(epochs=2, batch=8))
-    changed = {name for name, value in detector.state_dict().items() if not torch.equal(value, before[name])}
+    changed = {
+        name
+        for name, value in detector.state_dict().items()
+        if not torch.equal(value, before[name])
+    }
     assert {"fusion.alpha", "fusion.beta"} <= changed
     assert any(name.startswith("trunk.") for name in changed) != frozen
     save_detector(detector, tmp_path / "own.safetensors")

@@ -37,7 +37,9 @@ follow_imports = silent
 
 
 def test_types_are_those_of_the_modules() -> None:
-    """``assert_type`` is checked by mypy, which reads the tests too; here the calls only have to run."""
+    """``assert_type`` is checked by mypy, which reads the tests too; here the calls only have to
+    run.
+    """
     assert_type(rb.load_detector("cifake-cnn"), Detector)
     assert_type(rb.load_attack("fgsm"), Attack)
     assert_type(rb.load_data("mini", split="test"), Dataset)
@@ -49,7 +51,13 @@ def test_a_type_checker_finds_wrong_use_of_the_public_names(tmp_path: Path) -> N
     (tmp_path / "client.py").write_text(CLIENT)
     config = tmp_path / "mypy.ini"
     config.write_text(CONFIG.format(root=ROOT))
-    options = ["--config-file", str(config), "--cache-dir", str(tmp_path / "cache"), str(tmp_path / "client.py")]
+    options = [
+        "--config-file",
+        str(config),
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        str(tmp_path / "client.py"),
+    ]
     text, _, _ = mypy.run(options)
     own = [line for line in text.splitlines() if "client.py" in line]
     assert any('has no attribute "load_detecter"' in line for line in own), text
@@ -69,7 +77,11 @@ def test_the_version_is_that_of_the_installed_package() -> None:
     assert rb.__version__ == version("robustbench-aigi")
     for call in (["robustbench_aigi"], ["robustbench_aigi.cli.main"]):
         done = subprocess.run(
-            [sys.executable, "-m", *call, "--version"], capture_output=True, text=True, check=False, cwd=ROOT
+            [sys.executable, "-m", *call, "--version"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout == f"robustbench-aigi {rb.__version__}\n"

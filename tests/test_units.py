@@ -1,4 +1,6 @@
-"""Numbers and units (A1): what is on another scale, out of range or no number is rejected where it is read."""
+"""Numbers and units (A1): what is on another scale, out of range or no number is rejected where it
+is read.
+"""
 
 import dataclasses
 import math
@@ -71,12 +73,16 @@ def test_grey_levels_on_the_unit_scale_are_rejected_with_what_was_meant(name: st
     for field, quantity in quantities(load_attack(name).__class__).items():
         if quantity.white == 255:
             for value in (8 / 255, 0.0314, np.float32(8 / 255)):
-                with pytest.raises(BadConfig, match=rf"on the \[0, 1\] scale 8/255 is {field} = 8\."):
+                with pytest.raises(
+                    BadConfig, match=rf"on the \[0, 1\] scale 8/255 is {field} = 8\."
+                ):
                     made(name, field, value)
             assert getattr(made(name, field, "8/255"), field) == 8
         elif quantity.white == 1:
             for value in (0.0039, 1e-3):
-                with pytest.raises(BadConfig, match=f"{field} = .* cannot change one value by one grey level"):
+                with pytest.raises(
+                    BadConfig, match=f"{field} = .* cannot change one value by one grey level"
+                ):
                     made(name, field, value)
             assert getattr(made(name, field, " 128 / 255.0"), field) == 128 / 255
 
@@ -84,8 +90,8 @@ def test_grey_levels_on_the_unit_scale_are_rejected_with_what_was_meant(name: st
 def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> None:
     with pytest.raises(BadConfig) as caught:
         load_attack("pgd-linf", eps=0.0314)
-    assert str(caught.value) == (
-        "pgd-linf wants eps of 0, or 1 to 255 grey levels, got 0.0314. "
+    assert (
+        str(caught.value) == "pgd-linf wants eps of 0, or 1 to 255 grey levels, got 0.0314. "
         "eps = 0.0314 is below one grey level; on the [0, 1] scale 8/255 is eps = 8."
     )
 
@@ -99,7 +105,11 @@ def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> No
         ("crop", {"cut": 30}, "cut is a share; 30 probably means 0.30"),
         ("brightness", {"factor": 125}, "125 probably means 1.25"),
         ("impulse-noise", {"share": 3}, "3 probably means 0.03"),
-        ("square-linf", {"queries": 1e3}, r"type int \(1 or more queries per image\), got 1000.0. Write .* = 1000"),
+        (
+            "square-linf",
+            {"queries": 1e3},
+            r"type int \(1 or more queries per image\), got 1000.0. Write .* = 1000",
+        ),
         ("pgd-linf", {"steps": 10.0}, "Write steps = 10"),
         ("pgd-linf", {"step": 0}, "step of 1 to 255 grey levels, got 0"),
         ("k-pixel", {"pixels": 0}, "1 or more pixels, got 0"),
@@ -110,13 +120,15 @@ def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> No
         ("survives", {"settings": {"quality": 0.5}}, "0.5 probably means 50"),
         ("dct-noise", {"severity": 0}, "severity of 1"),
     ],
-)  # fmt: skip
+)
 def test_likely_meanings(name: str, numbers: dict[str, Any], message: str) -> None:
     with pytest.raises(BadConfig, match=message):
         load_attack(name, **numbers)
 
 
-@pytest.mark.parametrize("eps", [0, 1, 2.5, 8, 8.0, 255, "8/255", np.float32(8), np.int64(8), np.float64(2.5)])
+@pytest.mark.parametrize(
+    "eps", [0, 1, 2.5, 8, 8.0, 255, "8/255", np.float32(8), np.int64(8), np.float64(2.5)]
+)
 def test_numbers_that_make_sense_are_taken_and_become_plain(eps: Any) -> None:
     attack = load_attack("pgd-linf", eps=eps)
     assert type(attack.budget().linf) in (int, float)
@@ -141,11 +153,21 @@ def test_numbers_reach_other_libraries_in_their_scale() -> None:
     assert attack.arguments()["eps_step"] == 0.5 / 255
 
 
-def test_l2_sizes_beyond_any_change_of_the_images_are_rejected(images: Tensor, labels: Tensor) -> None:
-    """A1: 128 grey levels where the [0, 1] norm is meant; which images they are for is known when they come."""
+def test_l2_sizes_beyond_any_change_of_the_images_are_rejected(
+    images: Tensor, labels: Tensor
+) -> None:
+    """A1: 128 grey levels where the [0, 1] norm is meant; which images they are for is known when
+    they come.
+    """
     detector = Linear(torch.zeros(3, 32, 32), 0.0)
-    for name, numbers in (("pgd-l2", {"eps": 128}), ("eot", {"attack": "square-l2", "numbers": {"eps": 128}})):
-        with pytest.raises(BadConfig, match=r"eps of 55.43 .* at most for images of 32 x 32 .*128/255 is eps = 0.502"):
+    for name, numbers in (
+        ("pgd-l2", {"eps": 128}),
+        ("eot", {"attack": "square-l2", "numbers": {"eps": 128}}),
+    ):
+        with pytest.raises(
+            BadConfig,
+            match=r"eps of 55.43 .* at most for images of 32 x 32 .*128/255 is eps = 0.502",
+        ):
             load_attack(name, **numbers)(detector, images, labels)
     with pytest.raises(BadConfig, match="pixels of 1024 pixels at most"):
         load_attack("pgd-l0", pixels=5000)(detector, images, labels)
@@ -168,7 +190,9 @@ class Plugged(Attack):
 
 def test_a_budget_on_another_scale_is_rejected_too(images: Tensor, labels: Tensor) -> None:
     attack, detector = Plugged(eps=8 / 255), Linear(torch.zeros(3, 32, 32), 0.0)
-    with pytest.raises(BadConfig, match=r"linf = 0.03137 is below one grey level; .* 8/255 is linf = 8"):
+    with pytest.raises(
+        BadConfig, match=r"linf = 0.03137 is below one grey level; .* 8/255 is linf = 8"
+    ):
         attack(detector, images, labels)
     with pytest.raises(BadConfig, match="any finite number, got nan"):
         Plugged(eps=math.nan)
@@ -190,7 +214,9 @@ def suite_of(folder: Path, numbers: str, attack: str = "pgd-linf") -> str:
         ("{ eps = 0.0314 }\ntransfer = true", "pgd-linf"),
     ],
 )
-def test_a_suite_on_another_scale_names_the_file_and_the_row(tmp_path: Path, numbers: str, attack: str) -> None:
+def test_a_suite_on_another_scale_names_the_file_and_the_row(
+    tmp_path: Path, numbers: str, attack: str
+) -> None:
     name = suite_of(tmp_path, numbers, attack)
     with pytest.raises(
         BadConfig, match=r"suite .*own.toml, row first: .* on the \[0, 1\] scale 8/255 is eps = 8"
@@ -230,7 +256,9 @@ def test_every_shipped_suite_still_loads(path: Path) -> None:
         ({"seed": 0.5}, "seed: wants type int"),
     ],
 )
-def test_numbers_of_a_training_are_rejected_with_their_unit(numbers: dict[str, Any], message: str) -> None:
+def test_numbers_of_a_training_are_rejected_with_their_unit(
+    numbers: dict[str, Any], message: str
+) -> None:
     """A1: ``train --plan '{"eps": 0.03}'`` trained against nothing."""
     with pytest.raises(BadConfig, match=message):
         TrainingRecipe(detector="cifake-cnn", method="pgd", epochs=1, numbers=numbers)
@@ -248,7 +276,9 @@ def test_a_recipe_on_another_scale_names_file_and_key(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     text = Path(catalogue.folder("datasets") / "mini.toml").read_text()
     path.write_text(text.replace("adversarial_eps = 8", "adversarial_eps = 0.03"))
-    with pytest.raises(BadConfig, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"):
+    with pytest.raises(
+        BadConfig, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"
+    ):
         catalogue.read("datasets", str(path), Recipe)
     path.write_text(text.replace("adversarial_eps = 8", 'adversarial_eps = "8/255"'))
     assert catalogue.read("datasets", str(path), Recipe).training.adversarial_eps == 8
@@ -262,7 +292,9 @@ def test_bounds_of_a_policy_are_shares_and_counts(end: str) -> None:
     cell = {"attack": "clean", "mode": "clean"}
 
     def policy(metric: str, limit: Any) -> Policy:
-        return Policy.model_validate({"name": "x", "version": 1, "rules": [{"metric": metric, end: limit, **cell}]})
+        return Policy.model_validate(
+            {"name": "x", "version": 1, "rules": [{"metric": metric, end: limit, **cell}]}
+        )
 
     for metric in ("accuracy", "success_rate", "auc", "calibration_error"):
         with pytest.raises(ValueError, match=f"{metric} is a share; 90 probably means 0.90"):

@@ -33,9 +33,13 @@ def rows_of(built: Path) -> pd.DataFrame:
     return pd.read_parquet(built / "manifest.parquet")
 
 
-def first(built: Path, attack: str, split: str = "test", label: int = 1, place: int = 0) -> "pd.Series[str]":
+def first(
+    built: Path, attack: str, split: str = "test", label: int = 1, place: int = 0
+) -> "pd.Series[str]":
     rows = rows_of(built)
-    return rows[(rows["attack"] == attack) & (rows["split"] == split) & (rows["label"] == label)].iloc[place]
+    return rows[
+        (rows["attack"] == attack) & (rows["split"] == split) & (rows["label"] == label)
+    ].iloc[place]
 
 
 def edit(built: Path, identity: str, **values: str | float) -> None:
@@ -177,11 +181,20 @@ TAMPERED: dict[str, tuple[Callable[[Path], str], str]] = {
     "a path that leads out": (changed("path", "clean", "../../etc/passwd"), ""),
     "a changed label": (changed("label", "clean", 0), "its folder is test/clean/FAKE"),
     "a label that is none": (changed("label", "jpeg-75", 2), "only 0 and 1"),
-    "a generated image called real": (changed("label", "diffusion", 0), "was generated, so its label is 1"),
+    "a generated image called real": (
+        changed("label", "diffusion", 0),
+        "was generated, so its label is 1",
+    ),
     "a label unlike its source's": (relabel, "its label is 0, and its source's is 1"),
-    "another split": (changed("split", "jpeg-75", "train"), "its split is train, and its source's is test"),
+    "another split": (
+        changed("split", "jpeg-75", "train"),
+        "its split is train, and its source's is test",
+    ),
     "an unknown source": (changed("source", "jpeg-75", "nobody"), "its source nobody is not among"),
-    "another source's hash": (changed("parent_sha256", "jpeg-75", "f" * 64), "source's SHA-256 is not ffff"),
+    "another source's hash": (
+        changed("parent_sha256", "jpeg-75", "f" * 64),
+        "source's SHA-256 is not ffff",
+    ),
     "another id": (changed("id", "jpeg-75", "x#y"), "its id is x#y"),
     "another linf": (changed("linf", "pgd-linf-8", 7), "its linf is 8, and the manifest says 7"),
     "another l2": (changed("l2", "jpeg-75", 0.5), "its l2 is .*, and the manifest says 0.5"),
@@ -191,10 +204,22 @@ TAMPERED: dict[str, tuple[Callable[[Path], str], str]] = {
     "an id twice": (twin, "is there 2 times"),
     "a parent on both sides": (cross, "the parent .* is in .* and"),
     "JSON Lines of another manifest": (stale, "differs from manifest.parquet"),
-    "L-inf over the budget": (lambda built: repaint(built, "pgd-linf-8", 128, 1), "its linf is 128, over the budget"),
-    "L2 over the budget": (lambda built: repaint(built, "pgd-l2-1", 128, 9), "its l2 is .* over the budget of 1"),
-    "L0 over the budget": (lambda built: repaint(built, "pixels", 1, 9), "its l0 is 9, over the budget of 3"),
-    "perturbed, stored as JPEG": (lambda built: repaint(built, "jpeg-75", 0, 0, "JPEG"), "no 8-bit RGB PNG"),
+    "L-inf over the budget": (
+        lambda built: repaint(built, "pgd-linf-8", 128, 1),
+        "its linf is 128, over the budget",
+    ),
+    "L2 over the budget": (
+        lambda built: repaint(built, "pgd-l2-1", 128, 9),
+        "its l2 is .* over the budget of 1",
+    ),
+    "L0 over the budget": (
+        lambda built: repaint(built, "pixels", 1, 9),
+        "its l0 is 9, over the budget of 3",
+    ),
+    "perturbed, stored as JPEG": (
+        lambda built: repaint(built, "jpeg-75", 0, 0, "JPEG"),
+        "no 8-bit RGB PNG",
+    ),
     "another suite": (other_suite, "its linf is 8, over the budget of 4"),
     "no suite": (no_suite, "budgets are not checked"),
 }
@@ -206,7 +231,9 @@ def test_each_offender_is_named_with_the_reason(case: str, built: Path) -> None:
     path = tamper(built)
     found = verify(built)
     path = "../../etc/passwd" if "leads out" in case else path
-    assert any(offender.path == path and re.search(reason, offender.reason) for offender in found), found
+    assert any(
+        offender.path == path and re.search(reason, offender.reason) for offender in found
+    ), found
 
 
 def test_one_wrong_file_is_one_offender(built: Path) -> None:
@@ -214,7 +241,9 @@ def test_one_wrong_file_is_one_offender(built: Path) -> None:
     assert {offender.path for offender in verify(built)} == {path}
 
 
-def test_a_suite_cannot_make_verify_run_code(built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_suite_cannot_make_verify_run_code(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "evil_module.py").write_text("raise SystemExit('ran')")
     monkeypatch.syspath_prepend(tmp_path)
     suite = json.loads((built / "suite.json").read_text())

@@ -1,4 +1,6 @@
-"""What `rb.wrap` takes: sizes, statistics, thresholds, groups, number formats, networks of every make."""
+"""What `rb.wrap` takes: sizes, statistics, thresholds, groups, number formats, networks of every
+make.
+"""
 
 import threading
 import warnings
@@ -22,7 +24,9 @@ def quantised(net: nn.Module) -> nn.Module:
     """Its linear layers in 8-bit integers, by the way of torch that is deprecated and in use."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        made: nn.Module = torch.ao.quantization.quantize_dynamic(net, {nn.Linear}, dtype=torch.qint8)
+        made: nn.Module = torch.ao.quantization.quantize_dynamic(
+            net, {nn.Linear}, dtype=torch.qint8
+        )
     return made
 
 
@@ -30,10 +34,12 @@ def test_a_threshold_is_on_the_scale_of_the_outputs() -> None:
     """A6: 0.7 beside probabilities is a probability, not a logit."""
     assert wrap(nn.Flatten(), input_size=8).threshold == 0
     assert wrap(nn.Flatten(), input_size=8, threshold=0.7).threshold == 0.7
-    assert wrap(nn.Flatten(), input_size=8, scale="probability", threshold=0.7).threshold == pytest.approx(
-        0.8473, abs=1e-4
-    )
-    assert wrap(nn.Flatten(), input_size=8, scale="percent", threshold=70).threshold == pytest.approx(0.8473, abs=1e-4)
+    assert wrap(
+        nn.Flatten(), input_size=8, scale="probability", threshold=0.7
+    ).threshold == pytest.approx(0.8473, abs=1e-4)
+    assert wrap(
+        nn.Flatten(), input_size=8, scale="percent", threshold=70
+    ).threshold == pytest.approx(0.8473, abs=1e-4)
     with pytest.raises(UserError, match=r"threshold must be a probability between 0 and 1.*got 50"):
         wrap(nn.Flatten(), input_size=8, scale="probability", threshold=50)
     with pytest.raises(UserError, match="nan"):
@@ -43,9 +49,13 @@ def test_a_threshold_is_on_the_scale_of_the_outputs() -> None:
 def test_statistics_of_pixels_from_0_to_255_are_refused_with_what_to_write() -> None:
     """A6: with them a network sees next to one colour."""
     pixels = {"mean": (123.675, 116.28, 103.53), "std": (58.395, 57.12, 57.375)}
-    with pytest.raises(UserError, match=r"mean=\(0.485, 0.456, 0.406\), std=\(0.229, 0.224, 0.225\)"):
+    with pytest.raises(
+        UserError, match=r"mean=\(0.485, 0.456, 0.406\), std=\(0.229, 0.224, 0.225\)"
+    ):
         wrap(nn.Flatten(), input_size=8, **pixels)  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r"mean=\(0.4078, 0.4588, 0.4824\), std=\(0.003922, 0.003922, 0.003922\)"):
+    with pytest.raises(
+        UserError, match=r"mean=\(0.4078, 0.4588, 0.4824\), std=\(0.003922, 0.003922, 0.003922\)"
+    ):
         wrap(nn.Flatten(), input_size=8, mean=(104, 117, 123), std=(1, 1, 1))
     for wrong, message in (
         ({"mean": (0.5, 0.5)}, "three finite numbers"),
@@ -105,14 +115,18 @@ def test_a_group_of_outputs_is_read_as_one(scale: Any, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
-def test_weights_of_another_number_format_work_with_their_gradient(kind: torch.dtype, images: Tensor) -> None:
+def test_weights_of_another_number_format_work_with_their_gradient(
+    kind: torch.dtype, images: Tensor
+) -> None:
     """B4: a dtype traceback."""
     detector = wrap(Brightness().to(kind), input_size=32)
     levels, labels = images.mul(255).round() / 255, torch.tensor([0, 1, 0, 1])
     expected = Brightness()(levels)[:, 0]
     near = 0.2 if kind == torch.bfloat16 else 0.02
     torch.testing.assert_close(detector.logits(levels), expected, atol=near, rtol=0)
-    weak = load_attack("pgd-linf", eps=8, step=4, steps=3)(detector, levels, labels, seed=0, full=True)
+    weak = load_attack("pgd-linf", eps=8, step=4, steps=3)(
+        detector, levels, labels, seed=0, full=True
+    )
     clean = detector.logits(levels).detach()
     moved = load_attack("pgd-linf", eps=8, step=4, steps=3)(
         detector, levels, labels, seed=0, full=True, clean_logits=clean
@@ -147,12 +161,16 @@ def test_what_wrap_cannot_take_is_told() -> None:
         wrap(nn.Flatten(), input_size=8, scale="prob")  # type: ignore[arg-type]
 
 
-def test_quantised_networks_score_and_say_that_they_have_no_gradient(images: Tensor, labels: Tensor) -> None:
+def test_quantised_networks_score_and_say_that_they_have_no_gradient(
+    images: Tensor, labels: Tensor
+) -> None:
     """B1's kind: RuntimeErrors of the digest and of autograd."""
     net = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 1)).eval()
     detector = wrap(quantised(net), input_size=32)
     torch.testing.assert_close(detector.logits(images), net(images)[:, 0], atol=0.1, rtol=0)
-    warnings.simplefilter("ignore")  # torch warns before it gives no gradient; pytest restores the filters
+    warnings.simplefilter(
+        "ignore"
+    )  # torch warns before it gives no gradient; pytest restores the filters
     with pytest.raises(BadLogits, match="has no gradient"):
         load_attack("pgd-linf", steps=1)(detector, images, labels)
     before = weights_digest(detector.state_dict())
@@ -191,7 +209,10 @@ def test_detectors_that_stay_in_this_process_are_logged(caplog: pytest.LogCaptur
     assert bound_here(Here(), things, "it is evaluated") == {}
     assert [*bound_here(Pool(2), things, "it is evaluated")] == ["held"]
     why = "TypeError: cannot pickle '_thread.lock' object"
-    assert f"held cannot be sent to other processes ({why}); it is evaluated in this one." in caplog.text
+    assert (
+        f"held cannot be sent to other processes ({why}); it is evaluated in this one."
+        in caplog.text
+    )
 
 
 def test_faster_takes_wrapped_networks_of_any_scale(images: Tensor) -> None:

@@ -1,4 +1,6 @@
-"""Text-to-image pipelines of the study's families, tiny and with random weights, as diffusers keeps them in folders."""
+"""Text-to-image pipelines of the study's families, tiny and with random weights, as diffusers keeps
+them in folders.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -72,14 +74,25 @@ def autoencoder() -> AutoencoderKL:
 
 def clip(cls: Any = CLIPTextModel) -> Any:
     """A text tower of one layer."""
-    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    sizes = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+    }
     marks = {"bos_token_id": 3, "eos_token_id": 1, "pad_token_id": 0}
-    return cls(CLIPTextConfig(vocab_size=len(WORDS), max_position_embeddings=8, projection_dim=16, **sizes, **marks))
+    return cls(
+        CLIPTextConfig(
+            vocab_size=len(WORDS), max_position_embeddings=8, projection_dim=16, **sizes, **marks
+        )
+    )
 
 
 def t5() -> T5EncoderModel:
     """An encoder of one layer."""
-    return T5EncoderModel(T5Config(vocab_size=len(WORDS), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2))
+    return T5EncoderModel(
+        T5Config(vocab_size=len(WORDS), d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    )
 
 
 def noise() -> DDPMScheduler:

@@ -29,8 +29,8 @@ from robustbench_aigi.registry import Registry
 class Budget:
     """The most an attack may change, and ask.
 
-    ``linf`` in grey levels, ``l2`` in the [0, 1]-pixel norm, ``l0`` in pixels; ``queries`` are evaluations of an image,
-    the clean one aside.
+    ``linf`` in grey levels, ``l2`` in the [0, 1]-pixel norm, ``l0`` in pixels; ``queries`` are
+    evaluations of an image, the clean one aside.
     """
 
     linf: LinfRadius | None = None
@@ -46,16 +46,16 @@ class Budget:
 class Result:
     """What an attack did, a row an image.
 
-    Of a detector that scores at random, ``fooled`` and ``logits`` are those of a score drawn after the attack: what the
-    search saw itself is the luckiest of many draws.
+    Of a detector that scores at random, ``fooled`` and ``logits`` are those of a score drawn after
+    the attack: what the search saw itself is the luckiest of many draws.
 
     Attributes:
         images: ``(N, 3, H, W)`` in [0, 1], on the 8-bit grid.
-        fooled: whether the detector is wrong on the returned image (also where it was wrong on the clean one).
-        clean_logits, logits: before and after.
-        linf: achieved, whole grey levels. l2: achieved, [0, 1]-pixel norm. l0: changed pixels.
-        forwards, backwards: passes spent, that for the clean logits among them.
-        fresh: bool ``(K, N)``, whether each of K scores drawn after the attack is wrong; one row, ``fooled``, of a
+        fooled: whether the detector is wrong on the returned image (also where it was wrong on the
+        clean one). clean_logits, logits: before and after. linf: achieved, whole grey levels. l2:
+        achieved, [0, 1]-pixel norm. l0: changed pixels. forwards, backwards: passes spent, that for
+        the clean logits among them. fresh: bool ``(K, N)``, whether each of K scores drawn after
+        the attack is wrong; one row, ``fooled``, of a
             detector that does not draw.
         kept: bool ``(N,)``, whether the detector was wrong when the search met the returned image.
     """
@@ -74,18 +74,23 @@ class Result:
 
 
 FRESH_DRAWS = 11
-"""Scores drawn of each final image of a detector that scores at random; odd, so that a majority is one."""
+"""Scores drawn of each final image of a detector that scores at random; odd, so that a majority is
+one.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attack(ABC):
-    """An attack; its fields are its configuration. A subclass writes :meth:`perturb` and states its :meth:`budget`.
+    """An attack; its fields are its configuration. A subclass writes :meth:`perturb` and states its
+    :meth:`budget`.
 
     Attributes:
         access: what it needs of a detector.
-        seeks: the norm whose smallest value it looks for ("linf", "l2" or "l0"), if it has no ball to stay in.
+        seeks: the norm whose smallest value it looks for ("linf", "l2" or "l0"), if it has no ball
+            to stay in.
 
-    A number is declared by a type of :mod:`~robustbench_aigi.config.units`, which knows its unit and its range.
+    A number is declared by a type of :mod:`~robustbench_aigi.config.units`, which knows its unit
+    and its range.
 
     Raises:
         BadConfig: a number or a word is of the wrong type, or out of range.
@@ -101,8 +106,8 @@ class Attack(ABC):
             given = getattr(self, field.name)
             if isinstance(default, str | bool | dict) and not isinstance(given, type(default)):
                 raise BadConfig(
-                    f"{self.name} wants {field.name} of type {type(default).__name__}, got {given!r}. "
-                    f"Its default is {default!r}."
+                    f"{self.name} wants {field.name} of type {type(default).__name__}, got"
+                    f" {given!r}. Its default is {default!r}."
                 )
 
     @property
@@ -112,7 +117,9 @@ class Attack(ABC):
 
     @property
     def begins_clean(self) -> bool:
-        """Whether it first asks for the slopes of the clean images: one pass then gives these and the clean logits."""
+        """Whether it first asks for the slopes of the clean images: one pass then gives these and
+        the clean logits.
+        """
         return False
 
     @property
@@ -121,19 +128,25 @@ class Attack(ABC):
         return 1
 
     def by_verdicts(self) -> "Attack | None":
-        """The attack by verdicts alone in the same threat model, for detectors of coarse scores; else None."""
+        """The attack by verdicts alone in the same threat model, for detectors of coarse scores;
+        else None.
+        """
         return None
 
     @abstractmethod
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one an image."""
+        """Show candidates for ``oracle.images`` to the oracle, which keeps the best. ``rngs``: one
+        an image.
+        """
 
     @abstractmethod
     def budget(self) -> Budget:
         """The threat model, checked on every result."""
 
     def most_queries(self, height: int, width: int) -> int | None:
-        """The most evaluations of an image of that size, the clean one aside; None if nothing bounds them."""
+        """The most evaluations of an image of that size, the clean one aside; None if nothing
+        bounds them.
+        """
         return self.budget().queries
 
     @final
@@ -150,24 +163,31 @@ class Attack(ABC):
     ) -> Result:
         """Attack a batch, each image away from its own label.
 
-        A detector that scores at random (see :func:`~robustbench_aigi.detectors._support.randomness.is_random`) is
-        attacked at full strength, because a lucky draw would end the attack early, and its final images are scored
+        A detector that scores at random (see
+        :func:`~robustbench_aigi.detectors._support.randomness.is_random`) is attacked at full
+        strength, because a lucky draw would end the attack early, and its final images are scored
         again.
 
         Args:
-            images: ``(N, 3, H, W)``: uint8 grey levels, or floats of any size in [0, 1], on the 8-bit grid.
+            images: ``(N, 3, H, W)``: uint8 grey levels, or floats of any size in [0, 1], on the
+                8-bit grid.
             labels: ``(N,)``, 1 = AI-generated.
             ids: names that seed the random numbers; "0", "1", ... if None.
-            full: go on at full strength after the detector is fooled, and attack images it is wrong on already.
-            clean_logits: float32 ``(N,)``, the detector's for ``images``, which spare a pass; asked for if None.
+            full: go on at full strength after the detector is fooled, and attack images it is wrong
+                on already.
+            clean_logits: float32 ``(N,)``, the detector's for ``images``, which spare a pass; asked
+                for if None.
 
         Raises:
-            UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or no slope.
+            UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or
+                no slope.
             BrokenBudget: the result left the threat model.
         """
         images, labels, names = batch_of(images, labels, ids)
         if clean_logits is not None and clean_logits.shape != labels.shape:
-            raise UserError(f"{len(labels)} images need as many clean_logits, got {tuple(clean_logits.shape)}.")
+            raise UserError(
+                f"{len(labels)} images need as many clean_logits, got {tuple(clean_logits.shape)}."
+            )
         levels = images.detach().mul(LEVELS).round()
         if self.access == "gradients" and detector.card.gradient == "none":
             raise BadLogits(
@@ -177,7 +197,9 @@ class Attack(ABC):
         with frozen(detector):
             draws_at_random = is_random(detector, images)
         if not draws_at_random:
-            with self.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
+            with self.oracle(
+                detector, levels, labels, full=full, clean_logits=clean_logits
+            ) as oracle:
                 self.perturb(oracle, Draws(seed, self.name, names))
             return _result(oracle, self.budget(), self.name, oracle.logits[None])
         with seeded(int(digest("draws", seed, self.name, names)[:8], 16)):
@@ -197,7 +219,8 @@ class Attack(ABC):
         clean_logits: Tensor | None = None,
         draws: int = 1,
     ) -> Iterator[Oracle]:
-        """The oracle that :meth:`perturb` runs on: it keeps what the attack seeks; a spent query budget ends the run.
+        """The oracle that :meth:`perturb` runs on: it keeps what the attack seeks; a spent query
+        budget ends the run.
 
         Args:
             levels: ``(N, 3, H, W)`` in grey levels. draws: scores averaged for each candidate.
@@ -229,7 +252,8 @@ class Perturbation(Attack):
     """A change that asks no detector: a subclass writes :meth:`change`, an image at a time.
 
     Attributes:
-        severities: number to its five values, mildest first: what ``load_attack(name, severity=3)`` fills in.
+        severities: number to its five values, mildest first: what ``load_attack(name, severity=3)``
+            fills in.
     """
 
     access = "none"
@@ -241,22 +265,29 @@ class Perturbation(Attack):
 
     @abstractmethod
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Change one image, uint8 grey levels ``(3, H, W)`` to the same shape in any type; rounding is done for you."""
+        """Change one image, uint8 grey levels ``(3, H, W)`` to the same shape in any type; rounding
+        is done for you.
+        """
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
-        """Change ``(N, 3, H, W)`` uint8 grey levels, any part of a batch; rewrite it where one by one is slow.
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
+        """Change ``(N, 3, H, W)`` uint8 grey levels, any part of a batch; rewrite it where one by
+        one is slow.
 
-        The result may be written to ``room``, memory like that of ``images``: it saves a copy of large ones.
+        The result may be written to ``room``, memory like that of ``images``: it saves a copy of
+            large ones.
         """
         new = [self.change(image, rng).numpy() for image, rng in zip(images, rngs, strict=True)]
         return torch.from_numpy(np.stack(new))
 
     @final
     def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
-        """Change ``(N, 3, H, W)`` images: floats in [0, 1] to float32, or uint8 grey levels to the same.
+        """Change ``(N, 3, H, W)`` images: floats in [0, 1] to float32, or uint8 grey levels to the
+        same.
 
-        The result for an image is the same in any batch on any machine. Raises ``UserError`` for images of another
-        type, shape or range, and for too few ids.
+        The result for an image is the same in any batch on any machine. Raises ``UserError`` for
+        images of another type, shape or range, and for too few ids.
         """
         check_pixels(images)
         if len(ids) != len(images):
@@ -266,7 +297,9 @@ class Perturbation(Attack):
 
     @final
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Score the changed images; unlike an attack's, they replace the clean ones even where they fool nobody."""
+        """Score the changed images; unlike an attack's, they replace the clean ones even where they
+        fool nobody.
+        """
         oracle.replace(changed(self.change_all, oracle.images, LEVELS, rngs))
 
 
@@ -274,19 +307,28 @@ attacks: Registry[Attack] = Registry("attack", "robustbench_aigi.attacks")
 
 
 def _result(oracle: Oracle, budget: Budget, name: str, logits: Tensor) -> Result:
-    """What an attack did. ``logits``: ``(K, N)`` of the final images, as they are scored after the attack."""
+    """What an attack did. ``logits``: ``(K, N)`` of the final images, as they are scored after the
+    attack.
+    """
     linf, l2, l0 = norms(oracle.best, oracle.images)
     if not on_grid(oracle.best / LEVELS):
-        raise BrokenBudget(f"{name} left the 8-bit grid; its numbers must not be used. Report it as a bug.")
+        raise BrokenBudget(
+            f"{name} left the 8-bit grid; its numbers must not be used. Report it as a bug."
+        )
     squares = (l2 * LEVELS).square().round()
-    for norm, got, most in (("L-inf", linf, budget.linf), ("L2", l2, budget.l2), ("L0", l0, budget.l0)):
+    for norm, got, most in (
+        ("L-inf", linf, budget.linf),
+        ("L2", l2, budget.l2),
+        ("L0", l0, budget.l0),
+    ):
         if most is None:
             continue
         over = squares > (most * LEVELS) ** 2 + 1e-6 if norm == "L2" else got > most
         if bool(over.any()):
             raise BrokenBudget(
-                f"{name} broke its {norm} budget of {most:g} on {int(over.sum())} of {len(over)} images, "
-                f"up to {got.max().item():g}; the attack's numbers must not be used. Report it as a bug."
+                f"{name} broke its {norm} budget of {most:g} on {int(over.sum())} of {len(over)}"
+                f" images, up to {got.max().item():g}; the attack's numbers must not be used."
+                " Report it as a bug."
             )
     return Result(
         images=oracle.best / LEVELS,

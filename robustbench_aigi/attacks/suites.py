@@ -12,7 +12,9 @@ from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.errors import UserError
 
 FROM = " from "
-"""Between the attack and the detector that it was made on, in the name of a column of the transfer matrix."""
+"""Between the attack and the detector that it was made on, in the name of a column of the transfer
+matrix.
+"""
 
 
 class Row(BaseModel, frozen=True, extra="forbid"):
@@ -21,12 +23,14 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         id: the name in the matrix, such as ``pgd-linf-8``.
         attack: a registered name, with its numbers in ``with``.
-        surrogate: the detector whose gradients or scores make the shared static set; none for model-free changes, and
-            for an attack that is to be run white-box only.
-        transfer: make the images on each detector under test and show them to all: the transfer matrix.
+        surrogate: the detector whose gradients or scores make the shared static set; none for
+            model-free changes, and for an attack that is to be run white-box only.
+        transfer: make the images on each detector under test and show them to all: the transfer
+            matrix.
         limit: attack at most this many images per split (a costly attack), classes balanced.
-        strength: "boundary" stops at an image once the detector is wrong on it. "full" attacks every image to the end,
-            and then AUC, AP, calibration and the rates at frozen thresholds stand in the white-box cell too.
+        strength: "boundary" stops at an image once the detector is wrong on it. "full" attacks
+            every image to the end, and then AUC, AP, calibration and the rates at frozen thresholds
+            stand in the white-box cell too.
     """
 
     id: str
@@ -44,20 +48,28 @@ class Row(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def shared(self) -> bool:
-        """Whether its images can be made once and shown to every detector: by a surrogate, or without a model."""
+        """Whether its images can be made once and shown to every detector: by a surrogate, or
+        without a model.
+        """
         return self.surrogate is not None or self.built.access == "none"
 
     def made_on(self, detector: str) -> "Row":
         """The row of the images that this attack makes on a detector, to be shown to all."""
-        return self.model_copy(update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False})
+        return self.model_copy(
+            update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False}
+        )
 
     def renamed(self, name: str, **numbers: Any) -> "Row":
-        """The row under another name, with some of its numbers changed, aimed at detectors alone."""
+        """The row under another name, with some of its numbers changed, aimed at detectors
+        alone.
+        """
         changed = self.model_dump(by_alias=True) | {"id": name, "with": self.numbers | numbers}
         return Row.model_validate(changed | {"surrogate": None, "transfer": False})
 
     def checked(self) -> "Row":
-        """Build the attack and convert numbers written as text. Raises ``UserError`` that names the row."""
+        """Build the attack and convert numbers written as text. Raises ``UserError`` that names the
+        row.
+        """
         try:
             plain = plain_numbers(self.built, self.numbers)
         except UserError as error:
@@ -68,7 +80,9 @@ class Row(BaseModel, frozen=True, extra="forbid"):
     def _attacks_a_detector(self) -> "Row":
         with suppress(UserError):  # of its numbers, which checked() tells better
             if self.transfer and self.built.access == "none":
-                raise ValueError(f"{self.id} asks no detector, so nothing transfers; leave transfer out")
+                raise ValueError(
+                    f"{self.id} asks no detector, so nothing transfers; leave transfer out"
+                )
         return self
 
 
@@ -90,7 +104,9 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         return {row.surrogate for row in self.rows if row.surrogate}
 
     def checked(self) -> "Suite":
-        """Build all attacks and convert numbers written as text. Raises ``UserError`` that names the row."""
+        """Build all attacks and convert numbers written as text. Raises ``UserError`` that names
+        the row.
+        """
         return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
 
     @field_validator("rows")

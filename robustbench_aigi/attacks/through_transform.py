@@ -18,10 +18,12 @@ from robustbench_aigi.io.hashing import Draws
 
 @final
 class Delivered(Detector):
-    """A detector at the end of a delivery, differentiable by BPDA: forwards the real thing, backwards the identity.
+    """A detector at the end of a delivery, differentiable by BPDA: forwards the real thing,
+    backwards the identity.
 
-    A delivery with chance in it is drawn ``draws`` times, the same draws for every image and every call, and the logits
-    are averaged (EOT), so the detector stays deterministic. Source: Athalye et al., ICML 2018.
+    A delivery with chance in it is drawn ``draws`` times, the same draws for every image and every
+    call, and the logits are averaged (EOT), so the detector stays deterministic. Source: Athalye et
+    al., ICML 2018.
     """
 
     default_card = Card(name="delivered", source="Athalye et al., ICML 2018", gradient="bpda")
@@ -44,7 +46,9 @@ class Delivered(Detector):
 
 @final
 class Averaged(Detector):
-    """A stochastic detector, its logits averaged over ``draws`` fixed draws of torch's random numbers (EOT)."""
+    """A stochastic detector, its logits averaged over ``draws`` fixed draws of torch's random
+    numbers (EOT).
+    """
 
     default_card = Card(name="averaged", source="Athalye et al., ICML 2018", gradient="eot")
     restorable = False
@@ -88,11 +92,15 @@ class Through(Attack):
         """The attack itself."""
         return load_attack(self.attack, **self.numbers)
 
-    def attacked(self, view: Detector, oracle: Oracle, rngs: Draws, known: Tensor | None = None) -> Tensor:
-        """The images that are worst for the view, in grey levels; its passes are charged, each draw as one.
+    def attacked(
+        self, view: Detector, oracle: Oracle, rngs: Draws, known: Tensor | None = None
+    ) -> Tensor:
+        """The images that are worst for the view, in grey levels; its passes are charged, each draw
+        as one.
 
         Args:
-            known: candidates to begin with, ``(N, 3, H, W)`` in grey levels, inside the attack's budget.
+            known: candidates to begin with, ``(N, 3, H, W)`` in grey levels, inside the attack's
+                budget.
         """
         inner, draws = self.inner, view.draws if isinstance(view, Delivered | Averaged) else 1
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
@@ -112,8 +120,8 @@ class Survives(Through):
 
     Args:
         delivery: a perturbation without a model, such as ``jpeg``. settings: its numbers.
-        adaptive: attack through the delivery too (BPDA, and EOT over ``draws``), and send what arrives worst of that
-            and of the attack in ignorance of it.
+        adaptive: attack through the delivery too (BPDA, and EOT over ``draws``), and send what
+            arrives worst of that and of the attack in ignorance of it.
     """
 
     delivery: str = "jpeg"
@@ -124,7 +132,10 @@ class Survives(Through):
         super().__post_init__()
         delivery = load_attack(self.delivery, **self.settings)
         if not isinstance(delivery, Perturbation):
-            raise BadConfig(f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or resize.")
+            raise BadConfig(
+                f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or"
+                " resize."
+            )
         object.__setattr__(self, "settings", plain_numbers(delivery, self.settings))
 
     @property
@@ -140,7 +151,9 @@ class Survives(Through):
         """What arrives replaces the clean image, whether it fools or not."""
         sent = self.attacked(oracle.detector, oracle, rngs)
         if self.adaptive:
-            sent = self.attacked(Delivered(oracle.detector, self.chain, self.draws), oracle, rngs, known=sent)
+            sent = self.attacked(
+                Delivered(oracle.detector, self.chain, self.draws), oracle, rngs, known=sent
+            )
         oracle.replace(self.chain.apply(sent / LEVELS, rngs.ids, rngs.seed) * LEVELS)
 
 

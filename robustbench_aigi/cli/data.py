@@ -23,22 +23,33 @@ Source = Annotated[
         help="Folder, URL (s3://...), Parquet files or hub id to read.",
     ),
 ]
-Limit = Annotated[int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")]
+Limit = Annotated[
+    int | None, typer.Option(min=2, help="At most this many images a split, classes balanced.")
+]
 Convert = Annotated[
     bool,
     typer.Option(
-        "--convert", help="Take CMYK, 16-bit and transparent images and apply colour profiles (datasets/README.md)."
+        "--convert",
+        help=(
+            "Take CMYK, 16-bit and transparent images and apply colour profiles"
+            " (datasets/README.md)."
+        ),
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one thread each.")]
 By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
-Address = Annotated[str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")]
+Address = Annotated[
+    str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")
+]
 Gpus = Annotated[float, typer.Option(min=0, help="GPUs of each of Ray's workers.")]
 DETECTORS = typer.Argument(
     parser=PLACES.detector,
     metavar="DETECTOR",
-    help="Names that ship, checkpoints (paths or URLs), hf:, timm:, onnx:, https:, module:Class, or lists (FILE.toml, "
-    "FILE.toml#NAME). NEW= before one renames it; after it come arguments, ?KEY=VALUE&... (of https: after a #).",
+    help=(
+        "Names that ship, checkpoints (paths or URLs), hf:, timm:, onnx:, https:, module:Class, or"
+        " lists (FILE.toml, FILE.toml#NAME). NEW= before one renames it; after it come arguments,"
+        " ?KEY=VALUE&... (of https: after a #)."
+    ),
 )
 Surrogates = Annotated[
     list[str] | None,
@@ -49,7 +60,9 @@ Surrogates = Annotated[
         help="Checkpoint of a surrogate, to make shared images on; may be repeated.",
     ),
 ]
-Built = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")]
+Built = Annotated[
+    Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")
+]
 
 app = typer.Typer()
 
@@ -73,11 +86,15 @@ def inspect(
             help="Folder, URL, Parquet or tar file, or hub id.",
         ),
     ],
-    data: Annotated[str | None, typer.Option(help="Recipe to read it by; one that fits if left out.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Recipe to read it by; one that fits if left out.")
+    ] = None,
     convert: Convert = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Describe a source before it is used: layout, splits, classes, generators, sizes, and what is left out and why."""
+    """Describe a source before it is used: layout, splits, classes, generators, sizes, and what is
+    left out and why.
+    """
     from robustbench_aigi.data.description.text import to_json, to_text
     from robustbench_aigi.pipeline import data as data_pipeline
 
@@ -88,16 +105,26 @@ def inspect(
 
 @app.command()
 def build(
-    dataset: Annotated[str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")
+    ],
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
     source: Source = None,
     limit: Limit = None,
-    attacks: Annotated[str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")] = None,
+    attacks: Annotated[
+        str | None, typer.Option(help="Suite; the recipe's own, or cifakepp, if left out.")
+    ] = None,
     surrogates: Surrogates = None,
-    samples: Annotated[int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")] = None,
-    generated: Annotated[Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")] = None,
+    samples: Annotated[
+        int | None, typer.Option(min=0, help="Diffusion-generated images to add to each split.")
+    ] = None,
+    generated: Annotated[
+        Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")
+    ] = None,
     convert: Convert = False,
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes; one a core if left out.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core if left out.")
+    ] = None,
     by: By = None,
     address: Address = None,
     gpus: Gpus = 0,
@@ -122,20 +149,26 @@ def build(
         manifest = data_pipeline.build(
             order,
             out,
-            executor=executor(by or ("ray" if address else "pool"), workers or os.cpu_count(), address, gpus),
+            executor=executor(
+                by or ("ray" if address else "pool"), workers or os.cpu_count(), address, gpus
+            ),
             dry_run=dry_run,
             progress=screen.progress,
             say=screen.say,
         )
     if dry_run:
         return
-    typer.echo(manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string())
+    typer.echo(
+        manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string()
+    )
     typer.echo(f"\nmanifest: {PLACES.told(out / 'manifest.parquet')}")
 
 
 @app.command()
 def generate(
-    prompts: Annotated[str, typer.Argument(help="Prompt file: cifakepp, mini, or a path ending in .toml.")],
+    prompts: Annotated[
+        str, typer.Argument(help="Prompt file: cifakepp, mini, or a path ending in .toml.")
+    ],
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
 ) -> None:
     """Let text-to-image models draw images, to be added to a built set with build --generated."""
@@ -149,7 +182,9 @@ def generate(
 
 @app.command()
 def verify(built: Built) -> None:
-    """Read a built set again: hashes, budgets, labels; exit code 1 if anything is not as its manifest says."""
+    """Read a built set again: hashes, budgets, labels; exit code 1 if anything is not as its
+    manifest says.
+    """
     from robustbench_aigi.data.plusplus.verify import verify as offenders_in
 
     with showing() as screen:
@@ -167,7 +202,9 @@ def audit(
     out: Annotated[
         Path,
         typer.Option(
-            parser=PLACES.to_write, metavar="PLACE", help="Folder or URL for audit.md, audit.json and pictures."
+            parser=PLACES.to_write,
+            metavar="PLACE",
+            help="Folder or URL for audit.md, audit.json and pictures.",
         ),
     ],
     source: Source = None,
@@ -183,7 +220,10 @@ def audit(
         )
     for finding in result.findings:
         typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
-    typer.echo(f"{'passed' if result.passed else 'a classifier could cheat'}: {PLACES.told(out / 'audit.md')}")
+    typer.echo(
+        f"{'passed' if result.passed else 'a classifier could cheat'}:"
+        f" {PLACES.told(out / 'audit.md')}"
+    )
     if not result.passed:
         raise typer.Exit(1)
 
@@ -195,7 +235,9 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            parser=PLACES.to_write, metavar="PLACE", help="An empty folder or URL, or one that is not there yet."
+            parser=PLACES.to_write,
+            metavar="PLACE",
+            help="An empty folder or URL, or one that is not there yet.",
         ),
     ],
 ) -> None:
@@ -205,4 +247,7 @@ def export(
     with showing() as screen:
         result = exported(built, form, out, screen.progress)
     left = ", ".join(f"{count} of {attack}" for attack, count in result.left_out.items())
-    typer.echo(f"{result.images} images in {PLACES.told(out)}" + (f"; {form} has no place for {left}" if left else ""))
+    typer.echo(
+        f"{result.images} images in {PLACES.told(out)}"
+        + (f"; {form} has no place for {left}" if left else "")
+    )

@@ -1,4 +1,6 @@
-"""The commands. Results go to standard output, progress to standard error; heavy imports wait inside the handlers."""
+"""The commands. Results go to standard output, progress to standard error; heavy imports wait
+inside the handlers.
+"""
 
 import json
 import sys
@@ -48,7 +50,9 @@ Checkpoint = Annotated[
 Start = Annotated[
     str | None,
     typer.Option(
-        parser=PLACES.detector, metavar="PLACE", help="Checkpoint to fine-tune, or a name that ships; cifake: its own."
+        parser=PLACES.detector,
+        metavar="PLACE",
+        help="Checkpoint to fine-tune, or a name that ships; cifake: its own.",
     ),
 ]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
@@ -64,7 +68,10 @@ def _print_version(asked: bool) -> None:
 def options(
     debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
     """How well does a detector of AI-generated images hold up under attack?"""
@@ -77,13 +84,18 @@ app.add_typer(list_command.app)
 
 @app.command()
 def run(
-    dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")],
+    dataset: Annotated[
+        str, typer.Argument(help="Recipe: mini, cifake, or a path ending in .toml.")
+    ],
     source: Source = None,
     limit: Limit = None,
     convert: Convert = False,
     attacks: Suite = "quick",
     out: Annotated[
-        Path | None, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=f"{OUT} runs/DATASET if left out.")
+        Path | None,
+        typer.Option(
+            parser=PLACES.to_write, metavar="PLACE", help=f"{OUT} runs/DATASET if left out."
+        ),
     ] = None,
     workers: Workers = None,
     by: By = None,
@@ -116,32 +128,52 @@ app.add_typer(report_commands.app)
 
 @app.command()
 def train(
-    detector: Annotated[str, typer.Argument(help="A registered detector or timm:NAME, with ?KEY=VALUE&... if wanted.")],
+    detector: Annotated[
+        str,
+        typer.Argument(help="A registered detector or timm:NAME, with ?KEY=VALUE&... if wanted."),
+    ],
     out: Checkpoint,
-    data: Annotated[str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")] = "mini",
+    data: Annotated[
+        str, typer.Option(help="Recipe, or a folder that build wrote, as static wants.")
+    ] = "mini",
     source: Source = None,
     limit: Limit = None,
     convert: Convert = False,
     method: Annotated[
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
-    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's number if left out.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="The recipe's number if left out.")
+    ] = None,
     start: Start = None,
     arguments: Annotated[
         str, typer.Option("--with", help="Arguments of the detector, such as '{\"size\": 224}'.")
     ] = "{}",
-    plan: Annotated[str, typer.Option(help='Numbers of the training, such as \'{"eps": 4, "awp": 0.005}\'.')] = "{}",
+    plan: Annotated[
+        str, typer.Option(help='Numbers of the training, such as \'{"eps": 4, "awp": 0.005}\'.')
+    ] = "{}",
     rehearse: Annotated[
-        str | None, typer.Option(help="For the method adapt: what the detector was trained on, a recipe or a folder.")
+        str | None,
+        typer.Option(
+            help="For the method adapt: what the detector was trained on, a recipe or a folder."
+        ),
     ] = None,
-    rehearse_source: Annotated[str | None, typer.Option(help="Where the images to rehearse are.")] = None,
+    rehearse_source: Annotated[
+        str | None, typer.Option(help="Where the images to rehearse are.")
+    ] = None,
 ) -> None:
     """Fit a detector, plainly or against attacks."""
     from robustbench_aigi.pipeline import harness
 
     if out.suffix != ".safetensors":
-        raise UserError(f"--out must end in .safetensors, got {out}. Write --out {out.with_suffix('.safetensors')}.")
-    config, numbers = _json("--with", arguments, '{"size": 224}'), _json("--plan", plan, '{"eps": 4}')
+        raise UserError(
+            f"--out must end in .safetensors, got {out}. Write --out"
+            f" {out.with_suffix('.safetensors')}."
+        )
+    config, numbers = (
+        _json("--with", arguments, '{"size": 224}'),
+        _json("--plan", plan, '{"eps": 4}'),
+    )
     with showing() as screen:
         harness.train(
             detector,
@@ -168,7 +200,9 @@ def _json(option: str, text: str, example: str) -> dict[str, Any]:
     except ValueError:
         given = None
     if not isinstance(given, dict):
-        raise UserError(f"{option} must be a JSON object, got {text!r}. Write {option} '{example}'.")
+        raise UserError(
+            f"{option} must be a JSON object, got {text!r}. Write {option} '{example}'."
+        )
     return given
 
 
@@ -201,7 +235,9 @@ def evaluate(
     with showing() as screen:
         for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
             screen.say(note)
-        images = load_data(data, source, "test", limit, out / "skipped.csv", screen.progress, convert)
+        images = load_data(
+            data, source, "test", limit, out / "skipped.csv", screen.progress, convert
+        )
         screen.say(counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(
             named,
@@ -231,7 +267,9 @@ def _show(matrix: "Matrix", out: Path) -> None:
 
 
 def main() -> None:
-    """Run a command. Exit codes: 0 done, 1 the answer is no, 2 the request cannot be met, 3 a gate is undecided."""
+    """Run a command. Exit codes: 0 done, 1 the answer is no, 2 the request cannot be met, 3 a gate
+    is undecided.
+    """
     tune_process()
     try:
         with PLACES:

@@ -19,10 +19,16 @@ app = typer.Typer()
 
 @app.command("list")
 def list_names(
-    kind: Annotated[str | None, typer.Argument(help=f"{', '.join(KINDS)}; all if left out.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON: each kind with its names.")] = False,
+    kind: Annotated[
+        str | None, typer.Argument(help=f"{', '.join(KINDS)}; all if left out.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON: each kind with its names.")
+    ] = False,
 ) -> None:
-    """List detectors, attacks, suites, recipes, policies, prompt files, report formats and presets of services."""
+    """List detectors, attacks, suites, recipes, policies, prompt files, report formats and presets
+    of services.
+    """
     if kind is not None and kind not in KINDS:
         raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(KINDS)}.")
     shown = {name: names for name, names in _known().items() if kind in (None, name)}
@@ -30,7 +36,11 @@ def list_names(
         typer.echo(json.dumps(shown))
     else:
         for name, members in shown.items():
-            typer.echo("\n".join([f"{name}:", *(line for member in members for line in DESCRIBED[name](member))]))
+            typer.echo(
+                "\n".join(
+                    [f"{name}:", *(line for member in members for line in DESCRIBED[name](member))]
+                )
+            )
     for name in shown:
         for module, why in _broken(name).items():
             sys.stderr.write(f"warning: {name}: {module} failed to import: {why}\n")
@@ -74,18 +84,26 @@ def _detector(name: str) -> list[str]:
 
     card = detectors.get(name).default_card
     ships = "trained weights ship: " if name in shipped_names() else ""
-    return [f"  {name:20}  {ships}{card.summary}" + ("" if card.commercial else "; not for commercial use")]
+    return [
+        f"  {name:20}  {ships}{card.summary}"
+        + ("" if card.commercial else "; not for commercial use")
+    ]
 
 
 def _attack(name: str) -> list[str]:
-    """What an attack does, by the first line of its docstring; what it needs of a detector, and its numbers."""
+    """What an attack does, by the first line of its docstring; what it needs of a detector, and its
+    numbers.
+    """
     from robustbench_aigi.attacks.loading import numbers_of
 
     about = numbers_of(name)
     takes = [f"{key}={value!r}" for key, value in about.numbers.items()]
     takes += [f"severity=1 to {about.severities}"] if about.severities else []
     needs = "" if about.access == "none" else f"asks for {about.access}; "
-    return [f"  {name:20}  {about.summary}", f"  {'':20}  {needs}takes {', '.join(takes) or 'no number'}"]
+    return [
+        f"  {name:20}  {about.summary}",
+        f"  {'':20}  {needs}takes {', '.join(takes) or 'no number'}",
+    ]
 
 
 DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(KINDS, _plain) | {

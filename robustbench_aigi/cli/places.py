@@ -27,20 +27,26 @@ class Places:
         """A folder to read from. Raises ``BadData`` if nothing is at its URL."""
         folder = self._taken(place, write=False)
         if is_url(place) and not any(folder.iterdir()):
-            raise BadData(f"there is nothing at {place}. See that it is spelt as where it was written to.")
+            raise BadData(
+                f"there is nothing at {place}. See that it is spelt as where it was written to."
+            )
         return folder
 
     def file_to_write(self, place: str) -> Path:
-        """A file to write, beside those that begin with its name without the suffix, to read and to write."""
+        """A file to write, beside those that begin with its name without the suffix, to read and to
+        write.
+        """
         if not is_url(place):
             return Path(place)
         folder, _, name = place.rpartition("/")
         return self._taken(folder, write=True, only=name.rpartition(".")[0] or name) / name
 
     def detector(self, name: str) -> str:
-        """A detector's address as it is, but for a checkpoint at a URL, which is fetched; an HTTP URL is a detector.
+        """A detector's address as it is, but for a checkpoint at a URL, which is fetched; an HTTP
+        URL is a detector.
 
-        A checkpoint may be the place itself or the argument ``weights``; all other arguments stay as they were typed.
+        A checkpoint may be the place itself or the argument ``weights``; all other arguments stay
+        as they were typed.
         """
         new, address = renamed(name)
         if "://" not in name or address.startswith(("http:", "https:")):
@@ -49,10 +55,11 @@ class Places:
         place = self._checkpoint(place) if is_url(place) else place
         parts = [pair.partition("=") for pair in query.split("&")]
         query = "&".join(
-            f"{key}={quote(self._checkpoint(unquote(value)))}" if key == "weights" and is_url(unquote(value))
+            f"{key}={quote(self._checkpoint(unquote(value)))}"
+            if key == "weights" and is_url(unquote(value))
             else f"{key}{equals}{value}"
             for key, equals, value in parts
-        )  # fmt: skip
+        )
         return f"{new}={place}{mark}{query}" if new else f"{place}{mark}{query}"
 
     def _checkpoint(self, url: str) -> str:
@@ -81,7 +88,10 @@ class Places:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._stack.__exit__(kind, error, trace)
 

@@ -1,4 +1,6 @@
-"""Progress on standard error: bars with rates and remaining time on a terminal, a line now and then in a log."""
+"""Progress on standard error: bars with rates and remaining time on a terminal, a line now and then
+in a log.
+"""
 
 import sys
 import time
@@ -6,14 +8,23 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 QUIET_SECONDS = 2.0
 LOG_SECONDS = 10.0
 
 
 class Screen:
-    """A context whose ``progress(task, done, total)`` and ``say(line)`` are given to the library as callbacks."""
+    """A context whose ``progress(task, done, total)`` and ``say(line)`` are given to the library as
+    callbacks.
+    """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -36,7 +47,10 @@ class Screen:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self._bars.stop()
 
@@ -52,7 +66,9 @@ class Screen:
         rate = f"{done / spent:.1f}/s" if spent > 0.5 and done else ""
         if not sys.stderr.isatty():
             if spent > QUIET_SECONDS and (done >= total or now - self._logged > LOG_SECONDS):
-                left = f", {(total - done) * spent / done:.0f} s left" if done and done < total else ""
+                left = (
+                    f", {(total - done) * spent / done:.0f} s left" if done and done < total else ""
+                )
                 self.say(f"  {task} {done}/{total} {rate}{left}")
                 self._logged = now
         elif done >= total:

@@ -10,10 +10,19 @@ from robustbench_aigi.cli.data import DETECTORS, Convert, Limit, Source, showing
 from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.errors import UserError
 
-Run = Annotated[Path, typer.Argument(parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate.")]
+Run = Annotated[
+    Path,
+    typer.Argument(
+        parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate."
+    ),
+]
 Base = Annotated[
     Path | None,
-    typer.Option(parser=PLACES.to_read, metavar="RUN", help="An earlier run, of the same images, to compare with."),
+    typer.Option(
+        parser=PLACES.to_read,
+        metavar="RUN",
+        help="An earlier run, of the same images, to compare with.",
+    ),
 ]
 
 app = typer.Typer()
@@ -31,16 +40,26 @@ def report(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(parser=PLACES.to_write, metavar="PLACE", help="Where to write to; to the run if left out."),
+        typer.Option(
+            parser=PLACES.to_write,
+            metavar="PLACE",
+            help="Where to write to; to the run if left out.",
+        ),
     ] = None,
     compare: Base = None,
     policy: Annotated[
         str | None,
-        typer.Option(help="A gate's policy, whose verdict stands first on the page; the suite's if left out."),
+        typer.Option(
+            help="A gate's policy, whose verdict stands first on the page; the suite's if left out."
+        ),
     ] = None,
-    form: Annotated[str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")] = None,
+    form: Annotated[
+        str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")
+    ] = None,
 ) -> None:
-    """Write the report of runs again, or print it in another form; of a stopped run it says what is missing."""
+    """Write the report of runs again, or print it in another form; of a stopped run it says what is
+    missing.
+    """
     from robustbench_aigi.io.files import alone
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
@@ -64,7 +83,10 @@ def report(
 
 @app.command()
 def gate(
-    policy: Annotated[str, typer.Argument(help="Policy: release, quick, no-regression, or a path ending in .toml.")],
+    policy: Annotated[
+        str,
+        typer.Argument(help="Policy: release, quick, no-regression, or a path ending in .toml."),
+    ],
     run_folder: Run,
     base: Base = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
@@ -72,8 +94,8 @@ def gate(
 ) -> None:
     """Check a run against a release policy.
 
-    Exit code 0: passed. 1: failed. 2: the command, the policy or the run is wrong. 3: undecided, because a rule cannot
-    be judged.
+    Exit code 0: passed. 1: failed. 2: the command, the policy or the run is wrong. 3: undecided,
+    because a rule cannot be judged.
     """
     from robustbench_aigi.io.files import write_text
     from robustbench_aigi.report import read_runs
@@ -85,10 +107,21 @@ def gate(
     if junit is not None:
         write_text(junit, to_junit(rules.name, found))
     if as_json:
-        typer.echo(json.dumps({"policy": rules.name, "verdict": verdict(found), "rules": [j._asdict() for j in found]}))
+        typer.echo(
+            json.dumps(
+                {
+                    "policy": rules.name,
+                    "verdict": verdict(found),
+                    "rules": [j._asdict() for j in found],
+                }
+            )
+        )
     else:
         for judgement in found:
-            typer.echo(f"{judgement.verdict:9}  {judgement.detector}: {judgement.rule}: {judgement.evidence}")
+            typer.echo(
+                f"{judgement.verdict:9}  {judgement.detector}: {judgement.rule}:"
+                f" {judgement.evidence}"
+            )
         typer.echo(f"{rules.name}: {verdict(found)}")
     raise typer.Exit(EXIT_CODES[verdict(found)])
 
@@ -97,11 +130,17 @@ def gate(
 def leaderboard(
     runs: Annotated[
         Path,
-        typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="A folder of runs, or of their matrix.json files."),
+        typer.Argument(
+            parser=PLACES.to_read,
+            metavar="PLACE",
+            help="A folder of runs, or of their matrix.json files.",
+        ),
     ],
     out: Annotated[
         Path,
-        typer.Option(parser=PLACES.file_to_write, metavar="PLACE", help="The page to write, ending in .html."),
+        typer.Option(
+            parser=PLACES.file_to_write, metavar="PLACE", help="The page to write, ending in .html."
+        ),
     ],
 ) -> None:
     """Rank the detectors of many runs by their worst case, ties where intervals overlap."""
@@ -115,7 +154,8 @@ def leaderboard(
 
 @app.command()
 def status(
-    run_folder: Run, as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a cell.")] = False
+    run_folder: Run,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a cell.")] = False,
 ) -> None:
     """Show how far a run is: cells done, missing, failed, and the time left."""
     from robustbench_aigi.evaluation.status import status as standing
@@ -125,7 +165,9 @@ def status(
     if as_json:
         for place in found.places:
             own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
-            typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": place.why}))
+            typer.echo(
+                json.dumps(own | {"state": place.state, "done": place.done, "why": place.why})
+            )
     else:
         typer.echo(to_text(PLACES.told(run_folder), found))
 
@@ -136,27 +178,38 @@ def plan(
     data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
     source: Source = None,
     limit: Limit = None,
-    attacks: Annotated[str, typer.Option(help="Suite by name, or a path ending in .toml.")] = "quick",
+    attacks: Annotated[
+        str, typer.Option(help="Suite by name, or a path ending in .toml.")
+    ] = "quick",
     workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
-    width: Annotated[str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")] = None,
+    width: Annotated[
+        str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")
+    ] = None,
     convert: Convert = False,
     share: Annotated[
         str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
     ] = "50%",
 ) -> None:
-    """Say what an evaluation will take; with --width, how many images make an interval as narrow as wanted."""
+    """Say what an evaluation will take; with --width, how many images make an interval as narrow as
+    wanted.
+    """
     if width is not None:
         from robustbench_aigi.evaluation.intervals import images_for
 
         wide, around = _fraction("--width", width), _fraction("--share", share)
-        typer.echo(f"{images_for(wide, around)} images in each direction: --limit {2 * images_for(wide, around)}")
+        typer.echo(
+            f"{images_for(wide, around)} images in each direction: --limit"
+            f" {2 * images_for(wide, around)}"
+        )
     if detectors:
         from robustbench_aigi.evaluation.costs import to_text
         from robustbench_aigi.pipeline import harness
 
         with showing() as screen:
             asked = (detectors, attacks, data, source, limit)
-            table, held = harness.plan(*asked, progress=screen.progress, say=screen.say, convert=convert)
+            table, held = harness.plan(
+                *asked, progress=screen.progress, say=screen.say, convert=convert
+            )
         typer.echo(to_text(table, workers, held))
     if width is None and not detectors:
         raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")
@@ -168,5 +221,7 @@ def _fraction(option: str, text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < 1:
-        raise UserError(f"{option} must be more than 0% and less than 100%, got {text!r}. Write {option} 2%.")
+        raise UserError(
+            f"{option} must be more than 0% and less than 100%, got {text!r}. Write {option} 2%."
+        )
     return value

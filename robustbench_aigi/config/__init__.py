@@ -1,1 +1,3 @@
-"""Numbers with units and ranges, messages for configuration that does not fit, settings of the process."""
+"""Numbers with units and ranges, messages for configuration that does not fit, settings of the
+process.
+"""

@@ -36,13 +36,18 @@ Fault = Mapping[str, Any]
 
 
 def describe_faults(error: ValidationError, model: type[BaseModel], given: object) -> str:
-    """Return a sentence for each thing that is wrong: where, what came, and what was expected or probably meant.
+    """Return a sentence for each thing that is wrong: where, what came, and what was expected or
+    probably meant.
 
     Args:
         model: what the file was to be. given: what was in the file.
     """
     every = error.errors()
-    found = [fault for fault in every if not (fault["type"] == "too_short" and _follows(fault["loc"], every))]
+    found = [
+        fault
+        for fault in every
+        if not (fault["type"] == "too_short" and _follows(fault["loc"], every))
+    ]
     sentences = [_sentence(fault, model, given) for fault in found[:MAX_FAULTS]]
     more = len(found) - len(sentences)
     return " ".join([*sentences, *([f"And {more} more."] if more else [])])
@@ -69,24 +74,37 @@ def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
         return f"{where}: {fault['msg']} (got {value})."
     words = expected.format_map(dict(fault.get("ctx", {})))
     near = get_close_matches(str(fault["input"]), re.findall(r"'([^']*)'", words), n=2)
-    return f"{where}: expected {words}, got {value}" + (f"; did you mean {' or '.join(near)}?" if near else ".")
+    return f"{where}: expected {words}, got {value}" + (
+        f"; did you mean {' or '.join(near)}?" if near else "."
+    )
 
 
 def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
-    """Yield the parts of a place that are in the file: pydantic adds names of its own, of unions and validators."""
+    """Yield the parts of a place that are in the file: pydantic adds names of its own, of unions
+    and validators.
+    """
     here = given
     for part in loc:
-        if (isinstance(here, Mapping) and part in here) or (isinstance(here, list) and isinstance(part, int)):
+        if (isinstance(here, Mapping) and part in here) or (
+            isinstance(here, list) and isinstance(part, int)
+        ):
             yield part
             here = here[part]  # type: ignore[index]  # a mapping or a list, as just looked
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """Keys that the file may have at a place; in a union of models the place has the name of one as its tag."""
+    """Keys that the file may have at a place; in a union of models the place has the name of one as
+    its tag.
+    """
     models = [model]
     for part in loc:
         named = [one for one in models if one.__name__ == part]
-        fields = [field for one in models for name, field in one.model_fields.items() if part in (name, field.alias)]
+        fields = [
+            field
+            for one in models
+            for name, field in one.model_fields.items()
+            if part in (name, field.alias)
+        ]
         if named:
             models = named
         elif fields:

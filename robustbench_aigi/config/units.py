@@ -1,6 +1,8 @@
-"""Units: the one table of what numbers count, in attacks, adapters, suites, recipes, trainings and policies.
+"""Units: the one table of what numbers count, in attacks, adapters, suites, recipes, trainings and
+policies.
 
-Declare a number by its type, such as ``eps: LinfRadius = 8``: see :class:`~robustbench_aigi.config.quantity.Quantity`.
+Declare a number by its type, such as ``eps: LinfRadius = 8``: see
+    :class:`~robustbench_aigi.config.quantity.Quantity`.
 """
 
 import math
@@ -15,34 +17,57 @@ def hint_levels(name: str, value: float) -> str:
     if not 0 < value < 1:
         return ""
     levels = round(value * WHITE_LEVEL)
-    scaled = f"; on the [0, 1] scale {levels}/255 is {name} = {levels}" if levels else ", so no image would change"
+    scaled = (
+        f"; on the [0, 1] scale {levels}/255 is {name} = {levels}"
+        if levels
+        else ", so no image would change"
+    )
     return f"{name} = {value:.4g} is below one grey level{scaled}."
 
 
 def hint_norm(name: str, value: float) -> str:
     """Explain an L2 size that changes nothing, or that is larger than any change."""
     if 0 < value < 1 / WHITE_LEVEL:
-        return f"{name} = {value:.4g} cannot change one value by one grey level; 128/255 is {name} = 0.502."
-    return f"Of grey levels, {value:g}/255 is {name} = {value / WHITE_LEVEL:.3g}." if value > 1 else ""
+        return (
+            f"{name} = {value:.4g} cannot change one value by one grey level; 128/255 is {name} ="
+            " 0.502."
+        )
+    return (
+        f"Of grey levels, {value:g}/255 is {name} = {value / WHITE_LEVEL:.3g}." if value > 1 else ""
+    )
 
 
 def hint_share(name: str, value: float) -> str:
     """Explain a percentage where a share is wanted."""
-    return f"{name} is a share; {value:g} probably means {value / 100:.2f}." if 2 <= value <= 100 else ""
+    return (
+        f"{name} is a share; {value:g} probably means {value / 100:.2f}."
+        if 2 <= value <= 100
+        else ""
+    )
 
 
 def hint_factor(name: str, value: float) -> str:
     """Explain a percentage where a factor is wanted."""
-    return f"{name} is no percentage; {value:g} probably means {value / 100:.2f}." if 2 <= value <= 1000 else ""
+    return (
+        f"{name} is no percentage; {value:g} probably means {value / 100:.2f}."
+        if 2 <= value <= 1000
+        else ""
+    )
 
 
 def hint_quality(name: str, value: float) -> str:
     """Explain a share where a quality is wanted."""
-    return f"{name} is 1 to 100; {value:g} probably means {round(100 * value)}." if 0.005 < value < 1 else ""
+    return (
+        f"{name} is 1 to 100; {value:g} probably means {round(100 * value)}."
+        if 0.005 < value < 1
+        else ""
+    )
 
 
 def longest(height: int, width: int) -> float:
-    """Return the L2 distance from a black to a white image of three channels, over pixels in [0, 1]."""
+    """Return the L2 distance from a black to a white image of three channels, over pixels in [0,
+    1].
+    """
     return math.sqrt(3 * height * width)
 
 
@@ -56,24 +81,38 @@ def count_of(least: int = 1, most: float = math.inf, unit: str = "") -> Quantity
     return Quantity(least=least, most=most, whole=True, unit=unit)
 
 
-LEVELS = Quantity(unit="grey levels", least=1, most=WHITE_LEVEL, white=WHITE_LEVEL, hint=hint_levels)
-NORM = Quantity(
-    unit="in the L2 norm over pixels in [0, 1]", least=1 / WHITE_LEVEL, white=1, hint=hint_norm, reach=longest
+LEVELS = Quantity(
+    unit="grey levels", least=1, most=WHITE_LEVEL, white=WHITE_LEVEL, hint=hint_levels
 )
-SHARE, COUNT, QUALITY = share_of(), count_of(), Quantity(least=1, most=100, whole=True, hint=hint_quality)
+NORM = Quantity(
+    unit="in the L2 norm over pixels in [0, 1]",
+    least=1 / WHITE_LEVEL,
+    white=1,
+    hint=hint_norm,
+    reach=longest,
+)
+SHARE, COUNT, QUALITY = (
+    share_of(),
+    count_of(),
+    Quantity(least=1, most=100, whole=True, hint=hint_quality),
+)
 SEVERITY = Quantity(least=1, most=5, whole=True)
 PASSES = Quantity(unit="passes per image", least=0)
 
 # Sizes of a change
 LinfRadius = Annotated[float, replace(LEVELS, zero=True)]
-"""Largest change of a value, or an amplitude. It need not be whole: of 2.5 levels, images of 8 bits reach 2."""
+"""Largest change of a value, or an amplitude. It need not be whole: of 2.5 levels, images of 8 bits
+reach 2.
+"""
 LinfStep = Annotated[float, LEVELS]
 """A step, or a radius that may not be 0. Rounding would undo a smaller one."""
 UnroundedStep = Annotated[float, replace(LEVELS, least=0.1)]
 """A step of an attack that rounds once, at its end."""
 L2Radius = Annotated[float, replace(NORM, zero=True)]
 L2Step = Annotated[float, NORM]
-PixelCount = Annotated[int, replace(count_of(unit="pixels"), reach=lambda height, width: height * width)]
+PixelCount = Annotated[
+    int, replace(count_of(unit="pixels"), reach=lambda height, width: height * width)
+]
 
 # What is spent
 Count = Annotated[int, COUNT]

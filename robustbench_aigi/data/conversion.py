@@ -1,4 +1,6 @@
-"""What ``--convert`` does to an image that is not 8-bit RGB in sRGB: the rules, and the code that is them."""
+"""What ``--convert`` does to an image that is not 8-bit RGB in sRGB: the rules, and the code that
+is them.
+"""
 
 import functools
 import io
@@ -14,12 +16,20 @@ CONVERT_RULES = 1
 """Version of :data:`RULES`; it is recorded wherever a converted image is."""
 RULES = (
     "16-bit samples become 8-bit ones: v / 257, rounded to the nearest.",
-    "An embedded colour profile (RGB, grey or CMYK) is applied: perceptual intent, to sRGB, by Little CMS. An RGB "
-    "profile that moves no colour of a grid by more than one level is sRGB, and the pixels stay as they are.",
-    "CMYK without a profile becomes RGB by Pillow's formula, R = (255 - K) (255 - C) / 255: colours are approximate.",
+    (
+        "An embedded colour profile (RGB, grey or CMYK) is applied: perceptual intent, to sRGB, by"
+        " Little CMS. An RGB profile that moves no colour of a grid by more than one level is sRGB,"
+        " and the pixels stay as they are."
+    ),
+    (
+        "CMYK without a profile becomes RGB by Pillow's formula, R = (255 - K) (255 - C) / 255:"
+        " colours are approximate."
+    ),
     "Transparency is composited on white, after the profile: round((c a + 255 (255 - a)) / 255).",
-    "Grey becomes RGB, and EXIF rotation is applied, as without --convert. Still left out are animations, 1-bit, LAB, "
-    "32-bit and floating-point images.",
+    (
+        "Grey becomes RGB, and EXIF rotation is applied, as without --convert. Still left out are"
+        " animations, 1-bit, LAB, 32-bit and floating-point images."
+    ),
 )
 DEEP = re.compile(r"(I|RGB|RGBA|LA);16([BLN]?)")
 """How Pillow names samples of 16 bits."""
@@ -39,10 +49,12 @@ def to_rgb(image: Image.Image, again: Image.Image | None) -> tuple[Image.Image, 
     """Turn an image into RGB by :data:`RULES`; EXIF rotation is left to the caller.
 
     Args:
-        image: loaded, unless it has 16 bits. again: the same, opened a second time, if it has 16 bits.
+        image: loaded, unless it has 16 bits. again: the same, opened a second time, if it has 16
+            bits.
 
     Returns:
-        The RGB image, and what was done in words; nothing where the pixels are what they are without the rules.
+        The RGB image, and what was done in words; nothing where the pixels are what they are
+        without the rules.
     """
     profile = image.info.get("icc_profile")
     done = []
@@ -64,11 +76,15 @@ def to_rgb(image: Image.Image, again: Image.Image | None) -> tuple[Image.Image, 
 
 
 def _shallow(image: Image.Image, again: Image.Image) -> Image.Image:
-    """16 bits to 8. Of colour images Pillow keeps the upper byte of each sample, so the lower one is read by itself."""
+    """16 bits to 8. Of colour images Pillow keeps the upper byte of each sample, so the lower one
+    is read by itself.
+    """
     key = image.info.get("transparency")
     deep = _samples(image, again)
     high, low = (deep >> 8).astype(np.int16), (deep & 255).astype(np.int16)
-    levels = (high + (low - high > 128) - (high - low > 128)).astype(np.uint8)  # round(v / 257), v = 256 high + low
+    levels = (high + (low - high > 128) - (high - low > 128)).astype(
+        np.uint8
+    )  # round(v / 257), v = 256 high + low
     if key is not None and levels.shape[2] in (1, 3):
         opaque = (deep != np.asarray(key, dtype=deep.dtype)).any(axis=2, keepdims=True)
         levels = np.concatenate([levels, np.where(opaque, 255, 0).astype(np.uint8)], axis=2)
@@ -82,7 +98,9 @@ def _samples(image: Image.Image, again: Image.Image) -> Deep:
         image.load()
         return np.asarray(image).astype(np.uint16)[..., None]
     if raw.startswith("LA"):
-        grey = np.asarray(_loaded_as(again, "RGBA")).astype(np.uint16)  # each sample's two bytes, side by side
+        grey = np.asarray(_loaded_as(again, "RGBA")).astype(
+            np.uint16
+        )  # each sample's two bytes, side by side
         return _joined(grey[..., 0::2], grey[..., 1::2])
     found = DEEP.fullmatch(raw)
     other = f"{raw.partition(';')[0]};16{SWAPPED[found[2] if found else '']}"
@@ -99,7 +117,8 @@ def _loaded_as(image: Image.Image, raw: str) -> Image.Image:
     """The image, its file's samples read as if they were others of the same size."""
     tiles = image.tile  # type: ignore[attr-defined]
     image.tile = [  # type: ignore[attr-defined]
-        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in tiles
+        tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:]))
+        for tile in tiles
     ]
     image.load()
     return image
@@ -108,11 +127,15 @@ def _loaded_as(image: Image.Image, raw: str) -> Image.Image:
 def _raw(tile: object) -> str:
     """Pillow's name of how samples are stored in a file."""
     args = tile[3] if isinstance(tile, tuple) else ""
-    return str(args if isinstance(args, str) else args[0] if isinstance(args, tuple) and args else "")
+    return str(
+        args if isinstance(args, str) else args[0] if isinstance(args, tuple) and args else ""
+    )
 
 
 def _apart(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours in one of the modes of :data:`SPACES`, and the alpha channel unless it is opaque throughout."""
+    """Colours in one of the modes of :data:`SPACES`, and the alpha channel unless it is opaque
+    throughout.
+    """
     if has_alpha(image):
         rgba = image.convert("RGBA")
         alpha = rgba.getchannel("A")
@@ -133,9 +156,15 @@ def _on_white(colours: Image.Image, alpha: Image.Image) -> Image.Image:
 
 
 def _by_profile(colours: Image.Image, profile: bytes) -> Image.Image | None:
-    """Colours in sRGB; None where the profile is broken, of another colour space, or is sRGB itself."""
+    """Colours in sRGB; None where the profile is broken, of another colour space, or is sRGB
+    itself.
+    """
     transform = _transform(profile, colours.mode)
-    return None if transform is None else cast("Image.Image", ImageCms.applyTransform(colours, transform))
+    return (
+        None
+        if transform is None
+        else cast("Image.Image", ImageCms.applyTransform(colours, transform))
+    )
 
 
 def is_wide(image: Image.Image) -> bool:
@@ -151,7 +180,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
         own = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         if own.profile.xcolor_space.strip() != SPACES[mode]:
             return None
-        made = ImageCms.buildTransform(own, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.PERCEPTUAL)
+        made = ImageCms.buildTransform(
+            own, ImageCms.createProfile("sRGB"), mode, "RGB", ImageCms.Intent.PERCEPTUAL
+        )
     except (OSError, ValueError, TypeError, ImageCms.PyCMSError):
         return None  # a broken profile says nothing
     return None if mode != "CMYK" and _changes_nothing(made, mode) else made

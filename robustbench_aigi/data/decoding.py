@@ -1,4 +1,6 @@
-"""Image files to pixels and back. What would change a pixel on the way is refused with the reason, or is asked for."""
+"""Image files to pixels and back. What would change a pixel on the way is refused with the reason,
+or is asked for.
+"""
 
 import io
 import re
@@ -18,19 +20,84 @@ from robustbench_aigi.data.conversion import CONVERT_RULES, has_alpha, is_deep, 
 from robustbench_aigi.imaging.png import SIGNATURE, opened
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""What is taken, whatever the file is called. Pillow knows more, some of which start other programs."""
-TAKEN = {".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
+"""What is taken, whatever the file is called. Pillow knows more, some of which start other
+programs.
+"""
+TAKEN = {
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".pjpeg",
+    ".pjp",
+    ".png",
+    ".apng",
+    ".webp",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+}
 RAW_CAMERA = frozenset({".dng", ".nef", ".cr2", ".cr3", ".arw", ".orf", ".rw2", ".raf"})
 """Raw camera files, in which Pillow would find a preview."""
 OTHERS = {".avif", ".heic", ".heif", ".jp2", ".jxl", ".ppm", ".pgm", ".psd", ".tga"}
 EXTENSIONS = frozenset(TAKEN | OTHERS | RAW_CAMERA)
-"""Names that promise an image; one that is not taken is reported. Other files are looked into, see :data:`PROSE`."""
+"""Names that promise an image; one that is not taken is reported. Other files are looked into, see
+:data:`PROSE`.
+"""
 PROSE = frozenset(
     f".{ending}"
     for ending in (
-        *("txt", "csv", "tsv", "json", "jsonl", "md", "rst", "html", "htm", "xml", "yaml", "yml", "toml", "ini", "log"),
-        *("py", "ipynb", "sh", "db", "npy", "npz", "pt", "pth", "pkl", "safetensors", "onnx", "h5", "hdf5", "parquet"),
-        *("arrow", "feather", "zip", "gz", "tgz", "bz2", "xz", "7z", "rar", "tar", "pdf", "xls", "xlsx", "svg", "cls"),
+        *(
+            "txt",
+            "csv",
+            "tsv",
+            "json",
+            "jsonl",
+            "md",
+            "rst",
+            "html",
+            "htm",
+            "xml",
+            "yaml",
+            "yml",
+            "toml",
+            "ini",
+            "log",
+        ),
+        *(
+            "py",
+            "ipynb",
+            "sh",
+            "db",
+            "npy",
+            "npz",
+            "pt",
+            "pth",
+            "pkl",
+            "safetensors",
+            "onnx",
+            "h5",
+            "hdf5",
+            "parquet",
+        ),
+        *(
+            "arrow",
+            "feather",
+            "zip",
+            "gz",
+            "tgz",
+            "bz2",
+            "xz",
+            "7z",
+            "rar",
+            "tar",
+            "pdf",
+            "xls",
+            "xlsx",
+            "svg",
+            "cls",
+        ),
         *("mp4", "mov", "avi", "mkv", "webm", "mp3", "wav", "lock", "tmp"),
     )
 )
@@ -54,7 +121,17 @@ TURNS = {
 }
 """What turns an image upright, by its EXIF orientation."""
 HINT = "or give --convert"
-DAMAGE = (OSError, EOFError, SyntaxError, ValueError, LookupError, ArithmeticError, TypeError, struct.error, zlib.error)
+DAMAGE = (
+    OSError,
+    EOFError,
+    SyntaxError,
+    ValueError,
+    LookupError,
+    ArithmeticError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
 
 
 class UnreadableImage(Exception):
@@ -71,8 +148,9 @@ class Decoded(NamedTuple):
 class Header(NamedTuple):
     """What is known of an image before it is decoded.
 
-    ``profile`` says whether an embedded colour profile is of other colours than sRGB, ``alpha`` whether pixels may be
-    transparent, ``fault`` why the image is left out, empty if nothing is seen that says so.
+    ``profile`` says whether an embedded colour profile is of other colours than sRGB, ``alpha``
+    whether pixels may be transparent, ``fault`` why the image is left out, empty if nothing is seen
+    that says so.
     """
 
     format: str
@@ -85,20 +163,24 @@ class Header(NamedTuple):
 
 
 def looks_like_image(start: bytes) -> bool:
-    """Whether a file that begins with these bytes is in one of :data:`FORMATS`; not TIFF, as raw camera files do."""
+    """Whether a file that begins with these bytes is in one of :data:`FORMATS`; not TIFF, as raw
+    camera files do.
+    """
     bitmap = start[:2] == b"BM" and start[6:10] == b"\0\0\0\0"
     return start.startswith(MAGIC) or bitmap or (start[:4] == b"RIFF" and start[8:12] == b"WEBP")
 
 
 def decode(content: bytes, *, convert: bool = False) -> Tensor:
-    """Decode one 8-bit RGB, palette or grey image to uint8 ``(3, H, W)``, turned upright as its EXIF data say.
+    """Decode one 8-bit RGB, palette or grey image to uint8 ``(3, H, W)``, turned upright as its
+    EXIF data say.
 
     Args:
         convert: take CMYK, 16-bit and transparent images and colour profiles too, by the rules of
             :data:`~robustbench_aigi.data.conversion.RULES`.
 
     Raises:
-        UnreadableImage: with the reason. Sides are 8 pixels or more, and 8192 x 8192 pixels are the most.
+        UnreadableImage: with the reason. Sides are 8 pixels or more, and 8192 x 8192 pixels are the
+            most.
     """
     return decoded(content, convert=convert).pixels
 
@@ -119,7 +201,9 @@ def decoded(content: bytes, *, convert: bool = False) -> Decoded:
             rgb, done = to_rgb(image, None)
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
         upright = rgb if turn is None else rgb.transpose(turn)
-        return Decoded(_tensor(upright), f"{', '.join(done)} (rules {CONVERT_RULES})" if done else "")
+        return Decoded(
+            _tensor(upright), f"{', '.join(done)} (rules {CONVERT_RULES})" if done else ""
+        )
 
 
 def header(content: bytes, *, convert: bool = False) -> Header:
@@ -132,11 +216,15 @@ def header(content: bytes, *, convert: bool = False) -> Header:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
-    """An image whose header is read; whatever Pillow says against the file becomes ``UnreadableImage``."""
+    """An image whose header is read; whatever Pillow says against the file becomes
+    ``UnreadableImage``.
+    """
     if not content:
         raise UnreadableImage("the file is empty")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns of what it can mend, such as broken EXIF data
+        warnings.simplefilter(
+            "ignore"
+        )  # Pillow warns of what it can mend, such as broken EXIF data
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             with opened(content, FORMATS) as image:
@@ -152,12 +240,16 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
 def encode_png(pixels: Tensor) -> bytes:
     """Encode uint8 ``(3, H, W)`` as PNG, losslessly."""
     file = io.BytesIO()
-    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, format="PNG", compress_level=1)
+    Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(
+        file, format="PNG", compress_level=1
+    )
     return file.getvalue()
 
 
 def encode_jpeg(pixels: Tensor, **how: object) -> bytes:
-    """Encode uint8 ``(3, H, W)`` as JPEG; ``how`` goes to Pillow, such as ``quality=75, subsampling="4:2:0"``."""
+    """Encode uint8 ``(3, H, W)`` as JPEG; ``how`` goes to Pillow, such as ``quality=75,
+    subsampling="4:2:0"``.
+    """
     file = io.BytesIO()
     Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy()).save(file, format="JPEG", **how)
     return file.getvalue()
@@ -170,7 +262,9 @@ def _fault(image: Image.Image, convert: bool) -> str:
         return f"{width} x {height}: more than {MOST_PIXELS} pixels; reduce it first"
     if min(width, height) < LEAST_SIDE:
         return f"{width} x {height} pixels; {LEAST_SIDE} x {LEAST_SIDE} is the least"
-    if image.format != "MPO" and getattr(image, "is_animated", False):  # MPO: a photograph and its preview
+    if image.format != "MPO" and getattr(
+        image, "is_animated", False
+    ):  # MPO: a photograph and its preview
         return "animated, or several pictures in one file; save the wanted frame by itself"
     deep = any(re.search(r";(16|32)[BLNF]", str(tile)) for tile in getattr(image, "tile", ()))
     if (deep or image.mode.startswith(("I", "F"))) and not (convert and is_deep(image)):
@@ -186,7 +280,9 @@ def _pixels(image: Image.Image) -> Tensor:
     if has_alpha(image):
         rgba = image.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):
-            raise UnreadableImage(f"has transparent pixels; flatten it onto a background first, {HINT}")
+            raise UnreadableImage(
+                f"has transparent pixels; flatten it onto a background first, {HINT}"
+            )
     upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
     return _tensor(upright.convert("RGB"))
 

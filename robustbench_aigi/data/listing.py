@@ -1,4 +1,6 @@
-"""From what a source lists to the manifest of what can be read: splits drawn, ids unique, sizes in order."""
+"""From what a source lists to the manifest of what can be read: splits drawn, ids unique, sizes in
+order.
+"""
 
 import hashlib
 import re
@@ -35,12 +37,16 @@ def place_of(recipe: "Recipe", source: str | None) -> str:
     """Where the images of a recipe are. Raises ``BadData`` if nobody says."""
     where = source or recipe.source
     if where is None:
-        raise BadData(f"{recipe.name} needs its images. Type --source with a folder, Parquet files or a hub id.")
+        raise BadData(
+            f"{recipe.name} needs its images. Type --source with a folder, Parquet files or a"
+            " hub id."
+        )
     return where
 
 
 def listed(recipe: "Recipe", source: str | None) -> tuple[pd.DataFrame, Faults]:
-    """Manifest rows of a source, none opened yet, with a column ``block``; and what was refused, with the reason.
+    """Manifest rows of a source, none opened yet, with a column ``block``; and what was refused,
+    with the reason.
 
     Raises:
         BadData, Unavailable: see :func:`~robustbench_aigi.data.sources.recognised`.
@@ -57,7 +63,11 @@ def rows_of(recipe: "Recipe", found: Found) -> tuple[pd.DataFrame, Faults]:
     rows: list[tuple[object, ...]] = []
     faults: Faults = []
     for entry in chain(found.left, found.listed()):
-        fault = entry.reason if isinstance(entry, Refused) else fault_of(entry.path.name) or _unwritable(entry.path)
+        fault = (
+            entry.reason
+            if isinstance(entry, Refused)
+            else fault_of(entry.path.name) or _unwritable(entry.path)
+        )
         if fault or isinstance(entry, Refused):
             faults.append((printable(entry.stem), fault))
             continue
@@ -65,22 +75,39 @@ def rows_of(recipe: "Recipe", found: Found) -> tuple[pd.DataFrame, Faults]:
         generator = recipe.generators.get(generator, generator)
         category = entry.category or _category(entry.stem, recipe.categories)
         texts = map(printable, (generator, category, entry.parent))
-        rows.append((entry.stem, entry.label, entry.split, *texts, "", str(entry.path), entry.row, entry.block))
+        rows.append(
+            (
+                entry.stem,
+                entry.label,
+                entry.split,
+                *texts,
+                "",
+                str(entry.path),
+                entry.row,
+                entry.block,
+            )
+        )
     table = _named_once(pd.DataFrame(rows, columns=[*COLUMNS, "block"]))
     if found.layout in ("parquet", "webdataset", "metadata"):
         check_named_labels(table, terms_of(recipe), str(found.path))
     return drawn(table, recipe), faults
 
 
-def read_all(rows: pd.DataFrame, faults: Faults, progress: Progress, *, convert: bool = False) -> pd.DataFrame:
-    """The rows that can be read, with ``sha256``, ordered by image size; the others are appended to ``faults``.
+def read_all(
+    rows: pd.DataFrame, faults: Faults, progress: Progress, *, convert: bool = False
+) -> pd.DataFrame:
+    """The rows that can be read, with ``sha256``, ordered by image size; the others are appended to
+    ``faults``.
 
     Args:
-        convert: read CMYK, 16-bit and transparent images too; where some are, a column says what was done to each.
+        convert: read CMYK, 16-bit and transparent images too; where some are, a column says what
+            was done to each.
     """
     contents = Contents()
     found: dict[int, tuple[str, int, int, str]] = {}
-    for place, (identity, path, row) in enumerate(zip(rows["id"], rows["path"], rows["row"], strict=True)):
+    for place, (identity, path, row) in enumerate(
+        zip(rows["id"], rows["path"], rows["row"], strict=True)
+    ):
         if place % 500 == 0:
             progress("reading images", place, len(rows))
         try:
@@ -91,10 +118,13 @@ def read_all(rows: pd.DataFrame, faults: Faults, progress: Progress, *, convert:
         except UnreadableImage as reason:
             faults.append((identity, str(reason)))
     progress("reading images", len(rows), len(rows))
-    facts = pd.DataFrame.from_dict(found, orient="index", columns=["sha256", "height", "width", CONVERTED])
+    facts = pd.DataFrame.from_dict(
+        found, orient="index", columns=["sha256", "height", "width", CONVERTED]
+    )
     good = rows.drop(columns="sha256").join(facts, how="inner")
     columns = [*COLUMNS, *([CONVERTED] if is_converted(good).any() else [])]
-    # A Parquet file is read a row group at a time, so sizes are sorted within one; files and archives have one block.
+    # A Parquet file is read a row group at a time, so sizes are sorted within one; files and
+    # archives have one block.
     return good.sort_values(["block", "height", "width"], kind="stable", ignore_index=True)[columns]
 
 
@@ -106,11 +136,16 @@ def write_skipped(path: Path, faults: Faults) -> None:
 
 def read_skipped(path: Path) -> Faults:
     """What :func:`write_skipped` wrote."""
-    return [(str(name), str(reason)) for name, reason in pd.read_csv(path, dtype=str, na_filter=False).to_numpy()]
+    return [
+        (str(name), str(reason))
+        for name, reason in pd.read_csv(path, dtype=str, na_filter=False).to_numpy()
+    ]
 
 
 def _named_once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Tell apart ids that two files share, such as a.jpg and a.png; an image without a parent is its own."""
+    """Tell apart ids that two files share, such as a.jpg and a.png; an image without a parent is
+    its own.
+    """
     again = rows.groupby("id").cumcount()
     rows["id"] = rows["id"].where(again == 0, rows["id"] + "~" + again.astype(str))
     rows["parent"] = rows["parent"].where(rows["parent"] != "", rows["id"])
@@ -118,7 +153,11 @@ def _named_once(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _unwritable(path: Path) -> str:
-    return "the path of its folder is not UTF-8; rename it" if str(path) != printable(str(path)) else ""
+    return (
+        "the path of its folder is not UTF-8; rename it"
+        if str(path) != printable(str(path))
+        else ""
+    )
 
 
 def _category(stem: str, categories: tuple[str, ...]) -> str:

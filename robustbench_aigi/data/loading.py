@@ -31,7 +31,8 @@ def load_data(
         split: "train", "validation" or "test", or several of them; all if None.
         limit: maximum number of images per split, classes balanced.
         skipped: CSV to write the unreadable images to, with the reason for each.
-        convert: take CMYK, 16-bit and transparent images and apply colour profiles, as the recipe may say too.
+        convert: take CMYK, 16-bit and transparent images and apply colour profiles, as the recipe
+            may say too.
 
     Raises:
         UnknownName, BadData, Unavailable: with what to type next.
@@ -56,7 +57,9 @@ def load_data(
     return Dataset(recipe.name, _with_both_classes(good, faults))
 
 
-def _of_splits(rows: pd.DataFrame, name: str, source: str | None, split: str | tuple[str, ...] | None) -> pd.DataFrame:
+def _of_splits(
+    rows: pd.DataFrame, name: str, source: str | None, split: str | tuple[str, ...] | None
+) -> pd.DataFrame:
     if split is None:
         return rows
     wanted = (split,) if isinstance(split, str) else split
@@ -64,7 +67,8 @@ def _of_splits(rows: pd.DataFrame, name: str, source: str | None, split: str | t
         if not (rows["split"] == one).any():
             known = ", ".join(sorted(rows["split"].unique()))
             raise BadData(
-                f"{name} has no {one!r} split here, only {known or 'no images'}. {_way_on(rows, name, source)}"
+                f"{name} has no {one!r} split here, only {known or 'no images'}."
+                f" {_way_on(rows, name, source)}"
             )
     return rows[rows["split"].isin(wanted)].reset_index(drop=True)
 
@@ -76,7 +80,10 @@ def _way_on(rows: pd.DataFrame, name: str, source: str | None) -> str:
     shares = "shares = { train = 0.7, validation = 0.1 }"
     drawn = f"draw splits with {shares} in a recipe of your own"
     if name == "folder":
-        drawn = f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), to train and to evaluate "
+        drawn = (
+            f"let the recipe {DRAWING} draw them ({shares}, the rest is the test split), to train"
+            " and to evaluate "
+        )
         drawn += f"alike: {to_type(DRAWING, source)}"
     return f"Name the folders or files after their splits, or {drawn}."
 
@@ -88,6 +95,7 @@ def _with_both_classes(rows: pd.DataFrame, faults: Faults) -> pd.DataFrame:
     for split, labels in rows.groupby("split")["label"]:
         if labels.nunique() < 2:
             raise BadData(
-                f"the {split} split has images of one class only, {len(faults)} skipped{first}. Both are needed."
+                f"the {split} split has images of one class only, {len(faults)} skipped{first}."
+                " Both are needed."
             )
     return rows

@@ -1,4 +1,6 @@
-"""The embedded dataset: crops of photographs against a small diffusion model's samples and reconstructions."""
+"""The embedded dataset: crops of photographs against a small diffusion model's samples and
+reconstructions.
+"""
 
 import hashlib
 import os
@@ -30,15 +32,26 @@ GENERATOR = "mini-diffusion"
 
 
 def load_mini(recipe: "Recipe", progress: Progress) -> pd.DataFrame:
-    """Rows of the dataset's manifest; the images are made on the first call and kept in the cache folder."""
+    """Rows of the dataset's manifest; the images are made on the first call and kept in the cache
+    folder.
+    """
     if recipe.parts is None:
-        raise BadConfig(f"recipe {recipe.name} is of kind mini but has no [parts]. Compare it with datasets/mini.toml.")
-    identity = digest(recipe.model_dump(include={"name", "seed", "parts"}), file_digest(SHIPPED), photographs.SPLITS)
+        raise BadConfig(
+            f"recipe {recipe.name} is of kind mini but has no [parts]. Compare it with"
+            " datasets/mini.toml."
+        )
+    identity = digest(
+        recipe.model_dump(include={"name", "seed", "parts"}),
+        file_digest(SHIPPED),
+        photographs.SPLITS,
+    )
     folder = cache_folder() / f"{recipe.name}-{identity[:12]}"
     if not folder.exists():
         building = folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(building, ignore_errors=True)
-        rows = pd.DataFrame(_build(building, recipe.parts, recipe.seed, progress), columns=list(COLUMNS))
+        rows = pd.DataFrame(
+            _build(building, recipe.parts, recipe.seed, progress), columns=list(COLUMNS)
+        )
         rows.to_parquet(building / "manifest.parquet", index=False)
         if not folder.exists():
             building.rename(folder)
@@ -46,11 +59,17 @@ def load_mini(recipe: "Recipe", progress: Progress) -> pd.DataFrame:
     return rows.assign(path=[str(folder / path) for path in rows["path"]])
 
 
-def _build(folder: Path, parts: "MiniParts", seed: int, progress: Progress) -> Iterator[tuple[object, ...]]:
+def _build(
+    folder: Path, parts: "MiniParts", seed: int, progress: Progress
+) -> Iterator[tuple[object, ...]]:
     model = PixelDiffusion.load(SHIPPED)
     total = 2 * (parts.train + parts.validation + parts.test)
     done = 0
-    for split, count in (("train", parts.train), ("validation", parts.validation), ("test", parts.test)):
+    for split, count in (
+        ("train", parts.train),
+        ("validation", parts.validation),
+        ("test", parts.test),
+    ):
         rng = np.random.default_rng([seed, len(split)])
         reals = list(photographs.crops(photographs.SPLITS[split], count, rng))
         pixels = torch.from_numpy(np.stack([crop for _, crop in reals])).permute(0, 3, 1, 2)
@@ -69,15 +88,26 @@ def _build(folder: Path, parts: "MiniParts", seed: int, progress: Progress) -> I
 
 
 def _fakes(
-    model: PixelDiffusion, reals: torch.Tensor, names: list[str], sampled: int, parts: "MiniParts", seed: str
+    model: PixelDiffusion,
+    reals: torch.Tensor,
+    names: list[str],
+    sampled: int,
+    parts: "MiniParts",
+    seed: str,
 ) -> Iterator[tuple[str, str, torch.Tensor]]:
-    """Yield name, parent and pixels: ``sampled`` fresh samples, then a reconstruction of each remaining real."""
+    """Yield name, parent and pixels: ``sampled`` fresh samples, then a reconstruction of each
+    remaining real.
+    """
     made, tried = 0, 0
     while made < sampled:
         rngs = rngs_for(0, f"mini-sample-{seed}", [str(tried + i) for i in range(BATCH)])
         tried += BATCH
         for image in to_bytes(model.sample([PHOTOGRAPH] * BATCH, rngs, parts.steps)):
-            if made < sampled and photographs.contrast(image.permute(1, 2, 0).numpy()) >= photographs.LEAST_CONTRAST:
+            if (
+                made < sampled
+                and photographs.contrast(image.permute(1, 2, 0).numpy())
+                >= photographs.LEAST_CONTRAST
+            ):
                 yield f"{made:04d}-sample", f"{made:04d}-sample", image
                 made += 1
     for turn, start in enumerate(range(sampled, len(reals), BATCH)):
@@ -86,12 +116,20 @@ def _fakes(
         strength = low + (high - low) * (turn % 4) / 3
         images = from_bytes(reals[start : start + BATCH])
         rngs = rngs_for(0, f"mini-reconstruction-{seed}", own)
-        again = to_bytes(model.reconstruct(images, [PHOTOGRAPH] * len(own), rngs, strength, parts.steps))
+        again = to_bytes(
+            model.reconstruct(images, [PHOTOGRAPH] * len(own), rngs, strength, parts.steps)
+        )
         yield from zip([f"{name}-again" for name in own], own, again, strict=True)
 
 
 def _written(
-    folder: Path, split: str, label: int, name: str, generator: str, parent: str, image: torch.Tensor
+    folder: Path,
+    split: str,
+    label: int,
+    name: str,
+    generator: str,
+    parent: str,
+    image: torch.Tensor,
 ) -> tuple[object, ...]:
     relative = Path(split) / ("FAKE" if label else "REAL") / f"{name}.png"
     content = encode_png(image)
@@ -99,4 +137,14 @@ def _written(
     (folder / relative).write_bytes(content)
     identity = relative.with_suffix("").as_posix()
     sha256 = hashlib.sha256(content).hexdigest()
-    return identity, label, split, generator, "photograph", f"{split}/{parent}", sha256, relative.as_posix(), -1
+    return (
+        identity,
+        label,
+        split,
+        generator,
+        "photograph",
+        f"{split}/{parent}",
+        sha256,
+        relative.as_posix(),
+        -1,
+    )

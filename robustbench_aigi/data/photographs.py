@@ -1,6 +1,7 @@
 """Real photographs that ship inside scikit-image and scikit-learn, and square crops of them.
 
-Only colour photographs are used. A photograph belongs to one split for good, so no scene is on both sides.
+Only colour photographs are used. A photograph belongs to one split for good, so no scene is on both
+sides.
 """
 
 from collections.abc import Iterator
@@ -12,18 +13,30 @@ from PIL import Image
 Pixels = npt.NDArray[np.uint8]
 
 SPLITS: dict[str, tuple[str, ...]] = {
-    "train": ("astronaut", "cat", "flower", "hubble_deep_field", "immunohistochemistry", "motorcycle", "retina"),
+    "train": (
+        "astronaut",
+        "cat",
+        "flower",
+        "hubble_deep_field",
+        "immunohistochemistry",
+        "motorcycle",
+        "retina",
+    ),
     "validation": ("coffee",),
     "test": ("china", "rocket"),
 }
 LEAST_CONTRAST = 12.0
 """Grey levels. A crop, or a sample, flatter than this shows nothing to either class."""
 SCALES = (2, 3, 4, 6)
-"""Reduction factors. Never 1: at full size a crop would still carry the JPEG blocks of the photograph's own file."""
+"""Reduction factors. Never 1: at full size a crop would still carry the JPEG blocks of the
+photograph's own file.
+"""
 
 
 def load(name: str) -> Pixels:
-    """Return a photograph as ``(H, W, 3)`` RGB bytes. Source: scikit-image and scikit-learn, as installed."""
+    """Return a photograph as ``(H, W, 3)`` RGB bytes. Source: scikit-image and scikit-learn, as
+    installed.
+    """
     if name in ("china", "flower"):
         from sklearn.datasets import load_sample_image
 
@@ -41,11 +54,14 @@ def contrast(pixels: Pixels) -> float:
     return float(pixels.mean(axis=2).std())
 
 
-def crops(names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32) -> Iterator[tuple[str, Pixels]]:
-    """Yield ``count`` pairs of a crop's name and its ``(size, size, 3)`` bytes, photographs taken in turn.
+def crops(
+    names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32
+) -> Iterator[tuple[str, Pixels]]:
+    """Yield ``count`` pairs of a crop's name and its ``(size, size, 3)`` bytes, photographs taken
+    in turn.
 
-    A crop is a random square of ``size`` times one of :data:`SCALES`, reduced with an antialiasing Lanczos filter.
-    Crops flatter than :data:`LEAST_CONTRAST` are passed over.
+    A crop is a random square of ``size`` times one of :data:`SCALES`, reduced with an antialiasing
+    Lanczos filter. Crops flatter than :data:`LEAST_CONTRAST` are passed over.
     """
     photographs = {name: Image.fromarray(load(name)) for name in names}
     made = 0

@@ -1,4 +1,6 @@
-"""Prompts: what text-to-image models are asked for and how it is stored, read from ``datasets/prompts/*.toml``."""
+"""Prompts: what text-to-image models are asked for and how it is stored, read from
+``datasets/prompts/*.toml``.
+"""
 
 import re
 from pathlib import Path
@@ -88,4 +90,6 @@ def load_prompts(name: str) -> Prompts:
     folder = catalogue.folder("datasets") / "prompts"
     if not name.endswith(".toml") and not (folder / f"{name}.toml").is_file():
         raise UnknownName(unknown("prompt file", name, prompt_names()))
-    return catalogue.read("datasets", name if name.endswith(".toml") else str(folder / f"{name}.toml"), Prompts)
+    return catalogue.read(
+        "datasets", name if name.endswith(".toml") else str(folder / f"{name}.toml"), Prompts
+    )

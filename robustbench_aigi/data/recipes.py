@@ -5,11 +5,20 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
 
-from robustbench_aigi.config.units import Count, LinfStep, PairCount, PartialShare, PositiveShare, Share
+from robustbench_aigi.config.units import (
+    Count,
+    LinfStep,
+    PairCount,
+    PartialShare,
+    PositiveShare,
+    Share,
+)
 from robustbench_aigi.data.sources import SPLITS, Split
 
 Progress = Callable[[str, int, int], None]
-Layout = Literal["classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"]
+Layout = Literal[
+    "classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"
+]
 
 
 def silent(task: str, done: int, total: int) -> None:
@@ -19,10 +28,11 @@ def silent(task: str, done: int, total: int) -> None:
 class Training(BaseModel, frozen=True, extra="forbid"):
     """How the main job trains on this dataset, sized for two cores.
 
-    ``start`` is the dataset that shipped weights to begin from were trained on; what ships none begins fresh, or from
-    what was fitted plainly. ``epochs`` are by the name of what is trained; those of ``robust-tinyvit-5m`` stand in the
-    place of ``adversarial_epochs``, because it may begin robust.
-    ``adversarial_limit`` caps the images a split used against attacks; ``adversarial_eps`` is in grey levels.
+    ``start`` is the dataset that shipped weights to begin from were trained on; what ships none
+    begins fresh, or from what was fitted plainly. ``epochs`` are by the name of what is trained;
+    those of ``robust-tinyvit-5m`` stand in the place of ``adversarial_epochs``, because it may
+    begin robust. ``adversarial_limit`` caps the images a split used against attacks;
+    ``adversarial_eps`` is in grey levels.
     """
 
     start: str | None = None
@@ -49,11 +59,12 @@ class MiniParts(BaseModel, frozen=True, extra="forbid"):
 class Recipe(BaseModel, frozen=True, extra="forbid"):
     """A dataset: its source, licence, classes and splits.
 
-    ``layout`` is told by looking if None. ``labels`` are class names, in which ``*`` stands for anything, ``numbers``
-    class numbers, ``splits`` folder or file names, ``generators`` other names for the generators' folders. Images
-    without a split are test images, less the ``shares`` drawn for train and validation; ``validation_share`` is drawn
-    from the training images of a source that has no validation split. All draws are by the hash of the parent.
-    ``convert`` takes CMYK, 16-bit and transparent images too, by the rules of ``data.conversion``.
+    ``layout`` is told by looking if None. ``labels`` are class names, in which ``*`` stands for
+    anything, ``numbers`` class numbers, ``splits`` folder or file names, ``generators`` other names
+    for the generators' folders. Images without a split are test images, less the ``shares`` drawn
+    for train and validation; ``validation_share`` is drawn from the training images of a source
+    that has no validation split. All draws are by the hash of the parent. ``convert`` takes CMYK,
+    16-bit and transparent images too, by the rules of ``data.conversion``.
     """
 
     name: str
@@ -80,7 +91,9 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     @model_validator(mode="after")
     def _sound(self) -> Self:
         if sum(self.shares.values()) > 1:
-            raise ValueError("shares must be 0 or more, together 1 at most; what is left is the test split")
+            raise ValueError(
+                "shares must be 0 or more, together 1 at most; what is left is the test split"
+            )
         if not set(self.labels.values()) | set(self.numbers.values()) <= {0, 1}:
             raise ValueError("labels and numbers must map to 0 (real) or 1 (AI-generated)")
         return self

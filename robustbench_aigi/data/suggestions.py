@@ -1,4 +1,6 @@
-"""What to type instead: for a path in the place of a recipe, and for folders that another recipe reads."""
+"""What to type instead: for a path in the place of a recipe, and for folders that another recipe
+reads.
+"""
 
 import shlex
 from collections.abc import Sequence
@@ -15,12 +17,16 @@ from robustbench_aigi.errors import BadConfig, BadData, UnknownName
 
 
 def recipe_named(name: str) -> Recipe:
-    """The recipe of a name or path. Raises ``UnknownName``; of a path that holds images, with what to type instead."""
+    """The recipe of a name or path. Raises ``UnknownName``; of a path that holds images, with what
+    to type instead.
+    """
     return catalogue.read("datasets", as_recipe(name), Recipe)
 
 
 def as_recipe(name: str) -> str:
-    """The name of a recipe, as it is. Raises ``UnknownName`` if it is the path of something else."""
+    """The name of a recipe, as it is. Raises ``UnknownName`` if it is the path of something
+    else.
+    """
     path = Path(name).expanduser()
     if name.endswith(".toml") or name in catalogue.names("datasets") or not path.exists():
         return name
@@ -28,13 +34,15 @@ def as_recipe(name: str) -> str:
         raise UnknownName(fault)
     if is_built(path):
         raise UnknownName(
-            f"{name} is a folder that build wrote, not a recipe. `robustbench-aigi audit` and `robustbench-aigi train "
-            "--method static --data` take it; else give the recipe that it was built of, such as cifake, with --source."
+            f"{name} is a folder that build wrote, not a recipe. `robustbench-aigi audit` and"
+            " `robustbench-aigi train --method static --data` take it; else give the recipe that"
+            " it was built of, such as cifake, with --source."
         )
     fitting = readers(_folders(path))[:1] or ["folder"]
     raise UnknownName(
-        f"{name} is a path, not a recipe. Name the recipe that reads it and give the path with --source: "
-        f"{to_type(fitting[0], name)}. See what is in it with `robustbench-aigi inspect {shlex.quote(name)}`."
+        f"{name} is a path, not a recipe. Name the recipe that reads it and give the path with"
+        f" --source: {to_type(fitting[0], name)}. See what is in it with `robustbench-aigi inspect"
+        f" {shlex.quote(name)}`."
     )
 
 
@@ -49,10 +57,12 @@ def _folders(path: Path) -> list[str]:
 
 
 def readers(folders: Sequence[str], *, in_table: bool = False) -> list[str]:
-    """Names of the shipped recipes that read class folders of these paths as both classes, the best fitting first.
+    """Names of the shipped recipes that read class folders of these paths as both classes, the best
+    fitting first.
 
     Args:
-        in_table: the names are those of classes in a table, which a recipe of class folders does not read.
+        in_table: the names are those of classes in a table, which a recipe of class folders does
+            not read.
     """
     found = []
     for name in catalogue.names("datasets"):
@@ -61,7 +71,9 @@ def readers(folders: Sequence[str], *, in_table: bool = False) -> list[str]:
             fit = fitted(Path(), folders, terms_of(recipe)) if folders else None
         except (BadConfig, BadData):  # a recipe of another kind; folders that it would not read
             continue
-        usable = recipe.kind == "labelled" and not recipe.shares and not (in_table and recipe.layout)
+        usable = (
+            recipe.kind == "labelled" and not recipe.shares and not (in_table and recipe.layout)
+        )
         if fit is not None and len(fit.labels) == 2 and usable:
             found.append((-fit.matched, name != "folder", recipe.layout is None, name))
     return [name for *_, name in sorted(found)]
@@ -71,4 +83,6 @@ def readers_hint(error: Unfitting, source: str | None) -> str:
     """What to type for classes that another recipe reads; empty if none does."""
     found = readers(error.folders, in_table=error.in_table)
     what = "classes" if error.in_table else "folders"
-    return f" The recipe {found[0]} reads these {what}: {to_type(found[0], source)}." if found else ""
+    return (
+        f" The recipe {found[0]} reads these {what}: {to_type(found[0], source)}." if found else ""
+    )

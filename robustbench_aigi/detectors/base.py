@@ -19,14 +19,17 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 FRESH, GIVEN, TRAINED_HERE = "fresh", "given by the user", "trained in this process"
-"""What a card says of weights: that nothing was trained, or where they come from if no file or hub does."""
+"""What a card says of weights: that nothing was trained, or where they come from if no file or hub
+does.
+"""
 
 
 OWN_CODE = "MIT"
 NO_WEIGHTS = "none: no weights are shipped"
 FROM_SCRATCH = "none: trained from scratch"
 UNKNOWN_LICENCE = "unknown"
-"""What a card states of a licence that nobody has stated; it is never cleared for commercial use."""
+"""What a card states of a licence that nobody has stated; it is never cleared for commercial use.
+"""
 
 
 class Card(BaseModel, frozen=True, extra="forbid"):
@@ -36,11 +39,14 @@ class Card(BaseModel, frozen=True, extra="forbid"):
         threshold: a logit: above it an image is called AI-generated.
         seen: names of the attacks met in training.
         weights: ``fresh`` exactly where nothing was trained: drawn when the detector was built.
-        score_step: smallest step between two scores on the probability scale; 0 none seen, 1 verdicts alone.
-        commercial: whether all licences permit commercial use; False unless the detector's author states it.
+        score_step: smallest step between two scores on the probability scale; 0 none seen, 1
+            verdicts alone.
+        commercial: whether all licences permit commercial use; False unless the detector's author
+            states it.
         cam: dotted name of the part whose feature map Grad-CAM weighs.
         published: what its authors, or the study that used it, reported.
-        trained_size: smallest and largest side in pixels of the images that it learnt from; None if unknown.
+        trained_size: smallest and largest side in pixels of the images that it learnt from; None if
+            unknown.
     """
 
     name: str
@@ -68,8 +74,9 @@ class Card(BaseModel, frozen=True, extra="forbid"):
 class Service(NamedTuple):
     """What asking a detector on another machine takes.
 
-    ``requests_per_image`` is the least; ``price`` is of one image, None if not known; ``requests_per_second`` is the
-    most that may be sent, None if not limited here; ``budget`` is the most requests that will be sent.
+    ``requests_per_image`` is the least; ``price`` is of one image, None if not known;
+    ``requests_per_second`` is the most that may be sent, None if not limited here; ``budget`` is
+    the most requests that will be sent.
     """
 
     requests_per_image: int
@@ -80,14 +87,17 @@ class Service(NamedTuple):
 
 
 class Detector(nn.Module, ABC):
-    """A network that scores images. A subclass writes :meth:`logits` and gives a class-level ``card``.
+    """A network that scores images. A subclass writes :meth:`logits` and gives a class-level
+    ``card``.
 
-    Its keyword arguments must be JSON values: they are kept as ``config`` and written beside the weights.
+    Its keyword arguments must be JSON values: they are kept as ``config`` and written beside the
+        weights.
 
     Attributes:
         small: arguments of a small network of the same kind, for trials and tests.
         at_once: most images that an attack shows it in one pass.
-        last_layer: dotted name of what a public checkpoint of more than two classes does not bring; empty if nothing.
+        last_layer: dotted name of what a public checkpoint of more than two classes does not bring;
+            empty if nothing.
         restorable: whether a file can say how to build it again.
         notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
         remote: whether asking it sends images to another machine.
@@ -110,17 +120,23 @@ class Detector(nn.Module, ABC):
         self.config = config
         self.card = self.default_card
         if self.card.weights == GIVEN and type(self).__module__.startswith(f"{PACKAGE}."):
-            self.card = self.card.model_copy(update={"weights": FRESH})  # a user's own class may load what it likes
+            self.card = self.card.model_copy(
+                update={"weights": FRESH}
+            )  # a user's own class may load what it likes
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` float images in [0, 1]; returns ``(N,)`` logits, differentiable in the images."""
+        """Score ``(N, 3, H, W)`` float images in [0, 1]; returns ``(N,)`` logits, differentiable in
+        the images.
+        """
 
     def forward(self, images: Tensor) -> Tensor:
         """Same as :meth:`logits`."""
         return self.logits(images)
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """As of a module; weights that were fresh are the user's from here on."""
         done = super().load_state_dict(state_dict, strict, assign)
         if self.card.weights == FRESH:
@@ -128,29 +144,41 @@ class Detector(nn.Module, ABC):
         return done
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The state dict for the tensors of a public checkpoint: a subclass renames what its authors call otherwise."""
+        """The state dict for the tensors of a public checkpoint: a subclass renames what its
+        authors call otherwise.
+        """
         return tensors
 
     def parts_to_train(self) -> nn.Module:
-        """The part whose parameters a plain fit may change; all of it unless the detector freezes a trunk."""
+        """The part whose parameters a plain fit may change; all of it unless the detector freezes a
+        trunk.
+        """
         return self
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """What AdamW gets: matrices decayed, vectors not. ``lr_scale``, if given, is a group's share of the rate."""
+        """What AdamW gets: matrices decayed, vectors not. ``lr_scale``, if given, is a group's
+        share of the rate.
+        """
         return decayed(self.parts_to_train(), decay)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """What a plain fit lowers, a mean over the batch: binary cross-entropy, unless a subclass adds to it."""
+        """What a plain fit lowers, a mean over the batch: binary cross-entropy, unless a subclass
+        adds to it.
+        """
         return F.binary_cross_entropy_with_logits(self.logits(images), labels.to(images.dtype))
 
     def prepare(self, train: "Labelled", validation: "Labelled") -> None:
-        """Look at the data before a fit; a detector without anything to train measures its scale and direction here."""
+        """Look at the data before a fit; a detector without anything to train measures its scale
+        and direction here.
+        """
 
     def fingerprint_parts(self) -> Mapping[str, Any] | None:
-        """What the logits depend on besides class and card; None leaves it to a walk through all attributes.
+        """What the logits depend on besides class and card; None leaves it to a walk through all
+        attributes.
 
-        For a class that knows better, such as one that runs a file: its hash and the arguments, not the session. What
-        no hash can hold is :class:`~robustbench_aigi.detectors._support.fingerprint.Unknown` with the reason: then
+        For a class that knows better, such as one that runs a file: its hash and the arguments, not
+        the session. What no hash can hold is
+        :class:`~robustbench_aigi.detectors._support.fingerprint.Unknown` with the reason: then
         results are never reused.
         """
         return None
@@ -172,14 +200,20 @@ class Detector(nn.Module, ABC):
 
 
 def on_device(detector: Detector, images: Tensor) -> Tensor:
-    """Logits ``(N,)`` of images that are wherever they are: they are taken to the detector, and slopes come back.
+    """Logits ``(N,)`` of images that are wherever they are: they are taken to the detector, and
+    slopes come back.
 
-    On an accelerator a batch is filled up to one of few sizes, because a convolution is planned anew for each size it
-    meets: seconds for a network, and an attack whose images leave it one by one meets them all.
+    On an accelerator a batch is filled up to one of few sizes, because a convolution is planned
+    anew for each size it meets: seconds for a network, and an attack whose images leave it one by
+    one meets them all.
     """
     images = images.to(next(chain(detector.parameters(), detector.buffers()), images).device)
     count = len(images)
-    size = count if images.device.type == "cpu" else max(count, min(usual_size(count), detector.at_once))
+    size = (
+        count
+        if images.device.type == "cpu"
+        else max(count, min(usual_size(count), detector.at_once))
+    )
     if size == count:
         return _one_per_image(detector.logits(images), images, detector.card.name)
     filled = torch.cat([images, images[:1].detach().expand(size - count, -1, -1, -1)])
@@ -187,13 +221,16 @@ def on_device(detector: Detector, images: Tensor) -> Tensor:
 
 
 def _one_per_image(logits: Tensor, images: Tensor, who: str) -> Tensor:
-    """Logits in the images' number format, ``(N,)`` also where they were squeezed or have an axis too many.
+    """Logits in the images' number format, ``(N,)`` also where they were squeezed or have an axis
+    too many.
 
     Raises ``BadLogits`` for whole numbers, which are labels.
     """
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise BadLogits(f"{who} gave {kind}, and a detector gives a floating-point tensor of logits, no labels.")
+        raise BadLogits(
+            f"{who} gave {kind}, and a detector gives a floating-point tensor of logits, no labels."
+        )
     return logits.to(images.dtype).reshape(len(images)) if logits.numel() == len(images) else logits
 
 
@@ -248,10 +285,11 @@ class Normalise(nn.Module):
 
 
 def straight_through(step: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-    """Apply a step that has no gradient, such as JPEG or rounding, and give it the identity's (BPDA).
+    """Apply a step that has no gradient, such as JPEG or rounding, and give it the identity's
+    (BPDA).
 
-    Source: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018. A detector with such a step in it says
-    ``gradient="bpda"`` on its card.
+    Source: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018. A detector with such a step
+    in it says ``gradient="bpda"`` on its card.
     """
     with torch.no_grad():
         done = step(images)

@@ -25,9 +25,10 @@ from robustbench_aigi.detectors.npr import SpatialAttention
 class BayesianResNet(Detector):
     """A ResNet whose last layer is a Gaussian over weights, fitted by its evidence bound (ELBO).
 
-    The head has the study's two outputs, real and AI-generated, and a logit is their difference: its sigmoid is the
-    softmax of the second. Over several draws of the weights the probabilities are averaged, and the logit is that of
-    their mean. Training draws once a batch, and adds KL / (number of training images) to the cross-entropy.
+    The head has the study's two outputs, real and AI-generated, and a logit is their difference:
+    its sigmoid is the softmax of the second. Over several draws of the weights the probabilities
+    are averaged, and the logit is that of their mean. Training draws once a batch, and adds KL /
+    (number of training images) to the cross-entropy.
 
     Args:
         model: timm's name of the trunk. pretrained: begin with its weights, from a hub.
@@ -35,12 +36,15 @@ class BayesianResNet(Detector):
         size: images are resized to it.
         cifar_stem: a 3 x 3 stem of stride 1 and no max-pooling, for ``size=32``.
         samples: draws of the weights when scoring; 0 scores with the mean weights.
-        seed: of these draws, the same at every call; None takes torch's random numbers, anew at every call. Attacked
-            with ``samples=0`` a detector shows its mean weights, with more it shows the average over draws (EOT).
+        seed: of these draws, the same at every call; None takes torch's random numbers, anew at
+            every call. Attacked with ``samples=0`` a detector shows its mean weights, with more it
+            shows the average over draws (EOT).
     """
 
     attentive: ClassVar[bool]
-    small = MappingProxyType({"model": "resnet10t", "width": 16, "size": 32, "cifar_stem": True, "samples": 8})
+    small = MappingProxyType(
+        {"model": "resnet10t", "width": 16, "size": 32, "cifar_stem": True, "samples": 8}
+    )
     counted: Tensor
 
     def __init__(
@@ -53,7 +57,13 @@ class BayesianResNet(Detector):
         samples: int = 50,
         seed: int | None = 0,
     ) -> None:
-        trunk = {"model": model, "pretrained": pretrained, "width": width, "size": size, "cifar_stem": cifar_stem}
+        trunk = {
+            "model": model,
+            "pretrained": pretrained,
+            "width": width,
+            "size": size,
+            "cifar_stem": cifar_stem,
+        }
         super().__init__(**trunk, samples=samples, seed=seed)
         self.size, self.samples, self.seed = size, samples, seed
         channels = [width * 2**stage for stage in range(4)]
@@ -69,19 +79,27 @@ class BayesianResNet(Detector):
         self.card = self.card.model_copy(update={"input_size": size, **self._sampling()})
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]: the logit of the probability averaged over draws."""
+        """Score ``(N, 3, H, W)`` images in [0, 1]: the logit of the probability averaged over
+        draws.
+        """
         drawn = self.drawn(images)
         return F.logsigmoid(drawn).logsumexp(dim=0) - F.logsigmoid(-drawn).logsumexp(dim=0)
 
     def drawn(self, images: Tensor) -> Tensor:
-        """Logits ``(S, N)`` of each draw of the weights; one, fresh, while training, and one of the mean weights."""
-        inputs = self.normalise(fit_size(images, self.size)).contiguous(memory_format=torch.channels_last)
+        """Logits ``(S, N)`` of each draw of the weights; one, fresh, while training, and one of the
+        mean weights.
+        """
+        inputs = self.normalise(fit_size(images, self.size)).contiguous(
+            memory_format=torch.channels_last
+        )
         features = self.attention(self.net.forward_features(inputs)).mean(dim=(2, 3))
         real, fake = self.head(features, self._noise()).unbind(dim=-1)
         return cast("Tensor", fake - real)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The negative evidence bound an image; the cross-entropy alone until the training images were counted."""
+        """The negative evidence bound an image; the cross-entropy alone until the training images
+        were counted.
+        """
         count = int(self.counted)
         return super().loss(images, labels) + (self.head.divergence() / count if count else 0)
 
@@ -96,7 +114,9 @@ class BayesianResNet(Detector):
 
     @torch.no_grad()
     def mutual_information(self, images: Tensor) -> Tensor:
-        """How much of that the weights are to blame for, in nats, ``(N,)``: 0 where all draws agree."""
+        """How much of that the weights are to blame for, in nats, ``(N,)``: 0 where all draws
+        agree.
+        """
         probabilities = self.drawn(images).sigmoid()
         return entropy(probabilities.mean(dim=0)) - entropy(probabilities).mean(dim=0)
 
@@ -128,9 +148,11 @@ class BayesianResNet(Detector):
 
 
 class BayesianLinear(nn.Module):
-    """A linear layer with independent Gaussian weights and the prior N(0, 1). Source: Blundell et al., ICML 2015.
+    """A linear layer with independent Gaussian weights and the prior N(0, 1). Source: Blundell et
+    al., ICML 2015.
 
-    Weights and biases lie in one flat vector, so that weight decay, whose place the prior takes, passes it by.
+    Weights and biases lie in one flat vector, so that weight decay, whose place the prior takes,
+    passes it by.
     """
 
     def __init__(self, inputs: int, outputs: int) -> None:
@@ -141,16 +163,22 @@ class BayesianLinear(nn.Module):
         self.rho = nn.Parameter(-3 + 0.1 * torch.randn(count))
 
     def forward(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Outputs ``(S, N, K)`` of ``(N, D)`` features for standard normal noise ``(S, K * (D + 1))``."""
+        """Outputs ``(S, N, K)`` of ``(N, D)`` features for standard normal noise ``(S, K * (D +
+        1))``.
+        """
         drawn = self.mu + F.softplus(self.rho) * noise.to(self.mu)
-        weights, biases = drawn.unflatten(1, (self.outputs, self.inputs + 1)).split([self.inputs, 1], dim=2)
+        weights, biases = drawn.unflatten(1, (self.outputs, self.inputs + 1)).split(
+            [self.inputs, 1], dim=2
+        )
         outputs: Tensor = torch.einsum("nd,skd->snk", features, weights) + biases.transpose(1, 2)
         return outputs
 
     def divergence(self) -> Tensor:
         """KL divergence of the weights from their prior, in nats."""
         deviation = F.softplus(self.rho)
-        total: Tensor = (deviation.square() + self.mu.square() - 1).sum() / 2 - deviation.log().sum()
+        total: Tensor = (
+            deviation.square() + self.mu.square() - 1
+        ).sum() / 2 - deviation.log().sum()
         return total
 
 
@@ -163,34 +191,50 @@ def entropy(probability: Tensor) -> Tensor:
 def _card(name: str, summary: str, published: str) -> Card:
     return Card(
         name=name,
-        source="Tiny-GenImage study (CVIMGDetection); Blundell et al., Weight Uncertainty in Neural Networks, 2015",
+        source=(
+            "Tiny-GenImage study (CVIMGDetection); Blundell et al., Weight Uncertainty in Neural"
+            " Networks, 2015"
+        ),
         summary=summary,
-        code_licence="MIT (written anew from a description; the study's code states no licence); timm Apache-2.0",
+        code_licence=(
+            "MIT (written anew from a description; the study's code states no licence); timm"
+            " Apache-2.0"
+        ),
         weights_licence=NO_WEIGHTS,
         base_licence="BSD-3-Clause (torchvision), if pretrained",
         commercial=True,
         input_size=224,
         gradient="eot",
         cam="net.layer4",
-        published=f"{published} (in the study's report the columns of real and AI-generated are swapped)",
+        published=(
+            f"{published} (in the study's report the columns of real and AI-generated are swapped)"
+        ),
     )
 
 
 @detectors.add("resnet50-bnn")
 @final
 class ResNet50BNN(BayesianResNet):
-    """ResNet-50, mean over places, Bayesian linear head. Arguments as in :class:`BayesianResNet`."""
+    """ResNet-50, mean over places, Bayesian linear head. Arguments as in
+    :class:`BayesianResNet`.
+    """
 
-    default_card = _card("resnet50-bnn", "ResNet-50 with a Bayesian linear head", "Tiny-GenImage 81.5")
+    default_card = _card(
+        "resnet50-bnn", "ResNet-50 with a Bayesian linear head", "Tiny-GenImage 81.5"
+    )
     attentive = False
 
 
 @detectors.add("resnet50-attn-bnn")
 @final
 class ResNet50AttnBNN(BayesianResNet):
-    """The same, with attention over places before the mean. Arguments as in :class:`BayesianResNet`."""
+    """The same, with attention over places before the mean. Arguments as in
+    :class:`BayesianResNet`.
+    """
 
     default_card = _card(
-        "resnet50-attn-bnn", "ResNet-50 with spatial attention and a Bayesian linear head", "Tiny-GenImage 87.6"
+        "resnet50-attn-bnn",
+        "ResNet-50 with spatial attention and a Bayesian linear head",
+        "Tiny-GenImage 87.6",
     )
     attentive = True

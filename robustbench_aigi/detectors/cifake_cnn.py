@@ -6,13 +6,22 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, Card, Detector, detectors
+from robustbench_aigi.detectors.base import (
+    FROM_SCRATCH,
+    NO_WEIGHTS,
+    OWN_CODE,
+    Card,
+    Detector,
+    detectors,
+)
 
 
 @detectors.add("cifake-cnn")
 @final
 class CifakeCNN(Detector):
-    """Two convolutions of 32 filters, each pooled, then a dense layer of 64. Source: Bird & Lotfi, IEEE Access 2024."""
+    """Two convolutions of 32 filters, each pooled, then a dense layer of 64. Source: Bird & Lotfi,
+    IEEE Access 2024.
+    """
 
     default_card = Card(
         name="cifake-cnn",

@@ -13,10 +13,12 @@ from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector
 @detectors.add("clip-linear")
 @final
 class ClipLinear(ClipDetector):
-    """Frozen CLIP image embedding, projected but not normalised, then one logit. Source: Ojha et al., CVPR 2023.
+    """Frozen CLIP image embedding, projected but not normalised, then one logit. Source: Ojha et
+    al., CVPR 2023.
 
-    The published detector is ``model="ViT-L-14-quickgelu"``, ``pretrained="openai"`` with the authors'
-    ``fc_weights.pth`` as ``weights``: that file holds the head alone, and the tower keeps its own weights.
+    The published detector is ``model="ViT-L-14-quickgelu"``, ``pretrained="openai"`` with the
+    authors' ``fc_weights.pth`` as ``weights``: that file holds the head alone, and the tower keeps
+    its own weights.
 
     Args:
         model, pretrained: the tower, as in :func:`~robustbench_aigi.detectors.clip_mlp.clip_model`.
@@ -24,13 +26,19 @@ class ClipLinear(ClipDetector):
 
     default_card = Card(
         name="clip-linear",
-        source="Ojha et al., Towards Universal Fake Image Detectors, CVPR 2023 (UniversalFakeDetect, UniFD)",
+        source=(
+            "Ojha et al., Towards Universal Fake Image Detectors, CVPR 2023 (UniversalFakeDetect,"
+            " UniFD)"
+        ),
         summary="frozen tiny CLIP (ours; the published tower is OpenAI ViT-L/14), linear head",
         code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE; the authors' fc_weights.pth)",
         base_licence="MIT (OpenAI CLIP, if asked for)",
         commercial=True,
-        resize="none: centre crop to the input size, smaller images padded with black, inside the detector",
+        resize=(
+            "none: centre crop to the input size, smaller images padded with black, inside the"
+            " detector"
+        ),
         published="AIGCDetectBenchmark average 78.43; AIGIBench real 73.3, fake 71.5 (ViT-L/14)",
     )
 
@@ -45,7 +53,9 @@ class ClipLinear(ClipDetector):
         return centre_crop(images, (self.size, self.size))
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From ``fc_weights.pth``, the head alone: the tower keeps the weights it was built with."""
+        """From ``fc_weights.pth``, the head alone: the tower keeps the weights it was built
+        with.
+        """
         if set(tensors) != {"weight", "bias"}:
             return tensors
         return self.state_dict() | {f"head.{name}": value for name, value in tensors.items()}

@@ -9,7 +9,15 @@ from torch import Tensor, nn
 from robustbench_aigi.catalogue import WEIGHTS
 from robustbench_aigi.detectors._support.fetching import weights_wanted
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import (
+    CLIP_MEAN,
+    CLIP_STD,
+    OWN_CODE,
+    Card,
+    Detector,
+    Normalise,
+    detectors,
+)
 from robustbench_aigi.errors import Unavailable, UserError
 
 TINY = "tiny-clip"
@@ -22,7 +30,9 @@ TEMPLATES = (
 
 
 def tiny_clip(pretrained: bool = True) -> nn.Module:
-    """The shipped tiny CLIP, both towers. It stands in for OpenAI CLIP without a hub; it proves nothing of it."""
+    """The shipped tiny CLIP, both towers. It stands in for OpenAI CLIP without a hub; it proves
+    nothing of it.
+    """
     import open_clip
 
     open_clip.add_model_config(WEIGHTS / f"{TINY}.json")
@@ -35,14 +45,16 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
     """An open_clip model with both towers.
 
     Args:
-        model: ``tiny-clip``, or an open_clip name such as ``ViT-B-32-quickgelu``, ``hf-hub:chs20/fare4-clip`` or
-            ``local-dir:FOLDER``.
-        pretrained: open_clip's tag, such as ``openai``; None for ``tiny-clip``, ``hf-hub:`` and ``local-dir:`` names.
+        model: ``tiny-clip``, or an open_clip name such as ``ViT-B-32-quickgelu``,
+            ``hf-hub:chs20/fare4-clip`` or ``local-dir:FOLDER``.
+        pretrained: open_clip's tag, such as ``openai``; None for ``tiny-clip``, ``hf-hub:`` and
+            ``local-dir:`` names.
         quick_gelu: use QuickGELU whatever the model's own configuration says.
 
     Raises:
         Unavailable: the weights are not on this machine and no hub can be reached.
-        UserError: the weights were made with QuickGELU, and the network of that name has another GELU.
+        UserError: the weights were made with QuickGELU, and the network of that name has another
+            GELU.
     """
     import open_clip
 
@@ -51,8 +63,8 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
     tag = open_clip.get_pretrained_cfg(model, pretrained) if pretrained else {}
     if tag.get("quick_gelu") and not (quick_gelu or model.endswith("-quickgelu")):
         raise UserError(
-            f"{pretrained} weights of {model} were trained with QuickGELU, which {model} lacks: its features would be "
-            f"off without a word. Write model='{model}-quickgelu'."
+            f"{pretrained} weights of {model} were trained with QuickGELU, which {model} lacks: its"
+            f" features would be off without a word. Write model='{model}-quickgelu'."
         )
     weights: dict[str, Any] = {"pretrained": pretrained, "require_pretrained": ":" in model}
     if not weights_wanted():
@@ -61,13 +73,17 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
         return open_clip.create_model(model, force_quick_gelu=quick_gelu, **weights)
     except (OSError, RuntimeError) as error:
         raise Unavailable(
-            f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub once so that HF_HOME "
-            f"holds it, or write model='{TINY}', which is shipped."
+            f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub"
+            f" once so that HF_HOME holds it, or write model='{TINY}', which is shipped."
         ) from error
 
 
-def clip_tower(model: str, pretrained: str | None, *, quick_gelu: bool = False) -> tuple[nn.Module, int, int]:
-    """Image tower, input size and embedding width of an open_clip model; arguments as in :func:`clip_model`."""
+def clip_tower(
+    model: str, pretrained: str | None, *, quick_gelu: bool = False
+) -> tuple[nn.Module, int, int]:
+    """Image tower, input size and embedding width of an open_clip model; arguments as in
+    :func:`clip_model`.
+    """
     whole = clip_model(model, pretrained, quick_gelu=quick_gelu)
     size = whole.visual.image_size
     width = whole.visual.output_dim
@@ -75,15 +91,21 @@ def clip_tower(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
 
 
 def cam_part(net: nn.Module) -> str:
-    """Dotted name of the part Grad-CAM looks at: the norm before a ViT's last attention, else the last convolution."""
-    norms: list[str] = [name for name, _ in net.named_modules() if name.endswith((".ln_1", ".norm1"))]
+    """Dotted name of the part Grad-CAM looks at: the norm before a ViT's last attention, else the
+    last convolution.
+    """
+    norms: list[str] = [
+        name for name, _ in net.named_modules() if name.endswith((".ln_1", ".norm1"))
+    ]
     convolutions = [name for name, part in net.named_modules() if isinstance(part, nn.Conv2d)]
     return (norms or convolutions)[-1]
 
 
 def mlp_head(width: int, hidden: int) -> nn.Module:
     """A layer norm, GELU units and one logit."""
-    return nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1)
+    )
 
 
 class ClipDetector(Detector):
@@ -97,17 +119,26 @@ class ClipDetector(Detector):
     head: nn.Module
 
     def __init__(
-        self, config: dict[str, Any], *, model: str, pretrained: str | None = None, quick_gelu: bool = False
+        self,
+        config: dict[str, Any],
+        *,
+        model: str,
+        pretrained: str | None = None,
+        quick_gelu: bool = False,
     ) -> None:
         super().__init__(**config)
         self._origin = partial(clip_model, model, pretrained, quick_gelu=quick_gelu)
         self.tower, self.size, self.width = clip_tower(model, pretrained, quick_gelu=quick_gelu)
         self.tower.requires_grad_(False)
         self.normalise = Normalise(CLIP_MEAN, CLIP_STD)
-        self.card = self.card.model_copy(update={"input_size": self.size, "cam": f"tower.{cam_part(self.tower)}"})
+        self.card = self.card.model_copy(
+            update={"input_size": self.size, "cam": f"tower.{cam_part(self.tower)}"}
+        )
 
     def both_towers(self) -> Any:
-        """The CLIP model that the image tower came from, with its text tower, as it was before any training here."""
+        """The CLIP model that the image tower came from, with its text tower, as it was before any
+        training here.
+        """
         return self._origin()
 
     def fitted(self, images: Tensor) -> Tensor:
@@ -136,7 +167,8 @@ class ClipDetector(Detector):
 @detectors.add("clip-mlp")
 @final
 class ClipMLP(ClipDetector):
-    """Frozen CLIP image embedding, then 256 GELU units and one logit. Source: Ojha et al., CVPR 2023 (linear head).
+    """Frozen CLIP image embedding, then 256 GELU units and one logit. Source: Ojha et al., CVPR
+    2023 (linear head).
 
     Args:
         model, pretrained: the tower, as in :func:`clip_model`.
@@ -146,12 +178,18 @@ class ClipMLP(ClipDetector):
     default_card = Card(
         name="clip-mlp",
         source="Ojha et al., UniversalFakeDetect, CVPR 2023; towers from open_clip",
-        summary="frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI CLIP), MLP head",
+        summary=(
+            "frozen tiny CLIP (ours, captions name real and AI-generated; it stands in for OpenAI"
+            " CLIP), MLP head"
+        ),
         code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="MIT",
         commercial=True,
-        published="CIFAKE 94.01, static adversarial set 86.33 (CIFAKE++ study, a small network on CLIP embeddings)",
+        published=(
+            "CIFAKE 94.01, static adversarial set 86.33 (CIFAKE++ study, a small network on CLIP"
+            " embeddings)"
+        ),
     )
 
     def __init__(self, model: str = TINY, pretrained: str | None = None, hidden: int = 256) -> None:

@@ -12,7 +12,8 @@ from robustbench_aigi.detectors.base import FROM_SCRATCH, Card, detectors
 @detectors.add("cnndetection")
 @final
 class CNNDetection(Backbone):
-    """ResNet-50 on the image at its own size, neither resized nor cropped. Source: Wang et al., CVPR 2020.
+    """ResNet-50 on the image at its own size, neither resized nor cropped. Source: Wang et al.,
+    CVPR 2020.
 
     The authors' ``blur_jpg_prob0.5.pth`` and ``blur_jpg_prob0.1.pth`` load with ``weights=PATH``.
 
@@ -22,7 +23,9 @@ class CNNDetection(Backbone):
 
     default_card = Card(
         name="cnndetection",
-        source="Wang et al., CNN-generated images are surprisingly easy to spot... for now, CVPR 2020",
+        source=(
+            "Wang et al., CNN-generated images are surprisingly easy to spot... for now, CVPR 2020"
+        ),
         summary="ResNet-50 at native size, 23.5 M parameters, trained by its authors on ProGAN",
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="CC-BY-NC-SA-4.0 (the authors' checkpoints)",
@@ -38,7 +41,9 @@ class CNNDetection(Backbone):
 
     def __init__(self, pretrained: bool = False) -> None:
         net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
-        super().__init__(net, {"pretrained": pretrained}, size=224, cam="net.layer4", channels_last=True)
+        super().__init__(
+            net, {"pretrained": pretrained}, size=224, cam="net.layer4", channels_last=True
+        )
 
     def fitted(self, images: Tensor) -> Tensor:
         """The images as they are."""

@@ -16,7 +16,8 @@ class ConvNeXtV2(Backbone):
     """ConvNeXt V2 with one logit. Source: Woo et al., CVPR 2023.
 
     Args:
-        model: timm's name; ``convnextv2_base.fcmae_ft_in1k`` as published, ``convnextv2_atto`` for small machines.
+        model: timm's name; ``convnextv2_base.fcmae_ft_in1k`` as published, ``convnextv2_atto`` for
+            small machines.
         size: side that images are resized to.
         patch: side of the stem's patches; 4 as published, 1 or 2 for images of 32 pixels.
         pretrained: begin with timm's weights, from a hub.
@@ -28,7 +29,10 @@ class ConvNeXtV2(Backbone):
 
     default_card = Card(
         name="convnextv2",
-        source="Woo et al., ConvNeXt V2, CVPR 2023; recipe of the public card xRayon/convnext-ai-images-detector",
+        source=(
+            "Woo et al., ConvNeXt V2, CVPR 2023; recipe of the public card"
+            " xRayon/convnext-ai-images-detector"
+        ),
         summary="ConvNeXt V2 Base at 256, 87.7 M parameters, layer-wise decay of the rate",
         code_licence="timm Apache-2.0; this class MIT",
         weights_licence="MIT (the card's checkpoint)",
@@ -53,9 +57,13 @@ class ConvNeXtV2(Backbone):
         config: dict[str, Any] = {"model": model, "size": size, "patch": patch}
         config |= {"pretrained": pretrained, "fake_index": fake_index}
         net = timm_trunk(model, pretrained=pretrained, num_classes=1, patch_size=patch)
-        super().__init__(net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index)
+        super().__init__(
+            net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index
+        )
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
         """The rate falls by :attr:`layer_decay` from each block to the one before it."""
-        groups = param_groups_layer_decay(self.net, weight_decay=decay, layer_decay=self.layer_decay)
+        groups = param_groups_layer_decay(
+            self.net, weight_decay=decay, layer_decay=self.layer_decay
+        )
         return cast("list[dict[str, Any]]", groups)

@@ -35,17 +35,23 @@ HUGGING_FACE = (
 
 
 class Attention(nn.Module):
-    """Attention whose queries, keys and values are first convolved depthwise; keys and values at half the side."""
+    """Attention whose queries, keys and values are first convolved depthwise; keys and values at
+    half the side.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.conv = nn.ModuleDict({part: _depthwise(dim, stride) for part, stride in STRIDES.items()})
+        self.conv = nn.ModuleDict(
+            {part: _depthwise(dim, stride) for part, stride in STRIDES.items()}
+        )
         self.linear = nn.ModuleDict({part: nn.Linear(dim, dim) for part in STRIDES})
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, tokens: Tensor, height: int, width: int) -> Tensor:
-        """Attend over ``(N, height * width, D)`` tokens; a class token before them passes by the convolutions."""
+        """Attend over ``(N, height * width, D)`` tokens; a class token before them passes by the
+        convolutions.
+        """
         area, dim = height * width, tokens.shape[2]
         first, rest = tokens.split([tokens.shape[1] - area, area], dim=1)
         maps = rest.transpose(1, 2).unflatten(2, (height, width))
@@ -62,7 +68,9 @@ class Attention(nn.Module):
 
 
 def _depthwise(dim: int, stride: int) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False), nn.BatchNorm2d(dim))
+    return nn.Sequential(
+        nn.Conv2d(dim, dim, 3, stride, 1, groups=dim, bias=False), nn.BatchNorm2d(dim)
+    )
 
 
 class Block(nn.Module):
@@ -86,7 +94,9 @@ class Stage(nn.Module):
         kernel, stride: of the convolution. last: add a class token.
     """
 
-    def __init__(self, before: int, dim: int, depth: int, heads: int, kernel: int, stride: int, last: bool) -> None:
+    def __init__(
+        self, before: int, dim: int, depth: int, heads: int, kernel: int, stride: int, last: bool
+    ) -> None:
         super().__init__()
         self.embed = nn.Conv2d(before, dim, kernel, stride, (kernel - stride + 1) // 2)
         self.embed_norm = nn.LayerNorm(dim)
@@ -94,7 +104,9 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(Block(dim, heads) for _ in range(depth))
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Maps ``(N, C, H, W)`` to the next maps, or in the last stage to the class token ``(N, D)``."""
+        """Maps ``(N, C, H, W)`` to the next maps, or in the last stage to the class token ``(N,
+        D)``.
+        """
         maps = self.embed(maps)
         height, width = maps.shape[-2:]
         tokens = self.embed_norm(maps.flatten(2).transpose(1, 2))
@@ -112,15 +124,22 @@ class ConvolutionalTransformer(nn.Module):
 
     Args:
         dims, depths, heads: channels, blocks and attention heads of each stage.
-        stem: stride of the first convolution; 4, with a 7 x 7 kernel, as published, else the kernel is 3 x 3.
+        stem: stride of the first convolution; 4, with a 7 x 7 kernel, as published, else the kernel
+            is 3 x 3.
     """
 
-    def __init__(self, dims: Sequence[int], depths: Sequence[int], heads: Sequence[int], stem: int) -> None:
+    def __init__(
+        self, dims: Sequence[int], depths: Sequence[int], heads: Sequence[int], stem: int
+    ) -> None:
         super().__init__()
         stages = []
         for i, (dim, depth, count) in enumerate(zip(dims, depths, heads, strict=True)):
             kernel, stride = (7 if stem == 4 else 3, stem) if i == 0 else (3, 2)
-            stages.append(Stage(dims[i - 1] if i else 3, dim, depth, count, kernel, stride, i == len(dims) - 1))
+            stages.append(
+                Stage(
+                    dims[i - 1] if i else 3, dim, depth, count, kernel, stride, i == len(dims) - 1
+                )
+            )
         self.stages = nn.Sequential(*stages)
         self.norm, self.head = nn.LayerNorm(dims[-1]), nn.Linear(dims[-1], 1)
         for name, parameter in self.named_parameters():
@@ -166,18 +185,23 @@ class CvT(Backbone):
 class CvT13(CvT):
     """CvT-13 at 224. Source: Wu et al., CvT, ICCV 2021.
 
-    The file of ``microsoft/cvt-13`` loads with ``weights=PATH``; its 1000 classes give way to a fresh head, to be
-    trained. So does a CvT-13 that was fine-tuned on two classes, head and all.
+    The file of ``microsoft/cvt-13`` loads with ``weights=PATH``; its 1000 classes give way to a
+    fresh head, to be trained. So does a CvT-13 that was fine-tuned on two classes, head and all.
 
     Args:
-        size: side that images are resized to. dims, depths, heads: channels, blocks and attention heads of each stage.
-        stem: stride of the first convolution; 4, with a 7 x 7 kernel, as published, else the kernel is 3 x 3.
+        size: side that images are resized to. dims, depths, heads: channels, blocks and attention
+            heads of each stage.
+        stem: stride of the first convolution; 4, with a 7 x 7 kernel, as published, else the kernel
+            is 3 x 3.
         fake_index: the output of a two-class checkpoint that means AI-generated.
     """
 
     default_card = Card(
         name="cvt-13",
-        source="Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own network",
+        source=(
+            "Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own"
+            " network"
+        ),
         summary="CvT-13 at 224, 19.6 M parameters",
         code_licence=OWN_CODE,
         weights_licence=NO_WEIGHTS,
@@ -187,7 +211,9 @@ class CvT13(CvT):
         cam="net.stages.2.blocks.9.norm1",
         published="Tiny-GenImage 83.32",
     )
-    small = MappingProxyType({"size": 32, "dims": [16, 24, 32], "depths": [1, 1, 2], "heads": [1, 2, 4], "stem": 2})
+    small = MappingProxyType(
+        {"size": 32, "dims": [16, 24, 32], "depths": [1, 1, 2], "heads": [1, 2, 4], "stem": 2}
+    )
 
     def __init__(
         self,
@@ -198,7 +224,12 @@ class CvT13(CvT):
         stem: int = 4,
         fake_index: int = 1,
     ) -> None:
-        config: dict[str, Any] = {"size": size, "dims": list(dims), "depths": list(depths), "heads": list(heads)}
+        config: dict[str, Any] = {
+            "size": size,
+            "dims": list(dims),
+            "depths": list(depths),
+            "heads": list(heads),
+        }
         config |= {"stem": stem, "fake_index": fake_index}
         super().__init__(config, **config)
 
@@ -214,7 +245,10 @@ class CvTC32(CvT):
 
     default_card = Card(
         name="cvt-c32",
-        source="Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own network",
+        source=(
+            "Wu et al., CvT: Introducing Convolutions to Vision Transformers, ICCV 2021; own"
+            " network"
+        ),
         summary="CvT at 32 x 32, strides of 2, widths 32, 96 and 160, 1.7 M parameters",
         code_licence=OWN_CODE,
         weights_licence=NO_WEIGHTS,

@@ -1,4 +1,6 @@
-"""DIRE: what a diffusion model changes in an image when it is inverted to noise and generated again."""
+"""DIRE: what a diffusion model changes in an image when it is inverted to noise and generated
+again.
+"""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,33 +23,41 @@ SHIPPED_MODEL = "mini-diffusion"
 class Dire(Calibrated):
     """The error map of DDIM inversion and generation: its mean, or a small network on it.
 
-    The published detector has ADM at 256, 20 steps each way and a ResNet-50; ``google/ddpm-cifar10-32`` is a public
-    model for a CPU. The default is the shipped diffusion model of `mini`. Source: Wang et al., ICCV 2023.
+    The published detector has ADM at 256, 20 steps each way and a ResNet-50;
+    ``google/ddpm-cifar10-32`` is a public model for a CPU. The default is the shipped diffusion
+    model of `mini`. Source: Wang et al., ICCV 2023.
 
     Args:
-        model: ``mini-diffusion``, or a hub id or folder of an unconditional diffusers pipeline in pixels.
+        model: ``mini-diffusion``, or a hub id or folder of an unconditional diffusers pipeline in
+            pixels.
         steps: of inversion, and as many of generation.
         condition: class the shipped model is told, such as ``photograph`` or ``cat``.
-        head: ``mean``, training-free: a small error means AI-generated, as published; or ``cnn``, to be trained.
+        head: ``mean``, training-free: a small error means AI-generated, as published; or ``cnn``,
+            to be trained.
         false_alarms: share of reals that may be called AI-generated, for ``mean``.
 
     Raises:
-        UserError: no such head or condition. Unavailable: the model is not on this machine and no hub can be reached.
+        UserError: no such head or condition. Unavailable: the model is not on this machine and no
+            hub can be reached.
     """
 
     default_card = Card(
         name="dire",
         source="Wang et al., DIRE for Diffusion-Generated Image Detection, ICCV 2023",
-        summary="DDIM reconstruction error (default: of mini's own diffusion model, few steps, mean error); the "
-        "gradient takes the reconstruction as constant",
+        summary=(
+            "DDIM reconstruction error (default: of mini's own diffusion model, few steps, mean"
+            " error); the gradient takes the reconstruction as constant"
+        ),
         code_licence="MIT; own implementation",
         weights_licence="MIT (mini-diffusion)",
         base_licence="as of the diffusion model, if one is asked for",
         commercial=True,
         gradient="bpda",
         cam="error",
-        published="AIGCDetectBenchmark average 71.53; CIFAKE 57.40 (CIFAKE++ study); fakes re-saved as JPEG 95 pass as "
-        "real with the authors' weights, which learnt PNG against JPEG",
+        published=(
+            "AIGCDetectBenchmark average 71.53; CIFAKE 57.40 (CIFAKE++ study); fakes re-saved as"
+            " JPEG 95 pass as real with the authors' weights, which learnt PNG against JPEG"
+        ),
     )
     small = MappingProxyType({"steps": 1})
 
@@ -61,7 +71,10 @@ class Dire(Calibrated):
     ) -> None:
         super().__init__(false_alarms, model=model, steps=steps, condition=condition, head=head)
         if head not in ("mean", "cnn"):
-            raise UserError(f"head must be mean or cnn, got {head!r}. Write head='mean', which needs no training.")
+            raise UserError(
+                f"head must be mean or cnn, got {head!r}. Write head='mean', which needs no"
+                " training."
+            )
         self.model = load_denoiser(model, condition).requires_grad_(False)
         last = len(self.model.signal) - 1
         self.path = [round(last * step / steps) for step in range(steps + 1)]
@@ -76,7 +89,9 @@ class Dire(Calibrated):
         self.card = self.card.model_copy(update=update)
 
     def error_map(self, images: Tensor) -> Tensor:
-        """Absolute difference ``(N, 3, size, size)`` of images in [0, 1] and their reconstructions, held constant."""
+        """Absolute difference ``(N, 3, size, size)`` of images in [0, 1] and their reconstructions,
+        held constant.
+        """
         images = fit_size(images, self.model.size)
         with torch.no_grad():
             noise = ddim(self.model, images * 2 - 1, self.path)
@@ -115,7 +130,8 @@ def error_network() -> nn.Module:
 
 
 class Denoiser(nn.Module):
-    """A diffusion model seen as two predictions at a time step: the clean image, and the noise in it.
+    """A diffusion model seen as two predictions at a time step: the clean image, and the noise in
+    it.
 
     Args:
         net: called with images in [-1, 1], time steps ``(N,)`` and ``more``.
@@ -125,13 +141,17 @@ class Denoiser(nn.Module):
 
     signal: Tensor
 
-    def __init__(self, net: nn.Module, signal: Tensor, predicts: str, size: int, condition: int | None = None) -> None:
+    def __init__(
+        self, net: nn.Module, signal: Tensor, predicts: str, size: int, condition: int | None = None
+    ) -> None:
         super().__init__()
         self.net, self.predicts, self.size, self.condition = net, predicts, size, condition
         self.register_buffer("signal", signal.clone(), persistent=False)
 
     def forward(self, noisy: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Clean image in [-1, 1] and noise, each ``(N, 3, size, size)``, for a noisy image at a time step."""
+        """Clean image in [-1, 1] and noise, each ``(N, 3, size, size)``, for a noisy image at a
+        time step.
+        """
         steps = torch.full((len(noisy),), step, device=noisy.device)
         more = () if self.condition is None else (torch.full_like(steps, self.condition),)
         answer = self.net(noisy, steps, *more)
@@ -164,18 +184,31 @@ def load_denoiser(name: str, condition: str) -> Denoiser:
 
     if name == SHIPPED_MODEL:
         if condition not in CLASSES:
-            raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
+            raise UserError(
+                f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}."
+            )
         own = PixelDiffusion.load(SHIPPED)
-        return Denoiser(own, own.scheduler.alphas_cumprod, "v_prediction", own.config.size, CLASSES.index(condition))
+        return Denoiser(
+            own,
+            own.scheduler.alphas_cumprod,
+            "v_prediction",
+            own.config.size,
+            CLASSES.index(condition),
+        )
     from diffusers import DDPMPipeline
 
     try:
         pipeline: Any = DDPMPipeline.from_pretrained(name, low_cpu_mem_usage=False)
     except (OSError, ValueError) as error:
         raise Unavailable(
-            f"diffusers cannot load a pixel diffusion pipeline from {name!r}: {str(error).splitlines()[0]}. Reach "
-            "the hub once so that HF_HOME holds it, give a local folder, or write "
-            f"model='{SHIPPED_MODEL}', which is shipped."
+            f"diffusers cannot load a pixel diffusion pipeline from {name!r}:"
+            f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give a"
+            f" local folder, or write model='{SHIPPED_MODEL}', which is shipped."
         ) from error
     net, scheduler = pipeline.unet.eval(), pipeline.scheduler
-    return Denoiser(net, scheduler.alphas_cumprod, scheduler.config["prediction_type"], net.config["sample_size"])
+    return Denoiser(
+        net,
+        scheduler.alphas_cumprod,
+        scheduler.config["prediction_type"],
+        net.config["sample_size"],
+    )

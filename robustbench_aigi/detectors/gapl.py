@@ -30,26 +30,34 @@ HEADS = 4
 @detectors.add("gapl")
 @final
 class GAPL(Detector):
-    """Generator-aware prototypes on a CLIP image tower, trained in two stages. Source: GAPL, CVPR 2026.
+    """Generator-aware prototypes on a CLIP image tower, trained in two stages. Source: GAPL, CVPR
+    2026.
 
-    ``train gapl`` trains stage 1: a linear projection of the frozen tower's pooled feature, and a linear score.
-    ``train gapl --start STAGE1`` takes the principal components of the projected features of real and of AI-generated
-    training images as fixed prototypes, then trains stage 2: LoRA on q, k and v of every attention of the tower, the
-    projection, attention from the feature to the prototypes, and a fresh score. A checkpoint knows its stage.
+    ``train gapl`` trains stage 1: a linear projection of the frozen tower's pooled feature, and a
+    linear score. ``train gapl --start STAGE1`` takes the principal components of the projected
+    features of real and of AI-generated training images as fixed prototypes, then trains stage 2:
+    LoRA on q, k and v of every attention of the tower, the projection, attention from the feature
+    to the prototypes, and a fresh score. A checkpoint knows its stage.
 
-    The authors' tower is ``model="ViT-L-14-quickgelu"``, with ``pretrained="openai"`` to train on it; their
-    ``checkpoint.pt`` brings its own and loads with ``weights=PATH, model="ViT-L-14-quickgelu"``.
+    The authors' tower is ``model="ViT-L-14-quickgelu"``, with ``pretrained="openai"`` to train on
+    it; their ``checkpoint.pt`` brings its own and loads with ``weights=PATH,
+    model="ViT-L-14-quickgelu"``.
 
     Args:
-        model, pretrained: a CLIP vision transformer, as in :func:`clip_tower`; the tiny one is shipped.
+        model, pretrained: a CLIP vision transformer, as in :func:`clip_tower`; the tiny one is
+            shipped.
         prototypes: half of them of real images, half of AI-generated ones.
         features: width of the projection. rank, alpha, dropout: of LoRA.
-        crop: take the middle, with zeros around smaller images, as its authors do; False resizes the whole image.
+        crop: take the middle, with zeros around smaller images, as its authors do; False resizes
+            the whole image.
     """
 
     default_card = Card(
         name="gapl",
-        source="GAPL, Scaling Up AI-Generated Image Detection with Generator-Aware Prototypes, CVPR 2026",
+        source=(
+            "GAPL, Scaling Up AI-Generated Image Detection with Generator-Aware Prototypes, CVPR"
+            " 2026"
+        ),
         summary="tiny CLIP (ours; it stands in for OpenAI's ViT-L/14) with LoRA and 64 prototypes",
         code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip; the authors' checkpoint.pt)",
@@ -75,11 +83,18 @@ class GAPL(Detector):
         dropout: float = 0.1,
         crop: bool = True,
     ) -> None:
-        tower = {"model": model, "pretrained": pretrained, "rank": rank, "alpha": alpha, "dropout": dropout}
+        tower = {
+            "model": model,
+            "pretrained": pretrained,
+            "rank": rank,
+            "alpha": alpha,
+            "dropout": dropout,
+        }
         super().__init__(**tower, prototypes=prototypes, features=features, crop=crop)
         if prototypes % 2 or not 2 <= prototypes <= 2 * features:
             raise UserError(
-                f"prototypes must be even, from 2 to twice the features ({2 * features}), got {prototypes}. Write 64."
+                f"prototypes must be even, from 2 to twice the features ({2 * features}), got"
+                f" {prototypes}. Write 64."
             )
         self.tower, self.size, width, self.adapted = adapted_tower(
             model, pretrained, lambda attention: LoRAAttention(attention, rank, alpha, dropout)
@@ -99,27 +114,40 @@ class GAPL(Detector):
         feature = self.feature(images)
         if self.stage == 2:
             known = self.prototypes.expand(len(images), -1, -1)
-            feature = self.cross_attention(feature[:, None], known, known, need_weights=False)[0][:, 0]
+            feature = self.cross_attention(feature[:, None], known, known, need_weights=False)[0][
+                :, 0
+            ]
         return cast("Tensor", self.fc(feature)).squeeze(1)
 
     def feature(self, images: Tensor) -> Tensor:
         """Projected feature ``(N, D)`` of length 1."""
-        fitted = centre_crop(images, (self.size, self.size)) if self.crop else fit_size(images, self.size)
+        fitted = (
+            centre_crop(images, (self.size, self.size))
+            if self.crop
+            else fit_size(images, self.size)
+        )
         return F.normalize(self.foren_proj(self.tower(self.normalise(fitted))), dim=1)
 
     def parts_to_train(self) -> nn.Module:
-        """Projection and score, in stage 2 LoRA and the attention to the prototypes too; the tower stays frozen."""
+        """Projection and score, in stage 2 LoRA and the attention to the prototypes too; the tower
+        stays frozen.
+        """
         second, changes = bool(self.stage == 2), [attention.lora for attention in self.adapted]
         for change in changes:
             change.requires_grad_(second)  # in stage 1 no gradient need pass through the tower
-        return nn.ModuleList([self.foren_proj, self.fc, *([self.cross_attention, *changes] if second else [])])
+        return nn.ModuleList(
+            [self.foren_proj, self.fc, *([self.cross_attention, *changes] if second else [])]
+        )
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """LoRA at a fifth of the plan's rate; the rest at 20 times it, because features of length 1 part slowly."""
+        """LoRA at a fifth of the plan's rate; the rest at 20 times it, because features of length 1
+        part slowly.
+        """
         return rated(super().parameter_groups(decay), self.tower, inside=0.2, outside=20.0)
 
     def prepare(self, train: Labelled, validation: Labelled) -> None:
-        """Enter stage 1, or from stage 1 stage 2 with prototypes of the training images; in stage 2 they stay.
+        """Enter stage 1, or from stage 1 stage 2 with prototypes of the training images; in stage 2
+        they stay.
 
         Raises:
             BadData: too few images of a class for its prototypes.
@@ -136,29 +164,37 @@ class GAPL(Detector):
         images = data.images[data.labels == label]
         if len(images) <= count:
             raise BadData(
-                f"stage 2 of gapl needs over {count} images of each class, got {len(images)} with label {label}. "
-                "Give more training images, or train with fewer prototypes."
+                f"stage 2 of gapl needs over {count} images of each class, got {len(images)} with"
+                f" label {label}. Give more training images, or train with fewer prototypes."
             )
         self.eval()
         features = torch.cat([self.feature(from_bytes(part)) for part in images.split(500)])
         self.train(training)
-        directions = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False).Vh[:count]
+        directions = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False).Vh[
+            :count
+        ]
         largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
         turned: Tensor = directions * largest.sign()
         return turned
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From the authors' names: a Hugging Face tower with PEFT's LoRA, and the prototypes saved beside it."""
+        """From the authors' names: a Hugging Face tower with PEFT's LoRA, and the prototypes saved
+        beside it.
+        """
         given = {name.removeprefix("_orig_mod."): value for name, value in tensors.items()}
         prototypes = given.pop("prototype", given.pop("propVec", None))
         if prototypes is None:
             raise BadCheckpoint(
-                "this checkpoint of gapl has no prototypes. Put the tensor of pca_3type_num64.pt under the name "
-                "'prototype' into the file, beside the network's tensors."
+                "this checkpoint of gapl has no prototypes. Put the tensor of pca_3type_num64.pt"
+                " under the name 'prototype' into the file, beside the network's tensors."
             )
-        tower = {name: value for name, value in given.items() if name.startswith("feature_extractor.")}
+        tower = {
+            name: value for name, value in given.items() if name.startswith("feature_extractor.")
+        }
         rest = {name: value for name, value in given.items() if name not in tower}
-        return rest | {"prototypes": prototypes, "stage": torch.tensor(2)} | from_hugging_face(tower)
+        return (
+            rest | {"prototypes": prototypes, "stage": torch.tensor(2)} | from_hugging_face(tower)
+        )
 
 
 class LoRA(nn.Module):
@@ -178,9 +214,13 @@ class LoRA(nn.Module):
 
 
 class LoRAAttention(nn.Module):
-    """Frozen self-attention with LoRA on its q, k and v; stands in for ``nn.MultiheadAttention``."""
+    """Frozen self-attention with LoRA on its q, k and v; stands in for
+    ``nn.MultiheadAttention``.
+    """
 
-    def __init__(self, attention: nn.MultiheadAttention, rank: int, alpha: float, dropout: float) -> None:
+    def __init__(
+        self, attention: nn.MultiheadAttention, rank: int, alpha: float, dropout: float
+    ) -> None:
         super().__init__()
         self.attention = attention.requires_grad_(False)
         self.lora = nn.ModuleList(LoRA(attention.embed_dim, rank, alpha, dropout) for _ in range(3))
@@ -197,12 +237,17 @@ class LoRAAttention(nn.Module):
 def adapted_tower(
     model: str, pretrained: str | None, adapt: Callable[[nn.MultiheadAttention], LoRAAttention]
 ) -> tuple[nn.Module, int, int, list[LoRAAttention]]:
-    """A frozen CLIP tower without its last projection, its input size, its width, and its attentions, adapted."""
+    """A frozen CLIP tower without its last projection, its input size, its width, and its
+    attentions, adapted.
+    """
     tower: Any
     tower, size, _ = clip_tower(model, pretrained)
     blocks = getattr(getattr(tower, "transformer", None), "resblocks", None)
     if blocks is None or not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):
-        raise UserError(f"gapl needs a vision transformer of open_clip, got {model}. Write model='ViT-L-14-quickgelu'.")
+        raise UserError(
+            f"gapl needs a vision transformer of open_clip, got {model}. Write"
+            " model='ViT-L-14-quickgelu'."
+        )
     tower.requires_grad_(False)
     tower.proj = None
     for block in blocks:
@@ -229,7 +274,9 @@ PARTS = MappingProxyType(
 
 
 def from_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A tower's state dict from Hugging Face's names with PEFT's: q, k and v are joined, LoRA's matrices are not."""
+    """A tower's state dict from Hugging Face's names with PEFT's: q, k and v are joined, LoRA's
+    matrices are not.
+    """
     made = {}
     for name, value in tensors.items():
         name = name.replace("feature_extractor.", "tower.").replace(".base_layer.", ".")

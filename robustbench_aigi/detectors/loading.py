@@ -1,4 +1,6 @@
-"""Detectors as commands name them: a name stands for its trained weights, and fresh ones are for training alone."""
+"""Detectors as commands name them: a name stands for its trained weights, and fresh ones are for
+training alone.
+"""
 
 import shlex
 from collections.abc import Mapping
@@ -7,7 +9,11 @@ from urllib.parse import unquote
 
 from robustbench_aigi.detectors._support.addresses.address import Address
 from robustbench_aigi.detectors._support.addresses.listed import expanded, one_of
-from robustbench_aigi.detectors._support.checkpoints.checkpoint import load_at, shipped, shipped_names
+from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
+    load_at,
+    shipped,
+    shipped_names,
+)
 from robustbench_aigi.detectors.base import FRESH, Detector, detectors
 from robustbench_aigi.errors import BadCheckpoint, UnknownName, UserError
 from robustbench_aigi.registry import unknown
@@ -19,7 +25,9 @@ def taken_names() -> set[str]:
 
 
 def addresses_of(text: str) -> list[Address]:
-    """The addresses that a text stands for: one, or those of a list of detectors (``FILE.toml``)."""
+    """The addresses that a text stands for: one, or those of a list of detectors
+    (``FILE.toml``).
+    """
     return expanded(text, taken_names())
 
 
@@ -31,8 +39,8 @@ def address_of(text: str) -> Address:
 def load_trained(address: str | Address) -> Detector:
     """Load a detector that judges images, in evaluation mode.
 
-    A bare name means the weights that ship. What ships none, and ``timm:NAME``, whose last layer is fresh, are refused
-    unless ``weights=`` names a checkpoint, or says ``fresh``.
+    A bare name means the weights that ship. What ships none, and ``timm:NAME``, whose last layer is
+    fresh, are refused unless ``weights=`` names a checkpoint, or says ``fresh``.
 
     Raises:
         BadCheckpoint: nothing was trained. Else as :func:`load_detector`.
@@ -54,40 +62,52 @@ def load_trained(address: str | Address) -> Detector:
 def untrained(address: Address) -> str:
     """What to do about a detector of which nothing was trained, as commands."""
     asked = address.arguments.get("weights")
-    own = {key: value for key, value in address.arguments.items() if key not in ("weights", "name", "threshold")}
+    own = {
+        key: value
+        for key, value in address.arguments.items()
+        if key not in ("weights", "name", "threshold")
+    }
     plain = Address(address.place, own)
     file = f"{address.place.rpartition(':')[2].rpartition('/')[2]}.safetensors"
     start = f" --start {shlex.quote(unquote(str(asked)))}" if asked else ""
     why = (
-        f"{unquote(str(asked))} has no last layer of one or two classes" if asked else "no trained weights come with it"
+        f"{unquote(str(asked))} has no last layer of one or two classes"
+        if asked
+        else "no trained weights come with it"
     )
-    fresh, given = Address(address.place, {**own, "weights": FRESH}), Address(address.place, {**own, "weights": "FILE"})
+    fresh, given = (
+        Address(address.place, {**own, "weights": FRESH}),
+        Address(address.place, {**own, "weights": "FILE"}),
+    )
     return (
-        f"{address.place} is not trained: {why}. Train it with `robustbench-aigi train {shlex.quote(str(plain))}"
-        f"{start} --out {file}`, and give {file}; or give a checkpoint of it, {shlex.quote(str(given))}; "
-        f"fresh weights, if they are wanted, are {shlex.quote(str(fresh))}."
+        f"{address.place} is not trained: {why}. Train it with `robustbench-aigi train"
+        f" {shlex.quote(str(plain))}{start} --out {file}`, and give {file}; or give a checkpoint of"
+        f" it, {shlex.quote(str(given))}; fresh weights, if they are wanted, are"
+        f" {shlex.quote(str(fresh))}."
     )
 
 
 def begun_from(
     detector: str, start: str | None, config: Mapping[str, Any]
 ) -> tuple[str, str | None, Mapping[str, Any]]:
-    """What a training builds and begins with: the detector's place, the weights or None, and its arguments.
+    """What a training builds and begins with: the detector's place, the weights or None, and its
+    arguments.
 
     Args:
-        detector: an address, whose weights stand for ``start``. start: a checkpoint, ``cifake``, ``fresh``, or a name
-            that ships.
+        detector: an address, whose weights stand for ``start``. start: a checkpoint, ``cifake``,
+            ``fresh``, or a name that ships.
 
     Raises:
-        UserError: an argument that is none of a training's. BadCheckpoint: ``start`` is a name that ships no weights.
+        UserError: an argument that is none of a training's. BadCheckpoint: ``start`` is a name that
+            ships no weights.
     """
     address = address_of(detector)
     own = dict(address.arguments)
     refused = [key for key in ("threshold", "name") if key in own]
     if refused:
         raise UserError(
-            f"{', '.join(refused)} is said when a detector is loaded, not when it is trained. Leave it out, and write "
-            f"'FILE.safetensors?{refused[0]}={own[refused[0]]}' later."
+            f"{', '.join(refused)} is said when a detector is loaded, not when it is trained. Leave"
+            f" it out, and write 'FILE.safetensors?{refused[0]}={own[refused[0]]}' later."
         )
     start = start or (unquote(own.pop("weights")) if "weights" in own else None)
     return address.place, None if start == FRESH else _weights(start), {**own, **config}

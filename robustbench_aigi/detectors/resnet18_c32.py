@@ -12,10 +12,12 @@ from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, OWN_CODE, 
 @detectors.add("resnet18-c32")
 @final
 class ResNet18C32(Backbone):
-    """ResNet-18 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al., CVPR 2016.
+    """ResNet-18 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al.,
+    CVPR 2016.
 
     Args:
-        width: channels of the first stage; the paper's ImageNet network has 64. The default trains on two cores.
+        width: channels of the first stage; the paper's ImageNet network has 64. The default trains
+            on two cores.
     """
 
     default_card = Card(

@@ -1,4 +1,6 @@
-"""ResNet-50: at 224 with ImageNet's weights where a hub can be reached, and at native 32 x 32 with the CIFAR stem."""
+"""ResNet-50: at 224 with ImageNet's weights where a hub can be reached, and at native 32 x 32 with
+the CIFAR stem.
+"""
 
 from types import MappingProxyType
 from typing import Any, ClassVar, final
@@ -16,8 +18,8 @@ class ResNet50(Backbone):
     """ResNet-50 on images resized to ``size``. Source: He et al., CVPR 2016.
 
     Args:
-        pretrained: begin with ImageNet's weights, from a hub. fake_index: the output of a two-class checkpoint that
-            means AI-generated; torchvision's ImageFolder on CIFAKE gives 0.
+        pretrained: begin with ImageNet's weights, from a hub. fake_index: the output of a two-class
+            checkpoint that means AI-generated; torchvision's ImageFolder on CIFAKE gives 0.
     """
 
     default_card = Card(
@@ -38,13 +40,16 @@ class ResNet50(Backbone):
     def __init__(self, size: int = 224, pretrained: bool = False, fake_index: int = 1) -> None:
         config: dict[str, Any] = {"size": size, "pretrained": pretrained, "fake_index": fake_index}
         net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
-        super().__init__(net, config, size=size, cam="net.layer4", channels_last=True, fake_index=fake_index)
+        super().__init__(
+            net, config, size=size, cam="net.layer4", channels_last=True, fake_index=fake_index
+        )
 
 
 @detectors.add("resnet50-c32")
 @final
 class ResNet50C32(Backbone):
-    """ResNet-50 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al., CVPR 2016.
+    """ResNet-50 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al.,
+    CVPR 2016.
 
     Args:
         width: channels of the stem; the published network has 64. The default trains on two cores.

@@ -9,24 +9,33 @@ from torch.nn import functional as F
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
 from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
-from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, OWN_CODE, Card, Normalise, detectors
+from robustbench_aigi.detectors.base import (
+    CLIP_MEAN,
+    CLIP_STD,
+    OWN_CODE,
+    Card,
+    Normalise,
+    detectors,
+)
 from robustbench_aigi.detectors.clip_mlp import TINY, cam_part, clip_tower
 
 
 @detectors.add("rigid")
 @final
 class Rigid(Calibrated):
-    """One minus the cosine similarity of the features of an image and of the same image with Gaussian noise.
+    """One minus the cosine similarity of the features of an image and of the same image with
+    Gaussian noise.
 
-    The published detector has ``backbone="vit_large_patch14_dinov2.lvd142m"`` and ``pretrained=True``;
-    ``vit_small_patch14_dinov2.lvd142m`` is one for a CPU. The default is the shipped tiny CLIP, which needs no hub.
-    The noise comes from a fixed seed and is the same for every image, so attacks know it.
-    Source: He et al., RIGID, arXiv 2405.20112.
+    The published detector has ``backbone="vit_large_patch14_dinov2.lvd142m"`` and
+    ``pretrained=True``; ``vit_small_patch14_dinov2.lvd142m`` is one for a CPU. The default is the
+    shipped tiny CLIP, which needs no hub. The noise comes from a fixed seed and is the same for
+    every image, so attacks know it. Source: He et al., RIGID, arXiv 2405.20112.
 
     Args:
         backbone: ``tiny-clip``, or a timm model. pretrained: fetch timm's weights.
         size: input pixels a side of a timm model; tiny CLIP has its own 32.
-        noise: deviation of the noise, in pixels of [0, 1]. draws: of the noise, averaged over. seed: of the noise.
+        noise: deviation of the noise, in pixels of [0, 1]. draws: of the noise, averaged over.
+            seed: of the noise.
         false_alarms: share of reals that may be called AI-generated.
 
     Raises:
@@ -37,14 +46,22 @@ class Rigid(Calibrated):
     default_card = Card(
         name="rigid",
         source="He et al., RIGID: A Training-Free and Model-Agnostic Framework, arXiv 2405.20112",
-        summary="training-free: features' answer to noise (default: of tiny CLIP, ours; published: DINOv2 ViT-L/14)",
+        summary=(
+            "training-free: features' answer to noise (default: of tiny CLIP, ours; published:"
+            " DINOv2 ViT-L/14)"
+        ),
         code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="Apache-2.0 (DINOv2, if asked for)",
         commercial=True,
-        resize="bilinear with antialiasing until the short side fits, then a centre crop, inside the detector",
-        published="CIFAKE 46.34 (CIFAKE++ study): below chance, so the direction is measured here, never assumed; "
-        "it turns with the noise level and the generator (arXiv 2606.20488)",
+        resize=(
+            "bilinear with antialiasing until the short side fits, then a centre crop, inside the"
+            " detector"
+        ),
+        published=(
+            "CIFAKE 46.34 (CIFAKE++ study): below chance, so the direction is measured here, never"
+            " assumed; it turns with the noise level and the generator (arXiv 2606.20488)"
+        ),
     )
 
     def __init__(
@@ -64,23 +81,35 @@ class Rigid(Calibrated):
             self.normalise = Normalise(CLIP_MEAN, CLIP_STD)
         else:
             numbers: dict[str, Any] = {"img_size": size} if backbone.startswith("vit_") else {}
-            self.backbone, self.size = timm_trunk(backbone, pretrained=pretrained, num_classes=0, **numbers), size
+            self.backbone, self.size = (
+                timm_trunk(backbone, pretrained=pretrained, num_classes=0, **numbers),
+                size,
+            )
             stats = cast("dict[str, Any]", self.backbone.pretrained_cfg)
             self.normalise = Normalise(stats["mean"], stats["std"])
         self.backbone.requires_grad_(False)
         rng = torch.Generator().manual_seed(seed)
         drawn = noise * torch.randn(draws, 3, self.size, self.size, generator=rng)
         self.register_buffer("noise", drawn, persistent=False)
-        self.card = self.card.model_copy(update={"input_size": self.size, "cam": f"backbone.{cam_part(self.backbone)}"})
+        self.card = self.card.model_copy(
+            update={"input_size": self.size, "cam": f"backbone.{cam_part(self.backbone)}"}
+        )
 
     def features(self, images: Tensor) -> Tensor:
         """Unit features ``(N, D)`` of images at the backbone's size."""
         return F.normalize(cast("Tensor", self.backbone(self.normalise(images))), dim=1)
 
     def raw(self, images: Tensor) -> Tensor:
-        """One minus the similarity, the mean over the draws; high means AI-generated, as published."""
-        images = centre_crop(resize(images, short_side(images, self.size), "bilinear"), (self.size, self.size))
+        """One minus the similarity, the mean over the draws; high means AI-generated, as
+        published.
+        """
+        images = centre_crop(
+            resize(images, short_side(images, self.size), "bilinear"), (self.size, self.size)
+        )
         clean = self.features(images)
-        # half the squared distance of unit vectors is one minus their cosine, and keeps its digits near zero
-        moved = [(self.features(images + noise) - clean).square().sum(dim=1) / 2 for noise in self.noise]
+        # half the squared distance of unit vectors is one minus their cosine, and keeps its digits
+        # near zero
+        moved = [
+            (self.features(images + noise) - clean).square().sum(dim=1) / 2 for noise in self.noise
+        ]
         return torch.stack(moved).mean(dim=0)

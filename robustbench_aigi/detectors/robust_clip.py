@@ -11,7 +11,9 @@ from robustbench_aigi.errors import UserError
 
 
 class Variant(NamedTuple):
-    """A public tower: its open_clip name, and whether it is a child of OpenAI's weights, which need QuickGELU."""
+    """A public tower: its open_clip name, and whether it is a child of OpenAI's weights, which need
+    QuickGELU.
+    """
 
     model: str
     quick_gelu: bool = False
@@ -32,13 +34,16 @@ VARIANTS = MappingProxyType(
         "tecoa4-convnext": Variant("hf-hub:chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg"),
     }
 )
-"""Name to tower; 2 and 4 are the grey levels of L-inf it was trained against. No suffix: OpenAI's ViT-L/14."""
+"""Name to tower; 2 and 4 are the grey levels of L-inf it was trained against. No suffix: OpenAI's
+ViT-L/14.
+"""
 
 
 @detectors.add("robust-clip")
 @final
 class RobustClip(ClipDetector):
-    """A robust CLIP tower, frozen, and a head. Sources: Schlarmann et al., ICML 2024; Mao et al., ICLR 2023.
+    """A robust CLIP tower, frozen, and a head. Sources: Schlarmann et al., ICML 2024; Mao et al.,
+    ICLR 2023.
 
     The default tower, the shipped tiny CLIP, is robust only after training by FARE or TeCoA.
 
@@ -48,30 +53,47 @@ class RobustClip(ClipDetector):
         quick_gelu: for a tower by open_clip name that is a child of OpenAI's weights.
 
     Raises:
-        UserError: no such head. Unavailable: the tower is not on this machine and no hub can be reached.
+        UserError: no such head. Unavailable: the tower is not on this machine and no hub can be
+            reached.
     """
 
     default_card = Card(
         name="robust-clip",
-        source="Schlarmann et al., Robust CLIP (FARE), ICML 2024; Mao et al. (TeCoA), ICLR 2023; towers chs20/*-clip",
-        summary="FARE or TeCoA tower (default: tiny CLIP, ours, not robust before training), linear or MLP head",
+        source=(
+            "Schlarmann et al., Robust CLIP (FARE), ICML 2024; Mao et al. (TeCoA), ICLR 2023;"
+            " towers chs20/*-clip"
+        ),
+        summary=(
+            "FARE or TeCoA tower (default: tiny CLIP, ours, not robust before training), linear or"
+            " MLP head"
+        ),
         code_licence=OWN_CODE,
         weights_licence="MIT (tiny-clip, trained on CIFAKE)",
         base_licence="MIT (OpenAI CLIP, LAION CLIP and the FARE and TeCoA towers)",
         commercial=True,
-        published="97.23 on adversarial CIFAKE, poor elsewhere (CIFAKE++ study). Zero-shot mean at eps 0 / 2 / 4: "
-        "FARE2 67.0 / 43.1 / 20.5, FARE4 61.1 / 45.9 / 32.4, TeCoA2 60.0 / 43.6 / 27.0, TeCoA4 54.2 / 42.3 / 31.9; "
-        "that is of what images show, not of generators' traces",
+        published=(
+            "97.23 on adversarial CIFAKE, poor elsewhere (CIFAKE++ study). Zero-shot mean at eps 0"
+            " / 2 / 4: FARE2 67.0 / 43.1 / 20.5, FARE4 61.1 / 45.9 / 32.4, TeCoA2 60.0 / 43.6 /"
+            " 27.0, TeCoA4 54.2 / 42.3 / 31.9; that is of what images show, not of generators'"
+            " traces"
+        ),
     )
 
     def __init__(
-        self, variant: str = "tiny-clip", head: str = "mlp", hidden: int = 256, quick_gelu: bool = False
+        self,
+        variant: str = "tiny-clip",
+        head: str = "mlp",
+        hidden: int = 256,
+        quick_gelu: bool = False,
     ) -> None:
         if head not in ("linear", "mlp"):
-            raise UserError(f"head must be linear or mlp, got {head!r}. Write head='linear' for a single layer.")
+            raise UserError(
+                f"head must be linear or mlp, got {head!r}. Write head='linear' for a single layer."
+            )
         if variant not in VARIANTS and ":" not in variant:
             raise UserError(
-                f"no robust tower called {variant!r}. Write one of {', '.join(VARIANTS)}, or local-dir:FOLDER."
+                f"no robust tower called {variant!r}. Write one of {', '.join(VARIANTS)}, or"
+                " local-dir:FOLDER."
             )
         tower = VARIANTS.get(variant, Variant(variant, quick_gelu))
         config = {"variant": variant, "head": head, "hidden": hidden, "quick_gelu": quick_gelu}

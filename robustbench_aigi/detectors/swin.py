@@ -38,12 +38,17 @@ class Swin(Backbone):
         super().__init__(net, config, size=size, cam="net.norm", fake_index=fake_index)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names, or Hugging Face's, where merging ends a stage; in timm's it begins the next one."""
+        """From timm's names, or Hugging Face's, where merging ends a stage; in timm's it begins the
+        next one.
+        """
 
         def later(found: re.Match[str]) -> str:
             return f"layers.{int(found[1]) + 1}.downsample"
 
-        moved = {re.sub(r"encoder\.layers\.(\d+)\.downsample", later, name): value for name, value in tensors.items()}
+        moved = {
+            re.sub(r"encoder\.layers\.(\d+)\.downsample", later, name): value
+            for name, value in tensors.items()
+        }
         counted = ("relative_position_index", "attn_mask")
         learned = {name: value for name, value in moved.items() if not name.endswith(counted)}
         return from_hugging_face(learned, "swin.", self.head)
@@ -54,13 +59,17 @@ class Swin(Backbone):
 class SwinT(Swin):
     """Swin-T at 224. Source: Liu et al., ICCV 2021.
 
-    The file of ``mmanikanta/SWIN-AI-Image-Detector`` loads with ``weights=PATH``, as does any Swin-T of two classes.
+    The file of ``mmanikanta/SWIN-AI-Image-Detector`` loads with ``weights=PATH``, as does any
+    Swin-T of two classes.
 
     Args:
-        size: side that images are resized to. patch, window: sides of a patch and, in patches, of a window.
+        size: side that images are resized to. patch, window: sides of a patch and, in patches, of a
+            window.
         width: channels of the first stage. depths, heads: blocks and attention heads of each stage.
-        pretrained: begin with ImageNet's weights, from a hub; only with the other numbers as they are.
-        fake_index: the output of a two-class checkpoint that means AI-generated; 0 in the file named above.
+        pretrained: begin with ImageNet's weights, from a hub; only with the other numbers as they
+            are.
+        fake_index: the output of a two-class checkpoint that means AI-generated; 0 in the file
+            named above.
     """
 
     default_card = Card(
@@ -73,9 +82,14 @@ class SwinT(Swin):
         commercial=True,
         input_size=224,
         cam="net.norm",
-        published="Tiny-GenImage 87.34, by a study whose code loads Swin-B; 98.74 (card of mmanikanta's checkpoint)",
+        published=(
+            "Tiny-GenImage 87.34, by a study whose code loads Swin-B; 98.74 (card of mmanikanta's"
+            " checkpoint)"
+        ),
     )
-    small = MappingProxyType({"size": 32, "patch": 2, "window": 4, "width": 24, "depths": [2, 2], "heads": [2, 4]})
+    small = MappingProxyType(
+        {"size": 32, "patch": 2, "window": 4, "width": 24, "depths": [2, 2], "heads": [2, 4]}
+    )
 
     def __init__(
         self,
@@ -89,7 +103,12 @@ class SwinT(Swin):
         fake_index: int = 0,
     ) -> None:
         config: dict[str, Any] = {"size": size, "patch": patch, "window": window, "width": width}
-        config |= {"depths": list(depths), "heads": list(heads), "pretrained": pretrained, "fake_index": fake_index}
+        config |= {
+            "depths": list(depths),
+            "heads": list(heads),
+            "pretrained": pretrained,
+            "fake_index": fake_index,
+        }
         super().__init__(config, **config)
 
 

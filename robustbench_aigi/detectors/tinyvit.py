@@ -16,22 +16,24 @@ from robustbench_aigi.errors import UserError
 WINDOWS = {224: (7, 7, 14, 7), 384: (12, 12, 24, 12), 512: (16, 16, 32, 16)}
 """Published window sizes of the stages, for each published size."""
 PUBLISHED = (
-    "21 M parameters on CIFAKE: 98.67, static adversarial set 92.87; adversarially fine-tuned 98.67 and 98.61 "
-    "(CIFAKE++ study)"
+    "21 M parameters on CIFAKE: 98.67, static adversarial set 92.87; adversarially fine-tuned 98.67"
+    " and 98.61 (CIFAKE++ study)"
 )
 
 
 class TinyViT(Backbone):
     """TinyViT with one logit. Source: Wu et al., TinyViT, ECCV 2022.
 
-    Checkpoints of the same width, ours and timm's, load at any size and stride; timm's 1000 classes give way to a fresh
-    head, to be trained.
+    Checkpoints of the same width, ours and timm's, load at any size and stride; timm's 1000 classes
+    give way to a fresh head, to be trained.
 
     Args:
-        stem_stride: 4 as published (an 8 x 8 map after the stem at size 32), or 2 for a finer map at about a third of
-            the speed.
-        drop_path: share of residual branches dropped while training; 0.2 as published for 21 M parameters.
-        size: side that images are resized to: 32, with windows that fit, or 224, 384 or 512, with the published ones.
+        stem_stride: 4 as published (an 8 x 8 map after the stem at size 32), or 2 for a finer map
+            at about a third of the speed.
+        drop_path: share of residual branches dropped while training; 0.2 as published for 21 M
+            parameters.
+        size: side that images are resized to: 32, with windows that fit, or 224, 384 or 512, with
+            the published ones.
         pretrained: begin with ImageNet's weights, from a hub.
         fake_index: the output of a two-class checkpoint that means AI-generated.
         dims: channels of the four stages, multiples of 32; the published ones if None.
@@ -58,13 +60,21 @@ class TinyViT(Backbone):
     ) -> None:
         if stem_stride not in (2, 4):
             raise UserError(
-                f"stem_stride must be 2 or 4, got {stem_stride}. Write stem_stride=4 for the published stem."
+                f"stem_stride must be 2 or 4, got {stem_stride}. Write stem_stride=4 for the"
+                " published stem."
             )
         side = size // stem_stride
         windows = {32: (side, side // 2, side // 4, side // 8), **WINDOWS}
         if size not in windows:
-            raise UserError(f"size must be 32, 224, 384 or 512, got {size}. Write size=224 for the published windows.")
-        shape = {} if dims is None else {"embed_dims": tuple(dims), "num_heads": tuple(dim // 32 for dim in dims)}
+            raise UserError(
+                f"size must be 32, 224, 384 or 512, got {size}. Write size=224 for the published"
+                " windows."
+            )
+        shape = (
+            {}
+            if dims is None
+            else {"embed_dims": tuple(dims), "num_heads": tuple(dim // 32 for dim in dims)}
+        )
         published = size if self.width == "21m" and size > 224 else 224
         net = timm_trunk(
             f"tiny_vit_{self.width}_{published}.dist_in22k_ft_in1k",
@@ -77,21 +87,40 @@ class TinyViT(Backbone):
         if stem_stride == 2:
             net.get_submodule("patch_embed.conv2.conv").stride = (1, 1)  # type: ignore[assignment]
         config: dict[str, Any] = {"stem_stride": stem_stride, "drop_path": drop_path, "size": size}
-        config |= {"pretrained": pretrained, "fake_index": fake_index, "dims": None if dims is None else list(dims)}
-        seen = max(stage for stage in range(4) if stage == 0 or side >> stage >= 4)  # a map of 1 x 1 shows nothing
-        super().__init__(net, config, size=size, cam=f"net.stages.{seen}", channels_last=True, fake_index=fake_index)
+        config |= {
+            "pretrained": pretrained,
+            "fake_index": fake_index,
+            "dims": None if dims is None else list(dims),
+        }
+        seen = max(
+            stage for stage in range(4) if stage == 0 or side >> stage >= 4
+        )  # a map of 1 x 1 shows nothing
+        super().__init__(
+            net,
+            config,
+            size=size,
+            cam=f"net.stages.{seen}",
+            channels_last=True,
+            fake_index=fake_index,
+        )
         self.register_load_state_dict_pre_hook(_fit_biases)  # type: ignore[no-untyped-call]
         if size != 32:
             resize = "bicubic with antialiasing to the input size, inside the detector"
             self.card = self.card.model_copy(update={"resize": resize})
 
     def fitted(self, images: Tensor) -> Tensor:
-        """Resize ``(N, 3, H, W)`` images: bilinearly to 32 x 32, bicubically to the published sizes."""
+        """Resize ``(N, 3, H, W)`` images: bilinearly to 32 x 32, bicubically to the published
+        sizes.
+        """
         return resize(images, (self.size, self.size), "bilinear" if self.size == 32 else "bicubic")
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names."""
-        return {name: value for name, value in tensors.items() if not name.endswith("attention_bias_idxs")}
+        return {
+            name: value
+            for name, value in tensors.items()
+            if not name.endswith("attention_bias_idxs")
+        }
 
 
 def _fit_biases(detector: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:

@@ -33,7 +33,9 @@ HUGGING_FACE = (
 
 
 def from_hugging_face(tensors: Mapping[str, Tensor], prefix: str, head: str) -> dict[str, Tensor]:
-    """A ViT or a Swin in timm's names, its query, key and value one layer; what is in timm's names stays as it is."""
+    """A ViT or a Swin in timm's names, its query, key and value one layer; what is in timm's names
+    stays as it is.
+    """
     named = {}
     for name, value in tensors.items():
         if ".key." in name or ".value." in name:
@@ -49,10 +51,26 @@ def from_hugging_face(tensors: Mapping[str, Tensor], prefix: str, head: str) -> 
 
 
 def vit_trunk(
-    model: str, pretrained: bool, outputs: int, *, size: int, patch: int, width: int, depth: int, heads: int
+    model: str,
+    pretrained: bool,
+    outputs: int,
+    *,
+    size: int,
+    patch: int,
+    width: int,
+    depth: int,
+    heads: int,
 ) -> nn.Module:
-    """A ViT of timm's with ``outputs`` outputs; with none it gives the class token after the last norm ``(N, D)``."""
-    numbers = {"img_size": size, "patch_size": patch, "embed_dim": width, "depth": depth, "num_heads": heads}
+    """A ViT of timm's with ``outputs`` outputs; with none it gives the class token after the last
+    norm ``(N, D)``.
+    """
+    numbers = {
+        "img_size": size,
+        "patch_size": patch,
+        "embed_dim": width,
+        "depth": depth,
+        "num_heads": heads,
+    }
     return timm_trunk(model, pretrained=pretrained, num_classes=outputs, **numbers)
 
 
@@ -71,7 +89,9 @@ class ViT(Backbone):
     ) -> None:
         net = vit_trunk(VIT_B16, pretrained, 1, size=size, depth=depth, **rest)
         cam = f"net.blocks.{depth - 1}.norm1"
-        super().__init__(net, config, size=size, cam=cam, mean=HALF, std=HALF, fake_index=fake_index)
+        super().__init__(
+            net, config, size=size, cam=cam, mean=HALF, std=HALF, fake_index=fake_index
+        )
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names, or Hugging Face's."""
@@ -83,12 +103,14 @@ class ViT(Backbone):
 class ViTB16(ViT):
     """ViT-B/16 at 224. Source: Dosovitskiy et al., ICLR 2021.
 
-    The file of ``dima806/ai_vs_real_image_detection`` loads with ``weights=PATH``, as does any ViT-B/16 of two classes.
+    The file of ``dima806/ai_vs_real_image_detection`` loads with ``weights=PATH``, as does any
+    ViT-B/16 of two classes.
 
     Args:
-        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the tokens, the blocks
-            and their attention.
-        pretrained: begin with ImageNet's weights, from a hub; only with the other numbers as they are.
+        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the
+            tokens, the blocks and their attention.
+        pretrained: begin with ImageNet's weights, from a hub; only with the other numbers as they
+            are.
         fake_index: the output of a two-class checkpoint that means AI-generated.
     """
 
@@ -102,8 +124,10 @@ class ViTB16(ViT):
         commercial=True,
         input_size=224,
         cam="net.blocks.11.norm1",
-        published="CIFAKE 98.25, static adversarial set 91.75 (CIFAKE++ study); Tiny-GenImage 87.03; "
-        "98.40 on 12k images (card of dima806's checkpoint)",
+        published=(
+            "CIFAKE 98.25, static adversarial set 91.75 (CIFAKE++ study); Tiny-GenImage 87.03; "
+            "98.40 on 12k images (card of dima806's checkpoint)"
+        ),
     )
     small = MappingProxyType({"size": 32, "patch": 8, "width": 48, "depth": 2, "heads": 3})
 
@@ -117,7 +141,13 @@ class ViTB16(ViT):
         pretrained: bool = False,
         fake_index: int = 1,
     ) -> None:
-        config: dict[str, Any] = {"size": size, "patch": patch, "width": width, "depth": depth, "heads": heads}
+        config: dict[str, Any] = {
+            "size": size,
+            "patch": patch,
+            "width": width,
+            "depth": depth,
+            "heads": heads,
+        }
         config |= {"pretrained": pretrained, "fake_index": fake_index}
         super().__init__(config, **config)
 
@@ -128,7 +158,8 @@ class ViTC32(ViT):
     """A small ViT at native 32 x 32. Source: Dosovitskiy et al., ICLR 2021.
 
     Args:
-        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks and their attention.
+        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks
+            and their attention.
     """
 
     default_card = Card(

@@ -7,7 +7,14 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise, detectors
+from robustbench_aigi.detectors.base import (
+    FROM_SCRATCH,
+    NO_WEIGHTS,
+    Card,
+    Detector,
+    Normalise,
+    detectors,
+)
 from robustbench_aigi.detectors.vit import HALF, VIT_B16, vit_trunk
 
 
@@ -24,7 +31,9 @@ class Fusion(nn.Module):
         self.cnn = nn.Sequential(
             *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            nn.AdaptiveAvgPool2d(1),  # it commutes with the 1 x 1 convolution, which is cheaper on one pixel
+            nn.AdaptiveAvgPool2d(
+                1
+            ),  # it commutes with the 1 x 1 convolution, which is cheaper on one pixel
             *(nn.Conv2d(64, width, 1), nn.Flatten()),
         )
         self.head = nn.Sequential(
@@ -40,7 +49,9 @@ class Fusion(nn.Module):
 
 
 class ViTWithCNN(Detector):
-    """A ViT and a CNN on the same image, resized to ``size``; with ``frozen`` a fit leaves the ViT as it is."""
+    """A ViT and a CNN on the same image, resized to ``size``; with ``frozen`` a fit leaves the ViT
+    as it is.
+    """
 
     def __init__(
         self,
@@ -59,7 +70,9 @@ class ViTWithCNN(Detector):
         self.trunk.requires_grad_(not frozen)
         self.fusion = Fusion(width)
         self.normalise = Normalise(HALF, HALF)
-        self.card = self.card.model_copy(update={"input_size": size, "cam": f"trunk.blocks.{depth - 1}.norm1"})
+        self.card = self.card.model_copy(
+            update={"input_size": size, "cam": f"trunk.blocks.{depth - 1}.norm1"}
+        )
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
@@ -74,19 +87,24 @@ class ViTWithCNN(Detector):
 @detectors.add("vit-cnn")
 @final
 class ViTCNN(ViTWithCNN):
-    """ViT-B/16 and a small CNN. Source: the Tiny-GenImage study, of which this is a re-implementation.
+    """ViT-B/16 and a small CNN. Source: the Tiny-GenImage study, of which this is a
+    re-implementation.
 
     Args:
-        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the tokens, the blocks
-            and their attention.
-        pretrained: begin with ImageNet's weights of the ViT, from a hub; only with the other numbers as they are.
+        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the
+            tokens, the blocks and their attention.
+        pretrained: begin with ImageNet's weights of the ViT, from a hub; only with the other
+            numbers as they are.
         frozen: train the CNN and the head alone, as the study did on a pretrained ViT.
     """
 
     default_card = Card(
         name="vit-cnn",
         source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
-        summary="ViT-B/16 at 224 and a CNN, their features summed with learned weights, 86.4 M parameters",
+        summary=(
+            "ViT-B/16 at 224 and a CNN, their features summed with learned weights, 86.4 M"
+            " parameters"
+        ),
         code_licence="timm Apache-2.0; this class MIT; the study's code states none",
         weights_licence=NO_WEIGHTS,
         base_licence="Apache-2.0 (ImageNet-21k, augreg), if pretrained",
@@ -107,7 +125,13 @@ class ViTCNN(ViTWithCNN):
         pretrained: bool = False,
         frozen: bool = False,
     ) -> None:
-        config: dict[str, Any] = {"size": size, "patch": patch, "width": width, "depth": depth, "heads": heads}
+        config: dict[str, Any] = {
+            "size": size,
+            "patch": patch,
+            "width": width,
+            "depth": depth,
+            "heads": heads,
+        }
         config |= {"pretrained": pretrained, "frozen": frozen}
         super().__init__(config, **config)
 
@@ -115,16 +139,21 @@ class ViTCNN(ViTWithCNN):
 @detectors.add("vit-cnn-c32")
 @final
 class ViTCNNC32(ViTWithCNN):
-    """A small ViT and a small CNN at native 32 x 32. Source: the Tiny-GenImage study; see ``vit-cnn``.
+    """A small ViT and a small CNN at native 32 x 32. Source: the Tiny-GenImage study; see
+    ``vit-cnn``.
 
     Args:
-        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks and their attention.
+        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks
+            and their attention.
     """
 
     default_card = Card(
         name="vit-cnn-c32",
         source="Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented; ViT from timm",
-        summary="ViT at 32 x 32, width 192, and a CNN, their features summed with learned weights, 2.95 M parameters",
+        summary=(
+            "ViT at 32 x 32, width 192, and a CNN, their features summed with learned weights, 2.95"
+            " M parameters"
+        ),
         code_licence="timm Apache-2.0; this class MIT; the study's code states none",
         weights_licence=NO_WEIGHTS,
         base_licence=FROM_SCRATCH,

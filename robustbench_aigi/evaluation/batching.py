@@ -1,4 +1,6 @@
-"""How many images a detector is shown at once: as many as a bound on memory allows, fewer when memory ran out."""
+"""How many images a detector is shown at once: as many as a bound on memory allows, fewer when
+memory ran out.
+"""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -11,14 +13,17 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import from_bytes
 
 BOUND = 2 * 2**30
-"""Bytes that a worker's passes may keep for the way back: not the machine's, so that every machine finds one size."""
+"""Bytes that a worker's passes may keep for the way back: not the machine's, so that every machine
+finds one size.
+"""
 MOST = 128
 LARGEST = 16
 """Images of which the largest stands for all."""
 
 
 def set_batches(detectors: Iterable[Detector], data: Dataset) -> list[int]:
-    """Set ``at_once`` of each detector for the largest of these images; returns the bytes that such a pass keeps.
+    """Set ``at_once`` of each detector for the largest of these images; returns the bytes that such
+    a pass keeps.
 
     A detector that raises gets the most, and 0 bytes: what it raises is told when it is evaluated.
     """
@@ -42,7 +47,8 @@ def batch_for(each: int, bound: int = BOUND) -> int:
 
 
 def bytes_an_image(detector: Detector, image: Tensor) -> int:
-    """Bytes that a pass keeps for the way back of an image like ``(1, 3, H, W)``; 0 of a black box, which is not asked.
+    """Bytes that a pass keeps for the way back of an image like ``(1, 3, H, W)``; 0 of a black box,
+    which is not asked.
 
     They are counted, not timed or measured, so that the number is the same again.
     """
@@ -52,7 +58,9 @@ def bytes_an_image(detector: Detector, image: Tensor) -> int:
 
 
 def kept_bytes(detector: Detector, images: Tensor) -> int:
-    """Bytes of the tensors that a pass of ``(N, 3, H, W)`` images in [0, 1] keeps for the way back."""
+    """Bytes of the tensors that a pass of ``(N, 3, H, W)`` images in [0, 1] keeps for the way
+    back.
+    """
     sizes: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
@@ -68,6 +76,8 @@ def kept_bytes(detector: Detector, images: Tensor) -> int:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, torch's on an accelerator, or torch's on the processor."""
+    """Whether an error says that memory ran out: Python's, torch's on an accelerator, or torch's on
+    the processor.
+    """
     known = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return known or (isinstance(error, RuntimeError) and "not enough memory" in str(error).lower())

@@ -1,4 +1,6 @@
-"""The bench: one detector's cells are planned, given to an executor shard by shard, and written as they come."""
+"""The bench: one detector's cells are planned, given to an executor shard by shard, and written as
+they come.
+"""
 
 import time
 from collections import deque
@@ -64,7 +66,9 @@ class Done(NamedTuple):
 
 @dataclass(frozen=True)
 class Compute:
-    """What an executor's workers hold: how each job turns a shard into a table, by its attack's name."""
+    """What an executor's workers hold: how each job turns a shard into a table, by its attack's
+    name.
+    """
 
     works: Sequence[tuple[str, Work]]
 
@@ -97,9 +101,11 @@ class Bench:
         return self.identities.of(self.detector)
 
     def tables(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Table]:
-        """The tables of cells, by mode and attack: shards that are not there yet are computed, all jobs' together.
+        """The tables of cells, by mode and attack: shards that are not there yet are computed, all
+        jobs' together.
 
-        A cell of which a shard raises has the status ``error: ...`` in the place of its table. Raises ``TooLarge``.
+        A cell of which a shard raises has the status ``error: ...`` in the place of its table.
+            Raises ``TooLarge``.
         """
         cut = {id(job.data): job.data.slices(SHARD) for job in jobs}
         fills = [Fill(self, job, cut[id(job.data)]) for job in jobs]
@@ -135,11 +141,16 @@ class Fill:
     def __init__(self, bench: Bench, job: Job, shards: Sequence[Dataset]) -> None:
         self.bench, self.job = bench, job
         cell = Cell(bench.name, job.mode, job.attack)
-        self.title, self.folder = f"{cell.detector}: {cell.mode} {cell.attack}", cell.folder(bench.out)
+        self.title, self.folder = (
+            f"{cell.detector}: {cell.mode} {cell.attack}",
+            cell.folder(bench.out),
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR).unlink(missing_ok=True)
         own = digest(bench.identity, bench.detector.at_once, *job.key)
-        self.keys = {self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)}
+        self.keys = {
+            self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)
+        }
         mark = bench.marks.get((job.mode, job.attack), "")
         write_contents(self.folder, Contents(mark=mark, shards=self.keys))
         self.missing = [

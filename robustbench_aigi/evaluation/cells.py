@@ -1,4 +1,6 @@
-"""Cells: one detector under one attack, as a table with a row an image, written in shards that survive a kill."""
+"""Cells: one detector under one attack, as a table with a row an image, written in shards that
+survive a kill.
+"""
 
 import json
 import textwrap
@@ -39,15 +41,17 @@ TABLE = (
     "wrong_half",
     "kept",
 )
-"""``fooled`` is whether one score drawn after the attack is wrong. Of ``draws`` such scores ``wrong`` are wrong, and
-``wrong_half`` of the first half of them; ``kept`` is what the attack itself saw. All agree for a detector that does not
-score at random, of which one score is drawn."""
+"""``fooled`` is whether one score drawn after the attack is wrong. Of ``draws`` such scores
+``wrong`` are wrong, and ``wrong_half`` of the first half of them; ``kept`` is what the attack
+itself saw. All agree for a detector that does not score at random, of which one score is drawn.
+"""
 MODES = ("clean", "static", "transfer", "white-box")
 ERROR, CONTENTS, TIMES = "error.txt", "cell.json", "times.jsonl"
 Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
 Table = pd.DataFrame | str
-"""A cell's table, or the status that stands in its place: ``error: ...`` or ``unavailable: ...``."""
+"""A cell's table, or the status that stands in its place: ``error: ...`` or ``unavailable: ...``.
+"""
 T = TypeVar("T")
 
 
@@ -55,7 +59,8 @@ T = TypeVar("T")
 class Cell:
     """What a cell is of.
 
-    ``mode`` is clean, static, transfer, white-box or probe; ``attack`` is the suite's row id, or clean.
+    ``mode`` is clean, static, transfer, white-box or probe; ``attack`` is the suite's row id, or
+    clean.
     """
 
     detector: str
@@ -68,7 +73,9 @@ class Cell:
 
 
 class Failure(NamedTuple):
-    """What is left of work that raised: a status ``error: ...``, the traceback, and whether memory ran out."""
+    """What is left of work that raised: a status ``error: ...``, the traceback, and whether memory
+    ran out.
+    """
 
     status: str
     traceback: str
@@ -88,7 +95,9 @@ def tried(name: str, work: Callable[[], T]) -> T | Failure:
         raise  # nothing else would fare better
     except Exception as error:
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        text = textwrap.shorten(text if name in text else f"{name}: {text}", 500, placeholder=" ...")
+        text = textwrap.shorten(
+            text if name in text else f"{name}: {text}", 500, placeholder=" ..."
+        )
         return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
 
 
@@ -100,7 +109,9 @@ def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
 
 
 class Contents(BaseModel, frozen=True):
-    """``cell.json``: the mark of what a cell is of, and the key that each of its shards will have."""
+    """``cell.json``: the mark of what a cell is of, and the key that each of its shards will
+    have.
+    """
 
     mark: str
     shards: dict[str, str]
@@ -117,7 +128,8 @@ def write_contents(folder: Path, contents: Contents) -> None:
 def finished_shards(folder: Path, mark: str | None = None) -> tuple[list[Path], bool]:
     """The finished shards of a cell with that mark, or any if None, and whether they are all of it.
 
-    None where that cannot be told. Files that an earlier, larger run left in the folder are not among them.
+    None where that cannot be told. Files that an earlier, larger run left in the folder are not
+    among them.
     """
     path = folder / CONTENTS
     if not path.is_file():
@@ -126,7 +138,9 @@ def finished_shards(folder: Path, mark: str | None = None) -> tuple[list[Path], 
         contents = Contents.model_validate_json(path.read_bytes())
     except ValidationError:
         return [], False
-    if (mark is not None and contents.mark != mark) or any(Path(name).name != name for name in contents.shards):
+    if (mark is not None and contents.mark != mark) or any(
+        Path(name).name != name for name in contents.shards
+    ):
         return [], False
     done = [folder / name for name, key in contents.shards.items() if key_of(folder / name) == key]
     return done, len(done) == len(contents.shards)
@@ -151,15 +165,21 @@ def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) ->
     parts = [_read(place, columns) for place in places]
     if not parts:
         return pd.DataFrame(columns=list(columns or TABLE))
-    with reading(places[0].parent, "Delete it and repeat the command that wrote it, which makes it again."):
-        whole = pa.concat_tables(parts, promote_options="permissive")  # a shard's column may be all empty
+    with reading(
+        places[0].parent, "Delete it and repeat the command that wrote it, which makes it again."
+    ):
+        whole = pa.concat_tables(
+            parts, promote_options="permissive"
+        )  # a shard's column may be all empty
         return pd.DataFrame(whole.to_pandas())
 
 
 def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
     with reading(place, "Delete it and repeat the command that wrote it, which makes it again."):
         with pq.ParquetFile(place) as file:
-            table = file.read(list(columns or [name for name in file.schema_arrow.names if name != "png"]))
+            table = file.read(
+                list(columns or [name for name in file.schema_arrow.names if name != "png"])
+            )
         lost = set(columns or ()) - set(table.column_names)
         if lost:
             raise KeyError(f"no column {', '.join(sorted(lost))}")

@@ -52,19 +52,23 @@ def evaluate(
     say: Callable[[str], None] = lambda line: None,
     identities: Identities | None = None,
 ) -> pd.DataFrame:
-    """Return the matrix in long form, a row per detector, mode, attack and direction; cells are kept under ``out``.
+    """Return the matrix in long form, a row per detector, mode, attack and direction; cells are
+    kept under ``out``.
 
-    Each detector first scores a few images: what would make its numbers meaningless is said before the run. One whose
-    scores depend on the batch is shown its images one by one, one whose scores are coarse is attacked by verdicts.
+    Each detector first scores a few images: what would make its numbers meaningless is said before
+    the run. One whose scores depend on the batch is shown its images one by one, one whose scores
+    are coarse is attacked by verdicts.
 
-    A cell that raises becomes a row with the status ``error: ...`` and no numbers, and the run goes on; its traceback
-    is in its folder. What speaks against trusting the numbers is written to ``adequacy.json``.
+    A cell that raises becomes a row with the status ``error: ...`` and no numbers, and the run goes
+    on; its traceback is in its folder. What speaks against trusting the numbers is written to
+    ``adequacy.json``.
 
     Args:
-        detectors: by name in the matrix. A text in a detector's place says why it is unavailable, and becomes its row.
+        detectors: by name in the matrix. A text in a detector's place says why it is unavailable,
+            and becomes its row.
         data: test images.
-        surrogates: makers of the static set, besides the detectors themselves. A static cell whose surrogate is neither
-            is ``unavailable``.
+        surrogates: makers of the static set, besides the detectors themselves. A static cell whose
+            surrogate is neither is ``unavailable``.
         keep_images: store every white-box image in its cell as PNG.
         executor: who does the work; at equal threads a worker the numbers are the same.
         say: gets what the first look at each detector found, a line each.
@@ -80,9 +84,13 @@ def evaluate(
     by_whom = (progress, executor, identities)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
-    alone = bound_here(executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated")
+    alone = bound_here(
+        executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated"
+    )
     write_bound(alone, out)
-    grid = planned(detectors, suite, data, makers, identities, notes)  # a surrogate may have come to smaller batches
+    grid = planned(
+        detectors, suite, data, makers, identities, notes
+    )  # a surrogate may have come to smaller batches
     write_grid(grid, out)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
@@ -100,9 +108,13 @@ def evaluate(
                 detector.at_once //= 2
                 grid = planned(detectors, suite, data, makers, identities, notes)
                 write_grid(grid, out)
-        found = sorted([*found, *of_detector(name, detector, looks[name].batch_shift, looks[name].softmax)])
+        found = sorted(
+            [*found, *of_detector(name, detector, looks[name].batch_shift, looks[name].softmax)]
+        )
         card, replaced = detector.card, grid.detectors[name].replaced
-        rows += rows_of(name, detector.threshold, card.seen, suite, cells, found, replaced, executor)
+        rows += rows_of(
+            name, detector.threshold, card.seen, suite, cells, found, replaced, executor
+        )
         flags += found
     write_flags(flags, out)
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
@@ -123,7 +135,9 @@ def _judged(
 
 
 def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
-    """Set how many images each detector is shown at once: what an earlier run here came to, or what may be held."""
+    """Set how many images each detector is shown at once: what an earlier run here came to, or what
+    may be held.
+    """
     ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     set_batches(ready.values(), data)
     for name, detector in ready.items():
@@ -144,7 +158,9 @@ def _looked_at(
 
 
 def _prepared(detector: Detector, data: Dataset) -> Preflight:
-    """Look at a detector, and take what is found into account: on its card, and in how many images it is shown."""
+    """Look at a detector, and take what is found into account: on its card, and in how many images
+    it is shown.
+    """
     look = examine(detector, data)
     facts = {"stochastic": look.at_random, "score_step": look.score_step}
     detector.card = detector.card.model_copy(update=facts)
@@ -178,16 +194,24 @@ def _static(
     possible = [row for row in shared if row.id not in lost]
     shutil.rmtree(folder / "errors", ignore_errors=True)
     found = tried(folder.name, partial(build, possible)) if rows else None
-    while isinstance(found, Failure) and found.memory and any(maker.at_once > 1 for maker in makers.values()):
+    while (
+        isinstance(found, Failure)
+        and found.memory
+        and any(maker.at_once > 1 for maker in makers.values())
+    ):
         for maker in makers.values():
             maker.at_once = max(1, maker.at_once // 2)
         found = tried(folder.name, partial(build, possible))
     if isinstance(found, Failure):
         for row in possible:  # one at a time, to find which
-            if status := attempt(row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"):
+            if status := attempt(
+                row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"
+            ):
                 lost[row.id] = status
     if rows:
-        build([row for row in shared if row.id not in lost])  # of no row, the clean images: the gallery shows them
+        build(
+            [row for row in shared if row.id not in lost]
+        )  # of no row, the clean images: the gallery shows them
     return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
 
 
@@ -201,16 +225,22 @@ def _cells(
 ) -> dict[tuple[str, str], Table]:
     """Every cell of a detector by mode and attack, probes among them.
 
-    A change that asks no detector has no white-box cell of its own. What takes longest is done first, so that no worker
-    is left alone with it at the end.
+    A change that asks no detector has no white-box cell of its own. What takes longest is done
+    first, so that no worker is left alone with it at the end.
     """
     detector = bench.detector
     cells = bench.tables([Job("clean", "clean", data, scored(detector, None))])
     clean = cells["clean", "clean"]
     shared = {("static", name): images for name, images in static.items()}
     shared |= {("transfer", name): images for name, images in transfer.items()}
-    lost = {("white-box", row.id): not_aimed(row, detector) for row in aimed_rows(suite) if not_aimed(row, detector)}
-    asked = [row for row in aimed_rows(suite) if ("white-box", row.id) not in lost] + controls(suite, detector)
+    lost = {
+        ("white-box", row.id): not_aimed(row, detector)
+        for row in aimed_rows(suite)
+        if not_aimed(row, detector)
+    }
+    asked = [row for row in aimed_rows(suite) if ("white-box", row.id) not in lost] + controls(
+        suite, detector
+    )
     if isinstance(clean, str):
         keys = [*shared, *(("white-box", row.id) for row in asked)]
         because = "not tried, because the clean images could not be scored"
@@ -223,12 +253,18 @@ def _cells(
         work = attacked(detector, attack, suite.seed, originals, keep_images=keep_images, full=full)
         key = (row.model_dump(), repr(attack), suite.seed, keep_images)
         jobs.append(Job("white-box", row.id, limited(data, row), work, key))
-    jobs += [Job(*key, images, scored(detector, originals), (images.key,)) for key, images in there.items()]
+    jobs += [
+        Job(*key, images, scored(detector, originals), (images.key,))
+        for key, images in there.items()
+    ]
     made = bench.tables(jobs)
     if keep_images:
         whole = [job for job in jobs if not isinstance(made[job.mode, job.attack], str)]
         _add_maps(bench, [job for job in whole if job.mode == "white-box"])
-    whole_order = [*shared, *(("white-box", row.id) for row in [*aimed_rows(suite), *controls(suite, detector)])]
+    whole_order = [
+        *shared,
+        *(("white-box", row.id) for row in [*aimed_rows(suite), *controls(suite, detector)]),
+    ]
     whole_order += [key for key in made if key[0] == "probe"]
     missing = {key: str(images) for key, images in shared.items()} | lost
     return cells | {key: made[key] if key in made else missing[key] for key in whole_order}
@@ -244,7 +280,10 @@ def _add_maps(bench: Bench, jobs: Sequence[Job]) -> None:
         attack, pairs = found
         return pairs if isinstance(pairs, Failure) else tried(attack, partial(maps, pairs))
 
-    asked = ((job.attack, tried(job.attack, partial(pairs_of, job.data, folder, threshold))) for job, folder in left)
+    asked = (
+        (job.attack, tried(job.attack, partial(pairs_of, job.data, folder, threshold)))
+        for job, folder in left
+    )
     for (_, folder), table in zip(left, bench.executor.each(map_one, asked), strict=True):
         (folder / "maps-error.txt").unlink(missing_ok=True)
         if isinstance(table, Failure):

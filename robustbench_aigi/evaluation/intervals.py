@@ -20,7 +20,8 @@ MOST = 1_000_000
 def wilson(successes: float, n: int) -> tuple[float, float]:
     """Wilson's 95% interval of a proportion; (nan, nan) for n = 0.
 
-    ``successes`` may be a sum of shares, one per image, of draws that were right: the interval is then a little wide.
+    ``successes`` may be a sum of shares, one per image, of draws that were right: the interval is
+        then a little wide.
     """
     if n == 0:
         return math.nan, math.nan
@@ -29,14 +30,20 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
 
 
 def bootstrap(
-    columns: Sequence[ArrayLike], statistic: Callable[..., Any], *, resamples: int = 2000, seed: int = 0
+    columns: Sequence[ArrayLike],
+    statistic: Callable[..., Any],
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[float, float]:
-    """A 95% percentile bootstrap interval of a statistic of paired columns, such as labels and logits.
+    """A 95% percentile bootstrap interval of a statistic of paired columns, such as labels and
+    logits.
 
     (nan, nan) where fewer than two rows, or a resample without a second class, leave it undefined.
 
     Args:
-        statistic: of the columns; one that takes ``axis`` gets many resamples at once, and is quicker for it.
+        statistic: of the columns; one that takes ``axis`` gets many resamples at once, and is
+            quicker for it.
     """
     data = [np.asarray(column) for column in columns]
     if len(data[0]) < 2:
@@ -56,7 +63,9 @@ def bootstrap(
 
 
 class Change(NamedTuple):
-    """``lost`` images were right before and are wrong now, ``won`` the reverse; ``p`` is two-sided."""
+    """``lost`` images were right before and are wrong now, ``won`` the reverse; ``p`` is
+    two-sided.
+    """
 
     lost: int
     won: int
@@ -77,7 +86,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def images_for(width: float, share: float = 0.5) -> int:
-    """How many images make a 95% Wilson interval around ``share`` at most ``width`` wide, both in [0, 1]."""
+    """How many images make a 95% Wilson interval around ``share`` at most ``width`` wide, both in
+    [0, 1].
+    """
 
     def wide(n: int) -> float:
         low, high = wilson(round(share * n), n)

@@ -31,7 +31,8 @@ def rows_of(
     """A detector's part of the matrix; numbers stay empty where a cell has none.
 
     Args:
-        threshold, seen: the card's. cells: its tables, or the statuses in their place. executor: who resamples them.
+        threshold, seen: the card's. cells: its tables, or the statuses in their place. executor:
+            who resamples them.
         replaced: rows to the attack that took the place of their own.
     """
     built = {row.id: row.built for row in suite.rows}
@@ -39,14 +40,20 @@ def rows_of(
     clean = cells["clean", "clean"]
     frozen = FrozenThresholds.of(clean) if isinstance(clean, pd.DataFrame) else None
     tables = {key: ("ok", table) for key, table in cells.items()}
-    # What seeks the smallest change is held to no size: with it the worst case would be 0 of whatever detector.
+    # What seeks the smallest change is held to no size: with it the worst case would be 0 of
+    # whatever detector.
     bounded = [name for name, attack in built.items() if not attack.seeks]
     there = [mode for mode in MODES if any((mode, name) in cells for name in bounded)]
     for mode in there:
         tables |= {(mode, name): worst for name, worst in _worst(bounded, cells, mode).items()}
     heads: list[dict[str, object]] = []
     for (mode, attack), (status, table) in tables.items():
-        head: dict[str, object] = {"detector": detector, "mode": mode, "attack": attack, "status": status}
+        head: dict[str, object] = {
+            "detector": detector,
+            "mode": mode,
+            "attack": attack,
+            "status": status,
+        }
         own = attack.partition(FROM)[0].removesuffix(CONTROL)
         if own in built:
             head["seen"] = met(built[own], seen)
@@ -69,10 +76,12 @@ def rows_of(
 
 
 def _worst(attacks: Sequence[str], cells: Cells, mode: str) -> dict[str, tuple[str, Table]]:
-    """Status and table of the adversary who has every one of these attacks, of a mode, that could be measured.
+    """Status and table of the adversary who has every one of these attacks, of a mode, that could
+    be measured.
 
-    ``worst-case`` is over the images that every one of them met. Where a row has a limit, ``worst-case-bound`` is over
-    all images: it takes an image that a row never met as not fooled, so it is an upper bound.
+    ``worst-case`` is over the images that every one of them met. Where a row has a limit,
+    ``worst-case-bound`` is over all images: it takes an image that a row never met as not fooled,
+    so it is an upper bound.
     """
     clean = cells["clean", "clean"]
     met = {name: cells.get((mode, name), cells.get(("static", name))) for name in attacks}

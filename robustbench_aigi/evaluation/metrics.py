@@ -1,4 +1,6 @@
-"""From per-image tables to numbers with n and a 95% interval. Libraries compute them; this file only asks."""
+"""From per-image tables to numbers with n and a 95% interval. Libraries compute them; this file
+only asks.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,17 +20,57 @@ DIRECTIONS = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
 
 COLUMNS = (
-    "detector", "mode", "attack", "direction", "status", "n", "accuracy", "low", "high", "balanced_accuracy",
-    "n_correct_before", "success_rate", "success_low", "success_high", "auc", "auc_low", "auc_high", "ap",
-    "tpr_frozen_01", "tpr_frozen_1", "tpr_frozen_5", "fpr_frozen_01", "fpr_frozen_1", "fpr_frozen_5", "frozen_reals",
-    "calibration_error", "worst_generator", "worst_generator_accuracy", "worst_generator_low", "worst_generator_high",
-    "draws", "majority_accuracy", "majority_low", "majority_high", "kept_accuracy",
-    "mean_forwards", "mean_backwards", "replaced_by", "flags", "seen",
-)  # fmt: skip
+    "detector",
+    "mode",
+    "attack",
+    "direction",
+    "status",
+    "n",
+    "accuracy",
+    "low",
+    "high",
+    "balanced_accuracy",
+    "n_correct_before",
+    "success_rate",
+    "success_low",
+    "success_high",
+    "auc",
+    "auc_low",
+    "auc_high",
+    "ap",
+    "tpr_frozen_01",
+    "tpr_frozen_1",
+    "tpr_frozen_5",
+    "fpr_frozen_01",
+    "fpr_frozen_1",
+    "fpr_frozen_5",
+    "frozen_reals",
+    "calibration_error",
+    "worst_generator",
+    "worst_generator_accuracy",
+    "worst_generator_low",
+    "worst_generator_high",
+    "draws",
+    "majority_accuracy",
+    "majority_low",
+    "majority_high",
+    "kept_accuracy",
+    "mean_forwards",
+    "mean_backwards",
+    "replaced_by",
+    "flags",
+    "seen",
+)
 BINS = 15
 FROZEN_RATES = {"01": 0.001, "1": 0.01, "5": 0.05}
 """Ending of a column to the false-positive rate on clean reals at which its threshold is frozen."""
-TYPES = {"n": "Int64", "n_correct_before": "Int64", "frozen_reals": "Int64", "draws": "Int64", "seen": "boolean"}
+TYPES = {
+    "n": "Int64",
+    "n_correct_before": "Int64",
+    "frozen_reals": "Int64",
+    "draws": "Int64",
+    "seen": "boolean",
+}
 """Of columns that pandas would take for something else where a number is missing."""
 
 
@@ -37,8 +79,9 @@ class FrozenThresholds:
     """Thresholds fixed on clean reals, which no attack moves.
 
     Attributes:
-        at: ending of a column to the lowest threshold, a logit, above which at most that share of the clean reals lies;
-            NaN where there are too few reals for one of them to be that share.
+        at: ending of a column to the lowest threshold, a logit, above which at most that share of
+            the clean reals lies; NaN where there are too few reals for one of them to be that
+            share.
         reals: how many clean reals they were fixed on.
     """
 
@@ -50,7 +93,10 @@ class FrozenThresholds:
         """Fix them on the clean cell's table."""
         reals = np.sort(clean.loc[clean["label"] == 0, "logit"].to_numpy(dtype=np.float64))[::-1]
         allowed = {name: int(rate * len(reals) + 1e-9) for name, rate in FROZEN_RATES.items()}
-        return cls({name: float(reals[count]) if count else math.nan for name, count in allowed.items()}, len(reals))
+        return cls(
+            {name: float(reals[count]) if count else math.nan for name, count in allowed.items()},
+            len(reals),
+        )
 
 
 def summarise(
@@ -60,8 +106,9 @@ def summarise(
 
     Args:
         table: a cell's table. threshold: the detector's.
-        ranked: whether every image was attacked at full strength (or not through the detector at all), so that AUC, AP,
-            calibration and the rates at frozen thresholds mean something; they stay empty otherwise.
+        ranked: whether every image was attacked at full strength (or not through the detector at
+            all), so that AUC, AP, calibration and the rates at frozen thresholds mean something;
+            they stay empty otherwise.
         frozen: thresholds fixed on the detector's clean cell; without them those rates stay empty.
     """
     before = (table["clean_logit"] > threshold) == (table["label"] == 1)
@@ -72,7 +119,9 @@ def summarise(
             part = table["label"] == DIRECTIONS[direction]
         rows.append({"direction": direction, **_proportions(table[part], before[part])})
     rows[0] |= _worst_generator(by_generator(table))
-    rows[-1]["balanced_accuracy"] = (float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))) / 2
+    rows[-1]["balanced_accuracy"] = (
+        float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))
+    ) / 2
     if ranked and table["label"].nunique() == 2:
         rows[-1] |= _ranking(table)
         rows[-1] |= {} if frozen is None else _at_frozen(table, frozen)
@@ -100,12 +149,16 @@ def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, ob
 
 
 def shares_right(table: pd.DataFrame) -> "pd.Series[float]":
-    """For each image, the share of its scores drawn after the attack that are right: 0 or 1 without chance."""
+    """For each image, the share of its scores drawn after the attack that are right: 0 or 1 without
+    chance.
+    """
     return 1 - table["wrong"] / table["draws"]
 
 
 def _of_draws(table: pd.DataFrame) -> dict[str, object]:
-    """For a detector that scores at random, what a majority vote of the draws says, and what the attack itself saw."""
+    """For a detector that scores at random, what a majority vote of the draws says, and what the
+    attack itself saw.
+    """
     draws = int(table["draws"].max()) if len(table) else 1
     if draws == 1:
         return {"draws": 1}
@@ -116,12 +169,21 @@ def _of_draws(table: pd.DataFrame) -> dict[str, object]:
 
 
 def by_generator(table: pd.DataFrame) -> pd.DataFrame:
-    """Fakes recognised, a row a generator in order of name: ``generator, n, accuracy, low, high``."""
+    """Fakes recognised, a row a generator in order of name: ``generator, n, accuracy, low,
+    high``.
+    """
     fakes = table[(table["label"] == 1) & table["generator"].notna()]
     counted = shares_right(fakes).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
     rows = [
-        {"generator": name, "n": n, "accuracy": right / n, **dict(zip(("low", "high"), wilson(right, n), strict=True))}
-        for name, n, right in zip(counted.index, map(int, counted["size"]), map(float, counted["sum"]), strict=True)
+        {
+            "generator": name,
+            "n": n,
+            "accuracy": right / n,
+            **dict(zip(("low", "high"), wilson(right, n), strict=True)),
+        }
+        for name, n, right in zip(
+            counted.index, map(int, counted["size"]), map(float, counted["sum"]), strict=True
+        )
     ]
     return pd.DataFrame(rows, columns=["generator", "n", "accuracy", "low", "high"])
 
@@ -136,18 +198,24 @@ def _worst_generator(generators: pd.DataFrame) -> dict[str, object]:
 
 
 def calibration_error(labels: "pd.Series[int]", logits: "pd.Series[float]") -> float:
-    """Expected calibration error of sigmoid(logit) in 15 equal bins, in [0, 1]. Source: Guo et al., ICML 2017."""
+    """Expected calibration error of sigmoid(logit) in 15 equal bins, in [0, 1]. Source: Guo et al.,
+    ICML 2017.
+    """
     probabilities = expit(logits.to_numpy())
     true, said = calibration_curve(labels, probabilities, n_bins=BINS)
     filled = np.histogram(probabilities, bins=BINS, range=(0, 1))[0]
     return float(np.average(np.abs(true - said), weights=filled[filled > 0]))
 
 
-def _auc(labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1) -> NDArray[np.float64]:
-    """Area under the ROC curve along the last axis, of each row of resamples, by counts: sorting each takes longer.
+def _auc(
+    labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1
+) -> NDArray[np.float64]:
+    """Area under the ROC curve along the last axis, of each row of resamples, by counts: sorting
+    each takes longer.
 
     Args:
-        places: where each score stands among all that there are, 0 for the lowest; equal scores stand together.
+        places: where each score stands among all that there are, 0 for the lowest; equal scores
+            stand together.
     """
     rows, most = math.prod(places.shape[:-1]), int(places.max()) + 1
     first = 2 * most * np.arange(rows).reshape(*places.shape[:-1], 1)
@@ -160,7 +228,9 @@ def _auc(labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1) -
 
 
 def _ranking(table: pd.DataFrame) -> dict[str, object]:
-    low, high = bootstrap([table["label"], rankdata(table["logit"], method="dense") - 1], _auc, resamples=1000)
+    low, high = bootstrap(
+        [table["label"], rankdata(table["logit"], method="dense") - 1], _auc, resamples=1000
+    )
     return {
         "auc": float(roc_auc_score(table["label"], table["logit"])),
         "auc_low": low,
@@ -182,10 +252,12 @@ def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, objec
 
 
 def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
-    """The table of an adversary who has every attack: an image counts as fooled if any attack that met it fooled it.
+    """The table of an adversary who has every attack: an image counts as fooled if any attack that
+    met it fooled it.
 
-    Of a detector that scores at random, the worst attack of each image is chosen by one half of the draws and judged by
-    the other, both ways round: chosen and judged by the same draws, every further attack would fool more by chance.
+    Of a detector that scores at random, the worst attack of each image is chosen by one half of the
+    draws and judged by the other, both ways round: chosen and judged by the same draws, every
+    further attack would fool more by chance.
     """
     own = [cell.set_index("id").reindex(clean["id"]) for cell in [clean, *cells]]
     met = [table["fooled"].notna() for table in own]
@@ -201,8 +273,12 @@ def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
     return table.reset_index()
 
 
-def _cross_fitted(own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"]) -> NDArray[np.float64]:
-    """Wrong draws of the worst attack on each image, chosen by one half of its draws and counted on the other."""
+def _cross_fitted(
+    own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"]
+) -> NDArray[np.float64]:
+    """Wrong draws of the worst attack on each image, chosen by one half of its draws and counted on
+    the other.
+    """
     draws = np.stack([part["draws"].fillna(1).to_numpy(dtype=float) for part in own])
     first = np.stack([part["wrong_half"].fillna(0).to_numpy(dtype=float) for part in own])
     second = np.stack([part["wrong"].fillna(0).to_numpy(dtype=float) for part in own]) - first
@@ -210,7 +286,10 @@ def _cross_fitted(own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"])
     shares = [first / np.maximum(half, 1), second / (draws - half)]
     reachable = np.stack([np.asarray(column, dtype=bool) for column in met])
     found = np.zeros(draws.shape[1])
-    for chosen, judged, weight in ((shares[0], shares[1], draws - half), (shares[1], shares[0], half)):
+    for chosen, judged, weight in (
+        (shares[0], shares[1], draws - half),
+        (shares[1], shares[0], half),
+    ):
         worst = np.where(reachable, chosen, -1.0).argmax(axis=0)
         found += judged[worst, columns] * weight[0]
     return found

@@ -29,23 +29,30 @@ def write_provenance(
     data: Dataset,
     identities: Identities,
 ) -> None:
-    """Write ``run.json``: cards, fingerprints, suite, hash of the images, versions, machine, command.
+    """Write ``run.json``: cards, fingerprints, suite, hash of the images, versions, machine,
+    command.
 
-    ``not_reused`` has what could not be fingerprinted, by detector: what was computed with it is never reused.
+    ``not_reused`` has what could not be fingerprinted, by detector: what was computed with it is
+        never reused.
     """
     every = dict(surrogates) | {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     prints = {name: identities.fingerprint(detector) for name, detector in every.items()}
-    converted = {"converted": data.conversions, "convert_rules": CONVERT_RULES} if data.conversions else {}
+    converted = (
+        {"converted": data.conversions, "convert_rules": CONVERT_RULES} if data.conversions else {}
+    )
     facts = {
         "suite": suite.model_dump(by_alias=True),
         "data": {"name": data.name, "images": len(data), "key": data.key} | converted,
         "detectors": {
-            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d} for n, d in detectors.items()
+            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d}
+            for n, d in detectors.items()
         },
         "surrogates": {n: d.card.model_dump() for n, d in surrogates.items()},
         "fingerprints": {name: found.digest for name, found in prints.items()},
         "not_reused": {name: found.unknown for name, found in prints.items() if found.unknown},
-        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "versions": (
+            {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+        ),
         "machine": {
             "processor": platform.machine(),
             "system": platform.system(),

@@ -1,4 +1,6 @@
-"""What an evaluation will ask of detectors on other machines, from the attacks' own budgets: nothing is sent for it."""
+"""What an evaluation will ask of detectors on other machines, from the attacks' own budgets:
+nothing is sent for it.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,49 +25,80 @@ NO_REQUESTS: Mapping[str, object] = MappingProxyType(
         "budget": math.nan,
     }
 )
-"""Columns about the requests of a row, for one that sends none: the detector asked, and the price of a request."""
+"""Columns about the requests of a row, for one that sends none: the detector asked, and the price
+of a request.
+"""
 TERMS = (
-    "Images are sent to a third party: its terms must allow such a test, and the images must be yours to send. "
-    "Make sure of both first."
+    "Images are sent to a third party: its terms must allow such a test, and the images must be"
+    " yours to send. Make sure of both first."
 )
 Shared = Sequence[tuple[str, Row]]
 """Rows whose images are made once and shown to all detectors, by mode."""
 
 
 def can_ask(row: Row, detector: Detector) -> bool:
-    """Return whether an attack asks a detector and can attack this one: a black box gives no gradients."""
+    """Return whether an attack asks a detector and can attack this one: a black box gives no
+    gradients.
+    """
     return row.built.access != "none" and not not_aimed(row, detector)
 
 
 def shared_rows(
-    suite: Suite, detectors: Mapping[str, Detector], surrogates: Mapping[str, Detector] = MappingProxyType({})
+    suite: Suite,
+    detectors: Mapping[str, Detector],
+    surrogates: Mapping[str, Detector] = MappingProxyType({}),
 ) -> Shared:
-    """Return the rows whose images all detectors are shown, without those that their surrogate cannot make."""
+    """Return the rows whose images all detectors are shown, without those that their surrogate
+    cannot make.
+    """
     makers = dict(surrogates) | dict(detectors)
-    rows = [("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *makers)]
+    rows = [
+        ("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *makers)
+    ]
     rows += [("transfer", row) for row in transferred(suite, detectors)]
-    return [(mode, row) for mode, row in rows if row.surrogate is None or can_ask(row, makers[row.surrogate])]
+    return [
+        (mode, row)
+        for mode, row in rows
+        if row.surrogate is None or can_ask(row, makers[row.surrogate])
+    ]
 
 
-def requests_of(name: str, detector: Detector, suite: Suite, data: Dataset, shared: Shared) -> list[dict[str, object]]:
-    """Return a remote detector's rows of the plan: one per cell, with the most requests that the cell can take."""
+def requests_of(
+    name: str, detector: Detector, suite: Suite, data: Dataset, shared: Shared
+) -> list[dict[str, object]]:
+    """Return a remote detector's rows of the plan: one per cell, with the most requests that the
+    cell can take.
+    """
     cells = [_requests(detector, "clean", "clean", data, 1)]
     cells += [_requests(detector, mode, row.id, limited(data, row), 1) for mode, row in shared]
-    cells += [attack_requests(detector, "white-box", row, data) for row in suite.rows if can_ask(row, detector)]
+    cells += [
+        attack_requests(detector, "white-box", row, data)
+        for row in suite.rows
+        if can_ask(row, detector)
+    ]
     return [{"detector": name} | cell for cell in cells]
 
 
 def attack_requests(detector: Detector, mode: str, row: Row, data: Dataset) -> dict[str, object]:
-    """Return the row of the plan for an attack on a remote detector; infinite requests where nothing bounds them."""
+    """Return the row of the plan for an attack on a remote detector; infinite requests where
+    nothing bounds them.
+    """
     height, width = next(iter(data.pixels())).shape[-2:]
     queries = aimed(row, detector).most_queries(height, width)
-    return _requests(detector, mode, row.id, limited(data, row), math.inf if queries is None else queries)
+    return _requests(
+        detector, mode, row.id, limited(data, row), math.inf if queries is None else queries
+    )
 
 
-def _requests(detector: Detector, mode: str, attack: str, images: Dataset, queries: float) -> dict[str, object]:
+def _requests(
+    detector: Detector, mode: str, attack: str, images: Dataset, queries: float
+) -> dict[str, object]:
     service = detector.service
     if service is None:
-        raise UserError(f"{detector.card.name} is remote and does not say what asking it takes. Give it a service.")
+        raise UserError(
+            f"{detector.card.name} is remote and does not say what asking it takes. Give it a"
+            " service."
+        )
     requests = len(images) * queries * service.requests_per_image
     speed = service.requests_per_second or math.nan
     return {
@@ -85,10 +118,17 @@ def _requests(detector: Detector, mode: str, attack: str, images: Dataset, queri
 
 
 def remote_notice(
-    detectors: Mapping[str, Detector | str], suite: Suite, data: Dataset, surrogates: Mapping[str, Detector]
+    detectors: Mapping[str, Detector | str],
+    suite: Suite,
+    data: Dataset,
+    surrogates: Mapping[str, Detector],
 ) -> list[str]:
-    """Return what is printed before images are sent to other machines; nothing where none will be."""
-    ready = {name: detector for name, detector in detectors.items() if isinstance(detector, Detector)}
+    """Return what is printed before images are sent to other machines; nothing where none
+    will be.
+    """
+    ready = {
+        name: detector for name, detector in detectors.items() if isinstance(detector, Detector)
+    }
     makers = dict(surrogates) | ready
     shared = shared_rows(suite, ready, surrogates)
     rows = [
@@ -115,7 +155,9 @@ def remote_lines(table: pd.DataFrame) -> list[str]:
     lines = []
     for name, own in table[table["service"] != ""].groupby("service", sort=False):
         facts, needed = own.iloc[0], float(own["requests"].sum())
-        budget, price, speed = (float(facts[column]) for column in ("budget", "price", "per_second"))
+        budget, price, speed = (
+            float(facts[column]) for column in ("budget", "price", "per_second")
+        )
         most = min(needed, budget)
         cost = (
             "a price that is not known (write price=)"
@@ -123,10 +165,19 @@ def remote_lines(table: pd.DataFrame) -> list[str]:
             else f"{most * price:.2f} {facts['currency']}"
         )
         pace = (
-            "no rate limit is set" if math.isnan(speed) else f"{most / speed / 3600:.1f} hours at {speed:g} per second"
+            "no rate limit is set"
+            if math.isnan(speed)
+            else f"{most / speed / 3600:.1f} hours at {speed:g} per second"
         )
         lines.append(f"{name}: at most {most:.0f} requests, retries aside, {cost}; {pace}")
         if needed > budget:
-            why = f"up to {needed:.0f} are needed" if math.isfinite(needed) else "an attack of the suite has no bound"
-            lines.append(f"{name}: {why}, and the budget of {budget:.0f} ends the run before. Raise it with budget=.")
+            why = (
+                f"up to {needed:.0f} are needed"
+                if math.isfinite(needed)
+                else "an attack of the suite has no bound"
+            )
+            lines.append(
+                f"{name}: {why}, and the budget of {budget:.0f} ends the run before. Raise it with"
+                " budget=."
+            )
     return [*lines, TERMS] if lines else []

@@ -19,22 +19,39 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
-from robustbench_aigi.evaluation.cells import ERROR, TABLE, Cell, Table, finished_shards, read_shards
+from robustbench_aigi.evaluation.cells import (
+    ERROR,
+    TABLE,
+    Cell,
+    Table,
+    finished_shards,
+    read_shards,
+)
 from robustbench_aigi.evaluation.matrix_rows import rows_of
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.io.files import reading, write_text
 from robustbench_aigi.io.hashing import digest
 
 GRID = "grid.json"
-RESULTS = ("matrix.csv", "matrix.json", "matrix.md", "generators.csv", "adequacy.json", "report.html")
-"""What is made of finished cells; taken away when another grid begins, because it would speak of the old one."""
+RESULTS = (
+    "matrix.csv",
+    "matrix.json",
+    "matrix.md",
+    "generators.csv",
+    "adequacy.json",
+    "report.html",
+)
+"""What is made of finished cells; taken away when another grid begins, because it would speak of
+the old one.
+"""
 
 
 class Subject(BaseModel, frozen=True, extra="forbid"):
     """A detector of the grid: what its numbers need besides its cells, or why it is unavailable.
 
-    ``at_once`` is how many images it is shown in a pass: sums come out a little otherwise in other batches.
-    ``replaced`` maps rows to the attack that takes the place of their own, ``notes`` are warnings of the preflight.
+    ``at_once`` is how many images it is shown in a pass: sums come out a little otherwise in other
+    batches. ``replaced`` maps rows to the attack that takes the place of their own, ``notes`` are
+    warnings of the preflight.
     """
 
     threshold: float = 0.0
@@ -46,7 +63,9 @@ class Subject(BaseModel, frozen=True, extra="forbid"):
 
 
 class Planned(BaseModel, frozen=True, extra="forbid"):
-    """A cell to be: of how many images, with the mark of all it is of; ``lost`` says why it cannot be computed."""
+    """A cell to be: of how many images, with the mark of all it is of; ``lost`` says why it cannot
+    be computed.
+    """
 
     detector: str
     mode: Literal["clean", "static", "transfer", "white-box"]
@@ -65,7 +84,9 @@ class Grid(BaseModel, frozen=True, extra="forbid"):
 
     def marks(self, detector: str) -> dict[tuple[str, str], str]:
         """Those of a detector's cells, by mode and attack."""
-        return {(cell.mode, cell.attack): cell.mark for cell in self.cells if cell.detector == detector}
+        return {
+            (cell.mode, cell.attack): cell.mark for cell in self.cells if cell.detector == detector
+        }
 
 
 def limited(data: Dataset, row: Row) -> Dataset:
@@ -79,11 +100,18 @@ def not_given(row: Row) -> str:
 
 
 def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
-    """The rows of the transfer matrix: each marked one made on each of several detectors that it can be aimed at."""
+    """The rows of the transfer matrix: each marked one made on each of several detectors that it
+    can be aimed at.
+    """
     if len(detectors) < 2:
         return []
     marked = [row for row in suite.rows if row.transfer]
-    return [row.made_on(name) for row in marked for name, d in detectors.items() if not not_aimed(row, d)]
+    return [
+        row.made_on(name)
+        for row in marked
+        for name, d in detectors.items()
+        if not not_aimed(row, d)
+    ]
 
 
 def planned(
@@ -105,7 +133,9 @@ def planned(
             how = (mode, row and row.model_dump(by_alias=True), maker)
             attack, images = ("clean", data) if row is None else (row.id, limited(data, row))
             named = {"detector": detector, "mode": mode, "attack": attack}
-            return Planned.model_validate(named | {"images": len(images), "mark": digest(*of, *how), "lost": lost})
+            return Planned.model_validate(
+                named | {"images": len(images), "mark": digest(*of, *how), "lost": lost}
+            )
 
         yield cell("clean", None)
         for row in suite.rows:
@@ -121,8 +151,12 @@ def planned(
         for row in controls(suite, ready[detector]):
             yield cell("white-box", row)
 
-    subjects = {name: _subject(detector, suite, notes.get(name, ())) for name, detector in detectors.items()}
-    return Grid(suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name)))
+    subjects = {
+        name: _subject(detector, suite, notes.get(name, ())) for name, detector in detectors.items()
+    }
+    return Grid(
+        suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name))
+    )
 
 
 def aimed_rows(suite: Suite) -> list[Row]:
@@ -135,7 +169,11 @@ def _subject(detector: Detector | str, suite: Suite, notes: Sequence[str]) -> Su
         return Subject(unavailable=detector)
     card, replaced = detector.card, replaced_by(suite, detector)
     return Subject(
-        threshold=detector.threshold, at_once=detector.at_once, seen=card.seen, replaced=replaced, notes=tuple(notes)
+        threshold=detector.threshold,
+        at_once=detector.at_once,
+        seen=card.seen,
+        replaced=replaced,
+        notes=tuple(notes),
     )
 
 
@@ -160,7 +198,9 @@ def read_grid(out: Path) -> Grid | None:
 
 
 class Place(NamedTuple):
-    """A cell of a run as it stands: ``done`` images of all; ``why`` is the status of one that has no numbers."""
+    """A cell of a run as it stands: ``done`` images of all; ``why`` is the status of one that has
+    no numbers.
+    """
 
     cell: Planned
     state: Literal["done", "part", "missing", "failed", "unavailable"]
@@ -171,7 +211,9 @@ class Place(NamedTuple):
 
 def places(grid: Grid, out: Path) -> list[Place]:
     """Every cell of a run as it stands on the disk."""
-    return [_place(cell, Cell(cell.detector, cell.mode, cell.attack).folder(out)) for cell in grid.cells]
+    return [
+        _place(cell, Cell(cell.detector, cell.mode, cell.attack).folder(out)) for cell in grid.cells
+    ]
 
 
 def _place(cell: Planned, folder: Path) -> Place:
@@ -183,10 +225,16 @@ def _place(cell: Planned, folder: Path) -> Place:
     done = len(read_shards(shards, ["id"]))
     if (folder / ERROR).is_file():
         return Place(
-            cell, "failed", done, (folder / ERROR).read_text(errors="replace").partition("\n")[0], tuple(shards)
+            cell,
+            "failed",
+            done,
+            (folder / ERROR).read_text(errors="replace").partition("\n")[0],
+            tuple(shards),
         )
     if shards:
-        return Place(cell, "part", done, f"missing: {done} of {cell.images} images are done", tuple(shards))
+        return Place(
+            cell, "part", done, f"missing: {done} of {cell.images} images are done", tuple(shards)
+        )
     return Place(cell, "missing", 0, "missing: not begun", ())
 
 
@@ -195,7 +243,9 @@ Key = tuple[str, str, str]
 
 
 class Tables(Mapping[Key, pd.DataFrame]):
-    """Tables, a row an image, each read whenever it is asked for: all of them at once would not fit for many images."""
+    """Tables, a row an image, each read whenever it is asked for: all of them at once would not fit
+    for many images.
+    """
 
     def __init__(self, readers: Mapping[Key, Callable[[], pd.DataFrame]]) -> None:
         self._readers = readers
@@ -230,7 +280,9 @@ def _table(place: Place) -> pd.DataFrame:
 
 
 def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:
-    """The matrix of what is finished, for a run that was stopped; every other row says what is missing."""
+    """The matrix of what is finished, for a run that was stopped; every other row says what is
+    missing.
+    """
     rows: list[dict[str, object]] = []
     found = places(grid, out)
     for name, subject in grid.detectors.items():
@@ -242,5 +294,7 @@ def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFram
             (p.cell.mode, p.cell.attack): _table(p) if p.state == "done" else p.why for p in own
         }
         against = [flag for flag in flags if flag.detector == name]
-        rows += rows_of(name, subject.threshold, subject.seen, grid.suite, cells, against, subject.replaced)
+        rows += rows_of(
+            name, subject.threshold, subject.seen, grid.suite, cells, against, subject.replaced
+        )
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)

@@ -22,7 +22,9 @@ from robustbench_aigi.io.hashing import digest
 
 
 def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
-    """Work that only scores: clean images, or a static set (``originals``: each parent's clean logit)."""
+    """Work that only scores: clean images, or a static set (``originals``: each parent's clean
+    logit).
+    """
 
     def work(shard: Dataset) -> pd.DataFrame:
         drawn, sizes = [], []
@@ -33,7 +35,14 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
         logits = scores[0].tolist()
         ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
-        table = pd.DataFrame({"id": ids, "label": rows["label"], "generator": rows["generator"], "clean_logit": clean})
+        table = pd.DataFrame(
+            {
+                "id": ids,
+                "label": rows["label"],
+                "generator": rows["generator"],
+                "clean_logit": clean,
+            }
+        )
         table["logit"] = logits
         fresh = (scores > detector.threshold) != torch.tensor(rows["label"].to_numpy() == 1)
         table = table.assign(**_verdicts(fresh, fresh[0]))
@@ -54,39 +63,60 @@ def attacked(
     keep_images: bool,
     full: bool = False,
 ) -> Work:
-    """Work that attacks the detector itself (``originals``: clean logits, which it asks for where they are None).
+    """Work that attacks the detector itself (``originals``: clean logits, which it asks for where
+    they are None).
 
-    ``full``: go on at full strength once the detector is fooled, and attack what it is wrong on already.
+    ``full``: go on at full strength once the detector is fooled, and attack what it is wrong on
+        already.
     """
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
         for batch in shard.batches(SHARD):
-            clean = None if originals is None else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
+            clean = (
+                None
+                if originals is None
+                else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
+            )
             result = attack(
-                placed(detector), batch.images, batch.labels, ids=batch.ids, seed=seed, full=full, clean_logits=clean
+                placed(detector),
+                batch.images,
+                batch.labels,
+                ids=batch.ids,
+                seed=seed,
+                full=full,
+                clean_logits=clean,
             )
             tables.append(_table(result, batch, keep_images))
-        table = pd.concat(tables, ignore_index=True).assign(generator=shard.manifest["generator"].to_numpy())
+        table = pd.concat(tables, ignore_index=True).assign(
+            generator=shard.manifest["generator"].to_numpy()
+        )
         return table[[*TABLE, "png"] if keep_images else list(TABLE)]
 
     return work
 
 
 def _drawn(detector: Detector, batch: Batch) -> Tensor:
-    """Logits ``(K, N)`` of a batch: one draw, or as many as of an attack's final images where the scores are random."""
+    """Logits ``(K, N)`` of a batch: one draw, or as many as of an attack's final images where the
+    scores are random.
+    """
     levels = batch.images.mul(LEVELS).round()
     with frozen(detector):
         at_random = is_random(detector, batch.images)
     if not at_random:
         with Oracle(detector, levels, batch.labels, full=True) as oracle:
             return oracle.clean_logits[None]
-    with seeded(int(digest("scored", batch.ids)[:8], 16)), Oracle(detector, levels, batch.labels, full=True) as oracle:
+    with (
+        seeded(int(digest("scored", batch.ids)[:8], 16)),
+        Oracle(detector, levels, batch.labels, full=True) as oracle,
+    ):
         return oracle.fresh_logits(FRESH_DRAWS)
 
 
 def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
-    """Columns of a table. ``fresh``: ``(K, N)``, whether scores are wrong. ``kept``: ``(N,)``, in the attack."""
+    """Columns of a table. ``fresh``: ``(K, N)``, whether scores are wrong. ``kept``: ``(N,)``, in
+    the attack.
+    """
     half = fresh[: len(fresh) // 2]
     return {
         "fooled": fresh[0].tolist(),
@@ -98,7 +128,9 @@ def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
 
 
 def psnr(l2: float, values: int) -> float:
-    """Peak signal-to-noise ratio in dB from the [0, 1]-norm of a change to ``values`` numbers; inf if none."""
+    """Peak signal-to-noise ratio in dB from the [0, 1]-norm of a change to ``values`` numbers; inf
+    if none.
+    """
     return -20 * math.log10(l2 / math.sqrt(values)) if l2 > 0 else math.inf
 
 
@@ -119,4 +151,6 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
         }
         | _verdicts(result.fresh, result.kept)
     )
-    return table.assign(png=[encode_png(p) for p in to_bytes(result.images)]) if keep_images else table
+    return (
+        table.assign(png=[encode_png(p) for p in to_bytes(result.images)]) if keep_images else table
+    )

@@ -1,4 +1,6 @@
-"""How far a run is: its cells as they stand, and how long the rest will take at the speed so far."""
+"""How far a run is: its cells as they stand, and how long the rest will take at the speed so
+far.
+"""
 
 import math
 from collections import Counter
@@ -20,8 +22,9 @@ Speeds = Mapping[tuple[str, str, str], float]
 class Status(NamedTuple):
     """A run as it stands.
 
-    ``running``: a process works in its folder. ``finished``: the matrix is there. ``seconds``: what the cells that are
-    left will take, as far as anything like them was measured; ``unknown``: how many of them nothing is known of.
+    ``running``: a process works in its folder. ``finished``: the matrix is there. ``seconds``: what
+    the cells that are left will take, as far as anything like them was measured; ``unknown``: how
+    many of them nothing is known of.
     """
 
     places: Sequence[Place]
@@ -43,9 +46,19 @@ def status(run: Path) -> Status:
         raise BadData(f"{run} holds no grid.json. Give the --out folder of `run` or `evaluate`.")
     found = places(grid, run)
     finished = read_flags(run) is not None and (run / "matrix.csv").is_file()
-    speeds = {key: speed for place in found if (speed := _speed(place, run)) for key in [_key(place)]}
-    left = [(place, _expected(place, speeds)) for place in found if place.state in ("part", "missing") and not finished]
-    known = [seconds * (place.cell.images - place.done) for place, seconds in left if not math.isnan(seconds)]
+    speeds = {
+        key: speed for place in found if (speed := _speed(place, run)) for key in [_key(place)]
+    }
+    left = [
+        (place, _expected(place, speeds))
+        for place in found
+        if place.state in ("part", "missing") and not finished
+    ]
+    known = [
+        seconds * (place.cell.images - place.done)
+        for place, seconds in left
+        if not math.isnan(seconds)
+    ]
     return Status(found, held(run), finished, sum(known), len(left) - len(known))
 
 
@@ -63,7 +76,9 @@ def _speed(place: Place, run: Path) -> float:
 
 
 def _expected(place: Place, speeds: Speeds) -> float:
-    """Seconds an image: a cell's own, or others' under this attack, scaled by how quick the detectors are; else nan."""
+    """Seconds an image: a cell's own, or others' under this attack, scaled by how quick the
+    detectors are; else nan.
+    """
     detector, mode, attack = _key(place)
     if _key(place) in speeds:
         return speeds[_key(place)]
@@ -80,11 +95,20 @@ def _expected(place: Place, speeds: Speeds) -> float:
 
 
 def to_text(run: Path | str, found: Status) -> str:
-    """A line in all, a line a detector that is not finished, and a line for each cell that failed."""
+    """A line in all, a line a detector that is not finished, and a line for each cell that
+    failed.
+    """
     counts, total = found.counts, len(found.places)
     state = "finished" if found.finished else "running" if found.running else "stopped"
-    words = [f"{counts[name]} {name}" for name in ("part", "missing", "failed", "unavailable") if counts[name]]
-    lines = [f"{run}: {state}; {counts['done']} of {total} cells done" + "".join(f", {word}" for word in words)]
+    words = [
+        f"{counts[name]} {name}"
+        for name in ("part", "missing", "failed", "unavailable")
+        if counts[name]
+    ]
+    lines = [
+        f"{run}: {state}; {counts['done']} of {total} cells done"
+        + "".join(f", {word}" for word in words)
+    ]
     for name in dict.fromkeys(place.cell.detector for place in found.places):
         own = [place for place in found.places if place.cell.detector == name]
         done = sum(place.state == "done" for place in own)
@@ -97,7 +121,9 @@ def to_text(run: Path | str, found: Status) -> str:
     ]
     if not found.finished:
         rest = f"{found.unknown} cells of a kind not measured yet" if found.unknown else ""
-        time = f"about {found.seconds / 60:.0f} minutes at the speed so far" if found.seconds else ""
+        time = (
+            f"about {found.seconds / 60:.0f} minutes at the speed so far" if found.seconds else ""
+        )
         lines.append(f"left: {' and '.join(word for word in (time, rest) if word)}")
     if not found.finished and not found.running:
         lines.append("Repeat its command to go on.")

@@ -1,4 +1,6 @@
-"""Who does independent pieces of work: this process, a pool of processes, or a Ray cluster. Results are the same."""
+"""Who does independent pieces of work: this process, a pool of processes, or a Ray cluster. Results
+are the same.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
@@ -24,7 +26,9 @@ class Executor(Protocol):
         """Pieces of work at a time."""
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield the result of ``work`` for every item, in order, as they come; ``items`` are asked for when needed."""
+        """Yield the result of ``work`` for every item, in order, as they come; ``items`` are asked
+        for when needed.
+        """
 
 
 def executor(
@@ -44,11 +48,16 @@ def executor(
     if name not in NAMES:
         raise UserError(f"no executor called {name!r}. Write one of {', '.join(NAMES)}.")
     if name != "ray" and (address or gpus):
-        raise UserError(f"an address and GPUs a worker are for Ray, got the executor {name}. Write --executor ray.")
+        raise UserError(
+            f"an address and GPUs a worker are for Ray, got the executor {name}. Write --executor"
+            " ray."
+        )
     if name == "ray":
         return Cluster(workers or 1, address, gpus)
     if name == "pool":
         return Pool(workers or 1)
     if (workers or 1) > 1:
-        raise UserError(f"the executor here is one worker, got --workers {workers}. Write --executor pool.")
+        raise UserError(
+            f"the executor here is one worker, got --workers {workers}. Write --executor pool."
+        )
     return Here(workers)

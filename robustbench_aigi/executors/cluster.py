@@ -24,18 +24,20 @@ from robustbench_aigi.extras import install_command
 T = TypeVar("T")
 R = TypeVar("R")
 PATIENCE = 1.0
-"""Seconds between two looks at how many processors there are, and whether the head still answers."""
+"""Seconds between two looks at how many processors there are, and whether the head still answers.
+"""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Ray's workers, of one thread each. Ray places the work, repeats what a dead one had, and finds new nodes.
+    """Ray's workers, of one thread each. Ray places the work, repeats what a dead one had, and
+    finds new nodes.
 
     A worker keeps the ``work``, and the detectors in it, from one piece to the next.
 
     Attributes:
-        workers: processors of the cluster that Ray starts here; without meaning at an ``address``, whose processors are
-            all used. gpus: of each worker; a share is possible.
+        workers: processors of the cluster that Ray starts here; without meaning at an ``address``,
+            whose processors are all used. gpus: of each worker; a share is possible.
     """
 
     workers: int
@@ -46,8 +48,8 @@ class Cluster:
         """Yield the result of ``work`` for every item, in order, as they come.
 
         Raises:
-            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on the same piece, or
-                the cluster's head is gone.
+            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on
+                the same piece, or the cluster's head is gone.
         """
         ray = self._started()
         data = dumps(work)
@@ -58,7 +60,10 @@ class Cluster:
         try:
             while True:
                 if time.monotonic() - counted >= PATIENCE:
-                    workers, counted = max(1, int(ray.cluster_resources().get("CPU", 1))), time.monotonic()
+                    workers, counted = (
+                        max(1, int(ray.cluster_resources().get("CPU", 1))),
+                        time.monotonic(),
+                    )
                 for item in islice(waiting, max(0, AHEAD * workers - len(flying))):
                     flying.append(ask.remote(key, [kept], item))
                 if not flying:
@@ -72,8 +77,9 @@ class Cluster:
             ray.exceptions.NodeDiedError,
         ) as error:
             raise WorkersLost(
-                f"a worker of the Ray cluster died {TRIES} times on the same piece of work, most likely for want of "
-                "memory. Give each worker more, and repeat the command; it goes on from what is finished."
+                f"a worker of the Ray cluster died {TRIES} times on the same piece of work, most"
+                " likely for want of memory. Give each worker more, and repeat the command; it"
+                " goes on from what is finished."
             ) from error
         finally:
             for one in flying:
@@ -89,18 +95,26 @@ class Cluster:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             if self.address is None:
-                os.environ.setdefault("RAY_worker_niceness", "0")  # else anything else that runs here comes first
-                ray.init("local", num_cpus=self.workers, include_dashboard=False, log_to_driver=False)
+                os.environ.setdefault(
+                    "RAY_worker_niceness", "0"
+                )  # else anything else that runs here comes first
+                ray.init(
+                    "local", num_cpus=self.workers, include_dashboard=False, log_to_driver=False
+                )
             else:
                 ray.init(self.address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "on this machine"
-            raise Unavailable(f"no Ray cluster {where}: {error}. Start one with `ray start --head`.") from error
+            raise Unavailable(
+                f"no Ray cluster {where}: {error}. Start one with `ray start --head`."
+            ) from error
         return ray
 
 
 def _got(ray: Any, asked: Any) -> Any:
-    """The result, for as long as the cluster has a head: Ray itself would wait a minute and end the process."""
+    """The result, for as long as the cluster has a head: Ray itself would wait a minute and end the
+    process.
+    """
     head = str(ray.get_runtime_context().gcs_address)
     while True:
         try:
@@ -111,8 +125,9 @@ def _got(ray: Any, asked: Any) -> Any:
                 socket.create_connection((host, int(port)), timeout=PATIENCE).close()
             except OSError as error:
                 raise WorkersLost(
-                    f"the head of the Ray cluster, {head}, answers no more ({error}). Start one with `ray start "
-                    "--head` and repeat the command with its --address; it goes on from what is finished."
+                    f"the head of the Ray cluster, {head}, answers no more ({error}). Start one"
+                    " with `ray start --head` and repeat the command with its --address; it goes"
+                    " on from what is finished."
                 ) from error
 
 

@@ -1,4 +1,6 @@
-"""Work done on this machine: in this process, or shared by a pool of processes of one thread each."""
+"""Work done on this machine: in this process, or shared by a pool of processes of one thread
+each.
+"""
 
 import functools
 import os
@@ -27,12 +29,14 @@ R = TypeVar("R")
 TRIES = 3
 """How often a piece of work may end its worker before the work is given up."""
 AHEAD = 2
-"""Pieces of work in flight for each worker: enough that none waits, few enough that memory does not fill."""
+"""Pieces of work in flight for each worker: enough that none waits, few enough that memory does not
+fill.
+"""
 IDLE = 60
 """Seconds after which idle workers end."""
 LOST = (
-    f"a worker process was killed {TRIES} times on the same piece of work, most likely for want of memory. Repeat the "
-    "command with fewer --workers; it goes on from what is finished."
+    f"a worker process was killed {TRIES} times on the same piece of work, most likely for want of"
+    " memory. Repeat the command with fewer --workers; it goes on from what is finished."
 )
 
 
@@ -59,7 +63,8 @@ class Here:
 
 @dataclass(frozen=True)
 class Pool:
-    """Processes of one thread each. ``work`` goes to each of them once; a dead one is replaced, and its piece repeated.
+    """Processes of one thread each. ``work`` goes to each of them once; a dead one is replaced, and
+    its piece repeated.
 
     Results are those of ``Here(1)``, byte for byte.
     """
@@ -67,7 +72,9 @@ class Pool:
     workers: int
 
     def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield the result of ``work`` for every item, in order, as they come. Raises ``WorkersLost``."""
+        """Yield the result of ``work`` for every item, in order, as they come. Raises
+        ``WorkersLost``.
+        """
         waiting, tries = iter(items), 0
         flying: deque[tuple[T, Future[R]]] = deque()
         with tempfile.TemporaryDirectory(prefix="robustbench-aigi-") as folder:
@@ -95,8 +102,12 @@ class Pool:
                     future.cancel()
 
     def _asked(self, path: Path, item: Any) -> "Future[Any]":
-        variables = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-        variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"  # else a worker ends when its passes take their memory
+        variables = dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
+        )
+        variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = (
+            "1e15"  # else a worker ends when its passes take their memory
+        )
         pool = get_reusable_executor(self.workers, timeout=IDLE, env=variables)
         answer: Future[Any] = pool.submit(_in_worker, str(path), item, os.getpid())
         return answer
@@ -118,7 +129,9 @@ def _loaded(path: str) -> Callable[[Any], Any]:
 
 @functools.cache
 def _end_with(parent: int) -> None:
-    """End this process when its parent is gone: a killed one cannot tell its workers, which would wait for ever."""
+    """End this process when its parent is gone: a killed one cannot tell its workers, which would
+    wait for ever.
+    """
 
     def watch() -> None:
         while os.getppid() == parent:

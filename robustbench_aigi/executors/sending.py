@@ -18,13 +18,17 @@ LOG = logging.getLogger("robustbench_aigi")
 
 
 def bound_here(executor: object, things: Mapping[str, Any], consequence: str) -> dict[str, str]:
-    """The things that cannot be sent to an executor's workers, and why; each is logged with what follows from it."""
+    """The things that cannot be sent to an executor's workers, and why; each is logged with what
+    follows from it.
+    """
     if isinstance(executor, Here):
         return {}
     reasons = {name: why_not_sent(thing) for name, thing in things.items()}
     bound = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in bound.items():
-        LOG.warning("%s cannot be sent to other processes (%s); %s in this one.", name, reason, consequence)
+        LOG.warning(
+            "%s cannot be sent to other processes (%s); %s in this one.", name, reason, consequence
+        )
     return bound
 
 
@@ -32,16 +36,23 @@ def write_bound(bound: Mapping[str, str], out: Path) -> None:
     """Keep in a run's folder what :func:`bound_here` found; no file if that is nothing."""
     (out / BOUND_FILE).unlink(missing_ok=True)
     if bound:
-        write_text(out / BOUND_FILE, json.dumps({"schema": 1, "in_this_process": dict(bound)}, indent=1))
+        write_text(
+            out / BOUND_FILE, json.dumps({"schema": 1, "in_this_process": dict(bound)}, indent=1)
+        )
 
 
 def read_bound(out: Path) -> dict[str, str]:
-    """What :func:`write_bound` kept in a run's folder: detectors evaluated in one process, and why."""
+    """What :func:`write_bound` kept in a run's folder: detectors evaluated in one process,
+    and why.
+    """
     path = out / BOUND_FILE
     if not path.is_file():
         return {}
     with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
-        return {str(name): str(why) for name, why in json.loads(path.read_text())["in_this_process"].items()}
+        return {
+            str(name): str(why)
+            for name, why in json.loads(path.read_text())["in_this_process"].items()
+        }
 
 
 def why_not_sent(thing: Any) -> str:

@@ -1,4 +1,6 @@
-"""Autoencoders: images in, reconstructions out. A small one of our own, and any of diffusers' AutoencoderKL."""
+"""Autoencoders: images in, reconstructions out. A small one of our own, and any of diffusers'
+AutoencoderKL.
+"""
 
 import copy
 import json
@@ -19,7 +21,9 @@ SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
-    """Shape of the network: ``fold`` pixels a side become channels, then one halving; ``latent`` channels are left."""
+    """Shape of the network: ``fold`` pixels a side become channels, then one halving; ``latent``
+    channels are left.
+    """
 
     fold: int = 2
     widths: tuple[int, int] = (32, 64)
@@ -40,7 +44,9 @@ class Residual(nn.Module):
 
 
 class SmallAutoencoder(nn.Module):
-    """Convolutional autoencoder of 0.23 M parameters: a latent of 4 channels at a quarter of the size."""
+    """Convolutional autoencoder of 0.23 M parameters: a latent of 4 channels at a quarter of the
+    size.
+    """
 
     def __init__(self, config: AutoencoderConfig | None = None) -> None:
         super().__init__()
@@ -65,7 +71,9 @@ class SmallAutoencoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of ``2 * fold``; it may overshoot."""
+        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of ``2 * fold``; it may
+        overshoot.
+        """
         return cast("Tensor", self.decoder(self.encoder(images * 2 - 1)) + 1) / 2
 
     def save(self, path: Path) -> None:
@@ -78,7 +86,7 @@ class SmallAutoencoder(nn.Module):
         """Read a model written by :meth:`save`, in evaluation mode."""
         with safe_open(path, framework="pt") as file:
             fields: dict[str, Any] = json.loads(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         model = cls(AutoencoderConfig(**fields | {"widths": tuple(fields["widths"])}))
         model.load_state_dict(tensors)
         return model.eval()
@@ -88,7 +96,8 @@ class HubAutoencoder(nn.Module):
     """Diffusers' AutoencoderKL, with the mean of the latent where a pipeline draws one.
 
     Args:
-        name: hub id or local folder, such as ``stabilityai/sd-vae-ft-mse``; ``ID:vae`` for the part of a pipeline.
+        name: hub id or local folder, such as ``stabilityai/sd-vae-ft-mse``; ``ID:vae`` for the part
+            of a pipeline.
 
     Raises:
         Unavailable: it is not on this machine and no hub can be reached.
@@ -100,11 +109,14 @@ class HubAutoencoder(nn.Module):
         super().__init__()
         where, _, subfolder = name.partition(":")
         try:
-            net = AutoencoderKL.from_pretrained(where, subfolder=subfolder or None, low_cpu_mem_usage=False)
+            net = AutoencoderKL.from_pretrained(
+                where, subfolder=subfolder or None, low_cpu_mem_usage=False
+            )
         except (OSError, ValueError) as error:
             raise Unavailable(
-                f"diffusers cannot load an AutoencoderKL from {name!r}: {str(error).splitlines()[0]}. Reach the hub "
-                f"once so that HF_HOME holds it, give a local folder, or write {SMALL!r}, which is shipped."
+                f"diffusers cannot load an AutoencoderKL from {name!r}:"
+                f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give"
+                f" a local folder, or write {SMALL!r}, which is shipped."
             ) from error
         self.net = net.float().eval()
 
@@ -115,5 +127,7 @@ class HubAutoencoder(nn.Module):
 
 
 def load_autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
-    """An autoencoder by name: the shipped one, or diffusers' by hub id or local folder; in evaluation mode."""
+    """An autoencoder by name: the shipped one, or diffusers' by hub id or local folder; in
+    evaluation mode.
+    """
     return SmallAutoencoder.load(SHIPPED_AUTOENCODER) if name == SMALL else HubAutoencoder(name)

@@ -14,13 +14,27 @@ from torch.nn import functional as F
 
 from robustbench_aigi.imaging.dct import dct_matrix
 
-CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck", "photograph")
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+    "photograph",
+)
 """Conditions, in order: the ten CIFAR-10 classes, then crops of photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-    """Shape of the network. ``fold`` pixels a side become channels (space to depth), which saves most of the work."""
+    """Shape of the network. ``fold`` pixels a side become channels (space to depth), which saves
+    most of the work.
+    """
 
     size: int = 32
     fold: int = 2
@@ -30,13 +44,18 @@ class DiffusionConfig:
 
 
 class PixelDiffusion(nn.Module):
-    """UNet with v-prediction on a cosine schedule, run by DDIM. Sources: Ho et al. 2020, Song et al. ICLR 2021."""
+    """UNet with v-prediction on a cosine schedule, run by DDIM. Sources: Ho et al. 2020, Song et
+    al. ICLR 2021.
+    """
 
     dct: Tensor
     power: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
-        from diffusers import DDIMScheduler, UNet2DModel  # seconds, which commands that draw nothing need not wait
+        from diffusers import (
+            DDIMScheduler,
+            UNet2DModel,
+        )  # seconds, which commands that draw nothing need not wait
 
         super().__init__()
         self.config = config
@@ -66,15 +85,23 @@ class PixelDiffusion(nn.Module):
         )
 
     def forward(self, noisy: Tensor, steps: Tensor, classes: Tensor) -> Tensor:
-        """Predict v for ``(N, 3, size, size)`` noisy images in [-1, 1], ``(N,)`` time steps, ``(N,)`` class indices.
+        """Predict v for ``(N, 3, size, size)`` noisy images in [-1, 1], ``(N,)`` time steps,
+        ``(N,)`` class indices.
 
-        Folding hides slow checkerboards from the network, so a learnt gate blends it, one DCT frequency at a time,
-        with the best linear prediction, the Wiener filter for images of this ``power`` spectrum.
+        Folding hides slow checkerboards from the network, so a learnt gate blends it, one DCT
+        frequency at a time, with the best linear prediction, the Wiener filter for images of this
+        ``power`` spectrum.
         """
-        folded = F.pixel_unshuffle(noisy, self.config.fold).contiguous(memory_format=torch.channels_last)
-        coarse = F.pixel_shuffle(self.net(folded, steps, classes).sample.contiguous(), self.config.fold)
+        folded = F.pixel_unshuffle(noisy, self.config.fold).contiguous(
+            memory_format=torch.channels_last
+        )
+        coarse = F.pixel_shuffle(
+            self.net(folded, steps, classes).sample.contiguous(), self.config.fold
+        )
         signal = self.scheduler.alphas_cumprod[steps].view(-1, 1, 1, 1)
-        gain = (signal * (1 - signal)).sqrt() * (1 - self.power) / (signal * self.power + 1 - signal)
+        gain = (
+            (signal * (1 - signal)).sqrt() * (1 - self.power) / (signal * self.power + 1 - signal)
+        )
         difference = gain * self.spectrum(noisy) - self.spectrum(coarse)
         blended: Tensor = coarse + self.dct.T @ (self.gate.sigmoid() * difference) @ self.dct
         return blended
@@ -84,23 +111,38 @@ class PixelDiffusion(nn.Module):
         return self.dct @ images @ self.dct.T
 
     @torch.no_grad()
-    def sample(self, classes: Sequence[int], rngs: Sequence[torch.Generator], steps: int = 20) -> Tensor:
-        """Draw one ``(3, size, size)`` image in [0, 1] per class index, each from its own CPU generator."""
-        noise = torch.stack([torch.randn(3, self.config.size, self.config.size, generator=rng) for rng in rngs])
+    def sample(
+        self, classes: Sequence[int], rngs: Sequence[torch.Generator], steps: int = 20
+    ) -> Tensor:
+        """Draw one ``(3, size, size)`` image in [0, 1] per class index, each from its own CPU
+        generator.
+        """
+        noise = torch.stack(
+            [torch.randn(3, self.config.size, self.config.size, generator=rng) for rng in rngs]
+        )
         self.scheduler.set_timesteps(steps)
         return self._denoise(noise, torch.as_tensor(list(classes)), self.scheduler.timesteps)
 
     @torch.no_grad()
     def reconstruct(
-        self, images: Tensor, classes: Sequence[int], rngs: Sequence[torch.Generator], strength: float, steps: int = 20
+        self,
+        images: Tensor,
+        classes: Sequence[int],
+        rngs: Sequence[torch.Generator],
+        strength: float,
+        steps: int = 20,
     ) -> Tensor:
-        """Add noise up to ``strength`` (0 to 1) of the schedule to ``(N, 3, H, W)`` images in [0, 1], then denoise.
+        """Add noise up to ``strength`` (0 to 1) of the schedule to ``(N, 3, H, W)`` images in [0,
+        1], then denoise.
 
         Raises:
             ValueError: ``strength`` is not in (0, 1].
         """
         if not 0 < strength <= 1:
-            raise ValueError(f"strength must be above 0 and at most 1, got {strength}. Write 0.4 for a mild change.")
+            raise ValueError(
+                f"strength must be above 0 and at most 1, got {strength}. Write 0.4 for a mild"
+                " change."
+            )
         self.scheduler.set_timesteps(steps)
         timesteps = self.scheduler.timesteps[-max(1, round(strength * steps)) :]
         noise = torch.stack([torch.randn(images.shape[1:], generator=rng) for rng in rngs])
@@ -123,7 +165,7 @@ class PixelDiffusion(nn.Module):
         """Read a model written by :meth:`save`, in evaluation mode."""
         with safe_open(path, framework="pt") as file:
             fields: dict[str, Any] = json.loads(file.metadata()["config"])
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 - not a dict
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         fields |= {key: tuple(fields[key]) for key in ("widths", "classes")}
         config = DiffusionConfig(**fields)
         model = cls(config)

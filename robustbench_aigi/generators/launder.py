@@ -1,7 +1,8 @@
-"""Laundering: an image passed through a generator, which leaves its own traces in place of the image's.
+"""Laundering: an image passed through a generator, which leaves its own traces in place of the
+image's.
 
-A laundered real is a photograph that a generator has processed, not one that it made: the label stays that of the
-source, and a part of a dataset made so is called ``laundered-...``.
+A laundered real is a photograph that a generator has processed, not one that it made: the label
+stays that of the source, and a part of a dataset made so is called ``laundered-...``.
 """
 
 import math
@@ -14,7 +15,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, SmallAutoencoder, load_autoencoder
+from robustbench_aigi.generators import (
+    CLASSES,
+    SHIPPED,
+    SMALL,
+    PixelDiffusion,
+    SmallAutoencoder,
+    load_autoencoder,
+)
 from robustbench_aigi.generators.autoencoder import HubAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 
@@ -28,20 +36,29 @@ MULTIPLE = 8
 
 
 def launder(
-    images: Tensor, by: str, strength: float, rngs: Sequence[torch.Generator], *, condition: str = "photograph"
+    images: Tensor,
+    by: str,
+    strength: float,
+    rngs: Sequence[torch.Generator],
+    *,
+    condition: str = "photograph",
 ) -> Tensor:
     """Pass images of any size through a generator; labels stay those of the sources.
 
-    The diffusion model adds noise and removes it, in windows that overlap and agree at every step, so that no seam
-    shows. An autoencoder encodes and decodes the whole image, with noise on the latent. Images are done one by one,
-    the shipped models in double precision: batches, threads and machines leave the grey levels alone.
-    Sources: Meng et al., SDEdit, ICLR 2022; Bar-Tal et al., MultiDiffusion, ICML 2023; Zhao et al., NeurIPS 2024.
+    The diffusion model adds noise and removes it, in windows that overlap and agree at every step,
+    so that no seam shows. An autoencoder encodes and decodes the whole image, with noise on the
+    latent. Images are done one by one, the shipped models in double precision: batches, threads and
+    machines leave the grey levels alone. Sources: Meng et al., SDEdit, ICLR 2022; Bar-Tal et al.,
+    MultiDiffusion, ICML 2023; Zhao et al., NeurIPS 2024.
 
     Args:
-        images: ``(N, 3, H, W)``, uint8 grey levels or floats in [0, 1]; the result is of the same kind, on the grid.
-        by: ``mini-diffusion``, ``small-autoencoder``, or a hub id or folder of AutoencoderKL (``ID:vae``).
-        strength: for the diffusion model, share of the noise schedule, above 0 and at most 1; for an autoencoder,
-            noise on each channel of the latent in its own standard deviations, 0 or more.
+        images: ``(N, 3, H, W)``, uint8 grey levels or floats in [0, 1]; the result is of the same
+            kind, on the grid.
+        by: ``mini-diffusion``, ``small-autoencoder``, or a hub id or folder of AutoencoderKL
+            (``ID:vae``).
+        strength: for the diffusion model, share of the noise schedule, above 0 and at most 1; for
+            an autoencoder, noise on each channel of the latent in its own standard deviations, 0 or
+            more.
         rngs: one CPU generator an image.
         condition: class that the diffusion model is told, such as ``cat``.
 
@@ -54,12 +71,18 @@ def launder(
     if condition not in CLASSES:
         raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
     if not (0 < strength <= 1 if by == DIFFUSION else 0 <= strength < math.inf):
-        raise UserError(f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change.")
+        raise UserError(
+            f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change."
+        )
     out, whole = torch.empty_like(images), images.dtype == torch.uint8
     with torch.no_grad():
         for i, rng in enumerate(rngs):
             image = (from_bytes(images[i : i + 1]) if whole else images[i : i + 1]).cpu()
-            new = _diffused(image, condition, strength, rng) if by == DIFFUSION else _coded(image, by, strength, rng)
+            new = (
+                _diffused(image, condition, strength, rng)
+                if by == DIFFUSION
+                else _coded(image, by, strength, rng)
+            )
             out[i] = to_bytes(new)[0] if whole else snap(new)[0]
     return out
 
@@ -93,7 +116,9 @@ def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generat
 
 
 def _predicted(model: PixelDiffusion, noisy: Tensor, step: Tensor, condition: int) -> Tensor:
-    """The model's prediction for ``(1, 3, H, W)``: the mean over windows, each weighing most in its middle."""
+    """The model's prediction for ``(1, 3, H, W)``: the mean over windows, each weighing most in its
+    middle.
+    """
     side = model.config.size
     ramp = torch.arange(1, side + 1, dtype=noisy.dtype)
     weight = torch.minimum(ramp, ramp.flip(0))[:, None] * torch.minimum(ramp, ramp.flip(0))

@@ -1,4 +1,6 @@
-"""Text to image: any pipeline of diffusers by hub id or folder, and the shipped model behind the same call."""
+"""Text to image: any pipeline of diffusers by hub id or folder, and the shipped model behind the
+same call.
+"""
 
 import inspect
 import re
@@ -25,14 +27,26 @@ SHIPPED_MODEL = "mini-diffusion"
 ASKED = frozenset({"prompt", "num_inference_steps", "guidance_scale", "generator", "output_type"})
 """Arguments that a text-to-image pipeline must take."""
 TRIES = 10
-"""Draws of one image before its prompt is given up: a pipeline's own safety checker blackens what it dislikes."""
-LOAD_ERRORS = (OSError, ValueError, ImportError, AttributeError, KeyError, TypeError, SafetensorError)
+"""Draws of one image before its prompt is given up: a pipeline's own safety checker blackens what
+it dislikes.
+"""
+LOAD_ERRORS = (
+    OSError,
+    ValueError,
+    ImportError,
+    AttributeError,
+    KeyError,
+    TypeError,
+    SafetensorError,
+)
 
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
 class Sampler(Protocol):
-    """Draws images for prompts. ``revision`` is what exactly draws them: a commit, a file's hash, or nothing known."""
+    """Draws images for prompts. ``revision`` is what exactly draws them: a commit, a file's hash,
+    or nothing known.
+    """
 
     revision: str
 
@@ -49,11 +63,18 @@ class ShippedSampler:
         self.revision = f"sha256:{file_digest(SHIPPED)}"
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
-        """One uint8 image ``(N, 3, 32, 32)`` a class name. Raises ``BadConfig`` for another prompt."""
+        """One uint8 image ``(N, 3, 32, 32)`` a class name. Raises ``BadConfig`` for another
+        prompt.
+        """
         for prompt in prompts:
             if prompt not in CLASSES:
-                raise BadConfig(f"{SHIPPED_MODEL} knows classes, no sentences; got {prompt!r}. Known: {CLASSES}.")
-        return to_bytes(self.model.sample([CLASSES.index(prompt) for prompt in prompts], rngs, self.steps))
+                raise BadConfig(
+                    f"{SHIPPED_MODEL} knows classes, no sentences; got {prompt!r}. Known:"
+                    f" {CLASSES}."
+                )
+        return to_bytes(
+            self.model.sample([CLASSES.index(prompt) for prompt in prompts], rngs, self.steps)
+        )
 
 
 @final
@@ -70,7 +91,8 @@ class TextToImage:
         more: further arguments of the pipeline's call, such as ``{"max_sequence_length": 256}``.
 
     Raises:
-        Unavailable: it cannot be loaded from here. BadConfig: it is no text-to-image pipeline, or lacks an argument.
+        Unavailable: it cannot be loaded from here. BadConfig: it is no text-to-image pipeline, or
+            lacks an argument.
     """
 
     def __init__(
@@ -88,29 +110,37 @@ class TextToImage:
         folder = fetched(name, revision)
         self.name = name
         self.revision = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
-        self.pipe = loaded(name, folder, torch.float32 if device == "cpu" else getattr(torch, dtype)).to(device)
+        self.pipe = loaded(
+            name, folder, torch.float32 if device == "cpu" else getattr(torch, dtype)
+        ).to(device)
         self.pipe.set_progress_bar_config(disable=True)
-        self.call = {"num_inference_steps": steps, "guidance_scale": guidance, "output_type": "np", **(more or {})}
+        self.call = {
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
+            "output_type": "np",
+            **(more or {}),
+        }
         if size is not None:
             self.call |= {"height": size, "width": size}
         taken = set(inspect.signature(self.pipe.__call__).parameters)
         if not ASKED | set(self.call) <= taken:
             lacking = ", ".join(sorted((ASKED | set(self.call)) - taken))
             raise BadConfig(
-                f"{name} is a {type(self.pipe).__name__}, whose call takes no {lacking}. Give a text-to-image "
-                "pipeline, and only arguments that its page in diffusers' documentation names."
+                f"{name} is a {type(self.pipe).__name__}, whose call takes no {lacking}. Give a"
+                " text-to-image pipeline, and only arguments that its page in diffusers'"
+                " documentation names."
             )
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
         """One uint8 image ``(N, 3, H, W)`` a prompt, each from its own CPU generator.
 
-        Other images in the call change an image by no more than floating point does. An image that the pipeline's
-        own safety checker blackened is drawn again, from the same generator.
+        Other images in the call change an image by no more than floating point does. An image that
+        the pipeline's own safety checker blackened is drawn again, from the same generator.
 
         Raises:
-            BadData: the images are no numbers, or one is blackened every time. BadConfig: the pipeline refuses its
-            numbers. Unavailable: the GPU is too small.
+            BadData: the images are no numbers, or one is blackened every time. BadConfig: the
+            pipeline refuses its numbers. Unavailable: the GPU is too small.
         """
         made: dict[int, Tensor] = {}
         for _ in range(TRIES):
@@ -121,22 +151,31 @@ class TextToImage:
             flags = getattr(answer, "nsfw_content_detected", None) or [False] * len(left)
             for i, image, flagged in zip(left, np.asarray(answer.images), flags, strict=True):
                 if not np.isfinite(image).all():
-                    raise BadData(f'{self.name} made an image of no numbers. Write dtype = "float32" or "bfloat16".')
+                    raise BadData(
+                        f'{self.name} made an image of no numbers. Write dtype = "float32" or'
+                        ' "bfloat16".'
+                    )
                 if not flagged:
                     made[i] = to_bytes(torch.from_numpy(image).permute(2, 0, 1))
         refused = next(prompts[i] for i in range(len(prompts)) if i not in made)
-        raise BadData(f"{self.name}'s safety checker refuses every image of {refused!r}. Write another prompt.")
+        raise BadData(
+            f"{self.name}'s safety checker refuses every image of {refused!r}. Write another"
+            " prompt."
+        )
 
     def _asked(self, prompts: list[str], rngs: list[torch.Generator]) -> Any:
         try:
             return self.pipe(prompt=prompts, generator=rngs, **self.call)
         except torch.OutOfMemoryError as error:
             raise Unavailable(
-                f"{self.name} needs more memory than the GPU has. Draw fewer images at once, or use a larger GPU."
+                f"{self.name} needs more memory than the GPU has. Draw fewer images at once, or use"
+                " a larger GPU."
             ) from error
         except (ValueError, TypeError) as error:
             numbers = {name: value for name, value in self.call.items() if name != "output_type"}
-            raise BadConfig(f"{self.name} does not take {numbers}: {error}. Change its numbers.") from error
+            raise BadConfig(
+                f"{self.name} does not take {numbers}: {error}. Change its numbers."
+            ) from error
 
 
 def fetched(name: str, revision: str | None) -> Path:
@@ -145,18 +184,28 @@ def fetched(name: str, revision: str | None) -> Path:
         return Path(name).expanduser()
     try:
         return Path(DiffusionPipeline.download(name, revision=revision, use_safetensors=True))
-    except Exception as error:  # the hub's HTTP client has errors of its own, under names that have changed
+    except (
+        Exception
+    ) as error:  # the hub's HTTP client has errors of its own, under names that have changed
         raise unavailable(name, error) from error
 
 
 def loaded(name: str, folder: Path, dtype: torch.dtype) -> Any:
-    """The pipeline in a folder: safetensors only, and no code but that of diffusers and transformers."""
+    """The pipeline in a folder: safetensors only, and no code but that of diffusers and
+    transformers.
+    """
     options = {"use_safetensors": True, "trust_remote_code": False, "dtype": dtype}
-    shown = [module.utils.logging for module in (diffusers, sys.modules.get("transformers")) if module is not None]
+    shown = [
+        module.utils.logging
+        for module in (diffusers, sys.modules.get("transformers"))
+        if module is not None
+    ]
     for bars in shown:
         bars.disable_progress_bar()
     try:
-        return DiffusionPipeline.from_pretrained(folder, low_cpu_mem_usage=is_accelerate_available(), **options)
+        return DiffusionPipeline.from_pretrained(
+            folder, low_cpu_mem_usage=is_accelerate_available(), **options
+        )
     except LOAD_ERRORS as error:
         raise unavailable(name, error) from error
     finally:
@@ -169,10 +218,10 @@ def unavailable(name: str, error: Exception) -> Unavailable:
     cause = error.__cause__ or error
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
     return Unavailable(
-        f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type "
-        f"`{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated model: accept its "
-        f"licence on its page, then `hf auth login`); or give a local folder of safetensors. "
-        f"{SHIPPED_MODEL!r} is shipped."
+        f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type"
+        f" `{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated"
+        " model: accept its licence on its page, then `hf auth login`); or give a local folder of"
+        f" safetensors. {SHIPPED_MODEL!r} is shipped."
     )
 
 
@@ -186,7 +235,11 @@ def load_sampler(
     dtype: Precision = "bfloat16",
     more: Mapping[str, Any] | None = None,
 ) -> Sampler:
-    """The shipped model (``mini-diffusion``, which knows only ``steps``) or a :class:`TextToImage`."""
+    """The shipped model (``mini-diffusion``, which knows only ``steps``) or a
+    :class:`TextToImage`.
+    """
     if name == SHIPPED_MODEL:
         return ShippedSampler(steps)
-    return TextToImage(name, revision=revision, steps=steps, guidance=guidance, size=size, dtype=dtype, more=more)
+    return TextToImage(
+        name, revision=revision, steps=steps, guidance=guidance, size=size, dtype=dtype, more=more
+    )

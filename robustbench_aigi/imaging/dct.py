@@ -10,5 +10,7 @@ from torch import Tensor
 
 @cache
 def dct_matrix(size: int) -> Tensor:
-    """The orthonormal DCT-II of ``size`` values, float64 ``(size, size)``: ``m @ pixels @ m.T`` is that of an image."""
+    """The orthonormal DCT-II of ``size`` values, float64 ``(size, size)``: ``m @ pixels @ m.T`` is
+    that of an image.
+    """
     return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho"))

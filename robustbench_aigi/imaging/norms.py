@@ -13,7 +13,9 @@ Distance = Callable[[Tensor, Tensor], Tensor]
 
 
 def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Achieved L-inf (whole grey levels), L2 ([0, 1]-pixel norm) and L0 (pixels), from images in grey levels."""
+    """Achieved L-inf (whole grey levels), L2 ([0, 1]-pixel norm) and L0 (pixels), from images in
+    grey levels.
+    """
     change = (attacked - clean).abs().to(torch.int64).flatten(2)
     linf = change.amax(dim=(1, 2))
     squares = change.square().sum(dim=(1, 2))

@@ -7,7 +7,9 @@ LEVELS = 255
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Round images in [0, 1] to uint8 grey levels. Rounds, never truncates: truncation leaves an L-inf ball."""
+    """Round images in [0, 1] to uint8 grey levels. Rounds, never truncates: truncation leaves an
+    L-inf ball.
+    """
     return images.detach().mul(LEVELS).round().clamp(0, LEVELS).to(torch.uint8).cpu()
 
 
@@ -24,4 +26,8 @@ def snap(images: Tensor) -> Tensor:
 def on_grid(images: Tensor) -> bool:
     """Whether every value is in [0, 1] and, to float32 rounding, a multiple of 1/255."""
     levels = images.detach() * LEVELS
-    return bool(((levels - levels.round()).abs() < 1e-3).all() and (levels >= 0).all() and (levels <= LEVELS).all())
+    return bool(
+        ((levels - levels.round()).abs() < 1e-3).all()
+        and (levels >= 0).all()
+        and (levels <= LEVELS).all()
+    )

@@ -18,17 +18,28 @@ if sys.platform != "win32":
     import fcntl
 
 PATIENCE = 1.0
-"""Seconds to wait for a lock before another process is said to hold it: who only looks has let go long before."""
+"""Seconds to wait for a lock before another process is said to hold it: who only looks has let go
+long before.
+"""
 TEMPORARY = re.compile(r"\.\d+\.tmp$")
 """How the names of files end that :func:`write_whole` has not finished."""
 DAMAGED = (
-    OSError, ValueError, LookupError, TypeError, AttributeError, NotImplementedError, MemoryError, OverflowError,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    NotImplementedError,
+    MemoryError,
+    OverflowError,
+)
 """What reading a damaged file may raise; a number too large for its column is the last."""
 
 
 def cache_folder() -> Path:
-    """Where what can be made or fetched again is kept: ``$ROBUSTBENCH_AIGI_CACHE``, else in the user's cache."""
+    """Where what can be made or fetched again is kept: ``$ROBUSTBENCH_AIGI_CACHE``, else in the
+    user's cache.
+    """
     own = os.environ.get("ROBUSTBENCH_AIGI_CACHE")
     shared = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(own) if own else shared / "robustbench-aigi"
@@ -42,14 +53,16 @@ def writing(path: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise CannotWrite(
-            f"cannot write to {path}: {reason}. Make room and repeat the command, which goes on from what is finished; "
-            "or give another folder with --out."
+            f"cannot write to {path}: {reason}. Make room and repeat the command, which goes on"
+            " from what is finished; or give another folder with --out."
         ) from error
 
 
 @contextmanager
 def reading(path: Path, way_on: str) -> Iterator[None]:
-    """Raise ``BadData``, with a way on, for what is wrong with the content of a file that this project once wrote."""
+    """Raise ``BadData``, with a way on, for what is wrong with the content of a file that this
+    project once wrote.
+    """
     try:
         yield
     except UserError:
@@ -61,11 +74,13 @@ def reading(path: Path, way_on: str) -> Iterator[None]:
 
 @contextmanager
 def alone(place: Path) -> Iterator[None]:
-    """Hold a folder, or a file to be written, so that no other process writes there; the lock dies with its holder.
+    """Hold a folder, or a file to be written, so that no other process writes there; the lock dies
+    with its holder.
 
     What killed writers left half written there is removed.
 
-    Raises ``UserError`` if another process holds it, ``CannotWrite`` if nothing can be written there.
+    Raises ``UserError`` if another process holds it, ``CannotWrite`` if nothing can be written
+    there.
     """
     path = _lock_of(place)
     with writing(place):
@@ -75,8 +90,8 @@ def alone(place: Path) -> Iterator[None]:
             lock.acquire(poll_interval=0.01)
         except Timeout:
             raise UserError(
-                f"another process works on {place}. Wait for its end, or stop it and repeat this command, which "
-                "goes on from what is finished; or give another --out."
+                f"another process works on {place}. Wait for its end, or stop it and repeat this"
+                " command, which goes on from what is finished; or give another --out."
             ) from None
     try:
         if lock.lock_counter == 1:
@@ -87,7 +102,9 @@ def alone(place: Path) -> Iterator[None]:
 
 
 def _clear(place: Path) -> None:
-    """Remove temporary files of :func:`write_whole`: whoever wrote them no longer does, because the place is held."""
+    """Remove temporary files of :func:`write_whole`: whoever wrote them no longer does, because the
+    place is held.
+    """
     one = place.suffix == ".safetensors"
     for path in place.parent.glob(f"{place.stem}.*.tmp") if one else place.rglob("*.tmp"):
         if TEMPORARY.search(path.name):
@@ -95,7 +112,9 @@ def _clear(place: Path) -> None:
 
 
 def held(folder: Path) -> bool:
-    """Whether a process works in a folder at this moment; looking never stands in the way of one that begins to."""
+    """Whether a process works in a folder at this moment; looking never stands in the way of one
+    that begins to.
+    """
     path = _lock_of(folder)
     if sys.platform == "win32":
         try:
@@ -117,11 +136,14 @@ def held(folder: Path) -> bool:
 
 
 def _lock_of(place: Path) -> Path:
-    return place.parent / f".{place.name}.lock" if place.suffix == ".safetensors" else place / ".lock"
+    return (
+        place.parent / f".{place.name}.lock" if place.suffix == ".safetensors" else place / ".lock"
+    )
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then rename it; makes the folder if need be.
+    """Let ``write`` fill a temporary file beside ``path``, then rename it; makes the folder if need
+    be.
 
     Threads may write at once. Raises ``CannotWrite``, and leaves no part of the file.
     """
@@ -144,9 +166,11 @@ _SERIAL = itertools.count()
 
 
 def _created(path: Path) -> int:
-    """Create an empty file, and return its permissions: those that the user's umask leaves any file.
+    """Create an empty file, and return its permissions: those that the user's umask leaves any
+    file.
 
-    Some writers make files of their own that only their owner can read; a result is as readable as any other file.
+    Some writers make files of their own that only their owner can read; a result is as readable as
+    any other file.
     """
     file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
     try:

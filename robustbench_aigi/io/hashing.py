@@ -24,7 +24,8 @@ def file_digest(path: Path) -> str:
 def weights_digest(tensors: Mapping[str, Any]) -> str:
     """SHA-256 of named tensors: names, shapes and bytes, in name order.
 
-    The state of a quantised network has tuples of quantised tensors as well, and number formats by name.
+    The state of a quantised network has tuples of quantised tensors as well, and number formats by
+    name.
     """
     total = hashlib.sha256()
     for name in sorted(tensors):
@@ -45,7 +46,9 @@ def _add(total: "hashlib._Hash", name: str, value: Any) -> None:
     else:
         tensor = value.detach().cpu().contiguous()
         total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+        total.update(
+            tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
+        )
 
 
 def rng_for(*parts: Any) -> torch.Generator:
@@ -59,7 +62,9 @@ def rngs_for(seed: int, purpose: str, ids: Sequence[str]) -> list[torch.Generato
 
 
 class Draws(Sequence[torch.Generator]):
-    """The generators of a batch, one an image, made when first asked for; :meth:`of` gives those of another purpose."""
+    """The generators of a batch, one an image, made when first asked for; :meth:`of` gives those of
+    another purpose.
+    """
 
     def __init__(self, seed: int, purpose: str, ids: Sequence[str]) -> None:
         self.seed, self._purpose, self.ids = seed, purpose, ids
@@ -80,5 +85,7 @@ class Draws(Sequence[torch.Generator]):
         return self._made[place]
 
     def of(self, purpose: str) -> "Draws":
-        """The same images' generators for another purpose, such as a member of an ensemble run alone."""
+        """The same images' generators for another purpose, such as a member of an ensemble run
+        alone.
+        """
         return Draws(self.seed, purpose, self.ids)

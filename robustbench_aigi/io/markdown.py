@@ -26,7 +26,8 @@ def table_row(cells: Iterable[object]) -> str:
 
 
 def table_head(names: Iterable[object], numbers: int = 0) -> list[str]:
-    """Return the head of a table and the line below it; the last ``numbers`` columns are aligned to the right.
+    """Return the head of a table and the line below it; the last ``numbers`` columns are aligned to
+    the right.
 
     >>> table_head(["name", "n"], numbers=1)
     ['| name | n |', '|---|---:|']

@@ -1,7 +1,8 @@
-"""Folders at a URL, such as ``s3://bucket/run``: worked on in a local mirror, fetched first and sent back as it fills.
+"""Folders at a URL, such as ``s3://bucket/run``: worked on in a local mirror, fetched first and
+sent back as it fills.
 
-Every file goes up whole, after it is whole here, so that a kill leaves whole files at both ends, and the next command
-goes on from them.
+Every file goes up whole, after it is whole here, so that a kill leaves whole files at both ends,
+and the next command goes on from them.
 """
 
 import hashlib
@@ -26,7 +27,9 @@ EVERY = 20.0
 
 
 class Known(BaseModel, frozen=True):
-    """A file when both sides last had the same: what the remote side called its version, size and time here."""
+    """A file when both sides last had the same: what the remote side called its version, size and
+    time here.
+    """
 
     remote: str
     size: int
@@ -46,13 +49,18 @@ def is_url(place: str) -> bool:
 
 @contextmanager
 def mirrored(
-    url: str, *, write: bool = True, only: str = "", say: Callable[[str], object] = lambda line: None
+    url: str,
+    *,
+    write: bool = True,
+    only: str = "",
+    say: Callable[[str], object] = lambda line: None,
 ) -> Iterator[Path]:
-    """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also while work goes on.
+    """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also
+    while work goes on.
 
-    ``only`` is how the names begin that are of interest; ``say`` is told of sendings that fail meanwhile. Raises:
-        UserError: another process writes there. Unavailable: no client for such URLs, or nobody answers.
-        BadData: a file was changed at both ends.
+    ``only`` is how the names begin that are of interest; ``say`` is told of sendings that fail
+        meanwhile. Raises: UserError: another process writes there. Unavailable: no client for such
+        URLs, or nobody answers. BadData: a file was changed at both ends.
     """
     mirror = Mirror(url, only)
     with ExitStack() as stack:
@@ -72,13 +80,19 @@ class Mirror:
         import fsspec  # type: ignore[import-untyped]
 
         self.url, self.only = url.rstrip("/"), only
-        self.folder = cache_folder() / "mirrors" / hashlib.sha256(f"{self.url}/{only}".encode()).hexdigest()[:16]
+        self.folder = (
+            cache_folder()
+            / "mirrors"
+            / hashlib.sha256(f"{self.url}/{only}".encode()).hexdigest()[:16]
+        )
         self.folder.mkdir(parents=True, exist_ok=True)
         self.known = self.folder.with_suffix(".json")
         try:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise Unavailable(f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`.") from error
+            raise Unavailable(
+                f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`."
+            ) from error
         self.lock = Lock(self.fs, self.root, self.url)
         try:
             self.index = Index.model_validate_json(self.known.read_bytes())
@@ -96,8 +110,8 @@ class Mirror:
                 continue
             if known is not None and place.is_file() and _stamp(place) != (known.size, known.time):
                 raise BadData(
-                    f"{name} was changed both at {self.url} and in its mirror, {self.folder}. Delete the one that is "
-                    "not wanted."
+                    f"{name} was changed both at {self.url} and in its mirror, {self.folder}."
+                    " Delete the one that is not wanted."
                 )
             place.parent.mkdir(parents=True, exist_ok=True)
             temporary = place.with_suffix(f".{os.getpid()}.tmp")
@@ -142,9 +156,14 @@ class Mirror:
                     self.send()
                     self.lock.claim()
                     failing = False
-                except Exception as error:  # the network comes and goes; at the end all is tried once more
+                except (
+                    Exception
+                ) as error:  # the network comes and goes; at the end all is tried once more
                     if not failing:
-                        say(f"cannot send to {self.url} for now: {brief(error)}. Work goes on in {self.folder}.")
+                        say(
+                            f"cannot send to {self.url} for now: {brief(error)}. Work goes on in"
+                            f" {self.folder}."
+                        )
                     failing = True
 
         thread = threading.Thread(target=work, daemon=True)
@@ -160,25 +179,32 @@ class Mirror:
                     self.send()
             except Exception as error:
                 raise CannotWrite(
-                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; repeat the "
-                    "command to send it."
+                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; repeat"
+                    " the command to send it."
                 ) from error
             if not mine:
                 raise CannotWrite(
-                    f"another process took {self.url} over, because this one could not be heard for five minutes. What "
-                    f"was not sent before is in {self.folder} alone; repeat the command when the other has ended."
+                    f"another process took {self.url} over, because this one could not be heard for"
+                    f" five minutes. What was not sent before is in {self.folder} alone; repeat the"
+                    " command when the other has ended."
                 )
 
     def _listed(self) -> dict[str, dict[str, Any]]:
         """What is there now, by place in the folder."""
         self.fs.invalidate_cache()
-        found = {name[len(self.root) + 1 :]: info for name, info in self.fs.find(self.root, detail=True).items()}
+        found = {
+            name[len(self.root) + 1 :]: info
+            for name, info in self.fs.find(self.root, detail=True).items()
+        }
         return {name: info for name, info in found.items() if name.startswith(self.only)}
 
     def _place(self, name: str) -> Path:
         place = self.folder / name
         if not place.resolve().is_relative_to(self.folder.resolve()):
-            raise BadData(f"{self.url} holds a file called {name!r}, which leads out of the folder. Delete it.")
+            raise BadData(
+                f"{self.url} holds a file called {name!r}, which leads out of the folder."
+                " Delete it."
+            )
         return place
 
     def _stamp_of(self, name: str) -> tuple[int, int]:
@@ -199,5 +225,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _version(info: dict[str, Any]) -> str:
     """What changes whenever the file does: the ETag where there is one."""
-    token = next((info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info), "")
+    token = next(
+        (info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info),
+        "",
+    )
     return f"{token} {info['size']}"

@@ -31,8 +31,9 @@ class Lock:
                 holder = self.holder()
                 if time.time() - float(holder.get("time", 0)) < STALE:
                     raise UserError(
-                        f"another process works on {self.url} ({holder.get('host')}, process {holder.get('process')}). "
-                        "Wait for its end, or stop it and wait five minutes; or give another --out."
+                        f"another process works on {self.url} ({holder.get('host')}, process"
+                        f" {holder.get('process')}). Wait for its end, or stop it and wait five"
+                        " minutes; or give another --out."
                     ) from None
                 self.claim()
         try:
@@ -43,7 +44,9 @@ class Lock:
                     self.fs.rm_file(self.place)
 
     def claim(self, mode: Literal["create", "overwrite"] = "overwrite") -> None:
-        """Say that this process writes there, now. Raises ``FileExistsError`` if it was to create the lock."""
+        """Say that this process writes there, now. Raises ``FileExistsError`` if it was to create
+        the lock.
+        """
         self.fs.pipe_file(self.place, json.dumps(me() | {"time": time.time()}).encode(), mode=mode)
 
     def holder(self) -> dict[str, Any]:
@@ -70,8 +73,8 @@ def reaching(url: str) -> Iterator[None]:
         raise
     except Exception as error:  # every client has its own
         raise Unavailable(
-            f"cannot reach {url}: {brief(error)}. See that it exists and that the keys to it are in the environment, "
-            "then repeat the command; what is finished is kept."
+            f"cannot reach {url}: {brief(error)}. See that it exists and that the keys to it are in"
+            " the environment, then repeat the command; what is finished is kept."
         ) from error
 
 

@@ -30,18 +30,23 @@ def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
         elif place.is_dir():
             found = list(image_files(place))
             if not found:
-                raise BadData(f"{place} holds no image. Give the path of an image, or of a folder of images.")
+                raise BadData(
+                    f"{place} holds no image. Give the path of an image, or of a folder of images."
+                )
             for file in found:
                 yield Skipped(str(file.path), file.fault) if file.fault else file.path
         else:
-            raise BadData(f"no file at {place}. Give the path of an image, or of a folder of images.")
+            raise BadData(
+                f"no file at {place}. Give the path of an image, or of a folder of images."
+            )
 
 
 def read_image(path: Path, *, convert: bool = False) -> Tensor:
     """Decode an image file to uint8 ``(3, H, W)``.
 
     Args:
-        convert: take CMYK, 16-bit and transparent images and colour profiles too; see :func:`decode`.
+        convert: take CMYK, 16-bit and transparent images and colour profiles too; see
+            :func:`decode`.
 
     Raises:
         BadData: it cannot be read; with the reason.
@@ -49,6 +54,10 @@ def read_image(path: Path, *, convert: bool = False) -> Tensor:
     try:
         return decode(path.read_bytes(), convert=convert)
     except OSError as error:
-        raise BadData(f"{path} cannot be read: {error.strerror}. Give the path of an image.") from error
+        raise BadData(
+            f"{path} cannot be read: {error.strerror}. Give the path of an image."
+        ) from error
     except UnreadableImage as reason:
-        raise BadData(f"{path} cannot be judged: {reason}. Give an 8-bit RGB image without transparency.") from reason
+        raise BadData(
+            f"{path} cannot be judged: {reason}. Give an 8-bit RGB image without transparency."
+        ) from reason

@@ -16,7 +16,9 @@ class Reason(BaseModel, frozen=True):
 
 
 class Delivery(BaseModel, frozen=True):
-    """The image after one delivery: ``probability`` of AI-generated, by the sigmoid of logit minus threshold."""
+    """The image after one delivery: ``probability`` of AI-generated, by the sigmoid of logit minus
+    threshold.
+    """
 
     delivery: str
     verdict: Label
@@ -25,7 +27,9 @@ class Delivery(BaseModel, frozen=True):
 
 
 class Spread(BaseModel, frozen=True):
-    """Lowest and highest probability of AI-generated over all deliveries, and how many gave each verdict."""
+    """Lowest and highest probability of AI-generated over all deliveries, and how many gave each
+    verdict.
+    """
 
     lowest: float
     highest: float
@@ -38,7 +42,8 @@ class Judgement(BaseModel, frozen=True):
 
     Attributes:
         image: where it was read from. size: width and height in pixels.
-        verdict: unsure where any of ``reasons`` speaks against ``leaning``, the verdict on the image as it is.
+        verdict: unsure where any of ``reasons`` speaks against ``leaning``, the verdict on the
+            image as it is.
         confidence: of ``leaning``, 0.5 to 1. probability: of AI-generated, 0 to 1.
         margin: logit minus threshold. spread, deliveries: over the image as it is and as delivered.
         notes: facts about the image, and what is not known of the detector.

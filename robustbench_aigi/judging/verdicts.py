@@ -1,7 +1,9 @@
-"""Verdicts on single images: what a detector makes of an image, how far that can be trusted, and why not.
+"""Verdicts on single images: what a detector makes of an image, how far that can be trusted, and
+why not.
 
-An image travels before it is judged: it is saved again, resized, cropped, captured from a screen. A verdict that such a
-delivery turns, or that an image unlike those the detector learnt from gets, is ``unsure``.
+An image travels before it is judged: it is saved again, resized, cropped, captured from a screen. A
+verdict that such a delivery turns, or that an image unlike those the detector learnt from gets, is
+``unsure``.
 """
 
 import math
@@ -31,7 +33,9 @@ DELIVERIES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "screenshot": ("screenshot", {"severity": 3}),
     }
 )
-"""Name of a delivery to its perturbation with its numbers; each is applied to the image at its own size."""
+"""Name of a delivery to its perturbation with its numbers; each is applied to the image at its own
+size.
+"""
 
 
 def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
@@ -42,10 +46,13 @@ def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
         image: what to call it.
 
     Raises:
-        BadLogits: the detector gives no finite logit for it. BadData: its network cannot take an image of this size.
+        BadLogits: the detector gives no finite logit for it. BadData: its network cannot take an
+            image of this size.
     """
     card, threshold = detector.card, detector.threshold
-    deliveries = tuple(_delivered(name, pixels, detector, image) for name in (AS_IT_IS, *DELIVERIES))
+    deliveries = tuple(
+        _delivered(name, pixels, detector, image) for name in (AS_IT_IS, *DELIVERIES)
+    )
     own, height, width = deliveries[0], pixels.shape[1], pixels.shape[2]
     reasons = tuple(reasons_against(detector, deliveries, (width, height)))
     probabilities = [one.probability for one in deliveries]
@@ -63,7 +70,12 @@ def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
         logit=own.logit,
         threshold=threshold,
         margin=own.logit - threshold,
-        spread=Spread(lowest=min(probabilities), highest=max(probabilities), real=len(deliveries) - fake, fake=fake),
+        spread=Spread(
+            lowest=min(probabilities),
+            highest=max(probabilities),
+            real=len(deliveries) - fake,
+            fake=fake,
+        ),
         deliveries=deliveries,
         weights=card.weights,
         trained_on=card.trained_on,
@@ -81,22 +93,27 @@ def _perturbation(delivery: str) -> Perturbation:
 
 
 def _delivered(name: str, pixels: Tensor, detector: Detector, image: str) -> Delivery:
-    """Judge the image after one delivery; what it draws at random depends on nothing but the delivery."""
+    """Judge the image after one delivery; what it draws at random depends on nothing but the
+    delivery.
+    """
     batch = pixels[None]
     arrived = batch if name == AS_IT_IS else _perturbation(name).apply(batch, ["detect"])
     try:
         with torch.no_grad():
             logit = float(detector.logits(from_bytes(arrived)).reshape(-1)[0])
-    except RuntimeError as error:  # of torch: a network that is made for larger images, or for one size
+    except (
+        RuntimeError
+    ) as error:  # of torch: a network that is made for larger images, or for one size
         size = f"{pixels.shape[2]} x {pixels.shape[1]}"
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadData(
-            f"{detector.card.name} cannot judge {image}, of {size} pixels: {reason}. Give a larger image, or another "
-            "--detector."
+            f"{detector.card.name} cannot judge {image}, of {size} pixels: {reason}. Give a larger"
+            " image, or another --detector."
         ) from error
     if not math.isfinite(logit):
         raise BadLogits(
-            f"{detector.card.name} gave {logit} for {image}. Check its weights, or give another --detector."
+            f"{detector.card.name} gave {logit} for {image}. Check its weights, or give another"
+            " --detector."
         )
     margin = logit - detector.threshold
     probability = 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))

@@ -43,10 +43,14 @@ def build(
         return _build(order, out, executor or Pool(os.cpu_count() or 1), dry_run, progress, say)
 
 
-def _build(order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say) -> pd.DataFrame:
+def _build(
+    order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say
+) -> pd.DataFrame:
     made, identities = assemble(order, out / "skipped.csv", progress), Identities()
     say(counts(made.data, out / "skipped.csv"))
-    for line in overview(made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")):
+    for line in overview(
+        made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")
+    ):
         say(line)
     for note in identities.notes(made.surrogates):
         say(note)
@@ -64,7 +68,9 @@ def _build(order: Order, out: Path, executor: Executor, dry_run: bool, progress:
 
 
 def generate(prompts: str, out: Path, *, progress: Progress = silent) -> pd.DataFrame:
-    """Draw the images of a prompt file into ``out`` and return their manifest; what is there is kept."""
+    """Draw the images of a prompt file into ``out`` and return their manifest; what is there is
+    kept.
+    """
     with alone(out):
         return make_samples(load_prompts(prompts), out, progress)
 
@@ -100,7 +106,8 @@ def audit(
 def inspect(
     source: str, dataset: str | None = None, *, convert: bool = False, progress: Progress = silent
 ) -> Description:
-    """Describe a source before it is used: how it would be read, what is in it, what is left out and why.
+    """Describe a source before it is used: how it would be read, what is in it, what is left out
+    and why.
 
     Args:
         source: as in :func:`~robustbench_aigi.data.load_data`.

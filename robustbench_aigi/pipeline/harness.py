@@ -1,4 +1,6 @@
-"""The main job: read, fit, build the `++` set, fine-tune against attacks, evaluate, report. Every step resumes."""
+"""The main job: read, fit, build the `++` set, fine-tune against attacks, evaluate, report. Every
+step resumes.
+"""
 
 import os
 import shutil
@@ -73,10 +75,20 @@ def run(
         say(counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
-        makers = {name: d for name, d in fitted.items() if isinstance(d, Detector) and name in suite.surrogates}
+        makers = {
+            name: d
+            for name, d in fitted.items()
+            if isinstance(d, Detector) and name in suite.surrogates
+        }
         tuned = fine_tune(recipe, suite, makers, fitted, data, out, progress, say)
         return evaluate_named(
-            fitted | tuned, suite, data.split("test"), out, executor=executor, progress=progress, say=say
+            fitted | tuned,
+            suite,
+            data.split("test"),
+            out,
+            executor=executor,
+            progress=progress,
+            say=say,
         )
 
 
@@ -97,18 +109,23 @@ def train(
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Detector:
-    """Train one detector and write its checkpoint to ``out`` (.safetensors); repeated after a kill, it goes on.
+    """Train one detector and write its checkpoint to ``out`` (.safetensors); repeated after a kill,
+    it goes on.
 
-    The best checkpoint so far is at ``out`` from its first epoch on; beside it are a log (CSV, and TensorBoard's events
-    if that is installed) and, until the end, the state.
+    The best checkpoint so far is at ``out`` from its first epoch on; beside it are a log (CSV, and
+    TensorBoard's events if that is installed) and, until the end, the state.
 
     Args:
-        detector: a registered name or an address, with arguments as in ``timm:resnet18?pretrained=true``; it begins
-            with fresh weights unless there is a ``start``.
-        start: a checkpoint to fine-tune, the name of one that ships, or ``cifake`` for the detector's own that ships.
-        config: arguments of the detector. numbers: of the training, in the place of the usual ones; see ``Plan``.
+        detector: a registered name or an address, with arguments as in
+            ``timm:resnet18?pretrained=true``; it begins with fresh weights unless there is a
+            ``start``.
+        start: a checkpoint to fine-tune, the name of one that ships, or ``cifake`` for the
+            detector's own that ships.
+        config: arguments of the detector. numbers: of the training, in the place of the usual ones;
+            see ``Plan``.
         dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
-        rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its source.
+        rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its
+            source.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
     own, (detector, start, config) = training_on(dataset), begun_from(detector, start, config)
@@ -121,19 +138,27 @@ def train(
     )
     if (method == "adapt") != (rehearse is not None) or (method == "adapt" and start is None):
         raise UserError(
-            "the method adapt, and it alone, wants what the detector was trained on. Write --method adapt "
-            "--start CHECKPOINT --data NEW --rehearse OLD."
+            "the method adapt, and it alone, wants what the detector was trained on. Write --method"
+            " adapt --start CHECKPOINT --data NEW --rehearse OLD."
         )
-    begin = load_detector(detector, start, **config)  # here, so that a wrong name is told before the data is read
+    begin = load_detector(
+        detector, start, **config
+    )  # here, so that a wrong name is told before the data is read
     for note in begin.notes:
         say(note)
     check_restorable(begin)
     if start and begin.card.weights == FRESH:
-        say(f"{start} brings no last layer of one or two classes: that of {begin.card.name} is fresh")
+        say(
+            f"{start} brings no last layer of one or two classes: that of {begin.card.name} is"
+            " fresh"
+        )
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
     with alone(out):
         lesson = lesson_on(dataset, source, limit, skipped, progress, say, convert)
-        course = course_of(lesson, lesson_on(*rehearse, limit, skipped, progress, say, convert) if rehearse else None)
+        course = course_of(
+            lesson,
+            lesson_on(*rehearse, limit, skipped, progress, say, convert) if rehearse else None,
+        )
         fitted = begin if start else None
         trained, history = train_detector(
             made,
@@ -163,22 +188,31 @@ def evaluate(
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
-    """Attack every detector with every row of a suite and write the matrix and the report to ``out``.
+    """Attack every detector with every row of a suite and write the matrix and the report to
+    ``out``.
 
     Args:
-        detectors: detectors, or addresses as a command takes them: names that ship, checkpoints, ``hf:REPO``, ...; one
-            that is out of reach becomes an ``unavailable`` row.
+        detectors: detectors, or addresses as a command takes them: names that ship, checkpoints,
+            ``hf:REPO``, ...; one that is out of reach becomes an ``unavailable`` row.
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
         executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
-        say: called with each note, such as why results are not reused, or what is sent to other machines.
+        say: called with each note, such as why results are not reused, or what is sent to other
+            machines.
     """
     writable(Path(out))
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     ready = named(detectors)
     return evaluate_named(
-        ready, suite, data, Path(out), surrogates=surrogates, executor=executor, progress=progress, say=say
+        ready,
+        suite,
+        data,
+        Path(out),
+        surrogates=surrogates,
+        executor=executor,
+        progress=progress,
+        say=say,
     )
 
 
@@ -193,7 +227,9 @@ def evaluate_named(
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
-    """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is read."""
+    """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is
+    read.
+    """
     for line in remote_notice(detectors, suite, data, surrogates):
         say(line)
     with alone(out):
@@ -214,7 +250,9 @@ def evaluate_named(
         )
         matrix = Matrix(rows)
         write_report(Finished.of(out, matrix), out)
-    for line in (note for d in detectors.values() if isinstance(d, Detector) for note in d.answer_notes):
+    for line in (
+        note for d in detectors.values() if isinstance(d, Detector) for note in d.answer_notes
+    ):
         say(line)
     return matrix
 
@@ -229,7 +267,8 @@ def plan(
     say: Say = lambda line: None,
     convert: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """What :func:`evaluate` will take, a row per cell, and the bytes that each detector's passes hold.
+    """What :func:`evaluate` will take, a row per cell, and the bytes that each detector's passes
+    hold.
 
     Raises:
         Unavailable: no detector is within reach. One of several that is not is reported to ``say``.
@@ -237,9 +276,15 @@ def plan(
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     loaded = named(detectors)
     ready = {name: d for name, d in loaded.items() if isinstance(d, Detector)}
-    reasons = [f"{name} is not in the plan: {reason}" for name, reason in loaded.items() if isinstance(reason, str)]
+    reasons = [
+        f"{name} is not in the plan: {reason}"
+        for name, reason in loaded.items()
+        if isinstance(reason, str)
+    ]
     if not ready:
-        raise Unavailable(" ".join(reasons) or "no detector to plan for. Name one, as for evaluate.")
+        raise Unavailable(
+            " ".join(reasons) or "no detector to plan for. Name one, as for evaluate."
+        )
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
@@ -249,14 +294,18 @@ def plan(
 def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
     """Load trained detectors by name; in the place of one that is out of reach stands the reason.
 
-    A text means what it means to a command: see :func:`load_trained`; ``FILE.toml`` stands for all that it lists.
+    A text means what it means to a command: see :func:`load_trained`; ``FILE.toml`` stands for all
+        that it lists.
     """
     loaded: dict[str, Detector | str] = {}
     for given in detectors:
         for one in [given] if isinstance(given, Detector) else addresses_of(str(given)):
             name, ready = _ready(one)
             if name in loaded:
-                raise UserError(f"two detectors are called {name}. Give one as NEW=CHECKPOINT or wrap(..., name=NEW).")
+                raise UserError(
+                    f"two detectors are called {name}. Give one as NEW=CHECKPOINT or wrap(...,"
+                    " name=NEW)."
+                )
             loaded[name] = ready
     return loaded
 
@@ -274,9 +323,12 @@ def _ready(given: Detector | Address) -> tuple[str, Detector | str]:
 
 def fresh_notes(detectors: Mapping[str, Detector | str]) -> list[str]:
     """A warning for each detector of which nothing was trained."""
-    fresh = [name for name, d in detectors.items() if isinstance(d, Detector) and d.card.weights == FRESH]
+    fresh = [
+        name for name, d in detectors.items() if isinstance(d, Detector) and d.card.weights == FRESH
+    ]
     return [
-        f"{name} has fresh weights: nothing in it was trained, and its numbers are those of chance" for name in fresh
+        f"{name} has fresh weights: nothing in it was trained, and its numbers are those of chance"
+        for name in fresh
     ]
 
 

@@ -1,4 +1,6 @@
-"""The training stages of the main job: fit plainly, build the `++` set, fine-tune against attacks; each is kept."""
+"""The training stages of the main job: fit plainly, build the `++` set, fine-tune against attacks;
+each is kept.
+"""
 
 import functools
 import json
@@ -16,7 +18,13 @@ from robustbench_aigi.data import Dataset, Recipe, counts, load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.data.recipes import Training
 from robustbench_aigi.data.suggestions import recipe_named
-from robustbench_aigi.detectors import Detector, load_detector, save_detector, shipped, shipped_names
+from robustbench_aigi.detectors import (
+    Detector,
+    load_detector,
+    save_detector,
+    shipped,
+    shipped_names,
+)
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.errors import Collapsed
 from robustbench_aigi.io.files import write_text
@@ -30,12 +38,14 @@ from robustbench_aigi.training.training_run import History
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
 PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
-"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower."""
+"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower.
+"""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a detector is trained on: a key of the images, how to find them, their name, and the attacks among them.
+    """What a detector is trained on: a key of the images, how to find them, their name, and the
+    attacks among them.
 
     ``parts`` gives the training and the validation images.
     """
@@ -51,12 +61,18 @@ class Lesson:
         return [sets_of(part) for part in self.parts()]
 
 
-def fit_plain(recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say) -> dict[str, Detector | str]:
-    """The undefended detectors by name, kept in ``folder``; where training collapsed, what it said."""
+def fit_plain(
+    recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say
+) -> dict[str, Detector | str]:
+    """The undefended detectors by name, kept in ``folder``; where training collapsed, what it
+    said.
+    """
     clean = Lesson(data.key, lambda: _splits(data), data.name)
     fitted: dict[str, Detector | str] = {}
     for name in PLAIN:
-        made = TrainingRecipe(detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed)
+        made = TrainingRecipe(
+            detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed
+        )
         fitted[name] = _kept(made, clean, begun(name, recipe.training.start), folder, progress, say)
     return fitted
 
@@ -74,7 +90,10 @@ def fine_tune(
     """The fine-tuned detectors by name; where training collapsed, what it said."""
     own, folder = recipe.training, out / "plusplus" / "training"
     few = data.limit(own.adversarial_limit)
-    parts = {s: Part(few.split(s), all_rows=False, samples=n) for s, n in (("train", 100), ("validation", 20))}
+    parts = {
+        s: Part(few.split(s), all_rows=False, samples=n)
+        for s, n in (("train", 100), ("validation", 20))
+    }
     shared = tuple(row for row in suite.rows if row.shared and row.surrogate in (None, *makers))
     possible = suite.model_copy(update={"rows": shared})
     build_plusplus(parts, possible, makers, folder, progress)
@@ -91,20 +110,37 @@ def fine_tune(
     plans = [
         (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
         (
-            TrainingRecipe(detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers),
+            TrainingRecipe(
+                detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers
+            ),
             clean,
         ),
-        (TrainingRecipe(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle), clean),
+        (
+            TrainingRecipe(
+                detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle
+            ),
+            clean,
+        ),
     ]
     kept = out / "detectors"
     starts = {made.name: begun(made.name, own.start) or fitted[made.detector] for made, _ in plans}
-    return {made.name: _kept(made, lesson, starts[made.name], kept, progress, say) for made, lesson in plans}
+    return {
+        made.name: _kept(made, lesson, starts[made.name], kept, progress, say)
+        for made, lesson in plans
+    }
 
 
 def _kept(
-    made: TrainingRecipe, lesson: Lesson, start: Detector | str | None, folder: Path, progress: Progress, say: Say
+    made: TrainingRecipe,
+    lesson: Lesson,
+    start: Detector | str | None,
+    folder: Path,
+    progress: Progress,
+    say: Say,
 ) -> Detector | str:
-    """The kept detector if all it depends on is the same, else one trained now; text says why there is none."""
+    """The kept detector if all it depends on is the same, else one trained now; text says why there
+    is none.
+    """
     if isinstance(start, str):
         return f"{made.detector}, which it starts from, is not there"
     key = digest(asdict(made), lesson.key, "fresh" if start is None else fingerprint(start).digest)
@@ -113,18 +149,30 @@ def _kept(
     if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
         return load_detector(str(path))
     train_set, validation = lesson.sets
-    line, state = trained_on(lesson.name, len(train_set.labels), start), path.with_suffix(".training")
+    line, state = (
+        trained_on(lesson.name, len(train_set.labels), start),
+        path.with_suffix(".training"),
+    )
     files = Files(state, path.with_suffix(".csv"))
     try:
         detector, history = train_detector(
-            made, train_set, validation, start=start, trained_on=line, seen=lesson.seen, progress=progress, files=files
+            made,
+            train_set,
+            validation,
+            start=start,
+            trained_on=line,
+            seen=lesson.seen,
+            progress=progress,
+            files=files,
         )
     except Collapsed as error:
         say(f"{error} It becomes a row without numbers.")
         return str(error)
     note.unlink(missing_ok=True)
     save_detector(detector, path)
-    write_text(note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2))
+    write_text(
+        note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2)
+    )
     shutil.rmtree(state, ignore_errors=True)
     say(told(detector, history))
     return load_detector(str(path))
@@ -134,7 +182,8 @@ def told(detector: Detector, history: History) -> str:
     """What came of a training, in a line or two."""
     best = history.rows[history.best_epoch]
     line = (
-        f"{detector.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score {best['score']:.4f}"
+        f"{detector.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score"
+        f" {best['score']:.4f}"
     )
     if history.stopped:
         line += f"\n  stopped early: {history.stopped}"
@@ -164,14 +213,17 @@ def lesson_on(
     if built.is_file():
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
         parts = [plusplus(Path(dataset), split) for split in ("train", "validation")]
-        return Lesson(file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"})))
+        return Lesson(
+            file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"}))
+        )
     data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress, convert)
     say(counts(data, skipped))
     return Lesson(data.key, lambda: _splits(data), data.name)
 
 
 class Course(NamedTuple):
-    """Images to train on and to choose the best epoch by, with their name and the attacks among them.
+    """Images to train on and to choose the best epoch by, with their name and the attacks among
+    them.
 
     ``known`` are validation images of what the detector knows already, for the method ``adapt``.
     """
@@ -193,7 +245,8 @@ def course_of(lesson: Lesson, old: Lesson | None) -> Course:
 
 
 def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:
-    """What the method ``adapt`` trains on and is judged by: the new images and some of the old, validation of both.
+    """What the method ``adapt`` trains on and is judged by: the new images and some of the old,
+    validation of both.
 
     Old images are drawn from each class of each generator alike.
     """
@@ -203,9 +256,11 @@ def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arr
 
 
 def begun(name: str, dataset: str | None) -> Detector | None:
-    """The weights shipped for a detector, trained on ``dataset``; None if there are none, or a head alone is trained.
+    """The weights shipped for a detector, trained on ``dataset``; None if there are none, or a head
+    alone is trained.
 
-    A head on a frozen tower is soon fitted, and better afresh (79% of ``mini``; 72% begun from CIFAKE's).
+    A head on a frozen tower is soon fitted, and better afresh (79% of ``mini``; 72% begun from
+    CIFAKE's).
     """
     if dataset is None or name not in shipped_names(dataset):
         return None
@@ -215,7 +270,9 @@ def begun(name: str, dataset: str | None) -> Detector | None:
 
 def trained_on(name: str, images: int, start: Detector | None) -> str:
     """A card's line on training: the images of each stage, the first one first."""
-    before = f"{start.card.trained_on}; then " if start is not None and start.card.trained_on else ""
+    before = (
+        f"{start.card.trained_on}; then " if start is not None and start.card.trained_on else ""
+    )
     return f"{before}{name}, {images} images"
 
 
@@ -225,7 +282,9 @@ def _splits(data: Dataset) -> list[Dataset]:
 
 def sets_of(data: Dataset) -> Arrays:
     """A dataset in memory; images of no known category are of one more."""
-    categories = torch.tensor(pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)[0])
+    categories = torch.tensor(
+        pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)[0]
+    )
     attack = data.manifest.get("attack")
     changed = None if attack is None else torch.tensor((attack != "clean").to_numpy())
     return Arrays(*data.arrays(), data.groups(), categories, changed)

@@ -12,34 +12,52 @@ from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.run_results import Finished
 
 COLUMNS = (
-    "detector", "mode", "attack", "direction", "n", "accuracy_before", "accuracy", "lost", "won", "p", "p_holm",
+    "detector",
+    "mode",
+    "attack",
+    "direction",
+    "n",
+    "accuracy_before",
+    "accuracy",
+    "lost",
+    "won",
+    "p",
+    "p_holm",
     "verdict",
-)  # fmt: skip
+)
 SIGNIFICANCE = 0.01
 
 
 def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -> pd.DataFrame:
     """Hold every cell of a run against the same cell of an earlier one, a row a direction.
 
-    By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The verdict is ``regression``,
-    ``improvement``, ``same`` (no difference beyond chance), ``new`` or ``gone`` (a cell that only one run has).
+    By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The
+    verdict is ``regression``, ``improvement``, ``same`` (no difference beyond chance), ``new`` or
+    ``gone`` (a cell that only one run has).
 
     Raises:
         BadData: the two have no image in common.
     """
     now = run.cells
     before = _paired(base.cells, now)
-    rows = [row for key in dict.fromkeys([*now, *before]) for row in _rows(key, before.get(key), now.get(key))]
+    rows = [
+        row
+        for key in dict.fromkeys([*now, *before])
+        for row in _rows(key, before.get(key), now.get(key))
+    ]
     tested = [row for row in rows if "p" in row]
     if not tested:
         raise BadData(
-            f"{_said(run)} and {_said(base)} have no finished cell of one detector on the same images. Compare runs on "
-            "the same data; NEW=CHECKPOINT of `evaluate` gives a detector another's name."
+            f"{_said(run)} and {_said(base)} have no finished cell of one detector on the same"
+            " images. Compare runs on the same data; NEW=CHECKPOINT of `evaluate` gives a detector"
+            " another's name."
         )
     for row, adjusted in zip(tested, holm([float(str(row["p"])) for row in tested]), strict=True):
         changed = "regression" if int(str(row["lost"])) > int(str(row["won"])) else "improvement"
         row |= {"p_holm": adjusted, "verdict": changed if adjusted < significance else "same"}
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n": "Int64", "lost": "Int64", "won": "Int64"})
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+        {"n": "Int64", "lost": "Int64", "won": "Int64"}
+    )
 
 
 def _said(finished: Finished) -> str:
@@ -57,7 +75,9 @@ def _paired(before: Tables, now: Tables) -> Tables:
     return before
 
 
-def _rows(key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None) -> Iterator[dict[str, object]]:
+def _rows(
+    key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None
+) -> Iterator[dict[str, object]]:
     head: dict[str, object] = dict(zip(("detector", "mode", "attack"), key, strict=True))
     if before is None or now is None:
         yield head | {"verdict": "new" if before is None else "gone"}
@@ -82,13 +102,33 @@ def _rows(key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None) -> It
 def to_markdown(changes: pd.DataFrame) -> str:
     """What changed beyond chance, and what only one run has; a line for the rest."""
     lines = [
-        table_row(["detector", "mode", "attack", "direction", "before", "now", "lost", "won", "p (Holm)", "verdict"])
+        table_row(
+            [
+                "detector",
+                "mode",
+                "attack",
+                "direction",
+                "before",
+                "now",
+                "lost",
+                "won",
+                "p (Holm)",
+                "verdict",
+            ]
+        )
     ]
     lines.append("|---|---|---|---|---:|---:|---:|---:|---:|---|")
     for row in changes[changes["verdict"].isin(["regression", "improvement"])].to_dict("records"):
         shares = [f"{100 * row[column]:.1f}" for column in ("accuracy_before", "accuracy")]
         cells = [row[column] for column in ("detector", "mode", "attack", "direction")]
-        lines.append(table_row([*cells, *shares, row["lost"], row["won"], f"{row['p_holm']:.2g}", row["verdict"]]))
+        lines.append(
+            table_row(
+                [*cells, *shares, row["lost"], row["won"], f"{row['p_holm']:.2g}", row["verdict"]]
+            )
+        )
     counts = changes["verdict"].value_counts()
-    rest = ", ".join(f"{counts.get(word, 0)} {word}" for word in ("regression", "improvement", "same", "new", "gone"))
+    rest = ", ".join(
+        f"{counts.get(word, 0)} {word}"
+        for word in ("regression", "improvement", "same", "new", "gone")
+    )
     return "\n".join([*(lines if len(lines) > 2 else []), "", rest]).strip()

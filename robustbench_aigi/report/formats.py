@@ -32,7 +32,9 @@ def to_wide(finished: Finished) -> str:
     there = matrix[matrix["accuracy"].notna()]
     columns = there["mode"] + "/" + there["attack"] + "/" + there["direction"]
     wide = there.assign(column=columns).pivot(index="detector", columns="column", values="accuracy")
-    wide = wide.reindex(index=list(dict.fromkeys(matrix["detector"])), columns=list(dict.fromkeys(columns)))
+    wide = wide.reindex(
+        index=list(dict.fromkeys(matrix["detector"])), columns=list(dict.fromkeys(columns))
+    )
     return wide.to_csv(float_format="%.6f", lineterminator="\n")
 
 
@@ -47,7 +49,11 @@ def to_latex(finished: Finished) -> str:
     part = matrix[matrix["direction"].isin(["both"]) | matrix["direction"].isna()]
     rows = {}
     for detector in dict.fromkeys(matrix["detector"]):
-        own = part[part["detector"] == detector].drop_duplicates(["mode", "attack"]).set_index(["mode", "attack"])
+        own = (
+            part[part["detector"] == detector]
+            .drop_duplicates(["mode", "attack"])
+            .set_index(["mode", "attack"])
+        )
         numbers = own["accuracy"]
         rows[detector] = [numbers.get(pair, float("nan")) for pair in pairs]
     heads = [attack if mode == "clean" else f"{attack}, {mode}" for mode, attack in pairs]
@@ -58,11 +64,21 @@ def to_latex(finished: Finished) -> str:
 
 
 def to_junit(policy: str, judgements: Sequence[Judgement]) -> str:
-    """JUnit XML, as Ant writes it: a test case a rule and detector; what could not be judged is an error."""
-    failed, undecided = (sum(j.verdict == word for j in judgements) for word in ("fail", "undecided"))
+    """JUnit XML, as Ant writes it: a test case a rule and detector; what could not be judged is an
+    error.
+    """
+    failed, undecided = (
+        sum(j.verdict == word for j in judgements) for word in ("fail", "undecided")
+    )
     counts = {"tests": str(len(judgements)), "failures": str(failed), "errors": str(undecided)}
     when = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-    about = {"name": policy, "package": "robustbench-aigi", "id": "0", "hostname": "localhost", "timestamp": when}
+    about = {
+        "name": policy,
+        "package": "robustbench-aigi",
+        "id": "0",
+        "hostname": "localhost",
+        "timestamp": when,
+    }
     root = ET.Element("testsuites")
     suite = ET.SubElement(root, "testsuite", about | counts | {"time": "0"})
     ET.SubElement(suite, "properties")
@@ -83,16 +99,30 @@ def to_sarif(finished: Finished) -> str:
     """SARIF 2.1.0: a result for each adequacy flag, and for each row that is not ``ok``."""
     matrix, flags = finished.matrix, finished.flags or []
     results = [
-        _result(flag.kind, "warning", f"{flag.detector}{f', {flag.attack}' if flag.attack else ''}: {flag.message}")
+        _result(
+            flag.kind,
+            "warning",
+            f"{flag.detector}{f', {flag.attack}' if flag.attack else ''}: {flag.message}",
+        )
         for flag in flags
     ]
-    for row in matrix[matrix["status"] != "ok"].drop_duplicates(["detector", "mode", "attack"]).to_dict("records"):
-        named = ", ".join(str(row[key]) for key in ("detector", "mode", "attack") if pd.notna(row[key]))
+    for row in (
+        matrix[matrix["status"] != "ok"]
+        .drop_duplicates(["detector", "mode", "attack"])
+        .to_dict("records")
+    ):
+        named = ", ".join(
+            str(row[key]) for key in ("detector", "mode", "attack") if pd.notna(row[key])
+        )
         kind = str(row["status"]).partition(":")[0]
-        results.append(_result(kind, "error" if kind == "error" else "note", f"{named}: {row['status']}"))
+        results.append(
+            _result(kind, "error" if kind == "error" else "note", f"{named}: {row['status']}")
+        )
     rules = [{"id": kind} for kind in dict.fromkeys(str(result["ruleId"]) for result in results)]
     version = finished.facts.get("versions", {}).get("robustbench-aigi", "")
-    driver = {"name": "robustbench-aigi", "rules": rules} | ({"version": version} if version else {})
+    driver = {"name": "robustbench-aigi", "rules": rules} | (
+        {"version": version} if version else {}
+    )
     log = {
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
         "version": "2.1.0",
@@ -107,19 +137,29 @@ def _result(rule: str, level: str, text: str) -> dict[str, object]:
 
 
 def to_model_index(finished: Finished) -> str:
-    """YAML for the head of a Hugging Face model card: a ``model-index`` block, an entry a detector."""
+    """YAML for the head of a Hugging Face model card: a ``model-index`` block, an entry a
+    detector.
+    """
     matrix, facts = finished.matrix, finished.facts
-    data, suite = facts.get("data", {}).get("name", "unknown"), facts.get("suite", {}).get("name", "unknown")
+    data, suite = (
+        facts.get("data", {}).get("name", "unknown"),
+        facts.get("suite", {}).get("name", "unknown"),
+    )
     index: list[Any] = []
     for detector in dict.fromkeys(matrix["detector"]):
-        own = matrix[(matrix["detector"] == detector) & (matrix["direction"] == "both") & matrix["accuracy"].notna()]
+        own = matrix[
+            (matrix["detector"] == detector)
+            & (matrix["direction"] == "both")
+            & matrix["accuracy"].notna()
+        ]
         found = [
             EvalResult(
                 task_type="image-classification",
                 dataset_type=data,
                 dataset_name=data,
                 metric_type="accuracy",
-                metric_name=f"accuracy, {row['attack']}" + ("" if row["mode"] == "clean" else f", {row['mode']}"),
+                metric_name=f"accuracy, {row['attack']}"
+                + ("" if row["mode"] == "clean" else f", {row['mode']}"),
                 metric_value=round(float(row["accuracy"]), 6),
                 dataset_config=suite,
             )
@@ -131,12 +171,16 @@ def to_model_index(finished: Finished) -> str:
 
 
 def to_robustbench(finished: Finished) -> str:
-    """JSON with RobustBench's fields, an entry a detector: clean accuracy, and the worst of the attacks on itself."""
+    """JSON with RobustBench's fields, an entry a detector: clean accuracy, and the worst of the
+    attacks on itself.
+    """
     matrix, facts = finished.matrix, finished.facts
     cards, suite = facts.get("detectors", {}), facts.get("suite", {}).get("name", "unknown")
     entries = {}
     for detector in dict.fromkeys(matrix["detector"]):
-        own = matrix[(matrix["detector"] == detector) & (matrix["direction"] == "both")].set_index(["mode", "attack"])
+        own = matrix[(matrix["detector"] == detector) & (matrix["direction"] == "both")].set_index(
+            ["mode", "attack"]
+        )
         card = cards.get(detector, {})
         shares = {name: own["accuracy"].get(key) for name, key in _WORST.items()}
         entries[str(detector)] = {
@@ -167,4 +211,6 @@ FORMS: Mapping[str, Form] = {
     "model-index": to_model_index,
     "robustbench": to_robustbench,
 }
-"""Names of the forms that ``report --form`` prints; CSV, JSON, Markdown and HTML are written beside the run."""
+"""Names of the forms that ``report --form`` prints; CSV, JSON, Markdown and HTML are written beside
+the run.
+"""

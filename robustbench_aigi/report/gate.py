@@ -23,13 +23,28 @@ INTERVALS = {
     "worst_generator_accuracy": ("worst_generator_low", "worst_generator_high"),
 }
 METRICS = (
-    "accuracy", "majority_accuracy", "balanced_accuracy", "success_rate", "auc", "ap", "tpr_frozen_01", "tpr_frozen_1",
-    "tpr_frozen_5", "fpr_frozen_01", "fpr_frozen_1", "fpr_frozen_5", "calibration_error", "worst_generator_accuracy",
-    "mean_forwards", "mean_backwards",
-)  # fmt: skip
+    "accuracy",
+    "majority_accuracy",
+    "balanced_accuracy",
+    "success_rate",
+    "auc",
+    "ap",
+    "tpr_frozen_01",
+    "tpr_frozen_1",
+    "tpr_frozen_5",
+    "fpr_frozen_01",
+    "fpr_frozen_1",
+    "fpr_frozen_5",
+    "calibration_error",
+    "worst_generator_accuracy",
+    "mean_forwards",
+    "mean_backwards",
+)
 Verdict = Literal["pass", "fail", "undecided"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
-"""Verdict to what the command ends with; 2 stands for a request that cannot be met, such as a typo in the policy."""
+"""Verdict to what the command ends with; 2 stands for a request that cannot be met, such as a typo
+in the policy.
+"""
 
 
 class Bound(BaseModel, frozen=True, extra="forbid"):
@@ -66,7 +81,11 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
         return self
 
     def __str__(self) -> str:
-        limit = f"at least {self.at_least:g}" if self.at_least is not None else f"at most {self.at_most:g}"
+        limit = (
+            f"at least {self.at_least:g}"
+            if self.at_least is not None
+            else f"at most {self.at_most:g}"
+        )
         end = ", worse end of its interval" if self.bound == "worse" else ""
         way = "" if self.direction == "both" else f", {self.direction}"
         cell = "clean" if self.mode == "clean" else f"{self.attack}, {self.mode}"
@@ -74,7 +93,8 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
 
 
 class Absence(BaseModel, frozen=True, extra="forbid"):
-    """What must not be: an adequacy flag, a missing or failed cell, or a regression against a base run.
+    """What must not be: an adequacy flag, a missing or failed cell, or a regression against a base
+    run.
 
     Attributes:
         p: significance of a regression, after Holm's correction.
@@ -94,7 +114,10 @@ def _kind_of_rule(given: object) -> str:
     return (Absence if absence else Bound).__name__
 
 
-Rule = Annotated[Annotated[Bound, Tag("Bound")] | Annotated[Absence, Tag("Absence")], Discriminator(_kind_of_rule)]
+Rule = Annotated[
+    Annotated[Bound, Tag("Bound")] | Annotated[Absence, Tag("Absence")],
+    Discriminator(_kind_of_rule),
+]
 
 
 class Policy(BaseModel, frozen=True, extra="forbid"):
@@ -127,10 +150,12 @@ def load_policy(name: str) -> Policy:
 def judge(policy: Policy, finished: Finished, base: Path | None = None) -> list[Judgement]:
     """Hold every rule against every detector.
 
-    A number that a flag speaks against can fail a rule, because a better attack only makes it worse. It cannot pass.
+    A number that a flag speaks against can fail a rule, because a better attack only makes it
+    worse. It cannot pass.
 
     Raises:
-        BadConfig: a rule names an attack or a detector that the run does not have. BadData: see :func:`compare`.
+        BadConfig: a rule names an attack or a detector that the run does not have. BadData: see
+            :func:`compare`.
     """
     matrix = finished.matrix
     names = [str(name) for name in dict.fromkeys(matrix["detector"])]
@@ -138,13 +163,15 @@ def judge(policy: Policy, finished: Finished, base: Path | None = None) -> list[
     for rule in policy.rules:
         if rule.detector is not None and rule.detector not in names:
             raise BadConfig(
-                f"policy {policy.name}: no detector called {rule.detector!r}. {_near(rule.detector, names)}"
+                f"policy {policy.name}: no detector called {rule.detector!r}."
+                f" {_near(rule.detector, names)}"
             )
         if isinstance(rule, Bound):
             attacks = [str(name) for name in matrix["attack"].dropna().unique()]
             if rule.attack not in attacks:
                 raise BadConfig(
-                    f"policy {policy.name}: no attack called {rule.attack!r}. {_near(rule.attack, attacks)}"
+                    f"policy {policy.name}: no attack called {rule.attack!r}."
+                    f" {_near(rule.attack, attacks)}"
                 )
         changes = None
         if isinstance(rule, Absence) and rule.no == "regression" and base is not None:
@@ -172,11 +199,18 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
     ]
     if rows.empty:
         why = matrix.loc[matrix["detector"] == name, "status"].iloc[0]
-        return Judgement(str(rule), name, "undecided", f"no such cell ({why})" if why != "ok" else "no such cell")
+        return Judgement(
+            str(rule), name, "undecided", f"no such cell ({why})" if why != "ok" else "no such cell"
+        )
     row = rows.iloc[0]
     value = row[rule.metric]
     if pd.isna(value):
-        return Judgement(str(rule), name, "undecided", str(row["status"]) if row["status"] != "ok" else "no number")
+        return Judgement(
+            str(rule),
+            name,
+            "undecided",
+            str(row["status"]) if row["status"] != "ok" else "no number",
+        )
     shown, held = f"{value:.4f}", float(value)
     if rule.metric in INTERVALS:
         low, high = (float(row[column]) for column in INTERVALS[rule.metric])
@@ -191,17 +225,28 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
     return Judgement(str(rule), name, "pass" if good else "fail", shown)
 
 
-def _absent(rule: Absence, name: str, finished: Finished, changes: pd.DataFrame | None) -> Iterator[Judgement]:
+def _absent(
+    rule: Absence, name: str, finished: Finished, changes: pd.DataFrame | None
+) -> Iterator[Judgement]:
     matrix, flags = finished.matrix, finished.flags
     if rule.no == "missing":
         rows = matrix[(matrix["detector"] == name) & (matrix["status"] != "ok")]
         reasons = [str(status) for status in rows["status"].unique()]
-        yield Judgement(str(rule), name, "fail" if reasons else "pass", "; ".join(reasons) or "every cell is there")
+        yield Judgement(
+            str(rule),
+            name,
+            "fail" if reasons else "pass",
+            "; ".join(reasons) or "every cell is there",
+        )
     elif rule.no == "flags":
         if flags is None:
-            yield Judgement(str(rule), name, "undecided", "not looked for: the run was stopped before its end")
+            yield Judgement(
+                str(rule), name, "undecided", "not looked for: the run was stopped before its end"
+            )
             return
-        own = sorted({f"{flag.kind} ({flag.attack or 'all'})" for flag in flags if flag.detector == name})
+        own = sorted(
+            {f"{flag.kind} ({flag.attack or 'all'})" for flag in flags if flag.detector == name}
+        )
         yield Judgement(str(rule), name, "fail" if own else "pass", ", ".join(own) or "none")
     elif changes is None:
         yield Judgement(str(rule), name, "undecided", "no base to compare with: --base RUN")
@@ -210,9 +255,16 @@ def _absent(rule: Absence, name: str, finished: Finished, changes: pd.DataFrame 
         gone = changes[(changes["detector"] == name) & (changes["verdict"] == "gone")]
         lines = [_regression(row) for row in worse.to_dict("records")]
         if lines or gone.empty:
-            yield Judgement(str(rule), name, "fail" if lines else "pass", "; ".join(lines) or "none")
+            yield Judgement(
+                str(rule), name, "fail" if lines else "pass", "; ".join(lines) or "none"
+            )
         else:
-            yield Judgement(str(rule), name, "undecided", f"cells of the base that are not in this run: {len(gone)}")
+            yield Judgement(
+                str(rule),
+                name,
+                "undecided",
+                f"cells of the base that are not in this run: {len(gone)}",
+            )
 
 
 def _regression(row: Mapping[Any, Any]) -> str:

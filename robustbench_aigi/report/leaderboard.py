@@ -16,8 +16,8 @@ from robustbench_aigi.report.schema import MatrixFile, MatrixRow, Of
 class Entry(NamedTuple):
     """A detector in a run; accuracies in [0, 1] with 95% intervals, None where there is none.
 
-    ``rank`` is one more than the number of entries that are better beyond doubt, those whose interval lies above this
-    one's; entries that overlap may share it. None without a worst case.
+    ``rank`` is one more than the number of entries that are better beyond doubt, those whose
+    interval lies above this one's; entries that overlap may share it. None without a worst case.
     """
 
     rank: int | None
@@ -62,7 +62,11 @@ def boards(folder: Path) -> list[Board]:
 
 
 def _entries(file: MatrixFile, name: str) -> list[Entry]:
-    both = {(r.detector, r.mode, r.attack): r for r in file.rows if r.direction == "both" and r.accuracy is not None}
+    both = {
+        (r.detector, r.mode, r.attack): r
+        for r in file.rows
+        if r.direction == "both" and r.accuracy is not None
+    }
     return [
         Entry(
             None,
@@ -95,7 +99,11 @@ def to_markdown(board: Board) -> str:
         "|---:|---|---:|---:|---:|---|",
     ]
     for entry in board.entries:
-        rank = "" if entry.rank is None else f"{entry.rank}{'=' if shared.count(entry.rank) > 1 else ''}"
+        rank = (
+            ""
+            if entry.rank is None
+            else f"{entry.rank}{'=' if shared.count(entry.rank) > 1 else ''}"
+        )
         cells = [shown(row) for row in (entry.clean, entry.static, entry.worst)]
         lines.append(table_row([rank, entry.detector, *cells, entry.file]))
     return "\n".join(lines)
@@ -106,7 +114,9 @@ def shown(row: MatrixRow | None) -> str:
     if row is None or row.accuracy is None:
         return "n/a"
     doubt = "*" if row.flags or row.status != "ok" else ""
-    return f"{100 * row.accuracy:.1f} [{100 * (row.low or 0):.1f}, {100 * (row.high or 0):.1f}]{doubt}"
+    return (
+        f"{100 * row.accuracy:.1f} [{100 * (row.low or 0):.1f}, {100 * (row.high or 0):.1f}]{doubt}"
+    )
 
 
 def write_page(found: Sequence[Board], path: Path) -> None:

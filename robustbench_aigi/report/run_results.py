@@ -36,7 +36,8 @@ class Finished:
     """The matrix with all that stands behind it.
 
     Attributes:
-        facts: what ``run.json`` says. flags: None where they were not looked for, as in a run that was stopped.
+        facts: what ``run.json`` says. flags: None where they were not looked for, as in a run that
+            was stopped.
     """
 
     matrix: Matrix
@@ -69,8 +70,12 @@ def read_matrix(out: Path) -> Matrix:
     with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
         table = pd.read_csv(path, dtype=TYPES)
         if tuple(table.columns) != COLUMNS:
-            raise BadData(f"{path} has other columns than this version writes. Run `evaluate` again.")
-        MatrixFile.model_validate({"schema": SCHEMA, "rows": json.loads(table.to_json(orient="records"))})
+            raise BadData(
+                f"{path} has other columns than this version writes. Run `evaluate` again."
+            )
+        MatrixFile.model_validate(
+            {"schema": SCHEMA, "rows": json.loads(table.to_json(orient="records"))}
+        )
     return Matrix(table)
 
 
@@ -86,21 +91,33 @@ def facts_of(run: Path) -> dict[str, Any]:
 
 
 def read_runs(folders: Sequence[Path]) -> Finished:
-    """One run, or several as one. A detector that two runs have under one name gets its run's name beside its own.
+    """One run, or several as one. A detector that two runs have under one name gets its run's name
+    beside its own.
 
     Raises ``BadData`` for a folder that is no run, and for runs that cannot stand in one matrix.
     """
-    matrices, facts = [read_matrix(folder) for folder in folders], [facts_of(folder) for folder in folders]
+    matrices, facts = (
+        [read_matrix(folder) for folder in folders],
+        [facts_of(folder) for folder in folders],
+    )
     known = [str(name) for matrix in matrices for name in matrix["detector"].unique()]
     runs = [
-        Run(folder, {n: f"{n} ({folder.name})" for n in matrix["detector"].unique() if known.count(n) > 1})
+        Run(
+            folder,
+            {n: f"{n} ({folder.name})" for n in matrix["detector"].unique() if known.count(n) > 1},
+        )
         for folder, matrix in zip(folders, matrices, strict=True)
     ]
     if len(runs) > 1:
         _comparable(folders, facts)
-    called = pd.concat([m.replace({"detector": dict(run.names)}) for run, m in zip(runs, matrices, strict=True)])
+    called = pd.concat(
+        [m.replace({"detector": dict(run.names)}) for run, m in zip(runs, matrices, strict=True)]
+    )
     if called["detector"].nunique() < len(known):
-        raise BadData("two of these runs share a detector and the name of their folder. Give the folders two names.")
+        raise BadData(
+            "two of these runs share a detector and the name of their folder. Give the folders two"
+            " names."
+        )
     flags = [flag for run in runs for flag in _flags(run) or ()]
     looked = all(_flags(run) is not None for run in runs)
     return Finished(Matrix(called), _joined(runs, facts), flags if looked else None, tuple(runs))
@@ -108,25 +125,34 @@ def read_runs(folders: Sequence[Path]) -> Finished:
 
 def _flags(run: Run) -> list[Flag] | None:
     found = read_flags(run.folder)
-    return None if found is None else [replace(flag, detector=run.called(flag.detector)) for flag in found]
+    return (
+        None
+        if found is None
+        else [replace(flag, detector=run.called(flag.detector)) for flag in found]
+    )
 
 
 def _comparable(folders: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
-    """Raise ``BadData`` unless the runs attack the same images, and mean the same by the same attack."""
+    """Raise ``BadData`` unless the runs attack the same images, and mean the same by the same
+    attack.
+    """
     rows: dict[str, dict[str, Any]] = {}
     for folder, own in zip(folders, facts, strict=True):
         if not own:
-            raise BadData(f"{folder} holds no run.json, so it cannot be told what it was run on. Evaluate it again.")
+            raise BadData(
+                f"{folder} holds no run.json, so it cannot be told what it was run on. Evaluate it"
+                " again."
+            )
         if own["data"]["key"] != facts[0]["data"]["key"]:
             raise BadData(
-                f"{folder} and {folders[0]} are of other images, so their numbers cannot stand in one matrix. "
-                "Use `leaderboard`, which keeps them apart."
+                f"{folder} and {folders[0]} are of other images, so their numbers cannot stand in"
+                " one matrix. Use `leaderboard`, which keeps them apart."
             )
         for row in own["suite"]["attacks"]:
             if rows.setdefault(row["id"], row) != row:
                 raise BadData(
-                    f"{folder} means something else by {row['id']} than an earlier run does. Evaluate both with one "
-                    "suite."
+                    f"{folder} means something else by {row['id']} than an earlier run does."
+                    " Evaluate both with one suite."
                 )
 
 
@@ -136,10 +162,15 @@ def _joined(runs: Sequence[Run], facts: Sequence[dict[str, Any]]) -> dict[str, A
         return facts[0]
     suites = {own["suite"]["name"]: own["suite"] for own in facts}
     attacks = {row["id"]: row for own in facts for row in own["suite"]["attacks"]}
-    whole = {"name": " and ".join(suites), "version": max(suite["version"] for suite in suites.values())}
+    whole = {
+        "name": " and ".join(suites),
+        "version": max(suite["version"] for suite in suites.values()),
+    }
     pairs = list(zip(runs, facts, strict=True))
     return facts[0] | {
         "suite": whole | {"attacks": list(attacks.values())},
-        "detectors": {run.called(name): card for run, own in pairs for name, card in own["detectors"].items()},
+        "detectors": {
+            run.called(name): card for run, own in pairs for name, card in own["detectors"].items()
+        },
         "runs": {run.folder.name: own for run, own in pairs},
     }

@@ -19,7 +19,9 @@ SCHEMA: Literal[4] = 4
 
 
 class MatrixRow(BaseModel):
-    """A row of the matrix; a number that a row has not is null. Shares are in [0, 1], with 95% intervals."""
+    """A row of the matrix; a number that a row has not is null. Shares are in [0, 1], with 95%
+    intervals.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,42 +36,64 @@ class MatrixRow(BaseModel):
     high: float | None
     balanced_accuracy: float | None
     n_correct_before: int | None
-    success_rate: float | None = Field(description="share fooled of those that were right on the clean image")
+    success_rate: float | None = Field(
+        description="share fooled of those that were right on the clean image"
+    )
     success_low: float | None
     success_high: float | None
     auc: float | None = Field(description="with a bootstrap interval")
     auc_low: float | None
     auc_high: float | None
     ap: float | None
-    tpr_frozen_01: float | None = Field(description="fakes above the threshold of 0.1% false positives on clean reals")
+    tpr_frozen_01: float | None = Field(
+        description="fakes above the threshold of 0.1% false positives on clean reals"
+    )
     tpr_frozen_1: float | None = Field(description="the same at 1%")
     tpr_frozen_5: float | None = Field(description="the same at 5%")
-    fpr_frozen_01: float | None = Field(description="reals above the threshold of 0.1% false positives on clean reals")
+    fpr_frozen_01: float | None = Field(
+        description="reals above the threshold of 0.1% false positives on clean reals"
+    )
     fpr_frozen_1: float | None = Field(description="the same at 1%")
     fpr_frozen_5: float | None = Field(description="the same at 5%")
     frozen_reals: int | None = Field(description="clean reals that these thresholds were fixed on")
-    calibration_error: float | None = Field(description="expected calibration error of sigmoid(logit), 15 bins")
-    worst_generator: str | None = Field(description="in rows of evasion: whose images are recognised least")
+    calibration_error: float | None = Field(
+        description="expected calibration error of sigmoid(logit), 15 bins"
+    )
+    worst_generator: str | None = Field(
+        description="in rows of evasion: whose images are recognised least"
+    )
     worst_generator_accuracy: float | None
     worst_generator_low: float | None
     worst_generator_high: float | None
-    draws: int | None = Field(description="scores drawn of each final image; 1 unless the detector scores at random")
-    majority_accuracy: float | None = Field(description="of the majority of these draws; accuracy is of one draw")
+    draws: int | None = Field(
+        description="scores drawn of each final image; 1 unless the detector scores at random"
+    )
+    majority_accuracy: float | None = Field(
+        description="of the majority of these draws; accuracy is of one draw"
+    )
     majority_low: float | None
     majority_high: float | None
-    kept_accuracy: float | None = Field(description="what the attack itself saw, the luckiest draws of its search")
+    kept_accuracy: float | None = Field(
+        description="what the attack itself saw, the luckiest draws of its search"
+    )
     mean_forwards: float | None
     mean_backwards: float | None
-    replaced_by: str | None = Field(description="attack by verdicts that took the place of one by coarse scores")
+    replaced_by: str | None = Field(
+        description="attack by verdicts that took the place of one by coarse scores"
+    )
     flags: str | None = Field(description="kinds of the adequacy flags, joined by commas")
-    seen: bool | None = Field(description="whether the detector met an attack of this kind in training")
+    seen: bool | None = Field(
+        description="whether the detector met an attack of this kind in training"
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
         for number, others in TOGETHER.items():
             lost = [name for name in others if getattr(self, name) is None]
             if getattr(self, number) is not None and lost:
-                raise ValueError(f"{self.detector}, {self.attack}: {number} without {', '.join(lost)}")
+                raise ValueError(
+                    f"{self.detector}, {self.attack}: {number} without {', '.join(lost)}"
+                )
         return self
 
 
@@ -81,7 +105,9 @@ class Of(BaseModel):
     suite: str = ""
     suite_version: int = 0
     data: str = ""
-    data_key: str = Field(default="", description="hash of the images; runs are comparable where it is the same")
+    data_key: str = Field(
+        default="", description="hash of the images; runs are comparable where it is the same"
+    )
     images: int = 0
 
     @property

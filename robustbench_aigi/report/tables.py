@@ -18,7 +18,9 @@ from robustbench_aigi.report.schema import MatrixFile, Of
 
 
 def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
-    """(mode, attack) pairs in the order they were run: clean first, then static, then white-box; no transfer."""
+    """(mode, attack) pairs in the order they were run: clean first, then static, then white-box; no
+    transfer.
+    """
     ok = matrix[matrix["attack"].notna() & (matrix["mode"] != "transfer")]
     pairs = list(dict.fromkeys(zip(ok["mode"], ok["attack"], strict=True)))
     order = {"clean": 0, "static": 1, "white-box": 2}
@@ -28,7 +30,9 @@ def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
 def to_markdown(matrix: pd.DataFrame, direction: str = "both") -> str:
     """Accuracy in percent with its 95% interval, a row a detector, for one direction."""
     pairs = columns_of(matrix)
-    lines = table_head(["detector", *(a if m == "clean" else f"{a}, {m}" for m, a in pairs)], numbers=len(pairs))
+    lines = table_head(
+        ["detector", *(a if m == "clean" else f"{a}, {m}" for m, a in pairs)], numbers=len(pairs)
+    )
     part = matrix[matrix["direction"].isin([direction]) | matrix["direction"].isna()]
     for detector in dict.fromkeys(part["detector"]):
         own = part[part["detector"] == detector].set_index(["mode", "attack"])
@@ -56,7 +60,9 @@ def _shown(own: pd.DataFrame, pair: tuple[str, str]) -> str:
 
 
 def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, pd.DataFrame]:
-    """For each attack that was made on every detector, its rows of accuracies: judged by, in columns made on."""
+    """For each attack that was made on every detector, its rows of accuracies: judged by, in
+    columns made on.
+    """
     part = matrix[(matrix["mode"] == "transfer") & (matrix["direction"] == direction)]
     if part.empty:
         return {}
@@ -71,14 +77,20 @@ def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, 
 
 
 def _transfer_markdown(table: pd.DataFrame) -> str:
-    lines = table_head(["judged by", *(f"made on {name}" for name in table.columns)], numbers=table.shape[1])
+    lines = table_head(
+        ["judged by", *(f"made on {name}" for name in table.columns)], numbers=table.shape[1]
+    )
     for detector, row in table.iterrows():
-        lines.append(table_row([detector, *(f"{100 * x:.1f}" if pd.notna(x) else "n/a" for x in row)]))
+        lines.append(
+            table_row([detector, *(f"{100 * x:.1f}" if pd.notna(x) else "n/a" for x in row)])
+        )
     return "\n".join(lines)
 
 
 def absence(row: "pd.Series[Any]") -> str:
-    """What stands in the place of a number that a row has not: error, unavailable, incomplete or n/a."""
+    """What stands in the place of a number that a row has not: error, unavailable, incomplete or
+    n/a.
+    """
     word = str(row["status"]).partition(":")[0]
     return "n/a" if word == "ok" else word
 
@@ -94,35 +106,54 @@ def missing(matrix: pd.DataFrame) -> list[str]:
 
 
 def alarm_lines(finished: Finished) -> list[str]:
-    """A line for each reason why no number of a detector means anything: what a report begins with."""
+    """A line for each reason why no number of a detector means anything: what a report begins
+    with.
+    """
     names = dict.fromkeys(finished.matrix["detector"])
-    return [f"{name}: {message}" for name in names for message in alarms(str(name), finished.flags or ())]
+    return [
+        f"{name}: {message}"
+        for name in names
+        for message in alarms(str(name), finished.flags or ())
+    ]
 
 
 def note_lines(finished: Finished) -> list[str]:
-    """A line for each note on how a run was made: what the first look saw, what is never reused, what ran where."""
+    """A line for each note on how a run was made: what the first look saw, what is never reused,
+    what ran where.
+    """
     lines = []
     for name, unknown in finished.facts.get("not_reused", {}).items():
         lines.append(
-            f"{name}: results are computed anew in every run, because {'; '.join(unknown)} cannot be compared."
+            f"{name}: results are computed anew in every run, because {'; '.join(unknown)} cannot"
+            " be compared."
         )
     for run in finished.runs:
         grid, bound = read_grid(run.folder), read_bound(run.folder)
         for name, subject in (grid.detectors if grid is not None else {}).items():
             lines += [f"{run.called(name)}: {note}" for note in subject.notes]
-        lines += [f"{run.called(name)}: evaluated in one process ({reason})." for name, reason in bound.items()]
+        lines += [
+            f"{run.called(name)}: evaluated in one process ({reason})."
+            for name, reason in bound.items()
+        ]
     return lines
 
 
 def flag_lines(finished: Finished) -> list[str]:
     """A line for each adequacy flag, or one that says why there are none."""
     if finished.flags is None:
-        return ["not looked for: the run was stopped before its end. Repeat its command, which goes on."]
-    return [f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}" for f in finished.flags]
+        return [
+            "not looked for: the run was stopped before its end. Repeat its command, which goes on."
+        ]
+    return [
+        f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}"
+        for f in finished.flags
+    ]
 
 
 def generators(finished: Finished) -> pd.DataFrame:
-    """Fakes recognised by what made them, a row a finished cell and generator; see ``metrics.by_generator``."""
+    """Fakes recognised by what made them, a row a finished cell and generator; see
+    ``metrics.by_generator``.
+    """
     tables = [
         by_generator(table).assign(detector=detector, mode=mode, attack=attack)
         for (detector, mode, attack), table in finished.cells.items()
@@ -140,7 +171,9 @@ def _listed(lines: list[str]) -> str:
 
 
 def write_tables(finished: Finished, out: Path) -> None:
-    """Write the matrix as CSV, JSON and Markdown, and ``generators.csv``, to ``out``, each whole or not at all."""
+    """Write the matrix as CSV, JSON and Markdown, and ``generators.csv``, to ``out``, each whole or
+    not at all.
+    """
     matrix = finished.matrix.round(6)
     write_text(out / "matrix.csv", _csv(matrix))
     write_text(out / "matrix.json", to_json(matrix, finished.facts))
@@ -156,7 +189,10 @@ def write_tables(finished: Finished, out: Path) -> None:
     for direction, title in titles.items():
         text += [f"\n## {title}\n", to_markdown(matrix, direction)]
     for attack, table in transfer_tables(matrix).items():
-        text += [f"\n## Transfer of {escaped(attack)}: accuracy on images made on one detector, judged by another\n"]
+        text += [
+            f"\n## Transfer of {escaped(attack)}: accuracy on images made on one detector, judged"
+            " by another\n"
+        ]
         text += [_transfer_markdown(table)]
     text += ["\n## Flags: numbers not to be trusted as they stand\n", _listed(flag_lines(finished))]
     text += ["\n## Missing or incomplete\n", _listed(missing(matrix))]

@@ -13,11 +13,14 @@ from robustbench_aigi.report.tables import write_tables
 
 
 def write_report(finished: Finished, out: Path, policy: str | None = None) -> None:
-    """Write ``matrix.csv``, ``matrix.json``, ``matrix.md``, ``generators.csv`` and ``report.html`` to ``out``.
+    """Write ``matrix.csv``, ``matrix.json``, ``matrix.md``, ``generators.csv`` and ``report.html``
+    to ``out``.
 
     Args:
         policy: a gate's, whose verdict stands first on the page; the suite's own if None.
     """
     write_tables(finished, out)
-    as_read = Matrix(pd.read_csv(out / "matrix.csv", dtype=TYPES))  # so that the page is the same when written again
+    as_read = Matrix(
+        pd.read_csv(out / "matrix.csv", dtype=TYPES)
+    )  # so that the page is the same when written again
     write_html(replace(finished, matrix=as_read), out / "report.html", policy)

@@ -11,11 +11,17 @@ from torch import Tensor
 
 
 class Averaged:
-    """A moving average of a module's weights and buffers, timm's; with a ``memory`` of 0 the weights themselves."""
+    """A moving average of a module's weights and buffers, timm's; with a ``memory`` of 0 the
+    weights themselves.
+    """
 
     def __init__(self, module: torch.nn.Module, memory: int) -> None:
         self._module = module
-        early = {"use_warmup": True, "warmup_gamma": 9, "warmup_power": 1}  # early on it forgets sooner
+        early = {
+            "use_warmup": True,
+            "warmup_gamma": 9,
+            "warmup_power": 1,
+        }  # early on it forgets sooner
         self._mean = ModelEmaV3(module, decay=1 - 1 / memory, **early) if memory else None
 
     def update(self, step: int) -> None:
@@ -26,7 +32,9 @@ class Averaged:
     @property
     def state(self) -> dict[str, Tensor]:
         """The average, or nothing."""
-        return {} if self._mean is None else cast("dict[str, Tensor]", self._mean.module.state_dict())
+        return (
+            {} if self._mean is None else cast("dict[str, Tensor]", self._mean.module.state_dict())
+        )
 
     def take_up(self, state: dict[str, Tensor]) -> None:
         """Go on from an earlier :attr:`state`."""

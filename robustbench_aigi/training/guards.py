@@ -12,11 +12,17 @@ from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.config import Plan
 
 SETTLED = 200
-"""Steps after which batch statistics and a fresh head have settled, so that one answer for all means collapse."""
+"""Steps after which batch statistics and a fresh head have settled, so that one answer for all
+means collapse.
+"""
 ONE_SIDED = 0.02
-"""Share of the validation images with the rarer answer, below which it counts as one answer for all."""
+"""Share of the validation images with the rarer answer, below which it counts as one answer for
+all.
+"""
 OVERFIT = 0.25
-"""How much more accurate under the attack of its training than under a stronger one: catastrophic overfitting."""
+"""How much more accurate under the attack of its training than under a stronger one: catastrophic
+overfitting.
+"""
 FLOW = 10
 """Steps in which a gradient must have come to a weight."""
 
@@ -27,8 +33,8 @@ def both_classes(**sets: Arrays) -> None:
         found = data.labels.unique().tolist()
         if found != [0, 1]:
             raise BadData(
-                f"the {name} images have the labels {found}, and two are wanted: 0 (real) and 1 (AI-generated). "
-                "Look at the [labels] of the recipe, or at the folders it names."
+                f"the {name} images have the labels {found}, and two are wanted: 0 (real) and 1"
+                " (AI-generated). Look at the [labels] of the recipe, or at the folders it names."
             )
 
 
@@ -40,8 +46,12 @@ class Flow:
         self._all = len(self._silent)
 
     def look(self, detector: Detector, step: int) -> list[str]:
-        """Names without a gradient so far. Raises ``BadLogits`` after :data:`FLOW` steps without any at all."""
-        self._silent = {name: p for name, p in self._silent.items() if p.grad is None or not bool(p.grad.any())}
+        """Names without a gradient so far. Raises ``BadLogits`` after :data:`FLOW` steps without
+        any at all.
+        """
+        self._silent = {
+            name: p for name, p in self._silent.items() if p.grad is None or not bool(p.grad.any())
+        }
         if step + 1 == FLOW and len(self._silent) == self._all:
             raise _no_gradient(detector)
         return list(self._silent)
@@ -49,26 +59,31 @@ class Flow:
 
 def _no_gradient(detector: Detector) -> BadLogits:
     return BadLogits(
-        f"no gradient comes from the loss of {detector.card.name} to its weights. Look for a detach, a no_grad or an "
-        "integer in its logits."
+        f"no gradient comes from the loss of {detector.card.name} to its weights. Look for a"
+        " detach, a no_grad or an integer in its logits."
     )
 
 
 def finite(loss: Tensor, detector: Detector, step: int, plan: Plan) -> float:
-    """The loss as a number. Raises ``Diverged`` if it is none, and ``BadLogits`` if it does not hang on the weights."""
+    """The loss as a number. Raises ``Diverged`` if it is none, and ``BadLogits`` if it does not
+    hang on the weights.
+    """
     if not loss.requires_grad:
         raise _no_gradient(detector)
     value = loss.item()
     if not math.isfinite(value):
         raise Diverged(
-            f"the loss of {detector.card.name} is {value} at step {step + 1}. The checkpoint of the best epoch so far, "
-            f"if there was one, is kept. Lower the rate ({plan.rate:g}): --plan '{{\"rate\": {plan.rate / 3:.1g}}}'."
+            f"the loss of {detector.card.name} is {value} at step {step + 1}. The checkpoint of the"
+            f" best epoch so far, if there was one, is kept. Lower the rate ({plan.rate:g}): --plan"
+            f" '{{\"rate\": {plan.rate / 3:.1g}}}'."
         )
     return value
 
 
 class OneSided:
-    """Counts the epochs in a row after which a detector says the same of (nearly) every validation image."""
+    """Counts the epochs in a row after which a detector says the same of (nearly) every validation
+    image.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.count, self._plan = 0, plan
@@ -79,18 +94,23 @@ class OneSided:
         self.count = self.count + 1 if one_sided else 0
         return one_sided
 
-    def check(self, detector: Detector, called_fake: float, epoch: int, *, kept: bool, settled: bool) -> None:
-        """Raise ``Collapsed`` where it has lasted, or where the last epoch has come without one to keep.
+    def check(
+        self, detector: Detector, called_fake: float, epoch: int, *, kept: bool, settled: bool
+    ) -> None:
+        """Raise ``Collapsed`` where it has lasted, or where the last epoch has come without one to
+        keep.
 
         Args:
-            epoch: counted from 1. kept: some epoch's weights were kept. settled: after :data:`SETTLED` steps.
+            epoch: counted from 1. kept: some epoch's weights were kept. settled: after
+                :data:`SETTLED` steps.
         """
         lasted = settled and self.count >= max(3, self._plan.epochs // 3)
         if lasted or (epoch == self._plan.epochs and not kept):
             raise Collapsed(
-                f"training {detector.card.name} collapsed: after epoch {epoch} it calls {called_fake:.0%} of the "
-                f"validation images AI-generated. Lower the rate ({self._plan.rate:g}) or eps, or begin from a fitted "
-                "detector: --start CHECKPOINT."
+                f"training {detector.card.name} collapsed: after epoch {epoch} it calls"
+                f" {called_fake:.0%} of the validation images AI-generated. Lower the rate"
+                f" ({self._plan.rate:g}) or eps, or begin from a fitted detector: --start"
+                " CHECKPOINT."
             )
 
 
@@ -103,6 +123,6 @@ def overfitted(row: Mapping[str, float]) -> str:
     if gap <= OVERFIT:
         return ""
     return (
-        f"catastrophic overfitting: {row['one_step']:.1%} right under the one-step attack of its training, "
-        f"{row['score']:.1%} under PGD"
+        f"catastrophic overfitting: {row['one_step']:.1%} right under the one-step attack of its"
+        f" training, {row['score']:.1%} under PGD"
     )

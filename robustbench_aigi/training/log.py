@@ -1,4 +1,6 @@
-"""The log of a training: a table of its epochs, and TensorBoard's events where that is installed."""
+"""The log of a training: a table of its epochs, and TensorBoard's events where that is
+installed.
+"""
 
 import csv
 import io
@@ -14,10 +16,11 @@ EVERY = 20
 
 
 class Log:
-    """Writes ``PATH`` (CSV, a row an epoch) and the folder ``PATH`` without its ending (events of TensorBoard).
+    """Writes ``PATH`` (CSV, a row an epoch) and the folder ``PATH`` without its ending (events of
+    TensorBoard).
 
-    A training taken up again continues both without a gap: its state brings the rows, and events after its step are
-    purged. Used as a context; several fits may follow one another in one.
+    A training taken up again continues both without a gap: its state brings the rows, and events
+    after its step are purged. Used as a context; several fits may follow one another in one.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -28,7 +31,12 @@ class Log:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         if self._writer is not None:
             self._writer.close()
 
@@ -43,7 +51,9 @@ class Log:
             from torch.utils.tensorboard import SummaryWriter  # seconds, and an extra
         except ImportError:
             return
-        self._writer = SummaryWriter(str(self._path.with_suffix("") / task.replace(" ", "-")), purge_step=step + 1)
+        self._writer = SummaryWriter(
+            str(self._path.with_suffix("") / task.replace(" ", "-")), purge_step=step + 1
+        )
 
     def step(self, step: int, loss: float, rate: float) -> None:
         """A training step is done; ``step`` counts from 1."""
@@ -58,7 +68,9 @@ class Log:
         self._rows[task].append(dict(row))
         lines = [{"task": task, **line} for task, rows in self._rows.items() for line in rows]
         text = io.StringIO()
-        table = csv.DictWriter(text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n")
+        table = csv.DictWriter(
+            text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n"
+        )
         table.writeheader()
         table.writerows(lines)
         write_text(self._path, text.getvalue())

@@ -1,4 +1,6 @@
-"""One training loop for every method: timm's optimizer and schedule, Accelerate's devices, best epoch by validation."""
+"""One training loop for every method: timm's optimizer and schedule, Accelerate's devices, best
+epoch by validation.
+"""
 
 import time
 from collections.abc import Callable, Mapping
@@ -40,23 +42,28 @@ def fit(
     log: Log | None = None,
     improved: Callable[[], object] = lambda: None,
 ) -> History:
-    """Train in place; the detector ends with the weights of its best epoch, on the CPU, in evaluation mode.
+    """Train in place; the detector ends with the weights of its best epoch, on the CPU, in
+    evaluation mode.
 
-    Under ``accelerate launch`` every process takes its share of each batch. Killed, the same call goes on from
-    ``kept`` with the same images in the same order, and on the CPU ends in the same weights.
+    Under ``accelerate launch`` every process takes its share of each batch. Killed, the same call
+    goes on from ``kept`` with the same images in the same order, and on the CPU ends in the same
+    weights.
 
     Args:
         objective: the training method. score: what picks the best epoch.
         alarm: given an epoch's row, a reason to stop, or "".
-        part: what to train in the place of what the detector names; its verdicts then count for nothing.
-        kept: a folder for the state, written at most every :data:`KEEP_SECONDS` and at the end. Remove it when what
-            was trained is safe.
+        part: what to train in the place of what the detector names; its verdicts then count for
+            nothing.
+        kept: a folder for the state, written at most every :data:`KEEP_SECONDS` and at the end.
+            Remove it when what was trained is safe.
         improved: called with the detector in its best state so far.
 
     Raises:
-        BadData: images of one class. BadLogits: no gradient comes to the weights. Diverged: the loss is no number.
-        Collapsed: the detector gives one answer for (nearly) every validation image for a third of the epochs in a row
-            (at least three), or in every epoch. Early on this is usual and mends itself.
+        BadData: images of one class. BadLogits: no gradient comes to the weights. Diverged: the
+            loss is no number.
+        Collapsed: the detector gives one answer for (nearly) every validation image for a third of
+            the epochs in a row (at least three), or in every epoch. Early on this is usual and
+            mends itself.
     """
     guards.both_classes(training=train, validation=validation)
     run = Run(detector, train, plan, task, part)
@@ -72,7 +79,9 @@ def fit(
         if run.step % run.per_epoch == 0:
             run.judge(validation, score, alarm, improved)
             log.epoch(task, run.history.rows[-1], run.step)
-        if kept is not None and (time.monotonic() - written >= KEEP_SECONDS or run.step == run.total):
+        if kept is not None and (
+            time.monotonic() - written >= KEEP_SECONDS or run.step == run.total
+        ):
             run.keep(kept)
             written = time.monotonic()
     run.end()

@@ -1,4 +1,6 @@
-"""Low-rank updates in the place of the weights themselves, by PEFT: a large detector is adapted by few numbers."""
+"""Low-rank updates in the place of the weights themselves, by PEFT: a large detector is adapted by
+few numbers.
+"""
 
 from torch import nn
 
@@ -20,7 +22,10 @@ def add_lora(detector: Detector, rank: int) -> None:
     except ImportError as error:
         raise Unavailable(f"lora needs PEFT. Type `{install_command('training')}`.") from error
     if detector.parts_to_train() is not detector:
-        raise UserError(f"lora is for detectors that train whole; {detector.card.name} freezes a part. Leave it out.")
+        raise UserError(
+            f"lora is for detectors that train whole; {detector.card.name} freezes a part. Leave it"
+            " out."
+        )
     *inner, head = _matrices(detector)
     inject_adapter_in_model(LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=inner), detector)
     detector.get_submodule(head).requires_grad_(True)
@@ -30,7 +35,9 @@ def merged(detector: Detector) -> Detector:
     """Add the updates to the weights, in place: the detector is as plain as before."""
     from peft.tuners.lora import LoraLayer
 
-    layers = [(name, part) for name, part in detector.named_modules() if isinstance(part, LoraLayer)]
+    layers = [
+        (name, part) for name, part in detector.named_modules() if isinstance(part, LoraLayer)
+    ]
     for name, layer in layers:
         layer.merge()
         owner, _, own = name.rpartition(".")
@@ -39,12 +46,19 @@ def merged(detector: Detector) -> Detector:
 
 
 def _matrices(detector: Detector) -> list[str]:
-    """Names of linear layers and ungrouped convolutions, the head last; PyTorch's attention reads its own directly."""
+    """Names of linear layers and ungrouped convolutions, the head last; PyTorch's attention reads
+    its own directly.
+    """
     attention = {
-        id(part) for one in detector.modules() if isinstance(one, nn.MultiheadAttention) for part in one.modules()
+        id(part)
+        for one in detector.modules()
+        if isinstance(one, nn.MultiheadAttention)
+        for part in one.modules()
     }
     return [
         name
         for name, part in detector.named_modules()
-        if isinstance(part, nn.Linear | nn.Conv2d) and getattr(part, "groups", 1) == 1 and id(part) not in attention
+        if isinstance(part, nn.Linear | nn.Conv2d)
+        and getattr(part, "groups", 1) == 1
+        and id(part) not in attention
     ]

@@ -1,4 +1,6 @@
-"""The ways to train a detector: each is an objective for the one loop, with the numbers that suit it."""
+"""The ways to train a detector: each is an objective for the one loop, with the numbers that suit
+it.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -30,7 +32,11 @@ from robustbench_aigi.training.objectives.adversarial import (
     Trades,
     robustness,
 )
-from robustbench_aigi.training.objectives.aux_class import Category, add_second_head, without_second_head
+from robustbench_aigi.training.objectives.aux_class import (
+    Category,
+    add_second_head,
+    without_second_head,
+)
 from robustbench_aigi.training.objectives.base import own_loss
 from robustbench_aigi.training.objectives.clip_encoder import Aim, Tower, clip_of
 from robustbench_aigi.training.objectives.fare import fare
@@ -44,7 +50,9 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True)
 class Method:
-    """A way to train: what a detector trained by it is called, and the attacks that the training shows it."""
+    """A way to train: what a detector trained by it is called, and the attacks that the training
+    shows it.
+    """
 
     about: str
     prefix: str = ""
@@ -56,13 +64,24 @@ class Method:
 METHODS: Mapping[str, Method] = {
     "plain": Method("clean images"),
     "static": Method("a `++` set that build wrote", "static-"),
-    "adapt": Method("a new generator's images, with one in nine of what it knows already", "adapted-"),
+    "adapt": Method(
+        "a new generator's images, with one in nine of what it knows already", "adapted-"
+    ),
     "pgd": Method("PGD attacks on itself", "robust-", ("pgd-linf",), attacks=PGD),
-    "trades": Method("its answers kept where PGD would move them", "trades-", ("pgd-linf",), attacks=Trades),
+    "trades": Method(
+        "its answers kept where PGD would move them", "trades-", ("pgd-linf",), attacks=Trades
+    ),
     "fast": Method("one-step attacks on itself", "fast-", ("fgsm",), attacks=Fast),
     "mixed": Method("a threat drawn for each batch", "mixed-", THREATS, attacks=Mixed),
-    "fare": Method("a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare),
-    "tecoa": Method("a CLIP tower whose captions hold under PGD, then a head", "tecoa-", ("pgd-linf",), tower=tecoa),
+    "fare": Method(
+        "a CLIP tower that PGD cannot move, then a head", "robust-", ("pgd-linf",), tower=fare
+    ),
+    "tecoa": Method(
+        "a CLIP tower whose captions hold under PGD, then a head",
+        "tecoa-",
+        ("pgd-linf",),
+        tower=tecoa,
+    ),
 }
 PLAINLY = ("plain", "static")
 """Methods that show images as they are, all from one set."""
@@ -79,9 +98,9 @@ def method_of(name: str) -> Method:
 class Recipe:
     """What to train and how.
 
-    ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the place of the usual ones of
-    a :class:`Plan`. Raises ``UserError`` for an unknown method or numbers that do not go with it, ``BadConfig`` for
-    numbers that cannot be.
+    ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the place
+    of the usual ones of a :class:`Plan`. Raises ``UserError`` for an unknown method or numbers that
+    do not go with it, ``BadConfig`` for numbers that cannot be.
     """
 
     detector: str
@@ -96,8 +115,8 @@ class Recipe:
         plan = Plan.of({"epochs": self.epochs, **self.numbers})
         if plan.category and (self.method not in PLAINLY or plan.lora):
             raise UserError(
-                f"category goes with the methods plain and static, without lora; got {self.method}, lora={plan.lora}. "
-                "Leave one out."
+                f"category goes with the methods plain and static, without lora; got {self.method},"
+                f" lora={plan.lora}. Leave one out."
             )
 
     @property
@@ -109,7 +128,9 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Files:
-    """Where a training keeps what it needs: its state (a folder), its log (CSV), and its best checkpoint so far."""
+    """Where a training keeps what it needs: its state (a folder), its log (CSV), and its best
+    checkpoint so far.
+    """
 
     state: Path | None = None
     log: Path | None = None
@@ -117,13 +138,19 @@ class Files:
 
 
 BATCHES = ((5_000, 16), (20_000, 64))
-"""Training images up to which a batch size is used: few images need many steps, and stronger augmentation."""
+"""Training images up to which a batch size is used: few images need many steps, and stronger
+augmentation.
+"""
 RATES = {"resnet18-c32": 2e-3}
 """Peak rates of AdamW; 1e-3 for the others."""
 FEW_RATES = {"cifake-cnn": 2e-3}
-"""Peak rates for few images, where that of many is too low: halved, the CNN is far from done after 30 epochs."""
+"""Peak rates for few images, where that of many is too low: halved, the CNN is far from done after
+30 epochs.
+"""
 GENTLE = ("tinyvit-5m", "tinyvit-11m", "tinyvit-21m")
-"""Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when fine-tuning on few."""
+"""Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when
+fine-tuning on few.
+"""
 
 
 def train_detector(
@@ -141,27 +168,39 @@ def train_detector(
     """Train a detector and give it a card that says how.
 
     Args:
-        train: for the method ``static`` the built `++` images, for ``adapt`` the new ones and the rehearsed.
+        train: for the method ``static`` the built `++` images, for ``adapt`` the new ones and the
+            rehearsed.
         start: the fitted detector to fine-tune; fresh weights if None.
         known: for ``adapt``, validation images of what the detector knows already.
         trained_on: a line for the card. seen: attacks met in training, for the card, beside the
             method's own and those that ``start`` met.
 
     Raises:
-        UserError: a method that does not fit the detector. See :func:`fit` for what can end a training.
+        UserError: a method that does not fit the detector. See :func:`fit` for what can end a
+            training.
     """
     torch.manual_seed(recipe.seed)
-    detector = copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
+    detector = (
+        copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
+    )
     method, files = METHODS[recipe.method], files or Files()
     if method.tower is not None:
         clip_of(detector)
     frozen = detector.parts_to_train() is not detector
-    plan = plan_for(recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen)
+    plan = plan_for(
+        recipe, len(train.labels), begun=start is not None and not method.tower, frozen=frozen
+    )
     told = ", ".join(filter(None, (trained_on, "with what they show" if plan.category else "")))
     shown = DELIVERIES if plan.delivered else ()
     met = tuple(dict.fromkeys((*detector.card.seen, *seen, *method.seen, *shown)))
     size = _sizes(train, start)
-    card = {"name": recipe.name, "trained_on": told, "trained_size": size, "seen": met, "weights": TRAINED_HERE}
+    card = {
+        "name": recipe.name,
+        "trained_on": told,
+        "trained_size": size,
+        "seen": met,
+        "weights": TRAINED_HERE,
+    }
     detector.card = detector.card.model_copy(update=card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
@@ -171,8 +210,12 @@ def train_detector(
     if plan.lora:
         add_lora(detector, plan.lora)
     with Log(files.log) as log:
-        run = partial(fit, detector, train, validation, progress=progress, kept=files.state, log=log)
-        last = partial(run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan)))
+        run = partial(
+            fit, detector, train, validation, progress=progress, kept=files.state, log=log
+        )
+        last = partial(
+            run, task=f"fit {recipe.name}", improved=lambda: files.best(_plain(detector, plan))
+        )
         if method.tower is not None:
             _fit_tower(clip_of(detector), method.tower, plan, recipe, len(train.labels), run)
             history = last(plan.model_copy(update={"epochs": max(4, recipe.epochs)}))
@@ -182,7 +225,9 @@ def train_detector(
 
 
 def _sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
-    """Smallest and largest side of the images of this training and of those before; None if one is unknown."""
+    """Smallest and largest side of the images of this training and of those before; None if one is
+    unknown.
+    """
     sides = list(train.images.shape[2:])
     if start is not None and start.card.trained_on:
         if start.card.trained_size is None:
@@ -192,7 +237,9 @@ def _sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
 
 
 def _plain(detector: Detector, plan: Plan) -> Detector:
-    """The detector as it is built: a copy with low-rank updates in its weights, and without a second head."""
+    """The detector as it is built: a copy with low-rank updates in its weights, and without a
+    second head.
+    """
     if not plan.lora and not plan.category:
         return detector
     alone = without_second_head(copied(detector))
@@ -200,19 +247,25 @@ def _plain(detector: Detector, plan: Plan) -> Detector:
 
 
 def _aims(plan: Plan, method: str, images: int, known: Arrays | None) -> dict[str, Any]:
-    """What a fit by a method to so many images lowers, what picks its best epoch, and what ends it early."""
+    """What a fit by a method to so many images lowers, what picks its best epoch, and what ends it
+    early.
+    """
     attacks = METHODS[method].attacks
     if attacks is None:
         lowered = Category(plan.category) if plan.category else own_loss
         return {"objective": lowered, "score": clean_score if known is None else Both(known)}
-    few = plan.batch < 128  # eps at its height for long makes a detector with few images give one answer for all
+    few = (
+        plan.batch < 128
+    )  # eps at its height for long makes a detector with few images give one answer for all
     ramp = _ramp(plan, images, 1.0 if few else 0.5)
     added = {"objective": attacks(plan, ramp), "score": robustness(plan, method)}
     return added | ({"alarm": overfitted} if method == "fast" else {})
 
 
 def _ramp(plan: Plan, images: int, share: float) -> Ramp:
-    """How eps grows in a fit to so many images; over ``share`` of the steps if the plan does not say."""
+    """How eps grows in a fit to so many images; over ``share`` of the steps if the plan does not
+    say.
+    """
     share = share if plan.ramp is None else plan.ramp
     return Ramp(int(-(-images // plan.batch) * plan.epochs * share))
 
@@ -248,19 +301,30 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
         "batch": batch,
         "rate": FEW_RATES.get(recipe.detector, rate) if few and not attacked else rate,
         "mix": 0.0 if few else 0.1,
-        "colour": 0.4 if few and not frozen else 0.0,  # a frozen tower knows photographs as they are
+        "colour": (
+            0.4 if few and not frozen else 0.0
+        ),  # a frozen tower knows photographs as they are
         "fixed_norm": gently,
         # attacked images, or few, throw the weights about
         "memory": (60 if attacked else 100) if few else 500 if attacked else 0,
         "seed": recipe.seed,
     }
     if recipe.method == "adapt":  # as the ConvNeXtV2 card says
-        numbers |= {"rate": 0.2 * RATES.get(recipe.detector, 1e-3), "smoothing": 0.05, "warmup": 0.07}
+        numbers |= {
+            "rate": 0.2 * RATES.get(recipe.detector, 1e-3),
+            "smoothing": 0.05,
+            "warmup": 0.07,
+        }
     return Plan.of({**numbers, **recipe.numbers})
 
 
 def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:
     """Of a detector without parameters to train, which :meth:`Detector.prepare` has calibrated."""
     if recipe.method not in PLAINLY:
-        raise UserError(f"{recipe.detector} has nothing to train by {recipe.method}. Type `train {recipe.detector}`.")
-    return History([{"epoch": 0, "score": balanced_accuracy(detector.eval(), validation)}], best_epoch=0)
+        raise UserError(
+            f"{recipe.detector} has nothing to train by {recipe.method}. Type `train"
+            f" {recipe.detector}`."
+        )
+    return History(
+        [{"epoch": 0, "score": balanced_accuracy(detector.eval(), validation)}], best_epoch=0
+    )

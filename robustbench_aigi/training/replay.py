@@ -1,4 +1,6 @@
-"""Learning a new generator without forgetting the old ones: some of what a detector knows is shown again."""
+"""Learning a new generator without forgetting the old ones: some of what a detector knows is shown
+again.
+"""
 
 import torch
 from torch import Tensor
@@ -12,7 +14,8 @@ RATIO = 8
 
 
 def rehearsed(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Arrays:
-    """The new images, and for every :data:`RATIO` of them one old, each stratum by its share of the old.
+    """The new images, and for every :data:`RATIO` of them one old, each stratum by its share of the
+    old.
 
     Args:
         strata: int64 ``(N,)``, the stratum of each old image, such as class and generator.
@@ -28,7 +31,11 @@ def rehearsed(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Arrays
     groups = None
     if new.groups is not None and old.groups is not None:
         groups = torch.cat([new.groups, old.groups[again] + int(new.groups.max()) + 1])
-    return Arrays(torch.cat([new.images, old.images[again]]), torch.cat([new.labels, old.labels[again]]), groups)
+    return Arrays(
+        torch.cat([new.images, old.images[again]]),
+        torch.cat([new.labels, old.labels[again]]),
+        groups,
+    )
 
 
 class Both:

@@ -13,13 +13,16 @@ from robustbench_aigi.io.files import write_whole
 
 def save(path: Path, state: dict[str, Any]) -> None:
     """Write a state; the one before it stays until this one is whole."""
-    content = io.BytesIO()  # on a full disk torch.save ends with an error of its own, whatever it writes to
+    content = (
+        io.BytesIO()
+    )  # on a full disk torch.save ends with an error of its own, whatever it writes to
     torch.save(state, content)
     write_whole(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def load(path: Path | None, key: str) -> dict[str, Any] | None:
-    """The state in a file; None if there is none, or one of another training, which will be overwritten.
+    """The state in a file; None if there is none, or one of another training, which will be
+    overwritten.
 
     Raises:
         BadCheckpoint: the file is damaged.
@@ -30,7 +33,7 @@ def load(path: Path | None, key: str) -> dict[str, Any] | None:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except (UnpicklingError, RuntimeError, EOFError) as error:
         raise BadCheckpoint(
-            f"{path}, the state of a killed training, is damaged: {str(error).splitlines()[0]}. Delete it, and the "
-            "training begins anew."
+            f"{path}, the state of a killed training, is damaged: {str(error).splitlines()[0]}."
+            " Delete it, and the training begins anew."
         ) from error
     return state if state.get("key") == key else None

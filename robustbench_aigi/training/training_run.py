@@ -27,13 +27,16 @@ from robustbench_aigi.training.transforms import delivered
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 Score = Callable[[Detector, Arrays], Mapping[str, float]]
-"""Figures of a detector on validation images, "score" among them: it picks the epoch, higher is better."""
+"""Figures of a detector on validation images, "score" among them: it picks the epoch, higher is
+better.
+"""
 
 
 @dataclass
 class History:
-    """What happened: a row an epoch, the epoch whose weights were kept, the weights that no gradient came to, and why
-    it ended early."""
+    """What happened: a row an epoch, the epoch whose weights were kept, the weights that no
+    gradient came to, and why it ended early.
+    """
 
     rows: list[dict[str, float]] = field(default_factory=list)
     best_epoch: int = -1
@@ -42,7 +45,9 @@ class History:
 
 
 class _Trained(nn.Module):
-    """A detector as Accelerate wraps it: the pass that gradients are taken of is the loss itself."""
+    """A detector as Accelerate wraps it: the pass that gradients are taken of is the loss
+    itself.
+    """
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -55,17 +60,29 @@ class _Trained(nn.Module):
 class Run:
     """A training under way: all that a step changes."""
 
-    def __init__(self, detector: Detector, train: Arrays, plan: Plan, task: str, part: nn.Module | None) -> None:
-        self.detector, self.train, self.plan, self.task, self.part = detector, train, plan, task, part
+    def __init__(
+        self, detector: Detector, train: Arrays, plan: Plan, task: str, part: nn.Module | None
+    ) -> None:
+        self.detector, self.train, self.plan, self.task, self.part = (
+            detector,
+            train,
+            plan,
+            task,
+            part,
+        )
         torch.manual_seed(plan.seed)
         self.trained = detector.parts_to_train() if part is None else part.requires_grad_(True)
         told = train.categories if plan.category else None
         self.categories = None if told is None else torch.eye(int(told.max()) + 1)[told]
         self.key = self._key()
         ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])  # its own is one a process
+        self.accelerator = Accelerator(
+            mixed_precision="no", kwargs_handlers=[ddp]
+        )  # its own is one a process
         kind = self.accelerator.device.type
-        self.autocast = torch.autocast(kind, DTYPES.get(plan.precision), enabled=plan.precision in DTYPES)
+        self.autocast = torch.autocast(
+            kind, DTYPES.get(plan.precision), enabled=plan.precision in DTYPES
+        )
         self.scaler = torch.amp.GradScaler(kind, enabled=plan.precision == "fp16")
         detector.to(self.accelerator.device)
         optimizer = plan.optimizer_for(detector, part)
@@ -81,16 +98,23 @@ class Run:
         self.best, self.best_weights = -math.inf, self._weights()
 
     def _key(self) -> str:
-        """What makes it this training: plan, images, and the detector with the weights it begins with."""
+        """What makes it this training: plan, images, and the detector with the weights it begins
+        with.
+        """
         images = {"images": self.train.images, "labels": self.train.labels}
         images |= {} if self.train.groups is None else {"groups": self.train.groups}
         images |= {} if self.categories is None else {"categories": self.categories}
         images |= {} if self.train.changed is None else {"changed": self.train.changed}
         own = fingerprint(self.detector).digest
-        return digest(self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}), own)
+        return digest(
+            self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}), own
+        )
 
     def _weights(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.trained.state_dict().items()}
+        return {
+            name: tensor.detach().cpu().clone()
+            for name, tensor in self.trained.state_dict().items()
+        }
 
     @property
     def first(self) -> bool:
@@ -117,7 +141,9 @@ class Run:
         with moved_weights(self.trained, loss_of, plan.awp):
             with self.autocast:
                 loss = self.whole(loss_of)
-            value = guards.finite(self.accelerator.reduce(loss, "mean"), self.detector, self.step, plan)
+            value = guards.finite(
+                self.accelerator.reduce(loss, "mean"), self.detector, self.step, plan
+            )
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         if self.step < guards.FLOW:
@@ -136,19 +162,27 @@ class Run:
         plan, labels = self.plan, self.train.labels[index]
         images = from_bytes(self.train.images[index].to(self.accelerator.device))
         groups = self.groups[index]
-        images = augment(images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour)
+        images = augment(
+            images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour
+        )
         changed = None if self.train.changed is None else self.train.changed[index]
         if plan.delivered:
             before = torch.zeros(len(index), dtype=torch.bool) if changed is None else changed
-            images, now = delivered(images, (~before).nonzero().squeeze(1), plan.delivered, self.rng)
+            images, now = delivered(
+                images, (~before).nonzero().squeeze(1), plan.delivered, self.rng
+            )
             changed = before | now
         mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}
         known = None if self.categories is None else self.categories[index]
         images, targets, known = targets_of(images, labels, self.rng, **mixing, categories=known)
         own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
         drawn = (images, labels, targets, known)
-        images, labels, targets, known = (tensor[own].to(self.accelerator.device) for tensor in drawn)
-        return Batch(images, labels, targets, self.step, known, None if changed is None else changed[own])
+        images, labels, targets, known = (
+            tensor[own].to(self.accelerator.device) for tensor in drawn
+        )
+        return Batch(
+            images, labels, targets, self.step, known, None if changed is None else changed[own]
+        )
 
     def judge(
         self,
@@ -157,23 +191,44 @@ class Run:
         alarm: Callable[[Mapping[str, float]], str],
         improved: Callable[[], object],
     ) -> None:
-        """Score the weights as they are, and keep them if they are the best. Raises ``Collapsed``."""
+        """Score the weights as they are, and keep them if they are the best. Raises
+        ``Collapsed``.
+        """
         began, epoch = time.monotonic(), len(self.history.rows)
         self.detector.eval()
         with self.averaged.worn():
-            called_fake, figures = share_called_fake(self.detector, validation), score(self.detector, validation)
+            called_fake, figures = (
+                share_called_fake(self.detector, validation),
+                score(self.detector, validation),
+            )
             seconds = self.seconds + time.monotonic() - began
             loss = self.losses / len(self.train.labels)
-            row = {"epoch": epoch, "loss": loss, **figures, "called_fake": called_fake, "seconds": seconds}
+            row = {
+                "epoch": epoch,
+                "loss": loss,
+                **figures,
+                "called_fake": called_fake,
+                "seconds": seconds,
+            }
             self.history.rows.append(row)
             one_sided = self.part is None and self.one_sided.look(called_fake)
             if not one_sided and row["score"] > self.best:
-                self.best, self.best_weights, self.history.best_epoch = row["score"], self._weights(), epoch
+                self.best, self.best_weights, self.history.best_epoch = (
+                    row["score"],
+                    self._weights(),
+                    epoch,
+                )
                 if self.first:
                     improved()
         self.history.stopped = alarm(row)
         settled = self.step >= guards.SETTLED
-        self.one_sided.check(self.detector, called_fake, epoch + 1, kept=self.history.best_epoch >= 0, settled=settled)
+        self.one_sided.check(
+            self.detector,
+            called_fake,
+            epoch + 1,
+            kept=self.history.best_epoch >= 0,
+            settled=settled,
+        )
 
     def end(self) -> None:
         """Give the detector its best weights, and let go of the device."""
@@ -206,7 +261,9 @@ class Run:
             saved_state.save(self._file(folder), kept)
 
     def take_up(self, folder: Path) -> None:
-        """Go on from the state in a folder, if there is one. Raises ``BadCheckpoint`` for a damaged one."""
+        """Go on from the state in a folder, if there is one. Raises ``BadCheckpoint`` for a damaged
+        one.
+        """
         kept = saved_state.load(self._file(folder), self.key)
         if kept is None:
             return

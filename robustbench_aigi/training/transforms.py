@@ -1,4 +1,6 @@
-"""Images as they reach a reader: some of a batch are saved again as JPEG, or reduced and enlarged."""
+"""Images as they reach a reader: some of a batch are saved again as JPEG, or reduced and
+enlarged.
+"""
 
 import torch
 from torch import Tensor
@@ -12,14 +14,18 @@ DELIVERIES = ("jpeg", "resize")
 QUALITIES, SCALES = (30, 95), (0.5, 0.6, 0.75)
 
 
-def delivered(images: Tensor, places: Tensor, share: float, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Save one half of a share again, and resize the other half. Returns the images, and where they were changed.
+def delivered(
+    images: Tensor, places: Tensor, share: float, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Save one half of a share again, and resize the other half. Returns the images, and where they
+    were changed.
 
-    Quality and scale are drawn once a call. Source of the idea: Wang et al., CNN-generated images are surprisingly easy
-    to spot, CVPR 2020.
+    Quality and scale are drawn once a call. Source of the idea: Wang et al., CNN-generated images
+    are surprisingly easy to spot, CVPR 2020.
 
     Args:
-        images: ``(N, 3, H, W)`` in [0, 1]. places: int64 indices of those that may be chosen. share: of them.
+        images: ``(N, 3, H, W)`` in [0, 1]. places: int64 indices of those that may be chosen.
+            share: of them.
     """
     chosen = places[torch.randperm(len(places), generator=rng)[: round(share * len(places))]]
     quality = int(torch.randint(QUALITIES[0], QUALITIES[1] + 1, (), generator=rng))

@@ -1,9 +1,10 @@
-"""Detectors with a Bayesian head under PGD, attacked as their mean weights and as averages over draws (EOT).
+"""Detectors with a Bayesian head under PGD, attacked as their mean weights and as averages over
+draws (EOT).
 
     python -m tests.benchmarks.bayesian --cifake PATH CHECKPOINT...
 
-Prints a Markdown table. Each attacked set is scored by the mean weights, by an average over fixed draws, and by one
-over draws made anew, because an attack on one of them need not hold for another.
+Prints a Markdown table. Each attacked set is scored by the mean weights, by an average over fixed
+draws, and by one over draws made anew, because an attack on one of them need not hold for another.
 """
 
 import argparse
@@ -25,7 +26,9 @@ BATCH = 250
 HEAD = "| detector | attacked | mean weights | {0} fixed draws | {0} fresh draws |"
 
 
-def attacked(by: str, views: dict[str, BayesianResNet], images: Tensor, labels: Tensor, ids: list[str]) -> Tensor:
+def attacked(
+    by: str, views: dict[str, BayesianResNet], images: Tensor, labels: Tensor, ids: list[str]
+) -> Tensor:
     """The images as an attack leaves them."""
     pgd = {"eps": EPS, "step": STEP, "steps": STEPS}
     if by == "nothing":
@@ -33,7 +36,9 @@ def attacked(by: str, views: dict[str, BayesianResNet], images: Tensor, labels: 
     if by == "fresh draws":
         attack = load_attack("eot", attack="pgd-linf", numbers=pgd, draws=1)  # of 50 weights each
         return attack(views["fresh"], images, labels, ids=ids, full=True).images
-    return load_attack("pgd-linf", **pgd)(views[by.split()[0]], images, labels, ids=ids, full=True).images
+    return load_attack("pgd-linf", **pgd)(
+        views[by.split()[0]], images, labels, ids=ids, full=True
+    ).images
 
 
 @torch.no_grad()
@@ -45,7 +50,9 @@ def rows(place: str, data: Dataset) -> list[str]:
     """The lines of one detector."""
     trained = load_detector(place)
     if not isinstance(trained, BayesianResNet):
-        raise UserError(f"{place} holds {trained.card.name}, which has no Bayesian head. Give resnet50-bnn's.")
+        raise UserError(
+            f"{place} holds {trained.card.name}, which has no Bayesian head. Give resnet50-bnn's."
+        )
     views = {
         "mean": trained.scoring_with(0),
         "fixed": trained.scoring_with(DRAWS),
@@ -68,14 +75,19 @@ def rows(place: str, data: Dataset) -> list[str]:
 
 def main() -> int:
     tune_process()  # as commands do
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
+    )
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("checkpoints", nargs="+")
     args = parser.parse_args()
     data = load_data("cifake", args.cifake, split="test", limit=args.images)
     sys.stdout.write(
-        f"PGD-{STEPS} at {EPS} levels, step {STEP}; accuracy in percent (95% interval), n = {len(data)}\n\n"
+        f"PGD-{STEPS} at {EPS} levels, step {STEP}; accuracy in percent (95% interval), n ="
+        f" {len(data)}\n\n"
     )
     sys.stdout.write(f"{HEAD.format(DRAWS)}\n{'|---' * 5}|\n")
     for place in args.checkpoints:

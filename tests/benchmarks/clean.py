@@ -1,9 +1,10 @@
-"""Trained detectors on CIFAKE's test images, clean: how good they are, how large, and how quick on the CPU.
+"""Trained detectors on CIFAKE's test images, clean: how good they are, how large, and how quick on
+the CPU.
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.clean --cifake PATH CHECKPOINT...
 
-Prints a Markdown table, a row a checkpoint. Latency is the median of several rounds at batch 1 and at batch 32; leave
-the machine alone meanwhile.
+Prints a Markdown table, a row a checkpoint. Latency is the median of several rounds at batch 1 and
+at batch 32; leave the machine alone meanwhile.
 """
 
 import argparse
@@ -22,7 +23,8 @@ from robustbench_aigi.training.arrays import predict
 from tests.benchmarks.latency import BATCHES, medians, processor
 
 HEAD = (
-    "| detector | accuracy (95% interval) | AP | AUC | parameters, M | batch 1, ms | batch 32, ms/image | trained on |"
+    "| detector | accuracy (95% interval) | AP | AUC | parameters, M | batch 1, ms | batch 32,"
+    " ms/image | trained on |"
 )
 
 
@@ -36,21 +38,32 @@ def row(detector: Detector, data: Arrays, rounds: int) -> str:
     images = data.images[: max(BATCHES)] / 255
     times = [medians({"": detector}, images[:batch], rounds)[""] for batch in BATCHES]
     return (
-        f"| {detector.card.name} | {100 * right / len(labels):.2f} ({100 * low:.2f} to {100 * high:.2f}) | "
-        f"{average_precision_score(labels, scores):.4f} | {roc_auc_score(labels, scores):.4f} | {millions:.2f} | "
-        f"{times[0]:.1f} | {times[1]:.2f} | {detector.card.trained_on} |\n"
+        f"| {detector.card.name} | {100 * right / len(labels):.2f} ({100 * low:.2f} to"
+        f" {100 * high:.2f}) | {average_precision_score(labels, scores):.4f} |"
+        f" {roc_auc_score(labels, scores):.4f} | {millions:.2f} | {times[0]:.1f} | {times[1]:.2f} |"
+        f" {detector.card.trained_on} |\n"
     )
 
 
 def main() -> int:
     tune_process()  # as commands do
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
+    )
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("checkpoints", nargs="+", help=".safetensors files, or NAME for the weights that are shipped")
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        help=".safetensors files, or NAME for the weights that are shipped",
+    )
     args = parser.parse_args()
     data = Arrays(*load_data("cifake", args.cifake, split="test").arrays())
-    sys.stdout.write(f"n = {len(data.labels)}; {processor()}, {torch.get_num_threads()} threads\n\n{HEAD}\n")
+    sys.stdout.write(
+        f"n = {len(data.labels)}; {processor()}, {torch.get_num_threads()} threads\n\n{HEAD}\n"
+    )
     sys.stdout.write("|---" * HEAD.count(" | ") + "|---|\n")
     for place in args.checkpoints:
         shipped = None if Path(place).suffix else "cifake"

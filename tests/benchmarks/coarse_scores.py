@@ -1,9 +1,10 @@
-"""How much of a query attack is hidden by a score of few digits: attacks by scores beside attacks by verdicts.
+"""How much of a query attack is hidden by a score of few digits: attacks by scores beside attacks
+by verdicts.
 
     python -m tests.benchmarks.coarse_scores --cifake PATH
 
-Shipped detectors behind a probability of so many digits, or behind verdicts alone. Prints a Markdown table of
-accuracies in percent with 95% Wilson intervals.
+Shipped detectors behind a probability of so many digits, or behind verdicts alone. Prints a
+Markdown table of accuracies in percent with 95% Wilson intervals.
 """
 
 import argparse
@@ -42,8 +43,12 @@ class Rounded(Detector):
         logits = self.detector.logits(images).double()
         if self.digits is None:
             return logits.float()
-        shown = logits.sigmoid().round(decimals=self.digits) if self.digits else (logits > 0).double()
-        nudge = 1e-4 * (2 * (logits > 0).double() - 1) * (shown == 0.5)  # a half is read as the verdict that it was
+        shown = (
+            logits.sigmoid().round(decimals=self.digits) if self.digits else (logits > 0).double()
+        )
+        nudge = (
+            1e-4 * (2 * (logits > 0).double() - 1) * (shown == 0.5)
+        )  # a half is read as the verdict that it was
         return (shown + nudge).clamp(CLIP, 1 - CLIP).logit().float()
 
 
@@ -57,22 +62,33 @@ def accuracy(detector: Detector, name: str, queries: int, images: Tensor, labels
 
 def main() -> int:
     tune_process()  # as commands do
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
+    )
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--queries", type=int, nargs="+", default=[500, 2000])
     parser.add_argument("--detectors", nargs="+", default=["cifake-cnn"])
     args = parser.parse_args()
-    batch = next(load_data("cifake", args.cifake, split="test", limit=args.images).batches(args.images))
+    batch = next(
+        load_data("cifake", args.cifake, split="test", limit=args.images).batches(args.images)
+    )
     columns = [(name, queries) for queries in args.queries for name in ATTACKS]
-    sys.stdout.write("| detector | score | step seen | " + " | ".join(f"`{n}`, {q} queries" for n, q in columns))
+    sys.stdout.write(
+        "| detector | score | step seen | " + " | ".join(f"`{n}`, {q} queries" for n, q in columns)
+    )
     sys.stdout.write(" |\n|---|---|---:|" + "---:|" * len(columns) + "\n")
     for name in args.detectors:
         for digits in DIGITS:
             detector = Rounded(load_detector(name, "cifake"), digits)
             step = step_of_logits(detector.logits(batch.images[:32]))
             words = {None: "exact", 0: "verdict alone"}.get(digits, f"{digits} digits")
-            found = [accuracy(detector, attack, queries, batch.images, batch.labels) for attack, queries in columns]
+            found = [
+                accuracy(detector, attack, queries, batch.images, batch.labels)
+                for attack, queries in columns
+            ]
             sys.stdout.write(f"| {name} | {words} | {step:g} | {' | '.join(found)} |\n")
             sys.stdout.flush()
     return 0

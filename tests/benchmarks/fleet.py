@@ -1,10 +1,11 @@
-"""What ten million images would cost, and what breaks first: a fleet of small machines, simulated by Ray's utilities.
+"""What ten million images would cost, and what breaks first: a fleet of small machines, simulated
+by Ray's utilities.
 
     python -m tests.benchmarks.fleet --cifake PATH [--images 10000000]
 
-Three things are measured and multiplied: the work of one image (`plan`, on one thread), what the driver spends and
-holds for each image when the work itself takes no time, and how busy it keeps workers whose work is to wait. Leave the
-machine alone meanwhile.
+Three things are measured and multiplied: the work of one image (`plan`, on one thread), what the
+driver spends and holds for each image when the work itself takes no time, and how busy it keeps
+workers whose work is to wait. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -32,7 +33,8 @@ from tests.benchmarks.scale import started
 DETECTORS, SUITE, SAMPLE = ("cifake-cnn", "resnet18-c32", "tinyvit-5m"), "quick", 2000
 ROWS = (50_000, 500_000)
 NODES, OF_EACH, WAIT, ROUNDS = (1, 2, 4), 4, 2.0, 10
-"""Machines, processors of each, seconds that a piece of work waits, and pieces for each processor."""
+"""Machines, processors of each, seconds that a piece of work waits, and pieces for each processor.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,28 @@ class Wait:
     def __call__(self, shard: Dataset) -> pd.DataFrame:
         time.sleep(self.seconds)
         empty: dict[str, Any] = dict.fromkeys(TABLE, 0.0)
-        return pd.DataFrame({**empty, "id": shard.manifest["id"], "generator": "", "label": 1, "fooled": False})
+        return pd.DataFrame(
+            {**empty, "id": shard.manifest["id"], "generator": "", "label": 1, "fooled": False}
+        )
 
 
 def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
-    """One cell of so many images: wall time, the driver's own time, and the bytes of what it holds."""
+    """One cell of so many images: wall time, the driver's own time, and the bytes of what it
+    holds.
+    """
     ids = [f"test/FAKE/{number:08d}.jpg" for number in range(rows)]
-    manifest = pd.DataFrame({"id": ids, "label": 1, "split": "test", "generator": "", "sha256": "0" * 64, "path": ids})
+    manifest = pd.DataFrame(
+        {"id": ids, "label": 1, "split": "test", "generator": "", "sha256": "0" * 64, "path": ids}
+    )
     detector = load_detector("cifake-cnn")
     before, began = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        bench = Bench("fleet", detector, Path(out), lambda task, done, total: None, executor=executor)
-        (table,) = bench.tables([Job("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]).values()
+        bench = Bench(
+            "fleet", detector, Path(out), lambda task, done, total: None, executor=executor
+        )
+        (table,) = bench.tables(
+            [Job("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]
+        ).values()
     held = {"manifest": bytes_of(manifest), "table": bytes_of(pd.DataFrame(table))}
     return {"wall": time.perf_counter() - began, "own": time.process_time() - before, **held}
 
@@ -92,7 +104,9 @@ def say(text: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=10_000_000)
     parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
@@ -102,25 +116,47 @@ def main() -> int:
         found = driven(args.rows, 0.0, HERE) if args.rows else fleet(args.nodes)
         say(json.dumps(found))
         return 0
-    table, _ = harness.plan([load_detector(n, "cifake") for n in DETECTORS], SUITE, "cifake", args.cifake, SAMPLE)
-    share, cells = args.images / SAMPLE, len(table[(table["detector"] != "") & (table["mode"] != "probe")])
+    table, _ = harness.plan(
+        [load_detector(n, "cifake") for n in DETECTORS], SUITE, "cifake", args.cifake, SAMPLE
+    )
+    share, cells = (
+        args.images / SAMPLE,
+        len(table[(table["detector"] != "") & (table["mode"] != "probe")]),
+    )
     hours, disk = (table[column].sum() * share for column in ("seconds", "megabytes"))
     files = share * float(table.loc[table["detector"] == "", "images"].sum())
     say(f"{', '.join(DETECTORS)} under `{SUITE}`, {args.images} images, {cells} cells\n")
-    say(f"| work, thread-hours | disk, GB | files of images | shards |\n|---:|---:|---:|---:|\n| {hours / 3600:.0f} | "
-        f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD:.3g} |\n")  # fmt: skip
-    say("| images of a cell | driver's seconds a shard | manifest, bytes an image | table, bytes an image |")
+    say(
+        "| work, thread-hours | disk, GB | files of images | shards |\n|---:|---:|---:|---:|\n"
+        f"| {hours / 3600:.0f} | "
+        f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD:.3g} |\n"
+    )
+    say(
+        "| images of a cell | driver's seconds a shard | manifest, bytes an image | table, bytes an"
+        " image |"
+    )
     say("|---:|---:|---:|---:|")
     small, large = (child("--rows", str(rows)) for rows in ROWS)
     for rows, found in zip(ROWS, (small, large), strict=True):
-        say(f"| {rows} | {found['own'] / (rows / SHARD):.4f} | {found['manifest'] / rows:.0f} | "
-            f"{found['table'] / rows:.0f} |")  # fmt: skip
+        say(
+            f"| {rows} | {found['own'] / (rows / SHARD):.4f} | {found['manifest'] / rows:.0f} | "
+            f"{found['table'] / rows:.0f} |"
+        )
     each = (large["manifest"] + large["table"] * cells / len(DETECTORS)) / ROWS[1]
-    say(f"\nThe driver holds the manifest and the {cells // len(DETECTORS)} tables of one detector: "
-        f"{each * args.images / 1e9:.1f} GB for {args.images} images.")  # fmt: skip
+    say(
+        f"\nThe driver holds the manifest and the {cells // len(DETECTORS)} tables of one"
+        " detector: "
+        f"{each * args.images / 1e9:.1f} GB for {args.images} images."
+    )
     busy, own = table["seconds"].sum() / (cells * SAMPLE / SHARD), large["own"] / (ROWS[1] / SHARD)
-    say(f"A shard takes {busy:.2f} s of a thread and {own:.4f} s of the driver: {busy / own:.0f} threads keep it busy.")
-    say(f"\n| machines of {OF_EACH} | pieces of {WAIT:g} s | threads busy | driver's seconds a piece |")
+    say(
+        f"A shard takes {busy:.2f} s of a thread and {own:.4f} s of the driver: {busy / own:.0f}"
+        " threads keep it busy."
+    )
+    say(
+        f"\n| machines of {OF_EACH} | pieces of {WAIT:g} s | threads busy | driver's seconds a"
+        " piece |"
+    )
     say("|---:|---:|---:|---:|")
     for nodes in NODES:
         found, pieces = child("--nodes", str(nodes)), nodes * OF_EACH * ROUNDS

@@ -1,4 +1,5 @@
-"""SIGKILL at random moments: every command, repeated, must end with the bytes of a run that nobody killed.
+"""SIGKILL at random moments: every command, repeated, must end with the bytes of a run that nobody
+killed.
 
     python -m tests.benchmarks.kills [build train evaluate report] [--kills 50] [--seed 0]
 
@@ -20,7 +21,8 @@ from typing import NamedTuple
 
 CLI = (sys.executable, "-m", "robustbench_aigi")
 TIMES = ("times.jsonl", "report.html", "run.json", ".lock")
-"""Files that tell how long something took, or by which command: no two runs have those in common."""
+"""Files that tell how long something took, or by which command: no two runs have those in common.
+"""
 
 
 class Job(NamedTuple):
@@ -49,7 +51,9 @@ def kept(folder: Path) -> dict[str, bytes]:
 
 
 def trained(folder: Path) -> dict[str, bytes]:
-    """The checkpoint, the log without its last column, which is of seconds, and the names of all there is."""
+    """The checkpoint, the log without its last column, which is of seconds, and the names of all
+    there is.
+    """
     log = [line.rpartition(",")[0] for line in (folder / "mine.csv").read_text().splitlines()]
     names = sorted(path.name for path in folder.iterdir() if path.is_file())
     return {
@@ -61,45 +65,107 @@ def trained(folder: Path) -> dict[str, bytes]:
 
 def reported(folder: Path) -> dict[str, bytes]:
     """All of a report, the page too: it is of one run, whose times are what they are."""
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"}
+    return {
+        path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != ".lock"
+    }
 
 
 JOBS = {
     "build": Job(
-        lambda made, out: ["build", "mini", "--attacks", "quick", "--surrogate", str(made / "cnn.safetensors"),
-                           "--limit", "40", "--samples", "4", "--workers", "2", "--out", str(out)],
+        lambda made, out: [
+            "build",
+            "mini",
+            "--attacks",
+            "quick",
+            "--surrogate",
+            str(made / "cnn.safetensors"),
+            "--limit",
+            "40",
+            "--samples",
+            "4",
+            "--workers",
+            "2",
+            "--out",
+            str(out),
+        ],
         kept,
     ),
     "train": Job(
-        lambda made, out: ["train", "cifake-cnn", "--data", "mini", "--limit", "300", "--epochs", "8", "--method",
-                           "pgd", "--out", str(out / "mine.safetensors")],
+        lambda made, out: [
+            "train",
+            "cifake-cnn",
+            "--data",
+            "mini",
+            "--limit",
+            "300",
+            "--epochs",
+            "8",
+            "--method",
+            "pgd",
+            "--out",
+            str(out / "mine.safetensors"),
+        ],
         trained,
     ),
     "evaluate": Job(
-        lambda made, out: ["evaluate", str(made / "cnn.safetensors"), "--data", "mini", "--limit", "40",
-                           "--attacks", "quick", "--workers", "2", "--out", str(out)],
+        lambda made, out: [
+            "evaluate",
+            str(made / "cnn.safetensors"),
+            "--data",
+            "mini",
+            "--limit",
+            "40",
+            "--attacks",
+            "quick",
+            "--workers",
+            "2",
+            "--out",
+            str(out),
+        ],
         kept,
     ),
     "report": Job(lambda made, out: ["report", str(made / "run"), "--out", str(out)], reported),
-}  # fmt: skip
+}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("commands", nargs="*", help="build, train, evaluate, report; all if left out")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "commands", nargs="*", help="build, train, evaluate, report; all if left out"
+    )
     parser.add_argument("--kills", type=int, default=50, help="of each command")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     rng, worst = random.Random(args.seed), 0
-    sys.stdout.write("| command | alone, s | kills | ends compared | files that differ |\n|---|---:|---:|---:|---:|\n")
+    sys.stdout.write(
+        "| command | alone, s | kills | ends compared | files that differ"
+        " |\n|---|---:|---:|---:|---:|\n"
+    )
     with tempfile.TemporaryDirectory() as root:
         made = Path(root)
-        must(["train", "cifake-cnn", "--data", "mini", "--limit", "300", "--epochs", "2", "--out",
-              str(made / "cnn.safetensors")])  # fmt: skip
+        must(
+            [
+                "train",
+                "cifake-cnn",
+                "--data",
+                "mini",
+                "--limit",
+                "300",
+                "--epochs",
+                "2",
+                "--out",
+                str(made / "cnn.safetensors"),
+            ]
+        )
         must(JOBS["evaluate"].command(made, made / "run"))
         for name in args.commands or JOBS:
             count = killed(JOBS[name], made, made / name, args.kills, rng)
-            sys.stdout.write(f"| {name} | {count.seconds:.0f} | {count.kills} | {count.ends} | {count.differ} |\n")
+            sys.stdout.write(
+                f"| {name} | {count.seconds:.0f} | {count.kills} | {count.ends} |"
+                f" {count.differ} |\n"
+            )
             sys.stdout.flush()
             worst += count.differ
     return int(worst > 0)
@@ -121,9 +187,13 @@ def killed(job: Job, made: Path, folder: Path, kills: int, rng: random.Random) -
     while done < kills or not ends:
         out = folder / f"out-{ends}"
         out.mkdir(exist_ok=True)
-        process = subprocess.Popen([*CLI, *job.command(made, out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        process = subprocess.Popen(
+            [*CLI, *job.command(made, out)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
         try:
-            _, said = process.communicate(timeout=rng.uniform(0.2, 1.1) * whole if done < kills else None)
+            _, said = process.communicate(
+                timeout=rng.uniform(0.2, 1.1) * whole if done < kills else None
+            )
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.communicate()
@@ -132,7 +202,9 @@ def killed(job: Job, made: Path, folder: Path, kills: int, rng: random.Random) -
         if process.returncode:
             raise SystemExit(f"{job.command(made, out)}: {said.decode()}")
         found = job.files(out)
-        wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        wrong = sorted(
+            name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)
+        )
         if wrong:
             sys.stderr.write(f"{out}: {', '.join(wrong)}\n")
         differ += len(wrong)

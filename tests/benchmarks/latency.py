@@ -1,9 +1,11 @@
 """Milliseconds an image of a detector on the CPU, eager beside each faster path.
 
-    OMP_NUM_THREADS=2 python -m tests.benchmarks.latency [DETECTOR] [--with '{"size": 224}'] [--rounds 9]
+    OMP_NUM_THREADS=2 python -m tests.benchmarks.latency [DETECTOR] [--with '{"size": 224}']
+    [--rounds 9]
 
-The paths take turns after a round to warm up, in which they are compiled or exported; each figure is a median of one
-run. The last column is the largest difference from eager of a logit of 32 images. Leave the machine alone meanwhile.
+The paths take turns after a round to warm up, in which they are compiled or exported; each figure
+is a median of one run. The last column is the largest difference from eager of a logit of 32
+images. Leave the machine alone meanwhile.
 """
 
 import argparse
@@ -64,38 +66,64 @@ def processor() -> str:
 def table(detector: Detector, rounds: int) -> str:
     """Markdown, a row a path."""
     side = detector.card.input_size
-    images = torch.randint(0, 256, (max(BATCHES), 3, side, side), generator=torch.Generator().manual_seed(0)) / 255
+    images = (
+        torch.randint(
+            0, 256, (max(BATCHES), 3, side, side), generator=torch.Generator().manual_seed(0)
+        )
+        / 255
+    )
     working, lost = faster_paths(detector, images)
     paths = {"eager": detector, **working}
     times = {batch: medians(paths, images[:batch], rounds) for batch in BATCHES}
     with torch.no_grad():
         expected = detector.logits(images)
-        off = {name: float((path.logits(images) - expected).abs().max()) for name, path in paths.items()}
+        off = {
+            name: float((path.logits(images) - expected).abs().max())
+            for name, path in paths.items()
+        }
     head = " | ".join(f"batch {batch}, ms/image | against eager" for batch in BATCHES)
     rows = [
         f"| {name} | "
-        + " | ".join(f"{times[b][name]:.2f} | {times[b]['eager'] / times[b][name]:.2f}x" for b in BATCHES)
+        + " | ".join(
+            f"{times[b][name]:.2f} | {times[b]['eager'] / times[b][name]:.2f}x" for b in BATCHES
+        )
         + f" | {off[name]:.2g} |"
         for name in paths
     ]
     ends = [f"{by}: {reason}" for by, reason in lost.items()]
     about = (
-        f"{detector.card.name} at {side} x {side}; {processor()}, {torch.get_num_threads()} threads, {rounds} rounds"
+        f"{detector.card.name} at {side} x {side}; {processor()}, {torch.get_num_threads()}"
+        f" threads, {rounds} rounds"
     )
     return "\n".join(
-        [about, "", f"| path | {head} | logit off by |", "|---" * (2 + 2 * len(BATCHES)) + "|", *rows, *ends]
+        [
+            about,
+            "",
+            f"| path | {head} | logit off by |",
+            "|---" * (2 + 2 * len(BATCHES)) + "|",
+            *rows,
+            *ends,
+        ]
     )
 
 
 def main() -> int:
     tune_process()  # as commands do
     best = "tinyvit-21m" if "tinyvit-21m" in detectors.names() else "tinyvit-5m"
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("detector", nargs="?", default=best)
-    parser.add_argument("--with", dest="config", type=json.loads, help="arguments of the detector, as JSON")
+    parser.add_argument(
+        "--with", dest="config", type=json.loads, help="arguments of the detector, as JSON"
+    )
     parser.add_argument("--rounds", type=int, default=9)
     args = parser.parse_args()
-    config = {"size": 224} if args.config is None and args.detector == "tinyvit-21m" else args.config or {}
+    config = (
+        {"size": 224}
+        if args.config is None and args.detector == "tinyvit-21m"
+        else args.config or {}
+    )
     torch.manual_seed(0)
     sys.stdout.write(table(load_detector(args.detector, **config), args.rounds) + "\n")
     return 0

@@ -1,10 +1,12 @@
-"""How far `mini`'s fakes are from held-out reals: a kernel distance in the embedding space of the shipped tiny CLIP.
+"""How far `mini`'s fakes are from held-out reals: a kernel distance in the embedding space of the
+shipped tiny CLIP.
 
     python -m tests.benchmarks.mini_distance [COUNT]
 
-The usual FID and KID use Inception weights, which a hub would have to supply. This is KID's estimator (unbiased MMD
-with the cubic polynomial kernel; Binkowski et al., ICLR 2018) on another network, so only ratios mean something: the
-distance of held-out reals from each other, and of plainly blurred and noised reals, stand beside the fakes'.
+The usual FID and KID use Inception weights, which a hub would have to supply. This is KID's
+estimator (unbiased MMD with the cubic polynomial kernel; Binkowski et al., ICLR 2018) on another
+network, so only ratios mean something: the distance of held-out reals from each other, and of
+plainly blurred and noised reals, stand beside the fakes'.
 """
 
 import sys
@@ -30,7 +32,9 @@ Features = npt.NDArray[np.float64]
 def embed(images: Tensor) -> Features:
     tower, _, _ = clip_tower("tiny-clip", None)
     with torch.no_grad():
-        features = [tower.eval()(Normalise(CLIP_MEAN, CLIP_STD)(part)) for part in images.split(250)]
+        features = [
+            tower.eval()(Normalise(CLIP_MEAN, CLIP_STD)(part)) for part in images.split(250)
+        ]
     scaled: Features = (F.normalize(torch.cat(features), dim=1).double() * 192**0.5).numpy()
     return scaled
 
@@ -64,7 +68,9 @@ def main(count: int) -> None:
         fakes[f"samples, {steps} steps"] = model.sample([photograph] * count, rngs, steps)
     sets = {
         "other crops of the same photographs": second,
-        "crops of the training photographs": torch.from_numpy(np.stack(train)).permute(0, 3, 1, 2).float() / 255,
+        "crops of the training photographs": (
+            torch.from_numpy(np.stack(train)).permute(0, 3, 1, 2).float() / 255
+        ),
         "the same, blurred 3 x 3": F.avg_pool2d(F.pad(second, (1, 1, 1, 1), mode="reflect"), 3, 1),
         "the same, noise of 8 levels": (second + torch.randn(second.shape) * 8 / 255).clamp(0, 1),
         **fakes,

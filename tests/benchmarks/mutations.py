@@ -1,8 +1,10 @@
-"""Files from strangers, mutated: each must be read, or refused in one message, in a minute, and write nothing outside.
+"""Files from strangers, mutated: each must be read, or refused in one message, in a minute, and
+write nothing outside.
 
     python -m tests.benchmarks.mutations [--examples 1000] [--seed 0]
 
-Prints, for each kind of file, how many were read and how many refused by which message, and every one that crashed.
+Prints, for each kind of file, how many were read and how many refused by which message, and every
+one that crashed.
 """
 
 import argparse
@@ -20,7 +22,9 @@ from tests.mutations import CASES, mutated, outcome
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--examples", type=int, default=1000, help="in all")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -28,7 +32,9 @@ def main() -> int:
     sys.stdout.write("| file | mutated | read | refused | crashed |\n|---|---:|---:|---|---:|\n")
     for name in CASES:
         found = tried(name, each, args.seed)
-        refused = ", ".join(f"{count} {kind}" for kind, count in found.items() if kind not in ("read", "crashed"))
+        refused = ", ".join(
+            f"{count} {kind}" for kind, count in found.items() if kind not in ("read", "crashed")
+        )
         row = (name, found.total(), found["read"], refused or "none", found["crashed"])
         sys.stdout.write(f"| {' | '.join(map(str, row))} |\n")
         sys.stdout.flush()

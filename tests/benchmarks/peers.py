@@ -2,8 +2,9 @@
 
     python -m tests.benchmarks.peers --cifake PATH --images 1000 --ensemble 300
 
-Prints a Markdown table. Peers come from the extra ``bench``, see the detector through the two-logit view, and are
-scored as rounded to the 8-bit grid, like ours. Leave the machine alone meanwhile, or the seconds mean nothing.
+Prints a Markdown table. Peers come from the extra ``bench``, see the detector through the two-logit
+view, and are scored as rounded to the 8-bit grid, like ours. Leave the machine alone meanwhile, or
+the seconds mean nothing.
 """
 
 import argparse
@@ -45,18 +46,27 @@ def pgd(full: bool) -> Contender:
 
 
 def ensemble(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    attack = load_attack("aa-binary-linf", eps=EPS, steps=ENSEMBLE_STEPS, restarts=RESTARTS, queries=QUERIES)
+    attack = load_attack(
+        "aa-binary-linf", eps=EPS, steps=ENSEMBLE_STEPS, restarts=RESTARTS, queries=QUERIES
+    )
     return attack(oracle.detector, images, labels).images
 
 
 def torchattacks_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    attacked: Tensor = torchattacks.PGD(TwoLogits(oracle), EPS / LEVELS, STEP / LEVELS, STEPS)(images, labels)
+    attacked: Tensor = torchattacks.PGD(TwoLogits(oracle), EPS / LEVELS, STEP / LEVELS, STEPS)(
+        images, labels
+    )
     return attacked
 
 
 def art_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     estimator = PyTorchClassifier(
-        TwoLogits(oracle), nn.CrossEntropyLoss(), tuple(images.shape[1:]), 2, clip_values=(0.0, 1.0), device_type="cpu"
+        TwoLogits(oracle),
+        nn.CrossEntropyLoss(),
+        tuple(images.shape[1:]),
+        2,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
     )
     attack = ProjectedGradientDescentPyTorch(
         estimator,
@@ -80,7 +90,9 @@ def foolbox_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 def public_autoattack(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     """The members that run on two classes; the untargeted FAB, because there is one other class."""
     members = ["apgd-ce", "fab", "square"]
-    attack = AutoAttack(TwoLogits(oracle), attacks=members, eps=EPS / LEVELS, norm="Linf", seed=0, version="custom")
+    attack = AutoAttack(
+        TwoLogits(oracle), attacks=members, eps=EPS / LEVELS, norm="Linf", seed=0, version="custom"
+    )
     attack.apgd.n_restarts, attack.fab.n_restarts, attack.square.n_restarts = RESTARTS, 1, 1
     attack.apgd.n_iter = attack.fab.n_iter = ENSEMBLE_STEPS
     attack.square.n_queries = QUERIES
@@ -106,7 +118,9 @@ class Outcome(NamedTuple):
     seconds: float
 
 
-def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Contender, name: str) -> Outcome:
+def outcome(
+    detector: Detector, images: Tensor, labels: Tensor, contender: Contender, name: str
+) -> Outcome:
     """Attack all images; what comes is rounded to the grid, checked and scored."""
     with (
         Oracle(detector, images.mul(LEVELS).round(), labels, full=True) as oracle,
@@ -127,33 +141,50 @@ def outcome(detector: Detector, images: Tensor, labels: Tensor, contender: Conte
 
 def row(detector: Detector, images: Tensor, labels: Tensor, attack: str, library: str) -> str:
     """One line of the table."""
-    right, seconds = outcome(detector, images, labels, CONTENDERS[attack, library], f"{attack} of {library}")
+    right, seconds = outcome(
+        detector, images, labels, CONTENDERS[attack, library], f"{attack} of {library}"
+    )
     low, high = proportion_confint(right, len(labels), method="wilson")
     accuracy = f"{100 * right / len(labels):.1f}% ({100 * low:.1f} to {100 * high:.1f})"
-    return f"| {detector.card.name} | {attack} | {library} | {len(labels)} | {accuracy} | {seconds:.1f} |\n"
+    return (
+        f"| {detector.card.name} | {attack} | {library} | {len(labels)} | {accuracy} |"
+        f" {seconds:.1f} |\n"
+    )
 
 
 def main(cifake: Path, count: int, few: int, names: Sequence[str]) -> None:
     batches = list(load_data("cifake", str(cifake), split="test", limit=count).batches(count))
-    images, labels = (torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels"))
+    images, labels = (
+        torch.cat([getattr(batch, part) for batch in batches]) for part in ("images", "labels")
+    )
     sys.stdout.write(
-        "| detector | attack | library | n | accuracy (95% interval) | seconds |\n|---|---|---|---|---|---|\n"
+        "| detector | attack | library | n | accuracy (95% interval) | seconds"
+        " |\n|---|---|---|---|---|---|\n"
     )
     for name in names:
         detector = load_detector(name, weights="cifake").eval()
         for attack, library in CONTENDERS:
             every = max(1, count // few) if attack.startswith("APGD") else 1
-            sys.stdout.write(row(detector, images[::every].contiguous(), labels[::every], attack, library))
+            sys.stdout.write(
+                row(detector, images[::every].contiguous(), labels[::every], attack, library)
+            )
             sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cifake", type=Path, required=True, help="the data set's folder")
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument(
-        "--ensemble", type=int, default=300, help="of these, at least so many for the ensembles, which take minutes"
+        "--ensemble",
+        type=int,
+        default=300,
+        help="of these, at least so many for the ensembles, which take minutes",
     )
-    parser.add_argument("--detectors", nargs="+", default=DETECTORS, help="names of those whose CIFAKE weights ship")
+    parser.add_argument(
+        "--detectors", nargs="+", default=DETECTORS, help="names of those whose CIFAKE weights ship"
+    )
     chosen = parser.parse_args()
     main(chosen.cifake, chosen.images, chosen.ensemble, chosen.detectors)

@@ -1,9 +1,11 @@
-"""How many images a second JPEG, resize and DCT noise change, beside the plain loop one would write without them.
+"""How many images a second JPEG, resize and DCT noise change, beside the plain loop one would write
+without them.
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.perturbations [ROUNDS]
 
-The plain loop uses Pillow and scipy, an image at a time, in Pillow's default settings. Like is compared with like:
-uint8 images to uint8 images, and float images in [0, 1] to the same. The two take turns; each figure is a median.
+The plain loop uses Pillow and scipy, an image at a time, in Pillow's default settings. Like is
+compared with like: uint8 images to uint8 images, and float images in [0, 1] to the same. The two
+take turns; each figure is a median.
 """
 
 import io
@@ -37,10 +39,14 @@ def plain_resize(image: Bytes, scale: float = 0.5, kernel: str = "BILINEAR") -> 
     return np.asarray(pixels.resize(small, how).resize(pixels.size, how))
 
 
-def plain_dct_noise(image: Bytes, eps: float, uniform: Callable[[tuple[int, ...]], Floats]) -> Bytes:
+def plain_dct_noise(
+    image: Bytes, eps: float, uniform: Callable[[tuple[int, ...]], Floats]
+) -> Bytes:
     """``uniform(shape)`` draws from [-1, 1)."""
     height, width, _ = image.shape
-    planes = np.pad(image.transpose(2, 0, 1), ((0, 0), (0, -height % 8), (0, -width % 8)), mode="symmetric")
+    planes = np.pad(
+        image.transpose(2, 0, 1), ((0, 0), (0, -height % 8), (0, -width % 8)), mode="symmetric"
+    )
     blocks = planes.reshape(3, planes.shape[1] // 8, 8, planes.shape[2] // 8, 8).astype(np.float64)
     coefficients = dctn(blocks, axes=(2, 4), norm="ortho") + eps * uniform(blocks.shape)
     noisy = idctn(coefficients, axes=(2, 4), norm="ortho").reshape(planes.shape)[:, :height, :width]
@@ -55,14 +61,18 @@ def smooth_images(count: int, size: int) -> Bytes:
 
 
 def seconds(work: Callable[[], object], blocks: int) -> float:
-    """Time of some work. Pillow's cache of memory blocks is off in a plain program, and the package turns it on."""
+    """Time of some work. Pillow's cache of memory blocks is off in a plain program, and the package
+    turns it on.
+    """
     Image.core.set_blocks_max(blocks)  # type: ignore[attr-defined]
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
-def in_floats(plain: Callable[[Bytes], Bytes], image: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def in_floats(
+    plain: Callable[[Bytes], Bytes], image: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
     changed = plain(np.rint(image * 255).astype(np.uint8).transpose(1, 2, 0))
     return changed.transpose(2, 0, 1).astype(np.float32) / np.float32(255)
 
@@ -94,7 +104,9 @@ def main(rounds: int) -> None:
     plain: dict[str, Callable[[Bytes], Bytes]] = {
         "jpeg": plain_jpeg,
         "resize": plain_resize,
-        "dct-noise": lambda image: plain_dct_noise(image, 5, lambda shape: rng.uniform(-1, 1, shape)),
+        "dct-noise": lambda image: plain_dct_noise(
+            image, 5, lambda shape: rng.uniform(-1, 1, shape)
+        ),
     }
     for size, count in ((32, 500), (512, 48)):
         images = smooth_images(count, size)

@@ -1,11 +1,13 @@
-"""What is reported of detectors that draw at random: what each search saw, one fresh draw, a majority of draws.
+"""What is reported of detectors that draw at random: what each search saw, one fresh draw, a
+majority of draws.
 
     python -m tests.benchmarks.random_scores
     python -m tests.benchmarks.random_scores --cifake PATH CHECKPOINT...
 
-Without checkpoints: a detector with standard normal noise on its logit and a margin of 2, of which 2.28% of draws are
-wrong, under attacks that change nothing (eps 0). With them: detectors with a Bayesian head, its weights drawn anew
-at each call. Prints Markdown tables, percent of images that are called wrongly.
+Without checkpoints: a detector with standard normal noise on its logit and a margin of 2, of which
+2.28% of draws are wrong, under attacks that change nothing (eps 0). With them: detectors with a
+Bayesian head, its weights drawn anew at each call. Prints Markdown tables, percent of images that
+are called wrongly.
 """
 
 import argparse
@@ -76,12 +78,17 @@ def ends(share: float, n: int) -> str:
 
 def main() -> int:
     tune_process()  # as commands do
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("checkpoints", nargs="*")
     args = parser.parse_args()
-    head = "| attack | kept by the search | one draw, mean of 11 | majority of 11 |\n|---|---:|---:|---:|\n"
+    head = (
+        "| attack | kept by the search | one draw, mean of 11 | majority of 11"
+        " |\n|---|---:|---:|---:|\n"
+    )
     if not args.checkpoints:
         torch.manual_seed(0)
         labels = torch.arange(args.images) % 2
@@ -93,7 +100,9 @@ def main() -> int:
         data = load_data("cifake", args.cifake, split="test", limit=args.images)
         batch = next(data.batches(args.images))
         detector = load_detector(place, seed=None, samples=1)
-        sys.stdout.write(f"\n{detector.card.name}, one draw of the weights per call, n = {len(data)}\n\n{head}")
+        sys.stdout.write(
+            f"\n{detector.card.name}, one draw of the weights per call, n = {len(data)}\n\n{head}"
+        )
         sys.stdout.writelines(lines(detector, batch.images, batch.labels, ATTACKS))
     return 0
 

@@ -1,9 +1,11 @@
-"""A Ray cluster that suffers: a worker killed, a node added, one removed, the head restarted; the bytes stay the same.
+"""A Ray cluster that suffers: a worker killed, a node added, one removed, the head restarted; the
+bytes stay the same.
 
     python -m tests.benchmarks.ray_faults [--images 120]
 
-The cluster is simulated on this machine by Ray's own utilities. An evaluation of the shipped CNN and ResNet on `mini`
-runs in a process of its own, against the same evaluation in one process. Prints what each fault did.
+The cluster is simulated on this machine by Ray's own utilities. An evaluation of the shipped CNN
+and ResNet on `mini` runs in a process of its own, against the same evaluation in one process.
+Prints what each fault did.
 """
 
 import argparse
@@ -29,13 +31,26 @@ AFTER = 8.0
 
 
 def command(out: Path, images: int, *how: str) -> list[str]:
-    own = ["evaluate", *DETECTORS, "--data", "mini", "--limit", str(images), "--attacks", "quick", "--out", str(out)]
+    own = [
+        "evaluate",
+        *DETECTORS,
+        "--data",
+        "mini",
+        "--limit",
+        str(images),
+        "--attacks",
+        "quick",
+        "--out",
+        str(out),
+    ]
     return [*CLI, *own, *how]
 
 
 def running() -> list[int]:
     """Processes of Ray's workers that do a piece of work."""
-    found = subprocess.run(["pgrep", "-f", "ray::_in_worker"], stdout=subprocess.PIPE, text=True, check=False)
+    found = subprocess.run(
+        ["pgrep", "-f", "ray::_in_worker"], stdout=subprocess.PIPE, text=True, check=False
+    )
     return [int(line) for line in found.stdout.split()]
 
 
@@ -76,7 +91,9 @@ class Bed:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--images", type=int, default=120)
     args = parser.parse_args()
     faults: dict[str, Callable[[Bed], str]] = {
@@ -87,12 +104,15 @@ def main() -> int:
         "the head is restarted": Bed.restart,
     }
     sys.stdout.write(
-        f"Ray {ray.__version__}\n\n| fault | what happened | commands | files that differ |\n|---|---|---:|---:|\n"
+        f"Ray {ray.__version__}\n\n| fault | what happened | commands | files that differ"
+        " |\n|---|---|---:|---:|\n"
     )
     worst = 0
     with tempfile.TemporaryDirectory() as root:
         alone = Path(root) / "alone"
-        subprocess.run(command(alone, args.images, "--workers", "1"), check=True, capture_output=True)
+        subprocess.run(
+            command(alone, args.images, "--workers", "1"), check=True, capture_output=True
+        )
         for number, (name, fault) in enumerate(faults.items()):
             out, bed = Path(root) / str(number), Bed()
             try:
@@ -108,7 +128,9 @@ def main() -> int:
 
 
 def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> tuple[str, int]:
-    """Run the command through the fault, again if it stops; what was done, and how many commands it took."""
+    """Run the command through the fault, again if it stops; what was done, and how many commands it
+    took.
+    """
     told: list[str] = []
     for commands in range(1, 5):
         how = command(out, images, "--executor", "ray", "--address", bed.address)
@@ -120,12 +142,17 @@ def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> t
                 return " ".join(told) or "nothing", commands
             said.seek(0)
             lines = said.read().strip().splitlines()
-            told.append(f"and the command said: {next((n for n in lines if n.startswith('error')), lines[-1])[:160]}")
+            told.append(
+                "and the command said:"
+                f" {next((n for n in lines if n.startswith('error')), lines[-1])[:160]}"
+            )
     raise SystemExit(f"never ended: {told}")
 
 
 def struck(bed: Bed, fault: Callable[[Bed], str], process: "subprocess.Popen[bytes]") -> str:
-    """Wait until the command's work is under way, and let the fault come. Ray's utilities want the main thread."""
+    """Wait until the command's work is under way, and let the fault come. Ray's utilities want the
+    main thread.
+    """
     while not running() and process.poll() is None:
         time.sleep(0.2)
     time.sleep(AFTER)

@@ -1,11 +1,13 @@
-"""Scale: two workers against one, a plan against the run, 20 000 images against 1 000, and a plain script beside ours.
+"""Scale: two workers against one, a plan against the run, 20 000 images against 1 000, and a plain
+script beside ours.
 
     python -m tests.benchmarks.scale --cifake PATH [--part pool ray plan images script]
         [--few 1000] [--many 20000] [--plain 4000] [--rounds 3]
 
-Four detectors (CNN, ResNet-18, TinyViT-5M, a CLIP tower with a head) under six attacks (FGSM, PGD L-inf and L2; JPEG,
-resize, DCT noise). Each measurement is a process of its own, whose peak of memory is the driver's. Leave the machine
-alone meanwhile. The plain script is what one writes without this suite: torchattacks and Pillow, batch after batch.
+Four detectors (CNN, ResNet-18, TinyViT-5M, a CLIP tower with a head) under six attacks (FGSM, PGD
+L-inf and L2; JPEG, resize, DCT noise). Each measurement is a process of its own, whose peak of
+memory is the driver's. Leave the machine alone meanwhile. The plain script is what one writes
+without this suite: torchattacks and Pillow, batch after batch.
 """
 
 import argparse
@@ -64,7 +66,9 @@ GIGABYTES, FLAT, QUICKER, SHARE = 2.0, 1.1, 3.0, 1.8
 
 
 def detectors() -> list[Detector]:
-    """The shipped ones; fresh weights where none ship, the same in every process, because only time is of interest."""
+    """The shipped ones; fresh weights where none ship, the same in every process, because only time
+    is of interest.
+    """
     made = []
     torch.manual_seed(0)
     for name in DETECTORS:
@@ -93,7 +97,9 @@ def changed(two: TwoLogits, images: Tensor, labels: Tensor) -> dict[str, Tensor]
         "pgd-linf-8": torchattacks.PGD(two, linf, 2 / 255, 10),
         "pgd-l2-1": torchattacks.PGDL2(two, l2, 0.25, 10),
     }
-    found = {"clean": images} | {name: snap(attack(images, labels)) for name, attack in attacks.items()}
+    found = {"clean": images} | {
+        name: snap(attack(images, labels)) for name, attack in attacks.items()
+    }
     pictures = [Image.fromarray(pixels.permute(1, 2, 0).numpy()) for pixels in to_bytes(images)]
     found["jpeg-75"] = stacked([recompressed(picture) for picture in pictures])
     found["resize-50"] = stacked([halved(picture) for picture in pictures])
@@ -102,7 +108,9 @@ def changed(two: TwoLogits, images: Tensor, labels: Tensor) -> dict[str, Tensor]
 
 
 def stacked(pictures: list[Image.Image]) -> Tensor:
-    return from_bytes(torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures]))
+    return from_bytes(
+        torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1) for picture in pictures])
+    )
 
 
 def recompressed(picture: Image.Image) -> Image.Image:
@@ -136,7 +144,9 @@ def started(by: Executor, workers: int, first: Callable[[], object] = lambda: No
 
 
 def child(cifake: str, how: str, images: int) -> dict[str, float]:
-    """Measure in a process of its own: seconds of the work alone, and the driver's peak in bytes."""
+    """Measure in a process of its own: seconds of the work alone, and the driver's peak in
+    bytes.
+    """
     command = [
         sys.executable,
         "-m",
@@ -171,13 +181,19 @@ def measured(cifake: str, how: str, images: int) -> dict[str, float]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
+    )
     parser.add_argument("--part", choices=("pool", "ray", "plan", "images", "script"), nargs="+")
     parser.add_argument("--few", type=int, default=1000)
     parser.add_argument("--many", type=int, default=20_000)
     parser.add_argument("--rounds", type=int, default=3, help="how often workers are measured")
-    parser.add_argument("--plain", type=int, default=4000, help="images of the plain script and of ours beside it")
+    parser.add_argument(
+        "--plain", type=int, default=4000, help="images of the plain script and of ours beside it"
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.child:
@@ -206,7 +222,10 @@ def ray(args: argparse.Namespace) -> list[Row]:
 
 def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> Row:
     """By turns, because a machine is not as quick at all times."""
-    rounds = [[child(args.cifake, how, args.few)["seconds"] for how in (two, one)] for _ in range(args.rounds)]
+    rounds = [
+        [child(args.cifake, how, args.few)["seconds"] for how in (two, one)]
+        for _ in range(args.rounds)
+    ]
     ratio = statistics.median(alone / shared for shared, alone in rounds)
     seconds = ", ".join(f"{shared:.0f} and {alone:.0f}" for shared, alone in rounds)
     name = f"{what}, {args.few} images ({'median of ' * (len(rounds) > 1)}{seconds} s)"
@@ -226,10 +245,25 @@ def images(args: argparse.Namespace) -> list[Row]:
     each = [1000 * found["seconds"] / n for found, n in ((few, args.few), (many, args.many))]
     ratio = each[1] / each[0]
     return [
-        (f"driver's peak at {args.few} images, GiB", f"{peaks[0]:.2f}", f"under {GIGABYTES:g}", peaks[0] < GIGABYTES),
-        (f"driver's peak at {args.many} images, GiB", f"{peaks[1]:.2f}", f"under {GIGABYTES:g}", peaks[1] < GIGABYTES),
+        (
+            f"driver's peak at {args.few} images, GiB",
+            f"{peaks[0]:.2f}",
+            f"under {GIGABYTES:g}",
+            peaks[0] < GIGABYTES,
+        ),
+        (
+            f"driver's peak at {args.many} images, GiB",
+            f"{peaks[1]:.2f}",
+            f"under {GIGABYTES:g}",
+            peaks[1] < GIGABYTES,
+        ),
         (f"ms an image at {args.few}", f"{each[0]:.1f}", "", True),
-        (f"ms an image at {args.many}", f"{each[1]:.1f} ({ratio:.2f}x)", f"at most {FLAT}x", ratio <= FLAT),
+        (
+            f"ms an image at {args.many}",
+            f"{each[1]:.1f} ({ratio:.2f}x)",
+            f"at most {FLAT}x",
+            ratio <= FLAT,
+        ),
     ]
 
 
@@ -238,7 +272,12 @@ def plain(args: argparse.Namespace) -> list[Row]:
     seconds, ratio = f"{script:.0f} and {own:.0f} s", script / own
     return [
         (f"plain script and two processes, {args.plain} images", seconds, "", True),
-        (f"quicker than the plain script, {args.plain} images", f"{ratio:.2f}x", f"{QUICKER:g}x", ratio >= QUICKER),
+        (
+            f"quicker than the plain script, {args.plain} images",
+            f"{ratio:.2f}x",
+            f"{QUICKER:g}x",
+            ratio >= QUICKER,
+        ),
     ]
 
 

@@ -1,7 +1,9 @@
-"""How quick the attacks are, as ratios in one run on one machine: ``python -m tests.benchmarks.speed``.
+"""How quick the attacks are, as ratios in one run on one machine: ``python -m
+tests.benchmarks.speed``.
 
-Give CIFAKE's place with --cifake; without it `mini` is attacked. Peers come from the extra ``bench``. Each contender is
-run once to warm up and then in turns; a ratio is of medians. Leave the machine alone meanwhile.
+Give CIFAKE's place with --cifake; without it `mini` is attacked. Peers come from the extra
+``bench``. Each contender is run once to warm up and then in turns; a ratio is of medians. Leave the
+machine alone meanwhile.
 """
 
 import argparse
@@ -26,10 +28,16 @@ from tests.benchmarks.peers import ensemble, outcome, public_autoattack
 
 Contender = Callable[[], object]
 
-STARTS = ("a random start", "a random start, clean logits known as in an evaluation", "the clean image")
+STARTS = (
+    "a random start",
+    "a random start, clean logits known as in an evaluation",
+    "the clean image",
+)
 
 POPULATION = 20
-"""Of our one-pixel attack to equal success: with some 80 evaluations 20 x 4 fools more images than 10 x 8 or 40 x 2."""
+"""Of our one-pixel attack to equal success: with some 80 evaluations 20 x 4 fools more images than
+10 x 8 or 40 x 2.
+"""
 
 
 class Line(NamedTuple):
@@ -57,7 +65,9 @@ class TwoLogits(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         images = images.clone()
         if images.requires_grad:
-            images.register_hook(Tensor.contiguous)  # torchattacks takes the slope apart with view()
+            images.register_hook(
+                Tensor.contiguous
+            )  # torchattacks takes the slope apart with view()
         logits = self.detector.logits(images)
         return torch.stack([torch.zeros_like(logits), logits], dim=1)
 
@@ -82,19 +92,34 @@ def logits_of(detector: Detector, images: Tensor) -> Tensor:
 
 
 def accuracy(detector: Detector, images: Tensor, labels: Tensor) -> float:
-    return float(((logits_of(detector, images) > detector.threshold) == (labels == 1)).double().mean())
+    return float(
+        ((logits_of(detector, images) > detector.threshold) == (labels == 1)).double().mean()
+    )
 
 
 def pgd(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
-    """Our PGD against torchattacks', from random starts and from the clean image, and against its own bare passes."""
+    """Our PGD against torchattacks', from random starts and from the clean image, and against its
+    own bare passes.
+    """
     for parameter in detector.parameters():
         parameter.requires_grad_(False)
     lines = [against_torchattacks(detector, images, labels, start) for start in STARTS]
     few, known = images[:128], labels[:128]
     ours = load_attack("pgd-linf", eps=8, step=2, steps=10)
-    times = seconds({"full": lambda: ours(detector, few, known, full=True), "bare": lambda: bare(detector, few)}, 9)
+    times = seconds(
+        {
+            "full": lambda: ours(detector, few, known, full=True),
+            "bare": lambda: bare(detector, few),
+        },
+        9,
+    )
     ratio = times["full"] / times["bare"]
-    return [*lines, Line("PGD-10 at full strength, against its bare passes, time", ratio, "<=", 1.05, "n = 128")]
+    return [
+        *lines,
+        Line(
+            "PGD-10 at full strength, against its bare passes, time", ratio, "<=", 1.05, "n = 128"
+        ),
+    ]
 
 
 def against_torchattacks(detector: Detector, images: Tensor, labels: Tensor, start: str) -> Line:
@@ -102,23 +127,37 @@ def against_torchattacks(detector: Detector, images: Tensor, labels: Tensor, sta
     random_start = start != "the clean image"
     known = logits_of(detector, images) if start == STARTS[1] else None
     ours = load_attack("pgd-linf", eps=8, step=2, steps=10, random_start=random_start)
-    theirs = torchattacks.PGD(TwoLogits(detector), eps=8 / 255, alpha=2 / 255, steps=10, random_start=random_start)
+    theirs = torchattacks.PGD(
+        TwoLogits(detector), eps=8 / 255, alpha=2 / 255, steps=10, random_start=random_start
+    )
     got: dict[str, Tensor] = {}
 
     def run_ours() -> None:
         got["ours"] = ours(detector, images, labels, clean_logits=known).images
 
     def run_theirs() -> None:
-        got["theirs"] = torch.cat([theirs(x, y) for x, y in zip(images.split(256), labels.split(256), strict=True)])
+        got["theirs"] = torch.cat(
+            [theirs(x, y) for x, y in zip(images.split(256), labels.split(256), strict=True)]
+        )
 
     times = seconds({"ours": run_ours, "theirs": run_theirs}, 5)
     accuracies = {name: accuracy(detector, made, labels) for name, made in got.items()}
-    detail = f"accuracy {accuracies['ours']:.3f} against {accuracies['theirs']:.3f}, n = {len(images)}"
-    return Line(f"PGD-10 L-inf from {start}, against torchattacks", times["theirs"] / times["ours"], ">=", 3, detail)
+    detail = (
+        f"accuracy {accuracies['ours']:.3f} against {accuracies['theirs']:.3f}, n = {len(images)}"
+    )
+    return Line(
+        f"PGD-10 L-inf from {start}, against torchattacks",
+        times["theirs"] / times["ours"],
+        ">=",
+        3,
+        detail,
+    )
 
 
 def bare(detector: Detector, images: Tensor) -> None:
-    """The passes of PGD-10 at full strength: the clean forward, ten forwards with their backwards, the last forward."""
+    """The passes of PGD-10 at full strength: the clean forward, ten forwards with their backwards,
+    the last forward.
+    """
     with torch.no_grad():
         detector.logits(images)
         detector.logits(images)
@@ -128,10 +167,14 @@ def bare(detector: Detector, images: Tensor) -> None:
 
 
 def one_pixel(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
-    """Evaluations a second against the bare forward and torchattacks; and the time to the same success."""
+    """Evaluations a second against the bare forward and torchattacks; and the time to the same
+    success.
+    """
     few, known = images[:4], labels[:4]
     ours = load_attack("one-pixel", population=400, generations=9)
-    sizes: dict[str, Contender] = {str(size): partial(forwards, detector, images, size) for size in (64, 128, 256, 400)}
+    sizes: dict[str, Contender] = {
+        str(size): partial(forwards, detector, images, size) for size in (64, 128, 256, 400)
+    }
     counted = Counted(detector)
     theirs = torchattacks.OnePixel(counted)
     theirs(few, known)
@@ -140,9 +183,18 @@ def one_pixel(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
     own, peer = times.pop("ours") / (4 * 4001) * 1000, times.pop("theirs") / each * 1000
     best = min(times, key=lambda size: times[size])
     forward = times[best] / 2048 * 1000
-    detail = f"{own:.3f} s per 1 000 evaluations, bare forward {forward:.3f} (batch {best}), torchattacks {peer:.3f}"
+    detail = (
+        f"{own:.3f} s per 1 000 evaluations, bare forward {forward:.3f} (batch {best}),"
+        f" torchattacks {peer:.3f}"
+    )
     lines = [
-        Line("one-pixel per evaluation, against the bare forward, time", own / forward, "<=", 1.1, detail),
+        Line(
+            "one-pixel per evaluation, against the bare forward, time",
+            own / forward,
+            "<=",
+            1.1,
+            detail,
+        ),
         Line("one-pixel per evaluation, against torchattacks", peer / own, ">=", 4, detail),
     ]
     return [*lines, equal_success(detector, images[::2], labels[::2])]
@@ -165,7 +217,9 @@ class Counted(TwoLogits):
 
 
 def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
-    """Torchattacks as it comes, 110 evaluations an image; ours with as few as fool as many images."""
+    """Torchattacks as it comes, 110 evaluations an image; ours with as few as fool as many
+    images.
+    """
     theirs = torchattacks.OnePixel(TwoLogits(detector))
     began = time.perf_counter()
     goal = accuracy(detector, theirs(images, labels), labels)
@@ -177,9 +231,14 @@ def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
         own = time.perf_counter() - began
         if left <= goal:
             break
-    detail = f"accuracy left {left:.3f} with {POPULATION * (generations + 1)} evaluations against {goal:.3f} with 110"
+    detail = (
+        f"accuracy left {left:.3f} with {POPULATION * (generations + 1)} evaluations against"
+        f" {goal:.3f} with 110"
+    )
     detail += f", {own:.1f} against {peer:.1f} s, n = {len(images)}"
-    return Line("one-pixel to equal success, against torchattacks, time", peer / own, ">=", 6, detail)
+    return Line(
+        "one-pixel to equal success, against torchattacks, time", peer / own, ">=", 6, detail
+    )
 
 
 def against_autoattack(detector: Detector, images: Tensor, labels: Tensor) -> Line:

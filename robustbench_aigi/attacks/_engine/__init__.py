@@ -1,1 +1,3 @@
-"""What attacks share: the counted view of a detector, norm balls, batching, checks of what comes in."""
+"""What attacks share: the counted view of a detector, norm balls, batching, checks of what comes
+in.
+"""

@@ -14,9 +14,12 @@ from robustbench_aigi.imaging.pixels import LEVELS
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
 Change = Callable[[Tensor, Iterator[torch.Generator], Tensor], Tensor]
-"""uint8 grey levels ``(n, 3, H, W)`` and a generator an image to new grey levels, rounded or not, of the same shape.
+"""uint8 grey levels ``(n, 3, H, W)`` and a generator an image to new grey levels, rounded or not,
+of the same shape.
 
-The third argument is uint8 memory of that shape, for a change that can write its result to where it is wanted."""
+The third argument is uint8 memory of that shape, for a change that can write its result to where it
+is wanted.
+"""
 
 PART = 2**17
 """Most values in a part of several images: what it needs meanwhile stays in a core's cache."""
@@ -28,7 +31,8 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
     numpy does the conversions, because torch would start threads of its own inside each thread.
 
     Args:
-        images: ``(N, 3, H, W)`` on the 8-bit grid, from 0 to ``white``: uint8, or float with ``white`` 1 or 255.
+        images: ``(N, 3, H, W)`` on the 8-bit grid, from 0 to ``white``: uint8, or float with
+            ``white`` 1 or 255.
         rngs: one an image; made only where ``change`` asks for it.
     """
     clean: Array = images.detach().cpu().numpy()
@@ -42,7 +46,9 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
         given, target = clean[start : part.stop], out[start : part.stop]
         levels = given if whole else _levels(given, scale)
         room = target if whole else _pixelwise(given.shape, np.uint8)
-        new = change(torch.from_numpy(levels), (rngs[i] for i in part), torch.from_numpy(room)).numpy()
+        new = change(
+            torch.from_numpy(levels), (rngs[i] for i in part), torch.from_numpy(room)
+        ).numpy()
         if new.dtype != np.uint8:
             new = _levels(new, np.float32(1))
         if not whole:
@@ -61,7 +67,9 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
 
 
 def interleaved(image: Bytes) -> Bytes:
-    """The pixels of ``(3, H, W)`` grey levels as codecs want them, ``(H, W, 3)`` contiguous; a copy only if need be."""
+    """The pixels of ``(3, H, W)`` grey levels as codecs want them, ``(H, W, 3)`` contiguous; a copy
+    only if need be.
+    """
     pixels = image.transpose(1, 2, 0)
     if pixels.strides == (3 * image.shape[2], 3, 1):
         return pixels
@@ -69,7 +77,8 @@ def interleaved(image: Bytes) -> Bytes:
 
 
 def _levels(values: Array, scale: np.float32) -> Bytes:
-    """Nearest grey levels of ``(n, 3, H, W)`` values times ``scale``, pixel by pixel in memory as codecs want them.
+    """Nearest grey levels of ``(n, 3, H, W)`` values times ``scale``, pixel by pixel in memory as
+    codecs want them.
 
     One channel at a time, because a fresh large array costs the machine more than the sums in it.
     """

@@ -1,4 +1,6 @@
-"""What an attack is given: images of any usual type become float32 on the 8-bit grid, labels become int64."""
+"""What an attack is given: images of any usual type become float32 on the 8-bit grid, labels become
+int64.
+"""
 
 import math
 from collections.abc import Sequence
@@ -15,7 +17,9 @@ from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, on_grid, snap
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
-def batch_of(images: Tensor, labels: Tensor, ids: Sequence[str] | None) -> tuple[Tensor, Tensor, list[str]]:
+def batch_of(
+    images: Tensor, labels: Tensor, ids: Sequence[str] | None
+) -> tuple[Tensor, Tensor, list[str]]:
     """Return images in [0, 1], labels and ids as attacks use them.
 
     Args:
@@ -31,23 +35,32 @@ def batch_of(images: Tensor, labels: Tensor, ids: Sequence[str] | None) -> tuple
     """
     check_pixels(images)
     if not isinstance(labels, Tensor):
-        raise UserError(f"labels must be a tensor, got {_type(labels)}. Write torch.as_tensor(labels).")
+        raise UserError(
+            f"labels must be a tensor, got {_type(labels)}. Write torch.as_tensor(labels)."
+        )
     names = [str(i) for i in range(len(images))] if ids is None else list(ids)
     if labels.shape != images.shape[:1] or len(names) != len(images):
         raise UserError(
-            f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and {len(names)}."
+            f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and"
+            f" {len(names)}."
         )
     if not bool(((labels == 0) | (labels == 1)).all()):
-        raise UserError(f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}.")
+        raise UserError(
+            f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}."
+        )
     return _on_grid(images), labels.to(torch.int64), names
 
 
 def check_pixels(images: Tensor) -> None:
     """Raise ``UserError`` unless ``images`` are ``(N, 3, H, W)``, uint8 or floats in [0, 1]."""
     if not isinstance(images, Tensor):
-        raise UserError(f"images must be a tensor (N, 3, H, W), got {_type(images)}. {_conversion(images)}")
+        raise UserError(
+            f"images must be a tensor (N, 3, H, W), got {_type(images)}. {_conversion(images)}"
+        )
     if images.ndim != 4 or images.shape[1] != 3:
-        raise UserError(f"images must be (N, 3, H, W), got {tuple(images.shape)}. {_reshaped(images.shape)}")
+        raise UserError(
+            f"images must be (N, 3, H, W), got {tuple(images.shape)}. {_reshaped(images.shape)}"
+        )
     if images.dtype not in (torch.uint8, *FLOATS):
         raise UserError(
             f"images must be uint8 grey levels or floats in [0, 1], got {images.dtype}. "
@@ -57,25 +70,33 @@ def check_pixels(images: Tensor) -> None:
         low, high = (float(end) for end in images.detach().aminmax())
         if not (low >= 0 and high <= 1):
             raise UserError(
-                f"images must be in [0, 1], got values from {low:.4g} to {high:.4g}. {_rescaled(low, high)}"
+                f"images must be in [0, 1], got values from {low:.4g} to {high:.4g}."
+                f" {_rescaled(low, high)}"
             )
 
 
 def _on_grid(images: Tensor) -> Tensor:
-    """Return images that passed :func:`check_pixels` in float32; raise ``UserError`` if they are off the grid."""
+    """Return images that passed :func:`check_pixels` in float32; raise ``UserError`` if they are
+    off the grid.
+    """
     if images.dtype == torch.uint8:
         return from_bytes(images)
     if images.dtype == torch.float32:
         good, taken = on_grid(images), images
     else:
         levels = images.detach().double() * LEVELS
-        # The nearest float to k/255 is off by half the distance of two floats below 1, a quarter of the type's eps:
+        # The nearest float to k/255 is off by half the distance of two floats below 1, a quarter of
+        # the type's eps:
         # 0.06 levels in float16 and 0.498 in bfloat16, so that the level is still known.
         rounding = LEVELS * torch.finfo(images.dtype).eps / 4 + 1e-3
-        good, taken = bool(((levels - levels.round()).abs() <= rounding).all()), snap(images.detach().float())
+        good, taken = (
+            bool(((levels - levels.round()).abs() <= rounding).all()),
+            snap(images.detach().float()),
+        )
     if not good:
         raise UserError(
-            "images must be on the 8-bit grid in [0, 1]. Write robustbench_aigi.imaging.pixels.snap(images)."
+            "images must be on the 8-bit grid in [0, 1]. Write"
+            " robustbench_aigi.imaging.pixels.snap(images)."
         )
     return taken
 
@@ -87,7 +108,11 @@ def _type(given: Any) -> str:
 def _conversion(images: Any) -> str:
     """What to write to make a tensor of images of another library."""
     if isinstance(images, np.ndarray):
-        turned = {3: ".permute(2, 0, 1)[None]", 4: ".permute(0, 3, 1, 2)"} if images.shape[-1:] == (3,) else {}
+        turned = (
+            {3: ".permute(2, 0, 1)[None]", 4: ".permute(0, 3, 1, 2)"}
+            if images.shape[-1:] == (3,)
+            else {}
+        )
         return f"Write torch.from_numpy(images){turned.get(images.ndim, '')}."
     if isinstance(images, Image.Image):
         return 'Write torch.from_numpy(numpy.array(images.convert("RGB"))).permute(2, 0, 1)[None].'
@@ -98,7 +123,10 @@ def _reshaped(shape: torch.Size) -> str:
     """What to write to make ``(N, 3, H, W)`` of a tensor of another shape."""
     if len(shape) == 3:
         channels_last = shape[2] == 3 and shape[0] != 3
-        return f"Write images{'.permute(2, 0, 1)' if channels_last else ''}[None] to add the batch axis."
+        return (
+            f"Write images{'.permute(2, 0, 1)' if channels_last else ''}[None] to add the batch"
+            " axis."
+        )
     if len(shape) == 4 and shape[3] == 3:
         return "Write images.permute(0, 3, 1, 2) to put the channels second."
     if len(shape) == 4 and shape[1] == 1:

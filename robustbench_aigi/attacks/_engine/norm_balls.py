@@ -1,4 +1,6 @@
-"""The two balls that gradient attacks stay in: where to start, which way to step, and how to come back inside."""
+"""The two balls that gradient attacks stay in: where to start, which way to step, and how to come
+back inside.
+"""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from robustbench_aigi.imaging.pixels import LEVELS
 
 @dataclass(frozen=True, kw_only=True)
 class Ball(Attack):
-    """An attack whose changes lie in a norm ball; a *change* is in grey levels, ``(M, 3, H, W)``."""
+    """An attack whose changes lie in a norm ball; a *change* is in grey levels, ``(M, 3, H,
+    W)``.
+    """
 
     unit: ClassVar[int]
     """Grey levels in one of ``eps``."""
@@ -94,7 +98,8 @@ class LinfBall(Ball):
 class L2Ball(Ball):
     """A change of at most ``eps`` in the L2 norm over pixels in [0, 1].
 
-    The change is kept unrounded between steps, so that small slopes add up; every image shown is rounded and checked.
+    The change is kept unrounded between steps, so that small slopes add up; every image shown is
+    rounded and checked.
     """
 
     unit = LEVELS
@@ -125,7 +130,9 @@ class L2Ball(Ball):
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
     def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Round; where that leaves the ball shrink a little and round again, at last towards the clean image."""
+        """Round; where that leaves the ball shrink a little and round again, at last towards the
+        clean image.
+        """
         rounded = change.round()
         for _ in range(3):
             over = length(rounded) > self.radius

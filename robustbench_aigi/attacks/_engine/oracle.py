@@ -1,4 +1,6 @@
-"""The view of a detector that attacks get: counted, on the grid, remembering the best image seen."""
+"""The view of a detector that attacks get: counted, on the grid, remembering the best image
+seen.
+"""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -40,23 +42,30 @@ def chosen(mask: Tensor, *rows: Tensor) -> tuple[Tensor, ...]:
 
 
 class Oracle:
-    """Scores candidates for a batch of images and keeps, for each image, the candidate that fools best.
+    """Scores candidates for a batch of images and keeps, for each image, the candidate that fools
+    best.
 
-    Candidates are in grey levels, whole numbers in [0, 255]. A *margin* is how far the detector is from being fooled:
-    positive while it is right. Used as a context, it turns the parameters' gradients off, puts the detector into
-    evaluation mode and folds its batch norms, and restores all three.
+    Candidates are in grey levels, whole numbers in [0, 255]. A *margin* is how far the detector is
+    from being fooled: positive while it is right. Used as a context, it turns the parameters'
+    gradients off, puts the detector into evaluation mode and folds its batch norms, and restores
+    all three.
 
     Args:
         images: clean images in grey levels, ``(N, 3, H, W)``.
         labels: ``(N,)``, 1 = AI-generated.
-        full: attack every image to the end; otherwise an image leaves the active set once the detector is wrong on it.
-        distance: for an attack that seeks the smallest change: among candidates that fool, the nearest is kept, and
-            every image the detector was right on stays active.
-        queries: the most evaluations of an image; the look that would exceed it raises :class:`Spent`.
-        slopes: take the slopes of the clean images along with their logits, for an attack that begins with them.
-        clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again, but they do count.
+        full: attack every image to the end; otherwise an image leaves the active set once the
+            detector is wrong on it.
+        distance: for an attack that seeks the smallest change: among candidates that fool, the
+            nearest is kept, and every image the detector was right on stays active.
+        queries: the most evaluations of an image; the look that would exceed it raises
+            :class:`Spent`.
+        slopes: take the slopes of the clean images along with their logits, for an attack that
+            begins with them.
+        clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again,
+            but they do count.
         batch: most images in one forward pass; the detector's own number if None.
-        draws: scores averaged for each candidate of a detector that scores at random; each of them counts as a pass.
+        draws: scores averaged for each candidate of a detector that scores at random; each of them
+            counts as a pass.
     """
 
     def __init__(
@@ -111,7 +120,9 @@ class Oracle:
 
     @torch.no_grad()
     def fresh_logits(self, draws: int) -> Tensor:
-        """Logits ``(draws, N)`` of the best images, each drawn anew; not counted, as no attacker asks for them."""
+        """Logits ``(draws, N)`` of the best images, each drawn anew; not counted, as no attacker
+        asks for them.
+        """
         with self._still():
             parts = [[self._logits(part) for part in self._parts(self.best)] for _ in range(draws)]
         return torch.stack([torch.cat(own) for own in parts])
@@ -139,17 +150,27 @@ class Oracle:
 
     @torch.no_grad()
     def look(self, candidates: Tensor) -> Tensor:
-        """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`score` is given them."""
-        seen = [torch.cat([self._logits(part) for part in self._parts(candidates)]) for _ in range(self._draws)]
+        """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`score`
+        is given them.
+        """
+        seen = [
+            torch.cat([self._logits(part) for part in self._parts(candidates)])
+            for _ in range(self._draws)
+        ]
         return seen[0] if self._draws == 1 else torch.stack(seen).mean(dim=0)
 
     def score(
-        self, candidates: Tensor, which: Tensor, kept: Tensor | None = None, logits: Tensor | None = None
+        self,
+        candidates: Tensor,
+        which: Tensor,
+        kept: Tensor | None = None,
+        logits: Tensor | None = None,
     ) -> Tensor:
         """Margins ``(M,)`` of ``M`` candidates for the images ``which`` ``(M,)``, which may repeat.
 
         Args:
-            kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if None.
+            kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if
+                None.
             logits: what :meth:`look` gave for them, if it was asked.
         """
         counts = self._charge(which)
@@ -158,8 +179,12 @@ class Oracle:
         self._remember(candidates, logits, which, kept)
         return self.margins(logits, which)
 
-    def ascend(self, candidates: Tensor, which: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Margins of candidates, and the direction in which each falls fastest: one forward, one backward pass."""
+    def ascend(
+        self, candidates: Tensor, which: Tensor, kept: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Margins of candidates, and the direction in which each falls fastest: one forward, one
+        backward pass.
+        """
         sign = (1 - 2 * self.labels[which]).view(-1, 1, 1, 1)
         if self._clean_slopes is not None:
             known, self._clean_slopes = self._clean_slopes, None
@@ -178,16 +203,22 @@ class Oracle:
         for part in self._parts(images):
             leaf = part.detach().requires_grad_(True)
             scored = self._logits(leaf)
-            slope = torch.autograd.grad(scored.sum(), leaf, allow_unused=True)[0] if scored.requires_grad else None
+            slope = (
+                torch.autograd.grad(scored.sum(), leaf, allow_unused=True)[0]
+                if scored.requires_grad
+                else None
+            )
             if slope is None:
                 raise BadLogits(
-                    f"{self.detector.card.name} has no gradient from its logit to its image. Attack it by its scores "
-                    "(square-linf, one-pixel), or let its preprocessing happen inside torch's graph."
+                    f"{self.detector.card.name} has no gradient from its logit to its image. Attack"
+                    " it by its scores (square-linf, one-pixel), or let its preprocessing happen"
+                    " inside torch's graph."
                 )
             if not bool(slope.isfinite().all()):
                 raise BadLogits(
-                    f"{self.detector.card.name} has a gradient that is no number. Look for a square root or a "
-                    "logarithm of zero in it, or attack it by its scores (square-linf, one-pixel)."
+                    f"{self.detector.card.name} has a gradient that is no number. Look for a square"
+                    " root or a logarithm of zero in it, or attack it by its scores (square-linf,"
+                    " one-pixel)."
                 )
             logits.append(scored.detach())
             slopes.append(slope)
@@ -195,7 +226,9 @@ class Oracle:
 
     @torch.no_grad()
     def replace(self, images: Tensor) -> None:
-        """Put ``(N, 3, H, W)`` images in the place of the best, better or not: what a model-free change does."""
+        """Put ``(N, 3, H, W)`` images in the place of the best, better or not: what a model-free
+        change does.
+        """
         self.logits = torch.cat([self._logits(part) for part in self._parts(images)])
         self.forwards += 1
         self.best = images
@@ -206,7 +239,9 @@ class Oracle:
 
     def _charge(self, which: Tensor) -> Tensor:
         counts = self._draws * torch.bincount(which, minlength=len(self.labels))
-        if self._queries is not None and bool((self.forwards - self._draws + counts > self._queries).any()):
+        if self._queries is not None and bool(
+            (self.forwards - self._draws + counts > self._queries).any()
+        ):
             raise Spent
         return counts
 
@@ -214,14 +249,15 @@ class Oracle:
         logits = on_device(self.detector, levels / LEVELS).to(levels.device)
         if logits.shape != levels.shape[:1]:
             raise BadLogits(
-                f"{self.detector.card.name} must give one logit an image, shape ({len(levels)},), got "
-                f"{tuple(logits.shape)}. Wrap it: rb.wrap(module, input_size=...)."
+                f"{self.detector.card.name} must give one logit an image, shape ({len(levels)},),"
+                f" got {tuple(logits.shape)}. Wrap it: rb.wrap(module, input_size=...)."
             )
         if not bool(logits.isfinite().all()):
             wrong = logits[~logits.isfinite()]
             raise BadLogits(
-                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of {len(logits)} "
-                "images. Look for an overflow or a division by zero in it; its numbers would mean nothing."
+                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of"
+                f" {len(logits)} images. Look for an overflow or a division by zero in it; its"
+                " numbers would mean nothing."
             )
         return logits
 
@@ -229,7 +265,9 @@ class Oracle:
         """Whether the detector is wrong where it gives these logits ``(N,)`` for the images."""
         return (logits > self.detector.threshold) != (self.labels == 1)
 
-    def _remember(self, candidates: Tensor, logits: Tensor, which: Tensor, kept: Tensor | None) -> None:
+    def _remember(
+        self, candidates: Tensor, logits: Tensor, which: Tensor, kept: Tensor | None
+    ) -> None:
         """Keep the best candidate of each image, if it beats the best so far."""
         if kept is not None:
             candidates, logits, which = candidates[kept], logits[kept], which[kept]
@@ -247,7 +285,9 @@ class Oracle:
         self.logits[places[better]] = logits[winners[better]]
 
     def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
-        """What the best has least of: the margin, or the distance among those that fool, who beat all that do not."""
+        """What the best has least of: the margin, or the distance among those that fool, who beat
+        all that do not.
+        """
         margins = self.margins(logits, which)
         if self._distance is None:
             return margins

@@ -19,7 +19,8 @@ from robustbench_aigi.config.units import BlurSigma
 class GaussianBlur(Perturbation):
     """Blur with a Gaussian of ``sigma`` pixels; edges are mirrored.
 
-    Source: Hendrycks & Dietterich, ICLR 2019; the severities are the range of Wang et al., CVPR 2020.
+    Source: Hendrycks & Dietterich, ICLR 2019; the severities are the range of Wang et al., CVPR
+        2020.
     """
 
     sigma: BlurSigma = 1.0
@@ -29,4 +30,6 @@ class GaussianBlur(Perturbation):
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Blur one image."""
         pixels = image.numpy().astype(np.float64)
-        return torch.from_numpy(gaussian_filter(pixels, sigma=(0, self.sigma, self.sigma), mode="reflect"))
+        return torch.from_numpy(
+            gaussian_filter(pixels, sigma=(0, self.sigma, self.sigma), mode="reflect")
+        )

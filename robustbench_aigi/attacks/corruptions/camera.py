@@ -22,14 +22,17 @@ NEIGHBOURS = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
 @final
 @dataclass(frozen=True, kw_only=True)
 class Camera(Perturbation):
-    """See the image through a lens and a Bayer sensor (RGGB, bilinear demosaicing), in linear light.
+    """See the image through a lens and a Bayer sensor (RGGB, bilinear demosaicing), in linear
+    light.
 
-    Source: Foi et al., IEEE TIP 2008, for the noise: its variance in electrons is the signal + ``read`` squared.
-    The severities are ours.
+    Source: Foi et al., IEEE TIP 2008, for the noise: its variance in electrons is the signal +
+    ``read`` squared. The severities are ours.
 
     Args:
-        aberration: lateral chromatic aberration: how much larger red and smaller blue are drawn, as a share.
-        vignette: share of the light that is lost in the corners; it falls off with the square of the distance.
+        aberration: lateral chromatic aberration: how much larger red and smaller blue are drawn, as
+            a share.
+        vignette: share of the light that is lost in the corners; it falls off with the square of
+            the distance.
         electrons: charge of a white pixel; fewer make more shot noise.
         read: standard deviation of the read noise, in electrons.
     """
@@ -60,9 +63,13 @@ class Camera(Perturbation):
     def _through_lens(self, light: Floats) -> Floats:
         centre = (np.array(light.shape[1:]) - 1) / 2
         drawn = []
-        for channel, larger in zip(light, (1 + self.aberration, 1, 1 - self.aberration), strict=True):
+        for channel, larger in zip(
+            light, (1 + self.aberration, 1, 1 - self.aberration), strict=True
+        ):
             start = centre * (1 - 1 / larger)
-            drawn.append(affine_transform(channel, np.eye(2) / larger, start, order=1, mode="nearest"))
+            drawn.append(
+                affine_transform(channel, np.eye(2) / larger, start, order=1, mode="nearest")
+            )
         rows, columns = np.ogrid[: light.shape[1], : light.shape[2]]
         square = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2
         return np.asarray(np.stack(drawn) * (1 - self.vignette * square / max(1, square.max())))
@@ -86,7 +93,9 @@ def _bayer(height: int, width: int) -> npt.NDArray[np.bool_]:
 
 
 def _demosaiced(sensed: Floats, filters: npt.NDArray[np.bool_]) -> Floats:
-    """Each colour's mean over the neighbours that saw it; a pixel without such neighbours keeps what it sensed."""
+    """Each colour's mean over the neighbours that saw it; a pixel without such neighbours keeps
+    what it sensed.
+    """
     colours = []
     for seen in filters:
         total = convolve(sensed * seen, NEIGHBOURS, mode="constant")

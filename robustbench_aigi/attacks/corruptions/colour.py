@@ -1,4 +1,6 @@
-"""Brightness, contrast and saturation: what a photo editor's sliders do. A factor of 1 changes nothing."""
+"""Brightness, contrast and saturation: what a photo editor's sliders do. A factor of 1 changes
+nothing.
+"""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -54,7 +56,9 @@ class Contrast(Perturbation):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Saturation(Perturbation):
-    """Multiply every colour's distance from its grey by ``factor``; 0 leaves grey. The severities are ours."""
+    """Multiply every colour's distance from its grey by ``factor``; 0 leaves grey. The severities
+    are ours.
+    """
 
     factor: Factor = 0.6
 

@@ -24,7 +24,8 @@ class Crop(Perturbation):
 
     Args:
         cut: share of each side that is cut away.
-        fill: ``black`` or ``mirror`` puts the window in the middle and pads; ``stretch`` enlarges it (bicubic).
+        fill: ``black`` or ``mirror`` puts the window in the middle and pads; ``stretch`` enlarges
+            it (bicubic).
     """
 
     cut: CutShare = 0.1

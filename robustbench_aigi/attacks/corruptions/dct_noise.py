@@ -23,7 +23,8 @@ DCT = dct_matrix(BLOCK).numpy()
 @final
 @dataclass(frozen=True, kw_only=True)
 class DCTNoise(Perturbation):
-    """Uniform noise of amplitude ``eps`` grey levels on the coefficients of every 8 x 8 block's orthonormal DCT.
+    """Uniform noise of amplitude ``eps`` grey levels on the coefficients of every 8 x 8 block's
+    orthonormal DCT.
 
     The DCT keeps the L2 norm, so the change's RMS is near ``eps`` / sqrt(3).
     Source: the CIFAKE++ study's frequency-domain perturbation (eps 5 and 15).
@@ -37,22 +38,30 @@ class DCTNoise(Perturbation):
         """Add the noise to one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
-        """Add the noise. The DCT is linear, so only the noise is transformed; blocks that stick out are cut off."""
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
+        """Add the noise. The DCT is linear, so only the noise is transformed; blocks that stick out
+        are cut off.
+        """
         count, channels, height, width = images.shape
         rows, columns = -(-height // BLOCK), -(-width // BLOCK)
         noise = torch.empty((count, channels, rows, BLOCK, columns, BLOCK), dtype=torch.float64)
         for blocks, rng in zip(noise, rngs, strict=True):
             torch.rand(blocks.shape, generator=rng, dtype=torch.float64, out=blocks)
         self._transform(noise.numpy().reshape(-1, BLOCK * columns, BLOCK))
-        pixels = noise.numpy().reshape(count, channels, BLOCK * rows, BLOCK * columns)[..., :height, :width]
+        pixels = noise.numpy().reshape(count, channels, BLOCK * rows, BLOCK * columns)[
+            ..., :height, :width
+        ]
         pixels += images.numpy()
         return torch.from_numpy(pixels)
 
     def _transform(self, lines: npt.NDArray[np.float64]) -> None:
-        """Turn draws in [0, 1), a row of blocks each, into pixels in place, as many as a core's cache holds at a time.
+        """Turn draws in [0, 1), a row of blocks each, into pixels in place, as many as a core's
+        cache holds at a time.
 
-        Products are of one row of blocks: their last bits may depend on their shape, which the batch must not change.
+        Products are of one row of blocks: their last bits may depend on their shape, which the
+            batch must not change.
         """
         step = max(1, CACHED // lines[0].size)
         for start in range(0, len(lines), step):

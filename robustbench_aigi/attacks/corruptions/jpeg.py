@@ -18,9 +18,11 @@ from robustbench_aigi.config.units import Quality
 @final
 @dataclass(frozen=True, kw_only=True)
 class JPEG(Perturbation):
-    """Compress and decompress with libjpeg-turbo at ``quality`` (1 to 100), chroma halved (4:2:0): Pillow's bytes.
+    """Compress and decompress with libjpeg-turbo at ``quality`` (1 to 100), chroma halved (4:2:0):
+    Pillow's bytes.
 
-    Source: Hendrycks & Dietterich, ICLR 2019, whose mildest quality is the fifth severity here; sites use the others.
+    Source: Hendrycks & Dietterich, ICLR 2019, whose mildest quality is the fifth severity here;
+        sites use the others.
     """
 
     quality: Quality = 75
@@ -31,13 +33,19 @@ class JPEG(Perturbation):
         """Encode and decode one image."""
         return recompressed(image[None], self.quality)[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
-        """Encode and decode each image; nothing is drawn, and at 32 x 32 a generator costs as much as a decoder."""
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
+        """Encode and decode each image; nothing is drawn, and at 32 x 32 a generator costs as much
+        as a decoder.
+        """
         return recompressed(images, self.quality, room)
 
 
 def recompressed(images: Tensor, quality: int, room: Tensor | None = None) -> Tensor:
-    """Encode and decode uint8 grey levels ``(N, 3, H, W)``, into ``room`` if its memory goes pixel by pixel."""
+    """Encode and decode uint8 grey levels ``(N, 3, H, W)``, into ``room`` if its memory goes pixel
+    by pixel.
+    """
     pixels = None if room is None else room.permute(0, 2, 3, 1)
     if pixels is None or not pixels.is_contiguous():
         pixels = torch.empty((len(images), *images.shape[2:], 3), dtype=torch.uint8)

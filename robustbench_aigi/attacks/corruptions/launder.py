@@ -19,7 +19,8 @@ from robustbench_aigi.generators.launder import DIFFUSION, launder
 @final
 @dataclass(frozen=True, kw_only=True)
 class LaunderDiffusion(Perturbation):
-    """Add noise up to ``strength`` of the shipped diffusion model's schedule and denoise, told a ``condition``.
+    """Add noise up to ``strength`` of the shipped diffusion model's schedule and denoise, told a
+    ``condition``.
 
     The severities are ours. Source: Meng et al., SDEdit, ICLR 2022.
     """
@@ -32,13 +33,18 @@ class LaunderDiffusion(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.condition not in CLASSES:
-            raise BadConfig(f"{self.name} has no condition {self.condition!r}. Write one of {', '.join(CLASSES)}.")
+            raise BadConfig(
+                f"{self.name} has no condition {self.condition!r}. Write one of"
+                f" {', '.join(CLASSES)}."
+            )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Launder one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
         """Launder each image."""
         return launder(images, DIFFUSION, self.strength, list(rngs), condition=self.condition)
 
@@ -47,13 +53,15 @@ class LaunderDiffusion(Perturbation):
 @final
 @dataclass(frozen=True, kw_only=True)
 class LaunderAutoencoder(Perturbation):
-    """Encode and decode with an autoencoder, the latent blurred by noise of ``strength`` of its standard deviation.
+    """Encode and decode with an autoencoder, the latent blurred by noise of ``strength`` of its
+    standard deviation.
 
-    The severities are ours. Source: Zhao et al., Invisible Image Watermarks Are Provably Removable, NeurIPS 2024.
+    The severities are ours. Source: Zhao et al., Invisible Image Watermarks Are Provably Removable,
+        NeurIPS 2024.
 
     Args:
-        model: ``small-autoencoder``, which ships, or a hub id or folder of AutoencoderKL (``ID:vae``), whose content
-            is the same on another machine but for the last grey level.
+        model: ``small-autoencoder``, which ships, or a hub id or folder of AutoencoderKL
+            (``ID:vae``), whose content is the same on another machine but for the last grey level.
     """
 
     strength: LatentNoise = 0.0
@@ -65,6 +73,8 @@ class LaunderAutoencoder(Perturbation):
         """Launder one image."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
         """Launder each image."""
         return launder(images, self.model, self.strength, list(rngs))

@@ -22,7 +22,8 @@ SPREAD = 10
 @final
 @dataclass(frozen=True, kw_only=True)
 class Recompression(Perturbation):
-    """Social media in ``rounds``: each resizes (Lanczos), moves the grid of 8 x 8 blocks and compresses as JPEG.
+    """Social media in ``rounds``: each resizes (Lanczos), moves the grid of 8 x 8 blocks and
+    compresses as JPEG.
 
     The last result is enlarged back. The chain and its severities are ours.
 
@@ -37,7 +38,11 @@ class Recompression(Perturbation):
     scale: ScaleShare = 0.75
 
     severities = MappingProxyType(
-        {"rounds": (1, 2, 3, 4, 6), "quality": (85, 80, 75, 65, 55), "scale": (0.9, 0.8, 0.75, 0.65, 0.5)}
+        {
+            "rounds": (1, 2, 3, 4, 6),
+            "quality": (85, 80, 75, 65, 55),
+            "scale": (0.9, 0.8, 0.75, 0.65, 0.5),
+        }
     )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:

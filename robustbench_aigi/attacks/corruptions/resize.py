@@ -24,9 +24,11 @@ FILTERS = {f.name.lower(): f for f in Image.Resampling}
 @final
 @dataclass(frozen=True, kw_only=True)
 class Resize(Perturbation):
-    """Reduce both sides to ``scale`` and enlarge back with a Pillow filter (antialiased when reducing).
+    """Reduce both sides to ``scale`` and enlarge back with a Pillow filter (antialiased when
+    reducing).
 
-    Source: Hendrycks & Dietterich, ICLR 2019, for the severities (their "pixelate" is ``filter="box"``).
+    Source: Hendrycks & Dietterich, ICLR 2019, for the severities (their "pixelate" is
+        ``filter="box"``).
     """
 
     scale: PositiveShare = 0.5
@@ -37,13 +39,17 @@ class Resize(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.filter not in FILTERS:
-            raise BadConfig(f"resize has no filter {self.filter!r}. Write one of {', '.join(sorted(FILTERS))}.")
+            raise BadConfig(
+                f"resize has no filter {self.filter!r}. Write one of {', '.join(sorted(FILTERS))}."
+            )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Resample one image down and up."""
         return self.change_all(image[None], iter([rng]))[0]
 
-    def change_all(self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None) -> Tensor:
+    def change_all(
+        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
+    ) -> Tensor:
         """Resample a batch down and up."""
         height, width = images.shape[2:]
         small = (max(1, round(height * self.scale)), max(1, round(width * self.scale)))
@@ -51,13 +57,16 @@ class Resize(Perturbation):
 
 
 def resized(images: Bytes, sizes: Sequence[tuple[int, int]], kernel: str) -> Bytes:
-    """Resample grey levels ``(N, 3, H, W)`` to each of some heights and widths in turn, as Pillow does RGB images.
+    """Resample grey levels ``(N, 3, H, W)`` to each of some heights and widths in turn, as Pillow
+    does RGB images.
 
     Args:
         kernel: the name of a Pillow filter.
     """
     steps = itertools.pairwise([images.shape[2:], *sizes])
-    if kernel == "bilinear" and all(_dyadic(*sides) for step in steps for sides in zip(*step, strict=True)):
+    if kernel == "bilinear" and all(
+        _dyadic(*sides) for step in steps for sides in zip(*step, strict=True)
+    ):
         pixels = torch.from_numpy(images)
         for size in sizes:
             pixels = F.interpolate(pixels, size=size, mode="bilinear", antialias=True)
@@ -72,6 +81,8 @@ def resized(images: Bytes, sizes: Sequence[tuple[int, int]], kernel: str) -> Byt
 
 
 def _dyadic(before: int, after: int) -> bool:
-    """Whether one side is the other times a power of two: then torch's fast weights are exact, and Pillow's."""
+    """Whether one side is the other times a power of two: then torch's fast weights are exact, and
+    Pillow's.
+    """
     less, more = sorted((before, after))
     return more % less == 0 and (more // less).bit_count() == 1

@@ -20,9 +20,11 @@ from robustbench_aigi.imaging.pixels import LEVELS
 @final
 @dataclass(frozen=True, kw_only=True)
 class Screenshot(Perturbation):
-    """Draw the image at a screen's scale, off the screen's pixels and in its colours; capture, reduce back and save.
+    """Draw the image at a screen's scale, off the screen's pixels and in its colours; capture,
+    reduce back and save.
 
-    Resampling is bicubic to the screen and back, linear for the shift. The chain and its severities are ours.
+    Resampling is bicubic to the screen and back, linear for the shift. The chain and its severities
+    are ours.
 
     Args:
         zoom: screen pixels to an image pixel.

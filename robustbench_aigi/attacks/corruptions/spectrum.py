@@ -21,10 +21,12 @@ Floats = npt.NDArray[np.float64]
 @final
 @dataclass(frozen=True, kw_only=True)
 class SpectrumMatch(Perturbation):
-    """Scale the rings of each channel's Fourier amplitude onto a line 1 / f^``alpha``, the spectrum of natural images.
+    """Scale the rings of each channel's Fourier amplitude onto a line 1 / f^``alpha``, the spectrum
+    of natural images.
 
-    Phases, mean and contrast stay. Source: Field, JOSA A 1987, for the line; Dzanic et al., NeurIPS 2020, and Durall
-    et al., CVPR 2020, for the spectra that give generated images away. The severities are ours.
+    Phases, mean and contrast stay. Source: Field, JOSA A 1987, for the line; Dzanic et al., NeurIPS
+    2020, and Durall et al., CVPR 2020, for the spectra that give generated images away. The
+    severities are ours.
 
     Args:
         alpha: the line's slope in log amplitude over log frequency, near 1 for photographs.
@@ -55,7 +57,9 @@ class SpectrumMatch(Perturbation):
 
 
 def ring_heights(amplitude: Floats, rings: npt.NDArray[np.int64], floor: float) -> Floats:
-    """Mean log amplitude of each ring. Below ``floor``, where grey levels' rounding lies, amplitudes say nothing."""
+    """Mean log amplitude of each ring. Below ``floor``, where grey levels' rounding lies,
+    amplitudes say nothing.
+    """
     logs = np.log(np.maximum(amplitude, floor))
     sums, counts = (np.bincount(rings.ravel(), weights) for weights in (logs.ravel(), None))
     return np.asarray(sums / np.maximum(counts, 1))
@@ -63,7 +67,9 @@ def ring_heights(amplitude: Floats, rings: npt.NDArray[np.int64], floor: float) 
 
 @lru_cache(maxsize=64)
 def rings_of(height: int, width: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Every coefficient's ring, ``(H, W // 2 + 1)``; each ring's frequency in cycles a pixel (ring 0, the mean: 1)."""
+    """Every coefficient's ring, ``(H, W // 2 + 1)``; each ring's frequency in cycles a pixel (ring
+    0, the mean: 1).
+    """
     side = max(height, width)
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
     rings = np.rint(radius * side).astype(np.int64)

@@ -19,7 +19,9 @@ from robustbench_aigi.config.units import QualityOrZero
 @final
 @dataclass(frozen=True, kw_only=True)
 class WebP(Perturbation):
-    """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100). The severities are ours."""
+    """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100). The severities
+    are ours.
+    """
 
     quality: QualityOrZero = 75
 

@@ -1,4 +1,6 @@
-"""HopSkipJump: a walk along the decision boundary that asks for verdicts only, in the L-inf and in the L2 ball."""
+"""HopSkipJump: a walk along the decision boundary that asks for verdicts only, in the L-inf and in
+the L2 ball.
+"""
 
 import math
 from abc import abstractmethod
@@ -30,18 +32,22 @@ HELD = 2**22
 
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJump(Ball):
-    """Asks around a point of the boundary which way is wrong, steps that way, and comes back towards the clean image.
+    """Asks around a point of the boundary which way is wrong, steps that way, and comes back
+    towards the clean image.
 
-    The score is never looked at, only whether the detector is wrong. Two things differ from the paper. Every image
-    asked about is on the 8-bit grid, as one who can only send images must, so probes are whole grey levels. And the
-    walk begins at noised, blurred and paled copies of the image, because uniform noise is all of one class to a
-    detector of generated images, and images of that class could not be attacked. Source: Chen, Jordan and Wainwright,
-    HopSkipJump, IEEE S&P 2020.
+    The score is never looked at, only whether the detector is wrong. Two things differ from the
+    paper. Every image asked about is on the 8-bit grid, as one who can only send images must, so
+    probes are whole grey levels. And the walk begins at noised, blurred and paled copies of the
+    image, because uniform noise is all of one class to a detector of generated images, and images
+    of that class could not be attacked. Source: Chen, Jordan and Wainwright, HopSkipJump, IEEE S&P
+    2020.
 
     Args:
         queries: the most evaluations of an image.
-        probes: verdicts that tell the first direction; later ones get more, by the square root of the round.
-        draws: scores averaged for each verdict, where the detector scores at random; each counts as a query.
+        probes: verdicts that tell the first direction; later ones get more, by the square root of
+            the round.
+        draws: scores averaged for each verdict, where the detector scores at random; each counts as
+            a query.
     """
 
     queries: QueryCount = 5000
@@ -62,21 +68,27 @@ class HopSkipJump(Ball):
 
     @abstractmethod
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
-        """The change at a share ``(M, 1, 1, 1)`` of its size, on the shortest way to the clean image."""
+        """The change at a share ``(M, 1, 1, 1)`` of its size, on the shortest way to the clean
+        image.
+        """
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Walk with all images together, until the queries left do not pay another round."""
         walk = Walk(self, oracle, rngs)
         walk.start()
         for turn in count(1):
-            probes = min(int(self.probes * math.sqrt(turn)), self.queries // self.draws - walk.spent - STEPS - HALVINGS)
+            probes = min(
+                int(self.probes * math.sqrt(turn)),
+                self.queries // self.draws - walk.spent - STEPS - HALVINGS,
+            )
             if probes < FEWEST or not walk.goes_on():
                 return
             walk.step(self.direction(walk.slope(probes)), 1 / math.sqrt(turn))
 
 
 class Walk:
-    """Where the images are on the boundary. They move in lockstep, so all of them have spent as much.
+    """Where the images are on the boundary. They move in lockstep, so all of them have spent as
+    much.
 
     Attributes:
         which: the images still walking. clean: those.
@@ -94,7 +106,9 @@ class Walk:
         self._dither = self._drawn(1).squeeze(1)
 
     def start(self) -> None:
-        """Go to the nearest of the starts that fool; images that none of them fools walk no further."""
+        """Go to the nearest of the starts that fool; images that none of them fools walk no
+        further.
+        """
         nearest = torch.full((len(self.which), 1, 1, 1), math.inf)
         for start in self._starts() if len(self.which) else ():
             change = start.round().clamp(0, LEVELS) - self.clean
@@ -111,9 +125,15 @@ class Walk:
         return len(self.which) > 0
 
     def slope(self, probes: int) -> Tensor:
-        """Which way is wrong: the sum of random moves by a grey level, weighed by verdicts less their mean."""
+        """Which way is wrong: the sum of random moves by a grey level, weighed by verdicts less
+        their mean.
+        """
         here = self._shown(self.change)
-        towards, drift, lean = torch.zeros_like(here), torch.zeros_like(here), torch.zeros(len(here), 1, 1, 1)
+        towards, drift, lean = (
+            torch.zeros_like(here),
+            torch.zeros_like(here),
+            torch.zeros(len(here), 1, 1, 1),
+        )
         most = max(1, HELD // here.numel())
         for begun in range(0, probes, most):
             signs = 2 * self._drawn(min(most, probes - begun)).round() - 1
@@ -126,7 +146,9 @@ class Walk:
         return towards - lean / probes * drift
 
     def step(self, direction: Tensor, share: float) -> None:
-        """Take the longest step that stays wrong, ``share`` of the way back at most; keep it if it leads nearer."""
+        """Take the longest step that stays wrong, ``share`` of the way back at most; keep it if it
+        leads nearer.
+        """
         moved, left = self.change, torch.ones(len(self.which), 1, 1, 1, dtype=torch.bool)
         for halved in range(STEPS):
             length = share * 0.5**halved * self._ball.size(self.change)
@@ -134,7 +156,9 @@ class Walk:
             wrong = self._fools(self._shown(tried))
             moved, left = torch.where(wrong & left, tried, moved), left & ~wrong
         moved = self._back(moved)
-        self.change = torch.where(self._ball.size(moved) < self._ball.size(self.change), moved, self.change)
+        self.change = torch.where(
+            self._ball.size(moved) < self._ball.size(self.change), moved, self.change
+        )
 
     def _back(self, change: Tensor) -> Tensor:
         """Halve the way between the change, which fools, and the clean image, which does not."""
@@ -146,11 +170,15 @@ class Walk:
         return self._ball.shorter(change, high)
 
     def _shown(self, change: Tensor) -> Tensor:
-        """On the grid: up or down by a draw of each value, the same in all rounds, so that parts of a level count."""
+        """On the grid: up or down by a draw of each value, the same in all rounds, so that parts of
+        a level count.
+        """
         return (self.clean + change.sign() * (change.abs() + self._dither).floor()).clamp(0, LEVELS)
 
     def _fools(self, images: Tensor, each: int = 1) -> Tensor:
-        """``(M * each, 1, 1, 1)`` whether the detector is wrong on each image's ``each`` candidates."""
+        """``(M * each, 1, 1, 1)`` whether the detector is wrong on each image's ``each``
+        candidates.
+        """
         which = self.which.repeat_interleave(each)
         size = self._ball.size((images - self._oracle.images[which]).double()).flatten()
         self.spent += each
@@ -170,11 +198,15 @@ class Walk:
         return torch.stack(drawn) if drawn else torch.zeros(0, *size)
 
     def _starts(self) -> Iterator[Tensor]:
-        """Copies that a detector may be wrong on: noised, blurred, paled, inverted, and noise fine and coarse."""
+        """Copies that a detector may be wrong on: noised, blurred, paled, inverted, and noise fine
+        and coarse.
+        """
         clean, noise = self.clean, self._drawn(1).squeeze(1)
         yield from (clean + size * (noise - 0.5) for size in (60, 150))
         for reach in (1, 2):
-            yield F.avg_pool2d(F.pad(clean, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1)
+            yield F.avg_pool2d(
+                F.pad(clean, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1
+            )
         yield from (LEVELS / 2 + 0.3 * (clean - LEVELS / 2), LEVELS - clean, LEVELS * noise)
         for side in (4, 8):
             coarse = self._drawn(1, 3, side, side).squeeze(1)
@@ -185,7 +217,9 @@ class Walk:
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
-    """HopSkipJump: decision-based walk along the boundary, in the L-inf ball; ``eps`` in grey levels."""
+    """HopSkipJump: decision-based walk along the boundary, in the L-inf ball; ``eps`` in grey
+    levels.
+    """
 
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Clamp to the share of the largest value."""
@@ -197,7 +231,9 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpL2(L2Ball, HopSkipJump):
-    """HopSkipJump: decision-based walk along the boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """HopSkipJump: decision-based walk along the boundary, in the L2 ball; ``eps`` in the [0,
+    1]-pixel norm.
+    """
 
     def shorter(self, change: Tensor, share: Tensor) -> Tensor:
         """Scale."""

@@ -1,4 +1,6 @@
-"""Makes a class of each attack of another library, with the numbers of its constructor as fields."""
+"""Makes a class of each attack of another library, with the numbers of its constructor as
+fields.
+"""
 
 import dataclasses
 import inspect
@@ -17,14 +19,18 @@ def names(base: type[ThirdParty]) -> list[str]:
         sources = base.sources()
     except Unavailable:
         return []
-    return sorted(f"{base.library}:{kind}" for kind in sources if not base.table.get(kind, Known()).refuse)
+    return sorted(
+        f"{base.library}:{kind}" for kind in sources if not base.table.get(kind, Known()).refuse
+    )
 
 
 def attack_class(base: type[ThirdParty], kind: str, norm: str | None) -> type[ThirdParty]:
-    """The class of one attack; ``norm`` is what the user writes for the number of that name, if any.
+    """The class of one attack; ``norm`` is what the user writes for the number of that name, if
+    any.
 
     Raises:
-        UnknownName: the library has no such attack. BadConfig: it cannot attack a detector. Unavailable: no library.
+        UnknownName: the library has no such attack. BadConfig: it cannot attack a detector.
+            Unavailable: no library.
     """
     sources = base.sources()
     if kind not in sources:
@@ -38,34 +44,63 @@ def attack_class(base: type[ThirdParty], kind: str, norm: str | None) -> type[Th
     if "any" not in (known.norm, known.seeks):
         return _made(base, kind, "")
     default = inspect.signature(sources[kind]).parameters["norm"].default
-    chosen = next(name for name, spelt in base.spelling.items() if spelt == default) if norm is None else norm.lower()
+    chosen = (
+        next(name for name, spelt in base.spelling.items() if spelt == default)
+        if norm is None
+        else norm.lower()
+    )
     if chosen not in BALLS:
         raise BadConfig(f"{base.library}:{kind} wants norm of linf or l2, got {norm!r}.")
     return _made(base, kind, chosen)
 
 
 def _known(base: type[ThirdParty], kind: str) -> Known:
-    """What the table says; for those it leaves out, the norm that the constructor's parameters tell."""
+    """What the table says; for those it leaves out, the norm that the constructor's parameters
+    tell.
+    """
     parameters = inspect.signature(base.sources()[kind]).parameters
-    norm: Literal["any", "linf", ""] = "any" if "norm" in parameters else "linf" if "eps" in parameters else ""
+    norm: Literal["any", "linf", ""] = (
+        "any" if "norm" in parameters else "linf" if "eps" in parameters else ""
+    )
     return base.table.get(kind, Known(norm=norm))
 
 
 @cache
 def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
-    """One class for each attack and chosen norm, so that attacks with the same numbers are equal."""
+    """One class for each attack and chosen norm, so that attacks with the same numbers are
+    equal.
+    """
     source, known = base.sources()[kind], _known(base, kind)
     choice = {field: norm for field in ("norm", "seeks") if getattr(known, field) == "any"}
     known = dataclasses.replace(known, **cast("Any", choice))
     parameters = inspect.signature(source).parameters
-    numbers = {key: p.default for key, p in parameters.items() if isinstance(p.default, bool | int | float | str)}
-    numbers |= {key: value for key, (_, value) in USUAL.get(known.norm, {}).items() if key in numbers}
+    numbers = {
+        key: p.default
+        for key, p in parameters.items()
+        if isinstance(p.default, bool | int | float | str)
+    }
+    numbers |= {
+        key: value for key, (_, value) in USUAL.get(known.norm, {}).items() if key in numbers
+    }
     numbers |= {"norm": norm} if choice else {}
-    numbers = {key: value for key, value in {**numbers, **known.numbers}.items() if key not in base.fixed}
-    fields = [(key, _type(known, key, value), dataclasses.field(default=value)) for key, value in numbers.items()]
-    told = {"kind": kind, "source": source, "known": known, "access": known.access, "seeks": known.seeks}
+    numbers = {
+        key: value for key, value in {**numbers, **known.numbers}.items() if key not in base.fixed
+    }
+    fields = [
+        (key, _type(known, key, value), dataclasses.field(default=value))
+        for key, value in numbers.items()
+    ]
+    told = {
+        "kind": kind,
+        "source": source,
+        "known": known,
+        "access": known.access,
+        "seeks": known.seeks,
+    }
     told |= {"__doc__": f"{kind} of {base.library}.", "__module__": base.__module__}
-    made = dataclasses.make_dataclass(kind, fields, bases=(base,), namespace=told, frozen=True, kw_only=True)
+    made = dataclasses.make_dataclass(
+        kind, fields, bases=(base,), namespace=told, frozen=True, kw_only=True
+    )
     return cast("type[ThirdParty]", made)
 
 

@@ -1,4 +1,6 @@
-"""The evasion attacks of ART, the Adversarial Robustness Toolbox, on images through PyTorch, as ``art:NAME``."""
+"""The evasion attacks of ART, the Adversarial Robustness Toolbox, on images through PyTorch, as
+``art:NAME``.
+"""
 
 import inspect
 import warnings
@@ -22,23 +24,27 @@ from robustbench_aigi.errors import Unavailable
 
 REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "its DLR loss needs four logits and a detector gives two; use aa-binary-linf or aa-binary-l2": ("AutoAttack",),
+        "its DLR loss needs four logits, a detector has two; use aa-binary-linf or aa-binary-l2": (
+            "AutoAttack",
+        ),
         "it refuses two classes; use hop-skip-jump-l2": ("SignOPTAttack",),
-        "its evolution of every pixel takes minutes an image and generation; use square-linf": ("ThresholdAttack",),
-        "it makes one patch for a whole set of images, not a change of each; use one-pixel or pgd-l0": (
+        "its evolution of every pixel takes minutes an image and generation; use square-linf": (
+            "ThresholdAttack",
+        ),
+        "it makes one patch for all images, not one change per image; use one-pixel or pgd-l0": (
             "AdversarialPatch",
             "AdversarialPatchNumpy",
             "AdversarialPatchPyTorch",
             "AdversarialPatchTensorFlowV2",
         ),
-        "it aims all images at one class, and a detector's go both ways; use art:UniversalPerturbation": (
+        "it aims all images at one class, not both ways; use art:UniversalPerturbation": (
             "TargetedUniversalPerturbation",
         ),
-        "it starts from noise that fools, and hangs or crashes where none does; use hop-skip-jump-l2": (
+        "it starts from noise that fools, and hangs where none does; use hop-skip-jump-l2": (
             "BrendelBethgeAttack",
             "GeoDA",
         ),
-        "it imitates the features of a second image, which has to be given; use art:ProjectedGradientDescent": (
+        "it imitates a second image, which has to be given; use art:ProjectedGradientDescent": (
             "FeatureAdversariesNumpy",
             "FeatureAdversariesPyTorch",
             "FeatureAdversariesTensorFlowV2",
@@ -47,11 +53,24 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
             "GRAPHITEBlackbox",
             "GRAPHITEWhiteboxPyTorch",
         ),
-        "it takes a Python object that makes laser beams; use art:SpatialTransformation": ("LaserAttack",),
-        "it is for TensorFlow; use art:ProjectedGradientDescentPyTorch": ("ProjectedGradientDescentTensorFlowV2",),
-        "it is for video": ("AdversarialTexturePyTorch", "FrameSaliencyAttack", "OverTheAirFlickeringPyTorch"),
+        "it takes a Python object that makes laser beams; use art:SpatialTransformation": (
+            "LaserAttack",
+        ),
+        "it is for TensorFlow; use art:ProjectedGradientDescentPyTorch": (
+            "ProjectedGradientDescentTensorFlowV2",
+        ),
+        "it is for video": (
+            "AdversarialTexturePyTorch",
+            "FrameSaliencyAttack",
+            "OverTheAirFlickeringPyTorch",
+        ),
         "it is for speech": ("CarliniWagnerASR", "ImperceptibleASR", "ImperceptibleASRPyTorch"),
-        "it is for detectors of objects in images": ("DPatch", "OverloadPyTorch", "RobustDPatch", "SNAL"),
+        "it is for detectors of objects in images": (
+            "DPatch",
+            "OverloadPyTorch",
+            "RobustDPatch",
+            "SNAL",
+        ),
         "it is for programs, not images": ("MalwareGDTensorFlow",),
         "it is for tables, not images": ("LowProFool",),
         "it is for decision trees": ("DecisionTreeAttack",),
@@ -89,7 +108,9 @@ AIMED = ("SaliencyMapMethod",)
 
 @dataclass(frozen=True, kw_only=True)
 class ART(ThirdParty):
-    """An attack of ART. Source: Nicolae et al., Adversarial Robustness Toolbox, arXiv 1807.01069."""
+    """An attack of ART. Source: Nicolae et al., Adversarial Robustness Toolbox, arXiv
+    1807.01069.
+    """
 
     library = "art"
     table = TABLE
@@ -98,16 +119,23 @@ class ART(ThirdParty):
 
     @classmethod
     def sources(cls) -> dict[str, type]:
-        """The evasion attacks that ART exports. Raises ``Unavailable`` where it is not installed."""
+        """The evasion attacks that ART exports. Raises ``Unavailable`` where it is not
+        installed.
+        """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 from art.attacks import EvasionAttack, evasion
         except ImportError as error:
             raise Unavailable(
-                f"ART cannot be imported ({error}). Type: pip install adversarial-robustness-toolbox"
+                f"ART cannot be imported ({error}). Type: pip install"
+                " adversarial-robustness-toolbox"
             ) from error
-        return {k: v for k, v in vars(evasion).items() if inspect.isclass(v) and issubclass(v, EvasionAttack)}
+        return {
+            k: v
+            for k, v in vars(evasion).items()
+            if inspect.isclass(v) and issubclass(v, EvasionAttack)
+        }
 
     def attacked(self, view: TwoLogits, images: Tensor, labels: Tensor, seed: int) -> Tensor:
         """Call the attack, with labels as one-hot rows."""
@@ -125,7 +153,9 @@ class ART(ThirdParty):
         attack: Any = self.source(estimator, **self.arguments(attacker_params=inner))
         with generators_seeded():
             given = F.one_hot(1 - labels if self.kind in AIMED else labels, 2).cpu().numpy()
-            attacked = attack.generate(images.cpu().numpy(), None if self.kind in OWN_LABELS else given)
+            attacked = attack.generate(
+                images.cpu().numpy(), None if self.kind in OWN_LABELS else given
+            )
         return torch.from_numpy(attacked)
 
 

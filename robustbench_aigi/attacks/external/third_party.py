@@ -1,4 +1,6 @@
-"""What the adapters of torchattacks and ART share: our budget, grid, randomness and counts around their attacks."""
+"""What the adapters of torchattacks and ART share: our budget, grid, randomness and counts around
+their attacks.
+"""
 
 import dataclasses
 import inspect
@@ -41,12 +43,23 @@ USUAL: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(
 )
 """Norm to the numbers with its unit: their types, which know it, and their defaults."""
 COUNTS = (
-    *("steps", "nb_steps", "nb_iter", "num_iter_set", "eot_iter", "max_iter", "max_iterations", "max_inner_iter"),
+    *(
+        "steps",
+        "nb_steps",
+        "nb_iter",
+        "num_iter_set",
+        "eot_iter",
+        "max_iter",
+        "max_iterations",
+        "max_inner_iter",
+    ),
     *("n_queries", "max_eval", "restarts", "n_restarts", "nb_restarts", "popsize", "batch_size"),
 )
 """Numbers that libraries count with."""
 STRETCH = (1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
-"""Lengths at which a change that ends on the decision boundary is shown: on the grid it may fall short of it."""
+"""Lengths at which a change that ends on the decision boundary is shown: on the grid it may fall
+short of it.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +70,8 @@ class Known:
         norm: of the ball it stays in; empty if it has none, "any" if its number ``norm`` chooses.
         size: its number that bounds the change.
         seeks: the norm whose smallest value it looks for, likewise, if it stays in no ball.
-        boundary: it stops at the decision boundary, so its change is stretched until it fools on the grid.
+        boundary: it stops at the decision boundary, so its change is stretched until it fools on
+            the grid.
         access: what it needs of a detector.
         numbers: defaults other than the library's, in our units.
         single: it takes one image at a time.
@@ -76,10 +90,12 @@ class Known:
 
 @dataclass(frozen=True, kw_only=True)
 class ThirdParty(Attack):
-    """An attack of another library. Its fields are the numbers of the library's constructor, in our units.
+    """An attack of another library. Its fields are the numbers of the library's constructor, in our
+    units.
 
-    ``adapters.attack_class`` makes the class of each attack. Passes are counted in single images and shared evenly
-    among the images attacked together, because a library does not say which it asks about.
+    ``adapters.attack_class`` makes the class of each attack. Passes are counted in single images
+    and shared evenly among the images attacked together, because a library does not say which it
+    asks about.
 
     Attributes:
         library: its name, the part before the colon.
@@ -108,7 +124,10 @@ class ThirdParty(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if "dlr" in [getattr(self, f.name) for f in dataclasses.fields(self)]:
-            raise BadConfig(f"{self.name}: the DLR loss needs four logits, a detector gives two. Write loss = 'ce'.")
+            raise BadConfig(
+                f"{self.name}: the DLR loss needs four logits, a detector gives two. Write loss ="
+                " 'ce'."
+            )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return partial(load_attack, self.name, **dataclasses.asdict(self)), ()
@@ -119,20 +138,38 @@ class ThirdParty(Attack):
         return f"{self.library}:{self.kind}"
 
     def budget(self) -> Budget:
-        """The ball of its norm; none where it looks for the smallest change, or has another bound."""
-        return Budget(**{self.known.norm: getattr(self, self.known.size)}) if self.known.norm else Budget()
+        """The ball of its norm; none where it looks for the smallest change, or has another
+        bound.
+        """
+        return (
+            Budget(**{self.known.norm: getattr(self, self.known.size)})
+            if self.known.norm
+            else Budget()
+        )
 
     def arguments(self, **more: Any) -> dict[str, Any]:
-        """The constructor's, in the library's units, with those of ``fixed`` and ``more`` that it has."""
+        """The constructor's, in the library's units, with those of ``fixed`` and ``more`` that it
+        has.
+        """
         numbers = dataclasses.asdict(self)
-        sizes = {key: quantity.white for key, quantity in quantities(type(self)).items() if quantity.white}
+        sizes = {
+            key: quantity.white
+            for key, quantity in quantities(type(self)).items()
+            if quantity.white
+        }
         numbers |= {key: numbers[key] / white for key, white in sizes.items()}
         norm = self.spelling.get(self.known.norm or self.seeks)
         taken = inspect.signature(self.source).parameters
-        return numbers | {k: v for k, v in {**self.fixed, "norm": norm, **more}.items() if k in taken and v is not None}
+        return numbers | {
+            k: v
+            for k, v in {**self.fixed, "norm": norm, **more}.items()
+            if k in taken and v is not None
+        }
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Let the library attack what is active, the global generators seeded by the images' own."""
+        """Let the library attack what is active, the global generators seeded by the images'
+        own.
+        """
         active = oracle.active()
         for which in active.split(1 if self.known.single else max(1, len(active))):
             if len(which):
@@ -144,7 +181,11 @@ class ThirdParty(Attack):
         try:
             with seeded(seed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                images = self.attacked(view, clean / LEVELS, oracle.labels[which], seed).detach().to(clean)
+                images = (
+                    self.attacked(view, clean / LEVELS, oracle.labels[which], seed)
+                    .detach()
+                    .to(clean)
+                )
             if not bool(images.isfinite().all()):
                 raise FloatingPointError("an image it returned is no number")
         except UserError:
@@ -155,7 +196,9 @@ class ThirdParty(Attack):
             ) from error
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise UserError(f"{self.name} failed inside {self.library}: {why}. Change its numbers.") from error
+            raise UserError(
+                f"{self.name} failed inside {self.library}: {why}. Change its numbers."
+            ) from error
         oracle.forwards[which] += math.ceil(view.forwards / len(which))
         oracle.backwards[which] += math.ceil(view.backwards / len(which))
         self._show(oracle, images * LEVELS - clean, which)
@@ -169,7 +212,9 @@ class ThirdParty(Attack):
                 return
 
     def _on_grid(self, change: Tensor, clean: Tensor, stretch: float) -> Tensor:
-        """Round, and come back into the ball, unless it was left by more than a float's error: the base will say so."""
+        """Round, and come back into the ball, unless it was left by more than a float's error: the
+        base will say so.
+        """
         rounded = (clean + change * stretch).round().clamp(0, LEVELS)
         if self.known.norm not in BALLS:
             return rounded

@@ -37,14 +37,25 @@ TABLE: Mapping[str, Known] = MappingProxyType(
         "JSMA": Known(),
         "OnePixel": Known(norm="l0", size="pixels", access="scores"),
         "Pixle": Known(access="scores"),
-        "APGDT": Known(refuse=f"{DLR} torchattacks:APGD, whose cross-entropy has one other class to climb to"),
+        "APGDT": Known(
+            refuse=f"{DLR} torchattacks:APGD, whose cross-entropy has one other class to climb to"
+        ),
         "AutoAttack": Known(refuse=f"{DLR} aa-binary-linf or aa-binary-l2"),
-        "MultiAttack": Known(refuse="it is a list of other attacks; write each as a row of a suite"),
-        "LGV": Known(refuse="it trains copies of the detector on a training set; use transfer from another detector"),
+        "MultiAttack": Known(
+            refuse="it is a list of other attacks; write each as a row of a suite"
+        ),
+        "LGV": Known(
+            refuse=(
+                "it trains copies of the detector on a training set; use transfer from another"
+                " detector"
+            )
+        ),
     }
 )
 AIMED = "JSMA"
-"""Climbs to a target, by default the class of the next higher number, which two classes do not always have."""
+"""Climbs to a target, by default the class of the next higher number, which two classes do not
+always have.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +76,8 @@ class Torchattacks(ThirdParty):
                 import torchattacks
         except ImportError as error:
             raise Unavailable(
-                f"torchattacks cannot be imported ({error}). Type: {install_command('torchattacks')}"
+                f"torchattacks cannot be imported ({error}). Type:"
+                f" {install_command('torchattacks')}"
             ) from error
         classes = {name: getattr(torchattacks, name) for name in torchattacks.__all__}
         return {name: source for name, source in classes.items() if inspect.isclass(source)}

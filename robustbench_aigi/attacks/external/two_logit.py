@@ -10,9 +10,10 @@ from robustbench_aigi.imaging.pixels import LEVELS
 class TwoLogits(nn.Module):
     """Class 0 is real and class 1 is AI-generated; counts the passes asked of it.
 
-    With ``s`` for how far the detector's logit is above its threshold, the two logits are ``[-s / 2, s / 2]``. Their
-    difference, softmax, cross-entropy and largest are those of ``[0, s]``, but the slope survives: with ``[0, s]`` the
-    cross-entropy of a fake has none in float32 once ``s`` is beyond 17, which would pass for robustness.
+    With ``s`` for how far the detector's logit is above its threshold, the two logits are ``[-s /
+    2, s / 2]``. Their difference, softmax, cross-entropy and largest are those of ``[0, s]``, but
+    the slope survives: with ``[0, s]`` the cross-entropy of a fake has none in float32 once ``s``
+    is beyond 17, which would pass for robustness.
 
     Attributes:
         forwards, backwards: passes of single images since it was made.
@@ -21,17 +22,22 @@ class TwoLogits(nn.Module):
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
         self.detector = oracle.detector
-        self.anchor = nn.Parameter(torch.zeros((), device=oracle.images.device), requires_grad=False)
+        self.anchor = nn.Parameter(
+            torch.zeros((), device=oracle.images.device), requires_grad=False
+        )
         """Tells libraries the device where the detector has no parameter."""
         self.forwards = self.backwards = 0
         self._score = oracle._logits
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Two logits ``(M, 2)`` for images ``(M, 3, H, W)`` in [0, 1]. Raises ``BadLogits`` as the oracle does, and
-        ``FloatingPointError`` if an image is no number."""
+        """Two logits ``(M, 2)`` for images ``(M, 3, H, W)`` in [0, 1]. Raises ``BadLogits`` as the
+        oracle does, and ``FloatingPointError`` if an image is no number.
+        """
         if not bool(images.isfinite().all()):
-            raise FloatingPointError("an image it made is no number, after a division by zero of its own")
+            raise FloatingPointError(
+                "an image it made is no number, after a division by zero of its own"
+            )
         levels = images.float() * LEVELS
         if levels.requires_grad:
             levels.register_hook(Tensor.contiguous)  # some take the slope apart with view()

@@ -1,4 +1,6 @@
-"""An ensemble for detectors with one logit: APGD, FAB and Square, each on what the ones before it left."""
+"""An ensemble for detectors with one logit: APGD, FAB and Square, each on what the ones before it
+left.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -17,10 +19,10 @@ from robustbench_aigi.io.hashing import Draws
 class AABinary(Ball):
     """AutoAttack's idea where its standard version does not run: two classes.
 
-    APGD-CE and APGD-margin climb the same slope where there is one logit (see :mod:`apgd`), so APGD runs from two
-    random starts in their place. An image leaves as soon as a member fools the detector; each member draws the random
-    numbers it draws when run alone, so the robust accuracy is at most that of any member. Source: Croce and Hein, ICML
-    2020.
+    APGD-CE and APGD-margin climb the same slope where there is one logit (see :mod:`apgd`), so APGD
+    runs from two random starts in their place. An image leaves as soon as a member fools the
+    detector; each member draws the random numbers it draws when run alone, so the robust accuracy
+    is at most that of any member. Source: Croce and Hein, ICML 2020.
 
     Args:
         steps: of APGD and FAB. queries: of Square.
@@ -61,6 +63,8 @@ class AABinaryLinf(LinfBall, AABinary):
 @final
 @dataclass(frozen=True, kw_only=True)
 class AABinaryL2(L2Ball, AABinary):
-    """AutoAttack for one logit (APGD, FAB, Square), in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """AutoAttack for one logit (APGD, FAB, Square), in the L2 ball; ``eps`` in the [0, 1]-pixel
+    norm.
+    """
 
     kinds = (APGDL2, FABL2, SquareL2)

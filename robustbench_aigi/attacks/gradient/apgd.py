@@ -20,10 +20,12 @@ ENOUGH = 0.75
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Ball):
-    """Descent on the margin whose step is halved where it stops helping. Source: Croce and Hein, ICML 2020.
+    """Descent on the margin whose step is halved where it stops helping. Source: Croce and Hein,
+    ICML 2020.
 
-    With one logit the cross-entropy, the margin and the DLR loss fall and rise together and have slopes of one
-    direction, so APGD-CE and APGD-margin are this one attack; a second run counts as a restart.
+    With one logit the cross-entropy, the margin and the DLR loss fall and rise together and have
+    slopes of one direction, so APGD-CE and APGD-margin are this one attack; a second run counts as
+    a restart.
     """
 
     steps: Count = 50
@@ -55,7 +57,9 @@ class APGD(Ball):
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps at which progress is checked: ever closer, from 22% of the way, at least 6% apart."""
+    """The steps at which progress is checked: ever closer, from 22% of the way, at least 6%
+    apart.
+    """
     shares = [0.0, 0.22]
     while shares[-1] < 1:
         shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
@@ -64,7 +68,9 @@ def checkpoints(steps: int) -> list[int]:
 
 @dataclass
 class Run:
-    """The state of a descent, a row an image still in it; changes and step sizes are in grey levels."""
+    """The state of a descent, a row an image still in it; changes and step sizes are in grey
+    levels.
+    """
 
     which: Tensor
     clean: Tensor
@@ -88,7 +94,21 @@ class Run:
         sizes = torch.full((count, 1, 1, 1), size, dtype=clean.dtype)
         zeros = torch.zeros(count, dtype=torch.int64)
         nothing = torch.zeros_like(clean)
-        return cls(which, clean, change, change, nothing, sizes, far, change, nothing, far, zeros, far, zeros.bool())
+        return cls(
+            which,
+            clean,
+            change,
+            change,
+            nothing,
+            sizes,
+            far,
+            change,
+            nothing,
+            far,
+            zeros,
+            far,
+            zeros.bool(),
+        )
 
     def only(self, kept: Tensor) -> "Run":
         """The rows that go on."""
@@ -106,7 +126,9 @@ class Run:
         self.best_slope = torch.where(rows, slope, self.best_slope)
 
     def check(self, since: int) -> None:
-        """Halve the step, and go back to the best iterate, where too few steps helped, or none of a whole stretch."""
+        """Halve the step, and go back to the best iterate, where too few steps helped, or none of a
+        whole stretch.
+        """
         stuck = (self.least_then <= self.least) & ~self.halved
         halve = (self.helped < ENOUGH * since) | stuck
         rows = halve.view(-1, 1, 1, 1)
@@ -122,19 +144,28 @@ class Run:
         """A projected step, of which part repeats the last move."""
         ahead = ball.inside(self.change + self.size * ball.direction(self.slope), self.clean)
         first = (self.change == self.before).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        mixed = self.change + KEPT * (ahead - self.change) + (1 - KEPT) * (self.change - self.before)
-        self.before, self.change = self.change, ball.inside(torch.where(first, ahead, mixed), self.clean)
+        mixed = (
+            self.change + KEPT * (ahead - self.change) + (1 - KEPT) * (self.change - self.before)
+        )
+        self.before, self.change = (
+            self.change,
+            ball.inside(torch.where(first, ahead, mixed), self.clean),
+        )
 
 
 @attacks.add("apgd-linf")
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDLinf(LinfBall, APGD):
-    """Auto-PGD: gradient descent whose step is halved where it stops helping; L-inf ``eps`` in grey levels."""
+    """Auto-PGD: gradient descent whose step is halved where it stops helping; L-inf ``eps`` in grey
+    levels.
+    """
 
 
 @attacks.add("apgd-l2")
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDL2(L2Ball, APGD):
-    """Auto-PGD: gradient descent whose step is halved where it stops helping; L2 ``eps`` in the [0, 1]-pixel norm."""
+    """Auto-PGD: gradient descent whose step is halved where it stops helping; L2 ``eps`` in the [0,
+    1]-pixel norm.
+    """

@@ -20,11 +20,12 @@ from robustbench_aigi.imaging.dct import dct_matrix
 class DCTPGD(L2Ball, PGD):
     """PGD in the L2 ball whose steps hold only a band of the whole image's DCT.
 
-    Rounding to grey levels and the ends of the pixel range spread a little of the change over other frequencies.
-    Source: Duan et al., AdvDrop, ICCV 2021, for attacks in the DCT domain.
+    Rounding to grey levels and the ends of the pixel range spread a little of the change over other
+    frequencies. Source: Duan et al., AdvDrop, ICCV 2021, for attacks in the DCT domain.
 
     Args:
-        low, high: the band, as shares of the highest frequency; a coefficient's frequency is the larger of its two.
+        low, high: the band, as shares of the highest frequency; a coefficient's frequency is the
+            larger of its two.
     """
 
     step: L2Step = 0.25
@@ -35,8 +36,8 @@ class DCTPGD(L2Ball, PGD):
         super().__post_init__()
         if self.low > self.high:
             raise BadConfig(
-                f"dct-pgd wants low at most as large as high, got low = {self.low} and high = {self.high}. "
-                "Between them is no frequency; swap them."
+                f"dct-pgd wants low at most as large as high, got low = {self.low} and high ="
+                f" {self.high}. Between them is no frequency; swap them."
             )
 
     def start(self, like: Tensor, rng: torch.Generator) -> Tensor:

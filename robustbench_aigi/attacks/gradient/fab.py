@@ -24,10 +24,12 @@ BACK = 0.9
 
 @dataclass(frozen=True, kw_only=True)
 class FAB(Ball):
-    """Steps to where the detector, taken as linear, would change its mind. Source: Croce and Hein, ICML 2020.
+    """Steps to where the detector, taken as linear, would change its mind. Source: Croce and Hein,
+    ICML 2020.
 
-    The search moves between grey levels, because the boundary is often less than one away; what fools inside the ball
-    is stretched to its rim, rounded and scored. With one logit there is one boundary, so no classes are to be targeted.
+    The search moves between grey levels, because the boundary is often less than one away; what
+    fools inside the ball is stretched to its rim, rounded and scored. With one logit there is one
+    boundary, so no classes are to be targeted.
     """
 
     steps: Count = 50
@@ -62,12 +64,16 @@ class FAB(Ball):
             )
             if not len(which):
                 return
-            change = torch.where(across.view(-1, 1, 1, 1), BACK * change, self._step(clean, change, slope, margins))
+            change = torch.where(
+                across.view(-1, 1, 1, 1), BACK * change, self._step(clean, change, slope, margins)
+            )
         shown = self.on_grid(self.inside(change, clean), clean)
         oracle.score(shown, which)
 
     def _step(self, clean: Tensor, change: Tensor, slope: Tensor, margins: Tensor) -> Tensor:
-        """Towards the linear boundary, from the present image and, for a share, from the clean one."""
+        """Towards the linear boundary, from the present image and, for a share, from the
+        clean one.
+        """
         low, high = -clean, LEVELS - clean
         here = margins.view(-1, 1, 1, 1)
         onward = nearest(self, slope, here, low - change, high - change)
@@ -79,13 +85,16 @@ class FAB(Ball):
 
 
 def nearest(ball: Ball, slope: Tensor, fall: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The least change, in the ball's norm, within ``[low, high]`` along which a linear margin falls by ``fall``.
+    """The least change, in the ball's norm, within ``[low, high]`` along which a linear margin
+    falls by ``fall``.
 
-    Without the bounds it is a multiple of one direction. Values that meet a bound stay there, and the others go on
-    until they make up for them; each round can only add to those that have met theirs.
+    Without the bounds it is a multiple of one direction. Values that meet a bound stay there, and
+    the others go on until they make up for them; each round can only add to those that have met
+    theirs.
 
     Args:
-        slope: ``(M, 3, H, W)`` fall of the margin per grey level. fall: ``(M, 1, 1, 1)``, below zero to climb back.
+        slope: ``(M, 3, H, W)`` fall of the margin per grey level. fall: ``(M, 1, 1, 1)``, below
+            zero to climb back.
     """
     slope = slope * fall.sign()
     direction = ball.direction(slope)
@@ -116,4 +125,6 @@ class FABLinf(LinfBall, FAB):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FABL2(L2Ball, FAB):
-    """FAB: steps to the nearest decision boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel norm."""
+    """FAB: steps to the nearest decision boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel
+    norm.
+    """

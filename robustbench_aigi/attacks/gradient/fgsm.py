@@ -13,7 +13,9 @@ from robustbench_aigi.io.hashing import Draws
 @final
 @dataclass(frozen=True, kw_only=True)
 class FGSM(LinfBall):
-    """The whole budget in one step by the sign of the gradient. Source: Goodfellow et al., ICLR 2015."""
+    """The whole budget in one step by the sign of the gradient. Source: Goodfellow et al., ICLR
+    2015.
+    """
 
     access = "gradients"
 

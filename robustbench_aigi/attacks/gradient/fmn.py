@@ -20,15 +20,18 @@ SHARE = 0.05
 FINEST = 0.002
 """By how much it changes in the end, where it is no whole number."""
 FIRST = 16
-"""Grey levels of every value in the widest first ball: where a detector is flat, the guess passes all that is near."""
+"""Grey levels of every value in the widest first ball: where a detector is flat, the guess passes
+all that is near.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FMN(Attack):
     """Descent in a ball that shrinks where the detector is fooled and grows where it is not.
 
-    Every iterate is judged as rounded, so the eps reported is one that a PNG keeps. Images it does not fool keep their
-    clean pixels. Source: Pintor et al., Fast Minimum-Norm Attacks, NeurIPS 2021.
+    Every iterate is judged as rounded, so the eps reported is one that a PNG keeps. Images it does
+    not fool keep their clean pixels. Source: Pintor et al., Fast Minimum-Norm Attacks, NeurIPS
+    2021.
     """
 
     steps: Count = 100
@@ -41,7 +44,9 @@ class FMN(Attack):
 
     @abstractmethod
     def guess(self, margins: Tensor, slope: Tensor) -> Tensor:
-        """The radius at which a linear detector would be fooled, in grey levels, ``(M, 1, 1, 1)``."""
+        """The radius at which a linear detector would be fooled, in grey levels, ``(M, 1, 1,
+        1)``.
+        """
 
     @abstractmethod
     def shrunk(self, size: Tensor, share: float) -> Tensor:
@@ -60,12 +65,18 @@ class FMN(Attack):
         """The change after a step along the slope, inside the ball of the radius."""
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Walk along the boundary, ever more finely; the oracle keeps the nearest image that fools."""
+        """Walk along the boundary, ever more finely; the oracle keeps the nearest image that
+        fools.
+        """
         which = oracle.active()
         if not len(which):
             return
         clean = oracle.images[which]
-        change, radius, best = torch.zeros_like(clean), None, torch.full((len(which), 1, 1, 1), math.inf)
+        change, radius, best = (
+            torch.zeros_like(clean),
+            None,
+            torch.full((len(which), 1, 1, 1), math.inf),
+        )
         widest = self.size(torch.full_like(clean, FIRST))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
@@ -87,7 +98,9 @@ class FMN(Attack):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNLinf(FMN):
-    """FMN: the smallest L-inf change that flips an image; ``Result.linf`` is its eps in whole grey levels."""
+    """FMN: the smallest L-inf change that flips an image; ``Result.linf`` is its eps in whole grey
+    levels.
+    """
 
     seeks = "linf"
 
@@ -118,7 +131,9 @@ class FMNLinf(FMN):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNL2(FMN):
-    """FMN: the smallest L2 change that flips an image, in the [0, 1]-pixel norm as ``Result.l2``."""
+    """FMN: the smallest L2 change that flips an image, in the [0, 1]-pixel norm as
+    ``Result.l2``.
+    """
 
     seeks = "l2"
 

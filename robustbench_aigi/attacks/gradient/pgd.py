@@ -17,8 +17,8 @@ from robustbench_aigi.io.hashing import Draws
 class PGD(Ball):
     """Descent on the margin from random starts. Source: Madry et al., ICLR 2018.
 
-    One pass gives both the score and the slope of an iterate, because every iterate shown is on the grid. The margin is
-    the logit itself, so a saturated sigmoid cannot hide the slope.
+    One pass gives both the score and the slope of an iterate, because every iterate shown is on the
+    grid. The margin is the logit itself, so a saturated sigmoid cannot hide the slope.
 
     Args:
         step: length of a step, in the unit of ``eps``.
@@ -61,7 +61,9 @@ class PGD(Ball):
             if isinstance(self, LinfBall) and not self.momentum:
                 new = circles.new(shown, which)
             new &= ~self._already_fooled(oracle, shown, which, new & (hoped < 0))
-            which, clean, change, velocity, shown = chosen(new, which, clean, change, velocity, shown)
+            which, clean, change, velocity, shown = chosen(
+                new, which, clean, change, velocity, shown
+            )
             if not len(which):
                 return
             margins, slope = oracle.ascend(shown, which)
@@ -76,7 +78,9 @@ class PGD(Ball):
 
     @staticmethod
     def _already_fooled(oracle: Oracle, shown: Tensor, which: Tensor, likely: Tensor) -> Tensor:
-        """Score iterates that the last slope promises will fool, because a score costs a third of a slope."""
+        """Score iterates that the last slope promises will fool, because a score costs a third of a
+        slope.
+        """
         if oracle.full or not bool(likely.any()):
             return torch.zeros_like(likely)
         oracle.score(shown[likely], which[likely])
@@ -84,7 +88,9 @@ class PGD(Ball):
 
 
 class Circles:
-    """Finds iterates that were seen before: a fixed sign step then repeats for ever, and need not be taken again."""
+    """Finds iterates that were seen before: a fixed sign step then repeats for ever, and need not
+    be taken again.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
@@ -92,7 +98,9 @@ class Circles:
         self._weights = torch.empty(0, dtype=torch.int64)
 
     def new(self, shown: Tensor, which: Tensor) -> Tensor:
-        """``(M,)`` whether iterates ``(M, 3, H, W)`` of the images ``which`` are seen for the first time."""
+        """``(M,)`` whether iterates ``(M, 3, H, W)`` of the images ``which`` are seen for the first
+        time.
+        """
         if not len(self._weights):
             rng = torch.Generator().manual_seed(0)
             self._weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
@@ -119,6 +127,8 @@ class PGDLinf(LinfBall, PGD):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDL2(L2Ball, PGD):
-    """PGD: normalised-gradient steps in the L2 ball; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
+    """PGD: normalised-gradient steps in the L2 ball; ``eps`` and ``step`` in the [0, 1]-pixel
+    norm.
+    """
 
     step: L2Step = 0.25

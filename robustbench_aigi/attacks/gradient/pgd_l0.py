@@ -19,10 +19,10 @@ from robustbench_aigi.io.hashing import Draws
 class PGDL0(Attack):
     """PGD on at most ``pixels`` pixels, each of any colour.
 
-    The first half of the steps takes the pixels that promise most by the mean of all slopes so far, and pushes them to
-    the corners of the colour cube; that is the optimum of a linear detector. The second half descends from the best of
-    those with projection onto the few pixels that changed most. Source: Croce and Hein, Sparse and Imperceivable
-    Adversarial Attacks, ICCV 2019 (PGD0).
+    The first half of the steps takes the pixels that promise most by the mean of all slopes so far,
+    and pushes them to the corners of the colour cube; that is the optimum of a linear detector. The
+    second half descends from the best of those with projection onto the few pixels that changed
+    most. Source: Croce and Hein, Sparse and Imperceivable Adversarial Attacks, ICCV 2019 (PGD0).
 
     Args:
         step: length of a step of the second half, in grey levels a value.
@@ -67,15 +67,21 @@ class PGDL0(Attack):
             oracle.score(shown, which)
 
     def _corners(self, clean: Tensor, slope: Tensor) -> Tensor:
-        """The corner of each pixel's cube that a slope promises most of, for the most promising pixels."""
+        """The corner of each pixel's cube that a slope promises most of, for the most promising
+        pixels.
+        """
         corners = torch.where(slope > 0, LEVELS, torch.where(slope < 0, 0.0, clean))
         gain = (slope * (corners - clean)).sum(dim=1, keepdim=True)
         return torch.where(largest(gain, self.pixels), corners, clean)
 
     def _stepped(self, shown: Tensor, slope: Tensor, clean: Tensor) -> Tensor:
-        """A step whose mean per value of the kept pixels is ``step``, and the pixels that it changes most."""
+        """A step whose mean per value of the kept pixels is ``step``, and the pixels that it
+        changes most.
+        """
         reach = self.pixels * self.step * slope.shape[1]
-        wanted = shown + reach * slope / slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
+        wanted = shown + reach * slope / slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
+            min=1e-30
+        )
         inside = wanted.round().clamp(0, LEVELS)
         worth = ((wanted - clean).square() - (wanted - inside).square()).sum(dim=1, keepdim=True)
         return torch.where(largest(worth, self.pixels), inside, clean)

@@ -1,4 +1,6 @@
-"""Few-pixel attacks on scores: differential evolution batched across images, and the exhaustive search of one pixel."""
+"""Few-pixel attacks on scores: differential evolution batched across images, and the exhaustive
+search of one pixel.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,14 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
-from robustbench_aigi.config.units import Count, CountOrNone, DrawCount, PixelCount, Population, Share
+from robustbench_aigi.config.units import (
+    Count,
+    CountOrNone,
+    DrawCount,
+    PixelCount,
+    Population,
+    Share,
+)
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
@@ -22,16 +31,18 @@ TOGETHER = 512
 
 @dataclass(frozen=True, kw_only=True)
 class PixelEvolution(Attack):
-    """Move a few pixels to the colours that hurt most. Source: Su, Vargas & Sakurai, IEEE TEVC 2019.
+    """Move a few pixels to the colours that hurt most. Source: Su, Vargas & Sakurai, IEEE TEVC
+    2019.
 
-    A candidate is (row, column, red, green, blue) for each pixel, whole numbers. Each generation makes one child per
-    parent, ``best + f (b - c)`` from the best member and two random ones, and keeps the better of the two. The paper
-    starts from a random member, with ``f`` of a half; with few evaluations this fools fewer. Its budget is a population
-    of 400 for 100 generations.
+    A candidate is (row, column, red, green, blue) for each pixel, whole numbers. Each generation
+    makes one child per parent, ``best + f (b - c)`` from the best member and two random ones, and
+    keeps the better of the two. The paper starts from a random member, with ``f`` of a half; with
+    few evaluations this fools fewer. Its budget is a population of 400 for 100 generations.
 
     Args:
         scale: the least ``f``, which is drawn anew for every child, up to 1.
-        draws: scores averaged at each step, where the detector scores at random; each counts as a query.
+        draws: scores averaged at each step, where the detector scores at random; each counts as a
+            query.
     """
 
     population: Population = 400
@@ -74,23 +85,35 @@ class PixelEvolution(Attack):
             fitness = torch.where(better, scores, fitness)
 
     def _first(self, top: Tensor, rng: torch.Generator) -> Tensor:
-        """Places uniform; colours at corners of their cube, where a pixel does most (the paper draws around grey)."""
+        """Places uniform; colours at corners of their cube, where a pixel does most (the paper
+        draws around grey).
+        """
         shape = (self.population, self.count)
         places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
         colours = LEVELS * torch.randint(0, 2, (*shape, 3), generator=rng)
         return torch.cat([places, colours], dim=2).flatten(1)
 
-    def _children(self, members: Tensor, fitness: Tensor, top: Tensor, rngs: Sequence[torch.Generator]) -> Tensor:
+    def _children(
+        self, members: Tensor, fitness: Tensor, top: Tensor, rngs: Sequence[torch.Generator]
+    ) -> Tensor:
         count = self.population
-        best = members.gather(1, fitness.argmin(dim=1)[:, None, None].expand(-1, 1, members.shape[2]))
-        draws = torch.stack([torch.stack([torch.randperm(count, generator=rng) for _ in range(2)]) for rng in rngs])
+        best = members.gather(
+            1, fitness.argmin(dim=1)[:, None, None].expand(-1, 1, members.shape[2])
+        )
+        draws = torch.stack(
+            [torch.stack([torch.randperm(count, generator=rng) for _ in range(2)]) for rng in rngs]
+        )
         b, c = (members.gather(1, draws[:, k, :, None].expand_as(members)) for k in range(2))
-        share = self.scale + (1 - self.scale) * torch.stack([torch.rand(count, 1, generator=rng) for rng in rngs])
+        share = self.scale + (1 - self.scale) * torch.stack(
+            [torch.rand(count, 1, generator=rng) for rng in rngs]
+        )
         children = (best + share * (b - c)).round().long()
         return torch.minimum(children.clamp(min=0), top)
 
     def _score(self, oracle: Oracle, members: Tensor, which: Tensor) -> Tensor:
-        """Margins ``(A, P)`` of every member; a few images at a time, so memory does not grow with their number."""
+        """Margins ``(A, P)`` of every member; a few images at a time, so memory does not grow with
+        their number.
+        """
         margins = []
         together = max(1, TOGETHER // self.population)
         for images, own in zip(which.split(together), members.split(together), strict=True):
@@ -101,7 +124,9 @@ class PixelEvolution(Attack):
 
 
 def painted(copies: Tensor, pixels: Tensor) -> Tensor:
-    """Set ``(M, K, 5)`` pixels of images ``(M, 3, H, W)``, in place; a later pixel covers an earlier."""
+    """Set ``(M, K, 5)`` pixels of images ``(M, 3, H, W)``, in place; a later pixel covers an
+    earlier.
+    """
     rows = torch.arange(len(pixels))
     for own in pixels.unbind(dim=1):
         copies[rows, :, own[:, 0], own[:, 1]] = own[:, 2:].to(copies)

@@ -18,9 +18,12 @@ from robustbench_aigi.io.hashing import Draws
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10 000, after which the square's area is halved."""
 TOGETHER = 24
-"""Squares scored together, where few images are left: a network takes these hardly longer than one."""
+"""Squares scored together, where few images are left: a network takes these hardly longer than one.
+"""
 AHEAD = 8
-"""Most squares of an image scored together: one in eight or so is kept, and makes those after it void."""
+"""Most squares of an image scored together: one in eight or so is kept, and makes those after it
+void.
+"""
 DRAWS = 8
 
 
@@ -28,15 +31,17 @@ DRAWS = 8
 class Square(Ball):
     """Random search that changes one square at a time and keeps what lowers the margin.
 
-    The next squares are scored together and taken in turn up to the first that is kept. The rest is forgotten, so the
-    search is that of one square at a time, in fewer and larger passes. Queries are counted as it comes to them.
+    The next squares are scored together and taken in turn up to the first that is kept. The rest is
+    forgotten, so the search is that of one square at a time, in fewer and larger passes. Queries
+    are counted as it comes to them.
 
     Source: Andriushchenko et al., ECCV 2020.
 
     Args:
         queries: evaluations of an image, the first one included.
         area: share of the image that the first squares cover.
-        draws: scores averaged at each step, where the detector scores at random; each counts as a query.
+        draws: scores averaged at each step, where the detector scores at random; each counts as a
+            query.
     """
 
     queries: QueryCount = 5000
@@ -67,11 +72,15 @@ class Square(Ball):
             return
         clean = oracle.images[which]
         change = torch.stack([self.first(clean[0], rngs[i]) for i in which.tolist()])
-        draws = torch.stack([torch.rand(self.squares, DRAWS, generator=rngs[i]) for i in which.tolist()])
+        draws = torch.stack(
+            [torch.rand(self.squares, DRAWS, generator=rngs[i]) for i in which.tolist()]
+        )
         change, at = self.inside(change, clean), torch.ones(len(which), dtype=torch.int64)
         margins = oracle.score(self.on_grid(change, clean), which)
         while True:
-            which, clean, change, margins, draws, at = oracle.remaining(which, clean, change, margins, draws, at)
+            which, clean, change, margins, draws, at = oracle.remaining(
+                which, clean, change, margins, draws, at
+            )
             which, clean, change, margins, draws, at = chosen(
                 at < self.squares, which, clean, change, margins, draws, at
             )
@@ -79,8 +88,12 @@ class Square(Ball):
                 return
             ahead = self._ahead(oracle, at)
             rows, queries = torch.arange(len(which)), at[:, None] + torch.arange(ahead)
-            base, under, owners = (t.repeat_interleave(ahead, dim=0) for t in (change, clean, which))
-            proposed = self.inside(self._proposals(base, queries.flatten(), draws[rows[:, None], queries]), under)
+            base, under, owners = (
+                t.repeat_interleave(ahead, dim=0) for t in (change, clean, which)
+            )
+            proposed = self.inside(
+                self._proposals(base, queries.flatten(), draws[rows[:, None], queries]), under
+            )
             shown = self.on_grid(proposed, under)
             logits = oracle.look(shown)
             scores = oracle.margins(logits, owners)
@@ -94,7 +107,9 @@ class Square(Ball):
             at += last + 1
 
     def _ahead(self, oracle: Oracle, at: Tensor) -> int:
-        """How many squares of each image to score together: one of a black box, which may count what it is asked."""
+        """How many squares of each image to score together: one of a black box, which may count
+        what it is asked.
+        """
         if oracle.detector.card.gradient == "none":
             return 1
         return max(1, min(TOGETHER // len(at), AHEAD, self.squares - int(at.max())))
@@ -114,11 +129,15 @@ class Square(Ball):
 
     @abstractmethod
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, by ``(M, DRAWS)`` uniform draws."""
+        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, by ``(M,
+        DRAWS)`` uniform draws.
+        """
 
 
 def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask ``(M, 1, H, W)`` of a square, and its first row and column, from ``(M, 2)`` uniform draws."""
+    """Mask ``(M, 1, H, W)`` of a square, and its first row and column, from ``(M, 2)`` uniform
+    draws.
+    """
     height, width = change.shape[-2:]
     top = (places[:, 0] * (height - side + 1)).long()
     left = (places[:, 1] * (width - side + 1)).long()
@@ -132,7 +151,9 @@ def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, 
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareLinf(LinfBall, Square):
-    """Square attack: stripes of plus or minus ``eps``, then random squares of plus or minus ``eps`` a channel."""
+    """Square attack: stripes of plus or minus ``eps``, then random squares of plus or minus ``eps``
+    a channel.
+    """
 
     def by_verdicts(self) -> HopSkipJumpLinf:
         """HopSkipJump in the same ball, with as many queries."""
@@ -156,7 +177,9 @@ class SquareLinf(LinfBall, Square):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareL2(L2Ball, Square):
-    """Square attack: moves the L2 budget from one square of the image into a pair of bumps in another."""
+    """Square attack: moves the L2 budget from one square of the image into a pair of bumps in
+    another.
+    """
 
     area: AreaShare = 0.1
 
@@ -184,7 +207,9 @@ class SquareL2(L2Ball, Square):
         to, top, left = windows(change, side, draws[:, :2])
         away, _, _ = windows(change, side, draws[:, 2:4])
         old = change * to
-        budget = length(change * (to | away)).square() + (self.radius**2 - length(change).square()).clamp(min=0)
+        budget = length(change * (to | away)).square() + (
+            self.radius**2 - length(change).square()
+        ).clamp(min=0)
         signs = torch.where(draws[:, 4:7] < 0.5, 1.0, -1.0)[:, :, None, None]
         new = old / per_channel(old).clamp(min=1e-12) + signs * placed(
             bumps(side), top, left, change, draws[:, 7] < 0.5
@@ -200,7 +225,9 @@ def per_channel(change: Tensor) -> Tensor:
 
 
 def bumps(side: int) -> Tensor:
-    """``(side, side)`` of norm 1: a stepped hill in the upper half and its negative in the lower."""
+    """``(side, side)`` of norm 1: a stepped hill in the upper half and its negative in the
+    lower.
+    """
     whole = torch.zeros(side, side)
     for start, stop, sign in ((0, side // 2, 1.0), (side // 2, side, -1.0)):
         tall = stop - start
@@ -214,7 +241,9 @@ def bumps(side: int) -> Tensor:
 
 
 def placed(tile: Tensor, top: Tensor, left: Tensor, like: Tensor, turned: Tensor) -> Tensor:
-    """The tile at each image's place, zero around it, ``(M, 1, H, W)``; transposed where ``turned``."""
+    """The tile at each image's place, zero around it, ``(M, 1, H, W)``; transposed where
+    ``turned``.
+    """
     side = len(tile)
     out = torch.zeros(len(like), 1, *like.shape[-2:], dtype=like.dtype)
     tiles = torch.where(turned.view(-1, 1, 1), tile.T, tile)

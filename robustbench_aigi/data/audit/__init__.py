@@ -1,4 +1,6 @@
-"""What would let a classifier tell the classes apart, or pass the test, without looking at what is in the images."""
+"""What would let a classifier tell the classes apart, or pass the test, without looking at what is
+in the images.
+"""
 
 from robustbench_aigi.data.audit.findings import Finding
 from robustbench_aigi.data.audit.judge import Audit, audit

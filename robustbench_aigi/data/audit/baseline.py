@@ -1,4 +1,6 @@
-"""Classifiers that never look at a picture: only at how its file is stored, how large it is, or sums over pixels."""
+"""Classifiers that never look at a picture: only at how its file is stored, how large it is, or
+sums over pixels.
+"""
 
 from collections.abc import Sequence
 
@@ -9,7 +11,12 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
 
 from robustbench_aigi.data.audit.effects import auc, balanced_accuracy, common
-from robustbench_aigi.data.audit.statistics import CATEGORIES, CONTENT_NUMBERS, FILE_NUMBERS, PIXEL_NUMBERS
+from robustbench_aigi.data.audit.statistics import (
+    CATEGORIES,
+    CONTENT_NUMBERS,
+    FILE_NUMBERS,
+    PIXEL_NUMBERS,
+)
 
 FEATURES: dict[str, tuple[str, ...]] = {
     "stored": (*CATEGORIES, *FILE_NUMBERS),
@@ -20,10 +27,14 @@ LEARNT = 20_000
 """Most images to learn from: more change little."""
 FOLDS = 5
 ABSENT = -1000.0
-"""What stands for a statistic that an image has not; scikit-learn stumbles over a column of nothing else but nan."""
+"""What stands for a statistic that an image has not; scikit-learn stumbles over a column of nothing
+else but nan.
+"""
 
 
-def baselines(table: pd.DataFrame, parts: Sequence[tuple[str, npt.NDArray[np.bool_]]]) -> pd.DataFrame:
+def baselines(
+    table: pd.DataFrame, parts: Sequence[tuple[str, npt.NDArray[np.bool_]]]
+) -> pd.DataFrame:
     """Score gradient boosting on each of :data:`FEATURES` in every part of the dataset.
 
     Args:
@@ -31,16 +42,19 @@ def baselines(table: pd.DataFrame, parts: Sequence[tuple[str, npt.NDArray[np.boo
         parts: names and masks ``(N,)``; one model of the whole set is scored in each.
 
     Returns:
-        A row for each of ``features`` and ``part``: ``accuracy`` (balanced) and ``auc`` with 95% intervals, ``n``, and
-        ``how``. It is fitted on the train split and scored on test; where one is missing, cross-validated by parent.
-        No row where there are too few images.
+        A row for each of ``features`` and ``part``: ``accuracy`` (balanced) and ``auc`` with 95%
+        intervals, ``n``, and ``how``. It is fitted on the train split and scored on test; where one
+        is missing, cross-validated by parent. No row where there are too few images.
     """
     rows = []
     for features, names in FEATURES.items():
         scores, how = _scores(table, names)
         for part, mask in parts:
             chosen = mask & np.isfinite(scores)
-            rows += [{"features": features, "part": part, "how": how} | _scored(table[chosen], scores[chosen])]
+            rows += [
+                {"features": features, "part": part, "how": how}
+                | _scored(table[chosen], scores[chosen])
+            ]
     frame = pd.DataFrame(rows)
     return frame[frame["n"] > 0].reset_index(drop=True)
 
@@ -64,7 +78,9 @@ def _scored(table: pd.DataFrame, scores: npt.NDArray[np.float64]) -> dict[str, f
 
 
 def _scores(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[npt.NDArray[np.float64], str]:
-    """Chance of being AI-generated for each image that the model did not learn from; not a number for the others."""
+    """Chance of being AI-generated for each image that the model did not learn from; not a number
+    for the others.
+    """
     inputs = np.column_stack([_coded(table[name]) for name in names])
     labels, split = table["label"].to_numpy(), table["split"].to_numpy()
     scores = np.full(len(table), np.nan)
@@ -80,7 +96,9 @@ def _scores(table: pd.DataFrame, names: tuple[str, ...]) -> tuple[npt.NDArray[np
     for known, unknown in folds:
         if len(set(labels[known])) == 2:
             known = np.random.default_rng(0).permutation(known)[:LEARNT]
-            scores[unknown] = _model(names).fit(inputs[known], labels[known]).predict_proba(inputs[unknown])[:, 1]
+            scores[unknown] = (
+                _model(names).fit(inputs[known], labels[known]).predict_proba(inputs[unknown])[:, 1]
+            )
     return scores, how
 
 

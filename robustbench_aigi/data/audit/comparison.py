@@ -7,22 +7,33 @@ import numpy.typing as npt
 import pandas as pd
 
 from robustbench_aigi.data.audit.effects import auc, cramers_v
-from robustbench_aigi.data.audit.statistics import CATEGORIES, CONTENT_NUMBERS, FILE_NUMBERS, PIXEL_NUMBERS
+from robustbench_aigi.data.audit.statistics import (
+    CATEGORIES,
+    CONTENT_NUMBERS,
+    FILE_NUMBERS,
+    PIXEL_NUMBERS,
+)
 
 Bools = npt.NDArray[np.bool_]
 Part = tuple[str, Bools]
 
 BOUND = 0.6
-"""Balanced accuracy, and AUC, that no statistic may pass; Cramer's V of 0.2 is the same for two equal values."""
-KINDS = dict.fromkeys((*CATEGORIES, *FILE_NUMBERS), "stored") | dict.fromkeys(CONTENT_NUMBERS, "content")
+"""Balanced accuracy, and AUC, that no statistic may pass; Cramer's V of 0.2 is the same for two
+equal values.
+"""
+KINDS = dict.fromkeys((*CATEGORIES, *FILE_NUMBERS), "stored") | dict.fromkeys(
+    CONTENT_NUMBERS, "content"
+)
 KINDS |= dict.fromkeys(PIXEL_NUMBERS, "pixels")
 APART, LITTLE, NONE = "tells the classes apart", "differs a little", "no difference seen"
 
 
 def parts_of(table: pd.DataFrame) -> list[Part]:
-    """The whole set, then each attack of a ``++`` set, or each generator where there are several, as masks ``(N,)``.
+    """The whole set, then each attack of a ``++`` set, or each generator where there are several,
+    as masks ``(N,)``.
 
-    A part of one class, such as diffusion samples, is compared with the other class's untouched images.
+    A part of one class, such as diffusion samples, is compared with the other class's untouched
+    images.
     """
     fake = table["label"].to_numpy() == 1
     everything = np.ones(len(table), dtype=bool)
@@ -42,7 +53,8 @@ def parts_of(table: pd.DataFrame) -> list[Part]:
 
 
 def compared(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
-    """A row a part and statistic: ``measure`` with 95% interval, what is usual in each class, ``n`` and a ``verdict``.
+    """A row a part and statistic: ``measure`` with 95% interval, what is usual in each class, ``n``
+    and a ``verdict``.
 
     Args:
         table: statistics beside ``label`` and ``parent``, a row an image.
@@ -52,15 +64,22 @@ def compared(table: pd.DataFrame, parts: Sequence[Part]) -> pd.DataFrame:
 
 def _part(table: pd.DataFrame, part: Part) -> Iterator[dict[str, object]]:
     for statistic, kind in KINDS.items():
-        rows = table.loc[part[1] & table[statistic].notna().to_numpy(), [statistic, "label", "parent"]]
+        rows = table.loc[
+            part[1] & table[statistic].notna().to_numpy(), [statistic, "label", "parent"]
+        ]
         fake = rows["label"].to_numpy() == 1
         if fake.all() or not fake.any():
             continue
         groups = pd.factorize(rows["parent"])[0].astype(np.int64)
         values = rows[statistic]
         named = statistic in CATEGORIES
-        estimate = cramers_v(values, fake, groups) if named else auc(values.to_numpy(float), fake, groups)
-        usual = [values[own].mode().iloc[0] if named else f"{values[own].median():.4g}" for own in (~fake, fake)]
+        estimate = (
+            cramers_v(values, fake, groups) if named else auc(values.to_numpy(float), fake, groups)
+        )
+        usual = [
+            values[own].mode().iloc[0] if named else f"{values[own].median():.4g}"
+            for own in (~fake, fake)
+        ]
         yield {
             "part": part[0],
             "statistic": statistic,

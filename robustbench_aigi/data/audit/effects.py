@@ -1,6 +1,7 @@
-"""How far one statistic tells real from AI-generated, with a 95% interval that counts parents, not images."""
+"""How far one statistic tells real from AI-generated, with a 95% interval that counts parents, not
+images.
+"""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -29,7 +30,8 @@ def auc(values: Floats, fake: Bools, groups: Ints) -> Estimate:
     """Chance that an AI-generated image has the larger value, ``(N,)``; 0.5 tells nothing.
 
     Args:
-        fake: labels, ``(N,)``. groups: ``(N,)`` numbers, the same for images of one parent, which count together.
+        fake: labels, ``(N,)``. groups: ``(N,)`` numbers, the same for images of one parent, which
+            count together.
 
     Source: DeLong et al., Biometrics 1988; Obuchowski, Biometrics 1997, for groups.
     """
@@ -42,7 +44,9 @@ def auc(values: Floats, fake: Bools, groups: Ints) -> Estimate:
 
 
 def balanced_accuracy(right: Bools, fake: Bools, groups: Ints) -> Estimate:
-    """Mean of the shares of each class that were judged right; 0.5 is guessing. Arguments as for :func:`auc`."""
+    """Mean of the shares of each class that were judged right; 0.5 is guessing. Arguments as for
+    :func:`auc`.
+    """
     shares = {label: float(right[fake == label].mean()) for label in (True, False)}
     own = np.where(fake, shares[True], shares[False])
     counts = np.where(fake, fake.sum(), (~fake).sum())
@@ -61,10 +65,12 @@ def _interval(value: float, influence: Floats, groups: Ints) -> Estimate:
 
 
 def cramers_v(values: "pd.Series[str]", fake: Bools, groups: Ints) -> Estimate:
-    """Cramer's V of a category and the class, 0 to 1: with two equal values and classes, the difference of shares.
+    """Cramer's V of a category and the class, 0 to 1: with two equal values and classes, the
+    difference of shares.
 
-    What chance alone adds to chi-square, its degrees of freedom, is taken off; the interval inverts the noncentral
-    chi-square distribution. Counts are scaled to the number of groups. Source: Smithson, SAGE 2003.
+    What chance alone adds to chi-square, its degrees of freedom, is taken off; the interval inverts
+    the noncentral chi-square distribution. Counts are scaled to the number of groups. Source:
+    Smithson, SAGE 2003.
     """
     table = pd.crosstab(common(values).to_numpy(), fake).to_numpy(dtype=float)
     if min(table.shape) < 2:
@@ -85,7 +91,9 @@ def _noncentral(statistic: float, freedom: int) -> tuple[float, float]:
     """95% interval of the noncentrality behind a chi-square ``statistic``."""
 
     def at(share: float) -> float:
-        miss: Callable[[float], float] = lambda size: float(ncx2.cdf(statistic, freedom, size)) - share  # noqa: E731
+        def miss(size: float) -> float:
+            return float(ncx2.cdf(statistic, freedom, size)) - share
+
         most = statistic + 20 * np.sqrt(statistic + freedom) + 50
         return 0.0 if miss(0.0) <= 0 else float(brentq(miss, 0.0, most))
 

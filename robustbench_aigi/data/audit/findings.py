@@ -1,4 +1,6 @@
-"""From the audit's tables to findings: what a classifier could cheat by, and what is worth knowing."""
+"""From the audit's tables to findings: what a classifier could cheat by, and what is worth
+knowing.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +11,8 @@ import pandas as pd
 from robustbench_aigi.data.audit.comparison import APART, BOUND
 
 NEAR_SHARE = 0.01
-"""Near twins across splits are a cheat from this share of one of the splits on; exact ones always."""
+"""Near twins across splits are a cheat from this share of one of the splits on; exact ones always.
+"""
 ADVICE = {
     "stored": "Store both classes the same way",
     "content": "Stored alike, files differ in size as their pixels do",
@@ -24,7 +27,9 @@ WHAT = {
 
 @dataclass(frozen=True)
 class Finding:
-    """One result. ``cheat``: a classifier could pass by it; ``note``: worth knowing, and no reason to fail."""
+    """One result. ``cheat``: a classifier could pass by it; ``note``: worth knowing, and no reason
+    to fail.
+    """
 
     level: Literal["cheat", "note"]
     check: str
@@ -35,7 +40,8 @@ def findings_of(rows: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[Fin
     """All findings, cheats first.
 
     Args:
-        rows: the manifest. tables: ``statistics``, ``baselines``, ``twins`` and ``unreadable``, as of :func:`audit`.
+        rows: the manifest. tables: ``statistics``, ``baselines``, ``twins`` and ``unreadable``, as
+            of :func:`audit`.
     """
     found = [
         *_of_parents(rows),
@@ -46,23 +52,36 @@ def findings_of(rows: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[Fin
     unreadable = tables["unreadable"]
     if len(unreadable):
         first = unreadable.iloc[0]
-        found.append(Finding("note", "unreadable", f"{len(unreadable)} unreadable: {first['id']}: {first['reason']}."))
+        found.append(
+            Finding(
+                "note",
+                "unreadable",
+                f"{len(unreadable)} unreadable: {first['id']}: {first['reason']}.",
+            )
+        )
     return sorted(found, key=lambda finding: finding.level)
 
 
 def _of_statistics(table: pd.DataFrame) -> Iterator[Finding]:
-    """One finding for each statistic that tells the classes apart somewhere, with the part where it does most."""
+    """One finding for each statistic that tells the classes apart somewhere, with the part where it
+    does most.
+    """
     apart = table[table["verdict"] == APART]
     for statistic in apart["statistic"].unique():
         own = apart[apart["statistic"] == statistic]
         worst: pd.Series[Any] = own.loc[(own["value"] - 0.5).abs().idxmax()]
-        where = f" in {len(own)} of {table['part'].nunique()} parts, {worst['part']} most" if len(own) > 1 else ""
+        where = (
+            f" in {len(own)} of {table['part'].nunique()} parts, {worst['part']} most"
+            if len(own) > 1
+            else ""
+        )
         where = f" in {worst['part']}" if len(own) == 1 and worst["part"] != "all" else where
         yield Finding(
             "cheat" if worst["kind"] == "stored" else "note",
             statistic,
-            f"{statistic} tells the classes apart{where}: {worst['measure']} {_interval(worst, 'value', 2)}; "
-            f"real {worst['real']}, AI-generated {worst['fake']}. {ADVICE[worst['kind']]}.",
+            f"{statistic} tells the classes apart{where}: {worst['measure']}"
+            f" {_interval(worst, 'value', 2)}; real {worst['real']}, AI-generated {worst['fake']}."
+            f" {ADVICE[worst['kind']]}.",
         )
 
 
@@ -75,9 +94,9 @@ def _of_baselines(table: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             "cheat" if above and features == "stored" else "note",
             f"baseline: {features}",
-            f"a classifier that sees only {WHAT[features]} has a balanced accuracy of "
-            f"{_interval(worst, 'accuracy', 3)}{where}, {'above' if above else 'within'} the bound of {BOUND:.0%} "
-            f"(AUC {worst['auc']:.3f}; {worst['how']}).",
+            f"a classifier that sees only {WHAT[features]} has a balanced accuracy of"
+            f" {_interval(worst, 'accuracy', 3)}{where}, {'above' if above else 'within'} the bound"
+            f" of {BOUND:.0%} (AUC {worst['auc']:.3f}; {worst['how']}).",
         )
 
 
@@ -93,14 +112,15 @@ def _of_twins(rows: pd.DataFrame, table: pd.DataFrame) -> Iterator[Finding]:
             yield Finding(
                 "cheat" if serious else "note",
                 f"{kind} twins across splits",
-                f"{len(splits)} pairs of images in two splits have {word}, such as {_pair(splits)}: "
-                f"{shares.max():.2%} of the split {shares.idxmax()}. Drop one of each.",
+                f"{len(splits)} pairs of images in two splits have {word}, such as {_pair(splits)}:"
+                f" {shares.max():.2%} of the split {shares.idxmax()}. Drop one of each.",
             )
         if len(classes):
             yield Finding(
                 "note",
                 f"{kind} twins across classes",
-                f"{len(classes)} pairs of a real and an AI-generated image have {word}, such as {_pair(classes)}.",
+                f"{len(classes)} pairs of a real and an AI-generated image have {word}, such as"
+                f" {_pair(classes)}.",
             )
 
 
@@ -111,7 +131,8 @@ def _of_parents(rows: pd.DataFrame) -> Iterator[Finding]:
         yield Finding(
             "cheat",
             "parents across splits",
-            f"{len(both)} source images have copies in two splits, such as {both.index[0]}. Split by parent.",
+            f"{len(both)} source images have copies in two splits, such as {both.index[0]}. Split"
+            " by parent.",
         )
 
 

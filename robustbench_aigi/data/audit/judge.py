@@ -39,8 +39,9 @@ class Audit:
 def audit(data: Dataset, out: Path, progress: Progress) -> Audit:
     """Audit a dataset, or a built ``++`` set as one dataset of all its splits.
 
-    Writes ``audit.json``, ``audit.md``, ``images.parquet`` (a row an image), ``statistics.png``, ``categories.png``
-    and, if there are any, ``twins.png`` to ``out``. Images are read as a stream; a row of numbers is kept of each.
+    Writes ``audit.json``, ``audit.md``, ``images.parquet`` (a row an image), ``statistics.png``,
+    ``categories.png`` and, if there are any, ``twins.png`` to ``out``. Images are read as a stream;
+    a row of numbers is kept of each.
 
     Raises:
         BadData: a file is missing, no image is readable, or there is only one class.
@@ -58,10 +59,14 @@ def judged(name: str, rows: pd.DataFrame, table: pd.DataFrame, unreadable: pd.Da
     """Judge what was measured.
 
     Args:
-        rows: manifest of the readable images. table, unreadable: of :func:`measured`; ``table`` row for row with it.
+        rows: manifest of the readable images. table, unreadable: of :func:`measured`; ``table`` row
+            for row with it.
     """
     if table["label"].nunique() < 2:
-        raise BadData(f"{name} has {len(table)} readable images of one class at most. An audit compares two classes.")
+        raise BadData(
+            f"{name} has {len(table)} readable images of one class at most. An audit compares two"
+            " classes."
+        )
     parts = parts_of(table)
     tables = {
         "statistics": compared(table, parts),
@@ -73,8 +78,12 @@ def judged(name: str, rows: pd.DataFrame, table: pd.DataFrame, unreadable: pd.Da
 
 
 def measured(data: Dataset, progress: Progress) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Statistics beside what the manifest says of each readable image, in order; the others with the reason."""
-    carried = data.manifest[[name for name in CARRIED if name in data.manifest]].assign(place=range(len(data)))
+    """Statistics beside what the manifest says of each readable image, in order; the others with
+    the reason.
+    """
+    carried = data.manifest[[name for name in CARRIED if name in data.manifest]].assign(
+        place=range(len(data))
+    )
     chunks: list[pd.DataFrame] = []
     faults: list[tuple[str, str]] = []
     kept: list[Row] = []
@@ -90,7 +99,9 @@ def measured(data: Dataset, progress: Progress) -> tuple[pd.DataFrame, pd.DataFr
             progress("measuring images", place + 1, len(data))
             if kept:
                 numbers = pd.DataFrame(kept).astype({"exact": "uint64", "perceptual": "uint64"})
-                chunks.append(pd.concat([carried.iloc[places].reset_index(drop=True), numbers], axis=1))
+                chunks.append(
+                    pd.concat([carried.iloc[places].reset_index(drop=True), numbers], axis=1)
+                )
             kept, places = [], []
     table = pd.concat(chunks, ignore_index=True) if chunks else carried.iloc[:0]
     return table, pd.DataFrame(faults, columns=["id", "reason"])
@@ -101,5 +112,6 @@ def _contents(data: Dataset) -> Iterator[bytes]:
         yield from data.contents()
     except OSError as error:
         raise BadData(
-            f"cannot read {error.filename}: {error.strerror}. Build the dataset again, or give its place."
+            f"cannot read {error.filename}: {error.strerror}. Build the dataset again, or give its"
+            " place."
         ) from error

@@ -1,4 +1,6 @@
-"""Statistics of one image file that a classifier could cheat by: how it is stored, and what its pixels sum up to."""
+"""Statistics of one image file that a classifier could cheat by: how it is stored, and what its
+pixels sum up to.
+"""
 
 import hashlib
 import io
@@ -19,7 +21,9 @@ Floats = npt.NDArray[np.floating]
 Row = dict[str, str | float | int]
 
 CATEGORIES = ("format", "mode", "dimensions", "tables", "subsampling", "layout", "fields")
-"""How a file is stored. ``fields`` are all that it carries beside pixels: EXIF, ICC, XMP, PNG text, resolution."""
+"""How a file is stored. ``fields`` are all that it carries beside pixels: EXIF, ICC, XMP, PNG text,
+resolution.
+"""
 FILE_NUMBERS = ("width", "height", "quality")
 CONTENT_NUMBERS = ("bytes",)
 """Of files stored alike, how large one is says how much is in its pixels."""
@@ -27,18 +31,21 @@ PIXEL_NUMBERS = ("brightness", "contrast", "saturation", "noise", "high_band", "
 
 SAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 LARGEST = 1024
-"""Pixels a side, in the middle of the image, that pixel statistics look at: memory does not grow with the image."""
+"""Pixels a side, in the middle of the image, that pixel statistics look at: memory does not grow
+with the image.
+"""
 HASHED = 32
 """Pixels a side of the reduced image that the perceptual hash is taken of."""
 
 
 def statistics(content: bytes, *, convert: bool = False) -> Row:
-    """All statistics of one image file, ``convert`` as when it is read. Raises ``UnreadableImage`` with the reason.
+    """All statistics of one image file, ``convert`` as when it is read. Raises ``UnreadableImage``
+    with the reason.
 
-    Numbers are in grey levels of 255, except ``saturation`` (0 to 1), ``high_band`` (log10 of the share of energy in
-    the upper half of the DCT frequencies), ``blocks`` (steps at 8-pixel borders over steps elsewhere; 1 is no JPEG
-    grid) and ``quality`` (1 to 100, not a number for what is no JPEG). ``exact`` hashes the pixels, ``perceptual`` what
-    is seen of them.
+    Numbers are in grey levels of 255, except ``saturation`` (0 to 1), ``high_band`` (log10 of the
+    share of energy in the upper half of the DCT frequencies), ``blocks`` (steps at 8-pixel borders
+    over steps elsewhere; 1 is no JPEG grid) and ``quality`` (1 to 100, not a number for what is no
+    JPEG). ``exact`` hashes the pixels, ``perceptual`` what is seen of them.
     """
     pixels = decode(content, convert=convert).permute(1, 2, 0).numpy()
     hashes: Row = {"exact": exact_hash(pixels), "perceptual": perceptual_hash(pixels)}
@@ -89,7 +96,9 @@ def _libjpeg_tables() -> npt.NDArray[np.int64]:
 
 
 def summed(pixels: npt.NDArray[np.uint8]) -> Row:
-    """:data:`PIXEL_NUMBERS` of ``(H, W, 3)`` grey levels; those that so small an image has not are not a number."""
+    """:data:`PIXEL_NUMBERS` of ``(H, W, 3)`` grey levels; those that so small an image has not are
+    not a number.
+    """
     middle = _middle(pixels).astype(np.float32)
     luma = middle @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
     high, low = middle.max(axis=2), middle.min(axis=2)
@@ -136,14 +145,18 @@ def _blocks(luma: Floats) -> float:
 
 
 def exact_hash(pixels: npt.NDArray[np.uint8]) -> int:
-    """64 bits of a hash of shape and pixels: files that show the same have the same, whatever their format."""
+    """64 bits of a hash of shape and pixels: files that show the same have the same, whatever their
+    format.
+    """
     hashed = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=8)
     hashed.update(np.ascontiguousarray(pixels).data)
     return int.from_bytes(hashed.digest(), "big")
 
 
 def perceptual_hash(pixels: npt.NDArray[np.uint8]) -> int:
-    """64 bits: which of the 8 x 8 lowest DCT frequencies are above their median. Source: Zauner, thesis, 2010."""
+    """64 bits: which of the 8 x 8 lowest DCT frequencies are above their median. Source: Zauner,
+    thesis, 2010.
+    """
     grey = Image.fromarray(pixels).convert("L").resize((HASHED, HASHED), Image.Resampling.LANCZOS)
     low = _low() @ np.asarray(grey, dtype=np.float64) @ _low().T
     bits = low.ravel() > np.median(low)

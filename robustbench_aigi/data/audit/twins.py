@@ -1,4 +1,6 @@
-"""The same image twice: in two splits, or with two labels. Exact by a hash of the pixels, near by a perceptual hash."""
+"""The same image twice: in two splits, or with two labels. Exact by a hash of the pixels, near by a
+perceptual hash.
+"""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,7 +18,9 @@ Hashes = npt.NDArray[np.uint64]
 NEAR = 4
 """Bits of 64 in which the perceptual hashes of near twins may differ."""
 ALIKE = 0.8
-"""Correlation of their pixels at 32 x 32 from which a pair is one image: small ones share hashes by chance."""
+"""Correlation of their pixels at 32 x 32 from which a pair is one image: small ones share hashes by
+chance.
+"""
 SIDE = 32
 
 
@@ -27,11 +31,14 @@ def twins(rows: pd.DataFrame, hashes: pd.DataFrame) -> pd.DataFrame:
         rows: a manifest. hashes: its images' ``exact`` and ``perceptual``, row for row.
 
     Returns:
-        A row a pair: ``first`` and ``second`` (ids), ``kind`` (exact, near), ``splits`` and ``classes`` (whether they
-        differ), ``bits`` apart, and ``correlation`` of the pixels at 32 x 32. Copies of one image on one side are named
-        once. Near twins of one parent with two labels are left out: there content is matched on purpose.
+        A row a pair: ``first`` and ``second`` (ids), ``kind`` (exact, near), ``splits`` and
+        ``classes`` (whether they differ), ``bits`` apart, and ``correlation`` of the pixels at 32 x
+        32. Copies of one image on one side are named once. Near twins of one parent with two labels
+        are left out: there content is matched on purpose.
     """
-    table = rows.reset_index(drop=True).assign(exact=hashes["exact"].array, perceptual=hashes["perceptual"].array)
+    table = rows.reset_index(drop=True).assign(
+        exact=hashes["exact"].array, perceptual=hashes["perceptual"].array
+    )
     pairs = pd.concat([_exact(table), _near(table)], ignore_index=True)
     first, second = table.loc[pairs["i"]], table.loc[pairs["j"]]
     return pd.DataFrame(
@@ -53,7 +60,13 @@ def _exact(table: pd.DataFrame) -> pd.DataFrame:
     pairs = sides.merge(sides, on="exact", suffixes=("", "_other"))
     pairs = pairs[pairs["place"] < pairs["place_other"]]
     return pd.DataFrame(
-        {"i": pairs["place"], "j": pairs["place_other"], "kind": "exact", "bits": 0, "correlation": 1.0}
+        {
+            "i": pairs["place"],
+            "j": pairs["place_other"],
+            "kind": "exact",
+            "bits": 0,
+            "correlation": 1.0,
+        }
     )
 
 
@@ -77,7 +90,9 @@ def _near(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _candidates(hashes: Hashes) -> Iterator[tuple[Ints, Ints]]:
-    """Pairs i < j at most :data:`NEAR` bits apart: of ``NEAR + 1`` bands of bits, such a pair has one in common."""
+    """Pairs i < j at most :data:`NEAR` bits apart: of ``NEAR + 1`` bands of bits, such a pair has
+    one in common.
+    """
     edges = np.linspace(0, 64, NEAR + 2).astype(int)
     for start, stop in pairwise(edges):
         band = (hashes >> np.uint64(start)) & np.uint64(2 ** int(stop - start) - 1)
@@ -104,5 +119,6 @@ def _correlations(table: pd.DataFrame, places: Ints) -> npt.NDArray[np.float64]:
     flat = np.ptp(small, axis=1) == 0 if len(own) else np.empty(0, dtype=bool)
     pairs = np.searchsorted(own, places)
     return np.array(
-        [0.0 if flat[i] or flat[j] else np.corrcoef(small[i], small[j])[0, 1] for i, j in pairs], dtype=float
+        [0.0 if flat[i] or flat[j] else np.corrcoef(small[i], small[j])[0, 1] for i, j in pairs],
+        dtype=float,
     )

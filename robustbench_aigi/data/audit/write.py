@@ -38,7 +38,10 @@ def write_audit(result: "Audit", table: pd.DataFrame, rows: pd.DataFrame, out: P
     _save(_bars(table), out / "categories.png")
     twins = result.tables["twins"].head(PAIRS)
     if len(twins):
-        save(sheet("twins across splits or classes", _twins(twins, rows), columns=4), out / "twins.png")
+        save(
+            sheet("twins across splits or classes", _twins(twins, rows), columns=4),
+            out / "twins.png",
+        )
     else:
         (out / "twins.png").unlink(missing_ok=True)
     write_text(out / "audit.md", _markdown(result))
@@ -61,18 +64,27 @@ def _markdown(result: "Audit") -> str:
     tables = result.tables
     twins = tables["twins"]
     whole = tables["statistics"].query("part == 'all'").drop(columns=["part", "n"])
-    parts = tables["statistics"].query("part != 'all' and kind == 'stored' and verdict != 'no difference seen'")
+    parts = tables["statistics"].query(
+        "part != 'all' and kind == 'stored' and verdict != 'no difference seen'"
+    )
     text = [
         f"# Audit of {escaped(result.name)}: {'passed' if result.passed else 'failed'}",
-        f"{result.images} images. How files are stored is a cheat where the 95% interval of an AUC, or of a "
-        f"classifier's balanced accuracy, lies beyond {BOUND:.0%}. Intervals count source images, not their copies.",
+        (
+            f"{result.images} images. How files are stored is a cheat where the 95% interval of an"
+            f" AUC, or of a classifier's balanced accuracy, lies beyond {BOUND:.0%}. Intervals"
+            " count source images, not their copies."
+        ),
         "## Findings",
-        "\n".join(f"- **{f.level}**, {f.check}: {' '.join(f.message.split())}" for f in result.findings),
+        "\n".join(
+            f"- **{f.level}**, {f.check}: {' '.join(f.message.split())}" for f in result.findings
+        ),
         "## Classifiers of files, and of sums over pixels",
         to_table(tables["baselines"]),
         "## Statistics by class",
-        "Stored: how files are made. Content: how much is in them. Pixels: what they sum up to. "
-        "![histograms](statistics.png) ![shares](categories.png)",
+        (
+            "Stored: how files are made. Content: how much is in them. Pixels: what they sum up to."
+            " ![histograms](statistics.png) ![shares](categories.png)"
+        ),
         to_table(whole),
     ]
     if len(parts):
@@ -87,7 +99,9 @@ def to_table(frame: pd.DataFrame) -> str:
     """A table in Markdown; numbers with three digits."""
     lines = table_head(frame.columns)
     for row in frame.itertuples(index=False):
-        lines.append(table_row(f"{value:.3f}" if isinstance(value, float) else value for value in row))
+        lines.append(
+            table_row(f"{value:.3f}" if isinstance(value, float) else value for value in row)
+        )
     return "\n".join(lines)
 
 
@@ -118,12 +132,16 @@ def _bars(table: pd.DataFrame) -> Figure:
     figure.subplots_adjust(0.2, 0.04, 0.98, 0.95, wspace=0.6, hspace=0.4)
     for place, name in enumerate(CATEGORIES):
         axes: Axes = figure.add_subplot(-(-len(CATEGORIES) // 2), 2, place + 1)
-        shares = pd.crosstab(common(table[name]).to_numpy(), table["label"].to_numpy(), normalize="columns")
+        shares = pd.crosstab(
+            common(table[name]).to_numpy(), table["label"].to_numpy(), normalize="columns"
+        )
         shares = shares.loc[shares.max(axis=1).sort_values().index]
         at = np.arange(len(shares))
         for number, (label, colour) in enumerate(COLOURS.items()):
             axes.barh(at + 0.4 * number, shares[label], 0.4, color=colour, label=WORDS[label])
-        axes.set_yticks(at + 0.2, [str(value)[:40].replace("$", r"\$") for value in shares.index], fontsize=7)
+        axes.set_yticks(
+            at + 0.2, [str(value)[:40].replace("$", r"\$") for value in shares.index], fontsize=7
+        )
         axes.set_xlim(0, 1)
         axes.set_title(f"{name}: share of each class")
         axes.legend()

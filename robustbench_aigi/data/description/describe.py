@@ -1,4 +1,6 @@
-"""A source described before it is used, so that a wrong guess is seen: how it would be read, and what is in it."""
+"""A source described before it is used, so that a wrong guess is seen: how it would be read, and
+what is in it.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -8,7 +10,14 @@ import pandas as pd
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.data.decoding import Header, UnreadableImage, decoded, header
-from robustbench_aigi.data.description.counts import Reason, counted, crossed, grouped, notes_on, with_class
+from robustbench_aigi.data.description.counts import (
+    Reason,
+    counted,
+    crossed,
+    grouped,
+    notes_on,
+    with_class,
+)
 from robustbench_aigi.data.drawing import CLASSES
 from robustbench_aigi.data.listing import Faults, place_of, rows_of, terms_of
 from robustbench_aigi.data.plusplus.reader import is_built, unfinished
@@ -29,10 +38,11 @@ MAX_DECODED = 2**27
 class Description:
     """What a source holds.
 
-    ``layout``, ``shown`` and ``why``: as in :class:`~robustbench_aigi.data.sources.Found`. ``classes`` has the images
-    of each split by class, ``generators`` those of each generator. ``looked_at`` images had their headers read and
-    ``decoded`` their pixels too; sizes (width and height), ``formats`` and ``modes`` are of those. ``left_out`` are
-    images, ``passed_over`` other files. ``notes`` are what a user should see before the source is used.
+    ``layout``, ``shown`` and ``why``: as in :class:`~robustbench_aigi.data.sources.Found`.
+    ``classes`` has the images of each split by class, ``generators`` those of each generator.
+    ``looked_at`` images had their headers read and ``decoded`` their pixels too; sizes (width and
+    height), ``formats`` and ``modes`` are of those. ``left_out`` are images, ``passed_over`` other
+    files. ``notes`` are what a user should see before the source is used.
     """
 
     source: str
@@ -61,7 +71,8 @@ def described(
     """Describe a source; arguments as of :func:`~robustbench_aigi.pipeline.data.inspect`.
 
     Raises:
-        BadData: no recipe reads it, or it is an unfinished build. UnknownName: there is no such recipe.
+        BadData: no recipe reads it, or it is an unfinished build. UnknownName: there is no such
+            recipe.
     """
     path = Path(source).expanduser()
     if fault := unfinished(path):
@@ -71,7 +82,10 @@ def described(
     if name is not None:
         recipe = recipe_named(name)
         if recipe.kind == "mini":
-            raise BadData(f"the recipe {name} makes its own images. Give one that reads a source, such as folder.")
+            raise BadData(
+                f"the recipe {name} makes its own images. Give one that reads a source, such as"
+                " folder."
+            )
         try:
             found, rows, faults = _listed(recipe, source)
         except Unfitting as error:
@@ -90,7 +104,9 @@ def _listed(recipe: Recipe, source: str) -> Listing:
 
 
 def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
-    """The recipe ``folder``, or if it does not read the source the first one that does, with the reason."""
+    """The recipe ``folder``, or if it does not read the source the first one that does, with the
+    reason.
+    """
     own = recipe_named("folder")
     try:
         return own, _listed(own, source), ""
@@ -106,7 +122,10 @@ def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
                     _listed(recipe, source),
                     f"the recipe folder does not read it, {name} is the first that does",
                 )
-        except (BadConfig, BadData):  # a recipe of another kind, or one that does not read it either
+        except (
+            BadConfig,
+            BadData,
+        ):  # a recipe of another kind, or one that does not read it either
             continue
     raise first
 
@@ -142,7 +161,8 @@ def _described(
         looked_at=len(chosen),
         decoded=sum(look[2] is not None for look in looks),
         sizes={
-            name: table.loc[area[place], ["width", "height"]].astype(int).tolist() for name, place in places.items()
+            name: table.loc[area[place], ["width", "height"]].astype(int).tolist()
+            for name, place in places.items()
         },
         distinct_sizes=len(table[["width", "height"]].drop_duplicates()),
         formats=crossed(good, "format"),
@@ -157,7 +177,9 @@ def _described(
 def _looked_at(
     rows: pd.DataFrame, faults: Faults, convert: bool, progress: Progress
 ) -> Iterator[tuple[int, Header, str | None]]:
-    """Label, header and conversion (None if it was not decoded) of what can be read; the rest goes to ``faults``."""
+    """Label, header and conversion (None if it was not decoded) of what can be read; the rest goes
+    to ``faults``.
+    """
     contents, left = Contents(), MAX_DECODED
     columns = (rows[name] for name in ("id", "label", "path", "row"))
     for place, (identity, label, path, row) in enumerate(zip(*columns, strict=True)):
@@ -180,11 +202,18 @@ def _looked_at(
 
 
 def _of_built(path: Path) -> Description:
-    rows = pd.read_parquet(path / "manifest.parquet", columns=["label", "split", "generator", "attack"])
-    attacks = ", ".join(f"{name} {count}" for name, count in rows["attack"].value_counts(sort=False).items())
+    rows = pd.read_parquet(
+        path / "manifest.parquet", columns=["label", "split", "generator", "attack"]
+    )
+    attacks = ", ".join(
+        f"{name} {count}" for name, count in rows["attack"].value_counts(sort=False).items()
+    )
     notes = (
         f"by attack: {attacks}",
-        "`robustbench-aigi verify`, `audit`, `export` and `train --method static --data` take its path",
+        (
+            "`robustbench-aigi verify`, `audit`, `export` and `train --method static --data` take"
+            " its path"
+        ),
     )
     shown = "{split}/{attack}/{class}"
     why = "manifest.parquet and suite.json"
@@ -192,7 +221,9 @@ def _of_built(path: Path) -> Description:
     return Description(str(path), "", "built set", shown, why, len(rows), *counts, notes=notes)
 
 
-def overview(rows: pd.DataFrame, recipe: Recipe, source: str | None, faults: Faults) -> Iterator[str]:
+def overview(
+    rows: pd.DataFrame, recipe: Recipe, source: str | None, faults: Faults
+) -> Iterator[str]:
     """The lines of a plan: layout, classes by split, generators, and what is left out and why."""
     from robustbench_aigi.data.description.text import layout_line, shares_lines
 

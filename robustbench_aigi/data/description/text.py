@@ -25,12 +25,16 @@ def to_text(found: Description) -> str:
 def _lines(found: Description) -> Iterator[str]:
     yield layout_line(found.source, found.recipe, found.layout, found.shown, found.why)
     if found.looked_at:
-        yield f"images: {found.images}; headers read of {found.looked_at}, pixels of {found.decoded}"
+        yield (
+            f"images: {found.images}; headers read of {found.looked_at}, pixels of {found.decoded}"
+        )
     else:
         yield f"images: {found.images}"
     yield from shares_lines(found.classes, found.generators, ())
     if found.sizes:
-        small, middle, large = (" x ".join(map(str, found.sizes[name])) for name in ("smallest", "median", "largest"))
+        small, middle, large = (
+            " x ".join(map(str, found.sizes[name])) for name in ("smallest", "median", "largest")
+        )
         spread = f"{small} to {large}, median {middle}, {found.distinct_sizes} different"
         yield f"sizes (width x height): {f'all {small}' if found.distinct_sizes == 1 else spread}"
     yield from _table("formats", found.formats)
@@ -38,7 +42,8 @@ def _lines(found: Description) -> Iterator[str]:
     yield from (f"converted: {count} {name}" for name, count in found.conversions.items())
     yield from _reasons(found.left_out)
     if found.passed_over:
-        yield f"passed over: {', '.join(f'{count} {name}' for name, count in [*found.passed_over.items()][:SHOWN])}"
+        passed_over = [f"{count} {name}" for name, count in found.passed_over.items()]
+        yield f"passed over: {', '.join(passed_over[:SHOWN])}"
     yield from (f"note: {note}" for note in found.notes)
 
 
@@ -60,9 +65,16 @@ def _table(title: str, counts: Shares) -> Iterator[str]:
     if not counts:
         return
     yield f"{title}:"
-    ordered = sorted(counts.items(), key=lambda pair: -sum(pair[1].values())) if title != "splits" else counts.items()
+    ordered = (
+        sorted(counts.items(), key=lambda pair: -sum(pair[1].values()))
+        if title != "splits"
+        else counts.items()
+    )
     for name, by_class in [*ordered][:SHOWN]:
-        yield f"  {_plain(name)}: {', '.join(f'{count} {word}' for word, count in by_class.items() if count)}"
+        yield (
+            f"  {_plain(name)}:"
+            f" {', '.join(f'{count} {word}' for word, count in by_class.items() if count)}"
+        )
     if len(counts) > SHOWN:
         yield f"  and {len(counts) - SHOWN} more"
 

@@ -21,9 +21,13 @@ SHARD_BYTES = 2**28
 
 
 class Form(Protocol):
-    """Writes a set into an empty folder; returns the images of each attack that the form has no place for."""
+    """Writes a set into an empty folder; returns the images of each attack that the form has no
+    place for.
+    """
 
-    def __call__(self, built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]: ...
+    def __call__(
+        self, built: Built, out: Path, progress: Progress, shard_bytes: int
+    ) -> dict[str, int]: ...
 
 
 FORMS: Mapping[str, Form] = MappingProxyType(
@@ -45,12 +49,17 @@ class Exported(NamedTuple):
 
 
 def export(
-    built: Path, form: str, out: Path, progress: Progress = silent, *, shard_bytes: int = SHARD_BYTES
+    built: Path,
+    form: str,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    shard_bytes: int = SHARD_BYTES,
 ) -> Exported:
     """Write a built set to the folder ``out`` in another form; the same set gives the same bytes.
 
-    ``out`` appears when all is written: after a kill repeat the call, and it begins anew. A call that finds its own
-    finished result does nothing.
+    ``out`` appears when all is written: after a kill repeat the call, and it begins anew. A call
+    that finds its own finished result does nothing.
 
     Args:
         built: the folder that ``build`` wrote.
@@ -60,7 +69,8 @@ def export(
 
     Raises:
         UnknownName: no such form.
-        BadData: ``built`` is no whole set, ``out`` holds something else, or the form cannot hold the set.
+        BadData: ``built`` is no whole set, ``out`` holds something else, or the form cannot hold
+            the set.
         CannotWrite: the disk is full, or ``out`` cannot be written to.
     """
     if form not in FORMS:
@@ -82,19 +92,26 @@ def export(
 
 
 def _finished(out: Path, asked: dict[str, object]) -> Exported | None:
-    """What an earlier call wrote to ``out``; None if there is nothing. Raises ``BadData`` for anything else."""
+    """What an earlier call wrote to ``out``; None if there is nothing. Raises ``BadData`` for
+    anything else.
+    """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if (out / DONE).is_file():
         found = json.loads((out / DONE).read_text(encoding="utf-8"))
         if {name: found.get(name) for name in asked} == asked:
             return Exported(found["images"], found["left_out"])
-    raise BadData(f"{out} is not empty and holds another thing than this export. Give another folder with --out.")
+    raise BadData(
+        f"{out} is not empty and holds another thing than this export. Give another folder with"
+        " --out."
+    )
 
 
 @contextmanager
 def _appearing(out: Path) -> Iterator[Path]:
-    """An empty folder beside ``out`` that takes its name when the block ends well, and goes when it does not."""
+    """An empty folder beside ``out`` that takes its name when the block ends well, and goes when it
+    does not.
+    """
     target = out.resolve()
     building = target.with_name(f".{target.name}.exporting")
     shutil.rmtree(building, ignore_errors=True)

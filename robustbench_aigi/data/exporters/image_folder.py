@@ -1,7 +1,8 @@
-"""Image folder: ``split/CLASS/attack/number.png`` and a ``metadata.jsonl`` a split. Source: Hugging Face's ImageFolder.
+"""Image folder: ``split/CLASS/attack/number.png`` and a ``metadata.jsonl`` a split. Source: Hugging
+Face's ImageFolder.
 
-Files are numbered, because readers look for the split in names too: an image of the validation split may well be called
-after the training image it came from.
+Files are numbered, because readers look for the split in names too: an image of the validation
+split may well be called after the training image it came from.
 """
 
 from pathlib import Path, PurePosixPath
@@ -30,4 +31,6 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
 
 def _name(number: int, row: Row) -> str:
     within_split(row)
-    return f"{CLASSES[row['label']]}/{row['attack']}/{number:08d}{PurePosixPath(row['path']).suffix}"
+    return (
+        f"{CLASSES[row['label']]}/{row['attack']}/{number:08d}{PurePosixPath(row['path']).suffix}"
+    )

@@ -1,4 +1,6 @@
-"""NumPy archives: ``split.npz`` with ``images`` (uint8, N x H x W x 3), ``labels`` and ``ids``, written as a stream."""
+"""NumPy archives: ``split.npz`` with ``images`` (uint8, N x H x W x 3), ``labels`` and ``ids``,
+written as a stream.
+"""
 
 import functools
 import zipfile
@@ -19,9 +21,13 @@ LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
-    """Write one archive a split; ``shard_bytes`` has no meaning here. Raises ``BadData`` if image sizes differ."""
+    """Write one archive a split; ``shard_bytes`` has no meaning here. Raises ``BadData`` if image
+    sizes differ.
+    """
     for split, count in built.counts().items():
-        write_whole(out / f"{split}.npz", functools.partial(_archive, built, split, count, progress))
+        write_whole(
+            out / f"{split}.npz", functools.partial(_archive, built, split, count, progress)
+        )
     return {}
 
 
@@ -55,11 +61,14 @@ def _pixels(built: Built, split: str, progress: Progress) -> Iterator[Pixels]:
         try:
             image = decode(item.content).permute(1, 2, 0).contiguous().numpy()
         except UnreadableImage as reason:
-            raise BadData(f"{item.row['path']} cannot be read: {reason}. Build the set again without it.") from reason
+            raise BadData(
+                f"{item.row['path']} cannot be read: {reason}. Build the set again without it."
+            ) from reason
         size = size or image.shape
         if image.shape != size:
             raise BadData(
-                f"an .npz holds one image size, and {split} has {size[1]} x {size[0]} and {image.shape[1]} x "
-                f"{image.shape[0]} ({item.row['id']}). Export it as imagefolder, parquet or webdataset."
+                f"an .npz holds one image size, and {split} has {size[1]} x {size[0]} and"
+                f" {image.shape[1]} x {image.shape[0]} ({item.row['id']}). Export it as"
+                " imagefolder, parquet or webdataset."
             )
         yield image

@@ -1,8 +1,10 @@
-"""RAID's layout: ``{original,epsilonN}/{real,gen_k}``, eps in grey levels. Source: the RAID dataset, arXiv 2506.03988.
+"""RAID's layout: ``{original,epsilonN}/{real,gen_k}``, eps in grey levels. Source: the RAID
+dataset, arXiv 2506.03988.
 
-``original`` holds the clean and the generated images. An ``epsilonN`` is one attack in the L-inf ball of N grey levels,
-the first of the suite; what keeps another budget, or none, has no place in the layout. With several splits each has a
-layout of its own, in a folder of its name. ``generators.json`` says which generator each ``gen_k`` is.
+``original`` holds the clean and the generated images. An ``epsilonN`` is one attack in the L-inf
+ball of N grey levels, the first of the suite; what keeps another budget, or none, has no place in
+the layout. With several splits each has a layout of its own, in a folder of its name.
+``generators.json`` says which generator each ``gen_k`` is.
 """
 
 import json
@@ -31,7 +33,10 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
             place = root / folders.get(attack, "original") / _name(item.row, generators)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(item.content)
-    write_text(out / "generators.json", json.dumps({number: name for name, number in generators.items()}, indent=2))
+    write_text(
+        out / "generators.json",
+        json.dumps({number: name for name, number in generators.items()}, indent=2),
+    )
     return dict(left_out)
 
 

@@ -7,7 +7,9 @@ from robustbench_aigi.data.plusplus.reader import Item
 
 
 def shards(items: Iterator[Item], most: int) -> Iterator[Iterator[Item]]:
-    """Cut a stream into consecutive ones of about ``most`` bytes; each must be used up before the next is asked for."""
+    """Cut a stream into consecutive ones of about ``most`` bytes; each must be used up before the
+    next is asked for.
+    """
     begun = 0
 
     def shard(item: Item) -> int:

@@ -12,7 +12,9 @@ from robustbench_aigi.io.files import write_whole
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
-    """Write the images with their own bytes, and their manifest rows as JSON. Numbers count within the split."""
+    """Write the images with their own bytes, and their manifest rows as JSON. Numbers count within
+    the split.
+    """
     for split in built.counts():
         for number, items in enumerate(shards(built.items(split, progress), shard_bytes)):
             write_whole(out / f"{split}-{number:06d}.tar", functools.partial(_shard, items))

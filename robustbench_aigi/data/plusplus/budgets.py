@@ -6,7 +6,8 @@ from robustbench_aigi.attacks.loading import ADAPTERS
 
 
 def budgets(suite: Suite) -> dict[str, Budget]:
-    """Row id to budget. An attack by its ``module:Class`` address is left out: a data set must not run code.
+    """Row id to budget. An attack by its ``module:Class`` address is left out: a data set must not
+    run code.
 
     Raises:
         UnknownName, BadConfig: this installation has no such attack.

@@ -1,4 +1,6 @@
-"""The `++` set: clean images, every perturbation of a suite made on named surrogates, and diffusion samples."""
+"""The `++` set: clean images, every perturbation of a suite made on named surrogates, and diffusion
+samples.
+"""
 
 import functools
 import shutil
@@ -40,14 +42,15 @@ def build_plusplus(
     executor: Executor = HERE,
     identities: Identities | None = None,
 ) -> None:
-    """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run finished are kept.
+    """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run
+    finished are kept.
 
-    Perturbed images are PNG, clean ones keep their original bytes, generated ones are stored as the clean ones are.
-    Memory does not grow with the set.
+    Perturbed images are PNG, clean ones keep their original bytes, generated ones are stored as the
+    clean ones are. Memory does not grow with the set.
 
     Args:
-        executor: who does the work; the number of workers does not change a byte. Surrogates that cannot be sent to
-            its processes are attacked in this one.
+        executor: who does the work; the number of workers does not change a byte. Surrogates that
+            cannot be sent to its processes are attacked in this one.
         identities: the surrogates', where the caller has them already.
 
     Raises:
@@ -62,8 +65,14 @@ def build_plusplus(
 
 
 def plusplus(out: Path, split: str | None = None, attack: str | None = None) -> Dataset:
-    """A built set as a dataset, or one split of it, or only the images of one attack (``clean`` is one)."""
-    chosen = [(name, "==", value) for name, value in (("split", split), ("attack", attack)) if value is not None]
+    """A built set as a dataset, or one split of it, or only the images of one attack (``clean`` is
+    one).
+    """
+    chosen = [
+        (name, "==", value)
+        for name, value in (("split", split), ("attack", attack))
+        if value is not None
+    ]
     rows = pd.read_parquet(out / "manifest.parquet", filters=chosen or None)
     return Dataset("++", rows.assign(path=[f"{out}/{place}" for place in rows["path"]], row=-1))
 
@@ -76,9 +85,11 @@ def plan(
     workers: int,
     identities: Identities | None = None,
 ) -> pd.DataFrame:
-    """What a build has left to do, a row a part: ``split, attack, images, passes, seconds, megabytes``.
+    """What a build has left to do, a row a part: ``split, attack, images, passes, seconds,
+    megabytes``.
 
-    Two small batches of every part are tried; the second one's time, passes and blocks on the disk are multiplied.
+    Two small batches of every part are tried; the second one's time, passes and blocks on the disk
+    are multiplied.
 
     Raises:
         BadData: the disk has less room than the set takes. Else as :func:`build_plusplus`.
@@ -90,18 +101,25 @@ def plan(
     room, needed = shutil.disk_usage(_existing(out)).free / 1e6, float(table["megabytes"].sum())
     if needed > room:
         raise BadData(
-            f"the set takes about {needed:.0f} MB and {out} has room for {room:.0f} MB. Give --out on a larger disk, "
-            "or --limit."
+            f"the set takes about {needed:.0f} MB and {out} has room for {room:.0f} MB. Give --out"
+            " on a larger disk, or --limit."
         )
     return table
 
 
 def _all(
-    parts: Mapping[str, Part], suite: Suite, surrogates: Mapping[str, Detector], identities: Identities | None
+    parts: Mapping[str, Part],
+    suite: Suite,
+    surrogates: Mapping[str, Detector],
+    identities: Identities | None,
 ) -> list[Ingredient]:
     known = (identities or Identities()).of_all(surrogates)
     fit_to_travel = {name: _copied_if_possible(detector) for name, detector in surrogates.items()}
-    return [i for split, part in parts.items() for i in ingredients(split, part, suite, fit_to_travel, known)]
+    return [
+        i
+        for split, part in parts.items()
+        for i in ingredients(split, part, suite, fit_to_travel, known)
+    ]
 
 
 def _copied_if_possible(detector: Detector) -> Detector:
@@ -132,9 +150,15 @@ class _Making:
 
 
 def _make(
-    made: Sequence[Ingredient], out: Path, progress: Progress, executor: Executor, used: Mapping[str, Detector]
+    made: Sequence[Ingredient],
+    out: Path,
+    progress: Progress,
+    executor: Executor,
+    used: Mapping[str, Detector],
 ) -> None:
-    """Make the shards that are not there yet, of all ingredients together, so that no worker waits for another kind."""
+    """Make the shards that are not there yet, of all ingredients together, so that no worker waits
+    for another kind.
+    """
     titles = [f"building {ingredient.split} {ingredient.attack}" for ingredient in made]
     left = [task for task in _in_turn(made) if not (out / task.place).is_file()]
     if not left:
@@ -149,7 +173,9 @@ def _make(
 
 
 def _in_turn(made: Sequence[Ingredient]) -> list[_Task]:
-    """The shards of all ingredients, spread evenly: files are changed while a detector is attacked."""
+    """The shards of all ingredients, spread evenly: files are changed while a detector is
+    attacked.
+    """
     tasks = [
         (share / len(places), _Task(number, *place))
         for number, places in enumerate(list(ingredient.places()) for ingredient in made)
@@ -168,10 +194,17 @@ def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
             began = time.perf_counter()
             (table,) = Here(1).each(lambda shard: ingredient.make(shard, Path(folder)), [trial])
             spent = time.perf_counter() - began
-        size = sum(BLOCK * -(-(Path(folder) / path).stat().st_size // BLOCK) for path in table["path"])
+        size = sum(
+            BLOCK * -(-(Path(folder) / path).stat().st_size // BLOCK) for path in table["path"]
+        )
     share = left / len(table)
     passes = float((table["forwards"] + table["backwards"]).sum())
-    return {"images": left, "passes": passes * share, "seconds": spent * share, "megabytes": size * share / 1e6}
+    return {
+        "images": left,
+        "passes": passes * share,
+        "seconds": spent * share,
+        "megabytes": size * share / 1e6,
+    }
 
 
 def _existing(folder: Path) -> Path:
@@ -179,7 +212,9 @@ def _existing(folder: Path) -> Path:
 
 
 def _join(places: Sequence[Path], target: Path) -> None:
-    """Append the shards' tables to one file, a row group each; one without the column of conversions has none."""
+    """Append the shards' tables to one file, a row group each; one without the column of
+    conversions has none.
+    """
     schemas = [pq.read_schema(place) for place in places]
     schema = next((one for one in schemas if CONVERTED in one.names), schemas[0])
     with pq.ParquetWriter(target, schema) as writer:

@@ -14,9 +14,24 @@ from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import table_head, table_row
 
-LICENCES = ("mit", "apache-2.0", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0", "gpl-3.0")
+LICENCES = (
+    "mit",
+    "apache-2.0",
+    "cc0-1.0",
+    "cc-by-4.0",
+    "cc-by-sa-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-sa-4.0",
+    "gpl-3.0",
+)
 """Identifiers that Hugging Face knows; any other licence is given by its text."""
-SIZES = {10**3: "n<1K", 10**4: "1K<n<10K", 10**5: "10K<n<100K", 10**6: "100K<n<1M", 10**7: "1M<n<10M"}
+SIZES = {
+    10**3: "n<1K",
+    10**4: "1K<n<10K",
+    10**5: "10K<n<100K",
+    10**6: "100K<n<1M",
+    10**7: "1M<n<10M",
+}
 
 TEXT = """---
 {metadata}---
@@ -27,10 +42,10 @@ TEXT = """---
 
 {counts}
 
-Label 0 is a real photograph (folder `REAL`), label 1 an AI-generated image (folder `FAKE`). A perturbed image keeps the
-label of its source. Clean images keep their original bytes (those that were converted, as a column `convert` says,
-are PNG); perturbed ones are 8-bit RGB PNG. All images that come from
-one original, its parent, are on one side of the split.
+Label 0 is a real photograph (folder `REAL`), label 1 an AI-generated image (folder `FAKE`). A
+perturbed image keeps the label of its source. Clean images keep their original bytes (converted
+ones, named in the column `convert`, are PNG); perturbed ones are 8-bit RGB PNG. All images that
+come from one original, its parent, are in the same split.
 
 ## How it was made
 
@@ -44,12 +59,13 @@ Suite `{suite}` version {version}, seed {seed}:
 
 ## Columns
 
-`manifest.parquet` and `manifest.jsonl` have a row an image. `id`, `label`, `split`, `generator`, `category`, `attack`:
-what it is. `source` and `parent_sha256`: id and SHA-256 of the clean image it was made from; `parent`: what both were
-made from. `surrogate`, `surrogate_sha256`, `seed`, `eps`: how it was attacked; `eps` is in grey levels of 255, of an L2
-attack the norm of pixels in [0, 1]. `linf` (grey levels), `l2` (norm of the whole change, pixels in [0, 1]), `l0`
-(changed pixels), `psnr` (dB), `ssim`: how far it is from its source. `fooled`: whether the surrogate was wrong about
-it. `forwards`, `backwards`: passes spent. `path`, `sha256`: its file.
+`manifest.parquet` and `manifest.jsonl` have one row per image. `id`, `label`, `split`, `generator`,
+`category`, `attack`: what it is. `source` and `parent_sha256`: id and SHA-256 of the clean image it
+was made from; `parent`: what both were made from. `surrogate`, `surrogate_sha256`, `seed`, `eps`:
+how it was attacked; `eps` is in grey levels of 255 for L-inf, and in the norm over pixels in [0, 1]
+for L2. `linf` (grey levels), `l2` (norm of the whole change, pixels in [0, 1]), `l0` (changed
+pixels), `psnr` (dB), `ssim`: distance from its source. `fooled`: whether the surrogate was wrong
+about it. `forwards`, `backwards`: passes spent. `path`, `sha256`: its file.
 
 ## How to read it
 
@@ -59,7 +75,8 @@ it. `forwards`, `backwards`: passes spent. `path`, `sha256`: its file.
 
     robustbench-aigi verify PATH
 
-reads every file again: SHA-256, pixels, format, labels, splits, and each change against its source and its budget.
+reads every file again: SHA-256, pixels, format, labels, splits, and each change against its
+source and its budget.
 
 ## Licences
 
@@ -84,8 +101,10 @@ def write_card(built: Path, recipe: Recipe, command: str) -> None:
     text = TEXT.format(
         metadata=_metadata(the_set, recipe, title),
         title=title,
-        about=f"Images of `{recipe.name}`{home} and perturbed copies of them, made to test detectors of AI-generated "
-        f"images: {len(the_set)} images.",
+        about=(
+            f"Images of `{recipe.name}`{home} and perturbed copies of them, made to test detectors"
+            f" of AI-generated images: {len(the_set)} images."
+        ),
         counts=_markdown(_counts(the_set)),
         command=command,
         suite=suite.name,
@@ -93,8 +112,10 @@ def write_card(built: Path, recipe: Recipe, command: str) -> None:
         seed=suite.seed,
         attacks=_markdown(_attacks(suite, facts)),
         surrogates=_surrogates(facts),
-        licence=f"Images of `{recipe.name}`, and so what was made of them: {recipe.licence}. They stay under the terms "
-        "of their source; the changes add no terms of their own.",
+        licence=(
+            f"Images of `{recipe.name}`, and so what was made of them: {recipe.licence}. They stay"
+            " under the terms of their source; the changes add no terms of their own."
+        ),
     )
     write_text(built / "README.md", text)
 
@@ -109,7 +130,9 @@ def _metadata(built: Built, recipe: Recipe, title: str) -> str:
         pretty_name=title,
         license=licence if licence in LICENCES else "other",
         task_categories=["image-classification"],
-        size_categories=[next((name for most, name in SIZES.items() if len(built) < most), "n>10M")],
+        size_categories=[
+            next((name for most, name in SIZES.items() if len(built) < most), "n>10M")
+        ],
         tags=["ai-generated-image-detection", "adversarial-robustness"],
         **about,
     )
@@ -121,16 +144,22 @@ def _counts(built: Built) -> pd.DataFrame:
     keys = ["split", "attack", "label"]
     groups = built.table(*keys).group_by(keys, use_threads=False)
     long: pd.DataFrame = groups.aggregate([([], "count_all")]).to_pandas()
-    wide = long.pivot_table(index=keys[:2], columns="label", values="count_all", fill_value=0, sort=False)
+    wide = long.pivot_table(
+        index=keys[:2], columns="label", values="count_all", fill_value=0, sort=False
+    )
     counts = wide.reindex(columns=[0, 1], fill_value=0).set_axis(list(CLASSES), axis=1)
     return counts.astype(int).reset_index()
 
 
 def _facts(built: Built) -> pd.DataFrame:
-    """A row an attack and surrogate: largest and mean changes, and how often the surrogate was fooled."""
+    """A row an attack and surrogate: largest and mean changes, and how often the surrogate was
+    fooled.
+    """
     keys = ["attack", "surrogate", "surrogate_sha256"]
     table = built.table(*keys, "linf", "l2", "fooled")
-    measured = [("linf", "max"), ("l2", "mean")] + [("fooled", "mean")] * ("fooled" in table.column_names)
+    measured = [("linf", "max"), ("l2", "mean")] + [("fooled", "mean")] * (
+        "fooled" in table.column_names
+    )
     facts: pd.DataFrame = table.group_by(keys, use_threads=False).aggregate(measured).to_pandas()
     return facts if "fooled_mean" in facts else facts.assign(fooled_mean=float("nan"))
 
@@ -148,7 +177,9 @@ def _attacks(suite: Suite, facts: pd.DataFrame) -> pd.DataFrame:
                     "budget": _limit(limits.get(row.id, Budget())),
                     "largest linf": found["linf_max"],
                     "mean l2": f"{found['l2_mean']:.3f}",
-                    "surrogate fooled": "" if pd.isna(found["fooled_mean"]) else f"{found['fooled_mean']:.1%}",
+                    "surrogate fooled": (
+                        "" if pd.isna(found["fooled_mean"]) else f"{found['fooled_mean']:.1%}"
+                    ),
                 }
             )
     return pd.DataFrame(lines)
@@ -171,9 +202,14 @@ def _surrogates(facts: pd.DataFrame) -> str:
     used = facts.loc[facts["surrogate"] != "", ["surrogate", "surrogate_sha256"]].drop_duplicates()
     if used.empty:
         return "No surrogate was used."
-    lines = [f"- `{name}`: SHA-256 of the weights `{sha256}`" for name, sha256 in used.itertuples(index=False)]
+    lines = [
+        f"- `{name}`: SHA-256 of the weights `{sha256}`"
+        for name, sha256 in used.itertuples(index=False)
+    ]
     return "\n".join(["Surrogates, the detectors that were attacked:", "", *lines])
 
 
 def _markdown(table: pd.DataFrame) -> str:
-    return "\n".join([*table_head(table.columns), *map(table_row, table.astype(str).to_numpy().tolist())])
+    return "\n".join(
+        [*table_head(table.columns), *map(table_row, table.astype(str).to_numpy().tolist())]
+    )

@@ -1,4 +1,6 @@
-"""Contact sheets of a built ``++`` set: clean, attacked and ten times their difference, pixel by pixel."""
+"""Contact sheets of a built ``++`` set: clean, attacked and ten times their difference, pixel by
+pixel.
+"""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +21,9 @@ from robustbench_aigi.io.files import write_whole
 SHOWN = 128
 """Pixels a side that a small image is enlarged towards, by a whole factor."""
 LARGEST = 256
-"""Pixels a side that are shown of a larger image: its middle, since a reduction would hide the difference."""
+"""Pixels a side that are shown of a larger image: its middle, since a reduction would hide the
+difference.
+"""
 GAP, LINE = 8, 13
 CLASSES = {0: "real", 1: "AI-generated"}
 
@@ -32,7 +36,9 @@ class Cell(NamedTuple):
 
 
 def contact_sheets(built: Path, out: Path, count: int = 24) -> list[Path]:
-    """Draw a sheet for every split and attack of the set in ``built``; return the files, in the manifest's order."""
+    """Draw a sheet for every split and attack of the set in ``built``; return the files, in the
+    manifest's order.
+    """
     parts = _manifest(built)[["split", "attack"]].drop_duplicates()
     return [
         contact_sheet(built, split, attack, out, count)
@@ -41,10 +47,11 @@ def contact_sheets(built: Path, out: Path, count: int = 24) -> list[Path]:
 
 
 def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 24) -> Path:
-    """Draw up to ``count`` images of one part, the same ones every time, as ``out/SPLIT-ATTACK.png``.
+    """Draw up to ``count`` images of one part, the same ones every time, as
+    ``out/SPLIT-ATTACK.png``.
 
-    Each is shown clean, attacked and as ten times the difference around mid grey; what has no source, alone. Parts of
-    one split show the same images as far as they hold them.
+    Each is shown clean, attacked and as ten times the difference around mid grey; what has no
+    source, alone. Parts of one split show the same images as far as they hold them.
 
     Raises:
         BadData: there is no such part, or one of its files is missing or damaged.
@@ -57,7 +64,11 @@ def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 
     wanted = count if rows["label"].nunique() == 2 else 2 * count
     rows = rows.assign(own=rows["id"], id=rows["source"])
     chosen = choose(rows, wanted)
-    sources = plusplus(built, split, "clean").manifest.set_index("source")["path"] if attack != "clean" else pd.Series()
+    sources = (
+        plusplus(built, split, "clean").manifest.set_index("source")["path"]
+        if attack != "clean"
+        else pd.Series()
+    )
     cells = [_cell(row, sources.get(row["source"])) for row in chosen.to_dict("records")]
     triples = any(len(cell.images) > 1 for cell in cells)
     words = ": clean, attacked, ten times the difference around mid grey" if triples else ""
@@ -67,13 +78,17 @@ def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 
 
 
 def sheet(title: str, cells: Sequence[Cell], columns: int) -> Image.Image:
-    """Lay cells out in rows of ``columns`` under a title. Small images are enlarged without smoothing."""
+    """Lay cells out in rows of ``columns`` under a title. Small images are enlarged without
+    smoothing.
+    """
     pictures = [[enlarged(pixels) for pixels in cell.images] for cell in cells]
     width = max(sum(p.width + GAP for p in row) for row in pictures)
     lines = max(len(cell.lines) for cell in cells)
     height = max(p.height for row in pictures for p in row) + lines * LINE + GAP
     columns = min(columns, len(cells))
-    canvas = Image.new("RGB", (columns * width + GAP, -(-len(cells) // columns) * height + LINE + 2 * GAP), "white")
+    canvas = Image.new(
+        "RGB", (columns * width + GAP, -(-len(cells) // columns) * height + LINE + 2 * GAP), "white"
+    )
     draw = ImageDraw.Draw(canvas)
     font = ImageFont.load_default(size=10)
     draw.text((GAP, GAP // 2), _fitting(title, draw, font, canvas.width - 2 * GAP), "black", font)
@@ -90,7 +105,9 @@ def sheet(title: str, cells: Sequence[Cell], columns: int) -> Image.Image:
 
 
 def enlarged(pixels: Tensor) -> Image.Image:
-    """Uint8 ``(3, H, W)`` as a picture: each pixel a square of whole size; of a large image its middle."""
+    """Uint8 ``(3, H, W)`` as a picture: each pixel a square of whole size; of a large image its
+    middle.
+    """
     top, left = (max(side - LARGEST, 0) // 2 for side in pixels.shape[1:])
     middle = pixels[:, top : top + LARGEST, left : left + LARGEST]
     factor = max(1, SHOWN // max(middle.shape[1:]))
@@ -135,13 +152,19 @@ def _read(path: str) -> Tensor:
 def _manifest(built: Path) -> pd.DataFrame:
     path = built / "manifest.parquet"
     if not path.is_file():
-        raise BadData(f"{built} holds no manifest.parquet. Give the --out folder of `robustbench-aigi build`.")
+        raise BadData(
+            f"{built} holds no manifest.parquet. Give the --out folder of `robustbench-aigi build`."
+        )
     return pd.read_parquet(path, columns=["split", "attack"])
 
 
 def _fitting(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int) -> str:
-    """The text, cut in the middle until it fits ``width`` pixels; what has no letter in the font is a question mark."""
-    plain = re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", text.encode("latin-1", "replace").decode("latin-1"))
+    """The text, cut in the middle until it fits ``width`` pixels; what has no letter in the font is
+    a question mark.
+    """
+    plain = re.sub(
+        r"[\x00-\x1f\x7f-\x9f]", "?", text.encode("latin-1", "replace").decode("latin-1")
+    )
     kept = plain
     while len(kept) > 4 and draw.textlength(kept, font) > width:
         half = (len(kept) - 3) // 2

@@ -1,4 +1,6 @@
-"""What a `++` set is made of: clean images, perturbed ones and generated ones, each made a shard at a time."""
+"""What a `++` set is made of: clean images, perturbed ones and generated ones, each made a shard at
+a time.
+"""
 
 import functools
 import hashlib
@@ -36,8 +38,9 @@ Table = dict[str, object]
 class Part:
     """One split of the set.
 
-    ``all_rows`` perturbs every image in every way; else each image gets one way in turn. ``samples`` counts images of
-    the shipped diffusion model; ``generated`` holds those that other models made.
+    ``all_rows`` perturbs every image in every way; else each image gets one way in turn.
+    ``samples`` counts images of the shipped diffusion model; ``generated`` holds those that other
+    models made.
     """
 
     data: Dataset
@@ -48,7 +51,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Ingredient:
-    """Images of one attack in one split: ``make`` turns a shard of sources into files in a folder and manifest rows."""
+    """Images of one attack in one split: ``make`` turns a shard of sources into files in a folder
+    and manifest rows.
+    """
 
     attack: str
     split: str
@@ -59,7 +64,10 @@ class Ingredient:
     def places(self) -> Iterator[tuple[Dataset, Path]]:
         """The shards, and where in the set's folder the rows of each go."""
         for index, shard in enumerate(self.data.slices(SHARD)):
-            yield shard, Path("parts") / f"{self.split}-{self.attack}-{index:04d}-{self.key[:12]}.parquet"
+            yield (
+                shard,
+                Path("parts") / f"{self.split}-{self.attack}-{index:04d}-{self.key[:12]}.parquet",
+            )
 
 
 def ingredients(
@@ -79,27 +87,37 @@ def ingredients(
     """
     whole = {"clean": part.data} | ({} if part.generated is None else {"generated": part.generated})
     for name, data in whole.items():
-        yield Ingredient(name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name))
+        yield Ingredient(
+            name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name)
+        )
     asked = {name: surrogate for name, surrogate in surrogates.items() if name in suite.surrogates}
     weights = {name: weights_digest(surrogate.state_dict()) for name, surrogate in asked.items()}
     for number, row in enumerate(suite.rows):
         if row.surrogate is not None and row.surrogate not in surrogates:
             raise BadData(
-                f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. "
-                f"Train it with `robustbench-aigi train {row.surrogate} --out {row.surrogate}.safetensors`, and give "
-                f"it: --surrogate {row.surrogate}.safetensors."
+                f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. Train it"
+                f" with `robustbench-aigi train {row.surrogate} --out {row.surrogate}.safetensors`,"
+                f" and give it: --surrogate {row.surrogate}.safetensors."
             )
         data = _share(part.data, row, number, len(suite.rows), part.all_rows)
         surrogate = surrogates[row.surrogate] if row.surrogate else None
         sha256 = weights[row.surrogate] if row.surrogate else ""
-        key = digest(data.key, row.model_dump(), suite.seed, sha256, identities.get(row.surrogate or "", ""))
-        make = functools.partial(_perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256))
+        key = digest(
+            data.key, row.model_dump(), suite.seed, sha256, identities.get(row.surrogate or "", "")
+        )
+        make = functools.partial(
+            _perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256)
+        )
         yield Ingredient(row.id, split, data, key, make)
     if part.samples:
         ids = [f"{split}/diffusion-{i:05d}" for i in range(part.samples)]
-        wanted = Dataset("diffusion", pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""}))
+        wanted = Dataset(
+            "diffusion", pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""})
+        )
         example = next(part.data.files())
-        key = digest(part.samples, suite.seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest())
+        key = digest(
+            part.samples, suite.seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest()
+        )
         make = functools.partial(_samples, split=split, seed=suite.seed, example=example)
         yield Ingredient("diffusion", split, wanted, key, make)
 
@@ -127,9 +145,17 @@ def _stored(sources: pd.DataFrame, files: list[bytes]) -> pd.DataFrame:
 
 
 def _perturbed(
-    shard: Dataset, out: Path, *, split: str, row: Row, seed: int, made_on: tuple[Detector | None, str]
+    shard: Dataset,
+    out: Path,
+    *,
+    split: str,
+    row: Row,
+    seed: int,
+    made_on: tuple[Detector | None, str],
 ) -> pd.DataFrame:
-    """PNG files. Attacks run at full strength, because the set is meant for other detectors than the surrogate."""
+    """PNG files. Attacks run at full strength, because the set is meant for other detectors than
+    the surrogate.
+    """
     sources, files, measured = shard.manifest.set_index("id", drop=False), [], []
     for batch in shard.batches(SHARD):
         images, facts = _attacked(row, batch, made_on[0], seed)
@@ -150,32 +176,45 @@ def _perturbed(
     return made.astype({name: found[name].dtype for name in found})
 
 
-def _attacked(row: Row, batch: Batch, surrogate: Detector | None, seed: int) -> tuple[Tensor, Table]:
+def _attacked(
+    row: Row, batch: Batch, surrogate: Detector | None, seed: int
+) -> tuple[Tensor, Table]:
     """The changed images, whether each fooled the surrogate, and the passes it took."""
     if isinstance(row.built, Perturbation):
         unknown: Table = {"fooled": [None] * len(batch.ids), "forwards": 0, "backwards": 0}
         return row.built.apply(batch.images, batch.ids, seed), unknown
     if surrogate is None:
         raise BadData(
-            f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32" to the suite.'
+            f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32"'
+            " to the suite."
         )
-    result = row.built(placed(surrogate), batch.images, batch.labels, ids=batch.ids, seed=seed, full=True)
+    result = row.built(
+        placed(surrogate), batch.images, batch.labels, ids=batch.ids, seed=seed, full=True
+    )
     passes = {"forwards": result.forwards.tolist(), "backwards": result.backwards.tolist()}
     return result.images, {"fooled": result.fooled.tolist(), **passes}
 
 
 def _samples(shard: Dataset, out: Path, *, split: str, seed: int, example: bytes) -> pd.DataFrame:
-    """Fresh samples of the shipped diffusion model, all classes in turn; they have no parent and label 1."""
+    """Fresh samples of the shipped diffusion model, all classes in turn; they have no parent and
+    label 1.
+    """
     ids = shard.manifest["id"].tolist()
     classes = [int(identity.rsplit("-", 1)[1]) % len(CLASSES) for identity in ids]
     images = PixelDiffusion.load(SHIPPED).sample(classes, rngs_for(seed, "plusplus-diffusion", ids))
-    about = {"parent": ids, "generator": "mini-diffusion", "category": [CLASSES[number] for number in classes]}
+    about = {
+        "parent": ids,
+        "generator": "mini-diffusion",
+        "category": [CLASSES[number] for number in classes],
+    }
     files = [encoded_like(example, pixels) for pixels in to_bytes(images)]
     return _table(shard.manifest.assign(**about), split, "diffusion", files, out)
 
 
 def encoded_like(example: bytes, pixels: Tensor) -> bytes:
-    """Uint8 ``(3, H, W)`` pixels as PNG, or as JPEG with the tables of ``example``, so that no format tells a class."""
+    """Uint8 ``(3, H, W)`` pixels as PNG, or as JPEG with the tables of ``example``, so that no
+    format tells a class.
+    """
     with opened(example, FORMATS) as given:
         if not isinstance(given, JpegImagePlugin.JpegImageFile):
             return encode_png(pixels)
@@ -183,19 +222,31 @@ def encoded_like(example: bytes, pixels: Tensor) -> bytes:
     return encode_jpeg(pixels, qtables=tables, subsampling=max(0, sampling))
 
 
-SUFFIXES = {b"\xff\xd8": ".jpg", b"\x89PNG": ".png", b"RIFF": ".webp", b"BM": ".bmp", b"GIF8": ".gif"}
+SUFFIXES = {
+    b"\xff\xd8": ".jpg",
+    b"\x89PNG": ".png",
+    b"RIFF": ".webp",
+    b"BM": ".bmp",
+    b"GIF8": ".gif",
+}
 SUFFIXES |= {b"II*\0": ".tif", b"MM\0*": ".tif"}
 LONGEST = 120
 """Letters of an id that a file's name keeps."""
 
 
-def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], out: Path) -> pd.DataFrame:
-    """Write the files of sources, in their order, and give their rows; an attack fills in what it measured."""
+def _table(
+    sources: pd.DataFrame, split: str, attack: str, files: list[bytes], out: Path
+) -> pd.DataFrame:
+    """Write the files of sources, in their order, and give their rows; an attack fills in what it
+    measured.
+    """
     ids, labels = sources["id"].tolist(), sources["label"].astype(int).tolist()
     paths = []
     for identity, label, content in zip(ids, labels, files, strict=True):
         suffix = next((end for start, end in SUFFIXES.items() if content.startswith(start)), ".img")
-        paths.append(Path(split) / attack / ("FAKE" if label else "REAL") / f"{_stem(identity)}{suffix}")
+        paths.append(
+            Path(split) / attack / ("FAKE" if label else "REAL") / f"{_stem(identity)}{suffix}"
+        )
     with writing(out / split / attack):
         for folder in {(out / path).parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
@@ -203,9 +254,26 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
             (out / path).write_bytes(content)
     copied = {name: sources[name].tolist() for name in ("generator", "category", "parent")}
     return pd.DataFrame(
-        {"id": ids if attack == "clean" else [f"{identity}#{attack}" for identity in ids], "label": labels}
-        | {"split": split, "source": ids, "parent_sha256": sources["sha256"].tolist(), **copied, "attack": attack}
-        | {"surrogate": "", "surrogate_sha256": "", "seed": -1, "eps": float("nan"), "linf": 0, "l2": 0.0, "l0": 0}
+        {
+            "id": ids if attack == "clean" else [f"{identity}#{attack}" for identity in ids],
+            "label": labels,
+        }
+        | {
+            "split": split,
+            "source": ids,
+            "parent_sha256": sources["sha256"].tolist(),
+            **copied,
+            "attack": attack,
+        }
+        | {
+            "surrogate": "",
+            "surrogate_sha256": "",
+            "seed": -1,
+            "eps": float("nan"),
+            "linf": 0,
+            "l2": 0.0,
+            "l0": 0,
+        }
         | {"psnr": float("nan"), "ssim": float("nan"), "forwards": 0, "backwards": 0}
         | {"fooled": pd.array([None] * len(ids), dtype="boolean")}
         | {"sha256": [hashlib.sha256(content).hexdigest() for content in files]}
@@ -215,7 +283,9 @@ def _table(sources: pd.DataFrame, split: str, attack: str, files: list[bytes], o
 
 
 def _stem(identity: str) -> str:
-    """A file's name for an id: another one for every id, of one line, and not too long for a disk."""
+    """A file's name for an id: another one for every id, of one line, and not too long for a
+    disk.
+    """
     plain = re.sub(r"[/\x00-\x1f\x7f]", "_", identity)
     if "_" not in identity and len(identity) <= LONGEST and plain == identity.replace("/", "_"):
         return plain

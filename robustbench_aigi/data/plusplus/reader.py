@@ -24,7 +24,19 @@ Row = dict[str, Any]
 CLASSES = ("REAL", "FAKE")
 """Names of the labels 0 and 1."""
 SUITE = "suite.json"
-NEEDED = ("id", "label", "split", "source", "parent", "attack", "linf", "l2", "l0", "sha256", "path")
+NEEDED = (
+    "id",
+    "label",
+    "split",
+    "source",
+    "parent",
+    "attack",
+    "linf",
+    "l2",
+    "l0",
+    "sha256",
+    "path",
+)
 BATCH = 1000
 
 
@@ -50,7 +62,8 @@ AGAIN = "Repeat the `robustbench-aigi build` command that made it: finished imag
 @final
 @dataclass(frozen=True)
 class Built:
-    """The folder that ``build`` wrote. Images are read one at a time, the manifest a batch or a few columns at a time.
+    """The folder that ``build`` wrote. Images are read one at a time, the manifest a batch or a few
+    columns at a time.
 
     Raises:
         BadData: from every method, if the folder holds no whole manifest.
@@ -87,7 +100,10 @@ class Built:
         found = self.table("split").column("split").value_counts().to_pylist()
         for split in (entry["values"] for entry in found):
             if not re.fullmatch(r"\w[\w.-]*", split):
-                raise BadData(f"{self.manifest} has a split called {split!r}. Expected a plain name such as train.")
+                raise BadData(
+                    f"{self.manifest} has a split called {split!r}. Expected a plain name such as"
+                    " train."
+                )
         return {entry["values"]: entry["counts"] for entry in found}
 
     def rows(self, split: str | None = None) -> Iterator[Row]:
@@ -98,12 +114,16 @@ class Built:
                 batch = next(batches, None)
                 if batch is None:
                     return
-                kept = batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+                kept = (
+                    batch if split is None else batch.filter(pc.equal(batch.column("split"), split))
+                )
                 rows = kept.to_pylist()
             yield from rows
 
     def items(self, split: str, progress: Progress = silent) -> Iterator[Item]:
-        """Yield rows and contents of a split. Raises ``BadData`` for a file that is not as the manifest says."""
+        """Yield rows and contents of a split. Raises ``BadData`` for a file that is not as the
+        manifest says.
+        """
         total = self.counts()[split]
         for number, row in enumerate(self.rows(split)):
             if number % 100 == 0:
@@ -115,17 +135,21 @@ class Built:
         """Where a manifest's path is. Raises ``BadData`` if that is outside the folder."""
         place = self.folder / path
         if ".." in PurePosixPath(path).parts or not place.resolve().is_relative_to(self.root):
-            raise BadData(f"{path} leads out of {self.folder}. Do not use this set; build it again.")
+            raise BadData(
+                f"{path} leads out of {self.folder}. Do not use this set; build it again."
+            )
         return place
 
     def suite(self) -> Suite:
-        """The suite that the set was made with. Raises ``BadData`` if it is not there or not whole."""
+        """The suite that the set was made with. Raises ``BadData`` if it is not there or not
+        whole.
+        """
         try:
             return Suite.model_validate_json((self.folder / SUITE).read_bytes())
         except (OSError, ValidationError) as error:
             raise BadData(
-                f"{self.folder} has no readable {SUITE}, which says what its attacks were. "
-                "Repeat the `robustbench-aigi build` command that made it: finished images are kept."
+                f"{self.folder} has no readable {SUITE}, which says what its attacks were. Repeat"
+                " the `robustbench-aigi build` command that made it: finished images are kept."
             ) from error
 
     def _content(self, row: Row) -> bytes:
@@ -136,7 +160,9 @@ class Built:
         except OSError as error:
             raise BadData(f"cannot read {row['path']}: {error.strerror}. {self._hint}") from error
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise BadData(f"{row['path']} is not the file that the manifest describes. {self._hint}")
+            raise BadData(
+                f"{row['path']} is not the file that the manifest describes. {self._hint}"
+            )
         return content
 
     @property
@@ -149,11 +175,13 @@ class Built:
         except (OSError, pa.ArrowException) as error:
             raise BadData(
                 unfinished(self.folder)
-                or f"{self.folder} holds no whole manifest.parquet. Give a folder that `robustbench-aigi build` wrote."
+                or f"{self.folder} holds no whole manifest.parquet."
+                " Give a folder that `robustbench-aigi build` wrote."
             ) from error
         if missing := [name for name in NEEDED if name not in file.schema_arrow.names]:
             raise BadData(
-                f"{self.manifest} lacks {', '.join(missing)}. Give a folder that `robustbench-aigi build` wrote."
+                f"{self.manifest} lacks {', '.join(missing)}. Give a folder that `robustbench-aigi"
+                " build` wrote."
             )
         return file
 
@@ -169,24 +197,38 @@ def unfinished(folder: Path) -> str:
         return ""
     command = folder / COMMAND
     typed = command.read_text(encoding="utf-8").strip() if command.is_file() else ""
-    again = f"`{typed}`" if typed else f"the `robustbench-aigi build ... --out {folder}` command that began it"
+    again = (
+        f"`{typed}`"
+        if typed
+        else f"the `robustbench-aigi build ... --out {folder}` command that began it"
+    )
     return f"{folder} is an unfinished build. Finish it with {again}; what is there is kept."
 
 
 def misplaced(row: Row) -> str | None:
-    """Why a row does not fit its path, which is ``split/attack/REAL/name`` or ``split/attack/FAKE/name``."""
+    """Why a row does not fit its path, which is ``split/attack/REAL/name`` or
+    ``split/attack/FAKE/name``.
+    """
     if row["label"] not in (0, 1):
         return f"its label is {row['label']}, and only 0 and 1 are labels"
     expected = (row["split"], row["attack"], CLASSES[row["label"]])
     got = PurePosixPath(row["path"]).parts
     if got[:-1] == expected:
         return None
-    return f"its split, attack and label are {', '.join(expected)}, and its folder is {'/'.join(got[:-1])}"
+    return (
+        f"its split, attack and label are {', '.join(expected)}, and its folder is"
+        f" {'/'.join(got[:-1])}"
+    )
 
 
 def json_line(row: Row) -> str:
-    """A row as a line of JSON; numbers that JSON does not have (not a number, infinite) become null."""
-    plain = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
+    """A row as a line of JSON; numbers that JSON does not have (not a number, infinite) become
+    null.
+    """
+    plain = {
+        name: None if isinstance(v, float) and not math.isfinite(v) else v
+        for name, v in row.items()
+    }
     return json.dumps(plain, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -203,8 +245,8 @@ def write_lines(path: Path, lines: Iterator[str]) -> None:
 def metadata_lines(built: Built, split: str, name: Callable[[int, Row], str]) -> Iterator[str]:
     """Lines of a Hugging Face ``metadata.jsonl``: ``file_name``, then all columns of the manifest.
 
-    The fullest row comes first, the others keep their order: readers take the columns' types from the beginning of
-    the file, where clean images alone would leave eps and others without one.
+    The fullest row comes first, the others keep their order: readers take the columns' types from
+    the beginning of the file, where clean images alone would leave eps and others without one.
     """
 
     def line(position: int, row: Row) -> str:
@@ -212,11 +254,14 @@ def metadata_lines(built: Built, split: str, name: Callable[[int, Row], str]) ->
 
     first, row = max(enumerate(built.rows(split)), key=lambda pair: (_filled(pair[1]), -pair[0]))
     yield line(first, row)
-    yield from (line(position, row) for position, row in enumerate(built.rows(split)) if position != first)
+    yield from (
+        line(position, row) for position, row in enumerate(built.rows(split)) if position != first
+    )
 
 
 def write_jsonl(folder: Path) -> None:
-    """Write ``manifest.jsonl`` beside the Parquet manifest, and a ``metadata.jsonl`` for each split.
+    """Write ``manifest.jsonl`` beside the Parquet manifest, and a ``metadata.jsonl`` for each
+    split.
 
     With the latter ``datasets.load_dataset("imagefolder", data_dir=...)`` reads the folder itself.
 
@@ -233,7 +278,9 @@ def write_jsonl(folder: Path) -> None:
 def within_split(row: Row) -> str:
     """A row's path below the folder of its split. Raises ``BadData`` if it does not fit the row."""
     if reason := misplaced(row):
-        raise BadData(f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify FOLDER`.")
+        raise BadData(
+            f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify FOLDER`."
+        )
     return PurePosixPath(*PurePosixPath(row["path"]).parts[1:]).as_posix()
 
 

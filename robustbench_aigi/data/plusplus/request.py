@@ -1,4 +1,6 @@
-"""What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite and surrogates."""
+"""What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite
+and surrogates.
+"""
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +32,9 @@ SPLITS = ("train", "validation", "test")
 class PlusPlus(BaseModel, frozen=True, extra="forbid"):
     """A recipe of kind ``plusplus``: what is built on which dataset, read from ``datasets/*.toml``.
 
-    ``images`` and ``samples`` are counts by split; ``surrogates`` names a checkpoint, or a dataset whose weights ship.
-    Images of the splits in ``by_turns`` are each changed in one of the ways, those of the others in all of them.
+    ``images`` and ``samples`` are counts by split; ``surrogates`` names a checkpoint, or a dataset
+    whose weights ship. Images of the splits in ``by_turns`` are each changed in one of the ways,
+    those of the others in all of them.
     """
 
     name: str
@@ -60,8 +63,10 @@ class Order:
         dataset: a recipe of a `++` set, or of a dataset to make one of.
         source, limit: as in :func:`~robustbench_aigi.data.load_data`.
         attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
-        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the recipe's.
-        samples: diffusion-generated images to add to each split; the recipe's own counts if None, else 100.
+        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the
+            recipe's.
+        samples: diffusion-generated images to add to each split; the recipe's own counts if None,
+            else 100.
         generated: a folder that ``generate`` wrote, to add the images of.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
@@ -77,8 +82,18 @@ class Order:
 
     def typed(self, out: Path) -> str:
         """What was typed, to type it again."""
-        given = {"--source": self.source, "--limit": self.limit, "--attacks": self.attacks, "--samples": self.samples}
-        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        given = {
+            "--source": self.source,
+            "--limit": self.limit,
+            "--attacks": self.attacks,
+            "--samples": self.samples,
+        }
+        words = [
+            word
+            for name, value in given.items()
+            if value is not None
+            for word in (name, str(value))
+        ]
         words += [word for surrogate in self.surrogates for word in ("--surrogate", surrogate)]
         words += ["--generated", str(self.generated)] if self.generated is not None else []
         words += ["--convert"] * self.convert
@@ -91,8 +106,12 @@ class Order:
         given |= {"--attacks": self.attacks and Path(self.attacks).name, "--samples": self.samples}
         options = [f"{name} {value}" for name, value in given.items() if value is not None]
         options += ["--surrogate CHECKPOINT"] * len(self.surrogates)
-        options += ["--generated FOLDER"] * (self.generated is not None) + ["--convert"] * self.convert
-        return " ".join(["robustbench-aigi build", Path(self.dataset).name, *options, "--out FOLDER"])
+        options += ["--generated FOLDER"] * (self.generated is not None) + [
+            "--convert"
+        ] * self.convert
+        return " ".join(
+            ["robustbench-aigi build", Path(self.dataset).name, *options, "--out FOLDER"]
+        )
 
 
 class Assembly(NamedTuple):
@@ -112,7 +131,12 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
     makers = makers_of(suite, order.surrogates, recipe.surrogates)
     data = load_data(
-        recipe.base, order.source, limit=order.limit, skipped=skipped, progress=progress, convert=order.convert
+        recipe.base,
+        order.source,
+        limit=order.limit,
+        skipped=skipped,
+        progress=progress,
+        convert=order.convert,
     )
     data = apart(data, skipped)
     parts = {}
@@ -126,15 +150,24 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
 
 
 def apart(data: Dataset, skipped: Path) -> Dataset:
-    """A dataset without the images whose file is in a later split too; they are added to the list ``skipped``."""
+    """A dataset without the images whose file is in a later split too; they are added to the list
+    ``skipped``.
+    """
     rows = data.manifest
-    last = rows["split"].map(SPLITS.index).groupby(rows["sha256"]).transform("max").map(dict(enumerate(SPLITS)))
+    last = (
+        rows["split"]
+        .map(SPLITS.index)
+        .groupby(rows["sha256"])
+        .transform("max")
+        .map(dict(enumerate(SPLITS)))
+    )
     twin = rows["split"] != last
     if not twin.any():
         return data
     known = pd.read_csv(skipped, dtype=str).itertuples(index=False, name=None)
     found = [
-        (identity, f"the same file is in {split}") for identity, split in zip(rows["id"][twin], last[twin], strict=True)
+        (identity, f"the same file is in {split}")
+        for identity, split in zip(rows["id"][twin], last[twin], strict=True)
     ]
     write_skipped(skipped, [*known, *found])
     return Dataset(data.name, rows[~twin].reset_index(drop=True))
@@ -146,24 +179,43 @@ def _generated(folder: Path | None, split: str) -> Dataset | None:
         return None
     place = folder / "manifest.parquet"
     if not place.is_file():
-        raise BadData(f"{folder} has no manifest.parquet. Give a folder that `robustbench-aigi generate` wrote.")
+        raise BadData(
+            f"{folder} has no manifest.parquet. Give a folder that `robustbench-aigi generate`"
+            " wrote."
+        )
     rows = pd.read_parquet(place, filters=[("split", "==", split)])
-    return Dataset("generated", rows.assign(path=[str(folder / path) for path in rows["path"]])) if len(rows) else None
+    return (
+        Dataset("generated", rows.assign(path=[str(folder / path) for path in rows["path"]]))
+        if len(rows)
+        else None
+    )
 
 
 def recipe_of(dataset: str) -> PlusPlus:
-    """The recipe of a `++` set; for one of a dataset, that set with the suite ``cifakepp`` and 100 samples a split."""
+    """The recipe of a `++` set; for one of a dataset, that set with the suite ``cifakepp`` and 100
+    samples a split.
+    """
     if catalogue.read("datasets", dataset, Kind).kind == "plusplus":
         return catalogue.read("datasets", dataset, PlusPlus)
     own = catalogue.read("datasets", dataset, Recipe)
-    about = {"name": f"{own.name}++", "version": own.version, "kind": "plusplus", "licence": own.licence}
+    about = {
+        "name": f"{own.name}++",
+        "version": own.version,
+        "kind": "plusplus",
+        "licence": own.licence,
+    }
     about |= {"base": dataset, "attacks": "cifakepp", "samples": dict.fromkeys(SPLITS, 100)}
     return PlusPlus.model_validate(about)
 
 
 def planned(expected: pd.DataFrame, workers: int) -> str:
     """A plan as text, and its sums."""
-    images, passes, seconds, size = (expected[name].sum() for name in ("images", "passes", "seconds", "megabytes"))
+    images, passes, seconds, size = (
+        expected[name].sum() for name in ("images", "passes", "seconds", "megabytes")
+    )
     shown = expected.round({"seconds": 0, "megabytes": 1}).to_string(index=False)
-    about = f"{images:.0f} images, {passes:.2g} model passes, about {seconds / 60:.0f} min with {workers} workers"
+    about = (
+        f"{images:.0f} images, {passes:.2g} model passes, about {seconds / 60:.0f} min with"
+        f" {workers} workers"
+    )
     return f"{shown}\nto do: {about}, {size:.0f} MB"

@@ -34,16 +34,19 @@ class Wanted:
     rng: functools.partial[torch.Generator]
 
 
-def make_samples(prompts: Prompts, out: Path, progress: Progress = silent, batch: int = 1) -> pd.DataFrame:
-    """Draw the images that ``out`` does not hold yet and write ``manifest.parquet``; a killed call goes on.
+def make_samples(
+    prompts: Prompts, out: Path, progress: Progress = silent, batch: int = 1
+) -> pd.DataFrame:
+    """Draw the images that ``out`` does not hold yet and write ``manifest.parquet``; a killed call
+    goes on.
 
-    Each image has its own generator, seeded by (seed, model, class, index), so its content depends on neither order
-    nor interruption; with ``batch`` above 1 floating point may move a grey level. A model that is out of reach does
-    not keep the others from theirs.
+    Each image has its own generator, seeded by (seed, model, class, index), so its content depends
+    on neither order nor interruption; with ``batch`` above 1 floating point may move a grey level.
+    A model that is out of reach does not keep the others from theirs.
 
     Returns:
-        The manifest: :data:`COLUMNS` and :data:`EXTRA`, label 1, each image its own parent. Paths in the file
-        begin at ``out``.
+        The manifest: :data:`COLUMNS` and :data:`EXTRA`, label 1, each image its own parent. Paths
+        in the file begin at ``out``.
 
     Raises:
         Unavailable: models that cannot be loaded, once all others are done.
@@ -61,24 +64,35 @@ def make_samples(prompts: Prompts, out: Path, progress: Progress = silent, batch
     if out_of_reach:
         first = next(iter(out_of_reach.values()))
         raise Unavailable(
-            f"{len(out_of_reach)} of {len(prompts.models)} models are out of reach: {', '.join(out_of_reach)}; the "
-            f"images of the others are in {out}, and repeating the call makes the rest. The first: {first}"
+            f"{len(out_of_reach)} of {len(prompts.models)} models are out of reach:"
+            f" {', '.join(out_of_reach)}; the images of the others are in {out}, and repeating the"
+            f" call makes the rest. The first: {first}"
         )
     return table.assign(path=[str(out / path) for path in table["path"]])
 
 
 def reduced(pixels: Tensor, size: int, kernel: str) -> Tensor:
-    """The middle square of uint8 ``(3, H, W)``, reduced to ``(3, size, size)`` with an antialiased Pillow filter."""
+    """The middle square of uint8 ``(3, H, W)``, reduced to ``(3, size, size)`` with an antialiased
+    Pillow filter.
+    """
     _, height, width = pixels.shape
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = pixels[None, :, top : top + side, left : left + side]
-    return torch.from_numpy(resized(square.contiguous().numpy(), [(size, size)], kernel))[0].contiguous()
+    return torch.from_numpy(resized(square.contiguous().numpy(), [(size, size)], kernel))[
+        0
+    ].contiguous()
 
 
 def encoded(pixels: Tensor, encoding: str, quality: int) -> bytes:
-    """Uint8 ``(3, H, W)`` as a PNG file, or as a JPEG file with chroma halved (4:2:0), as CIFAKE's are."""
-    return encode_png(pixels) if encoding == "png" else encode_jpeg(pixels, quality=quality, subsampling="4:2:0")
+    """Uint8 ``(3, H, W)`` as a PNG file, or as a JPEG file with chroma halved (4:2:0), as CIFAKE's
+    are.
+    """
+    return (
+        encode_png(pixels)
+        if encoding == "png"
+        else encode_jpeg(pixels, quality=quality, subsampling="4:2:0")
+    )
 
 
 def _draw(prompts: Prompts, model: Model, out: Path, progress: Progress, batch: int) -> None:
@@ -92,7 +106,9 @@ def _draw(prompts: Prompts, model: Model, out: Path, progress: Progress, batch: 
         part = lacking[start : start + batch]
         drawn = sampler.sample([one.prompt for one in part], [one.rng() for one in part])
         for one, pixels in zip(part, drawn, strict=True):
-            content = encoded(reduced(pixels, prompts.size, prompts.filter), prompts.encoding, prompts.quality)
+            content = encoded(
+                reduced(pixels, prompts.size, prompts.filter), prompts.encoding, prompts.quality
+            )
             write_whole(_place(prompts, out, one.id), functools.partial(_write, content=content))
     progress(task, len(wanted), len(wanted))
 
@@ -103,11 +119,15 @@ def _write(path: Path, content: bytes) -> None:
 
 def _sampler(prompts: Prompts, model: Model, out: Path) -> Sampler:
     numbers = model.model_dump(include={"revision", "steps", "guidance", "size", "dtype", "more"})
-    sampler, known = load_sampler(model.id, **numbers), out / _folder(prompts, model) / "revision.txt"
+    sampler, known = (
+        load_sampler(model.id, **numbers),
+        out / _folder(prompts, model) / "revision.txt",
+    )
     if known.is_file() and (before := known.read_text(encoding="utf-8")) != sampler.revision:
         raise BadData(
-            f"{known.parent} was begun with {before or 'an unknown revision'} of {model.id}, and now there is "
-            f"{sampler.revision or 'an unknown one'}. Write revision = {before!r} in the prompt file, or delete it."
+            f"{known.parent} was begun with {before or 'an unknown revision'} of {model.id}, and"
+            f" now there is {sampler.revision or 'an unknown one'}. Write revision = {before!r} in"
+            " the prompt file, or delete it."
         )
     write_text(known, sampler.revision)
     return sampler
@@ -142,8 +162,23 @@ def _rows(prompts: Prompts, model: Model, out: Path) -> pd.DataFrame:
     for one in _wanted(prompts, model):
         path = _place(prompts, out, one.id)
         if path.is_file():
-            made_by = {"generator": model.id, "seed": prompts.seed, "prompt": one.prompt, "revision": revision}
-            place = {"sha256": file_digest(path), "path": path.relative_to(out).as_posix(), "row": -1}
-            own = {"id": one.id, "label": 1, "split": one.split, "category": one.category, "parent": one.id}
+            made_by = {
+                "generator": model.id,
+                "seed": prompts.seed,
+                "prompt": one.prompt,
+                "revision": revision,
+            }
+            place = {
+                "sha256": file_digest(path),
+                "path": path.relative_to(out).as_posix(),
+                "row": -1,
+            }
+            own = {
+                "id": one.id,
+                "label": 1,
+                "split": one.split,
+                "category": one.category,
+                "parent": one.id,
+            }
             rows.append(own | place | made_by)
     return pd.DataFrame(rows, columns=[*COLUMNS, *EXTRA])

@@ -32,8 +32,15 @@ def makers_of(
         if name in makers:
             raise UserError(f"two surrogates are called {name}. Give one of them.")
         makers[name] = maker
-    return makers | {name: _of_recipe(name, otherwise[name]) for name in suite.surrogates & {*otherwise} - {*makers}}
+    return makers | {
+        name: _of_recipe(name, otherwise[name])
+        for name in suite.surrogates & {*otherwise} - {*makers}
+    }
 
 
 def _of_recipe(name: str, weights: str) -> Detector:
-    return load_detector(weights) if weights.endswith(".safetensors") else load_detector(name, shipped(name, weights))
+    return (
+        load_detector(weights)
+        if weights.endswith(".safetensors")
+        else load_detector(name, shipped(name, weights))
+    )

@@ -1,4 +1,6 @@
-"""Is a built `++` set what its manifest says? Every file is read again, every number is measured again."""
+"""Is a built `++` set what its manifest says? Every file is read again, every number is measured
+again.
+"""
 
 import hashlib
 import math
@@ -16,13 +18,31 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.decoding import UnreadableImage, decode
 from robustbench_aigi.data.plusplus.budgets import budgets
-from robustbench_aigi.data.plusplus.reader import SUITE, Built, Progress, Row, json_line, misplaced, silent
+from robustbench_aigi.data.plusplus.reader import (
+    SUITE,
+    Built,
+    Progress,
+    Row,
+    json_line,
+    misplaced,
+    silent,
+)
 from robustbench_aigi.errors import BadData, UserError
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.imaging.quality import psnr
 
-OWN = frozenset({"manifest.parquet", "manifest.jsonl", SUITE, "README.md", "skipped.csv", "data.parquet", "plan.csv"})
+OWN = frozenset(
+    {
+        "manifest.parquet",
+        "manifest.jsonl",
+        SUITE,
+        "README.md",
+        "skipped.csv",
+        "data.parquet",
+        "plan.csv",
+    }
+)
 """Files that a build may leave at the top of the folder."""
 OWN_FOLDERS = frozenset({"parts", "pictures", "audit"})
 METADATA = "metadata.jsonl"
@@ -41,9 +61,10 @@ class Offender(NamedTuple):
 def verify(built: Path, progress: Progress = silent) -> list[Offender]:
     """Everything in a built set that is not as its manifest says; an empty list if all is well.
 
-    Read again are: every file's bytes (SHA-256), pixels and format; the change of each perturbed image against its
-    clean source and against the attack's budget; labels, splits, parents, ids; and files that nobody knows of.
-    Images are in memory one at a time, of the manifest only the ids and paths.
+    Read again are: every file's bytes (SHA-256), pixels and format; the change of each perturbed
+    image against its clean source and against the attack's budget; labels, splits, parents, ids;
+    and files that nobody knows of. Images are in memory one at a time, of the manifest only the ids
+    and paths.
 
     Raises:
         BadData: ``built`` holds no whole manifest.
@@ -72,7 +93,9 @@ class Source(NamedTuple):
 @final
 @dataclass(frozen=True)
 class Checker:
-    """What one row is checked against. ``sources`` are the clean images by id, ``eps`` is by attack as in the suite."""
+    """What one row is checked against. ``sources`` are the clean images by id, ``eps`` is by attack
+    as in the suite.
+    """
 
     built: Built
     sources: Mapping[str, Source]
@@ -82,7 +105,11 @@ class Checker:
     @classmethod
     def of(cls, built: Built, suite: Suite | None) -> "Checker":
         """Read the clean images' rows, and the budgets of the attacks if there is a suite."""
-        clean = (row for row in _columns(built, "id", *Source._fields, "attack") if row["attack"] == "clean")
+        clean = (
+            row
+            for row in _columns(built, "id", *Source._fields, "attack")
+            if row["attack"] == "clean"
+        )
         sources = {row["id"]: Source(*(row[name] for name in Source._fields)) for row in clean}
         rows = suite.rows if suite else ()
         limits = budgets(suite) if suite else {}
@@ -127,7 +154,9 @@ class Checker:
             if row[name] != getattr(source, name):
                 yield f"its {name} is {row[name]}, and its source's is {getattr(source, name)}"
         if row.get("parent_sha256", source.sha256) != source.sha256:
-            yield f"its source's SHA-256 is not {row['parent_sha256'][:12]}..., as the manifest says"
+            yield (
+                f"its source's SHA-256 is not {row['parent_sha256'][:12]}..., as the manifest says"
+            )
         try:
             clean = decode(self.built.place(source.path).read_bytes())
         except (OSError, UnreadableImage, BadData):
@@ -140,7 +169,10 @@ class Checker:
 
     def _budget_faults(self, row: Row, image: Tensor, clean: Tensor) -> Iterator[str]:
         levels, before = image[None].int(), clean[None].int()
-        found = {name: float(value[0]) for name, value in zip(("linf", "l2", "l0"), norms(levels, before), strict=True)}
+        found = {
+            name: float(value[0])
+            for name, value in zip(("linf", "l2", "l0"), norms(levels, before), strict=True)
+        }
         found["psnr"] = float(psnr(levels, before)[0])
         for name, value in found.items():
             if not _same(value, row.get(name, value), TOLERANCE[name]):
@@ -179,11 +211,16 @@ def _table_faults(built: Built) -> Iterator[Offender]:
     for name in ("id", "path"):
         counts = built.table(name).group_by(name).aggregate([(name, "count")])
         for row in counts.filter(pc.greater(counts.column(f"{name}_count"), 1)).to_pylist():
-            yield Offender("manifest.parquet", f"the {name} {row[name]} is there {row[f'{name}_count']} times")
+            yield Offender(
+                "manifest.parquet", f"the {name} {row[name]} is there {row[f'{name}_count']} times"
+            )
     sides = built.table("parent", "split").group_by("parent").aggregate([("split", "distinct")])
     both = sides.filter(pc.greater(pc.list_value_length(sides.column("split_distinct")), 1))
     for row in both.to_pylist():
-        yield Offender("manifest.parquet", f"the parent {row['parent']} is in {' and '.join(row['split_distinct'])}")
+        yield Offender(
+            "manifest.parquet",
+            f"the parent {row['parent']} is in {' and '.join(row['split_distinct'])}",
+        )
     lines = built.folder / "manifest.jsonl"
     if lines.is_file():
         with lines.open(encoding="utf-8") as file:
@@ -192,7 +229,9 @@ def _table_faults(built: Built) -> Iterator[Offender]:
 
 
 def _strangers(built: Built) -> Iterator[Offender]:
-    """Files that the manifest does not know; hidden ones and a killed run's half-written ones are read by nobody."""
+    """Files that the manifest does not know; hidden ones and a killed run's half-written ones are
+    read by nobody.
+    """
     known = set(built.table("path").column("path").to_pylist())
     known |= OWN | {f"{split}/{METADATA}" for split in built.counts()}
     for folder, folders, files in os.walk(built.folder):

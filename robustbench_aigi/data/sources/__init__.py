@@ -1,4 +1,6 @@
-"""The forms people hold a labelled dataset in: image folders, Parquet files, WebDataset shards, or a hub id of them."""
+"""The forms people hold a labelled dataset in: image folders, Parquet files, WebDataset shards, or
+a hub id of them.
+"""
 
 import functools
 import re
@@ -15,7 +17,18 @@ from robustbench_aigi.data.sources.survey import SHARD_ENDINGS, Survey
 from robustbench_aigi.data.sources.webdataset import tar_entries
 from robustbench_aigi.errors import BadData, Unavailable
 
-__all__ = ["LAYOUTS", "SPLITS", "Entry", "Found", "Refused", "Split", "Terms", "Unfitting", "entries", "recognised"]
+__all__ = [
+    "LAYOUTS",
+    "SPLITS",
+    "Entry",
+    "Found",
+    "Refused",
+    "Split",
+    "Terms",
+    "Unfitting",
+    "entries",
+    "recognised",
+]
 
 Listed = Callable[[], Iterator[Entry | Refused]]
 ENDINGS = {kind: ending for ending, kind in SHARD_ENDINGS.items()}
@@ -25,8 +38,9 @@ ENDINGS = {kind: ending for ending, kind in SHARD_ENDINGS.items()}
 class Found:
     """How a source is read.
 
-    ``layout`` is a name of :data:`LAYOUTS`, metadata, parquet or webdataset, ``shown`` what it looks like, ``why`` what
-    the choice rests on. ``survey`` is None for a single file. ``left`` is passed over whole.
+    ``layout`` is a name of :data:`LAYOUTS`, metadata, parquet or webdataset, ``shown`` what it
+    looks like, ``why`` what the choice rests on. ``survey`` is None for a single file. ``left`` is
+    passed over whole.
     """
 
     path: Path
@@ -41,7 +55,8 @@ class Found:
 def entries(source: str, terms: Terms, revision: str | None = None) -> Iterator[Entry | Refused]:
     """List the images of a source without opening them, and what is left out unopened.
 
-    Args and Raises: see :func:`recognised`; ``BadData`` also for labels and splits that the recipe does not know.
+    Args and Raises: see :func:`recognised`; ``BadData`` also for labels and splits that the recipe
+        does not know.
     """
     found = recognised(source, terms, revision)
     yield from found.left
@@ -49,11 +64,12 @@ def entries(source: str, terms: Terms, revision: str | None = None) -> Iterator[
 
 
 def recognised(source: str, terms: Terms, revision: str | None = None) -> Found:
-    """Say how a source is read: by its class folders, its tables, its Parquet files or its tar files, in this order.
+    """Say how a source is read: by its class folders, its tables, its Parquet files or its tar
+    files, in this order.
 
     Args:
-        source: a folder of class folders or with a table of labels, a Parquet file, a WebDataset ``.tar``, a folder of
-            either, or a hub id ``owner/name``.
+        source: a folder of class folders or with a table of labels, a Parquet file, a WebDataset
+            ``.tar``, a folder of either, or a hub id ``owner/name``.
         terms: the recipe's words. Its layout is found by looking if None.
         revision: of the hub dataset.
 
@@ -73,8 +89,9 @@ def _of_file(path: Path, terms: Terms) -> Found:
         raise BadData(f"{path} is no {ENDINGS[terms.layout]} file. Give one, or a folder of them.")
     if kind is None or terms.layout not in (None, kind):
         raise BadData(
-            f"{path} is neither a folder, a Parquet file nor a WebDataset .tar. Unpack an archive first and give its "
-            "folder, such as one with train/REAL/*.jpg; of a table or an image give the folder that it is in."
+            f"{path} is neither a folder, a Parquet file nor a WebDataset .tar. Unpack an archive"
+            " first and give its folder, such as one with train/REAL/*.jpg; of a table or an image"
+            " give the folder that it is in."
         )
     if kind == "parquet":
         opened(path)
@@ -85,16 +102,20 @@ def _of_folder(path: Path, terms: Terms) -> Found:
     survey = Survey.of(path)
     if terms.layout in ENDINGS:
         if not survey.shards[terms.layout]:
-            raise BadData(f"{path} holds no {ENDINGS[terms.layout]} file. Give one, or a folder of them.")
+            raise BadData(
+                f"{path} holds no {ENDINGS[terms.layout]} file. Give one, or a folder of them."
+            )
         return _of_kind(path, terms.layout, survey, terms)
     tables = described(survey.tables, terms) if terms.layout in (None, "metadata") else None
     if tables is not None and tables.good and (survey.images or terms.layout == "metadata"):
         return _of_tables(path, tables.good, survey, terms)
     if terms.layout == "metadata":
-        told = "".join(f" {table} {fault}." for table, fault in (tables.faults if tables else {}).items())
+        told = "".join(
+            f" {table} {fault}." for table, fault in (tables.faults if tables else {}).items()
+        )
         raise BadData(
-            f"{path} has no {' or '.join(TABLES)} with the columns file_name and label.{told} Write one, or sort the "
-            "images into class folders."
+            f"{path} has no {' or '.join(TABLES)} with the columns file_name and label.{told} Write"
+            " one, or sort the images into class folders."
         )
     faults = tables.faults if tables else {}
     fit = fitted(path, survey.images, terms) if survey.images else None
@@ -106,24 +127,39 @@ def _of_folder(path: Path, terms: Terms) -> Found:
     if fit is None:
         return _of_nothing(path, survey, terms, faults)
     left = [*survey.left, *_beside(path, survey, "class folders")]
-    left += [Refused(_below(path, table), f"a table that is not used: it {fault}") for table, fault in faults.items()]
+    left += [
+        Refused(_below(path, table), f"a table that is not used: it {fault}")
+        for table, fault in faults.items()
+    ]
     listed = functools.partial(folder_entries, path, fit, terms)
     return Found(path, fit.layout, LAYOUTS[fit.layout][0], fit.why, listed, survey, tuple(left))
 
 
 def _of_nothing(path: Path, survey: Survey, terms: Terms, faults: dict[Path, str]) -> Found:
-    """Raise what is wrong with a folder that holds nothing of use, unless all that it holds was left out by name."""
+    """Raise what is wrong with a folder that holds nothing of use, unless all that it holds was
+    left out by name.
+    """
     if not survey.images and not faults and survey.shards["parquet"]:
         opened(survey.shards["parquet"][0])
     if survey.left and not (survey.images or survey.links or faults):
-        return Found(path, "folder", "nothing", "all of it is left out", lambda: iter(()), survey, tuple(survey.left))
+        return Found(
+            path,
+            "folder",
+            "nothing",
+            "all of it is left out",
+            lambda: iter(()),
+            survey,
+            tuple(survey.left),
+        )
     fault = unfitting(path, survey, terms)
     tables = "".join(f" The table {table} {reason}." for table, reason in faults.items())
     raise Unfitting(f"{fault}{tables}", fault.folders)
 
 
 def _usable(kind: str, survey: Survey) -> bool:
-    """Whether there are shards of a kind that hold images; damaged ones count, so that they are reported."""
+    """Whether there are shards of a kind that hold images; damaged ones count, so that they are
+    reported.
+    """
     if kind == "webdataset":
         return bool(survey.shards[kind])
     return any(_strange(shard) is None for shard in survey.shards[kind])
@@ -154,9 +190,16 @@ def _of_kind(path: Path, kind: str, survey: Survey, terms: Terms) -> Found:
 
 
 def _of_shards(
-    path: Path, kind: str, shards: list[Path], terms: Terms, survey: Survey | None, left: tuple[Refused, ...]
+    path: Path,
+    kind: str,
+    shards: list[Path],
+    terms: Terms,
+    survey: Survey | None,
+    left: tuple[Refused, ...],
 ) -> Found:
-    listed = functools.partial(parquet_entries if kind == "parquet" else tar_entries, path, shards, terms)
+    listed = functools.partial(
+        parquet_entries if kind == "parquet" else tar_entries, path, shards, terms
+    )
     shown = {"parquet": "Parquet files", "webdataset": "WebDataset tar files"}[kind]
     why = f"{len(shards)} {ENDINGS[kind]} file{'s' * (len(shards) > 1)}"
     return Found(path, kind, shown, why, listed, survey, left)
@@ -172,7 +215,12 @@ def _of_tables(path: Path, tables: list[Path], survey: Survey, terms: Terms) -> 
 def _beside(path: Path, survey: Survey, what: str, read: str = "") -> list[Refused]:
     """The shards that are not read, because something else is."""
     reason = f"beside {what}, which are read in its place; to read it, give the file itself"
-    return [Refused(_below(path, p), reason) for kind, found in survey.shards.items() if kind != read for p in found]
+    return [
+        Refused(_below(path, p), reason)
+        for kind, found in survey.shards.items()
+        if kind != read
+        for p in found
+    ]
 
 
 def _below(root: Path, path: Path) -> str:
@@ -181,15 +229,20 @@ def _below(root: Path, path: Path) -> str:
 
 def _from_hub(source: str, revision: str | None) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise BadData(f"no file or folder at {source}. Give an existing path, or a hub id such as owner/name.")
+        raise BadData(
+            f"no file or folder at {source}. Give an existing path, or a hub id such as owner/name."
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     wanted = ["*.parquet", "*.tar"]
     try:
-        return Path(snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=wanted))
+        return Path(
+            snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=wanted)
+        )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ConnectionError) as error:
         raise Unavailable(
-            f"no file or folder at {source}, and the hub has no dataset of that name within reach "
-            f"({type(error).__name__}). Download it elsewhere and give its folder with --source PATH, or set HF_HOME."
+            f"no file or folder at {source}, and the hub has no dataset of that name within reach"
+            f" ({type(error).__name__}). Download it elsewhere and give its folder with --source"
+            " PATH, or set HF_HOME."
         ) from error

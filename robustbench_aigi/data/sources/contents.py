@@ -30,7 +30,11 @@ class Contents:
         try:
             if row < 0:
                 return self._file(Path(path))
-            return read_member(Path(path), row) if path.lower().endswith(".tar") else self._cell(path, row)
+            return (
+                read_member(Path(path), row)
+                if path.lower().endswith(".tar")
+                else self._cell(path, row)
+            )
         except (OSError, ValueError, BadData, pa.ArrowException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
             raise UnreadableImage(f"cannot be read: {reason}") from error
@@ -43,7 +47,9 @@ class Contents:
     def _cell(self, path: str, row: int) -> bytes:
         if path != self._path:
             self._open, self._columns = opened(Path(path))
-            sizes = (self._open.metadata.row_group(i).num_rows for i in range(self._open.num_row_groups))
+            sizes = (
+                self._open.metadata.row_group(i).num_rows for i in range(self._open.num_row_groups)
+            )
             self._path, self._group, self._starts = path, -1, [0, *accumulate(sizes)]
         group = bisect_right(self._starts, row) - 1
         if group >= len(self._starts) - 1:

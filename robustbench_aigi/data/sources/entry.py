@@ -21,8 +21,9 @@ BLANK_WORDS = frozenset({"", "-1", "nan", "null", "none", "na", "n/a"})
 class Entry:
     """One image before it is opened.
 
-    ``stem`` is its name in the source; ``split`` None where the source has none; ``parent`` empty where the image is
-    an original; ``row`` as in a manifest. Images of one ``block`` are read in any order at the same cost.
+    ``stem`` is its name in the source; ``split`` None where the source has none; ``parent`` empty
+    where the image is an original; ``row`` as in a manifest. Images of one ``block`` are read in
+    any order at the same cost.
     """
 
     stem: str
@@ -49,15 +50,19 @@ class Unfitting(BadData):
     ``folders`` are those that hold images, or ``in_table`` the class names that a table has.
     """
 
-    def __init__(self, message: str, folders: Sequence[str] = (), *, in_table: bool = False) -> None:
+    def __init__(
+        self, message: str, folders: Sequence[str] = (), *, in_table: bool = False
+    ) -> None:
         super().__init__(message)
         self.folders, self.in_table = tuple(folders), in_table
 
 
 class Terms(NamedTuple):
-    """A recipe's words: class names (``gen_*`` is a pattern) and class numbers to labels, folder names to splits.
+    """A recipe's words: class names (``gen_*`` is a pattern) and class numbers to labels, folder
+    names to splits.
 
-    ``generators`` are folder names that the recipe knows as generators, whatever else they may mean.
+    ``generators`` are folder names that the recipe knows as generators, whatever else they may
+    mean.
     """
 
     labels: Mapping[str, int]
@@ -69,7 +74,10 @@ class Terms(NamedTuple):
     def label(self, name: str) -> int | None:
         """The label of a class name, upper or lower case; None if the recipe does not know it."""
         known = self.labels.items()
-        return next((label for own, label in known if re.fullmatch(pattern_of(own), name, re.IGNORECASE)), None)
+        return next(
+            (label for own, label in known if re.fullmatch(pattern_of(own), name, re.IGNORECASE)),
+            None,
+        )
 
     def label_of(self, given: object, names: Sequence[str] = ()) -> int | None:
         """The label of a class number or a class name; None if the recipe knows neither.
@@ -92,29 +100,39 @@ class Terms(NamedTuple):
     @property
     def split_names(self) -> dict[str, str]:
         """The names of splits, less those that the recipe knows as generators."""
-        return {own: split for own, split in self.splits.items() if own.lower() not in self.generators}
+        return {
+            own: split for own, split in self.splits.items() if own.lower() not in self.generators
+        }
 
     def split(self, name: str) -> str | None:
-        """The split of a folder of this name, upper or lower case; None if it is no split's name."""
-        return next((split for own, split in self.split_names.items() if own.lower() == name.lower()), None)
+        """The split of a folder of this name, upper or lower case; None if it is no split's
+        name.
+        """
+        return next(
+            (split for own, split in self.split_names.items() if own.lower() == name.lower()), None
+        )
 
     def split_said(self, name: str, where: str) -> str | None:
-        """The split that a column or a JSON file names; None for an empty one. Raises ``BadData`` if it is unknown."""
+        """The split that a column or a JSON file names; None for an empty one. Raises ``BadData``
+        if it is unknown.
+        """
         if not name.strip():
             return None
         split = self.split(name.strip())
         if split is None:
             raise BadData(
-                f"{where} has the split {name!r}, which the recipe does not know. Known: {', '.join(self.splits)}. "
-                f"{recipe_line(self, [name])}"
+                f"{where} has the split {name!r}, which the recipe does not know. Known:"
+                f" {', '.join(self.splits)}. {recipe_line(self, [name])}"
             )
         return split
 
     def splits_of(self, shards: Sequence[Path], root: Path) -> dict[Path, str | None]:
-        """The split that each file such as ``train-00000-of-00004.parquet``, or else a folder above it, is named after.
+        """The split that each file such as ``train-00000-of-00004.parquet``, or else a folder above
+        it, is named after.
 
         Raises:
-            BadData: the names do not say one thing; see :func:`~robustbench_aigi.data.sources.splits.splits_of`.
+            BadData: the names do not say one thing; see
+                :func:`~robustbench_aigi.data.sources.splits.splits_of`.
         """
         return splits_of(self.split_names, shards, root)
 
@@ -124,13 +142,15 @@ def recipe_line(terms: Terms, names: Sequence[str]) -> str:
     known = [f'"{own}" = "{split}"' for own, split in terms.splits.items() if own == split]
     new = [f'"{name}" = "..."' for name in names]
     return (
-        f"Write in a recipe of your own: splits = {{ {', '.join([*known, *new])} }} with train, validation or test in "
-        "the place of the dots."
+        f"Write in a recipe of your own: splits = {{ {', '.join([*known, *new])} }} with train,"
+        " validation or test in the place of the dots."
     )
 
 
 def unlabelled(given: object) -> bool:
-    """Whether a source's label says that an image has none: nothing, -1, not a number, a list of several."""
+    """Whether a source's label says that an image has none: nothing, -1, not a number, a list of
+    several.
+    """
     value = _plain(given)
     return (
         value is None
@@ -141,7 +161,9 @@ def unlabelled(given: object) -> bool:
 
 
 def _plain(given: object) -> object:
-    """A label as a whole number or a stripped text where it is one; of a list of one, what is in it."""
+    """A label as a whole number or a stripped text where it is one; of a list of one, what is in
+    it.
+    """
     while isinstance(given, (list, tuple)) and len(given) == 1:
         given = given[0]
     if isinstance(given, (float, Decimal)) and math.isfinite(given) and given == int(given):
@@ -154,7 +176,9 @@ def _plain(given: object) -> object:
 
 
 def pattern_of(name: str) -> str:
-    """The regular expression of a class name, in which ``*`` stands for anything within a folder's name."""
+    """The regular expression of a class name, in which ``*`` stands for anything within a folder's
+    name.
+    """
     return re.escape(name).replace(r"\*", "[^/]*")
 
 

@@ -5,7 +5,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from robustbench_aigi.data.sources.entry import Entry, Refused, Terms, Unfitting, fault_of, pattern_of, printable
+from robustbench_aigi.data.sources.entry import (
+    Entry,
+    Refused,
+    Terms,
+    Unfitting,
+    fault_of,
+    pattern_of,
+    printable,
+)
 from robustbench_aigi.data.sources.positions import check_splits
 from robustbench_aigi.data.sources.survey import Survey, image_files
 from robustbench_aigi.errors import BadData
@@ -14,12 +22,19 @@ LAYOUTS = {
     "raid": ("{original,epsilonN}/{class}", r"(?P<category>original|epsilon[\d.]+)/CLASS"),
     "classes": ("{split}/{class}", r"SPLIT/CLASS(/.*)?"),
     "genimage": ("{generator}/{split}/{class}", r"(GENERATOR/(.*/)?)?SPLIT/CLASS"),
-    "forensynths": ("[{split}/][{generator}/[{category}/]]{class}", r"(SPLIT/)?(GENERATOR/(CATEGORY/)?)?CLASS"),
+    "forensynths": (
+        "[{split}/][{generator}/[{category}/]]{class}",
+        r"(SPLIT/)?(GENERATOR/(CATEGORY/)?)?CLASS",
+    ),
     "folder": ("[{split}/]{class}[/{generator}]", r"(SPLIT/)?CLASS(/GENERATOR(/.*)?)?"),
 }
 """How each arrangement is shown, and what a folder's path is matched with; tried in this order."""
-WRAPPERS = frozenset({"archive", "data", "dataset", "datasets", "download", "downloads", "images", "imgs"})
-"""Names of a single top folder that are no generator's, even where a recipe's layout begins with one."""
+WRAPPERS = frozenset(
+    {"archive", "data", "dataset", "datasets", "download", "downloads", "images", "imgs"}
+)
+"""Names of a single top folder that are no generator's, even where a recipe's layout begins with
+one.
+"""
 SHOWN = 6
 TABLE_SORTS = frozenset({"*.csv", "*.tsv", "*.jsonl", "*.xlsx", "*.xls", "*.ods"})
 MAX_DEPTH = 5
@@ -27,7 +42,9 @@ MAX_DEPTH = 5
 
 
 class Fit(NamedTuple):
-    """How folders are read: a layout below ``above``, the top folders that all have in common ("" or "archive/")."""
+    """How folders are read: a layout below ``above``, the top folders that all have in common (""
+    or "archive/").
+    """
 
     layout: str
     above: str
@@ -63,14 +80,18 @@ def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
         folders: paths below the root of the folders that hold images.
 
     Raises:
-        BadData: a folder stands where the splits stand and its name is no split's, or one of a split's name elsewhere.
+        BadData: a folder stands where the splits stand and its name is no split's, or one of a
+            split's name elsewhere.
     """
     names = set(folders)
     above = _above(names, terms)
     inner = {name.removeprefix(above) for name in names}
     check_splits(root, inner, terms)
     tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
-    matches = {layout: list(filter(None, map(_pattern(layout, terms).fullmatch, inner))) for layout in tried}
+    matches = {
+        layout: list(filter(None, map(_pattern(layout, terms).fullmatch, inner)))
+        for layout in tried
+    }
     best = max(matches, key=lambda layout: len(matches[layout]))
     if not matches[best]:
         return None
@@ -80,11 +101,15 @@ def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
         best = "folder"
     _check_consumed(root, best, matches[best], terms)
     labels = {terms.label(match["cls"]) for match in matches[best]}
-    return Fit(best, above, len(matches[best]), frozenset(label for label in labels if label is not None))
+    return Fit(
+        best, above, len(matches[best]), frozenset(label for label in labels if label is not None)
+    )
 
 
 def _is_deep(layout: str, matches: Sequence[re.Match[str]]) -> bool:
-    """Whether folders lie below the classes: they are generators, as in ``folder``, if no recipe says otherwise."""
+    """Whether folders lie below the classes: they are generators, as in ``folder``, if no recipe
+    says otherwise.
+    """
     return layout == "classes" and any(match[0].count("/") > 1 for match in matches)
 
 
@@ -94,26 +119,36 @@ def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
     shown = _few([printable(name) or "the folder itself" for name in folders])
     tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
     links = (
-        f" Not followed are the links {_few(survey.links)}: put the folders themselves there." if survey.links else ""
+        f" Not followed are the links {_few(survey.links)}: put the folders themselves there."
+        if survey.links
+        else ""
     )
     passed = _few([f"{count} {sort}" for sort, count in survey.others.most_common()])
     others = f" Passed over: {passed}." if passed and not folders else ""
     if found := _few(sorted(sort for sort in survey.others if sort in TABLE_SORTS)):
-        others += f" There are tables ({found}): one of labels is read if it is metadata.csv, with file_name and label."
+        others += (
+            f" There are tables ({found}): one of labels is read if it is metadata.csv, with"
+            " file_name and label."
+        )
     return Unfitting(
-        f"{root} has no train or test folder, or no class folder, with images. Found images in: "
-        f"{shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)}, with the classes "
-        f"{', '.join(terms.labels)}; other names go into the recipe, under [labels] and [splits].{links}{others}",
+        f"{root} has no train or test folder, or no class folder, with images. Found images in:"
+        f" {shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)},"
+        f" with the classes {', '.join(terms.labels)}; other names go into the recipe, under"
+        f" [labels] and [splits].{links}{others}",
         folders,
     )
 
 
 def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+    return ", ".join(names[:SHOWN]) + (
+        f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    )
 
 
 def _above(folders: set[str], terms: Terms) -> str:
-    """The top folders that all class folders have in common and that say nothing of them, as in an unpacked archive."""
+    """The top folders that all class folders have in common and that say nothing of them, as in an
+    unpacked archive.
+    """
     above = ""
     for _ in range(MAX_DEPTH):
         inner = {name.removeprefix(above) for name in folders if name.startswith(above)}
@@ -132,7 +167,9 @@ def _above(folders: set[str], terms: Terms) -> str:
     return above
 
 
-def _check_consumed(root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms) -> None:
+def _check_consumed(
+    root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms
+) -> None:
     """Raise ``BadData`` for folders of splits that the layout would read as something else."""
     wrong: dict[str, list[str]] = {}
     for match in matches:
@@ -145,9 +182,10 @@ def _check_consumed(root: Path, layout: str, matches: Sequence[re.Match[str]], t
         names = sorted({name for own in wrong.values() for name in own})
         own = ", ".join(f'"{name}" = "{name}"' for name in names)
         raise BadData(
-            f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be read as no split: "
-            f"the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of splits first, such as train/real and "
-            f"test/real; or, if these are generators, write in a recipe of your own: generators = {{ {own} }}."
+            f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be"
+            f" read as no split: the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of"
+            " splits first, such as train/real and test/real; or, if these are generators, write"
+            f" in a recipe of your own: generators = {{ {own} }}."
         )
 
 
@@ -155,26 +193,41 @@ def _entry(fit: Fit, name: str, path: Path, found: re.Match[str], terms: Terms) 
     words = found.groupdict()
     label = terms.label(words["cls"])
     if label is None:
-        raise BadData(f"{path} is in no class of {', '.join(terms.labels)}. Add its folder to the recipe's labels.")
+        raise BadData(
+            f"{path} is in no class of {', '.join(terms.labels)}. Add its folder to the recipe's"
+            " labels."
+        )
     stem = PurePosixPath(name).with_suffix("").as_posix()
     split = terms.split(words.get("split") or "")
     generator = words.get("generator") or ""
     if fit.layout in ("forensynths", "genimage") and not label:
-        generator = ""  # The folder names what the photographs are held against, not what made them.
-    if not generator and label and words["cls"].lower() not in {own.lower() for own in terms.labels}:
+        generator = (  # The folder names what the photographs are held against, not what made them.
+            ""
+        )
+    if (
+        not generator
+        and label
+        and words["cls"].lower() not in {own.lower() for own in terms.labels}
+    ):
         generator = words["cls"].lower()  # gen_3 of the pattern gen_*
     parent = ""
     if fit.layout == "raid":
         parent = stem.removeprefix(fit.above).partition("/")[2]
     elif fit.layout == "genimage" and not label:
-        parent = f"{words['cls']}/{PurePosixPath(stem).name}"  # ImageNet's names: generators may share a photograph
+        parent = (  # ImageNet's names: generators may share a photograph
+            f"{words['cls']}/{PurePosixPath(stem).name}"
+        )
     return Entry(stem, label, split, path, -1, generator, words.get("category") or "", parent)
 
 
 def _pattern(layout: str, terms: Terms) -> re.Pattern[str]:
     classes = "|".join(map(pattern_of, terms.labels))
     splits = "|".join(map(re.escape, terms.split_names))
-    text = LAYOUTS[layout][1].replace("SPLIT", f"(?P<split>{splits})").replace("CLASS", f"(?P<cls>{classes})")
+    text = (
+        LAYOUTS[layout][1]
+        .replace("SPLIT", f"(?P<split>{splits})")
+        .replace("CLASS", f"(?P<cls>{classes})")
+    )
     for word in ("generator", "category"):
         text = text.replace(word.upper(), f"(?P<{word}>[^/]+)")
     return re.compile(text, re.IGNORECASE)

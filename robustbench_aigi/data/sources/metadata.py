@@ -1,4 +1,5 @@
-"""Image folders that a table describes: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name`` and ``label``.
+"""Image folders that a table describes: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``
+and ``label``.
 
 Source: Hugging Face's ImageFolder.
 """
@@ -12,7 +13,15 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, fault_of, printable, unlabelled
+from robustbench_aigi.data.sources.entry import (
+    TEXTS,
+    Entry,
+    Refused,
+    Terms,
+    fault_of,
+    printable,
+    unlabelled,
+)
 from robustbench_aigi.data.sources.survey import image_files
 from robustbench_aigi.errors import BadData
 
@@ -33,7 +42,8 @@ class Tables(NamedTuple):
 def described(tables: Sequence[Path], terms: Terms) -> Tables:
     """Sort tables by whether they have a ``file_name`` and a ``label``, one that the recipe knows.
 
-    A recipe of the layout ``metadata`` takes unknown labels too, which are reported when they are read.
+    A recipe of the layout ``metadata`` takes unknown labels too, which are reported when they are
+    read.
     """
     good, faults = [], {}
     for path in sorted(tables):
@@ -78,9 +88,9 @@ def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[E
             label = terms.label_of(row.get("label"))
             if label is None:
                 raise BadData(
-                    f"{table} row {number} has label {row.get('label')!r}. Expected one of {_known(terms)}; others go "
-                    'into the recipe, under [labels] and [numbers]. To go by folders instead, write layout = "folder" '
-                    "there."
+                    f"{table} row {number} has label {row.get('label')!r}. Expected one of"
+                    f" {_known(terms)}; others go into the recipe, under [labels] and [numbers]. To"
+                    ' go by folders instead, write layout = "folder" there.'
                 )
             texts = {column: str(row.get(column) or "") for column in TEXTS}
             split = terms.split_said(texts.pop("split"), f"{table} row {number}") or named[table]
@@ -121,16 +131,25 @@ def _encoding(table: Path) -> str:
 
 
 def _lines(file: TextIO) -> Iterator[dict[str, object]]:
-    """Rows of CSV as spreadsheets write it: separated by a comma, semicolon or tab, with names in any case."""
+    """Rows of CSV as spreadsheets write it: separated by a comma, semicolon or tab, with names in
+    any case.
+    """
     head = file.readline()
     if re.fullmatch(r"sep=.\s*", head, re.IGNORECASE):
         head = file.readline()
-    names = [[_column(name) for name in next(csv.reader([head], delimiter=mark), [])] for mark in SEPARATORS]
-    best = max(range(len(SEPARATORS)), key=lambda place: (len(NEEDED & {*names[place]}), len(names[place])))
+    names = [
+        [_column(name) for name in next(csv.reader([head], delimiter=mark), [])]
+        for mark in SEPARATORS
+    ]
+    best = max(
+        range(len(SEPARATORS)), key=lambda place: (len(NEEDED & {*names[place]}), len(names[place]))
+    )
     for row in csv.reader(file, delimiter=SEPARATORS[best]):
         if any(cell.strip() for cell in row):
             cells = dict(zip(names[best], row, strict=False))
-            yield {name: cell if name == "file_name" else cell.strip() for name, cell in cells.items()}
+            yield {
+                name: cell if name == "file_name" else cell.strip() for name, cell in cells.items()
+            }
 
 
 def _column(name: str) -> str:

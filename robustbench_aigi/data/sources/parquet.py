@@ -1,4 +1,6 @@
-"""Parquet files as Hugging Face writes an image dataset: ``image`` (struct of bytes and path) and ``label``."""
+"""Parquet files as Hugging Face writes an image dataset: ``image`` (struct of bytes and path) and
+``label``.
+"""
 
 import json
 import re
@@ -10,7 +12,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigi.data.decoding import looks_like_image
-from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, Unfitting, fault_of, unlabelled
+from robustbench_aigi.data.sources.entry import (
+    TEXTS,
+    Entry,
+    Refused,
+    Terms,
+    Unfitting,
+    fault_of,
+    unlabelled,
+)
 from robustbench_aigi.errors import BadData
 
 IMAGE_COLUMNS = ("image", "img", "image_bytes")
@@ -18,7 +28,9 @@ LABEL_COLUMNS = ("label", "labels")
 
 
 class Columns(NamedTuple):
-    """Where in a file the bytes of the images are, and what else is read: names as Parquet has them."""
+    """Where in a file the bytes of the images are, and what else is read: names as Parquet has
+    them.
+    """
 
     image: str
     nested: bool
@@ -36,10 +48,12 @@ class Strange(BadData):
 
 
 def parquet_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry | Refused]:
-    """List the rows of Parquet files; the split is a column, or in the name of the file or of its folder.
+    """List the rows of Parquet files; the split is a column, or in the name of the file or of its
+    folder.
 
     Raises:
-        BadData: a file is damaged, or lacks a column, or has a label or a split that the recipe does not know.
+        BadData: a file is damaged, or lacks a column, or has a label or a split that the recipe
+            does not know.
     """
     named = terms.splits_of(shards, root)
     block = 0
@@ -54,15 +68,25 @@ def parquet_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[En
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 yield Refused(f"{shard.name}/row group {group}", f"damaged: {error}")
                 rows = []
-            yield from (reader.entry(number, values, block) for number, values in enumerate(rows, row))
+            yield from (
+                reader.entry(number, values, block) for number, values in enumerate(rows, row)
+            )
             row += file.metadata.row_group(group).num_rows
 
 
 class _Reader:
     """Turns the rows of one file into entries."""
 
-    def __init__(self, shard: Path, file: pq.ParquetFile, columns: Columns, terms: Terms, split: str | None) -> None:
-        self._shard, self._file, self._columns, self._terms, self._split = shard, file, columns, terms, split
+    def __init__(
+        self, shard: Path, file: pq.ParquetFile, columns: Columns, terms: Terms, split: str | None
+    ) -> None:
+        self._shard, self._file, self._columns, self._terms, self._split = (
+            shard,
+            file,
+            columns,
+            terms,
+            split,
+        )
         given = [name for name in TEXTS if name in file.schema_arrow.names]
         names = {name: _class_names(file, name) for name in given}
         self._texts = {name: names[name] for name in given if _is_text(file, name) or names[name]}
@@ -70,8 +94,8 @@ class _Reader:
         self._labels: dict[object, int] = {}
         if None in [terms.label(name) for name in self._names]:
             raise Unfitting(
-                f"{shard} names its classes {self._names}. Expected {', '.join(terms.labels)}; add them to the recipe, "
-                "under [labels].",
+                f"{shard} names its classes {self._names}. Expected {', '.join(terms.labels)}; add"
+                " them to the recipe, under [labels].",
                 self._names,
                 in_table=True,
             )
@@ -87,14 +111,22 @@ class _Reader:
         given = values[self._columns.label]
         if unlabelled(given):
             return Refused(f"{self._shard.name}/{number}", f"no label: {given!r}")
-        about = {key: _text(values[key], self._texts[key]) if key in self._texts else "" for key in TEXTS}
-        split = self._terms.split_said(about.pop("split"), f"{self._shard} row {number}") or self._split
-        name = _own_name((values.get(self._columns.image) or {}).get("path") if self._columns.named else None)
+        about = {
+            key: _text(values[key], self._texts[key]) if key in self._texts else "" for key in TEXTS
+        }
+        split = (
+            self._terms.split_said(about.pop("split"), f"{self._shard} row {number}") or self._split
+        )
+        name = _own_name(
+            (values.get(self._columns.image) or {}).get("path") if self._columns.named else None
+        )
         name = name or f"{self._shard.stem}-{number}"
         if fault := fault_of(name):
             return Refused(f"{self._shard.name}/{number}", fault)
         stem = str(Path(f"{split}/{name}" if split else name).with_suffix(""))
-        return Entry(stem, self._label(number, given), split, self._shard, number, block=block, **about)
+        return Entry(
+            stem, self._label(number, given), split, self._shard, number, block=block, **about
+        )
 
     def _label(self, number: int, given: object) -> int:
         key = repr(given)
@@ -102,9 +134,14 @@ class _Reader:
             label = self._terms.label_of(given, self._names)
             if label is None:
                 known = [*self._terms.labels, *map(str, self._names or self._terms.numbers)]
-                numbers = "" if self._names or self._terms.numbers else ", or numbers that [numbers] of a recipe names"
+                numbers = (
+                    ""
+                    if self._names or self._terms.numbers
+                    else ", or numbers that [numbers] of a recipe names"
+                )
                 raise Unfitting(
-                    f"{self._shard} row {number} has label {given!r}. Expected one of {', '.join(known)}{numbers}.",
+                    f"{self._shard} row {number} has label {given!r}. Expected one of"
+                    f" {', '.join(known)}{numbers}.",
                     self._all_labels(),
                     in_table=True,
                 )
@@ -120,23 +157,36 @@ class _Reader:
 
 
 def opened(path: Path) -> tuple[pq.ParquetFile, Columns]:
-    """A Parquet file of labelled images. Raises ``BadData`` if it is damaged, ``Strange`` if it is another table."""
+    """A Parquet file of labelled images. Raises ``BadData`` if it is damaged, ``Strange`` if it is
+    another table.
+    """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise BadData(f"{path} is no readable Parquet file ({error}). Download it again.") from error
+        raise BadData(
+            f"{path} is no readable Parquet file ({error}). Download it again."
+        ) from error
     schema = file.schema_arrow
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)
     label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     if image is None or label is None:
         got = ", ".join(schema.names)
-        raise Strange(f"{path} has the columns {got}. Expected image (struct of bytes and path) and label.")
+        raise Strange(
+            f"{path} has the columns {got}. Expected image (struct of bytes and path) and label."
+        )
     kind = schema.field(image).type
-    inner = {kind.field(i).name for i in range(kind.num_fields)} if pa.types.is_struct(kind) else set()
+    inner = (
+        {kind.field(i).name for i in range(kind.num_fields)} if pa.types.is_struct(kind) else set()
+    )
     if "bytes" in inner:
         return file, Columns(image, nested=True, named="path" in inner, label=label)
-    if not ((pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) and _holds_images(file, image)):
-        raise Strange(f"{path} has a column {image} of {kind}. Expected a struct of bytes and path, or image files.")
+    if not (
+        (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) and _holds_images(file, image)
+    ):
+        raise Strange(
+            f"{path} has a column {image} of {kind}. Expected a struct of bytes and path, or image"
+            " files."
+        )
     return file, Columns(image, nested=False, named=False, label=label)
 
 
@@ -151,7 +201,9 @@ def _holds_images(file: pq.ParquetFile, column: str) -> bool:
 
 
 def _own_name(path: str | None) -> str:
-    """The path that stands beside the bytes; of one that is absolute, on whatever system, the last part."""
+    """The path that stands beside the bytes; of one that is absolute, on whatever system, the last
+    part.
+    """
     if re.match(r"[/\\]|[A-Za-z]:[/\\]", path or ""):
         return re.split(r"[/\\]", path or "")[-1]
     return path if path and path.strip("./\\") else ""

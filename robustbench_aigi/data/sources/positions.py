@@ -11,17 +11,21 @@ Parts = tuple[str, ...]
 
 
 def check_splits(root: Path, folders: Iterable[str], terms: Terms) -> None:
-    """Check that what stands beside the folders of splits, and holds class folders too, is a split of a known name.
+    """Check that what stands beside the folders of splits, and holds class folders too, is a split
+    of a known name.
 
     Args:
         folders: paths below the root of the folders that hold images.
 
     Raises:
-        BadData: there is another folder, or one called like a split (``train_images``) where no split is known.
+        BadData: there is another folder, or one called like a split (``train_images``) where no
+            split is known.
     """
     if terms.layout == "raid":
         return
-    above_classes = {parts for parts in (_above_class(name, terms) for name in folders) if parts is not None}
+    above_classes = {
+        parts for parts in (_above_class(name, terms) for name in folders) if parts is not None
+    }
     places: dict[Parts, set[str]] = {}
     for parts in above_classes:
         for depth, part in enumerate(parts):
@@ -32,7 +36,11 @@ def check_splits(root: Path, folders: Iterable[str], terms: Terms) -> None:
     for parts in above_classes:
         free = next((d for d, part in enumerate(parts) if terms.split(part)), len(parts))
         for depth in range(free):
-            if free == len(parts) and parts[:depth] in places and not _is_known(parts[depth], terms):
+            if (
+                free == len(parts)
+                and parts[:depth] in places
+                and not _is_known(parts[depth], terms)
+            ):
                 unknown.setdefault(parts[:depth], set()).add(parts[depth])
     for place, names in places.items():
         if place in unknown:
@@ -54,7 +62,9 @@ def _is_known(name: str, terms: Terms) -> bool:
 
 
 def _check_suspects(root: Path, above_classes: Iterable[Parts], terms: Terms) -> None:
-    """Without a known split all would be tested: not where a name such as ``train_images`` says otherwise."""
+    """Without a known split all would be tested: not where a name such as ``train_images`` says
+    otherwise.
+    """
     found = {part: suspects(terms.splits, part) for parts in above_classes for part in parts}
     meant = {name: split for name, split in found.items() if split and not _is_known(name, terms)}
     if set(meant.values()) - {"test"}:
@@ -63,8 +73,9 @@ def _check_suspects(root: Path, above_classes: Iterable[Parts], terms: Terms) ->
 
 def _refusal(place: Path, splits: list[str], unknown: list[str], terms: Terms) -> BadData:
     beside = f"the splits {', '.join(splits)} and beside them " if splits else ""
+    generators = ", ".join(f'"{name}" = "{name}"' for name in unknown)
     return BadData(
-        f"{place} has {beside}the folders {', '.join(unknown)}, which hold classes and are no split that the recipe "
-        f"knows. {recipe_line(terms, unknown)} If they are generators, write there "
-        f"generators = {{ {', '.join(f'{chr(34)}{name}{chr(34)} = {chr(34)}{name}{chr(34)}' for name in unknown)} }}."
+        f"{place} has {beside}the folders {', '.join(unknown)}, which hold classes and are no split"
+        f" that the recipe knows. {recipe_line(terms, unknown)} If they are generators, write there"
+        f" generators = {{ {generators} }}."
     )

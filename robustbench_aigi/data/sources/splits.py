@@ -1,4 +1,6 @@
-"""Names of splits: which ones are known, and which split the name of a file or folder stands for."""
+"""Names of splits: which ones are known, and which split the name of a file or folder stands
+for.
+"""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -27,21 +29,28 @@ SPLITS: dict[str, Split] = {
     "hold-out": "test",
     "hold_out": "test",
 }
-"""Folder and file names, upper or lower case. ``eval`` is a test split and ``dev`` a validation split, as in Hugging
-Face's ``datasets``."""
+"""Folder and file names, upper or lower case. ``eval`` is a test split and ``dev`` a validation
+split, as in Hugging Face's ``datasets``.
+"""
 PLAIN_NAMES = frozenset({"train", "training", "validation", "valid", "val", "test", "testing"})
-"""Names that mean a split wherever they stand as a word, ``train2017`` or ``data-train-0000.tar``; the others are words
-of their own (``flux-dev``, ``~/dev``) and mean one only where a name begins with them, below the source."""
+"""Names that mean a split wherever they stand as a word, ``train2017`` or ``data-train-0000.tar``;
+the others are words of their own (``flux-dev``, ``~/dev``) and mean one only where a name begins
+with them, below the source.
+"""
 
 
-def splits_of(splits: Mapping[str, str], shards: Iterable[Path], root: Path) -> dict[Path, str | None]:
-    """The split that each file's name, or else a folder's above it, stands for; None if there is none.
+def splits_of(
+    splits: Mapping[str, str], shards: Iterable[Path], root: Path
+) -> dict[Path, str | None]:
+    """The split that each file's name, or else a folder's above it, stands for; None if there is
+    none.
 
     Args:
         splits: names to splits. root: the source, a folder above the files or the file itself.
 
     Raises:
-        BadData: a file's name has names of two splits, or two names of one split stand side by side.
+        BadData: a file's name has names of two splits, or two names of one split stand side by
+            side.
     """
     named = {shard: _named(splits, shard, root) for shard in shards}
     one_name_each(splits, [name for name in named.values() if name], root)
@@ -53,7 +62,8 @@ def _named(splits: Mapping[str, str], shard: Path, root: Path) -> str | None:
     found = _words(splits, shard.stem)
     if len(set(found.values())) > 1:
         raise BadData(
-            f"{shard.name} has the names of several splits: {', '.join(found)}. Rename it, or write its whole name in "
+            f"{shard.name} has the names of several splits: {', '.join(found)}. Rename it, or write"
+            " its whole name in "
             f'a recipe of your own: splits = {{ "{shard.stem}" = "test" }}.'
         )
     if found:
@@ -63,17 +73,28 @@ def _named(splits: Mapping[str, str], shard: Path, root: Path) -> str | None:
         if _of(splits, name):
             return name
     outside = (root if root in shard.parents else shard.parent).name
-    return outside if _of(splits, outside) and (splits != SPLITS or outside.lower() in PLAIN_NAMES) else None
+    return (
+        outside
+        if _of(splits, outside) and (splits != SPLITS or outside.lower() in PLAIN_NAMES)
+        else None
+    )
 
 
 def suspects(splits: Mapping[str, str], name: str) -> str | None:
-    """The split that a folder's name, known as none, seems to mean: ``train`` of ``train_images``."""
-    found = {split for own, split in splits.items() if own.lower() in PLAIN_NAMES and _is_word(own, name.lower())}
+    """The split that a folder's name, known as none, seems to mean: ``train`` of
+    ``train_images``.
+    """
+    found = {
+        split
+        for own, split in splits.items()
+        if own.lower() in PLAIN_NAMES and _is_word(own, name.lower())
+    }
     return next(iter(found)) if len(found) == 1 else None
 
 
 def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) -> None:
-    """Raise ``BadData`` if two of the usual names found side by side stand for one split, such as dev and val.
+    """Raise ``BadData`` if two of the usual names found side by side stand for one split, such as
+    dev and val.
 
     A recipe's own table of splits may join several names.
     """
@@ -88,8 +109,9 @@ def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) 
             both = sorted(found)
             known = ", ".join(f'"{name}" = "{split}"' for name in both)
             raise BadData(
-                f"{where} has {' and '.join(both)}, which would both be read as the {split} split. Say which is which "
-                f"in a recipe of your own: splits = {{ {known}, ... }}, or leave one of them out."
+                f"{where} has {' and '.join(both)}, which would both be read as the {split} split."
+                f" Say which is which in a recipe of your own: splits = {{ {known}, ... }}, or"
+                " leave one of them out."
             )
 
 

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from robustbench_aigi.data.decoding import EXTENSIONS, PROSE, RAW_CAMERA, SNIFFED_BYTES, TIFF, looks_like_image
+from robustbench_aigi.data.decoding import (
+    EXTENSIONS,
+    PROSE,
+    RAW_CAMERA,
+    SNIFFED_BYTES,
+    TIFF,
+    looks_like_image,
+)
 from robustbench_aigi.data.sources.entry import Refused
 
 TABLE_ENDINGS = (".csv", ".tsv", ".jsonl")
@@ -18,8 +25,9 @@ MAC_FOLDER = "__MACOSX"
 class File(NamedTuple):
     """Something below a folder.
 
-    ``name`` is relative to it, ``kind`` one of image, parquet, webdataset, table, link (to a folder), lost (a folder
-    that cannot be listed), hidden (a shard that is passed over) or other; ``fault`` says why it must not be opened.
+    ``name`` is relative to it, ``kind`` one of image, parquet, webdataset, table, link (to a
+    folder), lost (a folder that cannot be listed), hidden (a shard that is passed over) or other;
+    ``fault`` says why it must not be opened.
     """
 
     name: str
@@ -33,7 +41,9 @@ class Survey:
     """What a folder holds; of images only how many there are in each folder below it."""
 
     images: Counter[str] = field(default_factory=Counter)
-    shards: dict[str, list[Path]] = field(default_factory=lambda: {kind: [] for kind in SHARD_ENDINGS.values()})
+    shards: dict[str, list[Path]] = field(
+        default_factory=lambda: {kind: [] for kind in SHARD_ENDINGS.values()}
+    )
     tables: list[Path] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
     left: list[Refused] = field(default_factory=list)
@@ -60,7 +70,9 @@ class Survey:
 
 
 def files_below(root: Path) -> Iterator[File]:
-    """Everything below a folder in the order of its names; links to folders and hidden folders are not entered."""
+    """Everything below a folder in the order of its names; links to folders and hidden folders are
+    not entered.
+    """
     lost: list[OSError] = []
     for place, folders, names in os.walk(root, onerror=lost.append):
         here = Path(place)
@@ -71,14 +83,21 @@ def files_below(root: Path) -> Iterator[File]:
                 yield File((below / name).as_posix(), here / name, "link", fault)
         if MAC_FOLDER in folders:
             yield File(
-                (below / MAC_FOLDER).as_posix(), here / MAC_FOLDER, "hidden", "left by macOS; it holds no images"
+                (below / MAC_FOLDER).as_posix(),
+                here / MAC_FOLDER,
+                "hidden",
+                "left by macOS; it holds no images",
             )
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != MAC_FOLDER)
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name != MAC_FOLDER
+        )
         for name in sorted(names):
             yield _file(root, (below / name).as_posix(), here / name)
     for error in lost:
         path = Path(str(error.filename))
-        yield File(path.relative_to(root).as_posix(), path, "lost", f"cannot be listed: {error.strerror}")
+        yield File(
+            path.relative_to(root).as_posix(), path, "lost", f"cannot be listed: {error.strerror}"
+        )
 
 
 def image_files(root: Path) -> Iterator[File]:
@@ -87,7 +106,9 @@ def image_files(root: Path) -> Iterator[File]:
 
 
 def inside(root: Path, path: Path) -> bool:
-    """Whether a path, its links followed, stays in the root, or in a hub's cache, which keeps the files in blobs."""
+    """Whether a path, its links followed, stays in the root, or in a hub's cache, which keeps the
+    files in blobs.
+    """
     home, end = (Path(os.path.realpath(place)) for place in (root, path))
     cached = home.parent.name == "snapshots" and end.is_relative_to(home.parent.with_name("blobs"))
     return cached or end.is_relative_to(home)
@@ -98,7 +119,10 @@ def _file(root: Path, name: str, path: Path) -> File:
     shard = SHARD_ENDINGS.get(ending)
     if path.name.startswith("."):
         return File(
-            name, path, "hidden" if shard else "other", "hidden, as the files are that macOS adds" if shard else ""
+            name,
+            path,
+            "hidden" if shard else "other",
+            "hidden, as the files are that macOS adds" if shard else "",
         )
     if shard:
         return File(name, path, shard, _link_fault(root, path))
@@ -106,8 +130,12 @@ def _file(root: Path, name: str, path: Path) -> File:
         return File(name, path, "table")
     if ending in RAW_CAMERA:
         return File(name, path, "image", "a raw camera file; develop it to PNG or JPEG first")
-    if ending in EXTENSIONS or (ending not in PROSE and not _link_fault(root, path) and _is_image(path)):
-        return File(name, path, "image", _link_fault(root, path) or ("" if path.is_file() else BROKEN))
+    if ending in EXTENSIONS or (
+        ending not in PROSE and not _link_fault(root, path) and _is_image(path)
+    ):
+        return File(
+            name, path, "image", _link_fault(root, path) or ("" if path.is_file() else BROKEN)
+        )
     return File(name, path, "other")
 
 
@@ -115,7 +143,11 @@ BROKEN = "a broken link, or not a file"
 
 
 def _link_fault(root: Path, path: Path) -> str:
-    return "a link that leads out of the folder" if path.is_symlink() and not inside(root, path) else ""
+    return (
+        "a link that leads out of the folder"
+        if path.is_symlink() and not inside(root, path)
+        else ""
+    )
 
 
 def _is_image(path: Path) -> bool:

@@ -1,6 +1,8 @@
-"""WebDataset shards: tar files of ``key.png`` with ``key.cls`` (class number or name) or ``key.json`` (with ``label``).
+"""WebDataset shards: tar files of ``key.png`` with ``key.cls`` (class number or name) or
+``key.json`` (with ``label``).
 
-Nothing is unpacked: an image is read from its place in the archive, which a manifest keeps as ``row``.
+Nothing is unpacked: an image is read from its place in the archive, which a manifest keeps as
+    ``row``.
 """
 
 import json
@@ -25,7 +27,9 @@ MOST_TEXT = 2**20
 
 
 class Member(NamedTuple):
-    """A file in an archive: ``key`` is its name without the ending, ``content`` that of the small text files."""
+    """A file in an archive: ``key`` is its name without the ending, ``content`` that of the small
+    text files.
+    """
 
     key: str
     ending: str
@@ -35,7 +39,8 @@ class Member(NamedTuple):
 
 
 def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry | Refused]:
-    """List the samples of tar files; the split is in the JSON, or in the name of the file or of its folder.
+    """List the samples of tar files; the split is in the JSON, or in the name of the file or of its
+    folder.
 
     Raises:
         BadData: a file is no tar archive, or has a split that the recipe does not know.
@@ -43,7 +48,9 @@ def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry 
     named = terms.splits_of(shards, root)
     for shard in shards:
         members = _members(shard)
-        for key, group in groupby(members, key=lambda m: m.stem if isinstance(m, Refused) else m.key):
+        for key, group in groupby(
+            members, key=lambda m: m.stem if isinstance(m, Refused) else m.key
+        ):
             sample = list(group)
             yield from (member for member in sample if isinstance(member, Refused))
             good = {member.ending: member for member in sample if isinstance(member, Member)}
@@ -52,11 +59,15 @@ def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry 
 
 
 def read_member(path: Path, place: int) -> bytes:
-    """The bytes of the member whose data begin at ``place``. Raises ``ValueError`` if there is none, or not all."""
+    """The bytes of the member whose data begin at ``place``. Raises ``ValueError`` if there is
+    none, or not all.
+    """
     with path.open("rb") as file:
         file.seek(place - tarfile.BLOCKSIZE)
         try:
-            header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
+            header = tarfile.TarInfo.frombuf(
+                file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape"
+            )
         except tarfile.TarError as error:
             raise ValueError(f"the archive has no file at byte {place}") from error
         if not 0 <= header.size <= MOST_BYTES:
@@ -67,7 +78,9 @@ def read_member(path: Path, place: int) -> bytes:
     return content
 
 
-def _entry(shard: Path, key: str, sample: dict[str, Member], named: str | None, terms: Terms) -> Entry | Refused:
+def _entry(
+    shard: Path, key: str, sample: dict[str, Member], named: str | None, terms: Terms
+) -> Entry | Refused:
     images = [ending for ending, member in sample.items() if member.is_image]
     if len(images) != 1:
         return Refused(f"{shard.name}/{key}", f"{len(images)} images in one sample; expected one")
@@ -82,8 +95,15 @@ def _entry(shard: Path, key: str, sample: dict[str, Member], named: str | None, 
     label = terms.label_of(given)
     if label is None:
         wanted = ", ".join([*terms.labels, *map(str, terms.numbers)])
-        unpack = "; if its folder is the class, unpack the archive" if given is None and "/" in key else ""
-        return Refused(f"{shard.name}/{key}", f"label {given!r} in its .cls or .json; expected one of {wanted}{unpack}")
+        unpack = (
+            "; if its folder is the class, unpack the archive"
+            if given is None and "/" in key
+            else ""
+        )
+        return Refused(
+            f"{shard.name}/{key}",
+            f"label {given!r} in its .cls or .json; expected one of {wanted}{unpack}",
+        )
     split = terms.split_said(texts.pop("split"), f"{shard.name}/{key}") or named
     stem = f"{split}/{key}" if split else key
     return Entry(stem, label, split, shard, sample[images[0]].place, block=0, **texts)
@@ -111,7 +131,9 @@ def _opened(shard: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(shard, "r:")
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise BadData(f"{shard} is no readable tar archive ({error}). Unpack .tar.gz to .tar first.") from error
+        raise BadData(
+            f"{shard} is no readable tar archive ({error}). Unpack .tar.gz to .tar first."
+        ) from error
 
 
 def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Member | Refused:
@@ -128,7 +150,9 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Member | Refus
     if fault:
         return Refused(printable(member.name), fault)
     content = archive.extractfile(member).read() if text else b""  # type: ignore[union-attr]
-    is_image = not text and _is_image(archive, member, f".{ending.rpartition('.')[2]}" if ending else "")
+    is_image = not text and _is_image(
+        archive, member, f".{ending.rpartition('.')[2]}" if ending else ""
+    )
     return Member(f"{folder}{slash}{stem}", ending, member.offset_data, content, is_image)
 
 

@@ -17,7 +17,8 @@ class Backbone(Detector):
     Args:
         config: the subclass's own arguments. size: side of the square.
         cam: the part that Grad-CAM weighs.
-        channels_last: keep the network and its input in the memory format that convolutions are quicker in.
+        channels_last: keep the network and its input in the memory format that convolutions are
+            quicker in.
         fake_index: the output of a two-class checkpoint that means AI-generated.
 
     Attributes:
@@ -60,14 +61,20 @@ class Backbone(Detector):
         return tensors
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The checkpoint below ``net``; two classes become one logit, more give way to the head there is."""
+        """The checkpoint below ``net``; two classes become one logit, more give way to the head
+        there is.
+        """
         return below_net(self.renamed(tensors), self.state_dict(), self.head, self.fake_index)
 
 
 def below_net(
-    tensors: Mapping[str, Tensor], own: Mapping[str, Tensor], heads: str | Sequence[str], fake_index: int | None
+    tensors: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    heads: str | Sequence[str],
+    fake_index: int | None,
 ) -> dict[str, Tensor]:
-    """A network's tensors below ``net``; a head of two classes becomes one logit, one of more gives way to ``own``.
+    """A network's tensors below ``net``; a head of two classes becomes one logit, one of more gives
+    way to ``own``.
 
     Args:
         heads: name of the network's last linear layer, or of all that it has.
@@ -84,8 +91,8 @@ def below_net(
         elif len(value) <= 2:
             if fake_index is None:
                 raise BadCheckpoint(
-                    f"{name} has {len(value)} row(s), and nothing says which class is AI-generated. Write fake_index=1 "
-                    "if it is the last, or fake_index=0."
+                    f"{name} has {len(value)} row(s), and nothing says which class is AI-generated."
+                    " Write fake_index=1 if it is the last, or fake_index=0."
                 )
             state[place] = one_row(value, fake_index)
         elif place in own:
@@ -94,13 +101,16 @@ def below_net(
 
 
 def one_row(layer: Tensor, fake_index: int) -> Tensor:
-    """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real; ``(1, D)`` or ``(1,)``.
+    """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real;
+    ``(1, D)`` or ``(1,)``.
 
-    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0. Raises
-    ``BadCheckpoint`` for more than two.
+    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0.
+    Raises ``BadCheckpoint`` for more than two.
     """
     if len(layer) > 2:
-        raise BadCheckpoint(f"the checkpoint's head has {len(layer)} outputs, not 1 or 2. Give one of two classes.")
+        raise BadCheckpoint(
+            f"the checkpoint's head has {len(layer)} outputs, not 1 or 2. Give one of two classes."
+        )
     if len(layer) == 1:
         return layer if fake_index == 1 else -layer
     return (layer[fake_index] - layer[1 - fake_index])[None]

@@ -1,4 +1,6 @@
-"""What training-free detectors share: a raw score an image, made a logit by numbers that are measured on data."""
+"""What training-free detectors share: a raw score an image, made a logit by numbers that are
+measured on data.
+"""
 
 from abc import abstractmethod
 from typing import Any
@@ -14,11 +16,13 @@ BATCH = 100
 
 
 class Calibrated(Detector):
-    """A detector without anything to train; a subclass writes :meth:`raw`, high where its authors suspect a fake.
+    """A detector without anything to train; a subclass writes :meth:`raw`, high where its authors
+    suspect a fake.
 
     Which end of the score means AI-generated depends on the generator and on the numbers chosen, so
-    :meth:`prepare` measures it on validation data; the threshold leaves ``false_alarms`` of the validation reals above
-    it. Both, and the scale, are buffers: a checkpoint holds them. Before that the card says that nothing is measured.
+    :meth:`prepare` measures it on validation data; the threshold leaves ``false_alarms`` of the
+    validation reals above it. Both, and the scale, are buffers: a checkpoint holds them. Before
+    that the card says that nothing is measured.
 
     Args:
         false_alarms: share of reals that may be called AI-generated.
@@ -34,20 +38,32 @@ class Calibrated(Detector):
     def __init__(self, false_alarms: float, **config: Any) -> None:
         super().__init__(false_alarms=false_alarms, **config)
         if not 0 < false_alarms < 1:
-            raise UserError(f"false_alarms must be between 0 and 1, got {false_alarms}. Write 0.05 for one real in 20.")
+            raise UserError(
+                f"false_alarms must be between 0 and 1, got {false_alarms}. Write 0.05 for one real"
+                " in 20."
+            )
         self.false_alarms = false_alarms
         self.register_buffer("direction", torch.tensor(1.0))
         self.register_buffer("offset", torch.tensor(0.0))
         self.register_buffer("scale", torch.tensor(1.0))
-        unmeasured = f"NOT CALIBRATED: direction as published, no threshold yet. Type `train {self.card.name}`"
-        self.card = self.card.model_copy(update={"orientation": unmeasured, "weights": "training-free, not calibrated"})
+        unmeasured = (
+            "NOT CALIBRATED: direction as published, no threshold yet. Type `train"
+            f" {self.card.name}`"
+        )
+        self.card = self.card.model_copy(
+            update={"orientation": unmeasured, "weights": "training-free, not calibrated"}
+        )
 
     @abstractmethod
     def raw(self, images: Tensor) -> Tensor:
-        """Raw scores ``(N,)`` of ``(N, 3, H, W)`` images in [0, 1], differentiable in the images."""
+        """Raw scores ``(N,)`` of ``(N, 3, H, W)`` images in [0, 1], differentiable in the
+        images.
+        """
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]: the raw score's distance beyond the threshold, in deviations."""
+        """Score ``(N, 3, H, W)`` images in [0, 1]: the raw score's distance beyond the threshold,
+        in deviations.
+        """
         return self.direction * (self.raw(images) - self.offset) / self.scale
 
     def parts_to_train(self) -> nn.Module:
@@ -65,23 +81,33 @@ class Calibrated(Detector):
 
         fake = validation.labels == 1
         if fake.all() or not fake.any():
-            raise BadData(f"{self.card.name} is calibrated on reals and fakes; the validation images are of one class.")
+            raise BadData(
+                f"{self.card.name} is calibrated on reals and fakes; the validation images are of"
+                " one class."
+            )
         self.eval()
         raw = torch.cat([self.raw(from_bytes(part)) for part in validation.images.split(BATCH)])
         if not raw.std() > 0:
-            raise Collapsed(f"{self.card.name} scores all {len(raw)} validation images alike: {raw[0]:.4g}.")
+            raise Collapsed(
+                f"{self.card.name} scores all {len(raw)} validation images alike: {raw[0]:.4g}."
+            )
         auc = float(roc_auc_score(fake.numpy(), raw.double().numpy()))
         direction = 1.0 if auc >= 0.5 else -1.0
-        level = torch.quantile(direction * raw[~fake], 1 - self.false_alarms, interpolation="higher")
+        level = torch.quantile(
+            direction * raw[~fake], 1 - self.false_alarms, interpolation="higher"
+        )
         self.direction.fill_(direction)
         self.offset.copy_(direction * level)
         self.scale.copy_(raw.std())
-        done = {"orientation": self._measured(auc, len(raw)), "weights": "training-free, calibrated in this process"}
+        done = {
+            "orientation": self._measured(auc, len(raw)),
+            "weights": "training-free, calibrated in this process",
+        }
         self.card = self.card.model_copy(update=done)
 
     def _measured(self, auc: float, count: int) -> str:
         way = "as published" if auc >= 0.5 else "opposite to the published one"
         return (
-            f"logit > 0 means AI-generated, as {self.false_alarms:.0%} of reals are called; direction {way}, measured "
-            f"on {count} validation images (AUC {max(auc, 1 - auc):.3f})"
+            f"logit > 0 means AI-generated, as {self.false_alarms:.0%} of reals are called;"
+            f" direction {way}, measured on {count} validation images (AUC {max(auc, 1 - auc):.3f})"
         )

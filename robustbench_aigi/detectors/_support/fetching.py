@@ -1,4 +1,6 @@
-"""Whether networks ask a hub for their weights: not while a checkpoint is read, which holds them all."""
+"""Whether networks ask a hub for their weights: not while a checkpoint is read, which holds them
+all.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

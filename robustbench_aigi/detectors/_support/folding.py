@@ -1,4 +1,6 @@
-"""Batch norms folded into the convolutions before them, for as long as weights stand still: the same logits, sooner."""
+"""Batch norms folded into the convolutions before them, for as long as weights stand still: the
+same logits, sooner.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors.base import Detector, on_device
 
 CLOSE = 1e-4
-"""How far a folded logit may be from the detector's own, beside its size; further means that folding was wrong."""
+"""How far a folded logit may be from the detector's own, beside its size; further means that
+folding was wrong.
+"""
 
 
 class Pair(NamedTuple):
@@ -29,7 +33,8 @@ _known: WeakKeyDictionary[Detector, tuple[Pair, ...]] = WeakKeyDictionary()
 def folded(detector: Detector, images: Tensor) -> Iterator[None]:
     """Fold a detector that is in evaluation mode, and put everything back at the end.
 
-    Which norm follows which convolution is seen in a pass, and folding is given up where logits change by it.
+    Which norm follows which convolution is seen in a pass, and folding is given up where logits
+    change by it.
 
     Args:
         images: a few, ``(N, 3, H, W)`` in [0, 1], to try it on when a detector is first met.
@@ -61,10 +66,18 @@ def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tens
         outputs.append((output, module))
 
     def normed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sources[module].append(next((maker for output, maker in outputs if output is inputs[0]), None))
+        sources[module].append(
+            next((maker for output, maker in outputs if output is inputs[0]), None)
+        )
 
-    hooks = [m.register_forward_hook(convolved) for m in detector.modules() if type(m) is nn.Conv2d and _plain(m)]
-    hooks += [m.register_forward_pre_hook(normed) for m in detector.modules() if type(m) is nn.BatchNorm2d]
+    hooks = [
+        m.register_forward_hook(convolved)
+        for m in detector.modules()
+        if type(m) is nn.Conv2d and _plain(m)
+    ]
+    hooks += [
+        m.register_forward_pre_hook(normed) for m in detector.modules() if type(m) is nn.BatchNorm2d
+    ]
     try:
         logits = on_device(detector, images)
     finally:
@@ -109,11 +122,15 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     scale = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight)
     shift = scale * ((0 if convolution.bias is None else convolution.bias) - mean)
     bias = shift if norm.bias is None else shift + norm.bias
-    convolution.weight = nn.Parameter(convolution.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
+    convolution.weight = nn.Parameter(
+        convolution.weight * scale.view(-1, 1, 1, 1), requires_grad=False
+    )
     convolution.bias = nn.Parameter(bias, requires_grad=False)
 
 
-def _put_back(detector: Detector, pair: Pair, weight: Tensor, bias: Tensor | None, norm: nn.Module) -> None:
+def _put_back(
+    detector: Detector, pair: Pair, weight: Tensor, bias: Tensor | None, norm: nn.Module
+) -> None:
     convolution = cast("nn.Conv2d", detector.get_submodule(pair.convolution))
     convolution.weight, convolution.bias = weight, bias
     detector.set_submodule(pair.norm, norm)

@@ -1,4 +1,6 @@
-"""Whether a detector draws random numbers when it scores, found by looking, and how to make its draws repeatable."""
+"""Whether a detector draws random numbers when it scores, found by looking, and how to make its
+draws repeatable.
+"""
 
 import random
 from collections.abc import Iterator
@@ -21,13 +23,16 @@ _known: WeakKeyDictionary[Detector, bool] = WeakKeyDictionary()
 
 
 def is_random(detector: Detector, images: Tensor) -> bool:
-    """Whether a detector's scores depend on chance: as its card says, or as two passes over a few images show.
+    """Whether a detector's scores depend on chance: as its card says, or as two passes over a few
+    images show.
 
-    A detector counts as random where two scores of one image differ, and where scoring advances the global random
-    generators of torch, NumPy or Python. The answer is remembered, so the two passes are made once per detector.
+    A detector counts as random where two scores of one image differ, and where scoring advances the
+    global random generators of torch, NumPy or Python. The answer is remembered, so the two passes
+    are made once per detector.
 
     Args:
-        images: ``(N, 3, H, W)`` in [0, 1]; the first few are scored. The detector must be in evaluation mode.
+        images: ``(N, 3, H, W)`` in [0, 1]; the first few are scored. The detector must be in
+            evaluation mode.
     """
     if detector.card.stochastic:
         return True
@@ -47,7 +52,11 @@ def _differs(detector: Detector, images: Tensor) -> bool:
 
 
 def _states() -> tuple[object, ...]:
-    cuda = [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else []
+    cuda = (
+        [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
+        if torch.cuda.is_available()
+        else []
+    )
     numpy: Any = np.random.get_state()  # noqa: NPY002
     numbers = (np.asarray(numpy[1]).tobytes(), *numpy[2:])
     return torch.get_rng_state().numpy().tobytes(), tuple(cuda), random.getstate(), numbers

@@ -1,7 +1,9 @@
-"""The step of a score: how finely a detector's answers are rounded, measured from the answers themselves.
+"""The step of a score: how finely a detector's answers are rounded, measured from the answers
+themselves.
 
-A service that answers with one digit hides from a score attack most of what the attack climbs by, so that the attack
-understates. Rounded values are told from exact ones by how unlikely it is that exact ones lie on a lattice.
+A service that answers with one digit hides from a score attack most of what the attack climbs by,
+so that the attack understates. Rounded values are told from exact ones by how unlikely it is that
+exact ones lie on a lattice.
 """
 
 import math
@@ -23,7 +25,9 @@ MIN_EVIDENCE = 3
 MIN_VALUES = 16
 """Values without which two distinct ones do not show that a detector answers with labels alone."""
 MIN_DISTINCT = 8
-"""Distinct values without which a step of 0.5 is not told from one of 0.1 whose other values were not met."""
+"""Distinct values without which a step of 0.5 is not told from one of 0.1 whose other values were
+not met.
+"""
 COARSER_FACTORS = (5.0, 2.5, 2.0)
 """Steps that are multiples of a power of ten."""
 SCORE_STEPS = (1.0, 1e-1, 1e-2, 1 / 255, 1 / 256, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -39,8 +43,9 @@ def score_step(values: Sequence[float]) -> float:
         values: scores as the detector gave them, probabilities or others; equal ones may repeat.
 
     Returns:
-        The step: 1, 0.5, 0.1, 0.05, ... 1e-6, or 1/255 or 1/256. 1.0 also for labels alone: 16 values or more, all of
-        them 0 or 1, and both met. 0.0 where no step is seen, or too few values were given to tell.
+        The step: 1, 0.5, 0.1, 0.05, ... 1e-6, or 1/255 or 1/256. 1.0 also for labels alone: 16
+        values or more, all of them 0 or 1, and both met. 0.0 where no step is seen, or too few
+        values were given to tell.
 
     Example:
         >>> score_step([0.93, 0.07, 0.51])
@@ -51,23 +56,26 @@ def score_step(values: Sequence[float]) -> float:
     distinct = sorted(set(values))
     if distinct == [0.0, 1.0] and len(values) >= MIN_VALUES:
         return 1.0
-    return _step_of([(value, FLOAT_NOISE * (1 + abs(value))) for value in distinct if value != 1.0], SCORE_STEPS)
+    return _step_of(
+        [(value, FLOAT_NOISE * (1 + abs(value))) for value in distinct if value != 1.0], SCORE_STEPS
+    )
 
 
 def step_of_logits(logits: Tensor) -> float:
     """Return the step of the scores behind logits, on the probability scale.
 
-    The probabilities ``sigmoid(logits)`` are tried on a lattice first, then the logits themselves. Logits clipped at
-    those of probabilities of 1e-6 and 1 - 1e-6 stand for 0 and 1, which are on every lattice and show nothing. Other
-    logits of that size come from no rounded probability, so the probabilities are not tried where there are any.
+    The probabilities ``sigmoid(logits)`` are tried on a lattice first, then the logits themselves.
+    Logits clipped at those of probabilities of 1e-6 and 1 - 1e-6 stand for 0 and 1, which are on
+    every lattice and show nothing. Other logits of that size come from no rounded probability, so
+    the probabilities are not tried where there are any.
 
     Args:
         logits: ``(N,)``, of images of both classes; equal ones may repeat.
 
     Returns:
-        The step; of logits that are rounded themselves, a quarter of their step, which is its size in probability
-        where it is largest. 1.0 for labels alone: 16 logits or more with two values, one of each sign, that are not
-        the clipped ones. 0.0 where no step is seen.
+        The step; of logits that are rounded themselves, a quarter of their step, which is its size
+        in probability where it is largest. 1.0 for labels alone: 16 logits or more with two values,
+        one of each sign, that are not the clipped ones. 0.0 where no step is seen.
 
     Example:
         >>> step_of_logits(torch.tensor([0.9, 0.2, 0.6]).logit())
@@ -89,19 +97,30 @@ def step_of_logits(logits: Tensor) -> float:
     pairs = list(zip(odds.tolist(), noise.tolist(), strict=True))
     if not saturated and (step := _step_of(pairs, SCORE_STEPS[:-1], strict=True)):
         return step
-    return _step_of([(logit, 4 * FLOAT_NOISE * (1 + abs(logit))) for logit in inner.tolist()], LOGIT_STEPS) / 4
+    return (
+        _step_of(
+            [(logit, 4 * FLOAT_NOISE * (1 + abs(logit))) for logit in inner.tolist()], LOGIT_STEPS
+        )
+        / 4
+    )
 
 
-def _step_of(values: list[tuple[float, float]], steps: Sequence[float], *, strict: bool = False) -> float:
-    """The first step that all values are multiples of within their noise, made coarser where enough values allow.
+def _step_of(
+    values: list[tuple[float, float]], steps: Sequence[float], *, strict: bool = False
+) -> float:
+    """The first step that all values are multiples of within their noise, made coarser where enough
+    values allow.
 
     Args:
         values: distinct values, each with its noise.
-        strict: a probability near 0 or 1 must not be taken for 0 or 1, from which its logit tells it apart.
+        strict: a probability near 0 or 1 must not be taken for 0 or 1, from which its logit tells
+            it apart.
     """
     for step in steps:
         if _fits(values, step, strict=strict):
-            more = [step * factor for factor in COARSER_FACTORS] if len(values) >= MIN_DISTINCT else []
+            more = (
+                [step * factor for factor in COARSER_FACTORS] if len(values) >= MIN_DISTINCT else []
+            )
             return next((coarse for coarse in more if _fits(values, coarse, strict=strict)), step)
     return 0.0
 

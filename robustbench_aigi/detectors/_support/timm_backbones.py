@@ -1,4 +1,6 @@
-"""Networks that detectors are built on, from timm; their public weights where a hub can be reached."""
+"""Networks that detectors are built on, from timm; their public weights where a hub can be
+reached.
+"""
 
 from typing import Any, cast
 
@@ -27,12 +29,15 @@ def timm_trunk(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
         if not pretrained:
             raise
         raise Unavailable(
-            f"timm cannot fetch the weights of {name}: {str(error).splitlines()[0]}. Reach the hub once so that "
-            "HF_HOME holds them, or write pretrained=False and load a checkpoint with weights=PATH."
+            f"timm cannot fetch the weights of {name}: {str(error).splitlines()[0]}. Reach the hub"
+            " once so that HF_HOME holds them, or write pretrained=False and load a checkpoint"
+            " with weights=PATH."
         ) from error
 
 
-def cifar_resnet(block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], width: int) -> nn.Module:
+def cifar_resnet(
+    block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], width: int
+) -> nn.Module:
     """A ResNet with one output for 32 x 32 pixels: a 3 x 3 stem of stride 1 and no max-pooling.
 
     Args:

@@ -1,5 +1,6 @@
-"""Anyone's detectors, named by where they are: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH``,
-``endpoint:NAME``."""
+"""Anyone's detectors, named by where they are: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``,
+``https://HOST/PATH``, ``endpoint:NAME``.
+"""
 
 import importlib
 import inspect
@@ -22,11 +23,12 @@ KINDS = {
 
 
 def addressed(name: str, /, **config: Any) -> Detector | None:
-    """The detector at an address, in evaluation mode; None if ``name`` is no address of these kinds.
+    """The detector at an address, in evaluation mode; None if ``name`` is no address of these
+    kinds.
 
     Args:
-        name: ``hf:`` and a hub id or a folder, ``timm:`` and a model's name, ``onnx:`` and a file, a URL, or
-            ``endpoint:`` and the name of a preset or the path of its description.
+        name: ``hf:`` and a hub id or a folder, ``timm:`` and a model's name, ``onnx:`` and a file,
+            a URL, or ``endpoint:`` and the name of a preset or the path of its description.
         config: arguments of the detector, such as ``fake_index=0``.
 
     Raises:
@@ -54,11 +56,15 @@ def check_query(url: str) -> None:
     from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
-    meant = sorted(query.keys() & ({*inspect.signature(HTTPEndpoint).parameters, "threshold", "name"} - {"url"}))
+    meant = sorted(
+        query.keys()
+        & ({*inspect.signature(HTTPEndpoint).parameters, "threshold", "name"} - {"url"})
+    )
     if meant:
         place = url.partition("?")[0]
         told = "&".join(f"{key}={query[key]}" for key in meant)
         raise BadConfig(
-            f"{', '.join(meant)} in the query of {place} may be the endpoint's own, or an argument here. Write "
-            f"arguments after a #, as in '{place}#{told}'; a # at the end of the URL leaves its query to the endpoint."
+            f"{', '.join(meant)} in the query of {place} may be the endpoint's own, or an argument"
+            f" here. Write arguments after a #, as in '{place}#{told}'; a # at the end of the URL"
+            " leaves its query to the endpoint."
         )

@@ -1,4 +1,6 @@
-"""The front end of a foreign network: the statistics and the size that its images are brought to."""
+"""The front end of a foreign network: the statistics and the size that its images are brought
+to.
+"""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -11,7 +13,9 @@ Statistics = tuple[float, float, float]
 """A number for each of red, green and blue."""
 
 
-def checked_statistics(mean: Iterable[float], std: Iterable[float]) -> tuple[Statistics, Statistics]:
+def checked_statistics(
+    mean: Iterable[float], std: Iterable[float]
+) -> tuple[Statistics, Statistics]:
     """Return normalisation statistics as two triples of floats.
 
     Args:
@@ -19,19 +23,26 @@ def checked_statistics(mean: Iterable[float], std: Iterable[float]) -> tuple[Sta
         std: of each channel of images in [0, 1]; above 0, at most 1.
 
     Raises:
-        UserError: not three finite numbers each, a deviation of 0 or less, or statistics of pixels in [0, 255].
+        UserError: not three finite numbers each, a deviation of 0 or less, or statistics of pixels
+            in [0, 255].
     """
     means, stds = _three(mean, "mean"), _three(std, "std")
     if min(stds) <= 0:
-        raise UserError(f"std must be above 0 in every channel, got {_written(stds)}. Images are divided by it.")
+        raise UserError(
+            f"std must be above 0 in every channel, got {_written(stds)}. Images are divided by it."
+        )
     if max(map(abs, means)) > 1 or max(stds) > 1:
         pixels = max(map(abs, means)) > 1
         right_mean = tuple(m / LEVELS for m in means) if pixels else means
-        right_std = tuple(s / LEVELS for s in stds) if max(stds) > 1 or (pixels and max(stds) == 1) else stds
+        right_std = (
+            tuple(s / LEVELS for s in stds)
+            if max(stds) > 1 or (pixels and max(stds) == 1)
+            else stds
+        )
         raise UserError(
-            f"mean={_written(means)} and std={_written(stds)} cannot be statistics of images in [0, 1], which is what "
-            f"a detector is shown. If they are of pixels in [0, 255], divide them by 255: "
-            f"mean={_written(right_mean)}, std={_written(right_std)}."
+            f"mean={_written(means)} and std={_written(stds)} cannot be statistics of images in [0,"
+            " 1], which is what a detector is shown. If they are of pixels in [0, 255], divide"
+            f" them by 255: mean={_written(right_mean)}, std={_written(right_std)}."
         )
     return means, stds
 
@@ -42,10 +53,13 @@ def checked_size(size: int | Sequence[int], name: str = "input_size") -> tuple[i
     Raises:
         UserError: neither a positive whole number nor two of them.
     """
-    sides = tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else (size, size)
+    sides = (
+        tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else (size, size)
+    )
     if len(sides) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in sides):
         raise UserError(
-            f"{name} must be a side in pixels or (height, width), got {size!r}. Write {name}=224 or {name}=(224, 320)."
+            f"{name} must be a side in pixels or (height, width), got {size!r}. Write {name}=224 or"
+            f" {name}=(224, 320)."
         )
     height, width = (int(side) for side in sides)
     return height, width
@@ -58,7 +72,8 @@ def _three(values: Iterable[float], name: str) -> Statistics:
         numbers = []
     if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
         raise UserError(
-            f"{name} must be three finite numbers, one for each channel, got {values!r}. Write {name}=(0.5, 0.5, 0.5)."
+            f"{name} must be three finite numbers, one for each channel, got {values!r}. Write"
+            f" {name}=(0.5, 0.5, 0.5)."
         )
     return numbers[0], numbers[1], numbers[2]
 

@@ -1,4 +1,6 @@
-"""An ONNX file from outside: its session, its digest, the layout of its input, and the output that holds scores."""
+"""An ONNX file from outside: its session, its digest, the layout of its input, and the output that
+holds scores.
+"""
 
 import mmap
 import re
@@ -13,10 +15,15 @@ from robustbench_aigi.detectors.external.returned import NAMES
 from robustbench_aigi.errors import BadCheckpoint, UserError
 from robustbench_aigi.io.hashing import digest, file_digest
 
-TYPES = {"tensor(float)": torch.float32, "tensor(float16)": torch.float16, "tensor(double)": torch.float64}
+TYPES = {
+    "tensor(float)": torch.float32,
+    "tensor(float16)": torch.float16,
+    "tensor(double)": torch.float64,
+}
 LOCATION = re.compile(rb"\n\x08location\x12([\x80-\xff]?)([\x00-\x7f])")
-"""In an ONNX file (protobuf), what stands before the name of a file with weights: a key, then the name's length, of
-which the seven low bits come first where it takes two bytes."""
+"""In an ONNX file (protobuf), what stands before the name of a file with weights: a key, then the
+name's length, of which the seven low bits come first where it takes two bytes.
+"""
 
 
 def session(model: str | bytes, who: str) -> Any:
@@ -35,7 +42,9 @@ def session(model: str | bytes, who: str) -> Any:
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class in common
-        raise BadCheckpoint(f"ONNX Runtime cannot read {who}: {error}. Give what an ONNX exporter wrote.") from error
+        raise BadCheckpoint(
+            f"ONNX Runtime cannot read {who}: {error}. Give what an ONNX exporter wrote."
+        ) from error
 
 
 def checked_digest(path: Path, expected: str | None = None) -> str:
@@ -48,7 +57,10 @@ def checked_digest(path: Path, expected: str | None = None) -> str:
     beside = {name: file_digest(path.parent / name) for name in weight_files(path)}
     found = digest(file_digest(path), beside) if beside else file_digest(path)
     if expected not in (None, found):
-        raise BadCheckpoint(f"{path} has changed: sha256 {found}, expected {expected}. Give the file that was saved.")
+        raise BadCheckpoint(
+            f"{path} has changed: sha256 {found}, expected {expected}. Give the file that was"
+            " saved."
+        )
     return found
 
 
@@ -70,8 +82,8 @@ def weight_files(path: Path) -> list[str]:
 def layout_of(shape: Sequence[Any], channels_last: bool | None, path: str) -> bool:
     """Whether an input of shape ``(N, ?, ?, ?)`` has its channels last.
 
-    A size of 3 decides, then ``channels_last``, then a name such as ``num_channels`` that the graph gives to a size;
-    where there is none, channels come first, as ONNX's own operators have them.
+    A size of 3 decides, then ``channels_last``, then a name such as ``num_channels`` that the graph
+    gives to a size; where there is none, channels come first, as ONNX's own operators have them.
 
     Raises:
         UserError: neither place has room for three channels, or not the one that is asked for.
@@ -80,8 +92,8 @@ def layout_of(shape: Sequence[Any], channels_last: bool | None, path: str) -> bo
     if not any(free) or (channels_last is not None and not free[channels_last]):
         asked = "" if channels_last is None else f" with channels_last={channels_last}"
         raise UserError(
-            f"{path} must take one float input of shape (N, 3, H, W) or (N, H, W, 3), got {list(shape)}{asked}. "
-            "Export it with images alone."
+            f"{path} must take one float input of shape (N, 3, H, W) or (N, H, W, 3), got"
+            f" {list(shape)}{asked}. Export it with images alone."
         )
     if channels_last is not None:
         return channels_last
@@ -90,11 +102,14 @@ def layout_of(shape: Sequence[Any], channels_last: bool | None, path: str) -> bo
     return "channel" in str(shape[3]).lower() and "channel" not in str(shape[1]).lower()
 
 
-def score_output(outputs: Sequence[Any], asked: str | None, scale: str, path: str, *, many: bool) -> str:
+def score_output(
+    outputs: Sequence[Any], asked: str | None, scale: str, path: str, *, many: bool
+) -> str:
     """The name of the output that holds scores: a float tensor, never a label.
 
     Args:
-        asked: its name, where the user gave it. many: whether more than two scores per image are fine.
+        asked: its name, where the user gave it. many: whether more than two scores per image are
+            fine.
 
     Raises:
         UserError: there is none, several may be meant, or the one that is asked for holds labels.
@@ -122,10 +137,12 @@ def score_output(outputs: Sequence[Any], asked: str | None, scale: str, path: st
 
 def _hint(names: Sequence[str], path: str = "") -> str:
     if names:
-        return f"Say which: output={names[0]!r}" + (f", as in `onnx:{path}?output={names[0]}`." if path else ".")
+        return f"Say which: output={names[0]!r}" + (
+            f", as in `onnx:{path}?output={names[0]}`." if path else "."
+        )
     return (
-        "Export it with its scores as a float tensor; of scikit-learn's models that is skl2onnx's option "
-        "{'zipmap': False}."
+        "Export it with its scores as a float tensor; of scikit-learn's models that is skl2onnx's"
+        " option {'zipmap': False}."
     )
 
 

@@ -30,7 +30,9 @@ _taken_for_logits: ContextVar[list[Tensor] | None] = ContextVar("_taken_for_logi
 
 @contextmanager
 def logits_seen() -> Iterator[list[Tensor]]:
-    """Collect the outputs ``(N, K)`` of foreign networks that are taken for logits inside the context."""
+    """Collect the outputs ``(N, K)`` of foreign networks that are taken for logits inside the
+    context.
+    """
     seen: list[Tensor] = []
     token = _taken_for_logits.set(seen)
     try:
@@ -40,11 +42,15 @@ def logits_seen() -> Iterator[list[Tensor]]:
 
 
 def optional(package: str, extra: str) -> Any:
-    """Import a package that not every installation has. Raises ``Unavailable`` with the line that installs it."""
+    """Import a package that not every installation has. Raises ``Unavailable`` with the line that
+    installs it.
+    """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise Unavailable(f"{package} cannot be imported: {error}. Type `{install_command(extra)}`.") from error
+        raise Unavailable(
+            f"{package} cannot be imported: {error}. Type `{install_command(extra)}`."
+        ) from error
 
 
 def slug(address: str) -> str:
@@ -58,28 +64,34 @@ def check_ends(fake_index: FakeIndex, scale: str) -> None:
         whole = all(isinstance(index, Integral) and int(index) >= 0 for index in fake_index)
         if not fake_index or not whole or len(set(fake_index)) != len(fake_index):
             raise UserError(
-                f"fake_index must name different outputs, each once, got {fake_index!r}. Write all that mean "
-                "AI-generated, as in fake_index=[0, 2]."
+                f"fake_index must name different outputs, each once, got {fake_index!r}. Write all"
+                " that mean AI-generated, as in fake_index=[0, 2]."
             )
     elif fake_index not in (0, 1):
         raise UserError(
-            f"fake_index must be 0 or 1, got {fake_index!r}. Write the output that means AI-generated; of three or "
-            "more outputs a list of all that do, as in fake_index=[2]."
+            f"fake_index must be 0 or 1, got {fake_index!r}. Write the output that means"
+            " AI-generated; of three or more outputs a list of all that do, as in fake_index=[2]."
         )
     if scale not in SCALES:
-        raise UserError(f"scale must be {', '.join(SCALES)}, got {scale!r}. Write what the detector gives.")
+        raise UserError(
+            f"scale must be {', '.join(SCALES)}, got {scale!r}. Write what the detector gives."
+        )
 
 
-def one_logit(outputs: Tensor, fake_index: FakeIndex, scale: str, who: str, clip: float | None = CLIP) -> Tensor:
-    """``(N,)`` logits from ``(N,)``, ``(N, 1)``, ``(N, 2)`` or, with a list as ``fake_index``, ``(N, K)`` outputs.
+def one_logit(
+    outputs: Tensor, fake_index: FakeIndex, scale: str, who: str, clip: float | None = CLIP
+) -> Tensor:
+    """``(N,)`` logits from ``(N,)``, ``(N, 1)``, ``(N, 2)`` or, with a list as ``fake_index``,
+    ``(N, K)`` outputs.
 
     Args:
-        fake_index: the output that means AI-generated, or a list of all that do: the logit is that of their joint
-            probability. With one output: 1 if high means AI-generated, 0 if real.
-        scale: ``logit``; ``probability`` for values in [0, 1]; ``percent`` for values in [0, 100]. It is never guessed.
+        fake_index: the output that means AI-generated, or a list of all that do: the logit is that
+            of their joint probability. With one output: 1 if high means AI-generated, 0 if real.
+        scale: ``logit``; ``probability`` for values in [0, 1]; ``percent`` for values in [0, 100].
+            It is never guessed.
         who: the detector's name, for messages.
-        clip: how near 0 or 1 a probability may be; as near as its number format allows if None, so that whatever is not
-            exactly 0 or 1 keeps its own logit and its gradient.
+        clip: how near 0 or 1 a probability may be; as near as its number format allows if None, so
+            that whatever is not exactly 0 or 1 keeps its own logit and its gradient.
 
     Raises:
         UserError: another number of outputs. BadLogits: a probability outside [0, 1], or NaN.
@@ -103,27 +115,31 @@ def _split(count: int, fake_index: FakeIndex, who: str) -> tuple[list[int], list
     if isinstance(fake_index, int):
         if count not in (1, 2):
             raise UserError(
-                f"{who} must have 1 or 2 outputs, got {count}. Put a binary head on it, or write all outputs that mean "
-                f"AI-generated, as in fake_index=[{count - 1}]."
+                f"{who} must have 1 or 2 outputs, got {count}. Put a binary head on it, or write"
+                f" all outputs that mean AI-generated, as in fake_index=[{count - 1}]."
             )
         return [fake_index], [1 - fake_index]
     reals = [index for index in range(count) if index not in fake_index]
     if max(fake_index) >= count or not reals:
         raise UserError(
-            f"fake_index={list(fake_index)} does not fit {who}, which has {count} outputs: some must mean AI-generated "
-            f"and some real. Write indices from 0 to {count - 1}, or 0 or 1 for a single output."
+            f"fake_index={list(fake_index)} does not fit {who}, which has {count} outputs: some"
+            f" must mean AI-generated and some real. Write indices from 0 to {count - 1}, or 0 or 1"
+            " for a single output."
         )
     return list(fake_index), reals
 
 
 def _probabilities(outputs: Tensor, scale: str, who: str) -> Tensor:
-    """Outputs in [0, 1]. Raises ``BadLogits`` if one is outside; a graph that is being traced has no values yet."""
+    """Outputs in [0, 1]. Raises ``BadLogits`` if one is outside; a graph that is being traced has
+    no values yet.
+    """
     most = 100.0 if scale == "percent" else 1.0
     if not torch.compiler.is_compiling() and not bool(((outputs >= 0) & (outputs <= most)).all()):
         flat = outputs.detach().flatten()
         worst = float(flat[(flat - most / 2).abs().argmax()])
         raise BadLogits(
-            f"{who} gave {worst:g}, which is no {scale} (0 to {most:g}). If it gives logits, write scale='logit'."
+            f"{who} gave {worst:g}, which is no {scale} (0 to {most:g}). If it gives logits, write"
+            " scale='logit'."
         )
     return outputs / most if scale == "percent" else outputs
 
@@ -145,11 +161,13 @@ def _total(outputs: Tensor, which: list[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class Ends:
-    """What a foreign network's outputs mean; called with what it returned, it gives ``(N,)`` logits.
+    """What a foreign network's outputs mean; called with what it returned, it gives ``(N,)``
+    logits.
 
     Attributes:
         fake_index, scale: see :func:`one_logit`.
-        output: which part of what it returns, where that is an object, a dict or a tuple: an attribute, key or index.
+        output: which part of what it returns, where that is an object, a dict or a tuple: an
+            attribute, key or index.
         clip: see :func:`one_logit`.
     """
 
@@ -165,10 +183,12 @@ class Ends:
         object.__setattr__(self, "fake_index", plain)
 
     def __call__(self, returned: object, images: Tensor, who: str) -> Tensor:
-        """Logits ``(N,)`` in the images' number format, from what the network returned for ``(N, 3, H, W)`` images.
+        """Logits ``(N,)`` in the images' number format, from what the network returned for ``(N, 3,
+        H, W)`` images.
 
         Raises:
-            UserError: it is not clear which output is meant, or there are too many. BadLogits: not a row per image.
+            UserError: it is not clear which output is meant, or there are too many. BadLogits: not
+                a row per image.
         """
         many = not isinstance(self.fake_index, int)
         found = find_output(returned, images.shape[0], who, self.output, self.scale, many=many)
@@ -178,7 +198,8 @@ class Ends:
 
 
 def threshold_logit(threshold: float | None, scale: str) -> float:
-    """An operating threshold as a logit, from one on the scale of the outputs; None is the even one.
+    """An operating threshold as a logit, from one on the scale of the outputs; None is the even
+    one.
 
     Raises:
         UserError: NaN, or no probability strictly between 0 and 1 (0 and 100 for percent).
@@ -193,7 +214,7 @@ def threshold_logit(threshold: float | None, scale: str) -> float:
     share = threshold / most
     if not 0 < share < 1:
         raise UserError(
-            f"threshold must be a {scale} between 0 and {most:g}, as the outputs are, got {threshold!r}. "
-            f"Write threshold={most / 2:g}, or leave it out."
+            f"threshold must be a {scale} between 0 and {most:g}, as the outputs are, got"
+            f" {threshold!r}. Write threshold={most / 2:g}, or leave it out."
         )
     return math.log(share / (1 - share))

@@ -1,4 +1,6 @@
-"""Anyone's class, function or object at ``module:NAME`` as a detector, whether or not it derives from ours."""
+"""Anyone's class, function or object at ``module:NAME`` as a detector, whether or not it derives
+from ours.
+"""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping
@@ -25,13 +27,14 @@ OF_NETWORKS = frozenset({"input_size", "mean", "std"})
 
 @final
 class PlainDetector(Detector):
-    """Anything with a method ``logits(images)``: torch images in; a tensor, an array or numbers out.
+    """Anything with a method ``logits(images)``: torch images in; a tensor, an array or numbers
+    out.
 
     An answer in numpy or numbers has no gradient, and the card says so from the first one on.
 
     Args:
-        inner: the object. Networks that it holds are put into evaluation mode, count among the weights, and stay on
-            their device.
+        inner: the object. Networks that it holds are put into evaluation mode, count among the
+            weights, and stay on their device.
     """
 
     default_card = Card(name="plain", source=GIVEN)
@@ -46,7 +49,9 @@ class PlainDetector(Detector):
             self.parts = nn.ModuleList(networks_in(inner))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]; the object gets a copy of them, which it may overwrite."""
+        """Score ``(N, 3, H, W)`` images in [0, 1]; the object gets a copy of them, which it may
+        overwrite.
+        """
         returned = self._answer(images)
         black_box = not isinstance(returned, Tensor) and as_tensor(returned) is not None
         if black_box and self.card.gradient != "none":
@@ -59,10 +64,14 @@ class PlainDetector(Detector):
         except RuntimeError as error:
             if "numpy()" not in str(error) or not images.requires_grad:
                 raise
-        return self.inner.logits(images.detach().clone())  # it makes arrays of them, which have no gradient
+        return self.inner.logits(
+            images.detach().clone()
+        )  # it makes arrays of them, which have no gradient
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move a network; an object that only holds networks has put them where it looks for them."""
+        """Move a network; an object that only holds networks has put them where it looks for
+        them.
+        """
         return super()._apply(fn, recurse) if isinstance(self.inner, nn.Module) else self  # type: ignore[no-untyped-call]
 
 
@@ -72,9 +81,9 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
     Args:
         address: ``module:NAME``, for messages and for the card.
         found: what is there: a class, a function that returns a detector, or an object.
-        config: given to the class or function as far as it takes them. Of the rest, ``fake_index``, ``scale``,
-            ``output``, ``threshold`` and ``name`` are ours; so are ``input_size``, ``mean`` and ``std`` for a network
-            without a method ``logits``.
+        config: given to the class or function as far as it takes them. Of the rest, ``fake_index``,
+            ``scale``, ``output``, ``threshold`` and ``name`` are ours; so are ``input_size``,
+            ``mean`` and ``std`` for a network without a method ``logits``.
 
     Raises:
         BadConfig: an argument that nobody takes. UserError: what is there cannot score images.
@@ -83,7 +92,10 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
     scores = isinstance(ready, Detector) or callable(getattr(ready, "logits", None))
     if scores and ours.keys() & OF_NETWORKS:
         unused = ", ".join(sorted(ours.keys() & OF_NETWORKS))
-        raise BadConfig(f"{address} prepares images in its own method logits, so {unused} has no use. Leave it out.")
+        raise BadConfig(
+            f"{address} prepares images in its own method logits, so {unused} has no use. Leave it"
+            " out."
+        )
     if isinstance(ready, Detector) and not ours.keys() & OUTPUTS:
         ready.card = _card(ready.card, ours)
         return ready.eval()
@@ -94,25 +106,29 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
             ours |= {"scale": _checked_scale(stated, address)}
         base = getattr(ready, "card", None)
         if not isinstance(base, Card):
-            base = Card(name=name, source=address, weights=GIVEN, input_size=0, resize="inside the detector")
+            base = Card(
+                name=name, source=address, weights=GIVEN, input_size=0, resize="inside the detector"
+            )
         ends = Ends(**{key: ours[key] for key in OUTPUTS & ours.keys()})
         return PlainDetector(ready, _card(base, ours), ends).eval()
     if not isinstance(ready, nn.Module):
         raise UserError(
-            f"{address} is of type {type(ready).__name__}, which has no method logits(images). Give it one, from "
-            "(N, 3, H, W) images in [0, 1] to (N,) logits, above 0 for AI-generated."
+            f"{address} is of type {type(ready).__name__}, which has no method logits(images). Give"
+            " it one, from (N, 3, H, W) images in [0, 1] to (N,) logits, above 0 for AI-generated."
         )
     if "input_size" not in ours:
         raise UserError(
-            f"{address} is a network without a method logits, so the size of its images must be given. Write "
-            f"{address}?input_size=224 with its size, and mean and std if it has any."
+            f"{address} is a network without a method logits, so the size of its images must be"
+            f" given. Write {address}?input_size=224 with its size, and mean and std if it has any."
         )
     arguments: dict[str, Any] = {"name": name, "source": address} | ours
     return wrap(ready, **arguments)
 
 
 def networks_in(holder: object, depth: int = 3) -> Iterator[nn.Module]:
-    """Networks that an object holds: as attributes, and in lists, dicts and objects to a depth; each once."""
+    """Networks that an object holds: as attributes, and in lists, dicts and objects to a depth;
+    each once.
+    """
     waiting, seen = [(holder, depth)], set[int]()
     while waiting:
         value, left = waiting.pop()
@@ -123,30 +139,46 @@ def networks_in(holder: object, depth: int = 3) -> Iterator[nn.Module]:
             yield value
         elif left and not isinstance(value, ModuleType | type | Tensor):
             held = value if isinstance(value, list | tuple) else getattr(value, "__dict__", value)
-            parts = held.values() if isinstance(held, Mapping) else held if isinstance(held, list | tuple) else ()
+            parts = (
+                held.values()
+                if isinstance(held, Mapping)
+                else held
+                if isinstance(held, list | tuple)
+                else ()
+            )
             waiting += [(part, left - 1) for part in parts]
 
 
 def _made(address: str, found: Any, config: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """What is there, called with the arguments that it takes if it is to be called, and the arguments left for us."""
+    """What is there, called with the arguments that it takes if it is to be called, and the
+    arguments left for us.
+    """
     builds = inspect.isclass(found) or inspect.isroutine(found) or isinstance(found, partial)
     taken = inspect.signature(found).parameters if builds else {}
     anything = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in taken.values())
     reserved = OURS | OF_NETWORKS
-    theirs = {key: value for key, value in config.items() if key in taken or (anything and key not in reserved)}
+    theirs = {
+        key: value
+        for key, value in config.items()
+        if key in taken or (anything and key not in reserved)
+    }
     ours = {key: value for key, value in config.items() if key not in theirs}
     try:
         if ours.keys() - reserved:
-            raise TypeError(f"got an unexpected argument {', '.join(sorted(ours.keys() - reserved))}")
+            raise TypeError(
+                f"got an unexpected argument {', '.join(sorted(ours.keys() - reserved))}"
+            )
         if builds:
             inspect.signature(found).bind(**theirs)
     except TypeError as error:
         raise BadConfig(
-            f"{address}: {error}. It takes {', '.join(taken) or 'no argument'}, and every detector takes "
-            f"{', '.join(sorted(OURS))}. Write {address}?NAME=VALUE."
+            f"{address}: {error}. It takes {', '.join(taken) or 'no argument'}, and every detector"
+            f" takes {', '.join(sorted(OURS))}. Write {address}?NAME=VALUE."
         ) from error
     hints = get_type_hints(wrap)
-    ours = {key: typed(value, hints.get(key, Any), f"{address}: {key}") for key, value in ours.items()}
+    ours = {
+        key: typed(value, hints.get(key, Any), f"{address}: {key}") for key, value in ours.items()
+    }
     return constructed(found, address, theirs) if builds else found, ours
 
 
@@ -161,7 +193,8 @@ def _card(base: Card, ours: Mapping[str, Any]) -> Card:
 def _checked_scale(stated: str, address: str) -> str:
     if stated not in SCALES:
         raise UserError(
-            f"the attribute scale of {address} is {stated!r}, and must be one of {', '.join(SCALES)}. Give the "
-            f"attribute another name if it says something else, or write {address}?scale=logit."
+            f"the attribute scale of {address} is {stated!r}, and must be one of"
+            f" {', '.join(SCALES)}. Give the attribute another name if it says something else, or"
+            f" write {address}?scale=logit."
         )
     return stated

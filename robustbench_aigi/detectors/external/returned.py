@@ -1,4 +1,6 @@
-"""What a foreign network may return: a tensor, an array, or an object, dict or tuple that holds one."""
+"""What a foreign network may return: a tensor, an array, or an object, dict or tuple that holds
+one.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,13 +21,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 
 
 def find_output(
-    returned: Any, count: int, who: str, output: Key | None = None, scale: str = "logit", *, many: bool = False
+    returned: Any,
+    count: int,
+    who: str,
+    output: Key | None = None,
+    scale: str = "logit",
+    *,
+    many: bool = False,
 ) -> Tensor:
     """Return the floating-point tensor that holds the scores of ``count`` images.
 
     Args:
-        output: which part to take: an attribute or key, or the index in a tuple. If None, the only part that may be
-            meant, or the only one of these with the usual name for ``scale``.
+        output: which part to take: an attribute or key, or the index in a tuple. If None, the only
+            part that may be meant, or the only one of these with the usual name for ``scale``.
         many: whether more than two outputs are fine.
 
     Raises:
@@ -37,22 +45,28 @@ def find_output(
     parts = {} if tensor is not None else parts_of(returned, scale)
     if output is not None:
         return _asked(parts, output, who)
-    held = {key: as_tensor(part) for key, part in parts.items() if not isinstance(part, int | float | np.generic)}
+    held = {
+        key: as_tensor(part)
+        for key, part in parts.items()
+        if not isinstance(part, int | float | np.generic)
+    }
     fit = {key: t for key, t in held.items() if t is not None and _fits(t, count, many)}
     if any(t.ndim for t in fit.values()):  # beside scores, a single number is a loss or the like
         fit = {key: t for key, t in fit.items() if t.ndim}
     called = [key for key in fit if key in NAMES[scale]]
     if len(called) != 1 and len(fit) != 1:
         raise UserError(
-            f"{who} returned {described(parts) or type(returned).__name__}, and "
-            f"{'several parts' if fit else 'no part'} may hold one score per image. "
-            f"{'Say which' if parts else 'Return a tensor, or say where it is'}: output={_example(fit or parts)}."
+            f"{who} returned {described(parts) or type(returned).__name__}, and"
+            f" {'several parts' if fit else 'no part'} may hold one score per image."
+            f" {'Say which' if parts else 'Return a tensor, or say where it is'}:"
+            f" output={_example(fit or parts)}."
         )
     return fit[called[0] if len(called) == 1 else next(iter(fit))]
 
 
 def columns(scores: Tensor, count: int, who: str) -> Tensor:
-    """``(count, K)`` scores, also from what was squeezed; the number of images tells ``(2,)`` of one from one of two.
+    """``(count, K)`` scores, also from what was squeezed; the number of images tells ``(2,)`` of
+    one from one of two.
 
     Raises ``BadLogits`` unless there is a row for each image.
     """
@@ -61,8 +75,8 @@ def columns(scores: Tensor, count: int, who: str) -> Tensor:
     if count == 1:
         return scores.reshape(1, -1)
     raise BadLogits(
-        f"{who} gave scores of shape {tuple(scores.shape)} for {count} images. Return a row for each image, (N,), "
-        "(N, 1) or (N, 2)."
+        f"{who} gave scores of shape {tuple(scores.shape)} for {count} images. Return a row for"
+        " each image, (N,), (N, 1) or (N, 2)."
     )
 
 
@@ -73,11 +87,15 @@ def as_tensor(value: Any) -> Tensor | None:
     if isinstance(value, np.ndarray | np.generic):
         return torch.from_numpy(np.array(value)) if value.dtype.kind in "fiub" else None
     numbers = value if isinstance(value, list | tuple) and value else [value]
-    return torch.tensor(value) if all(isinstance(number, int | float) for number in numbers) else None
+    return (
+        torch.tensor(value) if all(isinstance(number, int | float) for number in numbers) else None
+    )
 
 
 def parts_of(returned: Any, scale: str = "logit") -> dict[Key, Any]:
-    """The parts of a mapping, a named or plain tuple, a list, or an object, by key, name or index."""
+    """The parts of a mapping, a named or plain tuple, a list, or an object, by key, name or
+    index.
+    """
     if isinstance(returned, Mapping):
         return dict(returned)
     if isinstance(returned, tuple) and hasattr(returned, "_asdict"):
@@ -94,12 +112,16 @@ def described(parts: Mapping[Key, Any]) -> str:
 
 
 def _asked(parts: Mapping[Key, Any], output: Key, who: str) -> Tensor:
-    place = list(parts)[output] if isinstance(output, int) and -len(parts) <= output < len(parts) else output
+    place = (
+        list(parts)[output]
+        if isinstance(output, int) and -len(parts) <= output < len(parts)
+        else output
+    )
     found = as_tensor(parts.get(place))
     if found is None:
         raise UserError(
-            f"{who} returned {described(parts) or 'one tensor'}, and output={output!r} is none of its tensors. "
-            f"{f'Write output={_example(parts)}' if parts else 'Leave output out'}."
+            f"{who} returned {described(parts) or 'one tensor'}, and output={output!r} is none of"
+            f" its tensors. {f'Write output={_example(parts)}' if parts else 'Leave output out'}."
         )
     return _score(found, who, f"output={output!r}")
 
@@ -107,14 +129,16 @@ def _asked(parts: Mapping[Key, Any], output: Key, who: str) -> Tensor:
 def _score(tensor: Tensor, who: str, what: str) -> Tensor:
     if not tensor.dtype.is_floating_point:
         raise UserError(
-            f"{who} returned {_kind(tensor)}: {what} is a label, and a detector gives a score. Return the "
-            "floating-point output that the label was made from."
+            f"{who} returned {_kind(tensor)}: {what} is a label, and a detector gives a score."
+            " Return the floating-point output that the label was made from."
         )
     return tensor
 
 
 def _fits(tensor: Tensor, count: int, many: bool) -> bool:
-    if not tensor.dtype.is_floating_point or (count != 1 and (tensor.ndim == 0 or tensor.shape[0] != count)):
+    if not tensor.dtype.is_floating_point or (
+        count != 1 and (tensor.ndim == 0 or tensor.shape[0] != count)
+    ):
         return False
     each = tensor.numel() // max(1, count)
     return each >= 1 and (many or each <= 2)

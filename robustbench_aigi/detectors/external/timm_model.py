@@ -21,15 +21,18 @@ PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4")
 
 @final
 class TimmModel(Detector):
-    """A timm model with one fresh output, in the input size, kernel and normalisation its weights were made for.
+    """A timm model with one fresh output, in the input size, kernel and normalisation its weights
+    were made for.
 
     Args:
         model: timm's name, with or without the tag of the weights, such as ``resnet18.a1_in1k``.
         pretrained: fetch the weights; the output stays fresh.
-        fake_index: for a checkpoint whose head has one or two outputs: the one that means AI-generated.
+        fake_index: for a checkpoint whose head has one or two outputs: the one that means
+            AI-generated.
 
     Raises:
-        UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be reached.
+        UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be
+            reached.
     """
 
     default_card = Card(
@@ -42,13 +45,21 @@ class TimmModel(Detector):
     )
     small = MappingProxyType({"model": "test_resnet"})
 
-    def __init__(self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None) -> None:
+    def __init__(
+        self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None
+    ) -> None:
         super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
         if not timm.is_model(model):
             near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
-            hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() has all names."
+            hint = (
+                f"Did you mean {' or '.join(near)}?"
+                if near
+                else "timm.list_models() has all names."
+            )
             raise UnknownName(f"timm has no model called {model!r}. {hint}")
-        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1).to(memory_format=torch.channels_last)
+        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1).to(
+            memory_format=torch.channels_last
+        )
         made_for = cast("dict[str, Any]", self.net.pretrained_cfg)
         _, height, width = made_for["input_size"]
         self.size = (height, width)
@@ -68,24 +79,32 @@ class TimmModel(Detector):
         self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names: a head of one or two outputs gives the logit, one of more gives way to the fresh one."""
+        """From timm's names: a head of one or two outputs gives the logit, one of more gives way to
+        the fresh one.
+        """
         return below_net(tensors, self.state_dict(), self._heads, self.config["fake_index"])
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
-        inputs = self.normalise(resize(images, self.size, self.kernel)).contiguous(memory_format=torch.channels_last)
+        inputs = self.normalise(resize(images, self.size, self.kernel)).contiguous(
+            memory_format=torch.channels_last
+        )
         return cast("Tensor", self.net(inputs)).squeeze(1)
 
 
 def licences(made_for: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a card for pretrained weights; only licences known to permit commercial use are taken to."""
+    """Fields of a card for pretrained weights; only licences known to permit commercial use are
+    taken to.
+    """
     stated = made_for.get("license") or "not stated; see the model's card"
     free = str(stated).lower().startswith(PERMISSIVE)
     return {"base_licence": stated, "weights_licence": stated, "commercial": free}
 
 
 def last_stage(net: nn.Module) -> str:
-    """The dotted name of the last part that timm takes features from, which Grad-CAM can weigh; empty if unknown."""
+    """The dotted name of the last part that timm takes features from, which Grad-CAM can weigh;
+    empty if unknown.
+    """
     stages = list(getattr(net, "feature_info", ()))
     name = stages[-1].get("module", "") if stages else ""
     return f"net.{name}" if name and name in dict(net.named_modules()) else ""

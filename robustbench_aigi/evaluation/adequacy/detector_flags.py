@@ -1,4 +1,6 @@
-"""Reasons to distrust every number of a detector: untrained, one verdict for all images, an output read wrongly."""
+"""Reasons to distrust every number of a detector: untrained, one verdict for all images, an output
+read wrongly.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,11 +13,20 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 
 EVERYWHERE = frozenset(
-    {"fresh-weights", "constant-verdict", "probabilities", "orientation", "chance-level", "batch-dependent"}
+    {
+        "fresh-weights",
+        "constant-verdict",
+        "probabilities",
+        "orientation",
+        "chance-level",
+        "batch-dependent",
+    }
 )
 """Kinds that concern every row of a detector, its clean one among them."""
 COARSE_STEP = 0.005
-"""Least step of a score, as a probability, at which an attack by verdicts takes the place of one by scores."""
+"""Least step of a score, as a probability, at which an attack by verdicts takes the place of one by
+scores.
+"""
 LEAST_IMAGES = 8
 """Fewer images tell nothing about a detector as a whole."""
 NEAR_CHANCE = 0.6
@@ -23,31 +34,42 @@ NEAR_CHANCE = 0.6
 
 
 def of_detector(name: str, detector: Detector, batch_shift: float, softmax: str) -> list[Flag]:
-    """What is known before any image is attacked: ``fresh-weights``, ``batch-dependent``, ``coarse-score``.
+    """What is known before any image is attacked: ``fresh-weights``, ``batch-dependent``,
+    ``coarse-score``.
 
     ``probabilities`` too, where ``softmax``, what :func:`sums_to_one` found, says so.
     """
     found = [Flag(name, "", "probabilities", softmax)] if softmax else []
     if detector.card.weights == "fresh":
-        message = "Its weights are fresh: it was never trained, and its numbers say nothing about a trained one."
+        message = (
+            "Its weights are fresh: it was never trained, and its numbers say nothing about a"
+            " trained one."
+        )
         found.append(Flag(name, "", "fresh-weights", message))
     if batch_shift:
         message = (
-            f"The logit of an image moves by up to {batch_shift:.2g} with the other images in its batch. Every image "
-            "was evaluated alone."
+            f"The logit of an image moves by up to {batch_shift:.2g} with the other images in its"
+            " batch. Every image was evaluated alone."
         )
         found.append(Flag(name, "", "batch-dependent", message, {"most": batch_shift}))
     return [*found, *filter(None, [coarse_score(name, detector.card.score_step)])]
 
 
 def coarse_score(detector: str, step: float) -> Flag | None:
-    """``coarse-score``: scores come in steps so large that a search by scores sees little of them."""
+    """``coarse-score``: scores come in steps so large that a search by scores sees little of
+    them.
+    """
     if step < COARSE_STEP:
         return None
     words = (
-        "Only verdicts are given" if step >= 1 else f"Scores come in steps of {step:g} (on the scale of probabilities)"
+        "Only verdicts are given"
+        if step >= 1
+        else f"Scores come in steps of {step:g} (on the scale of probabilities)"
     )
-    message = f"{words}: attacks by scores see little, so attacks by verdicts take their place where there are such."
+    message = (
+        f"{words}: attacks by scores see little, so attacks by verdicts take their place where"
+        " there are such."
+    )
     return Flag(detector, "", "coarse-score", message, {"step": step})
 
 
@@ -58,8 +80,9 @@ def constant_verdict(logits: Tensor, labels: Tensor, threshold: float) -> str:
         return ""
     which = "AI-generated" if bool(fake[0]) else "real"
     return (
-        f"All of {len(logits)} images, of both classes, are called {which}: logits lie between {logits.min():.3g} and "
-        f"{logits.max():.3g}, all on one side of the threshold {threshold:g}. Check scale, preprocessing and threshold."
+        f"All of {len(logits)} images, of both classes, are called {which}: logits lie between"
+        f" {logits.min():.3g} and {logits.max():.3g}, all on one side of the threshold"
+        f" {threshold:g}. Check scale, preprocessing and threshold."
     )
 
 
@@ -68,51 +91,64 @@ def within_unit_interval(logits: Tensor, threshold: float) -> str:
     if len(logits) < LEAST_IMAGES or not bool(((logits >= 0) & (logits <= 1)).all()):
         return ""
     return (
-        f"All of {len(logits)} outputs lie between 0 and 1 ({logits.min():.3g} to {logits.max():.3g}), and are taken "
-        f"for logits with the threshold {threshold:g}. If they are probabilities, write scale='probability'."
+        f"All of {len(logits)} outputs lie between 0 and 1 ({logits.min():.3g} to"
+        f" {logits.max():.3g}), and are taken for logits with the threshold {threshold:g}. If they"
+        " are probabilities, write scale='probability'."
     )
 
 
 def sums_to_one(outputs: Sequence[Tensor]) -> str:
-    """A sentence if two or more outputs of each image ``(N, K)`` are shares of one, as a softmax gives; else empty."""
+    """A sentence if two or more outputs of each image ``(N, K)`` are shares of one, as a softmax
+    gives; else empty.
+    """
     rows = [part for part in outputs if part.ndim == 2 and part.shape[1] > 1]
     found = torch.cat([part.double().cpu() for part in rows]) if rows else torch.zeros(0, 2)
-    shares = bool(((found >= 0) & (found <= 1)).all()) and bool(((found.sum(dim=1) - 1).abs() < 1e-2).all())
+    shares = bool(((found >= 0) & (found <= 1)).all()) and bool(
+        ((found.sum(dim=1) - 1).abs() < 1e-2).all()
+    )
     if len(found) < LEAST_IMAGES or not shares:
         return ""
     return (
-        f"The outputs of all {len(found)} images lie between 0 and 1 and sum to 1, as a softmax gives, and are taken "
-        "for logits. If they are probabilities, write scale='probability'."
+        f"The outputs of all {len(found)} images lie between 0 and 1 and sum to 1, as a softmax"
+        " gives, and are taken for logits. If they are probabilities, write scale='probability'."
     )
 
 
-def of_clean(detector: str, threshold: float, clean: pd.DataFrame, rows: Sequence[Mapping[str, object]]) -> list[Flag]:
-    """What the clean images tell: ``constant-verdict``, ``probabilities``, ``orientation``, ``chance-level``.
+def of_clean(
+    detector: str, threshold: float, clean: pd.DataFrame, rows: Sequence[Mapping[str, object]]
+) -> list[Flag]:
+    """What the clean images tell: ``constant-verdict``, ``probabilities``, ``orientation``,
+    ``chance-level``.
 
     Args:
         rows: the clean cell's rows of the matrix, that of both directions last.
     """
-    logits, labels = torch.tensor(clean["logit"].to_numpy()), torch.tensor(clean["label"].to_numpy())
+    logits, labels = (
+        torch.tensor(clean["logit"].to_numpy()),
+        torch.tensor(clean["label"].to_numpy()),
+    )
     found = []
     if message := constant_verdict(logits, labels, threshold):
         found.append(Flag(detector, "", "constant-verdict", message, {"images": len(clean)}))
     if message := within_unit_interval(logits, threshold):
         found.append(Flag(detector, "", "probabilities", message, {"images": len(clean)}))
     both = {key: value for key, value in rows[-1].items() if isinstance(value, int | float)}
-    auc, auc_high, accuracy, low = (float(both.get(n, math.nan)) for n in ("auc", "auc_high", "accuracy", "low"))
+    auc, auc_high, accuracy, low = (
+        float(both.get(n, math.nan)) for n in ("auc", "auc_high", "accuracy", "low")
+    )
     evidence = {"images": len(clean), "accuracy": accuracy, "auc": auc}
     if len(clean) < LEAST_IMAGES:
         return found
     if auc_high < 0.5:
         message = (
-            f"On clean images the AUC is {auc:.3f}, below 0.5: reals get higher scores than AI-generated images. The "
-            "orientation is probably wrong; try the other fake_index."
+            f"On clean images the AUC is {auc:.3f}, below 0.5: reals get higher scores than"
+            " AI-generated images. The orientation is probably wrong; try the other fake_index."
         )
         found.append(Flag(detector, "", "orientation", message, evidence))
     elif auc < 0.5 or (low <= 0.5 and accuracy <= NEAR_CHANCE):
         message = (
-            f"On {len(clean)} clean images the accuracy is {accuracy:.1%} and the AUC {auc:.3f}, no better than "
-            "chance: numbers under attack say nothing about such a detector."
+            f"On {len(clean)} clean images the accuracy is {accuracy:.1%} and the AUC {auc:.3f}, no"
+            " better than chance: numbers under attack say nothing about such a detector."
         )
         found.append(Flag(detector, "", "chance-level", message, evidence))
     return found

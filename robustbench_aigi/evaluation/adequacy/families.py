@@ -14,12 +14,16 @@ def family(attack: Attack) -> str:
 
 
 def met(attack: Attack, seen: Sequence[str]) -> bool:
-    """Whether a card's ``seen``, names of attacks or of suites' rows, has one of the attack's family."""
+    """Whether a card's ``seen``, names of attacks or of suites' rows, has one of the attack's
+    family.
+    """
     return family(attack) in {_family_of(name) for name in seen}
 
 
 def _family_of(name: str) -> str:
-    """Of a row such as ``pgd-linf-16``: that of the attack whose name it begins with; else the name itself."""
+    """Of a row such as ``pgd-linf-16``: that of the attack whose name it begins with; else the name
+    itself.
+    """
     known = [own for own in attacks.names() if name == own or name.startswith(f"{own}-")]
     try:
         return family(load_attack(max(known, key=len))) if known else name

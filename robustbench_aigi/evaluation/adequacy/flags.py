@@ -1,7 +1,7 @@
 """The kinds of flags: reasons to distrust a number that looks robust, each with its evidence.
 
-Sources: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018; Carlini et al., On Evaluating Adversarial
-Robustness, 2019; Pintor et al., Indicators of Attack Failure, NeurIPS 2022.
+Sources: Athalye, Carlini & Wagner, Obfuscated Gradients, ICML 2018; Carlini et al., On Evaluating
+Adversarial Robustness, 2019; Pintor et al., Indicators of Attack Failure, NeurIPS 2022.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,34 +41,53 @@ class Flag:
 
 def crashed(detector: str, attack: str, tables: Mapping[str, Table]) -> Flag | None:
     """``crashed``: of these tables some are errors."""
-    errors = {name: table for name, table in tables.items() if isinstance(table, str) and table.startswith("error")}
+    errors = {
+        name: table
+        for name, table in tables.items()
+        if isinstance(table, str) and table.startswith("error")
+    }
     if not errors:
         return None
     text = next(iter(errors.values()))
     message = (
-        text if len(tables) == 1 else f"{len(errors)} of {len(tables)} probes crashed: {', '.join(errors)}; {text}"
+        text
+        if len(tables) == 1
+        else f"{len(errors)} of {len(tables)} probes crashed: {', '.join(errors)}; {text}"
     )
-    return Flag(detector, attack, "crashed", message, {"crashed": len(errors), "tried": len(tables)})
+    return Flag(
+        detector, attack, "crashed", message, {"crashed": len(errors), "tried": len(tables)}
+    )
 
 
-def weaker(detector: str, attack: str, kind: str, own: tuple[str, Table], other: tuple[str, Table]) -> Flag | None:
-    """``weaker-than-...``, ``...-not-monotone``: the other attack fools more of the same images, beyond chance.
+def weaker(
+    detector: str, attack: str, kind: str, own: tuple[str, Table], other: tuple[str, Table]
+) -> Flag | None:
+    """``weaker-than-...``, ``...-not-monotone``: the other attack fools more of the same images,
+    beyond chance.
 
     By a one-sided exact McNemar test at 0.01; each attack is a description and a table.
     """
     if isinstance(own[1], str) or isinstance(other[1], str):
         return None
-    mine, others = own[1].set_index("id")["fooled"].align(other[1].set_index("id")["fooled"], join="inner")
+    mine, others = (
+        own[1].set_index("id")["fooled"].align(other[1].set_index("id")["fooled"], join="inner")
+    )
     more, fewer = int((others & ~mine).sum()), int((mine & ~others).sum())
     p = float(binomtest(more, more + fewer, alternative="greater").pvalue) if more else 1.0
     if p >= SIGNIFICANCE:
         return None
     accuracy, less = float((~mine).mean()), float((~others).mean())
     message = (
-        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are judged rightly, under {other[0]} {less:.1%} "
-        f"(one-sided exact McNemar test, p = {p:.1g})."
+        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are judged rightly, under {other[0]}"
+        f" {less:.1%} (one-sided exact McNemar test, p = {p:.1g})."
     )
-    return Flag(detector, attack, kind, message, {"images": len(mine), "accuracy": accuracy, "other": less, "p": p})
+    return Flag(
+        detector,
+        attack,
+        kind,
+        message,
+        {"images": len(mine), "accuracy": accuracy, "other": less, "p": p},
+    )
 
 
 def zero_gradient(detector: str, gradient: Table) -> Flag | None:
@@ -79,10 +98,16 @@ def zero_gradient(detector: str, gradient: Table) -> Flag | None:
     if not zero + odd:
         return None
     message = (
-        f"On {zero + odd} of {len(gradient)} images the gradient is zero ({zero}) or not finite ({odd}): "
-        "an attack by gradients is blind there."
+        f"On {zero + odd} of {len(gradient)} images the gradient is zero ({zero}) or not finite"
+        f" ({odd}): an attack by gradients is blind there."
     )
-    return Flag(detector, "", "zero-gradient", message, {"images": len(gradient), "zero": zero, "not_finite": odd})
+    return Flag(
+        detector,
+        "",
+        "zero-gradient",
+        message,
+        {"images": len(gradient), "zero": zero, "not_finite": odd},
+    )
 
 
 def eps_zero_not_clean(detector: str, clean: Table, zero: Table) -> Flag | None:
@@ -95,16 +120,22 @@ def eps_zero_not_clean(detector: str, clean: Table, zero: Table) -> Flag | None:
     if not differ:
         return None
     message = (
-        f"At eps 0 the logits of {differ} of {len(zero)} images differ from the clean ones, by up to "
-        f"{change.max():.2g}: the detector is random, or looks at more than the image."
+        f"At eps 0 the logits of {differ} of {len(zero)} images differ from the clean ones, by up"
+        f" to {change.max():.2g}: the detector is random, or looks at more than the image."
     )
     return Flag(
-        detector, "", "eps-zero-not-clean", message, {"images": len(zero), "differ": differ, "most": change.max()}
+        detector,
+        "",
+        "eps-zero-not-clean",
+        message,
+        {"images": len(zero), "differ": differ, "most": change.max()},
     )
 
 
 def huge_eps_not_zero(detector: str, tables: Sequence[Table]) -> Flag | None:
-    """``huge-eps-not-zero``: images survive at eps 255 and below it, where any image at all is allowed."""
+    """``huge-eps-not-zero``: images survive at eps 255 and below it, where any image at all is
+    allowed.
+    """
     ready = [table.set_index("id")["fooled"] for table in tables if isinstance(table, pd.DataFrame)]
     if len(ready) < len(tables):
         return None
@@ -112,12 +143,19 @@ def huge_eps_not_zero(detector: str, tables: Sequence[Table]) -> Flag | None:
     left = int((~fooled).sum())
     if not left:
         return None
-    message = f"At eps 255, where any image is allowed, {left} of {len(fooled)} images are still judged rightly."
+    message = (
+        f"At eps 255, where any image is allowed, {left} of {len(fooled)} images are still judged"
+        " rightly."
+    )
     return Flag(detector, "", "huge-eps-not-zero", message, {"images": len(fooled), "left": left})
 
 
-def not_converged(detector: str, attack: str, threshold: float, steps: int, own: Table, double: Table) -> Flag | None:
-    """``not-converged``: the loss still rises at the last step, on images that are not yet fooled."""
+def not_converged(
+    detector: str, attack: str, threshold: float, steps: int, own: Table, double: Table
+) -> Flag | None:
+    """``not-converged``: the loss still rises at the last step, on images that are not yet
+    fooled.
+    """
     if isinstance(own, str) or isinstance(double, str):
         return None
     sign = 2 * own["label"] - 1
@@ -129,28 +167,35 @@ def not_converged(detector: str, attack: str, threshold: float, steps: int, own:
     if middle - end <= FALLING * (start - end):
         return None
     message = (
-        f"The mean margin falls from {start:.3g} to {middle:.3g} in {steps} steps and to {end:.3g} in {2 * steps}: "
-        "the attack stops before it is done."
+        f"The mean margin falls from {start:.3g} to {middle:.3g} in {steps} steps and to {end:.3g}"
+        f" in {2 * steps}: the attack stops before it is done."
     )
-    return Flag(detector, attack, "not-converged", message, {"start": start, "steps": middle, "double": end})
+    return Flag(
+        detector, attack, "not-converged", message, {"start": start, "steps": middle, "double": end}
+    )
 
 
 def unchanged(detector: str, attack: str, own: Table, mode: str = "") -> Flag | None:
-    """``unchanged``: not one image that the detector was right on was changed, so nothing was attacked."""
+    """``unchanged``: not one image that the detector was right on was changed, so nothing was
+    attacked.
+    """
     if isinstance(own, str):
         return None
     tried = own if mode == "static" else own[~own["kept"] | (own["linf"] > 0)]
     if tried.empty or int(tried["linf"].max()) > 0:
         return None
     message = (
-        f"Not one of {len(tried)} images was changed: the attack found nothing to try, or its budget is below one grey "
-        "level. The accuracy is that of the clean images."
+        f"Not one of {len(tried)} images was changed: the attack found nothing to try, or its"
+        " budget is below one grey level. The accuracy is that of the clean images."
     )
     return Flag(detector, attack, "unchanged", message, {"images": len(tried), "changed": 0}, mode)
 
 
-def kept_not_fresh(detector: str, attack: str, own: Table, control: Table | None = None) -> Flag | None:
-    """``kept-not-fresh``: what the search saw and what fresh scores say differ by more than their intervals.
+def kept_not_fresh(
+    detector: str, attack: str, own: Table, control: Table | None = None
+) -> Flag | None:
+    """``kept-not-fresh``: what the search saw and what fresh scores say differ by more than their
+    intervals.
 
     Args:
         control: the table of the same attack with as many queries at eps 0, where there is one.
@@ -162,11 +207,13 @@ def kept_not_fresh(detector: str, attack: str, own: Table, control: Table | None
         return None
     evidence = {"images": n, "kept": kept / n, "fresh": fresh / n}
     message = (
-        f"The search itself saw {kept / n:.1%} of {n} images classified correctly, scores drawn afterwards "
-        f"{fresh / n:.1%}: the detector draws at random, and the search kept its luckiest draws. The matrix has the "
-        "latter."
+        f"The search itself saw {kept / n:.1%} of {n} images classified correctly, scores drawn"
+        f" afterwards {fresh / n:.1%}: the detector draws at random, and the search kept its"
+        " luckiest draws. The matrix has the latter."
     )
     if isinstance(control, pd.DataFrame):
         evidence["control"] = float((~control["kept"]).mean())
-        message += f" With as many queries and nothing changed (eps 0) it saw {evidence['control']:.1%}."
+        message += (
+            f" With as many queries and nothing changed (eps 0) it saw {evidence['control']:.1%}."
+        )
     return Flag(detector, attack, "kept-not-fresh", message, evidence)

@@ -1,4 +1,6 @@
-"""Adequacy: which cells and probes of a detector are held against each other, and where the flags are kept."""
+"""Adequacy: which cells and probes of a detector are held against each other, and where the flags
+are kept.
+"""
 
 import itertools
 import json
@@ -38,7 +40,9 @@ WORST_CASES = ("worst-case", "worst-case-bound")
 
 
 def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) -> list[Flag]:
-    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see :func:`probe_jobs`."""
+    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see
+    :func:`probe_jobs`.
+    """
     clean = cells["clean", "clean"]
     if isinstance(clean, str):
         return [Flag(bench.name, "", "crashed", clean)]
@@ -52,7 +56,8 @@ def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) 
 
 
 def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | None:
-    """Kinds of the flags that concern a row, joined by a comma; the worst case of attacks on itself bears them all.
+    """Kinds of the flags that concern a row, joined by a comma; the worst case of attacks on itself
+    bears them all.
 
     Args:
         access: of the row's attack; "" for the clean row and the worst cases.
@@ -64,7 +69,10 @@ def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | N
         if flag.mode or mode != "white-box":
             return flag.mode == mode and (flag.attack == attack or attack in WORST_CASES)
         if not flag.attack:
-            return access == ("scores" if flag.kind == "coarse-score" else "gradients") or attack in WORST_CASES
+            return (
+                access == ("scores" if flag.kind == "coarse-score" else "gradients")
+                or attack in WORST_CASES
+            )
         return attack in WORST_CASES or flag.attack == attack
 
     return ",".join(sorted({flag.kind for flag in flags if concerns(flag)})) or None
@@ -72,7 +80,10 @@ def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | N
 
 def write_flags(flags: Sequence[Flag], out: Path) -> None:
     """Write ``adequacy.json`` to a run's folder."""
-    rows = [asdict(flag) | {"evidence": {k: float(f"{v:.6g}") for k, v in flag.evidence.items()}} for flag in flags]
+    rows = [
+        asdict(flag) | {"evidence": {k: float(f"{v:.6g}") for k, v in flag.evidence.items()}}
+        for flag in flags
+    ]
     write_text(out / "adequacy.json", json.dumps({"schema": 1, "flags": rows}, indent=1))
 
 
@@ -98,7 +109,13 @@ def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[F
     through = "its gradients" if row.built.access == "gradients" else "its scores"
     mine = (f"{row.id} through {through}", own)
     if static is not None:
-        yield weaker(detector, row.id, "weaker-than-transfer", mine, (f"{row.id} made on {row.surrogate}", static))
+        yield weaker(
+            detector,
+            row.id,
+            "weaker-than-transfer",
+            mine,
+            (f"{row.id} made on {row.surrogate}", static),
+        )
     for other in suite.rows:
         kind = _must_beat(row.built, other.built)
         if kind:
@@ -117,7 +134,9 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
     if rivals and isinstance(other, FGSM) and not isinstance(own, FGSM):
         return "steps-not-monotone"
     mine, others = asdict(own), asdict(other)
-    if type(own) is not type(other) or any(mine[k] != others[k] for k in mine.keys() - {"eps", "step", "steps"}):
+    if type(own) is not type(other) or any(
+        mine[k] != others[k] for k in mine.keys() - {"eps", "step", "steps"}
+    ):
         return None
     if others["eps"] < mine["eps"]:
         return "eps-not-monotone"
@@ -125,17 +144,29 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
     return "steps-not-monotone" if fewer and mine["eps"] == others["eps"] else None
 
 
-def _of_probes(bench: Bench, clean: Table, tried: Mapping[str, Table], row: str, attack: PGDLinf) -> list[Flag | None]:
+def _of_probes(
+    bench: Bench, clean: Table, tried: Mapping[str, Table], row: str, attack: PGDLinf
+) -> list[Flag | None]:
     sizes = ("eps-half", "own", "eps-double", "eps-huge")
     named = {name: (describe(probe), tried[name]) for name, probe in probes(attack).items()}
     pairs = [("eps-not-monotone", large, small) for small, large in itertools.pairwise(sizes)]
-    pairs += [("steps-not-monotone", "own", "steps-one"), ("steps-not-monotone", "steps-double", "own")]
+    pairs += [
+        ("steps-not-monotone", "own", "steps-one"),
+        ("steps-not-monotone", "steps-double", "own"),
+    ]
     pairs += [("weaker-than-noise", "own", "noise")]
     return [
         crashed(bench.name, "", tried),
         zero_gradient(bench.name, tried["gradient"]),
         eps_zero_not_clean(bench.name, clean, tried["eps-zero"]),
         huge_eps_not_zero(bench.name, [tried[name] for name in sizes]),
-        not_converged(bench.name, row, bench.detector.threshold, attack.steps, tried["own"], tried["steps-double"]),
+        not_converged(
+            bench.name,
+            row,
+            bench.detector.threshold,
+            attack.steps,
+            tried["own"],
+            tried["steps-double"],
+        ),
         *(weaker(bench.name, row, kind, named[own], named[other]) for kind, own, other in pairs),
     ]

@@ -1,4 +1,6 @@
-"""A look at a detector before an evaluation: what would make its numbers meaningless is reported early."""
+"""A look at a detector before an evaluation: what would make its numbers meaningless is reported
+early.
+"""
 
 from dataclasses import dataclass
 
@@ -12,7 +14,11 @@ from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.detectors._support.score_step import step_of_logits
 from robustbench_aigi.detectors.base import on_device, placed
 from robustbench_aigi.detectors.external.outputs import logits_seen
-from robustbench_aigi.evaluation.adequacy.detector_flags import constant_verdict, sums_to_one, within_unit_interval
+from robustbench_aigi.evaluation.adequacy.detector_flags import (
+    constant_verdict,
+    sums_to_one,
+    within_unit_interval,
+)
 from robustbench_aigi.evaluation.cells import Failure, tried
 
 SAMPLE = 32
@@ -20,7 +26,8 @@ SAMPLE = 32
 ALONE = 4
 """Images that are scored alone too, to see whether a score depends on what else is in the batch."""
 SAME_ALONE = 1e-2
-"""Difference of a score alone and in a batch, relative above 1, that is put down to floating point."""
+"""Difference of a score alone and in a batch, relative above 1, that is put down to floating point.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,8 @@ class Preflight:
 
     Attributes:
         at_random: whether two scores of one image differ, or may.
-        batch_shift: the largest difference between an image's logit alone and in a batch; 0 if it is within rounding.
+        batch_shift: the largest difference between an image's logit alone and in a batch; 0 if it
+            is within rounding.
         score_step: the step of its scores on the probability scale; 0 if none is seen.
         softmax: a sentence if outputs taken for logits are shares of one; else empty.
         warnings: what makes its numbers doubtful, one sentence each.
@@ -45,14 +53,20 @@ class Preflight:
 def examine(detector: Detector, data: Dataset) -> Preflight:
     """Score a few images of ``data``, some of them alone too.
 
-    A detector that raises gets a warning with the error; the evaluation goes on and reports its cells as errors.
+    A detector that raises gets a warning with the error; the evaluation goes on and reports its
+    cells as errors.
     """
     sample = Dataset(data.name, choose(data.manifest, SAMPLE))
     with frozen(placed(detector)):
         found = tried(detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE))))
     if isinstance(found, Failure):
         return Preflight(
-            warnings=(f"The check before the run failed, so nothing is known of its scores: {found.status}",)
+            warnings=(
+                (
+                    "The check before the run failed, so nothing is known of its scores:"
+                    f" {found.status}"
+                ),
+            )
         )
     return found
 
@@ -63,11 +77,21 @@ def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
     with logits_seen() as outputs:
         logits = torch.cat([on_device(detector, batch.images).cpu() for batch in batches])
     labels = torch.cat([batch.labels for batch in batches])
-    shift = 0.0 if at_random or (detector.card.gradient == "none" and detector.remote) else _shift(detector, batches)
+    shift = (
+        0.0
+        if at_random or (detector.card.gradient == "none" and detector.remote)
+        else _shift(detector, batches)
+    )
     step = detector.card.score_step or (0.0 if at_random else step_of_logits(logits))
     softmax, threshold = sums_to_one(outputs), detector.threshold
-    found = (constant_verdict(logits, labels, threshold), within_unit_interval(logits, threshold), softmax)
-    return Preflight(at_random, shift, step, softmax, tuple(message for message in found if message))
+    found = (
+        constant_verdict(logits, labels, threshold),
+        within_unit_interval(logits, threshold),
+        softmax,
+    )
+    return Preflight(
+        at_random, shift, step, softmax, tuple(message for message in found if message)
+    )
 
 
 def _shift(detector: Detector, batches: list[Batch]) -> float:
@@ -76,7 +100,9 @@ def _shift(detector: Detector, batches: list[Batch]) -> float:
     for batch in batches:
         if len(batch.images) > 1:
             together = on_device(detector, batch.images).cpu()[:ALONE]
-            alone = torch.cat([on_device(detector, image[None]).cpu() for image in batch.images[:ALONE]])
+            alone = torch.cat(
+                [on_device(detector, image[None]).cpu() for image in batch.images[:ALONE]]
+            )
             moved = (together - alone).abs()
             shifts += moved[moved > SAME_ALONE * alone.abs().clamp(min=1)].tolist()
             break

@@ -1,4 +1,6 @@
-"""Probes: short attacks on a few images whose only use is to tell whether a detector's numbers can be trusted."""
+"""Probes: short attacks on a few images whose only use is to tell whether a detector's numbers can
+be trusted.
+"""
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,7 +27,9 @@ from robustbench_aigi.io.hashing import Draws
 
 IMAGES = 64
 HUGE_STEPS = 40
-"""Least steps at eps 255. They are small and begin at the clean image: large ones leap over what there is to find."""
+"""Least steps at eps 255. They are small and begin at the clean image: large ones leap over what
+there is to find.
+"""
 
 
 @final
@@ -48,8 +52,14 @@ class Noise(LinfBall):
 
 
 def probed(suite: Suite) -> tuple[str, PGDLinf]:
-    """The attack that is probed and its row's id: ``pgd-linf`` with the suite's largest eps, or "" and the default."""
-    rows = [(row.id, row.built) for row in suite.rows if isinstance(row.built, PGDLinf) and row.built.eps >= 1]
+    """The attack that is probed and its row's id: ``pgd-linf`` with the suite's largest eps, or ""
+    and the default.
+    """
+    rows = [
+        (row.id, row.built)
+        for row in suite.rows
+        if isinstance(row.built, PGDLinf) and row.built.eps >= 1
+    ]
     name, attack = max(rows, key=lambda row: row[1].eps, default=("", PGDLinf()))
     return name, replace(attack, restarts=1)
 
@@ -75,7 +85,9 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
         "eps-half": sized(eps / 2 if eps >= 2 else 0),  # between 0 and 1 there is no grey level
         "own": attack,
         "eps-double": sized(min(2 * eps, LEVELS)),
-        "eps-huge": replace(attack, eps=LEVELS, steps=max(4 * steps, HUGE_STEPS), random_start=False),
+        "eps-huge": replace(
+            attack, eps=LEVELS, steps=max(4 * steps, HUGE_STEPS), random_start=False
+        ),
         "steps-one": replace(attack, step=float(int(eps)), steps=1, random_start=False),
         "steps-double": replace(attack, steps=2 * steps),
         "noise": Noise(eps=eps, looks=steps + 1),
@@ -83,7 +95,9 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
 
 
 def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[Job]:
-    """The probes as cells to compute, by name; none of a black box. ``gradient`` has a column ``steepest``."""
+    """The probes as cells to compute, by name; none of a black box. ``gradient`` has a column
+    ``steepest``.
+    """
     if detector.card.gradient == "none":
         return []
     sample = Dataset(data.name, choose(data.manifest, IMAGES))
@@ -95,7 +109,9 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[Job]:
 
 
 def slopes(detector: Detector) -> Work:
-    """Work that finds the largest slope of the logit along a pixel value: 0 without a gradient, nan if not finite."""
+    """Work that finds the largest slope of the logit along a pixel value: 0 without a gradient, nan
+    if not finite.
+    """
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
@@ -103,7 +119,9 @@ def slopes(detector: Detector) -> Work:
             levels = batch.images.mul(LEVELS).round()
             with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
                 slope = torch.zeros_like(levels)
-                with suppress(BadLogits):  # The clean logits were good, so it is the slope that is missing.
+                with suppress(
+                    BadLogits
+                ):  # The clean logits were good, so it is the slope that is missing.
                     _, slope = oracle.ascend(levels, torch.arange(len(levels)))
             steepest = slope.flatten(1).abs().amax(dim=1).double()
             steepest[steepest.isinf()] = torch.nan

@@ -22,10 +22,11 @@ MAPS = "maps.parquet"
 
 
 def grad_cam(detector: Detector, images: Tensor, labels: Tensor) -> Tensor | None:
-    """What speaks for the right answer, ``(N, H, W)`` in [0, 1], in ``(N, 3, H, W)`` images; None if none can tell.
+    """What speaks for the right answer, ``(N, H, W)`` in [0, 1], in ``(N, 3, H, W)`` images; None
+    if none can tell.
 
-    That is where pytorch-grad-cam is not installed, the card names no part, or there is no gradient. Source: Selvaraju
-    et al., Grad-CAM, ICCV 2017.
+    That is where pytorch-grad-cam is not installed, the card names no part, or there is no
+    gradient. Source: Selvaraju et al., Grad-CAM, ICCV 2017.
     """
     try:
         from pytorch_grad_cam import GradCAM  # seconds, and an extra
@@ -35,7 +36,10 @@ def grad_cam(detector: Detector, images: Tensor, labels: Tensor) -> Tensor | Non
         return None
     part = detector.get_submodule(detector.card.cam)
     with GradCAM(model=detector, target_layers=[part], reshape_transform=_as_map) as cam:
-        maps = cam(input_tensor=images.clone().requires_grad_(True), targets=[_answer(int(label)) for label in labels])
+        maps = cam(
+            input_tensor=images.clone().requires_grad_(True),
+            targets=[_answer(int(label)) for label in labels],
+        )
     return torch.from_numpy(maps).clamp(0, 1)
 
 
@@ -44,7 +48,9 @@ def _answer(label: int) -> Callable[[Tensor], Tensor]:
 
 
 def _as_map(features: Any) -> Tensor:
-    """Channels first: from tokens ``(N, T, C)``, without those before the grid, or from ``(N, H, W, C)``."""
+    """Channels first: from tokens ``(N, T, C)``, without those before the grid, or from ``(N, H, W,
+    C)``.
+    """
     tensor: Tensor = features[0] if isinstance(features, tuple) else features
     if tensor.ndim == 3:
         side = int(tensor.shape[1] ** 0.5)
@@ -86,7 +92,9 @@ def pairs_of(data: Dataset, folder: Path, threshold: float) -> list[Pair]:
 
 @dataclass(frozen=True)
 class Maps:
-    """What an executor's workers hold: the maps of cases, as the rows that :func:`write_maps` takes."""
+    """What an executor's workers hold: the maps of cases, as the rows that :func:`write_maps`
+    takes.
+    """
 
     detector: Detector
 
@@ -98,7 +106,14 @@ class Maps:
             if maps is None:
                 break
             clean, attacked = (encode_png(to_bytes(one.expand(3, -1, -1))) for one in maps)
-            rows.append({"id": pair.id, "clean": clean, "attacked": attacked, "similarity": similarity(*maps)})
+            rows.append(
+                {
+                    "id": pair.id,
+                    "clean": clean,
+                    "attacked": attacked,
+                    "similarity": similarity(*maps),
+                }
+            )
         return pd.DataFrame(rows)
 
 
@@ -115,4 +130,6 @@ def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
         return {}
     with reading(path, "Delete it and repeat the command that wrote it, which makes it again."):
         table = pd.read_parquet(path)
-        return {r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")}
+        return {
+            r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")
+        }

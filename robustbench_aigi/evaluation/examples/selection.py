@@ -1,4 +1,6 @@
-"""Cases worth looking at, by choice: the smallest changes that fooled, and what held against the largest."""
+"""Cases worth looking at, by choice: the smallest changes that fooled, and what held against the
+largest.
+"""
 
 from pathlib import Path
 
@@ -14,11 +16,13 @@ STRONGEST, WEAKEST = 2, 1
 
 
 def cases(folder: Path, threshold: float) -> pd.DataFrame:
-    """Rows of a white-box cell that keeps its images, with the columns ``shard`` and ``kind``; empty if it keeps none.
+    """Rows of a white-box cell that keeps its images, with the columns ``shard`` and ``kind``;
+    empty if it keeps none.
 
     Images that the detector was wrong on before the attack are left out: no attack fooled it there.
-    ``kind`` is strongest (fooled by the smallest change; where none was, the closest to it) or weakest (not fooled, and
-    the furthest from it; where all were, those that needed the largest change).
+    ``kind`` is strongest (fooled by the smallest change; where none was, the closest to it) or
+    weakest (not fooled, and the furthest from it; where all were, those that needed the largest
+    change).
 
     Args:
         threshold: the detector's, a logit.
@@ -31,7 +35,9 @@ def cases(folder: Path, threshold: float) -> pd.DataFrame:
     best = strongest(table, threshold)
     rest = table[~table["id"].isin(best["id"])]
     weakest = _weakest(rest, threshold)
-    return pd.concat([best.assign(kind="strongest"), weakest.assign(kind="weakest")], ignore_index=True)
+    return pd.concat(
+        [best.assign(kind="strongest"), weakest.assign(kind="weakest")], ignore_index=True
+    )
 
 
 def right_before(table: pd.DataFrame, threshold: float) -> "pd.Series[bool]":
@@ -41,7 +47,9 @@ def right_before(table: pd.DataFrame, threshold: float) -> "pd.Series[bool]":
 
 
 def strongest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
-    """The images fooled by the smallest change; where none was, those that came closest to the threshold."""
+    """The images fooled by the smallest change; where none was, those that came closest to the
+    threshold.
+    """
     turned = table[table["fooled"]]
     if not turned.empty:
         return turned.sort_values(["l2", "id"]).head(STRONGEST)
@@ -57,7 +65,9 @@ def _weakest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
 
 def _by_distance(table: pd.DataFrame, threshold: float, *, nearest: bool) -> pd.DataFrame:
     distance = (table["logit"] - threshold).abs()
-    ordered = table.assign(distance=distance).sort_values(["distance", "id"], ascending=[nearest, True])
+    ordered = table.assign(distance=distance).sort_values(
+        ["distance", "id"], ascending=[nearest, True]
+    )
     return ordered.drop(columns="distance")
 
 
@@ -68,8 +78,12 @@ def _numbers(shard: Path) -> pd.DataFrame:
 
 def image_of(shard: str, identity: str) -> Tensor:
     """An attacked image, uint8 ``(3, H, W)``. Raises ``BadData`` if its shard is damaged."""
-    with reading(Path(shard), "Delete it and repeat the command that wrote it, which makes it again."):
-        kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])["png"].iloc[0]
+    with reading(
+        Path(shard), "Delete it and repeat the command that wrote it, which makes it again."
+    ):
+        kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])[
+            "png"
+        ].iloc[0]
         try:
             return decode(kept)
         except UnreadableImage as reason:

@@ -23,7 +23,8 @@ from robustbench_aigi.report.run_results import Finished, Run
 class Picture:
     """One attacked image beside its clean one. Images are ``data:`` addresses of PNG files.
 
-    ``maps`` are Grad-CAM before and after, None where there are none; ``similarity`` is their cosine.
+    ``maps`` are Grad-CAM before and after, None where there are none; ``similarity`` is their
+    cosine.
     """
 
     detector: str
@@ -43,7 +44,9 @@ class Picture:
 
 
 def gallery(finished: Finished) -> list[Picture]:
-    """For every finished white-box cell its strongest cases and its weakest, by choice: see :func:`cases`."""
+    """For every finished white-box cell its strongest cases and its weakest, by choice: see
+    :func:`cases`.
+    """
     return [
         picture
         for run in finished.runs
@@ -65,8 +68,8 @@ def _of_run(run: Run) -> Iterator[Picture]:
             own = clean.manifest[clean.manifest["source"] == row["id"]]
             if own.empty:
                 raise BadData(
-                    f"{row['shard']} is of an image that the run has not, {row['id']!r}. Delete it and repeat the "
-                    "command that wrote it, which makes it again."
+                    f"{row['shard']} is of an image that the run has not, {row['id']!r}. Delete it"
+                    " and repeat the command that wrote it, which makes it again."
                 )
             original = next(Dataset(clean.name, own).pixels())
             attacked = image_of(str(row["shard"]), str(row["id"]))

@@ -1,4 +1,6 @@
-"""The matrix as the page's heat map gets it: a text, a shade and what hovering shows, for each cell and metric."""
+"""The matrix as the page's heat map gets it: a text, a shade and what hovering shows, for each cell
+and metric.
+"""
 
 import math
 from typing import Any
@@ -18,7 +20,10 @@ METRICS = {
     "tpr_frozen_5": ("TPR at 5% FPR on clean reals, %", None),
     "fpr_frozen_5": ("FPR at the threshold of 5% on clean reals, %", None),
     "majority_accuracy": ("Accuracy of a majority of draws, %", ("majority_low", "majority_high")),
-    "worst_generator_accuracy": ("Worst generator recognised, %", ("worst_generator_low", "worst_generator_high")),
+    "worst_generator_accuracy": (
+        "Worst generator recognised, %",
+        ("worst_generator_low", "worst_generator_high"),
+    ),
     "calibration_error": ("Calibration error, %", None),
 }
 """Metric to its title and the columns of its interval."""
@@ -29,17 +34,27 @@ WAYS = ("both", "evasion", "framing")
 
 
 def heatmap(finished: Finished) -> dict[str, Any]:
-    """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column, JSON values alone."""
+    """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column,
+    JSON values alone.
+    """
     matrix, facts = finished.matrix, finished.facts
     there = matrix[matrix["attack"].notna()]
     order = {"clean": 0, "static": 1, "white-box": 2, "transfer": 3}
-    pairs = sorted(dict.fromkeys(zip(there["mode"], there["attack"], strict=True)), key=lambda pair: order[pair[0]])
+    pairs = sorted(
+        dict.fromkeys(zip(there["mode"], there["attack"], strict=True)),
+        key=lambda pair: order[pair[0]],
+    )
     strengths = {row["id"]: _strength(row) for row in facts.get("suite", {}).get("attacks", [])}
     names = [str(name) for name in dict.fromkeys(matrix["detector"])]
     unavailable = matrix[matrix["attack"].isna()].set_index("detector")["status"].to_dict()
     seconds = {key: own for run in finished.runs for key, own in _seconds(run, pairs).items()}
     rows = {
-        (r["detector"], r["mode"], r["attack"], None if pd.isna(r["direction"]) else r["direction"]): r
+        (
+            r["detector"],
+            r["mode"],
+            r["attack"],
+            None if pd.isna(r["direction"]) else r["direction"],
+        ): r
         for r in there.to_dict("records")
     }
     cells: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
@@ -70,7 +85,8 @@ def heatmap(finished: Finished) -> dict[str, Any]:
 
 
 def shade(metric: str, value: float) -> float:
-    """How good a value in [0, 1] is, from 0 (no better than guessing, red) to 1 (the best there is, green).
+    """How good a value in [0, 1] is, from 0 (no better than guessing, red) to 1 (the best there is,
+    green).
 
     >>> shade("accuracy", 0.48), shade("accuracy", 0.75), shade("success_rate", 0.0)
     (0.0, 0.5, 1.0)
@@ -79,11 +95,16 @@ def shade(metric: str, value: float) -> float:
     return round(max(0.0, (share - chance) / (1 - chance)), 3)
 
 
-def _cell(row: dict[Any, Any], metric: str, seconds: float | None, unavailable: object) -> dict[str, Any]:
+def _cell(
+    row: dict[Any, Any], metric: str, seconds: float | None, unavailable: object
+) -> dict[str, Any]:
     value = row.get(metric, math.nan)
     if not row or pd.isna(value):
         status = str(row.get("status", unavailable or "not part of this run"))
-        return {"t": absence(pd.Series({"status": status})), "why": "" if status == "ok" else status}
+        return {
+            "t": absence(pd.Series({"status": status})),
+            "why": "" if status == "ok" else status,
+        }
     share = float(value)
     cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": shade(metric, share)}
     interval = METRICS[metric][1]

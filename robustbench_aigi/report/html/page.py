@@ -1,4 +1,6 @@
-"""One self-contained page: the matrix as a heat map, and a gallery. It asks no other address for anything."""
+"""One self-contained page: the matrix as a heat map, and a gallery. It asks no other address for
+anything.
+"""
 
 import json
 from pathlib import Path
@@ -19,10 +21,12 @@ from robustbench_aigi.report.tables import flag_lines, missing, note_lines, tran
 
 
 def write_html(finished: Finished, path: Path, policy: str | None = None) -> None:
-    """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its runs.
+    """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its
+    runs.
 
     Args:
-        policy: a gate's, whose verdict stands first; the suite's own if None, where the run has what it asks for.
+        policy: a gate's, whose verdict stands first; the suite's own if None, where the run has
+            what it asks for.
     """
     matrix, facts = finished.matrix, finished.facts
     data = heatmap(finished)
@@ -58,7 +62,11 @@ def _gate(policy: str | None, finished: Finished) -> dict[str, Any] | None:
     if policy is None and not rules.attacks() <= set(finished.matrix["attack"].dropna()):
         return None
     found = judge(rules, finished)
-    return {"policy": name, "verdict": verdict(found), "rules": [judgement._asdict() for judgement in found]}
+    return {
+        "policy": name,
+        "verdict": verdict(found),
+        "rules": [judgement._asdict() for judgement in found],
+    }
 
 
 def _crossed(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[dict[str, str]]]]]:
@@ -73,20 +81,36 @@ MISSING = {"text": "n/a", "share": "0", "class": "missing"}
 
 
 def _share(accuracy: float) -> dict[str, str]:
-    return {"text": f"{100 * accuracy:.1f}", "share": f"{shade('accuracy', accuracy):.3f}", "class": "value"}
+    return {
+        "text": f"{100 * accuracy:.1f}",
+        "share": f"{shade('accuracy', accuracy):.3f}",
+        "class": "value",
+    }
 
 
 def _licences(facts: dict[str, Any]) -> list[str]:
     """A line for each detector that is not cleared for commercial use."""
-    cards = {name: card for name, card in facts.get("detectors", {}).items() if not card.get("commercial", True)}
+    cards = {
+        name: card
+        for name, card in facts.get("detectors", {}).items()
+        if not card.get("commercial", True)
+    }
     return [_licence(name, card) for name, card in cards.items()]
 
 
 def _licence(name: str, card: dict[str, Any]) -> str:
-    stated = {word: str(card[field]) for word, field in (("Weights", "weights_licence"), ("Base", "base_licence"))}
+    stated = {
+        word: str(card[field])
+        for word, field in (("Weights", "weights_licence"), ("Base", "base_licence"))
+    }
     if set(stated.values()) == {UNKNOWN_LICENCE}:
         return f"{name} is not cleared for commercial use: its card states no licence."
-    return " ".join([f"{name} is not for commercial use.", *(f"{word}: {text}." for word, text in stated.items())])
+    return " ".join(
+        [
+            f"{name} is not for commercial use.",
+            *(f"{word}: {text}." for word, text in stated.items()),
+        ]
+    )
 
 
 def _grouped(pictures: list[Picture]) -> dict[str, list[Picture]]:

@@ -1,4 +1,6 @@
-"""Adversarial training: what is learnt from images attacked through the detector's own gradients as it learns."""
+"""Adversarial training: what is learnt from images attacked through the detector's own gradients as
+it learns.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +24,9 @@ from robustbench_aigi.training.objectives.pgd_inner import climb
 
 @dataclass(frozen=True)
 class Ramp:
-    """Grows linearly from next to nothing to 1 in ``steps`` steps, so that learning starts at all."""
+    """Grows linearly from next to nothing to 1 in ``steps`` steps, so that learning starts at
+    all.
+    """
 
     steps: int
 
@@ -35,9 +39,10 @@ class Ramp:
 class Adversarial:
     """An objective on attacked images; a subclass says how it attacks.
 
-    A share of the batch stays clean, which keeps a detector from calling everything one class. Clean and attacked
-    images go through together, so that batch norms learn the mixture that they will be frozen at. Images that were
-    changed before, those of a `++` set or delivered ones, stay as they are.
+    A share of the batch stays clean, which keeps a detector from calling everything one class.
+    Clean and attacked images go through together, so that batch norms learn the mixture that they
+    will be frozen at. Images that were changed before, those of a `++` set or delivered ones, stay
+    as they are.
     """
 
     plan: Plan
@@ -45,7 +50,11 @@ class Adversarial:
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
         """Attack the batch, but for the first images of those that came clean."""
-        came_clean = torch.ones(len(batch.labels), dtype=torch.bool) if batch.changed is None else ~batch.changed
+        came_clean = (
+            torch.ones(len(batch.labels), dtype=torch.bool)
+            if batch.changed is None
+            else ~batch.changed
+        )
         places = came_clean.nonzero().squeeze(1)
         places = places[int(self.plan.clean_share * len(places)) :]
         images = batch.images.clone()
@@ -74,19 +83,25 @@ class PGD(Adversarial):
 
 
 class Fast(Adversarial):
-    """One step of 1.25 eps from a random start. Source: Wong et al., Fast is better than free, ICLR 2020."""
+    """One step of 1.25 eps from a random start. Source: Wong et al., Fast is better than free, ICLR
+    2020.
+    """
 
     def attacked(self, detector: Detector, batch: Batch) -> Tensor:
         """The batch's images, one step on."""
         eps = self.plan.eps * self.ramp(batch.step)
         away = away_from(detector, batch.labels)
-        return climb(detector, batch.images, away, self.draws(batch), eps=eps, steps=1, step=1.25 * eps)
+        return climb(
+            detector, batch.images, away, self.draws(batch), eps=eps, steps=1, step=1.25 * eps
+        )
 
 
 class Trades(Adversarial):
-    """The loss on clean images, and ``beta`` times how far an attack moves the answer from there, right or wrong.
+    """The loss on clean images, and ``beta`` times how far an attack moves the answer from there,
+    right or wrong.
 
-    Source: Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy, ICML 2019.
+    Source: Zhang et al., Theoretically Principled Trade-off between Robustness and Accuracy, ICML
+        2019.
     """
 
     def __call__(self, detector: Detector, batch: Batch) -> Loss:
@@ -133,24 +148,34 @@ class Mixed(Adversarial):
         ids = [f"{batch.step}-{place}" for place in range(len(images))]
         if isinstance(attack, Perturbation):
             return attack.apply(images, ids, self.plan.seed).to(batch.images)
-        found = attack(detector, images, batch.labels.cpu(), ids=ids, seed=self.plan.seed, full=True)
+        found = attack(
+            detector, images, batch.labels.cpu(), ids=ids, seed=self.plan.seed, full=True
+        )
         return found.images.to(batch.images)
 
 
 THREATS = ("pgd-linf", "pgd-l2", "dct-noise", "jpeg", "pgd-l0")
-"""What :class:`Mixed` draws from; ``pgd-l0`` with one pixel stands for one-pixel, whose search is far too slow."""
+"""What :class:`Mixed` draws from; ``pgd-l0`` with one pixel stands for one-pixel, whose search is
+far too slow.
+"""
 L2_OF_LINF = 0.125
-"""Radius of the L2 ball in the [0, 1]-pixel norm, for each grey level of ``eps``: 8 levels go with 1.0."""
+"""Radius of the L2 ball in the [0, 1]-pixel norm, for each grey level of ``eps``: 8 levels go with
+1.0.
+"""
 
 
 def away_from(detector: Detector, labels: Tensor) -> Callable[[Tensor], Tensor]:
-    """The margin ``(N,)`` by which a detector is wrong on images: a saturated sigmoid cannot hide its slope."""
+    """The margin ``(N,)`` by which a detector is wrong on images: a saturated sigmoid cannot hide
+    its slope.
+    """
     sides = 1 - 2 * labels
     return lambda images: detector.logits(images) * sides
 
 
 def divergence(clean: Tensor, attacked: Tensor) -> Tensor:
-    """Kullback-Leibler divergence ``(N,)``, in nats, of the answer with one logit from the answer with another."""
+    """Kullback-Leibler divergence ``(N,)``, in nats, of the answer with one logit from the answer
+    with another.
+    """
     sure = clean.sigmoid()
     unlike = F.binary_cross_entropy_with_logits(attacked, sure, reduction="none")
     own: Tensor = F.binary_cross_entropy_with_logits(clean, sure, reduction="none")
@@ -158,7 +183,9 @@ def divergence(clean: Tensor, attacked: Tensor) -> Tensor:
 
 
 def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int = 0) -> float:
-    """Balanced accuracy under an attack, to pick the epoch by: mean of the accuracies on reals and on fakes."""
+    """Balanced accuracy under an attack, to pick the epoch by: mean of the accuracies on reals and
+    on fakes.
+    """
     right: list[float] = []
     for label in (0, 1):
         images, labels = data.images[data.labels == label], data.labels[data.labels == label]
@@ -166,16 +193,22 @@ def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int 
         for start in range(0, len(labels), 250):
             part = slice(start, start + 250)
             ids = [f"{label}-{start + i}" for i in range(len(labels[part]))]
-            fooled += int(attack(detector, from_bytes(images[part]), labels[part], ids=ids, seed=seed).fooled.sum())
+            fooled += int(
+                attack(
+                    detector, from_bytes(images[part]), labels[part], ids=ids, seed=seed
+                ).fooled.sum()
+            )
         right.append(1 - fooled / len(labels))
     return sum(right) / 2
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """The figures of adversarial training's epochs: balanced accuracy clean, and under attacks whose mean is the score.
+    """The figures of adversarial training's epochs: balanced accuracy clean, and under attacks
+    whose mean is the score.
 
-    Of images that were changed before, those of a `++` set, the score has the accuracy as they are beside the attacks'.
+    Of images that were changed before, those of a `++` set, the score has the accuracy as they are
+    beside the attacks'.
 
     Attributes:
         attacks: column to attack. beside: columns that are not part of the score.
@@ -187,9 +220,13 @@ class Robustness:
     def __call__(self, detector: Detector, data: Arrays) -> dict[str, float]:
         """Measure them."""
         clean, changed = by_change(data)
-        under = {name: robust_accuracy(detector, clean, attack) for name, attack in self.attacks.items()}
+        under = {
+            name: robust_accuracy(detector, clean, attack) for name, attack in self.attacks.items()
+        }
         under |= {} if changed is None else {"changed": balanced_accuracy(detector, changed)}
-        others = {name: robust_accuracy(detector, clean, attack) for name, attack in self.beside.items()}
+        others = {
+            name: robust_accuracy(detector, clean, attack) for name, attack in self.beside.items()
+        }
         score = sum(under.values()) / len(under)
         return {"score": score, "clean": balanced_accuracy(detector, clean), **under, **others}
 

@@ -1,4 +1,6 @@
-"""A second task beside the verdict: to tell what an image shows. What it teaches stays; its head does not."""
+"""A second task beside the verdict: to tell what an image shows. What it teaches stays; its head
+does not.
+"""
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -11,18 +13,21 @@ SECOND = "second_head"
 
 
 def add_second_head(detector: Detector, categories: Tensor | None) -> None:
-    """Give a detector a head that names categories, on what its own head is given. It adds nothing to its logits.
+    """Give a detector a head that names categories, on what its own head is given. It adds nothing
+    to its logits.
 
     Args:
         categories: int64 ``(N,)``, from 0, of the training images; None if they are not told.
 
     Raises:
-        UserError: a detector that trains only a part of itself or does not end in a linear layer, or images that all
-            show the same, as far as is known.
+        UserError: a detector that trains only a part of itself or does not end in a linear layer,
+            or images that all show the same, as far as is known.
     """
     kinds = 0 if categories is None else int(categories.max()) + 1
     if kinds < 2:
-        raise UserError(f"category is for images of several categories, and these have {kinds}. Leave it out.")
+        raise UserError(
+            f"category is for images of several categories, and these have {kinds}. Leave it out."
+        )
     detector.add_module(SECOND, nn.Linear(_own_head(detector).in_features, kinds))
 
 
@@ -34,7 +39,9 @@ def without_second_head(detector: Detector) -> Detector:
 
 
 class Category:
-    """An objective: the detector's own loss, and ``weight`` times the cross-entropy of what images show."""
+    """An objective: the detector's own loss, and ``weight`` times the cross-entropy of what images
+    show.
+    """
 
     def __init__(self, weight: float) -> None:
         self._weight = weight
@@ -44,7 +51,9 @@ class Category:
 
         def loss() -> Tensor:
             features: list[Tensor] = []
-            hook = _own_head(detector).register_forward_pre_hook(lambda _, given: features.append(given[0]))
+            hook = _own_head(detector).register_forward_pre_hook(
+                lambda _, given: features.append(given[0])
+            )
             try:
                 own = detector.loss(batch.images, batch.targets)
             finally:
@@ -57,10 +66,14 @@ class Category:
 
 def _own_head(detector: Detector) -> nn.Linear:
     """The last linear layer, which has the one output of a verdict."""
-    layers = [part for name, part in detector.named_modules() if isinstance(part, nn.Linear) and name != SECOND]
+    layers = [
+        part
+        for name, part in detector.named_modules()
+        if isinstance(part, nn.Linear) and name != SECOND
+    ]
     if detector.parts_to_train() is not detector or not layers or layers[-1].out_features != 1:
         raise UserError(
-            f"category is for detectors that train whole and end in a linear layer, and {detector.card.name} does not. "
-            "Leave it out."
+            "category is for detectors that train whole and end in a linear layer, and"
+            f" {detector.card.name} does not. Leave it out."
         )
     return layers[-1]

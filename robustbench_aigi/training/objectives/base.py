@@ -13,10 +13,11 @@ Loss = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Batch:
-    """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``: smoothed labels.
+    """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``:
+    smoothed labels.
 
-    ``categories`` float ``(N, K)`` is how much an image shows of each of K things, or of one where they are not told.
-    ``changed`` bool ``(N,)``: attacked or perturbed before; None if none is.
+    ``categories`` float ``(N, K)`` is how much an image shows of each of K things, or of one where
+    they are not told. ``changed`` bool ``(N,)``: attacked or perturbed before; None if none is.
     """
 
     images: Tensor
@@ -32,7 +33,9 @@ class Batch:
 
 
 Objective = Callable[[Detector, Batch], Loss]
-"""What a training method is: it attacks the batch, and gives the loss to lower as a function of the weights."""
+"""What a training method is: it attacks the batch, and gives the loss to lower as a function of the
+weights.
+"""
 
 
 def own_loss(detector: Detector, batch: Batch) -> Loss:

@@ -27,7 +27,8 @@ JUDGED = 500
 
 @dataclass(frozen=True)
 class Tower:
-    """An objective, and a score, on the embeddings of images that are attacked to raise what ``aim`` gives.
+    """An objective, and a score, on the embeddings of images that are attacked to raise what
+    ``aim`` gives.
 
     PGD with momentum 0.9 from a random start, as FARE and TeCoA are trained.
     """
@@ -40,7 +41,10 @@ class Tower:
         """Attack the batch."""
         clip = clip_of(detector)
         loss_of = self.aim(batch.images, batch.labels)
-        rng, eps = rng_for(self.plan.seed, "tower", batch.step), self.plan.eps * self.ramp(batch.step)
+        rng, eps = (
+            rng_for(self.plan.seed, "tower", batch.step),
+            self.plan.eps * self.ramp(batch.step),
+        )
         attacked = self._attacked(clip, batch.images, loss_of, rng, eps)
         return lambda: loss_of(clip.embed(attacked)).mean()
 
@@ -51,7 +55,9 @@ class Tower:
         for start in range(0, len(labels), 100):
             pixels = from_bytes(images[start : start + 100])
             loss_of = self.aim(pixels, labels[start : start + 100])
-            attacked = self._attacked(clip, pixels, loss_of, rng_for("tower score", start), self.plan.eps)
+            attacked = self._attacked(
+                clip, pixels, loss_of, rng_for("tower score", start), self.plan.eps
+            )
             with torch.no_grad():
                 total += float(loss_of(clip.embed(attacked)).sum())
         return {"score": -total / len(labels)}
@@ -61,11 +67,15 @@ class Tower:
     ) -> Tensor:
         steps = self.plan.steps
         raised = lambda candidates: loss_of(clip.embed(candidates))  # noqa: E731
-        return climb(clip, images, raised, rng, eps=eps, steps=steps, step=2 * eps / steps, momentum=0.9)
+        return climb(
+            clip, images, raised, rng, eps=eps, steps=steps, step=2 * eps / steps, momentum=0.9
+        )
 
 
 def clip_of(detector: Detector) -> ClipDetector:
     """The detector, which must have a CLIP tower. Raises ``UserError``."""
     if not isinstance(detector, ClipDetector):
-        raise UserError(f"this trains a CLIP tower, and {detector.card.name} has none. Type `train clip-mlp`.")
+        raise UserError(
+            f"this trains a CLIP tower, and {detector.card.name} has none. Type `train clip-mlp`."
+        )
     return detector

@@ -1,4 +1,6 @@
-"""FARE: a CLIP tower whose embedding of an attacked image stays where the original tower puts the clean one."""
+"""FARE: a CLIP tower whose embedding of an attacked image stays where the original tower puts the
+clean one.
+"""
 
 import torch
 from torch import Tensor
@@ -9,7 +11,8 @@ from robustbench_aigi.training.objectives.clip_encoder import Aim, LossOf, clip_
 
 
 def fare(detector: ClipDetector) -> Aim:
-    """Needs no labels: the squared distance of an embedding to the clean image's in the tower as it is now.
+    """Needs no labels: the squared distance of an embedding to the clean image's in the tower as it
+    is now.
 
     Source: Schlarmann et al., Robust CLIP, ICML 2024.
     """

@@ -1,4 +1,6 @@
-"""The attack inside a training step: short, off the grid, on any loss that is differentiable in the images."""
+"""The attack inside a training step: short, off the grid, on any loss that is differentiable in the
+images.
+"""
 
 from collections.abc import Callable
 from typing import Literal
@@ -25,10 +27,12 @@ def climb(
     momentum: float = 0.0,
     norm: Literal["linf", "l2"] = "linf",
 ) -> Tensor:
-    """Raise a loss of ``(N, 3, H, W)`` images in [0, 1], ``(N,)`` or summed, by PGD; the detector is as in evaluation.
+    """Raise a loss of ``(N, 3, H, W)`` images in [0, 1], ``(N,)`` or summed, by PGD; the detector
+    is as in evaluation.
 
     Args:
-        eps: radius, in grey levels for L-inf and in the [0, 1]-pixel norm for L2. step: 2.5 radii in all if None.
+        eps: radius, in grey levels for L-inf and in the [0, 1]-pixel norm for L2. step: 2.5 radii
+            in all if None.
         start: how far out the random start lies, as a share of the radius.
         momentum: share of the last direction that is kept.
     """
@@ -41,7 +45,9 @@ def climb(
             attacked = (images + change).clamp(0, 1).requires_grad_(True)
             (slope,) = torch.autograd.grad(loss(attacked).sum(), attacked)
             if momentum:
-                kept = momentum * kept + slope / slope.abs().mean(dim=(1, 2, 3), keepdim=True).clamp(min=1e-12)
+                kept = momentum * kept + slope / slope.abs().mean(
+                    dim=(1, 2, 3), keepdim=True
+                ).clamp(min=1e-12)
                 slope = kept
             way = slope.sign() if norm == "linf" else slope / _lengths(slope)
             change = _inside(change + length * way, radius, norm)
@@ -49,9 +55,13 @@ def climb(
 
 
 def _uniform(images: Tensor, rng: torch.Generator) -> Tensor:
-    """As many draws from [0, 1) as images have values; an accelerator makes its own, for the CPU would hold it up."""
+    """As many draws from [0, 1) as images have values; an accelerator makes its own, for the CPU
+    would hold it up.
+    """
     if images.device.type != "cpu":
-        rng = torch.Generator(images.device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
+        rng = torch.Generator(images.device).manual_seed(
+            int(torch.randint(2**62, (), generator=rng))
+        )
     return torch.rand(images.shape, generator=rng, device=images.device)
 
 

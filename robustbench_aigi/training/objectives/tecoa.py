@@ -30,12 +30,18 @@ def tecoa(detector: ClipDetector) -> Aim:
 
 @torch.no_grad()
 def caption_embeddings(detector: ClipDetector) -> Tensor:
-    """Unit embeddings ``(2, D)`` of the captions of real and of AI-generated images, averaged over what they show."""
+    """Unit embeddings ``(2, D)`` of the captions of real and of AI-generated images, averaged over
+    what they show.
+    """
     import open_clip  # seconds, as in clip_mlp
 
     whole = detector.both_towers().eval()
     tokenize = open_clip.SimpleTokenizer(context_length=whole.context_length)
     things = [name for name in CLASSES if name != "photograph"]
-    sides = [[pair[side].format(thing) for pair in TEMPLATES for thing in things] for side in (0, 1)]
-    texts = [whole.encode_text(tokenize(captions), normalize=True).mean(dim=0) for captions in sides]
+    sides = [
+        [pair[side].format(thing) for pair in TEMPLATES for thing in things] for side in (0, 1)
+    ]
+    texts = [
+        whole.encode_text(tokenize(captions), normalize=True).mean(dim=0) for captions in sides
+    ]
     return F.normalize(torch.stack(texts), dim=1)

@@ -1,4 +1,6 @@
-"""Adversarial weight perturbation: the loss is lowered where the weights near by have it highest."""
+"""Adversarial weight perturbation: the loss is lowered where the weights near by have it
+highest.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +11,11 @@ from torch import Tensor, nn
 
 @contextmanager
 def moved_weights(part: nn.Module, loss: Callable[[], Tensor], share: float) -> Iterator[None]:
-    """Inside, every matrix of a part is moved uphill by ``share`` of its norm; gradients taken there are the update's.
+    """Inside, every matrix of a part is moved uphill by ``share`` of its norm; gradients taken
+    there are the update's.
 
-    Source: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization, NeurIPS 2020.
+    Source: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization, NeurIPS
+        2020.
     """
     matrices = [p for p in part.parameters() if p.requires_grad and p.ndim > 1] if share else []
     if not matrices:
@@ -22,7 +26,9 @@ def moved_weights(part: nn.Module, loss: Callable[[], Tensor], share: float) -> 
     with torch.no_grad():
         for weight, slope in zip(matrices, slopes, strict=True):
             if slope is not None:
-                weight.add_(slope, alpha=float(share * weight.norm() / slope.norm().clamp(min=1e-12)))
+                weight.add_(
+                    slope, alpha=float(share * weight.norm() / slope.norm().clamp(min=1e-12))
+                )
     try:
         yield
     finally:

@@ -1,1 +1,3 @@
-"""Trainings of the networks that ship beside the detectors: the tiny CLIP, the diffusion model, the autoencoder."""
+"""Trainings of the networks that ship beside the detectors: the tiny CLIP, the diffusion model, the
+autoencoder.
+"""

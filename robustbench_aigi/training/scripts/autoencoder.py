@@ -1,4 +1,5 @@
-"""Train the small autoencoder behind `aeroblade`: ``python -m robustbench_aigi.training.scripts.autoencoder --help``.
+"""Train the small autoencoder behind `aeroblade`: ``python -m
+robustbench_aigi.training.scripts.autoencoder --help``.
 
 It sees AI-generated images only, so that it plays the part of the generator's own autoencoder.
 """
@@ -26,7 +27,8 @@ def fakes(dataset: str, source: str | None = None) -> Tensor:
 def fit_autoencoder(
     model: SmallAutoencoder, pools: list[Tensor], *, steps: int, batch: int = 64, rate: float = 2e-3
 ) -> list[float]:
-    """Lower the mean absolute error on images drawn alike from all pools; returns the loss of every step.
+    """Lower the mean absolute error on images drawn alike from all pools; returns the loss of every
+    step.
 
     Args:
         pools: uint8 ``(N, 3, 32, 32)`` each.
@@ -36,7 +38,9 @@ def fit_autoencoder(
     schedule = Plan(epochs=1, rate=rate, warmup=0.02).schedule_for(optimizer, steps)
     losses = list[float]()
     for step in range(steps):
-        drawn = [pool[torch.randint(len(pool), (batch // len(pools),), generator=rng)] for pool in pools]
+        drawn = [
+            pool[torch.randint(len(pool), (batch // len(pools),), generator=rng)] for pool in pools
+        ]
         images = from_bytes(torch.cat(drawn))
         flip = torch.rand(len(images), generator=rng) < 0.5
         images[flip] = images[flip].flip(3)
@@ -48,7 +52,9 @@ def fit_autoencoder(
         optimizer.step()
         losses.append(loss.item())
         if (step + 1) % 100 == 0:
-            sys.stderr.write(f"step {step + 1}/{steps} error {255 * sum(losses[-100:]) / 100:.2f} grey levels\n")
+            sys.stderr.write(
+                f"step {step + 1}/{steps} error {255 * sum(losses[-100:]) / 100:.2f} grey levels\n"
+            )
     model.eval()
     return losses
 
@@ -64,7 +70,11 @@ def train(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id; adds its fakes")
+    parser.add_argument(
+        "--cifake", help="CIFAKE: a folder, Parquet files or a hub id; adds its fakes"
+    )
     parser.add_argument("--out", type=Path, default=SHIPPED_AUTOENCODER)
-    parser.add_argument("--steps", type=int, default=4500, help="of 64 images; ten minutes on a core")
+    parser.add_argument(
+        "--steps", type=int, default=4500, help="of 64 images; ten minutes on a core"
+    )
     train(parser.parse_args())

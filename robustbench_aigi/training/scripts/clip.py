@@ -1,4 +1,6 @@
-"""Train the tiny CLIP behind `clip-mlp`: ``python -m robustbench_aigi.training.scripts.clip --help``."""
+"""Train the tiny CLIP behind `clip-mlp`: ``python -m robustbench_aigi.training.scripts.clip
+--help``.
+"""
 
 import argparse
 import sys
@@ -21,10 +23,14 @@ from robustbench_aigi.training.config import Plan
 
 
 def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:
-    """Indices ``(G, C)``: a row holds one image of every kind, so that no caption of it fits two of its images."""
+    """Indices ``(G, C)``: a row holds one image of every kind, so that no caption of it fits two of
+    its images.
+    """
     columns = [(kinds == kind).nonzero().squeeze(1) for kind in kinds.unique()]
     least = min(len(column) for column in columns)
-    return torch.stack([column[torch.randperm(len(column), generator=rng)[:least]] for column in columns], dim=1)
+    return torch.stack(
+        [column[torch.randperm(len(column), generator=rng)[:least]] for column in columns], dim=1
+    )
 
 
 def read(cifake: str) -> tuple[Arrays, Tensor, list[str]]:
@@ -37,7 +43,8 @@ def read(cifake: str) -> tuple[Arrays, Tensor, list[str]]:
 
 
 def contrast(model: Any, images: Tensor, captions: Tensor) -> tuple[Tensor, float]:
-    """open_clip's loss over groups of images ``(G, C, 3, H, W)``, and the share whose caption of ``(C, L)`` is nearest.
+    """open_clip's loss over groups of images ``(G, C, 3, H, W)``, and the share whose caption of
+    ``(C, L)`` is nearest.
 
     In a group the image at place c belongs to caption c.
     """
@@ -46,24 +53,35 @@ def contrast(model: Any, images: Tensor, captions: Tensor) -> tuple[Tensor, floa
     texts, scale = model.encode_text(captions, normalize=True), model.logit_scale.exp()
     loss_of = open_clip.ClipLoss()
     right = (pictures @ texts.T).argmax(2) == torch.arange(len(captions))
-    return torch.stack([loss_of(picture, texts, scale) for picture in pictures]).mean(), right.float().mean().item()
+    return (
+        torch.stack([loss_of(picture, texts, scale) for picture in pictures]).mean(),
+        right.float().mean().item(),
+    )
 
 
 def train(args: argparse.Namespace) -> None:
-    """Contrastive training with open_clip's own loss; writes float16 weights of both towers after every epoch."""
+    """Contrastive training with open_clip's own loss; writes float16 weights of both towers after
+    every epoch.
+    """
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     data, kinds, names = read(args.cifake)
     model: Any = tiny_clip(pretrained=False).train()
     tokenize = open_clip.SimpleTokenizer(context_length=12)
-    captions = torch.stack([tokenize([text.format(name) for name in names for text in pair]) for pair in TEMPLATES])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98))
+    captions = torch.stack(
+        [tokenize([text.format(name) for name in names for text in pair]) for pair in TEMPLATES]
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98)
+    )
     per_epoch = len(one_of_each(kinds, rng)) // args.groups
     step, total, began = 0, args.epochs * per_epoch, time.monotonic()
     schedule = Plan(epochs=args.epochs, rate=args.rate, warmup=0.05).schedule_for(optimizer, total)
     for epoch in range(args.epochs):
         rows = one_of_each(kinds, rng)
-        for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(args.groups):
+        for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(
+            args.groups
+        ):
             schedule.step_update(step)
             index = part.flatten()
             images = augment(from_bytes(data.images[index]), data.labels[index], rng, shift=3)
@@ -78,7 +96,10 @@ def train(args: argparse.Namespace) -> None:
             step += 1
             if step % 100 == 0:
                 rate = step * len(index) / (time.monotonic() - began)
-                sys.stderr.write(f"step {step}/{total} loss {loss:.3f} zero-shot {right:.3f} {rate:.0f} images/s\n")
+                sys.stderr.write(
+                    f"step {step}/{total} loss {loss:.3f} zero-shot {right:.3f} {rate:.0f}"
+                    " images/s\n"
+                )
         tensors = {name: tensor.half().contiguous() for name, tensor in model.state_dict().items()}
         save_file(tensors, args.out)
         sys.stderr.write(f"epoch {epoch + 1} written to {args.out}\n")
@@ -86,9 +107,15 @@ def train(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id")
-    parser.add_argument("--out", type=Path, default=Path(f"robustbench_aigi/weights/{TINY}.safetensors"))
+    parser.add_argument(
+        "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path(f"robustbench_aigi/weights/{TINY}.safetensors")
+    )
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--groups", type=int, default=12, help="groups, of one image of each kind, in a batch")
+    parser.add_argument(
+        "--groups", type=int, default=12, help="groups, of one image of each kind, in a batch"
+    )
     parser.add_argument("--rate", type=float, default=1e-3)
     train(parser.parse_args())

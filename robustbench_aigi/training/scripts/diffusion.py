@@ -1,4 +1,6 @@
-"""Train the diffusion model behind `mini`: ``python -m robustbench_aigi.training.scripts.diffusion --help``."""
+"""Train the diffusion model behind `mini`: ``python -m robustbench_aigi.training.scripts.diffusion
+--help``.
+"""
 
 import argparse
 import copy
@@ -25,12 +27,18 @@ GATE = 30
 def photograph_crops(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Crops of training-side photographs as uint8 ``(N, 3, 32, 32)``, with their class index."""
     rng = np.random.default_rng(seed)
-    pixels = np.stack([crop for _, crop in photographs.crops(photographs.SPLITS["train"], count, rng)])
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.full((count,), PHOTOGRAPH)
+    pixels = np.stack(
+        [crop for _, crop in photographs.crops(photographs.SPLITS["train"], count, rng)]
+    )
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.full(
+        (count,), PHOTOGRAPH
+    )
 
 
 def cifake_reals(path: Path) -> tuple[Tensor, Tensor]:
-    """CIFAKE's REAL training images as uint8 ``(N, 3, 32, 32)``, with their CIFAR-10 class index."""
+    """CIFAKE's REAL training images as uint8 ``(N, 3, 32, 32)``, with their CIFAR-10 class
+    index.
+    """
     import io
 
     import pyarrow.parquet as pq
@@ -43,8 +51,12 @@ def cifake_reals(path: Path) -> tuple[Tensor, Tensor]:
                 name = row["image"]["path"]
                 suffix = name.rsplit("(", 1)[1].split(")")[0] if "(" in name else "1"
                 classes.append(int(suffix) - 1)
-                images.append(np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB")))
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(classes)
+                images.append(
+                    np.asarray(Image.open(io.BytesIO(row["image"]["bytes"])).convert("RGB"))
+                )
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(), torch.tensor(
+        classes
+    )
 
 
 @torch.no_grad()
@@ -54,7 +66,9 @@ def power(model: PixelDiffusion, pool: Tensor, count: int = 5000) -> Tensor:
 
 
 class Average:
-    """Exponential moving average of a model's weights, warmed up so that early noise is forgotten."""
+    """Exponential moving average of a model's weights, warmed up so that early noise is
+    forgotten.
+    """
 
     def __init__(self, model: PixelDiffusion, decay: float = 0.999) -> None:
         self.model = copy.deepcopy(model).eval()
@@ -69,7 +83,9 @@ class Average:
 
 
 def loss_on(model: PixelDiffusion, images: Tensor, classes: Tensor, rng: torch.Generator) -> Tensor:
-    """Squared error of v, the same weight for every noise level: fine texture is learnt at the low ones."""
+    """Squared error of v, the same weight for every noise level: fine texture is learnt at the low
+    ones.
+    """
     scheduler = model.scheduler
     steps = torch.randint(0, scheduler.config["num_train_timesteps"], (len(images),), generator=rng)
     noise = torch.randn(images.shape, generator=rng)
@@ -78,7 +94,9 @@ def loss_on(model: PixelDiffusion, images: Tensor, classes: Tensor, rng: torch.G
 
 
 def train(args: argparse.Namespace) -> None:
-    """Run for ``--minutes``, the rate falling to zero in the last two fifths; ``--out`` is written every few steps."""
+    """Run for ``--minutes``, the rate falling to zero in the last two fifths; ``--out`` is written
+    every few steps.
+    """
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     pools = [photograph_crops(args.crops)]
@@ -99,7 +117,10 @@ def train(args: argparse.Namespace) -> None:
         rng.manual_seed(step)
     began, losses = time.monotonic(), []
     while time.monotonic() - began < 60 * args.minutes:
-        drawn = [torch.randint(len(pool), (args.batch // len(pools),), generator=rng) for pool, _ in pools]
+        drawn = [
+            torch.randint(len(pool), (args.batch // len(pools),), generator=rng)
+            for pool, _ in pools
+        ]
         images = torch.cat([pool[index] for (pool, _), index in zip(pools, drawn, strict=True)])
         classes = torch.cat([of[index] for (_, of), index in zip(pools, drawn, strict=True)])
         images = images.float().div(127.5).sub(1)
@@ -118,23 +139,36 @@ def train(args: argparse.Namespace) -> None:
         losses.append(loss.item())
         if step % args.every == 0:
             rate = args.batch * len(losses) / (time.monotonic() - began)
-            line = {"step": step, "loss": round(float(np.mean(losses[-args.every :])), 5), "per_second": round(rate)}
+            line = {
+                "step": step,
+                "loss": round(float(np.mean(losses[-args.every :])), 5),
+                "per_second": round(rate),
+            }
             sys.stderr.write(json.dumps(line) + "\n")
             checkpoint(args.out, model, average, optimizer, step)
     checkpoint(args.out, model, average, optimizer, step)
 
 
-def checkpoint(out: Path, model: PixelDiffusion, average: Average, optimizer: torch.optim.Optimizer, step: int) -> None:
+def checkpoint(
+    out: Path, model: PixelDiffusion, average: Average, optimizer: torch.optim.Optimizer, step: int
+) -> None:
     """Write the average to ``out``, and beside it what a later call needs to go on."""
     write_whole(out, average.model.save)
     everything = {"model": model.state_dict(), "average": average.model.state_dict()}
-    saved_state.save(out.with_suffix(".state.pt"), {**everything, "optimizer": optimizer.state_dict(), "step": step})
+    saved_state.save(
+        out.with_suffix(".state.pt"),
+        {**everything, "optimizer": optimizer.state_dict(), "step": step},
+    )
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="weights to write (.safetensors); resumed if begun")
-    parser.add_argument("--cifake", type=Path, help="CIFAKE's train.parquet: adds its REAL images, by class")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="weights to write (.safetensors); resumed if begun"
+    )
+    parser.add_argument(
+        "--cifake", type=Path, help="CIFAKE's train.parquet: adds its REAL images, by class"
+    )
     parser.add_argument("--minutes", type=float, default=180)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--rate", type=float, default=8e-4, help="learning rate after warm-up")

@@ -1,8 +1,10 @@
-"""Addresses of detectors as they are typed: ``NEW=PLACE?key=value&...``, and arguments made what a constructor takes.
+"""Addresses of detectors as they are typed: ``NEW=PLACE?key=value&...``, and arguments made what a
+constructor takes.
 
-Values are percent-decoded as in a URL; ``mean=0.5,0.4,0.3`` is a list and ``{...}`` a JSON object. A URL has a query of
-its own, so that the arguments of ``https://HOST/PATH?own=1#score=a.b&scale=logit`` stand after the ``#``, which is
-never sent. A file whose name holds ``?``, ``#`` or ``=`` is taken as it is.
+Values are percent-decoded as in a URL; ``mean=0.5,0.4,0.3`` is a list and ``{...}`` a JSON object.
+A URL has a query of its own, so that the arguments of
+``https://HOST/PATH?own=1#score=a.b&scale=logit`` stand after the ``#``, which is never sent. A file
+whose name holds ``?``, ``#`` or ``=`` is taken as it is.
 """
 
 import inspect
@@ -20,7 +22,8 @@ from robustbench_aigi.registry import renamed
 
 T = TypeVar("T")
 COMMON = ("weights", "threshold", "name")
-"""Arguments of every address: ``fresh``, ``cifake`` or a checkpoint; a logit; what reports call it."""
+"""Arguments of every address: ``fresh``, ``cifake`` or a checkpoint; a logit; what reports call it.
+"""
 SCHEMES = ("hf:", "timm:", "onnx:", "endpoint:", "python:")
 URLS = ("http://", "https://")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt")
@@ -36,7 +39,8 @@ class Address:
         place: a name, a path, ``module:Class``, a URL, or a scheme with what is below it.
         arguments: by name; those that were typed are :class:`Written`.
         new: what reports call it; empty if that is not said.
-        apart: whether arguments were told apart from the query of a URL, by a ``#`` or by being given elsewhere.
+        apart: whether arguments were told apart from the query of a URL, by a ``#`` or by being
+            given elsewhere.
     """
 
     place: str
@@ -70,7 +74,8 @@ def parse(text: str) -> Address:
         key, equals, value = pair.partition("=")
         if not equals:
             raise BadConfig(
-                f"{text}: an argument is KEY=VALUE, got {pair!r}. Write {place}?weights={pair}, for example."
+                f"{text}: an argument is KEY=VALUE, got {pair!r}. Write {place}?weights={pair}, for"
+                " example."
             )
         if unquote(key) in arguments:
             raise BadConfig(f"{text}: {unquote(key)} is given twice. Give it once.")
@@ -79,7 +84,9 @@ def parse(text: str) -> Address:
 
 
 def is_there(name: str, kind: Literal["exists", "is_file"] = "exists") -> bool:
-    """Whether there is a file (or, unless ``is_file`` is asked, a folder) of a name; False for what can be no name."""
+    """Whether there is a file (or, unless ``is_file`` is asked, a folder) of a name; False for what
+    can be no name.
+    """
     try:
         return Path(name).is_file() if kind == "is_file" else Path(name).exists()
     except (OSError, ValueError):
@@ -110,7 +117,8 @@ def constructed(make: Callable[..., T], who: str, config: Mapping[str, Any], *gi
     """Call a constructor with arguments, those that are :class:`Written` as its annotations say.
 
     Args:
-        who: the detector's address, for messages. given: what comes before the arguments, such as a path.
+        who: the detector's address, for messages. given: what comes before the arguments, such as a
+            path.
 
     Raises:
         BadConfig: it does not take an argument, or not such a value.
@@ -124,9 +132,13 @@ def constructed(make: Callable[..., T], who: str, config: Mapping[str, Any], *gi
         near = get_close_matches(lost, [*taken, *COMMON], n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         takes = ", ".join(taken) or "no argument"
-        raise BadConfig(f"{who}: {error}. It takes {takes}; every detector takes {', '.join(COMMON)}.{hint}") from error
+        raise BadConfig(
+            f"{who}: {error}. It takes {takes}; every detector takes {', '.join(COMMON)}.{hint}"
+        ) from error
     hints = _hints(make)
-    values = {key: typed(value, hints.get(key, Any), f"{who}: {key}") for key, value in config.items()}
+    values = {
+        key: typed(value, hints.get(key, Any), f"{who}: {key}") for key, value in config.items()
+    }
     return make(*given, **values)
 
 

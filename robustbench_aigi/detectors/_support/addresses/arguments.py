@@ -93,7 +93,11 @@ def _one_of(text: str, options: Sequence[Any]) -> Any:
 
 def _list(text: str, kind: Any, inner: Sequence[Any]) -> Any:
     """Commas part the members; one that is percent-encoded belongs to a member."""
-    parts = [*map(Written.of, json.loads(unquote(text)))] if unquote(text).startswith("[") else text.split(",")
+    parts = (
+        [*map(Written.of, json.loads(unquote(text)))]
+        if unquote(text).startswith("[")
+        else text.split(",")
+    )
     parts = [] if parts == [""] else parts
     fixed = kind is tuple and inner and inner[-1] is not Ellipsis
     if fixed and len(parts) != len(inner):
@@ -131,8 +135,20 @@ def _anything(text: str) -> Any:
         return str(text)
 
 
-SIMPLE: Mapping[Any, Callable[[str], Any]] = {bool: _truth, int: int, float: _number, str: str, Path: Path}
-WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", Path: "a path"}
+SIMPLE: Mapping[Any, Callable[[str], Any]] = {
+    bool: _truth,
+    int: int,
+    float: _number,
+    str: str,
+    Path: Path,
+}
+WORDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    Path: "a path",
+}
 EXAMPLES = {bool: "true", int: "1", float: "0.5", str: "text", Path: "path"}
 
 
@@ -143,9 +159,18 @@ def _words(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(map(str, inner))
     if (origin or hint) in LISTS:
-        return f"values with commas between them ({_words(inner[0])} each)" if inner else "values with commas between"
+        return (
+            f"values with commas between them ({_words(inner[0])} each)"
+            if inner
+            else "values with commas between"
+        )
     return WORDS.get(
-        hint, "a JSON object" if (origin or hint) in (dict, Mapping) else str(getattr(hint, "__name__", hint))
+        hint,
+        (
+            "a JSON object"
+            if (origin or hint) in (dict, Mapping)
+            else str(getattr(hint, "__name__", hint))
+        ),
     )
 
 

@@ -22,7 +22,11 @@ from robustbench_aigi.detectors._support.addresses.address import (
     parse,
 )
 from robustbench_aigi.detectors._support.addresses.arguments import typed
-from robustbench_aigi.detectors._support.checkpoints.fitting import fitted, fitting_detectors, misfit
+from robustbench_aigi.detectors._support.checkpoints.fitting import (
+    fitted,
+    fitting_detectors,
+    misfit,
+)
 from robustbench_aigi.detectors._support.checkpoints.tensors import Stored, read_tensors
 from robustbench_aigi.detectors._support.fetching import weights_follow
 from robustbench_aigi.detectors.base import FRESH, PACKAGE, Card, Detector, detectors
@@ -40,7 +44,8 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
         half: store float16, which halves the file; loading always gives float32.
 
     Raises:
-        UserError: the detector is a view of another, or holds a network of which only its owner has the code.
+        UserError: the detector is a view of another, or holds a network of which only its owner has
+            the code.
     """
     check_restorable(detector)
     tensors = {
@@ -59,13 +64,16 @@ def check_restorable(detector: Detector) -> None:
     """Raise ``UserError`` unless a file can say how to build the detector again."""
     if not detector.restorable:
         raise UserError(
-            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what is inside, or "
-            "derive its class from robustbench_aigi.Detector and name it module:Class."
+            f"{detector.card.name} cannot be saved: a file could not say how to build it. Save what"
+            " is inside, or derive its class from robustbench_aigi.Detector and name it"
+            " module:Class."
         )
 
 
 def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
-    """As safetensors does, whose metadata is in another order at every call: here they are sorted."""
+    """As safetensors does, whose metadata is in another order at every call: here they are
+    sorted.
+    """
     save_file(tensors, path, metadata=metadata)
     with path.open("r+b") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -73,22 +81,31 @@ def _save(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> N
         header["__metadata__"] = dict(sorted(metadata.items()))
         text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
         if len(text) > length:
-            raise RuntimeError(f"the header of {path} grew from {length} to {len(text)} bytes by putting it in order")
+            raise RuntimeError(
+                f"the header of {path} grew from {length} to {len(text)} bytes by putting it in"
+                " order"
+            )
         file.seek(8)
         file.write(text.ljust(length))
 
 
 WEIGHTS_SIZES = {"cifake": (32, 32)}
-"""Smallest and largest side of the images of a dataset that shipped weights learnt from; their files do not say it."""
+"""Smallest and largest side of the images of a dataset that shipped weights learnt from; their
+files do not say it.
+"""
 
 
 def shipped_names(trained_on: str = "cifake") -> list[str]:
     """The detectors whose weights ship with the package, trained on that dataset."""
-    return sorted(p.stem.removesuffix(f"-{trained_on}") for p in WEIGHTS.glob(f"*-{trained_on}.safetensors"))
+    return sorted(
+        p.stem.removesuffix(f"-{trained_on}") for p in WEIGHTS.glob(f"*-{trained_on}.safetensors")
+    )
 
 
 def shipped(name: str, trained_on: str = "cifake") -> Path:
-    """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those there are."""
+    """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those
+    there are.
+    """
     path = WEIGHTS / f"{name}-{trained_on}.safetensors"
     if not path.is_file():
         known = ", ".join(shipped_names(trained_on)) or "none"
@@ -100,15 +117,18 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
     """Build a detector in evaluation mode.
 
     Args:
-        name: a registered name, ``module:Class``, the path of a checkpoint written by :func:`save_detector`, or an
-            address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``, ``https://HOST/PATH`` (see :func:`addressed`). With
-            ``weights="cifake"`` also a name that ships and is not registered, such as ``robust-tinyvit-5m``.
-            ``NEW=`` before any of these calls it NEW in reports, as in ``before=runs/mine.safetensors``, and arguments
-            may follow, as in ``tinyvit-5m?size=224&weights=a.pth``.
-        weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a torch file, read
-            without running any code in it), or ``cifake`` for those that ship; None or ``fresh`` for fresh weights.
-        config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``; they replace those that
-            a checkpoint of ours brings. Every detector takes ``threshold``, a logit.
+        name: a registered name, ``module:Class``, the path of a checkpoint written by
+            :func:`save_detector`, or an address: ``hf:REPO``, ``timm:NAME``, ``onnx:PATH``,
+            ``https://HOST/PATH`` (see :func:`addressed`). With ``weights="cifake"`` also a name
+            that ships and is not registered, such as ``robust-tinyvit-5m``. ``NEW=`` before any of
+            these calls it NEW in reports, as in ``before=runs/mine.safetensors``, and arguments may
+            follow, as in ``tinyvit-5m?size=224&weights=a.pth``.
+        weights: for the named detector: a checkpoint of ours or of its authors (.safetensors, or a
+            torch file, read without running any code in it), or ``cifake`` for those that ship;
+            None or ``fresh`` for fresh weights.
+        config: arguments of the detector, such as ``model`` and ``pretrained`` of ``clip-mlp``;
+            they replace those that a checkpoint of ours brings. Every detector takes ``threshold``,
+            a logit.
 
     Raises:
         UnknownName: no such detector. BadConfig: it does not take these arguments.
@@ -116,7 +136,9 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
     """
     address = parse(name)
     apart = address.apart or bool(config)
-    return load_at(Address(address.place, {**address.arguments, **config}, address.new, apart), weights)
+    return load_at(
+        Address(address.place, {**address.arguments, **config}, address.new, apart), weights
+    )
 
 
 def load_at(address: Address, weights: str | Path | None = None) -> Detector:
@@ -124,20 +146,37 @@ def load_at(address: Address, weights: str | Path | None = None) -> Detector:
     if address.place.startswith(URLS) and not address.apart:
         check_query(address.place)
     config, own = dict(address.arguments), _parameters(address.place)
-    common = {key: typed(config.pop(key), str, key) for key in ("weights", "name") if key in config and key not in own}
-    threshold = typed(config.pop("threshold"), float, "threshold") if {"threshold"} & config.keys() - own else None
-    name, weights = address.new or common.get("name", ""), weights if weights is not None else common.get("weights")
+    common = {
+        key: typed(config.pop(key), str, key)
+        for key in ("weights", "name")
+        if key in config and key not in own
+    }
+    threshold = (
+        typed(config.pop("threshold"), float, "threshold")
+        if {"threshold"} & config.keys() - own
+        else None
+    )
+    name, weights = (
+        address.new or common.get("name", ""),
+        weights if weights is not None else common.get("weights"),
+    )
     if name and not re.fullmatch(r"[\w.+-]+", name):
-        raise BadConfig(f"a name is made of letters, digits and . _ + -, got {name!r}. Write name=mine, for example.")
+        raise BadConfig(
+            f"a name is made of letters, digits and . _ + -, got {name!r}. Write name=mine, for"
+            " example."
+        )
     detector = _loaded(address.place, None if weights == FRESH else weights, config)
-    facts = ({"name": name} if name else {}) | ({} if threshold is None else {"threshold": float(threshold)})
+    facts = ({"name": name} if name else {}) | (
+        {} if threshold is None else {"threshold": float(threshold)}
+    )
     if facts:
         detector.card = detector.card.model_copy(update=facts)
     return detector
 
 
 def _parameters(place: str) -> frozenset[str]:
-    """Arguments, of those that every detector takes, that what is at an address takes itself, as it means them.
+    """Arguments, of those that every detector takes, that what is at an address takes itself, as it
+    means them.
 
     Of a class that is no part of this package they are its own, whatever they are called.
     """
@@ -154,9 +193,13 @@ def _parameters(place: str) -> frozenset[str]:
 
 
 def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> Detector:
-    if is_there(name, "is_file") or (name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))):
+    if is_there(name, "is_file") or (
+        name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))
+    ):
         if weights is not None:
-            raise BadConfig(f"{name} brings its own weights, got weights={weights}. Leave out one of the two.")
+            raise BadConfig(
+                f"{name} brings its own weights, got weights={weights}. Leave out one of the two."
+            )
         return _from_checkpoint(Path(name), None, config)
     if weights == "cifake":
         return _from_checkpoint(shipped(name), name, config)
@@ -177,8 +220,8 @@ def _built(name: str, config: dict[str, Any]) -> Detector:
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
     if not path.is_file():
         raise BadCheckpoint(
-            f"no checkpoint at {path}. Train one with `robustbench-aigi train {expected or 'tinyvit-5m'} "
-            "--out mine.safetensors`."
+            f"no checkpoint at {path}. Train one with `robustbench-aigi train"
+            f" {expected or 'tinyvit-5m'} --out mine.safetensors`."
         )
     if path.suffix == ".onnx":
         raise BadCheckpoint(f"{path} is a network, not weights of one. Write onnx:{path}.")
@@ -187,14 +230,17 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     if name is None:
         raise BadCheckpoint(_nameless(path, stored))
     if expected in detectors.names() and name != expected:
-        raise BadCheckpoint(f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead.")
+        raise BadCheckpoint(
+            f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead."
+        )
     own, card = _own(path, stored.metadata)
     if "detector" in stored.metadata:
         with weights_follow():
             detector = _built(name, own | config)
         if expected and expected.startswith("timm:") and detector.card.source != expected:
             raise BadCheckpoint(
-                f"{path} holds weights of {detector.card.source}, but {expected} was asked for. Write {path} alone."
+                f"{path} holds weights of {detector.card.source}, but {expected} was asked for."
+                f" Write {path} alone."
             )
         state, notes = stored.tensors, stored.notes
     else:
@@ -205,8 +251,8 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         detector.load_state_dict({key: _as(tensor) for key, tensor in state.items()})
     except RuntimeError as error:
         raise BadCheckpoint(
-            f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that `train` wrote, or "
-            "the one named in the detector's card."
+            f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that"
+            " `train` wrote, or the one named in the detector's card."
         ) from error
     if notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")
@@ -220,18 +266,22 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
 
 
 def _nameless(path: Path, stored: Stored) -> str:
-    """What to say of a checkpoint that names no detector: those that it fits, and how to write it."""
+    """What to say of a checkpoint that names no detector: those that it fits, and how to
+    write it.
+    """
     fitting = fitting_detectors(stored)
     name = fitting[0] if fitting else "NAME"
     fits = f"It fits {', '.join(fitting)}" if fitting else "It fits none as it is built by default"
     return (
-        f"{path} does not say which detector it is for. {fits}: write '{name}?weights={path}', or in Python "
-        f"load_detector({name!r}, weights={str(path)!r})."
+        f"{path} does not say which detector it is for. {fits}: write '{name}?weights={path}', or"
+        f" in Python load_detector({name!r}, weights={str(path)!r})."
     )
 
 
 def _is_headless(detector: Detector, tensors: Mapping[str, Tensor]) -> bool:
-    """Whether the last layer is the one that the detector was built with, because the file brings none of its kind."""
+    """Whether the last layer is the one that the detector was built with, because the file brings
+    none of its kind.
+    """
     own, start = detector.state_dict(), f"{detector.last_layer}."
     given = [key for key in own if detector.last_layer and key.startswith(start)]
     return any(key in tensors and tensors[key].data_ptr() == own[key].data_ptr() for key in given)

@@ -21,24 +21,42 @@ MAGIC = (
     (b"RIFF", "image"),
     (b"\x80", "torch"),
 )
-"""First bytes, and the kind of file that begins with them; a torch file of before version 1.6 is a pickle."""
+"""First bytes, and the kind of file that begins with them; a torch file of before version 1.6 is a
+pickle.
+"""
 
 REFUSED = {
-    "lfs": "a Git LFS pointer: the weights themselves were not downloaded. Type `git lfs pull` in its repository.",
+    "lfs": (
+        "a Git LFS pointer: the weights themselves were not downloaded. Type `git lfs pull` in its"
+        " repository."
+    ),
     "empty": "an empty file. Download it or save it again.",
     "page": "a web page: the download ended at a login or an error. Download the file itself.",
-    "index": "the index of weights that are split over several files. Give the folder: hf:{folder}.",
-    "json": "JSON text, not weights. Give the file of weights (.safetensors or .pth) that it belongs to.",
+    "index": (
+        "the index of weights that are split over several files. Give the folder: hf:{folder}."
+    ),
+    "json": (
+        "JSON text, not weights. Give the file of weights (.safetensors or .pth) that it"
+        " belongs to."
+    ),
     "text": "text, not weights. Give the file of weights (.safetensors or .pth).",
-    "torchscript": "a TorchScript archive: a network and its code, not a state dict. In Python write "
-    "rb.wrap(torch.jit.load({path!r}), input_size=...).",
-    "export": "an archive of torch.export: a network, not a state dict. Save its tensors alone: "
-    "torch.save(torch.export.load({path!r}).state_dict, 'weights.pth').",
-    "npz": "an archive of NumPy arrays. Save them as tensors: torch.save(state_dict, 'weights.pth').",
+    "torchscript": (
+        "a TorchScript archive: a network and its code, not a state dict. In Python write "
+        "rb.wrap(torch.jit.load({path!r}), input_size=...)."
+    ),
+    "export": (
+        "an archive of torch.export: a network, not a state dict. Save its tensors alone: "
+        "torch.save(torch.export.load({path!r}).state_dict, 'weights.pth')."
+    ),
+    "npz": (
+        "an archive of NumPy arrays. Save them as tensors: torch.save(state_dict, 'weights.pth')."
+    ),
     "zip": "a zip archive that torch did not write. Unpack it, and give the file of weights in it.",
     "archive": "a packed archive. Unpack it, and give the file of weights in it.",
     "hdf5": "an HDF5 file, as Keras writes. Export the network to ONNX, and write onnx:PATH.",
-    "gguf": "a GGUF file, for language models. Give .safetensors or a state dict that torch.save wrote.",
+    "gguf": (
+        "a GGUF file, for language models. Give .safetensors or a state dict that torch.save wrote."
+    ),
     "onnx": "an ONNX file. Write onnx:{path}.",
     "image": "an image. Give the file of weights (.safetensors or .pth).",
 }
@@ -46,7 +64,9 @@ REFUSED = {
 
 
 def file_kind(path: Path) -> str:
-    """``safetensors``, ``torch``, a key of :data:`REFUSED`, or ``unknown``; nothing in the file is unpickled."""
+    """``safetensors``, ``torch``, a key of :data:`REFUSED`, or ``unknown``; nothing in the file is
+    unpickled.
+    """
     with path.open("rb") as file:
         head = file.read(4096)
     if not head:
@@ -56,7 +76,9 @@ def file_kind(path: Path) -> str:
     header = int.from_bytes(head[:8], "little")
     if head[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8:
         return "safetensors"
-    if (kind := next((kind for magic, kind in MAGIC if head.startswith(magic)), "")) or path.suffix == ".onnx":
+    if (
+        kind := next((kind for magic, kind in MAGIC if head.startswith(magic)), "")
+    ) or path.suffix == ".onnx":
         return kind or "onnx"
     if head[257:262] == b"ustar":
         return "archive"
@@ -64,11 +86,15 @@ def file_kind(path: Path) -> str:
 
 
 def check_is_weights(path: Path) -> str:
-    """The kind of a file that may hold weights. Raises ``BadCheckpoint`` naming any other for what it is."""
+    """The kind of a file that may hold weights. Raises ``BadCheckpoint`` naming any other for what
+    it is.
+    """
     try:
         kind = file_kind(path)
     except OSError as error:
-        raise BadCheckpoint(f"{path} cannot be read: {error.strerror}. Give a file that may be read.") from error
+        raise BadCheckpoint(
+            f"{path} cannot be read: {error.strerror}. Give a file that may be read."
+        ) from error
     if kind in REFUSED:
         advice = REFUSED[kind].format(path=str(path), folder=path.parent)
         raise BadCheckpoint(f"{path} is no checkpoint: it is {advice}")
@@ -83,7 +109,9 @@ def _zip_kind(path: Path) -> str:
         return "torch"  # cut short: torch says so
     if any(name.endswith("/constants.pkl") for name in names):
         return "torchscript"
-    if any(name.endswith(("/archive_format", "serialized_exported_program.json")) for name in names):
+    if any(
+        name.endswith(("/archive_format", "serialized_exported_program.json")) for name in names
+    ):
         return "export"
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"

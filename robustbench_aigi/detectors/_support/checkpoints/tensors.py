@@ -23,7 +23,9 @@ ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar"
 SCHEMES = ("hf:", "timm:", "onnx:", "http:", "https:")
 PLAIN = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights", "params")
 EMA = ("ema", "ema_state_dict", "ema_model", "model_ema", "state_dict_ema", "params_ema")
-"""Keys that a state dict is looked for below, first ones first; an average (EMA) only where it stands alone."""
+"""Keys that a state dict is looked for below, first ones first; an average (EMA) only where it
+stands alone.
+"""
 
 COUNTERS = ("total_ops", "total_params")
 """Buffers that the profiler thop leaves in every layer."""
@@ -33,7 +35,9 @@ MAX_DEPTH = 6
 
 
 class Stored(NamedTuple):
-    """What a checkpoint holds: metadata of safetensors, tensors by name, names found beside the state dict, notes."""
+    """What a checkpoint holds: metadata of safetensors, tensors by name, names found beside the
+    state dict, notes.
+    """
 
     metadata: dict[str, str]
     tensors: dict[str, Tensor]
@@ -45,14 +49,16 @@ def is_checkpoint_path(name: str) -> bool:
     """Whether a detector's name is the path of a file of weights, by its ending.
 
     Example:
-        >>> [is_checkpoint_path(name) for name in ("runs/mine.safetensors", "a.pth", "tinyvit-5m", "onnx:a.pt")]
+        >>> names = ("runs/mine.safetensors", "a.pth", "tinyvit-5m", "onnx:a.pt")
+        >>> [is_checkpoint_path(name) for name in names]
         [True, True, False, False]
     """
     return name.lower().endswith(ENDINGS) and not name.startswith(SCHEMES)
 
 
 def read_tensors(path: Path) -> Stored:
-    """Read a .safetensors file or one that ``torch.save`` wrote, whichever the content is; no code in it is run.
+    """Read a .safetensors file or one that ``torch.save`` wrote, whichever the content is; no code
+    in it is run.
 
     Raises:
         BadCheckpoint: the file is damaged, something else, or would have to run code.
@@ -65,23 +71,28 @@ def read_tensors(path: Path) -> Stored:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
             raise BadCheckpoint(
-                f"{path} is not a safetensors file: {error}. Give a file that `train` wrote, or download it again."
+                f"{path} is not a safetensors file: {error}. Give a file that `train` wrote, or"
+                " download it again."
             ) from error
         kept, notes = _without_counters(tensors)
         return Stored(metadata, kept, frozenset(), notes)
     held, beside, notes = _looked_through(_loaded(path))
     if not isinstance(held, Mapping):
-        raise BadCheckpoint(f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict.")
+        raise BadCheckpoint(
+            f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict."
+        )
     tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(str(key) for key in list(held)[:8]) or "nothing"
         raise BadCheckpoint(
-            f"{path} holds no state dict below {', '.join(PLAIN)} or {EMA[0]}: it holds {keys}. Save that part alone: "
-            "torch.save(checkpoint[KEY], 'weights.pth')."
+            f"{path} holds no state dict below {', '.join(PLAIN)} or {EMA[0]}: it holds {keys}."
+            " Save that part alone: torch.save(checkpoint[KEY], 'weights.pth')."
         )
     if other := [str(name) for name in held if name not in tensors]:
         notes += (f"left out what is no tensor: {first_three(other)}",)
-    kept, dropped = _without_counters({str(name): value for name, value in (beside | tensors).items()})
+    kept, dropped = _without_counters(
+        {str(name): value for name, value in (beside | tensors).items()}
+    )
     return Stored({}, kept, frozenset(beside) - frozenset(tensors), notes + dropped)
 
 
@@ -97,14 +108,20 @@ def _looked_through(held: Any) -> tuple[Any, dict[str, Tensor], tuple[str, ...]]
     beside: dict[str, Tensor] = {}
     path: list[str] = []
     for _ in range(MAX_DEPTH):
-        there = [key for key in PLAIN + EMA if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)]
+        there = [
+            key
+            for key in PLAIN + EMA
+            if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)
+        ]
         there = [key for key in there if held[key]]
         if not there:
             break
         path.append(there[0])
         if len(there) > 1:
             notes.append(f"{there[0]} is taken; {', '.join(there[1:])} is in the file, too")
-        beside |= {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+        beside |= {
+            name: value.detach() for name, value in held.items() if isinstance(value, Tensor)
+        }
         held = held[there[0]]
     if path:
         notes.insert(0, f"read below {'.'.join(path)}")
@@ -112,23 +129,41 @@ def _looked_through(held: Any) -> tuple[Any, dict[str, Tensor], tuple[str, ...]]
 
 
 def _without_counters(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    kept = {name: value for name, value in tensors.items() if name.rpartition(".")[2] not in COUNTERS}
+    kept = {
+        name: value for name, value in tensors.items() if name.rpartition(".")[2] not in COUNTERS
+    }
     dropped = len(tensors) - len(kept)
-    return kept, ((f"dropped {dropped} counters of thop ({', '.join(COUNTERS)})",) if dropped else ())
+    return kept, (
+        (f"dropped {dropped} counters of thop ({', '.join(COUNTERS)})",) if dropped else ()
+    )
 
 
 DAMAGE: tuple[type[Exception], ...] = (
-    *(UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError),
+    *(
+        UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+    ),
     *(ArithmeticError, AssertionError, MemoryError, struct.error),
 )
 """What torch raises for a file that is damaged, or that is none of its own."""
 
 
 def _plain_classes() -> list[Any]:
-    """Classes that hold settings and metrics beside tensors: to build one runs nothing but its own constructor."""
+    """Classes that hold settings and metrics beside tensors: to build one runs nothing but its own
+    constructor.
+    """
     scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
     homes = ("numpy._core.multiarray", "numpy.core.multiarray")
-    kinds = [type(np.dtype(code)) for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")]
+    kinds = [
+        type(np.dtype(code))
+        for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
+    ]
     return [
         *kinds,
         argparse.Namespace,
@@ -153,10 +188,14 @@ def _loaded(path: Path) -> Any:
         if classes := _classes_in(path, str(error)):
             raise BadCheckpoint(_holds_objects(path, classes)) from error
         unpickled = re.search(r"WeightsUnpickler error: (.+)", str(error))
-        reason = unpickled[1] if unpickled else (str(error) or "it ends too early").splitlines()[0].split(". ")[0]
+        reason = (
+            unpickled[1]
+            if unpickled
+            else (str(error) or "it ends too early").splitlines()[0].split(". ")[0]
+        )
         raise BadCheckpoint(
-            f"{path} is refused: it is damaged, or torch did not write it ({reason}). Download it again, or give "
-            ".safetensors or a state dict that torch.save wrote."
+            f"{path} is refused: it is damaged, or torch did not write it ({reason}). Download it"
+            " again, or give .safetensors or a state dict that torch.save wrote."
         ) from error
 
 
@@ -172,9 +211,12 @@ def _classes_in(path: Path, message: str) -> list[str]:
 
 def _holds_objects(path: Path, classes: list[str]) -> str:
     whole = any(name.startswith("torch.nn.modules.") for name in classes)
-    own = [name for name in classes if not name.startswith(("torch.", "collections.", "builtins.set"))] or classes
+    own = [
+        name for name in classes if not name.startswith(("torch.", "collections.", "builtins.set"))
+    ] or classes
     what = "a whole network" if whole else "objects"
     return (
-        f"{path} is refused: it holds {what} pickled by its class ({first_three(own)}), and opening that could run "
-        "code. Where it was made, save the tensors alone: torch.save(model.state_dict(), 'weights.pth')."
+        f"{path} is refused: it holds {what} pickled by its class ({first_three(own)}), and opening"
+        " that could run code. Where it was made, save the tensors alone:"
+        " torch.save(model.state_dict(), 'weights.pth')."
     )

@@ -1,8 +1,10 @@
-"""The fingerprint of a detector: one hash of everything that can change a logit, and what no hash can hold.
+"""The fingerprint of a detector: one hash of everything that can change a logit, and what no hash
+can hold.
 
-A detector is walked as a graph of objects: weights, all buffers, arguments, plain attributes, hooks, the code of its
-class and the code and constants that this uses in the user's own modules. Code of installed packages is named by its
-version. Two loads of the same files have the same fingerprint, in every process.
+A detector is walked as a graph of objects: weights, all buffers, arguments, plain attributes,
+hooks, the code of its class and the code and constants that this uses in the user's own modules.
+Code of installed packages is named by its version. Two loads of the same files have the same
+fingerprint, in every process.
 """
 
 import secrets
@@ -18,7 +20,9 @@ from robustbench_aigi.io.hashing import digest
 __all__ = ["Fingerprint", "Identities", "Unknown", "fingerprint", "reuse_note"]
 
 SCHEME = "fingerprint 1"
-"""Raised whenever the walk takes in more or less than before, so that no older result is taken for a newer one's."""
+"""Raised whenever the walk takes in more or less than before, so that no older result is taken for
+a newer one's.
+"""
 
 SHOWN = 3
 """Reasons that a note names."""
@@ -30,7 +34,8 @@ class Fingerprint:
 
     Attributes:
         digest: SHA-256, in hexadecimal.
-        unknown: in words, what could not be fingerprinted; results are reused only where this is empty.
+        unknown: in words, what could not be fingerprinted; results are reused only where this is
+            empty.
     """
 
     digest: str
@@ -40,8 +45,9 @@ class Fingerprint:
 def fingerprint(detector: Detector) -> Fingerprint:
     """Return the fingerprint of a detector.
 
-    What no logit depends on is left out: training mode, device, gradients, batch size, and the words on the card
-    (name, licences, ...). A class that knows better what counts writes :meth:`Detector.fingerprint_parts`.
+    What no logit depends on is left out: training mode, device, gradients, batch size, and the
+    words on the card (name, licences, ...). A class that knows better what counts writes
+    :meth:`Detector.fingerprint_parts`.
     """
     walk = Walk(SCHEME)
     walk.visit(detector, "")
@@ -52,8 +58,9 @@ def fingerprint(detector: Detector) -> Fingerprint:
 class Identities:
     """The identities of one run's detectors, each computed once.
 
-    A detector's identity is the digest of its fingerprint. Where something is unknown, a number drawn for this object
-    is mixed in, so that nothing which an earlier run stored has the same identity.
+    A detector's identity is the digest of its fingerprint. Where something is unknown, a number
+    drawn for this object is mixed in, so that nothing which an earlier run stored has the same
+    identity.
     """
 
     def __init__(self) -> None:
@@ -76,8 +83,12 @@ class Identities:
         return {name: self.of(detector) for name, detector in detectors.items()}
 
     def notes(self, detectors: Mapping[str, object]) -> list[str]:
-        """A note for each of these detectors whose results are never reused; what is no detector is passed over."""
-        found = {name: self.fingerprint(d) for name, d in detectors.items() if isinstance(d, Detector)}
+        """A note for each of these detectors whose results are never reused; what is no detector is
+        passed over.
+        """
+        found = {
+            name: self.fingerprint(d) for name, d in detectors.items() if isinstance(d, Detector)
+        }
         return [reuse_note(name, one) for name, one in found.items() if one.unknown]
 
 
@@ -89,11 +100,14 @@ class _Known(NamedTuple):
 
 
 def reuse_note(name: str, found: Fingerprint) -> str:
-    """Say that, and why, results of a detector are computed anew in every run; empty if they are reused."""
+    """Say that, and why, results of a detector are computed anew in every run; empty if they are
+    reused.
+    """
     if not found.unknown:
         return ""
     more = len(found.unknown) - SHOWN
     return (
-        f"results of {name} are not reused from an earlier run, and a stopped run starts again: "
-        f"{'; '.join(found.unknown[:SHOWN])}{f' and {more} more' if more > 0 else ''} cannot be fingerprinted"
+        f"results of {name} are not reused from an earlier run, and a stopped run starts again:"
+        f" {'; '.join(found.unknown[:SHOWN])}{f' and {more} more' if more > 0 else ''} cannot be"
+        " fingerprinted"
     )

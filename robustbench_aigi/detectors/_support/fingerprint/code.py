@@ -1,4 +1,6 @@
-"""What a fingerprint takes of code: whose a module is, a function's bytecode, and the names that it looks up."""
+"""What a fingerprint takes of code: whose a module is, a function's bytecode, and the names that it
+looks up.
+"""
 
 import dis
 import hashlib
@@ -14,19 +16,37 @@ from types import CodeType, FunctionType, ModuleType
 OWN, TORCH = "robustbench_aigi", "torch"
 SITES = tuple(Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
 STANDARD = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
-OUTSIDE = frozenset({
-    "aiohttp", "anthropic", "boto3", "ctypes", "gradio_client", "grpc", "http.client", "httpx", "openai", "requests",
-    "socket", "subprocess", "urllib.request", "urllib3", "websocket", "websockets",
-})  # fmt: skip
+OUTSIDE = frozenset(
+    {
+        "aiohttp",
+        "anthropic",
+        "boto3",
+        "ctypes",
+        "gradio_client",
+        "grpc",
+        "http.client",
+        "httpx",
+        "openai",
+        "requests",
+        "socket",
+        "subprocess",
+        "urllib.request",
+        "urllib3",
+        "websocket",
+        "websockets",
+    }
+)
 """Modules through which code asks what is not in this process."""
 
 
 @cache
 def library(module: str) -> str | None:
-    """Name and version of the installed package that a module belongs to; None for a user's own module.
+    """Name and version of the installed package that a module belongs to; None for a user's own
+    module.
 
-    A module is the user's own unless it is of the standard library, of this package, or of a package that was installed
-    with a version. torch's version is left out: the same weights give the same logits but for rounding.
+    A module is the user's own unless it is of the standard library, of this package, or of a
+    package that was installed with a version. torch's version is left out: the same weights give
+    the same logits but for rounding.
     """
     top = module.partition(".")[0]
     if top == OWN:
@@ -36,7 +56,11 @@ def library(module: str) -> str | None:
         return top if top in sys.builtin_module_names or top in sys.stdlib_module_names else None
     if any(place.is_relative_to(site) for place in places for site in SITES):
         return top if top == TORCH else _released(top)
-    return top if any(place.is_relative_to(folder) for place in places for folder in STANDARD) else None
+    return (
+        top
+        if any(place.is_relative_to(folder) for place in places for folder in STANDARD)
+        else None
+    )
 
 
 def _places(top: str) -> list[Path]:
@@ -61,7 +85,9 @@ def outside(module: str) -> bool:
 
 
 def code_tokens(code: CodeType) -> Iterator[bytes]:
-    """All of a code object that runs: bytecode, names, constants, and the code inside it; no file, no line numbers."""
+    """All of a code object that runs: bytecode, names, constants, and the code inside it; no file,
+    no line numbers.
+    """
     shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
     yield repr((shape, names)).encode()
@@ -84,7 +110,9 @@ def _constant(value: object) -> str:
 
 
 def looked_up(code: CodeType) -> Iterator[tuple[str, bool]]:
-    """The global names that code looks up, in its order, and whether each is of a module that it imports itself."""
+    """The global names that code looks up, in its order, and whether each is of a module that it
+    imports itself.
+    """
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             yield str(step.argval), False
@@ -102,7 +130,9 @@ def all_names(code: CodeType) -> frozenset[str]:
 
 
 def imported(function: FunctionType, name: str) -> ModuleType | str:
-    """The module that a function's own ``import`` gives, or its full name if it is not loaded yet."""
+    """The module that a function's own ``import`` gives, or its full name if it is not loaded
+    yet.
+    """
     package = str(function.__globals__.get("__package__") or "")
     found = [full for full in (f"{package}.{name}", name) if full in sys.modules]
     return sys.modules[found[0]] if found else name
@@ -115,4 +145,8 @@ def file_of(module: ModuleType | str) -> str:
     except (ImportError, ValueError):
         spec = None
     place = getattr(module, "__file__", None) or (spec.origin if spec is not None else None)
-    return hashlib.sha256(Path(place).read_bytes()).hexdigest() if place and Path(place).is_file() else ""
+    return (
+        hashlib.sha256(Path(place).read_bytes()).hexdigest()
+        if place and Path(place).is_file()
+        else ""
+    )

@@ -1,4 +1,6 @@
-"""The part of the walk that is about code: functions, classes and modules, with what they use of the user's own."""
+"""The part of the walk that is about code: functions, classes and modules, with what they use of
+the user's own.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -23,7 +25,9 @@ from robustbench_aigi.detectors._support.fingerprint.code import (
 )
 from robustbench_aigi.detectors._support.fingerprint.core import Core
 
-CONSTRUCTORS = frozenset({"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"})
+CONSTRUCTORS = frozenset(
+    {"__init__", "__new__", "__post_init__", "__init_subclass__", "__set_name__"}
+)
 """What they read from outside ends in the object, which is walked itself."""
 CALLED = frozenset({"forward", "logits", "raw", "predict", "predict_proba", "score"})
 """Methods that score images, whoever else calls them."""
@@ -31,7 +35,9 @@ NOTHING = object()
 
 
 class CodeWalk(Core):
-    """Functions, classes and modules. Constructors come last, so that what scores images is told from what builds."""
+    """Functions, classes and modules. Constructors come last, so that what scores images is told
+    from what builds.
+    """
 
     def __init__(self, scheme: str) -> None:
         super().__init__(scheme)
@@ -49,14 +55,18 @@ class CodeWalk(Core):
                 self.visit(member, where)
 
     def asks_outside(self, module: str, where: str) -> None:
-        """Note that code asks what is not in this process, unless it only does so while it builds the detector."""
+        """Note that code asks what is not in this process, unless it only does so while it builds
+        the detector.
+        """
         if not self._building:
             self.lost(f"what is asked through {module}", where)
 
     def named(self, value: Any, where: str) -> None:
         """Add something written in C: its name, and the object that it is bound to."""
         module = str(getattr(value, "__module__", None) or "")
-        self.put("built in", module, str(getattr(value, "__qualname__", getattr(value, "__name__", ""))))
+        self.put(
+            "built in", module, str(getattr(value, "__qualname__", getattr(value, "__name__", "")))
+        )
         if outside(module):
             self.asks_outside(module, where)
         owner = getattr(value, "__self__", None)
@@ -96,7 +106,9 @@ class CodeWalk(Core):
         names = all_names(function.__code__)
         for name, is_import in dict.fromkeys(looked_up(function.__code__)):
             self.put(name)
-            found = imported(function, name) if is_import else function.__globals__.get(name, NOTHING)
+            found = (
+                imported(function, name) if is_import else function.__globals__.get(name, NOTHING)
+            )
             if is_import or isinstance(found, ModuleType):
                 self._used(found, names, where)
             elif found is not NOTHING:
@@ -105,7 +117,9 @@ class CodeWalk(Core):
                 self.lost("a file that is opened at every call", where)
 
     def _used(self, module: ModuleType | str, names: frozenset[str], where: str) -> None:
-        """A module that a function uses: a user's own by its file and by those of its members that are named."""
+        """A module that a function uses: a user's own by its file and by those of its members that
+        are named.
+        """
         full = module if isinstance(module, str) else module.__name__
         if any(outside(one) for one in (full, *(f"{full}.{name}" for name in names))):
             self.asks_outside(full, where)
@@ -152,7 +166,9 @@ class CodeWalk(Core):
 
 
 def _members(cls: "type[Any]") -> Iterator[tuple[str, Any]]:
-    """Members of a class that can change what it does, by name: functions and constants, no tables of Python's."""
+    """Members of a class that can change what it does, by name: functions and constants, no tables
+    of Python's.
+    """
     for name, value in sorted(vars(cls).items()):
         if isinstance(value, GetSetDescriptorType | MemberDescriptorType) or name == "_abc_impl":
             continue
@@ -162,7 +178,9 @@ def _members(cls: "type[Any]") -> Iterator[tuple[str, Any]]:
 
 
 def _builders(classes: "list[type[Any]]") -> frozenset[str]:
-    """Names of the methods that only build an object: constructors, class methods, and what these alone call."""
+    """Names of the methods that only build an object: constructors, class methods, and what these
+    alone call.
+    """
     methods = [(name, value) for cls in classes for name, value in _members(cls)]
     code = {name: frozenset[str]() for name, _ in methods}
     for name, value in methods:

@@ -1,4 +1,6 @@
-"""What every part of the walk shares: the hash, what was met already, and what could not be hashed."""
+"""What every part of the walk shares: the hash, what was met already, and what could not be
+hashed.
+"""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -8,7 +10,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Unknown:
-    """In the place of a part that no hash can hold: why, in words such as "the service behind https://..."."""
+    """In the place of a part that no hash can hold: why, in words such as "the service behind
+    https://...".
+    """
 
     reason: str
 
@@ -50,5 +54,8 @@ class Core(ABC):
         if id(value) in self._seen:
             self.put("again", str(self._seen[id(value)][0]))
             return False
-        self._seen[id(value)] = (len(self._seen), value)  # held, so that no other object gets its id
+        self._seen[id(value)] = (
+            len(self._seen),
+            value,
+        )  # held, so that no other object gets its id
         return True

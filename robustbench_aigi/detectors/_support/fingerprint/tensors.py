@@ -15,7 +15,8 @@ PLAIN = (Tensor, nn.Parameter, nn.Buffer)
 
 
 def tensor_parts(tensor: Tensor) -> list[bytes | memoryview | Tensor] | str:
-    """A tensor as bytes (type, shape, values) and the tensors inside it; in words if it has no values.
+    """A tensor as bytes (type, shape, values) and the tensors inside it; in words if it has no
+    values.
 
     Device and layout in memory are left out.
     """
@@ -28,7 +29,11 @@ def tensor_parts(tensor: Tensor) -> list[bytes | memoryview | Tensor] | str:
     flat = getattr(tensor, "__tensor_flatten__", None)
     if type(tensor) not in PLAIN and flat is not None:
         names, context = flat()
-        return [about, repr((type(tensor).__qualname__, names, context)).encode(), *(getattr(tensor, n) for n in names)]
+        return [
+            about,
+            repr((type(tensor).__qualname__, names, context)).encode(),
+            *(getattr(tensor, n) for n in names),
+        ]
     if tensor.is_sparse:
         whole = tensor.coalesce()
         return [about, whole.indices(), whole.values()]
@@ -41,7 +46,9 @@ def tensor_parts(tensor: Tensor) -> list[bytes | memoryview | Tensor] | str:
 
 
 def hooks(module: nn.Module) -> list[Any]:
-    """A module's hooks in the order of their calls; their keys, which count up in a process, are left out."""
+    """A module's hooks in the order of their calls; their keys, which count up in a process, are
+    left out.
+    """
     found: list[Any] = []
     for name in HOOKS:
         for key, hook in getattr(module, name, {}).items():
@@ -50,26 +57,43 @@ def hooks(module: nn.Module) -> list[Any]:
 
 
 def scripted(module: torch.jit.ScriptModule) -> list[bytes]:
-    """The files of a TorchScript archive: code, constants, weights; without source lines and counted class names."""
+    """The files of a TorchScript archive: code, constants, weights; without source lines and
+    counted class names.
+    """
     with zipfile.ZipFile(io.BytesIO(module.save_to_buffer())) as archive:
-        kept = [n for n in archive.namelist() if not n.endswith((".debug_pkl", "serialization_id", "/version"))]
-        parts = sorted((_settled(name.partition("/")[2].encode()), _settled(archive.read(name))) for name in kept)
+        kept = [
+            n
+            for n in archive.namelist()
+            if not n.endswith((".debug_pkl", "serialization_id", "/version"))
+        ]
+        parts = sorted(
+            (_settled(name.partition("/")[2].encode()), _settled(archive.read(name)))
+            for name in kept
+        )
     return [token for part in parts for token in part]
 
 
 def _settled(content: bytes) -> bytes:
-    """A file of an archive without what differs between processes: counted class names, the order of constants."""
+    """A file of an archive without what differs between processes: counted class names, the order
+    of constants.
+    """
     lines = re.sub(rb"[./]___torch_mangle_\d+", b"", content).split(b"\n")
     constants = [line for line in lines if b" : Final[" in line]
     return b"\n".join([*(line for line in lines if b" : Final[" not in line), *sorted(constants)])
 
 
 def unwrapped(value: Any) -> Any:
-    """What is inside ``torch.compile`` and ``DataParallel``, which give the same logits; anything else as it is."""
+    """What is inside ``torch.compile`` and ``DataParallel``, which give the same logits; anything
+    else as it is.
+    """
     kind = type(value)
     if kind.__name__ == "OptimizedModule" and kind.__module__.startswith("torch._dynamo"):
         return unwrapped(value._orig_mod)
     if isinstance(value, nn.DataParallel | nn.parallel.DistributedDataParallel):
         return unwrapped(value.module)
-    compiled = getattr(value, "_torchdynamo_orig_callable", None) if isinstance(value, FunctionType) else None
+    compiled = (
+        getattr(value, "_torchdynamo_orig_callable", None)
+        if isinstance(value, FunctionType)
+        else None
+    )
     return value if compiled is None else unwrapped(compiled)

@@ -1,4 +1,6 @@
-"""The walk of a fingerprint: every object that a detector is made of, in an order that is the same in every process."""
+"""The walk of a fingerprint: every object that a detector is made of, in an order that is the same
+in every process.
+"""
 
 import functools
 import hashlib
@@ -28,20 +30,42 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors._support.fingerprint.code import library, outside
 from robustbench_aigi.detectors._support.fingerprint.code_walk import CodeWalk
 from robustbench_aigi.detectors._support.fingerprint.core import Unknown
-from robustbench_aigi.detectors._support.fingerprint.tensors import hooks, scripted, tensor_parts, unwrapped
+from robustbench_aigi.detectors._support.fingerprint.tensors import (
+    hooks,
+    scripted,
+    tensor_parts,
+    unwrapped,
+)
 from robustbench_aigi.detectors.base import Card, Detector
 
 COUNTED = ("threshold", "gradient", "stochastic", "input_size", "cam")
 """Facts on a card that change a number of the detector; the others are words."""
-IGNORED = frozenset({
-    "training", "at_once", "_is_full_backward_hook", "_non_persistent_buffers_set", "_compiled_call_impl",
-    "_state_dict_hooks", "_state_dict_pre_hooks", "_load_state_dict_pre_hooks", "_load_state_dict_post_hooks",
-    "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
-    "_forward_pre_hooks_with_kwargs", "_backward_hooks", "_backward_pre_hooks", "_is_torch_compile",
-})  # fmt: skip
+IGNORED = frozenset(
+    {
+        "training",
+        "at_once",
+        "_is_full_backward_hook",
+        "_non_persistent_buffers_set",
+        "_compiled_call_impl",
+        "_state_dict_hooks",
+        "_state_dict_pre_hooks",
+        "_load_state_dict_pre_hooks",
+        "_load_state_dict_post_hooks",
+        "_forward_hooks",
+        "_forward_hooks_with_kwargs",
+        "_forward_hooks_always_called",
+        "_forward_pre_hooks",
+        "_forward_pre_hooks_with_kwargs",
+        "_backward_hooks",
+        "_backward_pre_hooks",
+        "_is_torch_compile",
+    }
+)
 """Attributes of a module that no logit depends on, or that :func:`hooks` gives in another form."""
 DERIVED = frozenset({"__pydantic_fields_set__", "_use_default_values"})
-"""What pydantic and diffusers note of how an object came about; the latter in another order in every process."""
+"""What pydantic and diffusers note of how an object came about; the latter in another order in
+every process.
+"""
 BY_REPR: tuple[type, ...] = (
     type(None),
     bool,
@@ -55,12 +79,35 @@ BY_REPR: tuple[type, ...] = (
     range,
     slice,
 )
-BY_REPR += (date, time, timedelta, tzinfo, Decimal, Fraction, UUID, torch.dtype, torch.layout, torch.memory_format)
-WITHOUT_STATE = (type(threading.Lock()), type(threading.RLock()), logging.Logger, logging.LoggerAdapter, torch.device)
+BY_REPR += (
+    date,
+    time,
+    timedelta,
+    tzinfo,
+    Decimal,
+    Fraction,
+    UUID,
+    torch.dtype,
+    torch.layout,
+    torch.memory_format,
+)
+WITHOUT_STATE = (
+    type(threading.Lock()),
+    type(threading.RLock()),
+    logging.Logger,
+    logging.LoggerAdapter,
+    torch.device,
+)
 NAMED_ONLY = (
-    types.BuiltinFunctionType, types.MethodWrapperType, types.WrapperDescriptorType, types.MethodDescriptorType,
-    types.ClassMethodDescriptorType, types.GetSetDescriptorType, types.MemberDescriptorType, np.ufunc,
-)  # fmt: skip
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    np.ufunc,
+)
 ITERATORS = (types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 
 
@@ -72,7 +119,9 @@ class Walk(CodeWalk):
         value = unwrapped(value)
         if self._plain(value):
             return
-        if not isinstance(value, tuple | frozenset) and not self.is_first(value):  # equal tuples may be one object
+        if not isinstance(value, tuple | frozenset) and not self.is_first(
+            value
+        ):  # equal tuples may be one object
             return
         try:
             self._handler(value)(value, where)
@@ -150,7 +199,11 @@ class Walk(CodeWalk):
             self.all(where, fact, getattr(card, fact))
 
     def _mapping(self, mapping: Mapping[Any, Any], where: str) -> None:
-        kept = {key: value for key, value in mapping.items() if not (isinstance(key, str) and key in DERIVED)}
+        kept = {
+            key: value
+            for key, value in mapping.items()
+            if not (isinstance(key, str) and key in DERIVED)
+        }
         self.put("mapping", str(len(kept)))
         for key, value in kept.items():
             self.visit(key, where)
@@ -227,7 +280,11 @@ class Walk(CodeWalk):
         for base in kind.__mro__:
             slots = base.__dict__.get("__slots__", ())
             names = (slots,) if isinstance(slots, str) else tuple(slots)
-            held |= {n: getattr(value, n) for n in names if n not in ("__dict__", "__weakref__") and hasattr(value, n)}
+            held |= {
+                n: getattr(value, n)
+                for n in names
+                if n not in ("__dict__", "__weakref__") and hasattr(value, n)
+            }
         for name in sorted(held, key=str):
             cached = isinstance(inspect.getattr_static(kind, name, None), functools.cached_property)
             if name in passed or cached or (derived and "cache" in name):
@@ -240,9 +297,16 @@ class Walk(CodeWalk):
         kind = type(value)
         try:
             reduced = value.__reduce_ex__(4)
-            parts = [reduced] if isinstance(reduced, str) else [*reduced[:3], *(list(i or ()) for i in reduced[3:5])]
+            parts = (
+                [reduced]
+                if isinstance(reduced, str)
+                else [*reduced[:3], *(list(i or ()) for i in reduced[3:5])]
+            )
         except Exception:  # whatever its author chose to raise
-            self.lost(f"an object of {kind.__module__}.{kind.__qualname__}, whose state cannot be read,", where)
+            self.lost(
+                f"an object of {kind.__module__}.{kind.__qualname__}, whose state cannot be read,",
+                where,
+            )
             return
         self.visit(parts, where)
 
@@ -253,7 +317,9 @@ def _shown(name: str) -> str:
 
 
 def _opaque(cls: type) -> bool:
-    """Whether instances hold more than Python attributes: something in C that a walk does not see."""
+    """Whether instances hold more than Python attributes: something in C that a walk does not
+    see.
+    """
     slots = 0
     for base in cls.__mro__:
         own = base.__dict__.get("__slots__", ())

@@ -17,26 +17,32 @@ from robustbench_aigi.errors import UserError
 
 @final
 class HFModel(Detector):
-    """An image classifier: its logit of AI-generated minus its logit of real, groups of labels by their log-sum-exp.
+    """An image classifier: its logit of AI-generated minus its logit of real, groups of labels by
+    their log-sum-exp.
 
-    What its image processor does happens inside, differentiably. Code that a repository brings is never run. Facts of
-    popular models come from :mod:`~robustbench_aigi.detectors.external.hf.models`; what is given here goes first.
+    What its image processor does happens inside, differentiably. Code that a repository brings is
+    never run. Facts of popular models come from
+    :mod:`~robustbench_aigi.detectors.external.hf.models`; what is given here goes first.
 
     Args:
-        model: a hub id such as ``Organika/sdxl-detector``, or a folder that ``save_pretrained`` wrote.
+        model: a hub id such as ``Organika/sdxl-detector``, or a folder that ``save_pretrained``
+            wrote.
         revision: branch, tag or commit on the hub.
-        fake_index: of one or two outputs the one that means AI-generated (with one: 1 if high means AI-generated, 0 if
-            it means real); None reads it from the words of the labels.
-        fake_labels: the labels that mean AI-generated, such as ``["dalle", "sd"]``, or these joined by commas.
-        processor: hub id or folder of an image processor to borrow, where none is beside the weights.
+        fake_index: of one or two outputs the one that means AI-generated (with one: 1 if high means
+            AI-generated, 0 if it means real); None reads it from the words of the labels.
+        fake_labels: the labels that mean AI-generated, such as ``["dalle", "sd"]``, or these joined
+            by commas.
+        processor: hub id or folder of an image processor to borrow, where none is beside the
+            weights.
         threshold: the operating threshold, a logit; None takes the published one, or 0.
         pretrained: False leaves the weights fresh, for a checkpoint of ours to fill.
 
     Raises:
-        Unavailable: it is not on this machine and no hub can be reached, or it would have to run its own code.
+        Unavailable: it is not on this machine and no hub can be reached, or it would have to run
+            its own code.
         BadCheckpoint: its weights are not those of the network in its config, or cannot be read.
-        UserError: its labels do not tell which mean AI-generated, or its image processor is missing or does something
-            that is not known here.
+        UserError: its labels do not tell which mean AI-generated, or its image processor is missing
+            or does something that is not known here.
     """
 
     default_card = Card(
@@ -58,7 +64,11 @@ class HFModel(Detector):
         threshold: float | None = None,
         pretrained: bool = True,
     ) -> None:
-        names = list(fake_labels) if fake_labels is not None and not isinstance(fake_labels, str) else fake_labels
+        names = (
+            list(fake_labels)
+            if fake_labels is not None and not isinstance(fake_labels, str)
+            else fake_labels
+        )
         super().__init__(
             model=model,
             revision=revision,
@@ -79,15 +89,24 @@ class HFModel(Detector):
         self.processing = processing_of(loaded.processor, model)
         loaded.check_outputs(self.processing, model)
         scores = _check_scores(loaded, model, threshold)
-        cut, where = (threshold, "") if threshold is not None else _published_threshold(loaded.config, facts)
-        self.notes = (*loaded.notes, *scores, *([where] if where else []), *_unpinned(model, revision, loaded.commit))
+        cut, where = (
+            (threshold, "") if threshold is not None else _published_threshold(loaded.config, facts)
+        )
+        self.notes = (
+            *loaded.notes,
+            *scores,
+            *([where] if where else []),
+            *_unpinned(model, revision, loaded.commit),
+        )
         self.card = self.card.model_copy(update=self._facts(loaded, facts) | {"threshold": cut})
 
     def _facts(self, loaded: HubNetwork, facts: HubModel | None) -> dict[str, Any]:
         """Fields of the card."""
         model = self.config["model"]
         source = f"hf:{model}" + (f"@{loaded.commit}" if loaded.commit else "")
-        licence = {"weights_licence": facts.licence, "commercial": facts.commercial} if facts else {}
+        licence = (
+            {"weights_licence": facts.licence, "commercial": facts.commercial} if facts else {}
+        )
         if facts and facts.licence == "unknown":
             licence = {}
         return {
@@ -119,21 +138,31 @@ def _groups(
 
 
 def _check_scores(loaded: HubNetwork, model: str, threshold: float | None) -> tuple[str, ...]:
-    """Notes on outputs that are no logits of a softmax. Raises ``UserError`` where nothing says where 0 is."""
+    """Notes on outputs that are no logits of a softmax. Raises ``UserError`` where nothing says
+    where 0 is.
+    """
     kind = getattr(loaded.config, "problem_type", None)
     if kind == "regression" and threshold is None:
         raise UserError(
-            f"{model} was trained by regression: its output is near the numbers of the classes, and no logit. If 0 "
-            f"was real and 1 AI-generated, write hf:{model}?fake_index=1&threshold=0.5; if the other way round, "
-            f"hf:{model}?fake_index=0&threshold=-0.5."
+            f"{model} was trained by regression: its output is near the numbers of the classes, and"
+            " no logit. If 0 was real and 1 AI-generated, write"
+            f" hf:{model}?fake_index=1&threshold=0.5; if the other way round,"
+            f" hf:{model}?fake_index=0&threshold=-0.5."
         )
     if kind == "multi_label_classification" and len(loaded.labels) > 1:
-        return (f"{model} has independent labels; the logit is the difference of its outputs, not its log-odds",)
+        return (
+            (
+                f"{model} has independent labels; the logit is the difference of its outputs, not"
+                " its log-odds"
+            ),
+        )
     return ()
 
 
 def _published_threshold(config: Any, facts: HubModel | None) -> tuple[float, str]:
-    """The threshold that the authors publish, as a logit, and where it is from; ``(0.0, "")`` without one."""
+    """The threshold that the authors publish, as a logit, and where it is from; ``(0.0, "")``
+    without one.
+    """
     own = getattr(config, "custom_ensemble_info", None)
     stated = own.get("threshold") if isinstance(own, dict) else None
     probability, where = (stated, "custom_ensemble_info of its config")
@@ -142,9 +171,12 @@ def _published_threshold(config: Any, facts: HubModel | None) -> tuple[float, st
     if not isinstance(probability, float) or not 0 < probability < 1:
         return 0.0, ""
     cut = logit(probability)
-    return cut, (
-        f"the threshold is the published probability of AI-generated, {probability:g} (a logit of {cut:.4f}), from "
-        f"{where}; threshold=0 takes 0.5 instead"
+    return (
+        cut,
+        (
+            f"the threshold is the published probability of AI-generated, {probability:g} (a logit"
+            f" of {cut:.4f}), from {where}; threshold=0 takes 0.5 instead"
+        ),
     )
 
 
@@ -153,5 +185,8 @@ def _unpinned(model: str, revision: str, commit: str | None) -> tuple[str, ...]:
     if commit is None or re.fullmatch(r"[0-9a-f]{40}", revision):
         return ()
     return (
-        f"revision {revision!r} of {model} may move; to pin what was loaded now write hf:{model}?revision={commit}",
+        (
+            f"revision {revision!r} of {model} may move; to pin what was loaded now write"
+            f" hf:{model}?revision={commit}"
+        ),
     )

@@ -21,7 +21,9 @@ from robustbench_aigi.detectors.external.outputs import optional
 from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
 
 AGREEMENT = 1e-3
-"""Largest difference of the logits of two loads, as a share of the logit or absolutely: far above rounding."""
+"""Largest difference of the logits of two loads, as a share of the logit or absolutely: far above
+rounding.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,23 +61,33 @@ class HubNetwork:
                 first = cast("Tensor", cast("Any", self.net)(pixel_values=inputs).logits)
             except (RuntimeError, ValueError) as error:
                 raise UserError(
-                    f"the network of {model} does not take what its image processor gives, {tuple(inputs.shape)}: "
-                    f"{_first_line(error)}. Borrow another: write hf:{model}?processor=REPO_OR_FOLDER."
+                    f"the network of {model} does not take what its image processor gives,"
+                    f" {tuple(inputs.shape)}: {_first_line(error)}. Borrow another: write"
+                    f" hf:{model}?processor=REPO_OR_FOLDER."
                 ) from error
-            second = first if self.again is None else cast("Any", self.again())(pixel_values=inputs).logits
-        if first.shape != (1, len(self.labels)) or list(self.labels) != list(range(len(self.labels))):
+            second = (
+                first
+                if self.again is None
+                else cast("Any", self.again())(pixel_values=inputs).logits
+            )
+        if first.shape != (1, len(self.labels)) or list(self.labels) != list(
+            range(len(self.labels))
+        ):
             raise BadCheckpoint(
-                f"{model} has outputs of shape {tuple(first.shape)} for the labels {self.labels}. Its config is of "
-                "another network: give the two that belong together."
+                f"{model} has outputs of shape {tuple(first.shape)} for the labels {self.labels}."
+                " Its config is of another network: give the two that belong together."
             )
         if not torch.allclose(first, second, rtol=AGREEMENT, atol=AGREEMENT):
             raise BadCheckpoint(
-                f"two loads of {model} give one image different logits, {first[0].tolist()} and {second[0].tolist()}: "
-                "a part of the network is not in its weights. Give the weights that belong to its config."
+                f"two loads of {model} give one image different logits, {first[0].tolist()} and"
+                f" {second[0].tolist()}: a part of the network is not in its weights. Give the"
+                " weights that belong to its config."
             )
 
 
-def load_network(model: str, revision: str, *, pretrained: bool, processor: str | None, hint: str = "") -> HubNetwork:
+def load_network(
+    model: str, revision: str, *, pretrained: bool, processor: str | None, hint: str = ""
+) -> HubNetwork:
     """Network, image processor and config; nothing of it runs code that a repository brings.
 
     Args:
@@ -97,20 +109,29 @@ def load_network(model: str, revision: str, *, pretrained: bool, processor: str 
             raise Unavailable(_out_of_reach(model, error)) from error
         if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
             raise UserError(
-                f"{model} is no image classifier: its config is a {type(config).__name__}. Give a model of the task "
-                "image-classification."
+                f"{model} is no image classifier: its config is a {type(config).__name__}. Give a"
+                " model of the task image-classification."
             )
         commit = _commit_of(model, revision)
-        where["revision"] = commit or revision  # a branch may move before the next file is asked for
+        where["revision"] = (
+            commit or revision
+        )  # a branch may move before the next file is asked for
         images = _image_processor(transformers, model, where, processor, hint)
         if not (pretrained and weights_wanted()):
             fresh = transformers.AutoModelForImageClassification.from_config
             net = fresh(config, trust_remote_code=False).eval()
-            return HubNetwork(net=net, processor=images, config=config, commit=commit, notes=(), again=None)
+            return HubNetwork(
+                net=net, processor=images, config=config, commit=commit, notes=(), again=None
+            )
     net, notes = _loaded(transformers, model, where)
     again = partial(_loaded, transformers, model, where)
     return HubNetwork(
-        net=net, processor=images, config=net.config, commit=commit, notes=notes, again=lambda: again()[0]
+        net=net,
+        processor=images,
+        config=net.config,
+        commit=commit,
+        notes=notes,
+        again=lambda: again()[0],
     )
 
 
@@ -119,11 +140,17 @@ def _commit_of(model: str, revision: str) -> str | None:
     if Path(model).is_dir():
         return None
     stored = huggingface_hub.try_to_load_from_cache(model, "config.json", revision=revision)
-    found = re.search(r"/snapshots/([0-9a-f]{40})/", Path(stored).as_posix()) if isinstance(stored, str) else None
+    found = (
+        re.search(r"/snapshots/([0-9a-f]{40})/", Path(stored).as_posix())
+        if isinstance(stored, str)
+        else None
+    )
     return found[1] if found else None
 
 
-def _image_processor(transformers: Any, model: str, where: Mapping[str, Any], borrowed: str | None, hint: str) -> Any:
+def _image_processor(
+    transformers: Any, model: str, where: Mapping[str, Any], borrowed: str | None, hint: str
+) -> Any:
     at = where if borrowed is None else {"trust_remote_code": False}
     try:
         return transformers.AutoImageProcessor.from_pretrained(borrowed or model, **at)
@@ -131,17 +158,21 @@ def _image_processor(transformers: Any, model: str, where: Mapping[str, Any], bo
         known = f" ({hint})" if hint else ""
         if borrowed is None:
             raise UserError(
-                f"no image processor can be read beside the weights of {model}{known}: {_first_line(error)}. Borrow "
-                f"that of the network it was fine-tuned from: write hf:{model}?processor=REPO_OR_FOLDER."
+                f"no image processor can be read beside the weights of {model}{known}:"
+                f" {_first_line(error)}. Borrow that of the network it was fine-tuned from: write"
+                f" hf:{model}?processor=REPO_OR_FOLDER."
             ) from error
         raise UserError(
-            f"no image processor can be read at {borrowed}, to borrow for {model}: {_first_line(error)}. Write "
-            f"hf:{model}?processor= and a hub id or a folder that has a preprocessor_config.json."
+            f"no image processor can be read at {borrowed}, to borrow for {model}:"
+            f" {_first_line(error)}. Write hf:{model}?processor= and a hub id or a folder that has"
+            " a preprocessor_config.json."
         ) from error
 
 
 def _loaded(transformers: Any, model: str, where: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
-    """A network whose every weight is from the file, and notes of those that it has no place for."""
+    """A network whose every weight is from the file, and notes of those that it has no place
+    for.
+    """
     for pattern in ("model*.safetensors", "pytorch_model*.bin"):
         for file in Path(model).glob(pattern):
             check_is_weights(file)
@@ -154,25 +185,40 @@ def _loaded(transformers: Any, model: str, where: Mapping[str, Any]) -> tuple[An
         raise Unavailable(_out_of_reach(model, error)) from error
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError) as error:
         raise BadCheckpoint(
-            f"the weights of {model} cannot be read: they are damaged, or hold objects that could run code "
-            f"({_first_line(error)}). Download them again, or take a model with .safetensors."
+            f"the weights of {model} cannot be read: they are damaged, or hold objects that could"
+            f" run code ({_first_line(error)}). Download them again, or take a model with"
+            " .safetensors."
         ) from error
-    missing = sorted(name for name in found["missing_keys"] if not name.endswith("num_batches_tracked"))
-    reshaped = [f"{n} {tuple(was)} for {tuple(own)}" for n, was, own in sorted(found["mismatched_keys"])]
-    parts = (("missing", missing), ("of another shape", reshaped), ("errors", list(found.get("error_msgs") or ())))
+    missing = sorted(
+        name for name in found["missing_keys"] if not name.endswith("num_batches_tracked")
+    )
+    reshaped = [
+        f"{n} {tuple(was)} for {tuple(own)}" for n, was, own in sorted(found["mismatched_keys"])
+    ]
+    parts = (
+        ("missing", missing),
+        ("of another shape", reshaped),
+        ("errors", list(found.get("error_msgs") or ())),
+    )
     if faults := "; ".join(f"{what}: {first_three(names)}" for what, names in parts if names):
         raise BadCheckpoint(
-            f"the weights of {model} are not those of the {type(net).__name__} in its config, and these layers would "
-            f"be random: {faults}. Give the config and the weights that belong together."
+            f"the weights of {model} are not those of the {type(net).__name__} in its config, and"
+            f" these layers would be random: {faults}. Give the config and the weights that belong"
+            " together."
         )
     unused = sorted(found["unexpected_keys"])
-    return net, ((f"tensors of {model} that its network has no place for: {first_three(unused)}",) if unused else ())
+    return net, (
+        (f"tensors of {model} that its network has no place for: {first_three(unused)}",)
+        if unused
+        else ()
+    )
 
 
 def _out_of_reach(model: str, error: Exception) -> str:
     return (
-        f"transformers cannot load {model!r}: {_first_line(error)}. Reach the hub once so that HF_HOME holds it, or "
-        "write hf: and a folder that save_pretrained wrote (model and image processor)."
+        f"transformers cannot load {model!r}: {_first_line(error)}. Reach the hub once so that"
+        " HF_HOME holds it, or write hf: and a folder that save_pretrained wrote (model and image"
+        " processor)."
     )
 
 

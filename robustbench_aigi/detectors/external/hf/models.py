@@ -1,4 +1,6 @@
-"""Published facts of popular detectors on the hub: what their labels mean, their licence, their threshold."""
+"""Published facts of popular detectors on the hub: what their labels mean, their licence, their
+threshold.
+"""
 
 import math
 import tomllib
@@ -18,7 +20,8 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     """One model, or the models of one pattern.
 
     Attributes:
-        labels: names of the outputs, in their order; none for a model of one output, high meaning AI-generated.
+        labels: names of the outputs, in their order; none for a model of one output, high meaning
+            AI-generated.
         ordered: False where the names were published, and not which output is which.
         fake: those labels that mean AI-generated.
         licence: of the weights; ``unknown`` where it was not looked up.
@@ -40,7 +43,9 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     note: str = ""
 
     def check(self, labels: Mapping[int, str], model: str) -> None:
-        """Compare with the labels of a config. Raises ``UserError`` where they are others, or in another order."""
+        """Compare with the labels of a config. Raises ``UserError`` where they are others, or in
+        another order.
+        """
         theirs = [labels[index] for index in sorted(labels)]
         if not self.labels:
             same = len(theirs) == 1
@@ -52,8 +57,9 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
             wanted = ", ".join(self.labels) or "one output, high for AI-generated"
             ask = "fake_index=1 or fake_index=0" if len(theirs) < 3 else "fake_labels=LABEL,LABEL"
             raise UserError(
-                f"the labels of {model} are {', '.join(theirs)}, and published were {wanted}: what they mean may have "
-                f"changed. Read its card, and write hf:{model}? with {ask}, or with revision= and an earlier commit."
+                f"the labels of {model} are {', '.join(theirs)}, and published were {wanted}: what"
+                f" they mean may have changed. Read its card, and write hf:{model}? with {ask}, or"
+                " with revision= and an earlier commit."
             )
 
 
@@ -72,7 +78,9 @@ def known(model: str) -> HubModel | None:
         ('artificial',)
     """
     table = hub_models()
-    return table.get(model) or next((facts for name, facts in table.items() if fnmatchcase(model, name)), None)
+    return table.get(model) or next(
+        (facts for name, facts in table.items() if fnmatchcase(model, name)), None
+    )
 
 
 def logit(probability: float) -> float:

@@ -25,13 +25,16 @@ def processing_of(processor: Any, model: str) -> "Processing":
         UserError: its settings lack something, or it does something that is not known here.
     """
     try:
-        theirs = processor(Image.fromarray(_picture().permute(1, 2, 0).numpy()), return_tensors="pt")["pixel_values"]
+        theirs = processor(
+            Image.fromarray(_picture().permute(1, 2, 0).numpy()), return_tensors="pt"
+        )["pixel_values"]
         processing = Processing(processor.to_dict())
     except (KeyError, TypeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"the image processor of {model} lacks a setting: {reason}. Borrow another: write "
-            f"hf:{model}?processor=REPO_OR_FOLDER, that of the network it was fine-tuned from. Or: {HINT}"
+            f"the image processor of {model} lacks a setting: {reason}. Borrow another: write"
+            f" hf:{model}?processor=REPO_OR_FOLDER, that of the network it was fine-tuned from. Or:"
+            f" {HINT}"
         ) from error
     processing.check(theirs, model)
     return processing
@@ -40,13 +43,18 @@ def processing_of(processor: Any, model: str) -> "Processing":
 def _picture() -> Tensor:
     """Ramps of three colours, uint8 ``(3, 256, 320)``."""
     ramp = torch.linspace(0, 255, 320)
-    planes = (ramp.expand(256, -1), ramp.flip(0).expand(256, -1), ramp[:256, None].expand(-1, 320) / 2)
+    planes = (
+        ramp.expand(256, -1),
+        ramp.flip(0).expand(256, -1),
+        ramp[:256, None].expand(-1, 320) / 2,
+    )
     return torch.stack(planes).round().to(torch.uint8)
 
 
 @final
 class Processing(nn.Module):
-    """What an image processor does to an image: resize, centre crop, channel order, normalise; differentiable.
+    """What an image processor does to an image: resize, centre crop, channel order, normalise;
+    differentiable.
 
     Args:
         settings: the image processor as a dictionary.
@@ -54,7 +62,9 @@ class Processing(nn.Module):
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         super().__init__()
-        self.size: dict[str, int] = dict(settings.get("size") or {}) if settings.get("do_resize") else {}
+        self.size: dict[str, int] = (
+            dict(settings.get("size") or {}) if settings.get("do_resize") else {}
+        )
         self.crop_share: float | None = settings.get("crop_pct")
         crop = settings.get("crop_size") if settings.get("do_center_crop") else None
         self.crop = (int(crop["height"]), int(crop["width"])) if crop else None
@@ -70,7 +80,11 @@ class Processing(nn.Module):
     @property
     def side(self) -> int:
         """Height in pixels of what the network sees; 0 if it depends on the image."""
-        return self.crop[0] if self.crop else self.size.get("height", self.size.get("shortest_edge", 0))
+        return (
+            self.crop[0]
+            if self.crop
+            else self.size.get("height", self.size.get("shortest_edge", 0))
+        )
 
     def __str__(self) -> str:
         """The steps in words, for the card."""
@@ -85,7 +99,11 @@ class Processing(nn.Module):
 
     def _resized(self, images: Tensor) -> Tensor:
         if "shortest_edge" not in self.size:
-            return resize(images, (self.size["height"], self.size["width"]), self.kernel) if self.size else images
+            return (
+                resize(images, (self.size["height"], self.size["width"]), self.kernel)
+                if self.size
+                else images
+            )
         edge = self.size["shortest_edge"]
         if self.crop_share is None:
             return resize(images, short_side(images, edge), self.kernel)
@@ -95,10 +113,18 @@ class Processing(nn.Module):
         return centre_crop(images, (edge, edge), down=True)
 
     def check(self, theirs: Tensor, model: str) -> None:
-        """Compare with what the image processor made of :func:`_picture`. Raises ``UserError`` if they differ."""
+        """Compare with what the image processor made of :func:`_picture`. Raises ``UserError`` if
+        they differ.
+        """
         try:
             ours = self(from_bytes(_picture()[None]))
         except (KeyError, NotImplementedError) as error:
-            raise UserError(f"the image processor of {model} resizes in an unknown way: {self}. {HINT}") from error
-        if ours.shape != theirs.shape or float((ours - theirs).abs().mean()) > 0.05 * float(theirs.std()):
-            raise UserError(f"the image processor of {model} does more than is known here: {self}. {HINT}")
+            raise UserError(
+                f"the image processor of {model} resizes in an unknown way: {self}. {HINT}"
+            ) from error
+        if ours.shape != theirs.shape or float((ours - theirs).abs().mean()) > 0.05 * float(
+            theirs.std()
+        ):
+            raise UserError(
+                f"the image processor of {model} does more than is known here: {self}. {HINT}"
+            )

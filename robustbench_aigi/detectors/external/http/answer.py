@@ -1,4 +1,6 @@
-"""Reading an endpoint's answer: the number or the word at a path, a class chosen by its name, the scale."""
+"""Reading an endpoint's answer: the number or the word at a path, a class chosen by its name, the
+scale.
+"""
 
 import math
 import re
@@ -23,7 +25,9 @@ RANGES: dict[Scale, tuple[float, float]] = {
 
 
 class Part(NamedTuple):
-    """A step of a path: a key or an index, or a choice of entries of a list whose ``key`` is one of ``labels``."""
+    """A step of a path: a key or an index, or a choice of entries of a list whose ``key`` is one of
+    ``labels``.
+    """
 
     key: str
     labels: tuple[str, ...] = ()
@@ -45,10 +49,15 @@ def parsed(path: str) -> list[Part]:
         end = match.end()
         labels = tuple(match[4].split("|")) if match[4] else ()
         parts.append(Part(match[3] or match[1] or match[2], labels))
-    if end != len(path) or path.startswith(".") or not parts or sum(bool(part.labels) for part in parts) > 1:
+    if (
+        end != len(path)
+        or path.startswith(".")
+        or not parts
+        or sum(bool(part.labels) for part in parts) > 1
+    ):
         raise UserError(
-            f"{path!r} is no path of a number in an answer. Write one such as 'result.score', 'scores.0' or "
-            "'classes[class=ai_generated].value'."
+            f"{path!r} is no path of a number in an answer. Write one such as 'result.score',"
+            " 'scores.0' or 'classes[class=ai_generated].value'."
         )
     return parts
 
@@ -57,8 +66,8 @@ def found_at(answer: Any, path: str, who: str) -> list[Any]:
     """Return what a JSON value has at a path: one value, or one for each label that the path names.
 
     Raises:
-        BadLogits: a part or a label is missing; or an index chooses from a list of labels, whose order may be that of
-            the scores.
+        BadLogits: a part or a label is missing; or an index chooses from a list of labels, whose
+            order may be that of the scores.
     """
     found = [answer]
     for part in parsed(path):
@@ -76,37 +85,46 @@ def _step(item: Any, part: Part, path: str, who: str) -> list[Any]:
         return [item[int(part.key)]]
     there = f", only {_shown(list(item))}" if isinstance(item, dict) else ""
     raise BadLogits(
-        f"the answer of {who} has no {part.key!r} of {path!r}{there}. Write the path of the number: score='a.0.b'."
+        f"the answer of {who} has no {part.key!r} of {path!r}{there}. Write the path of the number:"
+        " score='a.0.b'."
     )
 
 
 def _chosen(item: Any, part: Part, path: str, who: str) -> list[Any]:
     entries = item if isinstance(item, list) else []
-    known = {str(entry[part.key]): entry for entry in entries if isinstance(entry, dict) and part.key in entry}
+    known = {
+        str(entry[part.key]): entry
+        for entry in entries
+        if isinstance(entry, dict) and part.key in entry
+    }
     missing = [label for label in part.labels if label not in known]
     if missing:
         raise BadLogits(
-            f"the answer of {who} has no {part.key} {' or '.join(map(repr, missing))} at {str(part)!r} of {path!r}; it "
-            f"has {_shown(list(known)) or 'no list of such entries'}. Write one of these."
+            f"the answer of {who} has no {part.key} {' or '.join(map(repr, missing))} at"
+            f" {str(part)!r} of {path!r}; it has"
+            f" {_shown(list(known)) or 'no list of such entries'}. Write one of these."
         )
     if len(known) < len(entries):
         raise BadLogits(
-            f"in the answer of {who} several entries, or some without one, share a {part.key} at {str(part)!r} of "
-            f"{path!r}. Write a path that chooses one: score='a.0.b'."
+            f"in the answer of {who} several entries, or some without one, share a {part.key} at"
+            f" {str(part)!r} of {path!r}. Write a path that chooses one: score='a.0.b'."
         )
     return [known[label] for label in part.labels]
 
 
 def _check_unlabelled(items: list[Any], index: str, path: str, who: str) -> None:
-    """An index into labelled scores is, where they are sorted, the top label's score, whichever label that is."""
+    """An index into labelled scores is, where they are sorted, the top label's score, whichever
+    label that is.
+    """
     for key in LABEL_KEYS if len(items) == 1 else LABEL_KEYS + OTHER_LABEL_KEYS:
         if all(isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in items):
             rest = path.partition(f"{index}.")[2]
             labels = _shown([entry[key] for entry in items])
             raise BadLogits(
-                f"{path!r} is the score of whichever {key} is number {index} in the answer of {who}, and services sort "
-                f"by score: it would change its meaning from image to image. Write the {key} that means AI-generated, "
-                f"as in '[{key}=NAME]{'.' if rest else ''}{rest}'; the answer has {labels}."
+                f"{path!r} is the score of whichever {key} is number {index} in the answer of"
+                f" {who}, and services sort by score: it would change its meaning from image to"
+                f" image. Write the {key} that means AI-generated, as in"
+                f" '[{key}=NAME]{'.' if rest else ''}{rest}'; the answer has {labels}."
             )
 
 
@@ -120,27 +138,35 @@ def number_at(answer: Any, path: str, who: str) -> float:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise BadLogits(
-                f"{path!r} in the answer of {who} is {type(value).__name__}, no number. Write another path; for words, "
-                "a table of verdicts."
+                f"{path!r} in the answer of {who} is {type(value).__name__}, no number. Write"
+                " another path; for words, a table of verdicts."
             )
         if not -sys.float_info.max <= value <= sys.float_info.max:
-            raise BadLogits(f"{path!r} in the answer of {who} is NaN or infinite. Ask the service why.")
+            raise BadLogits(
+                f"{path!r} in the answer of {who} is NaN or infinite. Ask the service why."
+            )
     return float(sum(values))
 
 
 def label_beside(answer: Any, path: str) -> str:
-    """Return the label that stands in the same entry as the number at a path; empty if there is none."""
+    """Return the label that stands in the same entry as the number at a path; empty if there is
+    none.
+    """
     entry = answer
     for part in parsed(path)[:-1]:
-        (entry, *more) = _step(entry, part, path, "")
+        entry, *more = _step(entry, part, path, "")
         if part.labels or more:
             return ""
-    found = [entry.get(key) for key in LABEL_KEYS + OTHER_LABEL_KEYS] if isinstance(entry, dict) else []
+    found = (
+        [entry.get(key) for key in LABEL_KEYS + OTHER_LABEL_KEYS] if isinstance(entry, dict) else []
+    )
     return next((label for label in found if isinstance(label, str)), "")
 
 
 def checked_number(value: float, scale: Scale, who: str) -> float:
-    """Return a score that its scale allows. Raises ``BadLogits`` naming the scale that would allow it."""
+    """Return a score that its scale allows. Raises ``BadLogits`` naming the scale that would allow
+    it.
+    """
     least, most = RANGES[scale]
     if least <= value <= most:
         return value
@@ -149,28 +175,36 @@ def checked_number(value: float, scale: Scale, who: str) -> float:
     likely = "percent" if 0 <= value <= 100 else "logit"
     kind = "no probability" if scale == "probability" else "no percentage"
     raise BadLogits(
-        f"{who} gave {value:g}, which is {kind}. If it gives {'percentages' if likely == 'percent' else 'logits'}, "
-        f"write scale='{likely}'."
+        f"{who} gave {value:g}, which is {kind}. If it gives"
+        f" {'percentages' if likely == 'percent' else 'logits'}, write scale='{likely}'."
     )
 
 
 def verdict_at(answer: Any, path: str, verdicts: dict[str, Verdict], who: str) -> Verdict:
-    """Return what the word at a path means. Raises ``BadLogits`` for a word that the table does not have."""
-    (word, *more) = found_at(answer, path, who)
+    """Return what the word at a path means. Raises ``BadLogits`` for a word that the table does not
+    have.
+    """
+    word, *more = found_at(answer, path, who)
     text = str(word).lower() if isinstance(word, bool) else word
     if more or not isinstance(text, str) or text not in verdicts:
         shown = repr(text)[:40] if isinstance(text, str) else type(word).__name__
         raise BadLogits(
-            f"{path!r} in the answer of {who} is {shown}, and the verdicts known are {', '.join(verdicts)}. Add it to "
-            'the table: 1 for AI-generated, 0 for real, or "abstain".'
+            f"{path!r} in the answer of {who} is {shown}, and the verdicts known are"
+            f" {', '.join(verdicts)}. Add it to the table: 1 for AI-generated, 0 for real, or"
+            ' "abstain".'
         )
     return verdicts[text]
 
 
 def outcome(abstain_as: Literal["real", "fake", "error"], who: str) -> Literal[0, 1]:
-    """Return what an image without a verdict counts as. Raises ``BadLogits`` where it is to end the row."""
+    """Return what an image without a verdict counts as. Raises ``BadLogits`` where it is to end the
+    row.
+    """
     if abstain_as == "error":
-        raise BadLogits(f"{who} gave no verdict on an image. Write abstain_as='real' to count it as not recognised.")
+        raise BadLogits(
+            f"{who} gave no verdict on an image. Write abstain_as='real' to count it as not"
+            " recognised."
+        )
     return 1 if abstain_as == "fake" else 0
 
 

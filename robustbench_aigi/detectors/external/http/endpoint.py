@@ -1,4 +1,6 @@
-"""A detector behind an HTTP endpoint that answers in JSON: ``https://HOST/PATH``, ``endpoint:NAME``."""
+"""A detector behind an HTTP endpoint that answers in JSON: ``https://HOST/PATH``,
+``endpoint:NAME``.
+"""
 
 import hashlib
 import io
@@ -42,24 +44,26 @@ MIN_ANSWERS = 8
 class HTTPEndpoint(Detector):
     """A black box that is asked over HTTP, one image per request.
 
-    Without a description of its own an endpoint is sent ``POST url`` with the image's PNG bytes as the body,
-    ``Content-Type: image/png`` and ``Accept: application/json``; with ``token_env`` also ``Authorization: Bearer
-    TOKEN``. The answer is JSON with a number in it. Images are sent at their own size, as PNG, and asked about once:
-    answers are kept in memory by the SHA-256 of the pixels, so that of a service that draws at random the first draw
-    counts. Status 429, 5xx and a broken or late connection are tried again, after the pause that ``Retry-After`` asks
-    for, or else twice the one before. Redirects are not followed. Secrets are read from the environment when a request
-    is sent and are stored nowhere.
+    Without a description of its own an endpoint is sent ``POST url`` with the image's PNG bytes as
+    the body, ``Content-Type: image/png`` and ``Accept: application/json``; with ``token_env`` also
+    ``Authorization: Bearer TOKEN``. The answer is JSON with a number in it. Images are sent at
+    their own size, as PNG, and asked about once: answers are kept in memory by the SHA-256 of the
+    pixels, so that of a service that draws at random the first draw counts. Status 429, 5xx and a
+    broken or late connection are tried again, after the pause that ``Retry-After`` asks for, or
+    else twice the one before. Redirects are not followed. Secrets are read from the environment
+    when a request is sent and are stored nowhere.
 
     Args:
-        address: the URL of the endpoint, without secrets in it; or the name of a preset (``robustbench-aigi list
-            endpoints``), or a description's path ending in .toml.
+        address: the URL of the endpoint, without secrets in it; or the name of a preset
+            (``robustbench-aigi list endpoints``), or a description's path ending in .toml.
         base: ``scheme://host`` in the place of that of every URL of the description.
         fake_index: 1 if a high number means AI-generated, 0 if it means real; the same as ``high``.
-        fields: entries of :class:`EndpointSpec`, such as ``score``, ``scale``, ``token_env``, ``budget``; they replace
-            those of the description.
+        fields: entries of :class:`EndpointSpec`, such as ``score``, ``scale``, ``token_env``,
+            ``budget``; they replace those of the description.
 
     Raises:
-        UserError: an entry that cannot be used. Unavailable: a secret is not set, or later no answer or no budget.
+        UserError: an entry that cannot be used. Unavailable: a secret is not set, or later no
+            answer or no budget.
         BadLogits: later, an answer without the number.
     """
 
@@ -78,7 +82,16 @@ class HTTPEndpoint(Detector):
     )
     remote = True
     operational = frozenset(
-        {"budget", "tries", "pause", "longest_pause", "timeout", "requests_per_second", "price", "currency"}
+        {
+            "budget",
+            "tries",
+            "pause",
+            "longest_pause",
+            "timeout",
+            "requests_per_second",
+            "price",
+            "currency",
+        }
         | {"description", "documentation", "terms", "upload_folder", "token_env"}
     )
     __signature__: ClassVar[Signature]
@@ -94,7 +107,9 @@ class HTTPEndpoint(Detector):
             check_ends(fake_index, "logit")
             fields["high"] = ("human", "fake")[fake_index]
         place = (address or "").removeprefix("endpoint:")
-        described = read_spec(place) if place and not place.startswith(("http:", "https:")) else None
+        described = (
+            read_spec(place) if place and not place.startswith(("http:", "https:")) else None
+        )
         if place and described is None:
             fields = {"url": place} | fields
         spec = merged(described, fields, base)
@@ -109,14 +124,26 @@ class HTTPEndpoint(Detector):
         self._session = Session(spec, self.card.source)
 
     def fingerprint_parts(self) -> dict[str, Any]:
-        """The description, without what cannot change an answer; the service may change unless it has a revision."""
-        parts: dict[str, Any] = {k: value for k, value in self.config.items() if k not in self.operational}
-        return parts if self.spec.revision else parts | {"service": Unknown(f"the service behind {self.card.source}")}
+        """The description, without what cannot change an answer; the service may change unless it
+        has a revision.
+        """
+        parts: dict[str, Any] = {
+            k: value for k, value in self.config.items() if k not in self.operational
+        }
+        return (
+            parts
+            if self.spec.revision
+            else parts | {"service": Unknown(f"the service behind {self.card.source}")}
+        )
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1], rounded to 8 bits; the logits have no gradient."""
-        values = torch.tensor([self._value(pixels) for pixels in to_bytes(images)], dtype=torch.float64)
+        """Score ``(N, 3, H, W)`` images in [0, 1], rounded to 8 bits; the logits have no
+        gradient.
+        """
+        values = torch.tensor(
+            [self._value(pixels) for pixels in to_bytes(images)], dtype=torch.float64
+        )
         return logits_of(values, self.spec, self.card.name).to(images)
 
     @property
@@ -142,40 +169,54 @@ class HTTPEndpoint(Detector):
         found, values = [], list(self._known.values())
         if self.abstained:
             found.append(
-                f"{self.card.name} gave no verdict on {self.abstained} images, which count as {self.spec.abstain_as}."
+                f"{self.card.name} gave no verdict on {self.abstained} images, which count as"
+                f" {self.spec.abstain_as}."
             )
         if len(values) < MIN_ANSWERS or self.spec.verdicts:
             return found
         if self.spec.scale == "percent" and max(values) <= 1:
             found.append(
-                f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent: if they are "
-                "probabilities, write scale='probability'."
+                f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent:"
+                " if they are probabilities, write scale='probability'."
             )
-        if self.spec.scale != "logit" and len(self._labels) > 1 and min(values) >= RANGES[self.spec.scale][1] / 2:
+        if (
+            self.spec.scale != "logit"
+            and len(self._labels) > 1
+            and min(values) >= RANGES[self.spec.scale][1] / 2
+        ):
             found.append(
-                f"no answer of {self.card.name} is below one half, with the labels {', '.join(sorted(self._labels))} "
-                f"beside it: {self._path} seems to be how sure the service is of its label, whichever it is. Write the "
-                f"label's path as score, a table verdicts={{'LABEL': 1, ...}}, and confidence='{self._path}'."
+                f"no answer of {self.card.name} is below one half, with the labels"
+                f" {', '.join(sorted(self._labels))} beside it: {self._path} seems to be how sure"
+                " the service is of its label, whichever it is. Write the label's path as score, a"
+                f" table verdicts={{'LABEL': 1, ...}}, and confidence='{self._path}'."
             )
         return found
 
     def measured_step(self) -> float:
-        """The step of the scores seen so far, on the probability scale; 1.0 for words, 0.0 if none is seen."""
+        """The step of the scores seen so far, on the probability scale; 1.0 for words, 0.0 if none
+        is seen.
+        """
         values = list(self._known.values())
         if self.spec.labels_only:
             return 1.0
         if self.spec.scale == "logit":
             return step_of_logits(torch.tensor(values, dtype=torch.float64))
-        return score_step([value / 100 if self.spec.scale == "percent" else value for value in values])
+        return score_step(
+            [value / 100 if self.spec.scale == "percent" else value for value in values]
+        )
 
     def _value(self, pixels: Tensor) -> float:
-        """The number for a uint8 ``(3, H, W)`` image, as the service gave it; 1 or 0 for a verdict."""
+        """The number for a uint8 ``(3, H, W)`` image, as the service gave it; 1 or 0 for a
+        verdict.
+        """
         array = pixels.permute(1, 2, 0).contiguous().numpy()
         key = hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
         if key not in self._known:
             file = io.BytesIO()
             Image.fromarray(array).save(file, format="PNG")
-            check_limits(self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name)
+            check_limits(
+                self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name
+            )
             answer = self._session.ask(file.getvalue())
             try:
                 self._known[key] = self._read(answer)
@@ -205,5 +246,8 @@ class HTTPEndpoint(Detector):
 
 HTTPEndpoint.__signature__ = entries_signature()
 vars(HTTPEndpoint)["__init__"].__annotations__.update(
-    {name: parameter.annotation for name, parameter in HTTPEndpoint.__signature__.parameters.items()}
+    {
+        name: parameter.annotation
+        for name, parameter in HTTPEndpoint.__signature__.parameters.items()
+    }
 )

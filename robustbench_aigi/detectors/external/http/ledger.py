@@ -1,4 +1,6 @@
-"""Counting requests, so that no more and no faster are sent than allowed, by all processes together."""
+"""Counting requests, so that no more and no faster are sent than allowed, by all processes
+together.
+"""
 
 import json
 import shutil
@@ -17,13 +19,15 @@ from robustbench_aigi.errors import Unavailable
 
 
 class Ledger:
-    """Requests sent so far and the time of the next one, shared by all copies of a detector on a machine.
+    """Requests sent so far and the time of the next one, shared by all copies of a detector on a
+    machine.
 
-    A copy is made by pickling, for a worker process. From then on the counts are in a file, and one request is sent at
-    a time, so that a budget and a rate limit hold for all workers together.
+    A copy is made by pickling, for a worker process. From then on the counts are in a file, and one
+    request is sent at a time, so that a budget and a rate limit hold for all workers together.
 
     Attributes:
-        counts: ``sent``, ``abstained`` and ``next`` (seconds of the monotonic clock), as last seen by this copy.
+        counts: ``sent``, ``abstained`` and ``next`` (seconds of the monotonic clock), as last seen
+            by this copy.
     """
 
     def __init__(self) -> None:
@@ -39,7 +43,9 @@ class Ledger:
 
     @contextmanager
     def held(self) -> Iterator[dict[str, float]]:
-        """The counts, to read and change, while no other copy does; ``write`` keeps a change at once."""
+        """The counts, to read and change, while no other copy does; ``write`` keeps a change at
+        once.
+        """
         if not self._folder:
             yield self.counts
             return
@@ -54,7 +60,9 @@ class Ledger:
 
     @contextmanager
     def turn(self, spec: EndpointSpec, source: str) -> Iterator[None]:
-        """Count a request when it may be sent, and send it inside. Raises ``Unavailable`` if the budget is spent."""
+        """Count a request when it may be sent, and send it inside. Raises ``Unavailable`` if the
+        budget is spent.
+        """
         with self.held() as counts:
             if counts["sent"] >= spec.budget:
                 raise Unavailable(
@@ -65,7 +73,9 @@ class Ledger:
                 wait = counts["next"] - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
-                counts["next"] = max(counts["next"], time.monotonic()) + 1 / spec.requests_per_second
+                counts["next"] = (
+                    max(counts["next"], time.monotonic()) + 1 / spec.requests_per_second
+                )
             counts["sent"] += 1
             if self._folder:
                 self._write()  # before it is sent, so that a killed process has been counted

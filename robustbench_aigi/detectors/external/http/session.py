@@ -14,7 +14,13 @@ from urllib.request import Request
 
 from robustbench_aigi.detectors.external.http.answer import found_at
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec, Login, Poll
-from robustbench_aigi.detectors.external.http.template import PLACEHOLDER, fill, fill_text, secret, uses
+from robustbench_aigi.detectors.external.http.template import (
+    PLACEHOLDER,
+    fill,
+    fill_text,
+    secret,
+    uses,
+)
 from robustbench_aigi.detectors.external.http.transport import RefusedError, Transport
 from robustbench_aigi.errors import BadLogits, Unavailable
 from robustbench_aigi.io.files import write_whole
@@ -23,7 +29,8 @@ Values = Mapping[str, Callable[[], str]]
 
 
 class Session:
-    """Asks an endpoint about images. Secrets are read when a request is sent; a login's token stays in memory.
+    """Asks an endpoint about images. Secrets are read when a request is sent; a login's token stays
+    in memory.
 
     Args:
         spec: the endpoint. source: where it is, for messages.
@@ -46,8 +53,9 @@ class Session:
                 return self._polled(self.spec.poll, answer, values)
         if status == 202:
             raise BadLogits(
-                f"{self.source} took the image and will answer later (status 202). Write where to ask for the answer: "
-                "poll={'url': '.../{path:id}', 'done': 'status', 'values': ['done']}."
+                f"{self.source} took the image and will answer later (status 202). Write where to"
+                " ask for the answer: poll={'url': '.../{path:id}', 'done': 'status', 'values':"
+                " ['done']}."
             )
         return answer
 
@@ -75,10 +83,14 @@ class Session:
         return self._token
 
     def _log_in(self, login: Login) -> None:
-        _, answer = self.transport.ask(lambda: _json_request(fill_text(login.url, {}), fill(login.template, {})))
+        _, answer = self.transport.ask(
+            lambda: _json_request(fill_text(login.url, {}), fill(login.template, {}))
+        )
         (token,) = found_at(answer, login.token, f"the login of {self.source}")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise BadLogits(f"the login of {self.source} gave no token at {login.token!r}. Write another path.")
+            raise BadLogits(
+                f"the login of {self.source} gave no token at {login.token!r}. Write another path."
+            )
         self._token, self._expires = token, time.monotonic() + 3600 * login.hours
 
     def _authorised(self, make: Callable[[], Request]) -> tuple[int, Any]:
@@ -95,29 +107,36 @@ class Session:
         return self.transport.ask(make)
 
     def _polled(self, poll: Poll, first: Any, values: Values) -> Any:
-        """The answer once it is there. Raises ``Unavailable`` if it does not come, or the service gives up."""
+        """The answer once it is there. Raises ``Unavailable`` if it does not come, or the service
+        gives up.
+        """
         paths = [match[2] for match in PLACEHOLDER.finditer(poll.url) if match[1] == "path"]
         known = {path: str(_one(found_at(first, path, self.source))) for path in paths}
-        here = {f"path:{path}": (lambda text=text: text) for path, text in known.items()}
+        here = {f"path:{path}": lambda text=text: text for path, text in known.items()}
         url = fill_text(poll.url, {**values, **here}, _quoted)
         ends = time.monotonic() + poll.longest
         while True:
             status, answer = self._authorised(lambda: _request(self.spec, url, None, values, "GET"))
             state = _state(answer, poll) if status != 202 else ""
             if state in poll.failed:
-                raise Unavailable(f"{self.source} could not judge an image: {poll.done} is {state!r}. Try it alone.")
+                raise Unavailable(
+                    f"{self.source} could not judge an image: {poll.done} is {state!r}. Try it"
+                    " alone."
+                )
             if state in poll.values:
                 return answer
             if time.monotonic() + poll.every > ends:
                 raise Unavailable(
-                    f"{self.source} gave no answer in {poll.longest:g} seconds: {poll.done} was never one of "
-                    f"{', '.join(poll.values)}. Raise longest in its [poll]."
+                    f"{self.source} gave no answer in {poll.longest:g} seconds: {poll.done} was"
+                    f" never one of {', '.join(poll.values)}. Raise longest in its [poll]."
                 )
             time.sleep(poll.every)
 
     @contextmanager
     def _published(self, png: bytes) -> Iterator[None]:
-        """Where a service takes URLs only, the image lies in the upload folder for as long as it is asked about."""
+        """Where a service takes URLs only, the image lies in the upload folder for as long as it is
+        asked about.
+        """
         if not uses(self.spec.sent, "image_url"):
             yield
             return
@@ -194,5 +213,7 @@ def _one(values: list[Any]) -> Any:
 
 
 def _quoted(text: str) -> str:
-    """Percent-encoded for one part of a URL; a slash is left, as in the name of a model on a hub."""
+    """Percent-encoded for one part of a URL; a slash is left, as in the name of a model on a
+    hub.
+    """
     return quote(text, safe="/")

@@ -1,4 +1,6 @@
-"""The description of an HTTP endpoint: what is sent, where the score is in the answer, what it costs."""
+"""The description of an HTTP endpoint: what is sent, where the score is in the answer, what it
+costs.
+"""
 
 from typing import Literal
 
@@ -11,7 +13,8 @@ Verdict = Literal[0, 1, "abstain"]
 
 
 class Login(BaseModel, frozen=True, extra="forbid"):
-    """A request that gives a token, sent before the first image and again when the token is no longer taken.
+    """A request that gives a token, sent before the first image and again when the token is no
+    longer taken.
 
     Attributes:
         url: where the template is sent to, as JSON by POST.
@@ -30,10 +33,12 @@ class Poll(BaseModel, frozen=True, extra="forbid"):
     """Requests that ask for the answer after an image was submitted.
 
     Attributes:
-        url: asked by GET; ``{path:...}`` is what the first answer has at that path, such as ``{path:data.id}``.
+        url: asked by GET; ``{path:...}`` is what the first answer has at that path, such as
+            ``{path:data.id}``.
         done: path of the field that says whether the answer is there.
         values: what the field holds then. failed: what it holds where the service gave up.
-        every: seconds between requests. longest: seconds after which no answer is expected any more.
+        every: seconds between requests. longest: seconds after which no answer is expected any
+            more.
     """
 
     url: str
@@ -45,39 +50,49 @@ class Poll(BaseModel, frozen=True, extra="forbid"):
 
 
 class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
-    """An HTTP endpoint, read from a TOML file, from arguments, or from a file whose entries arguments replace.
+    """An HTTP endpoint, read from a TOML file, from arguments, or from a file whose entries
+    arguments replace.
 
-    Texts may hold placeholders, filled when a request is sent: ``{env:NAME}`` (an environment variable; secrets are
-    written in no other way), ``{model}``, ``{label}``, ``{uuid}``, ``{sha256}`` (of the PNG file), ``{base64}``,
-    ``{data_uri}``, ``{image_url}`` and ``{token}`` (of ``token_env`` or of the login).
+    Texts may hold placeholders, filled when a request is sent: ``{env:NAME}`` (an environment
+    variable; secrets are written in no other way), ``{model}``, ``{label}``, ``{uuid}``,
+    ``{sha256}`` (of the PNG file), ``{base64}``, ``{data_uri}``, ``{image_url}`` and ``{token}``
+    (of ``token_env`` or of the login).
 
     Attributes:
         title: the detector's name in reports, made from the URL if empty.
-        description, documentation, terms: for people; the second names what this was written from, and when.
-        revision: what its user calls the service's present version. Without one a service may answer otherwise
-            tomorrow, so that results of an earlier run are not taken for those of this one.
+        description, documentation, terms: for people; the second names what this was written from,
+            and when.
+        revision: what its user calls the service's present version. Without one a service may
+            answer otherwise tomorrow, so that results of an earlier run are not taken for those of
+            this one.
         url: of the endpoint. model, label: fill the placeholders of these names.
-        body: ``raw`` sends the PNG bytes, ``multipart`` a form with a file, ``json`` the ``template``.
-        image_field, file_name: of the file in a form. form: the form's other fields.
-        template: any JSON value. headers: beside Accept, Content-Type and Authorization.
-        token_env: NAME of the environment variable with the token. authorization: how the token is sent.
-        login, poll: requests before and after an image's own.
-        image_url, upload_folder: for a service that takes no bytes: the PNG file is written to the folder, as
+        body: ``raw`` sends the PNG bytes, ``multipart`` a form with a file, ``json`` the
+        ``template``. image_field, file_name: of the file in a form. form: the form's other fields.
+        template: any JSON value. headers: beside Accept, Content-Type and Authorization. token_env:
+        NAME of the environment variable with the token. authorization: how the token is sent.
+        login, poll: requests before and after an image's own. image_url, upload_folder: for a
+        service that takes no bytes: the PNG file is written to the folder, as
             ``{sha256}.png``, for as long as it is asked about, and must be reachable under the URL.
-        score: path of the number, such as ``output.0.classes[class=ai_generated].value``; several labels are added
-            up, as in ``[label=dalle|sd].score``.
-        scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``. high: what a high number means.
+        score: path of the number, such as ``output.0.classes[class=ai_generated].value``; several
+            labels are added up, as in ``[label=dalle|sd].score``.
+        scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``. high: what a high
+            number means.
         score_threshold: on the score's own scale; 0.5, 50 or 0 if None.
-        verdicts: for a service that answers in words: word to 1 (AI-generated), 0 (real) or "abstain"; the words are
-            at ``score``. confidence: path of how sure the service is of its word, on ``scale``, where it says that;
-            without it the word is all there is. abstain_as: what an image without a verdict counts as. The service did
-            not call it AI-generated, so "real" is the default; "error" ends the evaluation of the row.
-        min_side, max_side, max_pixels, max_bytes: limits of images, in pixels and in bytes of the PNG file.
+        verdicts: for a service that answers in words: word to 1 (AI-generated), 0 (real) or
+            "abstain"; the words are at ``score``. confidence: path of how sure the service is of
+            its word, on ``scale``, where it says that; without it the word is all there is.
+            abstain_as: what an image without a verdict counts as. The service did not call it
+            AI-generated, so "real" is the default; "error" ends the evaluation of the row.
+        min_side, max_side, max_pixels, max_bytes: limits of images, in pixels and in bytes of the
+            PNG file.
         requests_per_second: most requests, from all processes of a machine together.
-        budget: most requests, tries, logins and polls included. tries: most times to send one request.
-        pause: seconds before the second try, doubled before each further one, where the service names none in
-            ``Retry-After``. longest_pause: seconds; a service that wants a longer one is given up.
-        timeout: seconds to wait for an answer. price: per image; None if not known. currency: of the price.
+        budget: most requests, tries, logins and polls included. tries: most times to send one
+            request.
+        pause: seconds before the second try, doubled before each further one, where the service
+            names none in ``Retry-After``. longest_pause: seconds; a service that wants a longer one
+            is given up.
+        timeout: seconds to wait for an answer. price: per image; None if not known. currency: of
+            the price.
     """
 
     title: str = ""
@@ -136,7 +151,14 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
         """Everything that is filled before it is sent."""
         own = {"json": self.template, "multipart": self.form, "raw": None}[self.body]
         named = self.authorization if self.token_env or self.login else None
-        return [*self.urls, own, self.login and self.login.template, self.headers, named, self.image_url]
+        return [
+            *self.urls,
+            own,
+            self.login and self.login.template,
+            self.headers,
+            named,
+            self.image_url,
+        ]
 
     @property
     def secrets(self) -> list[str]:

@@ -1,4 +1,6 @@
-"""Placeholders in an endpoint's description, such as ``{env:NAME}`` and ``{base64}``, filled when a request is sent."""
+"""Placeholders in an endpoint's description, such as ``{env:NAME}`` and ``{base64}``, filled when a
+request is sent.
+"""
 
 import os
 import re
@@ -9,9 +11,12 @@ from robustbench_aigi.errors import Unavailable, UserError
 
 PLACEHOLDER = re.compile(r"\{(?:(env|path):([^{}]+)|([a-z][a-z0-9_]*))\}")
 KNOWN_NAMES = ("base64", "data_uri", "image_url", "label", "model", "sha256", "token", "uuid")
-"""Placeholders besides ``{env:NAME}`` and, in the URL to poll, ``{path:...}`` of the first answer."""
+"""Placeholders besides ``{env:NAME}`` and, in the URL to poll, ``{path:...}`` of the first answer.
+"""
 PLAIN_NAME = re.compile(r"[A-Z]+(_[A-Z0-9]+)*")
-"""Names of variables that may be shown: one that is not of this form may be a secret in the place of a name."""
+"""Names of variables that may be shown: one that is not of this form may be a secret in the place
+of a name.
+"""
 
 
 def texts(template: object) -> Iterator[str]:
@@ -44,18 +49,21 @@ def check_placeholders(template: object, where: str, *, path: bool = False) -> N
         for match in PLACEHOLDER.finditer(text):
             if (match[3] and match[3] not in KNOWN_NAMES) or (match[1] == "path" and not path):
                 raise UserError(
-                    f"{where} has the placeholder {match[0]}, which is not known there. Write {{env:NAME}} or one of "
-                    f"{', '.join(f'{{{name}}}' for name in KNOWN_NAMES)}."
+                    f"{where} has the placeholder {match[0]}, which is not known there. Write"
+                    f" {{env:NAME}} or one of {', '.join(f'{{{name}}}' for name in KNOWN_NAMES)}."
                 )
 
 
 def fill(
-    template: object, values: Mapping[str, Callable[[], str]], encode: Callable[[str], str] = lambda text: text
+    template: object,
+    values: Mapping[str, Callable[[], str]],
+    encode: Callable[[str], str] = lambda text: text,
 ) -> Any:
     """Fill the placeholders of a JSON value.
 
     Args:
-        values: what makes the text of each placeholder; keys of ``{path:...}`` are written with their ``path:``.
+        values: what makes the text of each placeholder; keys of ``{path:...}`` are written with
+            their ``path:``.
         encode: applied to every text that is filled in, such as percent-encoding in a URL.
 
     Raises:
@@ -77,27 +85,34 @@ def fill(
 
 
 def fill_text(
-    template: str, values: Mapping[str, Callable[[], str]], encode: Callable[[str], str] = lambda text: text
+    template: str,
+    values: Mapping[str, Callable[[], str]],
+    encode: Callable[[str], str] = lambda text: text,
 ) -> str:
     """Fill the placeholders of a text, as :func:`fill` does."""
     return str(fill(template, values, encode))
 
 
 def secret(name: str) -> str:
-    """Return the secret in an environment variable. Raises ``Unavailable``, which never shows the secret."""
+    """Return the secret in an environment variable. Raises ``Unavailable``, which never shows the
+    secret.
+    """
     found = os.environ.get(name, "").strip()
     if not (found and found.isascii() and found.isprintable()):
         named = name if PLAIN_NAME.fullmatch(name) else "NAME"
         which = f"the environment variable {named} is" if named == name else "the one given is"
         raise Unavailable(
-            "a secret is read from the environment: token_env and {env:NAME} take the NAME of a variable, and "
-            f"{which} not set or holds no printable ASCII text. Type `export {named}=...` in the shell."
+            "a secret is read from the environment: token_env and {env:NAME} take the NAME of a"
+            f" variable, and {which} not set or holds no printable ASCII text. Type `export"
+            f" {named}=...` in the shell."
         )
     return found
 
 
 def redacted(text: str, names: list[str]) -> str:
-    """Return a text without the secrets of these environment variables, which a server may have sent back."""
+    """Return a text without the secrets of these environment variables, which a server may have
+    sent back.
+    """
     for name in names:
         value = os.environ.get(name, "").strip()
         text = text.replace(value, "***") if value else text

@@ -44,16 +44,21 @@ class Transport:
         """Return the status and the JSON that answers a request, made anew for every try.
 
         Raises:
-            RefusedError: a status that trying again does not change. Unavailable: no answer, or no budget.
+            RefusedError: a status that trying again does not change. Unavailable: no answer, or no
+                budget.
             BadLogits: an answer that is no JSON.
         """
         status, text = self._tried(make)
         if len(text) > MAX_ANSWER:
-            raise BadLogits(f"{self.source} answered with more than {MAX_ANSWER} bytes. Look at the URL.")
+            raise BadLogits(
+                f"{self.source} answered with more than {MAX_ANSWER} bytes. Look at the URL."
+            )
         try:
             return status, json.loads(text)
         except (ValueError, RecursionError):
-            raise BadLogits(f"{self.source} answered with something that is no JSON. Look at the URL.") from None
+            raise BadLogits(
+                f"{self.source} answered with something that is no JSON. Look at the URL."
+            ) from None
 
     def _tried(self, make: Callable[[], Request]) -> tuple[int, bytes]:
         trouble, pause = "", 0.0
@@ -74,8 +79,9 @@ class Transport:
             pause = self.spec.pause * 2**attempt if wanted is None else wanted
             if wanted is not None and wanted > self.spec.longest_pause:
                 raise Unavailable(
-                    f"{self.source} answered with {trouble} and asks to wait {wanted:.0f} seconds, longer than the "
-                    f"{self.spec.longest_pause:g} allowed. Come back later, or write longest_pause={wanted + 1:.0f}."
+                    f"{self.source} answered with {trouble} and asks to wait {wanted:.0f} seconds,"
+                    f" longer than the {self.spec.longest_pause:g} allowed. Come back later, or"
+                    f" write longest_pause={wanted + 1:.0f}."
                 ) from None
         raise Unavailable(
             f"{self.source} gave no answer in {self.spec.tries} tries, the last time {trouble}. "
@@ -93,7 +99,9 @@ class Transport:
 
 
 def retry_after(text: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, a number or a date; None if it says neither."""
+    """Return the seconds that a ``Retry-After`` header asks to wait, a number or a date; None if it
+    says neither.
+    """
     if text is None:
         return None
     if text.strip().isdecimal():
@@ -107,18 +115,29 @@ def retry_after(text: str | None) -> float | None:
 def refusal(source: str, status: int) -> str:
     """Return what to do about a status that trying again does not change."""
     if status in (401, 403):
-        return f"{source} refused with status {status}. Check the token in the variable that token_env names."
+        return (
+            f"{source} refused with status {status}. Check the token in the variable that token_env"
+            " names."
+        )
     if 300 <= status < 400:
-        return f"{source} redirects (status {status}), which is not followed. Write the URL it redirects to."
+        return (
+            f"{source} redirects (status {status}), which is not followed. Write the URL it"
+            " redirects to."
+        )
     if status == 402:
         return f"{source} refused with status 402. The account has no credit left."
     if status == 413:
-        return f"{source} refused with status 413: the image is too large for it. Give smaller images."
+        return (
+            f"{source} refused with status 413: the image is too large for it. Give smaller images."
+        )
     return (
-        f"{source} refused with status {status}. Check the URL, and that it takes what is sent (body, form, template)."
+        f"{source} refused with status {status}. Check the URL, and that it takes what is sent"
+        " (body, form, template)."
     )
 
 
 class _NoRedirect(HTTPRedirectHandler):
-    def redirect_request(self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str) -> None:
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
+    ) -> None:
         """Never: a token must not follow to another host."""

@@ -1,4 +1,6 @@
-"""Checks of what an endpoint's description gives away: URLs, and secrets that are written out in it."""
+"""Checks of what an endpoint's description gives away: URLs, and secrets that are written out in
+it.
+"""
 
 import re
 from collections.abc import Mapping
@@ -23,15 +25,22 @@ def checked_url(url: str, *, secured: bool) -> SplitResult:
     """
     place = urlsplit(url)
     if place.scheme not in ("http", "https") or not place.hostname or "{" in place.netloc:
-        raise UserError("the endpoint must be a URL such as https://api.example.com/detect. Write it in full.")
-    pairs = parse_qsl(place.query, keep_blank_values=True)
-    if "@" in place.netloc or any(SECRET_NAME.search(key) and not filled_in(value) for key, value in pairs):
         raise UserError(
-            f"the URL of {place.hostname} holds a secret, which would end in results. Put it into an environment "
-            "variable, and write token_env='NAME', or {env:NAME} in its place."
+            "the endpoint must be a URL such as https://api.example.com/detect. Write it in full."
+        )
+    pairs = parse_qsl(place.query, keep_blank_values=True)
+    if "@" in place.netloc or any(
+        SECRET_NAME.search(key) and not filled_in(value) for key, value in pairs
+    ):
+        raise UserError(
+            f"the URL of {place.hostname} holds a secret, which would end in results. Put it into"
+            " an environment variable, and write token_env='NAME', or {env:NAME} in its place."
         )
     if secured and place.scheme == "http" and place.hostname not in LOOPBACK_HOSTS:
-        raise UserError(f"a token would travel to {place.hostname} unencrypted. Write https:// instead of http://.")
+        raise UserError(
+            f"a token would travel to {place.hostname} unencrypted. Write https:// instead of"
+            " http://."
+        )
     return place
 
 
@@ -41,13 +50,17 @@ def filled_in(text: str) -> bool:
 
 
 def check_no_literal_secret(template: object, where: str) -> None:
-    """Raise ``UserError`` for an entry that is called a secret and is written out; its value is not shown."""
+    """Raise ``UserError`` for an entry that is called a secret and is written out; its value is not
+    shown.
+    """
     pairs = template.items() if isinstance(template, Mapping) else ()
     for key, value in pairs:
         if isinstance(value, str) and value and SECRET_NAME.search(key) and not filled_in(value):
             raise UserError(
-                f"{key} in {where} of the endpoint holds a secret, which would end in results. Put it into an "
-                "environment variable, and write {env:NAME} in its place."
+                f"{key} in {where} of the endpoint holds a secret, which would end in results. Put"
+                " it into an environment variable, and write {env:NAME} in its place."
             )
-    for value in [value for _, value in pairs] if pairs else template if isinstance(template, list) else ():
+    for value in (
+        [value for _, value in pairs] if pairs else template if isinstance(template, list) else ()
+    ):
         check_no_literal_secret(value, where)
