@@ -9,7 +9,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.config.errors import describe_faults
-from robustbench_aigi.errors import BadConfig, UnknownName
+from robustbench_aigi.errors import ConfigError, UnknownNameError
 from robustbench_aigi.registry import unknown
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,8 +43,8 @@ def read(kind: str, name: str, model: type[M]) -> M:
     ``.toml``.
 
     Raises:
-        UnknownName: there is no such file.
-        BadConfig: it is not TOML, or does not fit ``model``.
+        UnknownNameError: there is no such file.
+        ConfigError: it is not TOML, or does not fit ``model``.
     """
     noun = {
         "attacks": "suite",
@@ -55,20 +55,22 @@ def read(kind: str, name: str, model: type[M]) -> M:
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):
-            raise UnknownName(
+            raise UnknownNameError(
                 f"no {noun} file at {name!r}. Names without .toml are looked up:"
                 f" {', '.join(names(kind))}."
             )
-        raise UnknownName(unknown(noun, name, names(kind)))
+        raise UnknownNameError(unknown(noun, name, names(kind)))
     example = folder(kind) / f"{names(kind)[0]}.toml"
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadConfig(f"{path} is not valid TOML: {error}. Compare it with {example}.") from error
+        raise ConfigError(
+            f"{path} is not valid TOML: {error}. Compare it with {example}."
+        ) from error
     try:
         return model.model_validate(given)
     except ValidationError as error:
         faults = describe_faults(error, model, given)
-        raise BadConfig(
+        raise ConfigError(
             f"{path} does not fit. {faults} Compare it with the files in {folder(kind)}."
         ) from error

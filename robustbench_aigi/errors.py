@@ -1,67 +1,73 @@
-"""What can go wrong that a user can mend. Every message says what came, what was expected and what
-to type next.
+"""Errors that this package raises on purpose.
 
-UserError               the request cannot be met (exit code 2)
-|-- UnknownName         no component, suite or recipe is called that (also a KeyError)
-|-- BadConfig           a suite or recipe does not fit its schema
-|-- BadData             a dataset is missing, empty or unreadable
-|-- BadCheckpoint       weights do not fit the detector
-|-- CannotWrite         the disk is full or does not let itself be written to
-|-- WorkersLost         processes that did the work were killed again and again
-|-- Unavailable         a hub or an optional package is out of reach
-|-- Collapsed           training ended in a detector that says the same of every image
-|-- Diverged            a training's loss is no number any more
-|-- BadLogits           a detector answered with something that is no number, or that has no slope
-`-- BrokenBudget        an attack left its own threat model: its numbers must not be used
+Every message states what was received, what was expected and what to type next.
+
+RobustbenchError                base of all of them
+|-- UserError                   the request cannot be met (exit code 2)
+|   |-- UnknownNameError        no component, suite or recipe has this name (also a KeyError)
+|   |-- ConfigError             a suite, recipe or argument does not fit its schema
+|   |-- DataError               a dataset is missing, empty or unreadable
+|   |-- CheckpointError         weights do not fit the detector
+|   |-- WriteError              the disk is full or cannot be written to
+|   |-- WorkersLostError        worker processes were killed again and again
+|   |-- UnavailableError        a hub or an optional package is out of reach
+|   |-- TrainingCollapsedError  training collapsed to a constant prediction
+|   |-- TrainingDivergedError   the training loss became NaN or infinite
+|   `-- LogitsError             a detector returned something that is not a finite logit
+`-- BrokenBudgetError           an attack left its threat model: a bug, and its numbers are unusable
 """
 
 
-class UserError(Exception):
-    """The request cannot be met; the message says how to mend it."""
+class RobustbenchError(Exception):
+    """Base of the errors that this package raises on purpose."""
 
 
-class UnknownName(UserError, KeyError):
+class UserError(RobustbenchError):
+    """The request cannot be met; the message says how to change it."""
+
+
+class UnknownNameError(UserError, KeyError):
     """No component, suite or recipe has this name."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class BadConfig(UserError):
-    """A suite or a recipe does not fit its schema."""
+class ConfigError(UserError):
+    """A suite, a recipe or an argument does not fit its schema."""
 
 
-class BadData(UserError):
+class DataError(UserError):
     """A dataset is missing, empty or unreadable."""
 
 
-class BadCheckpoint(UserError):
+class CheckpointError(UserError):
     """Weights do not fit the detector they were given to."""
 
 
-class CannotWrite(UserError):
-    """The disk is full, or a folder does not let itself be written to."""
+class WriteError(UserError):
+    """The disk is full, or a folder cannot be written to."""
 
 
-class WorkersLost(UserError):
-    """Processes that did the work were killed, again and again."""
+class WorkersLostError(UserError):
+    """Worker processes were killed again and again."""
 
 
-class Unavailable(UserError):
+class UnavailableError(UserError):
     """A hub or an optional package is out of reach."""
 
 
-class Collapsed(UserError):
-    """Training ended in a detector that says the same of every image."""
+class TrainingCollapsedError(UserError):
+    """Training collapsed to a constant prediction."""
 
 
-class Diverged(UserError):
-    """A training's loss is no number any more."""
+class TrainingDivergedError(UserError):
+    """The training loss became NaN or infinite."""
 
 
-class BadLogits(UserError):
-    """A detector's answer is not a finite logit an image, or has no slope where one is needed."""
+class LogitsError(UserError):
+    """A detector's output is not one finite logit per image, or lacks a gradient where needed."""
 
 
-class BrokenBudget(UserError):
-    """An attack left its own threat model."""
+class BrokenBudgetError(RobustbenchError):
+    """An attack left its threat model. This is a bug of the attack, not of the user's input."""

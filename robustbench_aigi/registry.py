@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, Generic, TypeVar, cast
 
-from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.errors import UnknownNameError
 
 LISTED: Mapping[str, str] = MappingProxyType(
     {
@@ -62,14 +62,14 @@ class Registry(Generic[T]):
         return register
 
     def get(self, name: str) -> type[T]:
-        """Return the class called ``name``, or the one at ``module:Class``. Raises ``UnknownName``
-        with near misses.
+        """Return the class called ``name``, or the one at ``module:Class``. Raises
+        ``UnknownNameError`` with near misses.
         """
         if ":" in name:
             return self._third_party(name)
         self._load()
         if name not in self._classes:
-            raise UnknownName(
+            raise UnknownNameError(
                 " ".join([unknown(self._kind, name, self.names()), *self._not_imported()])
             )
         return self._classes[name]
@@ -106,7 +106,7 @@ class Registry(Generic[T]):
                 if module.endswith(".py")
                 else ""
             )
-            raise UnknownName(
+            raise UnknownNameError(
                 f"no {self._kind} at {address!r}: {error}. Write module:Class, where `import"
                 f" module` works or module.py is in the current folder, {Path.cwd()}.{hint}"
             ) from error

@@ -8,7 +8,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
-from robustbench_aigi.executors import Here
+from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.io.files import write_text
 from tests.conftest import Linear
 from tests.test_data import folder
@@ -55,7 +55,7 @@ def make(root: Path, samples: int = 2) -> Path:
     parts = {
         split: Part(data.split(split), True, samples) for split in ("train", "validation", "test")
     }
-    build_plusplus(parts, suite, made_on, root / "built", silent, Here(1))
+    build_plusplus(parts, suite, made_on, root / "built", silent, InProcessExecutor(1))
     write_text(root / "built" / "suite.json", suite.model_dump_json(by_alias=True))
     return root / "built"
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors.external import addressed
 from robustbench_aigi.imaging.pixels import to_bytes
-from robustbench_aigi.training import Plan, fit
+from robustbench_aigi.training import TrainConfig, fit
 from robustbench_aigi.training.arrays import Arrays, predict
 
 SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
@@ -77,5 +77,5 @@ def auc_after_a_short_fit(detector: Detector, images: Tensor) -> float:
     labels = torch.arange(16) % 2
     bright = (images.repeat(4, 1, 1, 1) * 0.5 + 0.3 * labels.view(-1, 1, 1, 1)).clamp(0, 1)
     data = Arrays(to_bytes(bright), labels)
-    fit(detector, data, data, Plan(epochs=5, batch=8, warmup=0.0))
+    fit(detector, data, data, TrainConfig(epochs=5, batch=8, warmup=0.0))
     return float(roc_auc_score(labels, predict(detector, data.images)))

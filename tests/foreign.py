@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import robustbench_aigi as rb
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.report import Matrix
 
 SIDE = 32
@@ -54,7 +54,7 @@ def images_in(folder: Path, each: int = 5) -> Dataset:
 
 
 def evaluated(
-    detector: Detector | str, folder: Path, executor: Executor = HERE, *, each: int = 5
+    detector: Detector | str, folder: Path, executor: Executor = IN_PROCESS, *, each: int = 5
 ) -> Matrix:
     """The matrix of the suite ``quick`` for a detector, with data and results below ``folder``.
 

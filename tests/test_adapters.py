@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Attack, Row, load_attack
+from robustbench_aigi.attacks import Attack, SuiteRow, load_attack
 from robustbench_aigi.attacks.external import art, torchattacks
 from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import (
-    BadConfig,
-    BadLogits,
-    BrokenBudget,
-    Unavailable,
-    UnknownName,
+    BrokenBudgetError,
+    ConfigError,
+    LogitsError,
+    UnavailableError,
+    UnknownNameError,
     UserError,
 )
 from robustbench_aigi.extras import install_command
@@ -87,13 +87,15 @@ def test_contract(name: str, images: Tensor, capfd: pytest.CaptureFixture[str]) 
     attack, before = tiny(name), global_state()
     try:
         result = attack(detector, images, labels, seed=3)
-    except Unavailable as error:
+    except UnavailableError as error:
         pytest.skip(str(error))
     assert global_state() == before
     assert capfd.readouterr() == ("", "")
     assert on_grid(result.images)
-    assert ((result.logits - result.clean_logits) * (2 * labels - 1) <= 1e-5).all() or attack.seeks
-    assert (result.linf[~result.fooled] == 0).all() or not attack.seeks
+    assert (
+        (result.logits - result.clean_logits) * (2 * labels - 1) <= 1e-5
+    ).all() or attack.minimises
+    assert (result.linf[~result.fooled] == 0).all() or not attack.minimises
     assert (result.forwards >= 2).all()
     assert (result.backwards > 0).all() == (attack.access == "gradients")
     assert torch.equal(result.images, attack(detector, images, labels, seed=3).images)
@@ -118,8 +120,8 @@ def test_attacks_with_two_norms_keep_to_the_one_asked_for(
     detector, labels = even(images)
     attack = tiny(name, norm=norm)
     result = attack(detector, images, labels, full=True)
-    assert attack.seeks in ("", norm)
-    assert attack.seeks or getattr(attack.budget(), norm) == (8 if norm == "linf" else 1.0)
+    assert attack.minimises in ("", norm)
+    assert attack.minimises or getattr(attack.budget(), norm) == (8 if norm == "linf" else 1.0)
     assert (result.forwards >= 2).all()
 
 
@@ -131,14 +133,14 @@ def refused(base: type[ThirdParty]) -> list[str]:
 def test_art_attacks_that_cannot_work_say_why(name: str) -> None:
     if name.partition(":")[2] not in art.ART.sources():
         pytest.skip("this installation of ART does not export it")
-    with pytest.raises(BadConfig, match=f"{name} cannot attack a detector: "):
+    with pytest.raises(ConfigError, match=f"{name} cannot attack a detector: "):
         load_attack(name)
 
 
 @needs_torchattacks
 @pytest.mark.parametrize("name", refused(torchattacks.Torchattacks))
 def test_torchattacks_attacks_that_cannot_work_say_why(name: str) -> None:
-    with pytest.raises(BadConfig, match=f"{name} cannot attack a detector: "):
+    with pytest.raises(ConfigError, match=f"{name} cannot attack a detector: "):
         load_attack(name)
 
 
@@ -149,25 +151,25 @@ def test_every_attack_of_art_is_offered_or_refused() -> None:
 
 
 def test_wrong_names_and_numbers_get_near_misses() -> None:
-    with pytest.raises(UnknownName, match="Did you mean art:HopSkipJump"):
+    with pytest.raises(UnknownNameError, match="Did you mean art:HopSkipJump"):
         load_attack("art:hopskipjump")
-    with pytest.raises(UnknownName, match="Known: art:AutoConjugateGradient"):
+    with pytest.raises(UnknownNameError, match="Known: art:AutoConjugateGradient"):
         load_attack("art:zzz")
-    with pytest.raises(BadConfig, match="Did you mean max_iter"):
+    with pytest.raises(ConfigError, match="Did you mean max_iter"):
         load_attack("art:HopSkipJump", max_itr=3)
-    with pytest.raises(BadConfig, match="wants norm of linf or l2, got '1'"):
+    with pytest.raises(ConfigError, match="wants norm of linf or l2, got '1'"):
         load_attack("art:SquareAttack", norm=1)
-    with pytest.raises(BadConfig, match="wants eps of 0, or 1 to 255 grey levels, got -1"):
+    with pytest.raises(ConfigError, match="wants eps of 0, or 1 to 255 grey levels, got -1"):
         load_attack("art:SquareAttack", eps=-1)
 
 
 @needs_torchattacks
 def test_wrong_names_and_numbers_of_torchattacks_get_near_misses() -> None:
-    with pytest.raises(UnknownName, match="torchattacks:PGD"):
+    with pytest.raises(UnknownNameError, match="torchattacks:PGD"):
         load_attack("torchattacks:pgd")
-    with pytest.raises(BadConfig, match="Did you mean steps"):
+    with pytest.raises(ConfigError, match="Did you mean steps"):
         load_attack("torchattacks:PGD", stepps=3)
-    with pytest.raises(BadConfig, match="DLR loss needs four logits"):
+    with pytest.raises(ConfigError, match="DLR loss needs four logits"):
         load_attack("torchattacks:APGD", loss="dlr")
 
 
@@ -186,7 +188,7 @@ def test_numbers_are_in_our_units_and_reach_the_library_in_its_own() -> None:
 
 def test_a_row_of_a_suite_names_them() -> None:
     numbers = {"eps": 4, "eps_step": 1, "max_iter": 3}
-    row = Row.model_validate(
+    row = SuiteRow.model_validate(
         {"id": "x", "attack": "art:ProjectedGradientDescentPyTorch", "with": numbers}
     )
     assert row.built == load_attack("art:ProjectedGradientDescentPyTorch", **numbers)
@@ -226,7 +228,7 @@ def test_leaving_the_budget_is_loud_and_a_float_error_is_not(
     monkeypatch.setattr(type(attack), "attacked", lambda *_: images + away * 8.001 / 255)
     assert (attack(detector, images, labels).linf == 8).all()
     monkeypatch.setattr(type(attack), "attacked", lambda *_: images + away * 9 / 255)
-    with pytest.raises(BrokenBudget, match="art:SquareAttack broke its L-inf budget of 8"):
+    with pytest.raises(BrokenBudgetError, match="art:SquareAttack broke its L-inf budget of 8"):
         attack(detector, images, labels)
 
 
@@ -243,14 +245,14 @@ def test_failures_inside_a_library_name_the_attack(
     ):
         attack(detector, images, labels)
     detector.bias = float("nan")
-    with pytest.raises(BadLogits, match="nan"):
+    with pytest.raises(LogitsError, match="nan"):
         attack(detector, images, labels)
 
 
 def test_a_black_box_is_not_asked_for_gradients(images: Tensor, labels: Tensor) -> None:
     detector, _ = even(images)
     detector.card = detector.card.model_copy(update={"gradient": "none"})
-    with pytest.raises(BadLogits, match="has none"):
+    with pytest.raises(LogitsError, match="has none"):
         load_attack("art:DeepFool")(detector, images, labels)
 
 
@@ -259,7 +261,7 @@ def test_without_the_package_the_error_says_how_to_install_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchattacks", None)
     assert torchattacks.names() == []
-    with pytest.raises(Unavailable, match=re.escape(install_command("torchattacks"))):
+    with pytest.raises(UnavailableError, match=re.escape(install_command("torchattacks"))):
         load_attack("torchattacks:PGD")
 
 

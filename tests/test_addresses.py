@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.places import Places
-from robustbench_aigi.data.plusplus.surrogates import makers_of
+from robustbench_aigi.data.plusplus.surrogates import load_surrogates
 from robustbench_aigi.detectors import (
     Card,
     Detector,
@@ -32,10 +32,10 @@ from robustbench_aigi.detectors import (
 from robustbench_aigi.detectors._support.addresses.address import Address, constructed, parse
 from robustbench_aigi.detectors._support.addresses.arguments import Written, typed
 from robustbench_aigi.detectors.loading import addresses_of, begun_from, taken_names
-from robustbench_aigi.errors import BadCheckpoint, BadConfig, UnknownName, UserError
+from robustbench_aigi.errors import CheckpointError, ConfigError, UnknownNameError, UserError
 from robustbench_aigi.io.hashing import weights_digest
 from robustbench_aigi.pipeline import harness
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.test_cli import command
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_called_like_an_address_is_the_file(
     ("text", "told"), [("x?fresh", "KEY=VALUE, got 'fresh'"), ("x?a=1&a=2", "a is given twice")]
 )
 def test_arguments_that_cannot_be_read_are_refused(text: str, told: str) -> None:
-    with pytest.raises(BadConfig, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(told)):
         parse(text)
 
 
@@ -155,7 +155,7 @@ def test_values_are_what_the_constructor_asks_for(text: str, hint: Any, value: A
     ],
 )
 def test_values_of_a_wrong_type_are_refused(text: str, hint: Any, told: str) -> None:
-    with pytest.raises(BadConfig, match=re.escape(told)):
+    with pytest.raises(ConfigError, match=re.escape(told)):
         typed(Written(text), hint, "x: key")
 
 
@@ -165,13 +165,13 @@ def test_values_of_python_stay_as_they_are() -> None:
 
 def test_unknown_arguments_are_refused_with_what_there_is() -> None:
     with pytest.raises(
-        BadConfig,
+        ConfigError,
         match=r"'sise'. It takes .*size.*every detector takes weights, threshold, name. Did you",
     ):
         load_detector("tinyvit-5m?sise=224")
-    with pytest.raises(BadConfig, match="tinyvit-5m: size must be a whole number, got 'big'"):
+    with pytest.raises(ConfigError, match="tinyvit-5m: size must be a whole number, got 'big'"):
         load_detector("tinyvit-5m?size=big")
-    with pytest.raises(BadConfig, match="Did you mean fake_index"):
+    with pytest.raises(ConfigError, match="Did you mean fake_index"):
         load_detector("http://localhost:1/x#fake_indx=1")
 
 
@@ -211,11 +211,11 @@ def test_every_detector_takes_threshold_name_and_weights(images: Tensor, tmp_pat
     assert (found.card.name, found.threshold) == ("mine", 0.25)
     assert torch.equal(found.logits(images), made.logits(images))
     assert load_detector("cifake-cnn", "cifake", threshold=-2.0).threshold == -2.0
-    with pytest.raises(BadConfig, match="threshold must be a number, got 'half'"):
+    with pytest.raises(ConfigError, match="threshold must be a number, got 'half'"):
         load_trained("cifake-cnn?threshold=half")
-    with pytest.raises(BadConfig, match=r"letters, digits and"):
+    with pytest.raises(ConfigError, match=r"letters, digits and"):
         load_trained("cifake-cnn?name=../up")
-    with pytest.raises(BadConfig, match="brings its own weights"):
+    with pytest.raises(ConfigError, match="brings its own weights"):
         load_trained(f"{tmp_path / 'a.safetensors'}?weights=cifake")
 
 
@@ -231,7 +231,7 @@ def test_arguments_of_an_endpoint_stand_after_a_mark_that_is_never_sent() -> Non
     )
     assert (found.threshold, found.card.name) == (0.5, "far")
     with pytest.raises(
-        BadConfig,
+        ConfigError,
         match=r"fake_index in the query of .*Write arguments after a #.*detect#fake_index=0",
     ):
         load_trained("https://localhost:1/detect?fake_index=0")
@@ -284,7 +284,7 @@ def test_a_bare_name_stays_one_beside_a_folder_of_that_name(
     monkeypatch.chdir(tmp_path)
     assert load_trained("cifake-cnn").card.weights.startswith("sha256:")
     assert load_trained("cifake-cnn?threshold=1").threshold == 1
-    with pytest.raises(UnknownName):
+    with pytest.raises(UnknownNameError):
         load_trained("x" * 5000)
 
 
@@ -296,16 +296,16 @@ def test_what_was_not_trained_is_refused_where_a_trained_detector_is_wanted(name
     for ask in (
         load_trained,
         lambda text: harness.named([text]),
-        lambda text: makers_of(load_suite("quick"), [text]),
+        lambda text: load_surrogates(load_suite("quick"), [text]),
     ):
         with pytest.raises(
-            BadCheckpoint, match=rf"{place} is not trained: .*train .*{place}.*weights=fresh"
+            CheckpointError, match=rf"{place} is not trained: .*train .*{place}.*weights=fresh"
         ):
             ask(name)
 
 
 def test_commands_in_the_refusal_work_when_typed() -> None:
-    with pytest.raises(BadCheckpoint) as refused:
+    with pytest.raises(CheckpointError) as refused:
         load_trained("timm:test_resnet?pretrained=false")
     told = str(refused.value)
     words = shlex.split(re.findall("`robustbench-aigi (.*?)`", told)[0])
@@ -333,7 +333,7 @@ def test_fresh_weights_are_taken_where_they_are_asked_for() -> None:
 
 
 def test_an_unknown_name_is_told_the_nearest_that_ships() -> None:
-    with pytest.raises(UnknownName, match="Did you mean robust-tinyvit-5m"):
+    with pytest.raises(UnknownNameError, match="Did you mean robust-tinyvit-5m"):
         load_trained("robust-tinyvit5m")
 
 
@@ -355,9 +355,9 @@ def test_cards_say_fresh_exactly_where_nothing_was_trained(images: Tensor, tmp_p
     data = Arrays(
         (images.repeat(16, 1, 1, 1) * 100 + labels.view(-1, 1, 1, 1) * 120).to(torch.uint8), labels
     )
-    made, _ = train_detector(Recipe(detector="cifake-cnn", epochs=4), data, data)
+    made, _ = train_detector(TrainingJob(detector="cifake-cnn", epochs=4), data, data)
     assert made.card.weights == "trained in this process"
-    measured, _ = train_detector(Recipe(detector="rigid", epochs=1), data, data)
+    measured, _ = train_detector(TrainingJob(detector="rigid", epochs=1), data, data)
     assert measured.card.weights.startswith("training-free, calibrated")
     save_detector(measured, tmp_path / "rigid.safetensors")
     assert load_trained(str(tmp_path / "rigid.safetensors")).card.weights.startswith("sha256:")
@@ -402,17 +402,17 @@ def test_a_file_that_does_not_say_its_detector_is_told_how_to_be_named(
     state = timm.create_model("tiny_vit_5m_224", num_classes=1).state_dict()
     torch.save(state, path) if end != ".safetensors" else save_file(state, path)
     with pytest.raises(
-        BadCheckpoint, match=rf"does not say which detector .*weights={re.escape(str(path))}'"
+        CheckpointError, match=rf"does not say which detector .*weights={re.escape(str(path))}'"
     ):
         load_trained(str(path))
     assert load_trained(f"tinyvit-5m?size=224&weights={path}").card.weights.startswith("sha256:")
-    with pytest.raises(BadCheckpoint, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_trained(f"none{end}")
 
 
 def test_a_network_file_without_its_scheme_is_told_the_scheme(tmp_path: Path) -> None:
     (tmp_path / "a.onnx").write_bytes(b"x")
-    with pytest.raises(BadCheckpoint, match=rf"Write onnx:{re.escape(str(tmp_path / 'a.onnx'))}"):
+    with pytest.raises(CheckpointError, match=rf"Write onnx:{re.escape(str(tmp_path / 'a.onnx'))}"):
         load_trained(str(tmp_path / "a.onnx"))
 
 
@@ -435,7 +435,7 @@ def test_a_plain_file_of_timm_loads(images: Tensor, tmp_path: Path) -> None:
     """B16: "Missing key net.conv_stem.weight"."""
     net, path = timm_file(tmp_path, 1)
     with pytest.raises(
-        BadCheckpoint, match=r"fake_index=1 .*fake_index=0"
+        CheckpointError, match=r"fake_index=1 .*fake_index=0"
     ):  # which way its output points is not said
         load_trained(f"timm:test_resnet?weights={path}")
     detector = load_trained(f"timm:test_resnet?weights={path}&fake_index=1")
@@ -447,7 +447,7 @@ def test_a_plain_file_of_timm_loads(images: Tensor, tmp_path: Path) -> None:
 
 def test_two_classes_of_timm_are_never_guessed(images: Tensor, tmp_path: Path) -> None:
     net, path = timm_file(tmp_path, 2)
-    with pytest.raises(BadCheckpoint, match=r"fake_index=1 .*fake_index=0"):
+    with pytest.raises(CheckpointError, match=r"fake_index=1 .*fake_index=0"):
         load_trained(f"timm:test_resnet?weights={path}")
     detector = load_trained(f"timm:test_resnet?weights={path}&fake_index=0")
     with torch.no_grad():
@@ -469,7 +469,7 @@ def test_a_file_without_a_last_layer_for_two_classes_is_for_training_alone(
 ) -> None:
     _, path = timm_file(tmp_path, 1000, name.removeprefix("timm:"))
     with pytest.raises(
-        BadCheckpoint,
+        CheckpointError,
         match=rf"not trained: .*no last layer .*train {name} --start {re.escape(str(path))}",
     ):
         load_trained(f"{name}?weights={path}")
@@ -489,7 +489,7 @@ def test_a_training_begins_from_such_a_file_and_says_so(tiny_recipe: str, tmp_pa
 def test_a_checkpoint_of_another_network_of_timm_is_refused(tmp_path: Path) -> None:
     save_detector(load_detector("timm:test_resnet"), tmp_path / "a.safetensors")
     with pytest.raises(
-        BadCheckpoint, match="holds weights of timm:test_resnet, but timm:test_vit was asked for"
+        CheckpointError, match="holds weights of timm:test_resnet, but timm:test_vit was asked for"
     ):
         load_detector("timm:test_vit", tmp_path / "a.safetensors")
 
@@ -503,9 +503,9 @@ def test_a_training_starts_from_a_name_that_ships(start: str) -> None:
 
 
 def test_a_training_does_not_start_from_a_name_without_weights() -> None:
-    with pytest.raises(BadCheckpoint, match="resnet50 is not trained"):
+    with pytest.raises(CheckpointError, match="resnet50 is not trained"):
         begun_from("resnet50", "resnet50", {})
-    with pytest.raises(UnknownName, match="Did you mean resnet50"):
+    with pytest.raises(UnknownNameError, match="Did you mean resnet50"):
         begun_from("resnet50", "resnet5", {})
     with pytest.raises(UserError, match="threshold is said when a detector is loaded"):
         begun_from("cifake-cnn?threshold=1", None, {})
@@ -556,7 +556,7 @@ def test_names_of_the_list_in_the_current_folder_are_names_everywhere(
     monkeypatch.chdir(listed.parent)
     assert load_trained("mine").threshold == 0.5
     assert load_trained("mine?threshold=0.1").threshold == 0.1
-    assert list(makers_of(load_suite("quick"), ["cifake-cnn=mine"])) == ["cifake-cnn"]
+    assert list(load_surrogates(load_suite("quick"), ["cifake-cnn=mine"])) == ["cifake-cnn"]
     assert begun_from("cifake-cnn", "mine", {})[1] == "sub/a.safetensors"
     assert load_trained("cifake-cnn").threshold == 0.0
 
@@ -580,7 +580,7 @@ def test_lists_that_cannot_be_used_are_refused_by_file_and_entry(
     monkeypatch.chdir(tmp_path)
     Path("detectors.toml").write_text(text)
     for name in ("cifake-cnn", "detectors.toml"):
-        with pytest.raises(BadConfig, match=rf"detectors\.toml.*{re.escape(told)}"):
+        with pytest.raises(ConfigError, match=rf"detectors\.toml.*{re.escape(told)}"):
             addresses_of(name)
 
 
@@ -588,9 +588,9 @@ def test_wrong_arguments_of_an_entry_and_wrong_names_are_refused(listed: Path) -
     listed.write_text(
         "[mine]\naddress = 'cifake-cnn'\nfilters = 'many'\n[b]\naddress = 'cifake-cnn'\nfilter = 1"
     )
-    with pytest.raises(BadConfig, match="filters must be"):
+    with pytest.raises(ConfigError, match="filters must be"):
         load_trained(f"{listed}#mine")
-    with pytest.raises(BadConfig, match="Did you mean filters"):
+    with pytest.raises(ConfigError, match="Did you mean filters"):
         load_trained(f"{listed}#b")
     with pytest.raises(UserError, match=r"has no detector called 'c'\. It has: mine, b"):
         load_trained(f"{listed}#c")
@@ -598,7 +598,7 @@ def test_wrong_arguments_of_an_entry_and_wrong_names_are_refused(listed: Path) -
         load_trained(str(listed))
     with pytest.raises(UserError, match="stands for 2 detectors"):
         addresses_of(f"new={listed}")
-    with pytest.raises(BadConfig, match="no file at"):
+    with pytest.raises(ConfigError, match="no file at"):
         addresses_of("nowhere.toml")
 
 

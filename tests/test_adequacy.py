@@ -17,7 +17,7 @@ from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
 from robustbench_aigi.evaluation.adequacy.flags import Flag, crashed, weaker
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
-from robustbench_aigi.report import Finished, Matrix, read_runs, write_report
+from robustbench_aigi.report import Matrix, RunResults, read_runs, write_report
 from tests.conftest import Linear
 
 SIDE = 8
@@ -256,7 +256,7 @@ def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:
         matrix = evaluate(
             {"made": detector}, suite(PGD8), data, tmp_path, surrogates={"honest": honest()}
         )
-        write_report(Finished.of(tmp_path, Matrix(matrix)), tmp_path)
+        write_report(RunResults.of(tmp_path, Matrix(matrix)), tmp_path)
         names = ("adequacy.json", "matrix.csv", "matrix.json", "matrix.md", "report.html")
         return tuple((tmp_path / name).read_bytes() for name in names)
 

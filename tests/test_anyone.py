@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.external import addressed
-from robustbench_aigi.detectors.external.outputs import one_logit, slug
+from robustbench_aigi.detectors.external.outputs import slug, to_binary_logit
 from robustbench_aigi.detectors.external.timm_model import licences
-from robustbench_aigi.errors import BadLogits, UnknownName, UserError
+from robustbench_aigi.errors import LogitsError, UnknownNameError, UserError
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error
 
 
@@ -19,22 +19,24 @@ def test_one_logit_reads_logits_and_probabilities_alike(fake_index: int) -> None
     sign = 1 if fake_index else -1
     single = (raw[:, 1] - raw[:, 0]).unsqueeze(1)
     for outputs, scale in ((raw, "logit"), (raw.softmax(1), "probability")):
-        torch.testing.assert_close(one_logit(outputs, fake_index, scale, "x"), expected)
+        torch.testing.assert_close(to_binary_logit(outputs, fake_index, scale, "x"), expected)
     for outputs, scale in (
         (single, "logit"),
         (single.sigmoid(), "probability"),
         (single.sigmoid()[:, 0], "probability"),
     ):
-        torch.testing.assert_close(one_logit(outputs, fake_index, scale, "x"), sign * single[:, 0])
-    assert one_logit(torch.tensor([0.0, 1.0]), 1, "probability", "x").isfinite().all()
+        torch.testing.assert_close(
+            to_binary_logit(outputs, fake_index, scale, "x"), sign * single[:, 0]
+        )
+    assert to_binary_logit(torch.tensor([0.0, 1.0]), 1, "probability", "x").isfinite().all()
 
 
 def test_one_logit_refuses_what_it_cannot_read() -> None:
     with pytest.raises(UserError, match="1 or 2 outputs"):
-        one_logit(torch.zeros(2, 3), 1, "logit", "x")
+        to_binary_logit(torch.zeros(2, 3), 1, "logit", "x")
     for value in (1.5, -0.1, float("nan")):
-        with pytest.raises(BadLogits, match="no probability"):
-            one_logit(torch.tensor([0.5, value]), 1, "probability", "x")
+        with pytest.raises(LogitsError, match="no probability"):
+            to_binary_logit(torch.tensor([0.5, value]), 1, "probability", "x")
 
 
 def test_names_that_are_no_address_are_left_to_the_registry() -> None:
@@ -59,7 +61,7 @@ def test_timm_model_learns(images: Tensor) -> None:
 
 
 def test_timm_name_that_is_none_is_refused() -> None:
-    with pytest.raises(UnknownName, match="Did you mean resnet18"):
+    with pytest.raises(UnknownNameError, match="Did you mean resnet18"):
         addressed("timm:resnet_18")
 
 

@@ -13,7 +13,7 @@ from robustbench_aigi.detectors.fft_vae import FFTVAE, spectrum
 from robustbench_aigi.detectors.npr import NPR, ChannelAttention, NPRMultiscale, coarse
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 
 NORMALISE = Normalise(IMAGENET_MEAN, IMAGENET_STD)
@@ -237,7 +237,7 @@ def test_fft_vae_loss_is_cross_entropy_error_and_divergence(images: Tensor, labe
 def test_fft_vae_learns_to_tell_and_to_decode() -> None:
     train, test = easy(256), easy(64, seed=1)
     torch.manual_seed(0)
-    made, history = train_detector(Recipe(detector="fft-vae", epochs=6), train, test)
+    made, history = train_detector(TrainingJob(detector="fft-vae", epochs=6), train, test)
     assert history.rows[-1]["loss"] < 0.95 * history.rows[0]["loss"]
     assert history.rows[history.best_epoch]["score"] > 0.8
     assert int(made.state_dict()["measured"]) == 1

@@ -10,10 +10,10 @@ import pytest
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import counts
 from robustbench_aigi.data.plusplus.build import build_plusplus, plusplus
-from robustbench_aigi.data.plusplus.request import Assembly, Order, assemble, recipe_of
+from robustbench_aigi.data.plusplus.request import BuildPlan, BuildRequest, plan_build, recipe_of
 from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from tests.test_builder import silent
 from tests.test_data import folder
 
@@ -25,7 +25,7 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
         'attacks = "quick"\nby_turns = ["train"]\n[images]\ntrain = 20\n[samples]\ntest = 3\n'
         '[surrogates]\n"resnet18-c32" = "cifake"\n"cifake-cnn" = "cifake"\n'
     )
-    made = assemble(Order(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
+    made = plan_build(BuildRequest(dataset=str(recipe)), tmp_path / "skipped.csv", silent)
     assert {split: (len(part.data), part.samples) for split, part in made.parts.items()} == {
         "train": (20, 0),
         "validation": (24, 0),
@@ -51,8 +51,8 @@ def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> 
         path.write_bytes((root / "test" / path.parent.name / path.name).read_bytes())
     unread = root / "train" / "REAL" / "broken.png"
     unread.write_bytes(b"")
-    order = Order(dataset="cifake", source=str(root), attacks=tiny_suite, samples=0)
-    made = assemble(order, tmp_path / "skipped.csv", silent)
+    order = BuildRequest(dataset="cifake", source=str(root), attacks=tiny_suite, samples=0)
+    made = plan_build(order, tmp_path / "skipped.csv", silent)
     files = {split: set(part.data.manifest["sha256"]) for split, part in made.parts.items()}
     assert not files["train"] & files["test"]
     assert not files["validation"] & files["test"]
@@ -70,9 +70,11 @@ def test_generated_images_are_added_as_they_are(
     prompts = load_prompts("mini").model_copy(update={"images": {"test": 2}})
     made = make_samples(prompts, tmp_path / "drawn")
 
-    def put_together(generated: Path) -> Assembly:
-        order = Order(dataset=tiny_recipe, attacks=tiny_suite, samples=0, generated=generated)
-        return assemble(order, tmp_path / "skipped.csv", silent)
+    def put_together(generated: Path) -> BuildPlan:
+        order = BuildRequest(
+            dataset=tiny_recipe, attacks=tiny_suite, samples=0, generated=generated
+        )
+        return plan_build(order, tmp_path / "skipped.csv", silent)
 
     part = put_together(tmp_path / "drawn").parts["test"]
     build_plusplus(
@@ -85,12 +87,12 @@ def test_generated_images_are_added_as_they_are(
     added = plusplus(tmp_path / "set", "test", "generated").manifest
     assert added["sha256"].tolist() == made["sha256"].tolist()
     assert (added["label"] == 1).all()
-    with pytest.raises(BadData, match="robustbench-aigi generate"):
+    with pytest.raises(DataError, match="robustbench-aigi generate"):
         put_together(tmp_path)
 
 
 def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
-    order = Order(
+    order = BuildRequest(
         dataset="cifake",
         source=str(tmp_path),
         attacks=str(tmp_path / "own.toml"),

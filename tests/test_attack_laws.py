@@ -122,10 +122,10 @@ def test_l2_projection_lands_on_the_grid_in_the_ball(seed: int, eps: float) -> N
     clean = torch.randint(0, 256, (3, 3, 7, 5), generator=rng).float()
     change = 300 * torch.randn(3, 3, 7, 5, generator=rng)
     attack = PGDL2(eps=eps)
-    inside = attack.inside(change, clean)
+    inside = attack.project(change, clean)
     assert (length(inside.double()) <= eps * 255 * (1 + 1e-5)).all()
-    torch.testing.assert_close(attack.inside(inside, clean), inside, rtol=1e-5, atol=1e-4)
-    shown = attack.on_grid(inside, clean)
+    torch.testing.assert_close(attack.project(inside, clean), inside, rtol=1e-5, atol=1e-4)
+    shown = attack.quantise(inside, clean)
     assert torch.equal(shown, shown.round())
     assert shown.min() >= 0
     assert shown.max() <= 255
@@ -138,8 +138,8 @@ def test_linf_projection_lands_in_the_ball_and_stays(seed: int, eps: int) -> Non
     rng = torch.Generator().manual_seed(seed)
     clean = torch.randint(0, 256, (2, 3, 4, 5), generator=rng).float()
     attack = PGDLinf(eps=eps)
-    inside = attack.inside(torch.randint(-300, 301, clean.shape, generator=rng).float(), clean)
+    inside = attack.project(torch.randint(-300, 301, clean.shape, generator=rng).float(), clean)
     assert inside.abs().max() <= eps
     assert (clean + inside).min() >= 0
     assert (clean + inside).max() <= 255
-    assert torch.equal(attack.inside(inside, clean), inside)
+    assert torch.equal(attack.project(inside, clean), inside)

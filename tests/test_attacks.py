@@ -13,7 +13,7 @@ from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.score import square
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors._support.randomness import is_random
-from robustbench_aigi.errors import BadConfig, BrokenBudget, UserError
+from robustbench_aigi.errors import BrokenBudgetError, ConfigError, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small
 
@@ -259,7 +259,7 @@ def test_a_broken_budget_is_loud(
 ) -> None:
     cls = attacks.get("pgd-linf")
     monkeypatch.setattr(cls, "budget", lambda self: Budget(linf=1))
-    with pytest.raises(BrokenBudget, match="must not be used"):
+    with pytest.raises(BrokenBudgetError, match="must not be used"):
         load_attack("pgd-linf")(load_detector("cifake-cnn"), images, labels, full=True)
 
 
@@ -275,9 +275,9 @@ def test_bad_calls_say_what_was_expected(images: Tensor, labels: Tensor) -> None
         attack(detector, images, labels[:2])
     with pytest.raises(UserError, match="as many clean_logits"):
         attack(detector, images, labels, clean_logits=torch.zeros(1))
-    with pytest.raises(BadConfig, match="Did you mean eps"):
+    with pytest.raises(ConfigError, match="Did you mean eps"):
         load_attack("pgd-linf", epss=3)
-    with pytest.raises(BadConfig, match="of type int"):
+    with pytest.raises(ConfigError, match="of type int"):
         load_attack("jpeg", quality="high")
 
 
@@ -286,7 +286,7 @@ def test_oracle_keeps_the_best_of_repeated_candidates(images: Tensor, labels: Te
     levels = (images * 255).round()
     with Oracle(Linear(weight, -1500.0), levels, labels, full=True) as oracle:
         darker, lighter = (levels[1] - 5).clamp(0, 255), (levels[1] + 5).clamp(0, 255)
-        oracle.score(torch.stack([lighter, darker, darker - 1]), torch.tensor([1, 1, 1]))
+        oracle.submit(torch.stack([lighter, darker, darker - 1]), torch.tensor([1, 1, 1]))
         assert torch.equal(oracle.best[1], darker - 1)
         assert torch.equal(oracle.best[0], levels[0])
         assert oracle.forwards.tolist() == [1, 4, 1, 1]

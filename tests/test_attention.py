@@ -11,7 +11,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import detectors
 from robustbench_aigi.evaluation.examples.grad_cam import MAPS, grad_cam, read_maps, similarity
 from robustbench_aigi.evaluation.examples.selection import cases, right_before, strongest
-from robustbench_aigi.executors import Here, Pool
+from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.html.gallery import gallery
@@ -72,7 +72,7 @@ SUITE = Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [
 
 def test_maps_are_the_same_whoever_makes_them(tmp_path: Path, tiny_recipe: str) -> None:
     data, found = load_data(tiny_recipe, split="test"), []
-    for name, executor in (("here", Here(1)), ("pool", Pool(2))):
+    for name, executor in (("here", InProcessExecutor(1)), ("pool", PoolExecutor(2))):
         harness.evaluate([detector("good")], SUITE, data, tmp_path / name, executor=executor)
         found.append((tmp_path / name / "cells" / "good" / "white-box-pgd-4" / MAPS).read_bytes())
     assert found[0] == found[1]

@@ -14,7 +14,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.audit import Audit, audit
 from robustbench_aigi.data.audit.judge import judged, measured
 from robustbench_aigi.data.dataset import COLUMNS
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -230,14 +230,14 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     assert result.tables["unreadable"]["id"].tolist() == ["train/0005"]
     assert "unreadable" in {finding.check for finding in result.findings}
     one = Dataset("made", data.manifest[data.manifest["label"] == 0].reset_index(drop=True))
-    with pytest.raises(BadData, match="two classes"):
+    with pytest.raises(DataError, match="two classes"):
         audit(one, tmp_path / "out", silent)
-    with pytest.raises(BadData, match="0 readable"):
+    with pytest.raises(DataError, match="0 readable"):
         audit(
             Dataset("made", data.manifest.iloc[[5]].reset_index(drop=True)),
             tmp_path / "out",
             silent,
         )
     Path(data.manifest["path"][3]).unlink()
-    with pytest.raises(BadData, match=r"0003\.img"):
+    with pytest.raises(DataError, match=r"0003\.img"):
         audit(data, tmp_path / "out", silent)

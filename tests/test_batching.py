@@ -18,9 +18,9 @@ from robustbench_aigi.evaluation.batching import (
     out_of_memory,
     set_batches,
 )
-from robustbench_aigi.evaluation.run_plan import read_grid
+from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.shard_work import scored
-from robustbench_aigi.executors import HERE, Executor, Pool
+from robustbench_aigi.executors import IN_PROCESS, Executor, PoolExecutor
 from robustbench_aigi.pipeline import harness
 from tests.conftest import Linear
 from tests.finished_run import SUITE, detector
@@ -95,7 +95,7 @@ def test_an_accelerator_meets_batches_of_few_sizes() -> None:
     assert met == [100, 130]
 
 
-@pytest.mark.parametrize("by", [HERE, Pool(2)], ids=str)
+@pytest.mark.parametrize("by", [IN_PROCESS, PoolExecutor(2)], ids=str)
 def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
     by: Executor, tiny_recipe: str, tmp_path: Path
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
     data = load_data(tiny_recipe, split="test")
     matrix = harness.evaluate([hungry], SUITE, data, tmp_path / "hungry", executor=by)
     assert (matrix["status"] == "ok").all()
-    grid = read_grid(tmp_path / "hungry")
+    grid = read_run_plan(tmp_path / "hungry")
     assert grid is not None
     assert grid.detectors["good"].at_once == 4
     frugal = detector("good")

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import detectors, load_detector, save_detector
 from robustbench_aigi.detectors.bayesian import BayesianLinear, BayesianResNet
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training import TrainingJob, train_detector
 from tests.test_artefacts import easy
 
 NAMES = ("resnet50-bnn", "resnet50-attn-bnn")
@@ -137,7 +137,7 @@ def _mean_layer(detector: BayesianResNet) -> tuple[Tensor, Tensor]:
 @pytest.mark.parametrize("name", NAMES)
 def test_training_counts_and_learns(name: str) -> None:
     train, test = easy(128), easy(64, seed=1)
-    made, _ = train_detector(Recipe(detector=name, epochs=4), train, test, start=small(name))
+    made, _ = train_detector(TrainingJob(detector=name, epochs=4), train, test, start=small(name))
     assert isinstance(made, BayesianResNet)
     assert int(made.counted) == 128
     with torch.no_grad():

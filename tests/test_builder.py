@@ -18,8 +18,8 @@ from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plan, plu
 from robustbench_aigi.data.plusplus.parts import encoded_like
 from robustbench_aigi.data.plusplus.reader import write_jsonl
 from robustbench_aigi.data.plusplus.verify import verify
-from robustbench_aigi.errors import BadData, CannotWrite
-from robustbench_aigi.executors import Here, Pool
+from robustbench_aigi.errors import DataError, WriteError
+from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import file_digest
 from tests.test_evaluation import cnn
@@ -60,7 +60,7 @@ def test_plusplus_set_matches_its_manifest(
     assert plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
         data.split("test").manifest["sha256"]
     )
-    with pytest.raises(BadData, match="needs the surrogate cifake-cnn"):
+    with pytest.raises(DataError, match="needs the surrogate cifake-cnn"):
         build_plusplus(parts, suite, {}, tmp_path, lambda *args: None)
 
 
@@ -79,7 +79,7 @@ def test_the_number_of_workers_changes_no_byte(
             {"cifake-cnn": cnn()},
             out,
             silent,
-            Pool(workers),
+            PoolExecutor(workers),
         )
     one, two = (pd.read_parquet(tmp_path / str(workers) / "manifest.parquet") for workers in (1, 2))
     pd.testing.assert_frame_equal(one, two)
@@ -158,9 +158,9 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
         )
         patch.setattr(Path, method, refuse)
         with pytest.raises(
-            CannotWrite, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"
+            WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"
         ):
-            make(tmp_path / "full", silent, Here(1))
+            make(tmp_path / "full", silent, InProcessExecutor(1))
     kept = list((tmp_path / "full" / "parts").iterdir())
     assert kept
     assert all(place.suffix == ".parquet" for place in kept)
@@ -221,7 +221,7 @@ def test_a_plan_says_what_is_left_and_whether_it_fits(
     assert (expected["megabytes"] > 0).all()
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: Usage(free=10))
-        with pytest.raises(BadData, match="has room for 0 MB"):
+        with pytest.raises(DataError, match="has room for 0 MB"):
             plan(*asked, workers=2)
     build_plusplus(*asked, silent)
     assert plan(*asked, workers=2)["images"].sum() == 0

@@ -12,9 +12,9 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Files, Recipe, train_detector
+from robustbench_aigi.training import Arrays, Files, TrainingJob, train_detector
 from robustbench_aigi.training.objectives.aux_class import Category, add_second_head
-from robustbench_aigi.training.objectives.base import Batch, own_loss
+from robustbench_aigi.training.objectives.base import TrainingBatch, own_loss
 from tests.test_training import cnn, easy
 
 
@@ -32,14 +32,16 @@ TRAIN, VALIDATION = coloured(60), coloured(30, 1)
 def trained(
     numbers: dict[str, float], files: Files | None = None, kill: Callable[..., None] | None = None
 ) -> Detector:
-    recipe = Recipe(detector="cifake-cnn", epochs=2, numbers={"batch": 16, "memory": 5, **numbers})
+    recipe = TrainingJob(
+        detector="cifake-cnn", epochs=2, numbers={"batch": 16, "memory": 5, **numbers}
+    )
     progress = kill or (lambda task, done, total: None)
     return train_detector(recipe, TRAIN, VALIDATION, files=files, progress=progress)[0]
 
 
 def test_both_losses_are_lowered() -> None:
     detector, shown = cnn().eval(), torch.arange(60) // 2 % 3
-    batch = Batch(
+    batch = TrainingBatch(
         from_bytes(TRAIN.images), TRAIN.labels, TRAIN.labels.float(), 0, torch.eye(3)[shown]
     )
     verdict = own_loss(detector, batch)().item()
@@ -102,7 +104,7 @@ def test_what_cannot_be_is_told(
     detector: str, method: str, numbers: dict[str, int], told: str
 ) -> None:
     def tried() -> None:
-        recipe = Recipe(
+        recipe = TrainingJob(
             detector=detector, method=method, epochs=1, numbers={"category": 0.5, **numbers}
         )
         train_detector(recipe, TRAIN, VALIDATION)
@@ -112,6 +114,6 @@ def test_what_cannot_be_is_told(
 
 
 def test_images_of_which_nothing_is_told_are_refused() -> None:
-    recipe = Recipe(detector="cifake-cnn", epochs=1, numbers={"category": 0.5})
+    recipe = TrainingJob(detector="cifake-cnn", epochs=1, numbers={"category": 0.5})
     with pytest.raises(UserError, match="several categories, and these have 0"):
         train_detector(recipe, easy(12), easy(12, 1))

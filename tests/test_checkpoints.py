@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
 from robustbench_aigi.detectors._support.checkpoints.tensors import is_checkpoint_path, read_tensors
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import CheckpointError, UserError
 from robustbench_aigi.judging import judge, read_image
 from robustbench_aigi.pipeline import harness
 from tests.hugging_face import save_tiny_vit, tiny_vit
@@ -150,7 +150,7 @@ def test_a_detector_that_keeps_its_network_below_net(tmp_path: Path) -> None:
     torch.manual_seed(1)
     net = timm.create_model("test_resnet", num_classes=1).eval()
     torch.save(net.state_dict(), tmp_path / "one.pth")
-    with pytest.raises(BadCheckpoint, match="fake_index=1"):
+    with pytest.raises(CheckpointError, match="fake_index=1"):
         load_detector("timm:test_resnet", weights=tmp_path / "one.pth")
     up, down = (
         load_detector("timm:test_resnet", tmp_path / "one.pth", fake_index=index)
@@ -231,7 +231,7 @@ def test_weights_that_are_no_real_numbers_are_refused(
     dtype: torch.dtype, theirs: dict[str, Tensor], tmp_path: Path
 ) -> None:
     torch.save({name: value.to(dtype) for name, value in theirs.items()}, tmp_path / "a.pth")
-    with pytest.raises(BadCheckpoint, match=f"is of {dtype}, not of floating-point"):
+    with pytest.raises(CheckpointError, match=f"is of {dtype}, not of floating-point"):
         load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
 
 
@@ -254,7 +254,7 @@ def test_what_does_not_fit_is_named(theirs: dict[str, Tensor], tmp_path: Path) -
         r"missing: net\.cls_token; unexpected: net\.more; of another shape: net\.norm\.bias \(5,\)"
         r" for \(24,\)"
     )
-    with pytest.raises(BadCheckpoint, match=names):
+    with pytest.raises(CheckpointError, match=names):
         load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
 
 
@@ -297,7 +297,7 @@ def test_pickled_objects_are_named(
     held: object, message: str, zipped: bool, tmp_path: Path
 ) -> None:
     torch.save(held, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(BadCheckpoint, match=message):
+    with pytest.raises(CheckpointError, match=message):
         read_tensors(tmp_path / "a.pth")
 
 
@@ -346,9 +346,9 @@ def test_a_file_is_named_for_what_it_is(kind: str, ending: str, tmp_path: Path) 
     path = tmp_path / f"weights.{ending}"
     write(path)
     named = f"{path} is no checkpoint: it is .*{message}"
-    with pytest.raises(BadCheckpoint, match=named):
+    with pytest.raises(CheckpointError, match=named):
         load_detector("vit-b16", weights=path, **SMALL)
-    with pytest.raises(BadCheckpoint, match=named):
+    with pytest.raises(CheckpointError, match=named):
         load_detector(str(path))
 
 
@@ -358,7 +358,7 @@ def test_archives_of_networks_say_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "scripted.pt"
     torch.jit.save(torch.jit.trace(net, torch.ones(1, 3, 4, 4)), path)
     with pytest.raises(
-        BadCheckpoint,
+        CheckpointError,
         match=r"TorchScript.*rb\.wrap\(torch\.jit\.load\('.*scripted\.pt'\), input_size=",
     ):
         load_detector("vit-b16", weights=path, **SMALL)
@@ -367,10 +367,10 @@ def test_archives_of_networks_say_what_to_do(tmp_path: Path) -> None:
     torch.export.save(
         torch.export.export(net, (torch.ones(1, 3, 4, 4),)), tmp_path / "exported.pt2"
     )
-    with pytest.raises(BadCheckpoint, match=r"torch\.export\.load\('.*'\)\.state_dict"):
+    with pytest.raises(CheckpointError, match=r"torch\.export\.load\('.*'\)\.state_dict"):
         load_detector("vit-b16", weights=tmp_path / "exported.pt2", **SMALL)
     np.savez(tmp_path / "arrays.npz", a=np.ones(2))
-    with pytest.raises(BadCheckpoint, match="NumPy arrays"):
+    with pytest.raises(CheckpointError, match="NumPy arrays"):
         load_detector("vit-b16", weights=tmp_path / "arrays.npz", **SMALL)
 
 
@@ -382,7 +382,7 @@ def test_a_file_that_is_cut_short_is_damaged(
     torch.save({"model": theirs}, tmp_path / "a.pth", _use_new_zipfile_serialization=zipped)
     whole = (tmp_path / "a.pth").read_bytes()
     (tmp_path / "a.pth").write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(BadCheckpoint, match="damaged"):
+    with pytest.raises(CheckpointError, match="damaged"):
         load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL)
 
 

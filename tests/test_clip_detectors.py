@@ -16,14 +16,14 @@ from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD
 from robustbench_aigi.detectors.clip_linear import ClipLinear
 from robustbench_aigi.detectors.clip_mlp import cam_part, clip_tower, tiny_clip
 from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
-from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
+from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Plan, Recipe, fit, train_detector
+from robustbench_aigi.training import TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.objectives.adversarial import Ramp
-from robustbench_aigi.training.objectives.base import Batch
+from robustbench_aigi.training.objectives.base import TrainingBatch
 from robustbench_aigi.training.objectives.clip_encoder import Tower, clip_of
-from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
 from robustbench_aigi.training.objectives.tecoa import caption_embeddings, tecoa
 from tests.test_training import easy
 
@@ -67,7 +67,7 @@ def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(
 
 def test_a_head_for_another_tower_is_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(1, 768), "bias": torch.zeros(1)}, tmp_path / "fc_weights.pth")
-    with pytest.raises(BadCheckpoint, match=r"head\.weight"):
+    with pytest.raises(CheckpointError, match=r"head\.weight"):
         load_detector("clip-linear", weights=tmp_path / "fc_weights.pth")
 
 
@@ -130,14 +130,14 @@ def test_a_saved_tower_needs_no_other_weights(folder: str, images: Tensor, tmp_p
 
 def test_towers_out_of_reach_say_so(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (Path(folder.removeprefix("local-dir:")) / "open_clip_model.safetensors").unlink()
-    with pytest.raises(Unavailable, match="open_clip cannot load"):
+    with pytest.raises(UnavailableError, match="open_clip cannot load"):
         RobustClip(variant=folder)
 
     def offline(*args: object, **numbers: object) -> None:
         raise OSError("no route to the hub")
 
     monkeypatch.setattr(open_clip, "create_model", offline)
-    with pytest.raises(Unavailable, match="HF_HOME"):
+    with pytest.raises(UnavailableError, match="HF_HOME"):
         RobustClip(variant="fare4")
 
 
@@ -177,7 +177,7 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 
     def attacked_loss() -> float:
         rng = torch.Generator().manual_seed(0)
-        attacked = climb(
+        attacked = inner_maximisation(
             detector,
             images,
             lambda new: loss_of(detector.embed(new)),
@@ -191,7 +191,7 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
             return float(loss_of(detector.embed(attacked)).mean())
 
     before = attacked_loss()
-    plan = Plan(epochs=3, batch=12, rate=3e-4, eps=4, steps=2)
+    plan = TrainConfig(epochs=3, batch=12, rate=3e-4, eps=4, steps=2)
     tower = Tower(tecoa(detector), plan)
     history = fit(
         detector, easy(48), held, plan, objective=tower, score=tower.score, part=detector.tower
@@ -205,7 +205,7 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     detector, data, shown = clip_of(load_detector("clip-mlp")), easy(8), []
     images, embed = from_bytes(data.images), detector.embed
-    tower = Tower(tecoa(detector), Plan(epochs=1, eps=8, steps=2), Ramp(8))
+    tower = Tower(tecoa(detector), TrainConfig(epochs=1, eps=8, steps=2), Ramp(8))
 
     def noted(given: Tensor) -> Tensor:
         shown.append(given)
@@ -213,7 +213,7 @@ def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(detector, "embed", noted)
     for step, least, most in ((0, 0.5, 1), (3, 3, 4), (7, 6, 8), (20, 6, 8)):
-        tower(detector, Batch(images, data.labels, data.labels.float(), step))()
+        tower(detector, TrainingBatch(images, data.labels, data.labels.float(), step))()
         assert least <= 255 * float((shown[-1] - images).abs().max()) <= most + 1e-3
 
 
@@ -222,7 +222,7 @@ def test_a_plain_fit_trains_the_head_alone(name: str) -> None:
     torch.manual_seed(0)
     detector = load_detector(name)
     before = copy.deepcopy(detector.state_dict())
-    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=4, batch=16, rate=5e-3))
+    fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=4, batch=16, rate=5e-3))
     same = {key: torch.equal(value, before[key]) for key, value in detector.state_dict().items()}
     assert all(unchanged for key, unchanged in same.items() if key.startswith("tower."))
     assert not any(unchanged for key, unchanged in same.items() if key.startswith("head."))
@@ -231,7 +231,7 @@ def test_a_plain_fit_trains_the_head_alone(name: str) -> None:
 
 def test_the_method_tecoa_trains_tower_and_head() -> None:
     start = RobustClip(head="linear")
-    recipe = Recipe(
+    recipe = TrainingJob(
         detector="robust-clip", method="tecoa", epochs=1, numbers={"eps": 2, "steps": 1}
     )
     made, _ = train_detector(recipe, easy(16), easy(8, seed=1), start=start)

@@ -15,7 +15,7 @@ from robustbench_aigi.data.plusplus.contact_sheets import (
     enlarged,
     times_ten,
 )
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -126,14 +126,14 @@ def test_parts_of_one_class_and_of_no_source_are_shown_alone(tmp_path: Path) -> 
 
 
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="holds no manifest"):
+    with pytest.raises(DataError, match="holds no manifest"):
         contact_sheets(tmp_path, tmp_path)
     root = built(tmp_path)
-    with pytest.raises(BadData, match="It has: test/clean, test/pgd"):
+    with pytest.raises(DataError, match="It has: test/clean, test/pgd"):
         contact_sheet(root, "test", "pdg", tmp_path)
     (root / "clean-test_ü 03.png").write_bytes(b"no image")
-    with pytest.raises(BadData, match="verify"):
+    with pytest.raises(DataError, match="verify"):
         contact_sheet(root, "test", "pgd", tmp_path)
     (root / "clean-test_ü 03.png").unlink()
-    with pytest.raises(BadData, match="cannot be shown"):
+    with pytest.raises(DataError, match="cannot be shown"):
         contact_sheet(root, "test", "pgd", tmp_path)

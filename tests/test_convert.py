@@ -23,7 +23,7 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.audit import audit
 from robustbench_aigi.data.conversion import CONVERT_RULES, RULES
-from robustbench_aigi.data.decoding import UnreadableImage, decode, decoded, encode_png, header
+from robustbench_aigi.data.decoding import ImageError, decode, decoded, encode_png, header
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -148,7 +148,7 @@ def test_transparency_is_composited_on_white(mode: str) -> None:
     plain = np.asarray(rgba(mode).convert("RGBA")).astype(int)
     expected = np.round((plain[..., :3] * plain[..., 3:] + 255 * (255 - plain[..., 3:])) / 255)
     assert np.array_equal(levels(file.getvalue()), expected)
-    with pytest.raises(UnreadableImage, match=r"transparent pixels.*--convert"):
+    with pytest.raises(ImageError, match=r"transparent pixels.*--convert"):
         decode(file.getvalue())
 
 
@@ -163,7 +163,7 @@ def test_cmyk_without_a_profile_is_converted_by_the_formula_and_says_so() -> Non
     exact = (255 - inks[..., 3:]) * (255 - inks[..., :3]) / 255
     assert np.abs(levels(content) - exact).max() < 1
     assert "cmyk to rgb without a profile" in decoded(content, convert=True).conversion
-    with pytest.raises(UnreadableImage, match=r"CMYK colours.*--convert"):
+    with pytest.raises(ImageError, match=r"CMYK colours.*--convert"):
         decode(content)
 
 
@@ -221,7 +221,7 @@ def test_what_needs_no_conversion_keeps_its_pixels(kind: str, mode: str) -> None
     ("content", "reason"), [(saved("TIFF", "F"), "8 bits"), (saved("PNG", "1"), "1 bit")]
 )
 def test_what_no_rule_takes_is_refused_all_the_same(content: bytes, reason: str) -> None:
-    with pytest.raises(UnreadableImage, match=reason):
+    with pytest.raises(ImageError, match=reason):
         decode(content, convert=True)
 
 
@@ -371,7 +371,7 @@ def test_whatever_is_broken_is_converted_or_refused(place: float, value: int, ke
         broken[int(place * (len(broken) - 1))] = value
         try:
             pixels = decode(bytes(broken[: int(kept * len(broken))]), convert=True)
-        except UnreadableImage:
+        except ImageError:
             continue
         assert pixels.dtype == torch.uint8
 

@@ -11,8 +11,8 @@ from PIL import Image
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.decoding import UnreadableImage, decode, encode_png
-from robustbench_aigi.errors import BadData, Unavailable, UnknownName
+from robustbench_aigi.data.decoding import ImageError, decode, encode_png
+from robustbench_aigi.errors import DataError, UnavailableError, UnknownNameError
 from tests.conftest import CIFAKE, needs_cifake
 
 
@@ -102,7 +102,7 @@ def test_images_of_mixed_size_are_batched_by_size(tmp_path: Path) -> None:
     data = load_data("cifake", str(root), split="test")
     shapes = [tuple(batch.images.shape) for batch in data.batches(64)]
     assert shapes == [(1, 3, 20, 28), (7, 3, 32, 32)]
-    with pytest.raises(BadData, match="mixes image sizes"):
+    with pytest.raises(DataError, match="mixes image sizes"):
         data.arrays()
 
 
@@ -141,7 +141,7 @@ def test_opaque_alpha_and_grey_are_taken_as_they_are() -> None:
     grey = decode(picture(3, "L"))
     assert torch.equal(grey[0], grey[1])
     assert torch.equal(decode(picture(3, "RGBA")), decode(picture(3)))
-    with pytest.raises(UnreadableImage):
+    with pytest.raises(ImageError):
         decode(b"\x89PNG")
 
 
@@ -151,22 +151,22 @@ def test_png_round_trip() -> None:
 
 
 def test_bad_sources_say_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="no file or folder"):
+    with pytest.raises(DataError, match="no file or folder"):
         load_data("cifake", str(tmp_path / "nowhere"))
-    with pytest.raises(BadData, match="--source"):
+    with pytest.raises(DataError, match="--source"):
         load_data("cifake", None)
-    with pytest.raises(UnknownName, match="Did you mean cifake"):
+    with pytest.raises(UnknownNameError, match="Did you mean cifake"):
         load_data("cifak", "x")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadData, match="no train or test folder"):
+    with pytest.raises(DataError, match="no train or test folder"):
         load_data("cifake", str(tmp_path / "empty"))
     root = folder(tmp_path / "folder")
     for file in (root / "train" / "FAKE").iterdir():
         file.unlink()
-    with pytest.raises(BadData, match="train split has images of one class only"):
+    with pytest.raises(DataError, match="train split has images of one class only"):
         load_data("cifake", str(root))
     pq.write_table(pa.table({"picture": [1]}), tmp_path / "train.parquet")
-    with pytest.raises(BadData, match="has the columns picture"):
+    with pytest.raises(DataError, match="has the columns picture"):
         load_data("cifake", str(tmp_path / "train.parquet"))
 
 
@@ -178,7 +178,7 @@ def test_hub_out_of_reach_says_how_to_supply_the_data(monkeypatch: pytest.Monkey
         raise LocalEntryNotFoundError("offline")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
-    with pytest.raises(Unavailable, match="--source PATH"):
+    with pytest.raises(UnavailableError, match="--source PATH"):
         load_data("cifake", "owner/cifake")
 
 

@@ -7,8 +7,8 @@ from robustbench_aigi.attacks.corruptions.jpeg import JPEG
 from robustbench_aigi.attacks.corruptions.resize import Resize
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
-from robustbench_aigi.training.objectives.base import Batch, Loss, own_loss
+from robustbench_aigi.training import Arrays, TrainConfig, TrainingJob, fit, train_detector
+from robustbench_aigi.training.objectives.base import Loss, TrainingBatch, own_loss
 from robustbench_aigi.training.transforms import QUALITIES, SCALES, delivered
 
 
@@ -41,7 +41,7 @@ def test_a_training_shows_them_marked_as_changed(built: bool) -> None:
     train, marks = pictures(32), []
     came = torch.arange(32) >= 16 if built else None
 
-    def noted(detector: Detector, batch: Batch) -> Loss:
+    def noted(detector: Detector, batch: TrainingBatch) -> Loss:
         assert batch.changed is not None
         marks.append(int(batch.changed.sum()))
         return own_loss(detector, batch)
@@ -52,13 +52,13 @@ def test_a_training_shows_them_marked_as_changed(built: bool) -> None:
         detector,
         train._replace(changed=came),
         pictures(8),
-        Plan(epochs=2, batch=16, delivered=0.5),
+        TrainConfig(epochs=2, batch=16, delivered=0.5),
         objective=noted,
     )
     assert sum(marks) == 2 * (16 + 8 if built else 16)
 
 
 def test_the_card_says_so() -> None:
-    recipe = Recipe(detector="cifake-cnn", epochs=2, numbers={"delivered": 0.5})
+    recipe = TrainingJob(detector="cifake-cnn", epochs=2, numbers={"delivered": 0.5})
     detector, _ = train_detector(recipe, pictures(64), pictures(32))
     assert detector.card.seen == ("jpeg", "resize")

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.attacks.base import Perturbation
-from robustbench_aigi.attacks.through_transform import Averaged, Delivered
+from robustbench_aigi.attacks.through_transform import AveragedDetector, Delivered
 from robustbench_aigi.detectors import Card, Detector, load_detector, straight_through, wrap
-from robustbench_aigi.errors import BadConfig, BadLogits
+from robustbench_aigi.errors import ConfigError, LogitsError
 from tests.conftest import Linear
 
 
@@ -111,7 +111,7 @@ def test_delivered_scores_what_arrives() -> None:
 def test_eot_beats_chance_and_is_the_same_twice(images: Tensor, labels: Tensor) -> None:
     weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     detector = Noisy(weight).eval()
-    view = Averaged(detector, 16)
+    view = AveragedDetector(detector, 16)
     state = torch.random.get_rng_state()
     assert torch.equal(view.logits(images), view.logits(images))
     assert torch.equal(torch.random.get_rng_state(), state)
@@ -154,24 +154,24 @@ def test_bad_numbers_name_the_attack_and_the_value() -> None:
         ("dct-pgd", {"low": 2.0}),
     ):
         ((key, value),) = numbers.items()
-        with pytest.raises(BadConfig, match=rf"{name} wants {key} of .* got {value}"):
+        with pytest.raises(ConfigError, match=rf"{name} wants {key} of .* got {value}"):
             load_attack(name, **numbers)
-    with pytest.raises(BadConfig, match="without a model"):
+    with pytest.raises(ConfigError, match="without a model"):
         load_attack("survives", delivery="pgd-linf")
 
 
 def test_a_detector_that_answers_nonsense_is_named(images: Tensor, labels: Tensor) -> None:
     nan = Linear(torch.full((3, 32, 32), float("nan")), 0.0)
-    with pytest.raises(BadLogits, match="linear gave a logit of nan for 4 of 4"):
+    with pytest.raises(LogitsError, match="linear gave a logit of nan for 4 of 4"):
         load_attack("pgd-linf")(nan, images, labels)
     assert nan.weight.requires_grad
     black_box = wrap(torch.nn.Flatten(), input_size=32, name="remote", gradient="none")
-    with pytest.raises(BadLogits, match="pgd-linf needs gradients, and remote has none"):
+    with pytest.raises(LogitsError, match="pgd-linf needs gradients, and remote has none"):
         load_attack("pgd-linf")(black_box, images, labels)
 
     class Cut(Linear):
         def logits(self, images: Tensor) -> Tensor:
             return super().logits(images.detach())
 
-    with pytest.raises(BadLogits, match="no gradient from its logit to its image"):
+    with pytest.raises(LogitsError, match="no gradient from its logit to its image"):
         load_attack("pgd-linf")(Cut(torch.ones(3, 32, 32), 0.0), images, labels, full=True)

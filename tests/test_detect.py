@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import robustbench_aigi as rb
 from robustbench_aigi.detectors import detectors, load_trained, save_detector, shipped_names
-from robustbench_aigi.errors import BadData, BadLogits
+from robustbench_aigi.errors import DataError, LogitsError
 from robustbench_aigi.judging import (
     AS_IT_IS,
     DELIVERIES,
@@ -25,7 +25,7 @@ from robustbench_aigi.judging import (
     read_image,
     to_text,
 )
-from robustbench_aigi.training import Arrays, Recipe, train_detector
+from robustbench_aigi.training import Arrays, TrainingJob, train_detector
 from robustbench_aigi.training.presets import _sizes
 from tests.test_cli import command
 from tests.test_training import easy
@@ -166,14 +166,14 @@ def test_fresh_weights_give_no_verdict() -> None:
 
 
 def test_logits_that_are_no_number_are_an_error() -> None:
-    with pytest.raises(BadLogits, match=r"gave nan for x\.png"):
+    with pytest.raises(LogitsError, match=r"gave nan for x\.png"):
         judged("constant", math.nan, textured())
 
 
 def test_an_image_too_small_for_the_network_is_told() -> None:
     net = nn.Sequential(nn.Conv2d(3, 1, 40), nn.Flatten(), nn.LazyLinear(1))
     with pytest.raises(
-        BadData, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"
+        DataError, match=r"mine cannot judge x\.png, of 64 x 64 pixels: .*Give a larger image"
     ):
         judge(textured(), rb.wrap(net, input_size=32), "x.png")
 
@@ -195,12 +195,12 @@ def test_folders_are_searched_and_what_cannot_be_read_is_left_out(tmp_path: Path
     (tmp_path / "broken.png").write_bytes(b"no image")
     assert set(find_images([tmp_path])) == {one, two, tmp_path / "broken.png"}
     assert list(find_images([one, one])) == [one, one]
-    with pytest.raises(BadData, match="no file at"):
+    with pytest.raises(DataError, match="no file at"):
         list(find_images([tmp_path / "nowhere"]))
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadData, match="holds no image"):
+    with pytest.raises(DataError, match="holds no image"):
         list(find_images([tmp_path / "empty"]))
-    with pytest.raises(BadData, match=r"broken\.png cannot be judged"):
+    with pytest.raises(DataError, match=r"broken\.png cannot be judged"):
         read_image(tmp_path / "broken.png")
 
 
@@ -254,7 +254,7 @@ def test_images_are_converted_if_asked_for(tmp_path: Path) -> None:
     """B11: transparent, CMYK and 16-bit images are rejected by default."""
     pixels = torch.cat([textured(32, 32), torch.full((1, 32, 32), 128, dtype=torch.uint8)])
     path = saved(tmp_path / "clear.png", pixels)
-    with pytest.raises(BadData, match="transparent pixels"):
+    with pytest.raises(DataError, match="transparent pixels"):
         read_image(path)
     assert read_image(path, convert=True).shape == (3, 32, 32)
 
@@ -271,7 +271,7 @@ def test_nothing_that_can_be_judged_is_an_error(tmp_path: Path) -> None:
 
 def test_training_states_the_size_of_its_images() -> None:
     """A11: without it nothing could say that an image is outside what a detector learnt from."""
-    recipe = Recipe(detector="cifake-cnn", epochs=6)
+    recipe = TrainingJob(detector="cifake-cnn", epochs=6)
     made, _ = train_detector(recipe, easy(64), easy(32, seed=1), trained_on="easy, 64 images")
     assert made.card.trained_size == (32, 32)
     data = Arrays(textured(24, 40)[None], torch.tensor([0]))

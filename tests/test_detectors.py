@@ -10,8 +10,14 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector, wrap
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD
-from robustbench_aigi.errors import BadCheckpoint, BadConfig, Unavailable, UnknownName, UserError
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.errors import (
+    CheckpointError,
+    ConfigError,
+    UnavailableError,
+    UnknownNameError,
+    UserError,
+)
+from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.contract import check_contract, gradient_error
 
@@ -46,7 +52,7 @@ def test_a_short_training_tells_separable_images_apart(name: str) -> None:
     images += torch.where(labels == 1, 120, 20).view(-1, 1, 1, 1)
     images[labels == 1, :, ::2, ::2] -= 60
     data = Arrays(images.to(torch.uint8), labels)
-    recipe = Recipe(detector=name, epochs=4)
+    recipe = TrainingJob(detector=name, epochs=4)
     detector, _ = train_detector(
         recipe, data, Arrays(data.images[:32], labels[:32]), start=small(name)
     )
@@ -87,10 +93,10 @@ class Harmful:
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": Harmful()}, tmp_path / "bad.pth")
-    with pytest.raises(BadCheckpoint, match=r"refused.*could run code"):
+    with pytest.raises(CheckpointError, match=r"refused.*could run code"):
         load_detector("cnndetection", weights=tmp_path / "bad.pth")
     torch.save([torch.zeros(1)], tmp_path / "list.pth")
-    with pytest.raises(BadCheckpoint, match="holds list, not a state dict"):
+    with pytest.raises(CheckpointError, match="holds list, not a state dict"):
         load_detector("cnndetection", weights=tmp_path / "list.pth")
 
 
@@ -99,7 +105,7 @@ def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyP
         raise OSError("no route to the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(Unavailable, match="weights=PATH"):
+    with pytest.raises(UnavailableError, match="weights=PATH"):
         load_detector("resnet50", pretrained=True)
 
 
@@ -169,7 +175,7 @@ def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
     assert all(torch.equal(own[name], other[name]) for name in own.keys() - resized)
     assert fine.logits(images).isfinite().all()
     with pytest.raises(
-        BadConfig, match=r"tinyvit-5m: .*'stem'\. It takes stem_stride, drop_path, size"
+        ConfigError, match=r"tinyvit-5m: .*'stem'\. It takes stem_stride, drop_path, size"
     ):
         load_detector("tinyvit-5m", "cifake", stem=2)
 
@@ -177,22 +183,22 @@ def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
 def test_checkpoints_that_do_not_fit_say_so(tmp_path: Path) -> None:
     path = tmp_path / "cnn.safetensors"
     save_detector(load_detector("cifake-cnn"), path)
-    with pytest.raises(BadCheckpoint, match="cifake-cnn"):
+    with pytest.raises(CheckpointError, match="cifake-cnn"):
         load_detector("tinyvit-5m", weights=path)
-    with pytest.raises(BadCheckpoint, match="no checkpoint at"):
+    with pytest.raises(CheckpointError, match="no checkpoint at"):
         load_detector(str(tmp_path / "none.safetensors"))
     (tmp_path / "junk.safetensors").write_bytes(b"junk")
-    with pytest.raises(BadCheckpoint, match="not a safetensors file"):
+    with pytest.raises(CheckpointError, match="not a safetensors file"):
         load_detector(str(tmp_path / "junk.safetensors"))
     save_file(
         {"a": torch.zeros(1)}, tmp_path / "other.safetensors", metadata={"detector": "cifake-cnn"}
     )
-    with pytest.raises(BadCheckpoint, match="does not fit"):
+    with pytest.raises(CheckpointError, match="does not fit"):
         load_detector(str(tmp_path / "other.safetensors"))
     save_file({"a": torch.zeros(1)}, tmp_path / "bare.safetensors")
-    with pytest.raises(BadCheckpoint, match="does not say"):
+    with pytest.raises(CheckpointError, match="does not say"):
         load_detector(str(tmp_path / "bare.safetensors"))
-    with pytest.raises(UnknownName, match="cifake-cnn"):
+    with pytest.raises(UnknownNameError, match="cifake-cnn"):
         load_detector("cifake_cnn")
 
 

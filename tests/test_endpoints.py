@@ -19,7 +19,13 @@ from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 from robustbench_aigi.detectors.external.http.reading import read_spec
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec
-from robustbench_aigi.errors import BadConfig, BadLogits, Unavailable, UnknownName, UserError
+from robustbench_aigi.errors import (
+    ConfigError,
+    LogitsError,
+    UnavailableError,
+    UnknownNameError,
+    UserError,
+)
 from robustbench_aigi.imaging.pixels import snap
 from tests.contract import built
 from tests.endpoints import Reply, Seen, brightness, decoded, serving
@@ -183,7 +189,7 @@ def test_preset_reads_what_the_service_answers(
         monkeypatch.setenv(list(preset.secrets)[-1], "another-secret")
         try:
             endpoint(f"endpoint:{name}", base=server.base, **preset.given).logits(images[:1])
-        except Unavailable:
+        except UnavailableError:
             texts.append(traceback.format_exc())
             assert "status 401" in texts[-1]
         assert len(texts) == 8
@@ -197,7 +203,7 @@ def test_preset_names_the_secret_that_is_not_set(
     preset = PRESETS[name]
     for variable in preset.secrets:
         monkeypatch.delenv(variable, raising=False)
-    with pytest.raises(Unavailable, match=f"export ({'|'.join(preset.secrets)})="):
+    with pytest.raises(UnavailableError, match=f"export ({'|'.join(preset.secrets)})="):
         endpoint(f"endpoint:{name}", **preset.given)
 
 
@@ -266,11 +272,11 @@ def test_a_description_is_read_from_a_file_and_arguments_replace_it(
         == "http://127.0.0.1:2/y"
     )
     place.write_text('url = "http://127.0.0.1:1/x"\nscoer = "a"\n')
-    with pytest.raises(BadConfig, match="scoer"):
+    with pytest.raises(ConfigError, match="scoer"):
         endpoint(f"endpoint:{place}")
     with pytest.raises(UserError, match="scoer"):
         endpoint("http://127.0.0.1:1/x", scoer="a")
-    with pytest.raises(UnknownName, match="hive-v3"):
+    with pytest.raises(UnknownNameError, match="hive-v3"):
         endpoint("endpoint:hive")
 
 
@@ -292,5 +298,5 @@ def test_hugging_face_label_that_is_not_there_is_named(
         endpoint("endpoint:hugging-face", **given)
     with serving(hugging_face) as server:
         detector = endpoint("endpoint:hugging-face", base=server.base, label="fake", **given)
-        with pytest.raises(BadLogits, match="artificial"):
+        with pytest.raises(LogitsError, match="artificial"):
             detector.logits(images)

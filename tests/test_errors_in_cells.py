@@ -8,7 +8,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix
@@ -54,7 +54,7 @@ def test_logits_that_are_no_number_make_errors_and_the_run_goes_on(
     assert matrix.loc[matrix["detector"] == "made", "accuracy"].isna().all()
     folders = [path.name for path in (tmp_path / "cells" / "made").iterdir()]
     assert folders == ["clean-clean"]
-    assert "BadLogits" in (tmp_path / "cells" / "made" / "clean-clean" / "error.txt").read_text()
+    assert "LogitsError" in (tmp_path / "cells" / "made" / "clean-clean" / "error.txt").read_text()
     assert "| made | error | error | error |" in (tmp_path / "matrix.md").read_text()
     for name in ("matrix.md", "report.html"):
         text = (tmp_path / name).read_text()
@@ -174,5 +174,5 @@ def test_bad_numbers_are_refused_before_anything_runs(
     path = tmp_path / "bad.toml"
     row = f'id = "a"\nattack = "pgd-linf"\nwith = {{ {number} = {value!r} }}\n'
     path.write_text(f'name = "bad"\nversion = 1\nseed = 0\n[[attacks]]\n{row}')
-    with pytest.raises(BadConfig, match=f"pgd-linf wants {number} of .* got {value!r}"):
+    with pytest.raises(ConfigError, match=f"pgd-linf wants {number} of .* got {value!r}"):
         load_suite(str(path))

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from robustbench_aigi.attacks import Suite, load_attack, load_suite
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.evaluation.intervals import bootstrap, wilson
 from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
 from robustbench_aigi.evaluation.shard_work import attacked, psnr
@@ -102,7 +102,7 @@ def test_matrix_has_every_cell_and_worst_case_is_lowest(
                         <= matrix.cell("cifake-cnn", row.id, mode, direction)["accuracy"]
                     )
     assert matrix.cell("cifake-cnn", "one-pixel", "white-box")["n"] == 4
-    with pytest.raises(BadData, match="There are: cifake-cnn/clean/clean"):
+    with pytest.raises(DataError, match="There are: cifake-cnn/clean/clean"):
         matrix.cell("cifake-cnn", "magic", "static")
 
 

@@ -16,21 +16,27 @@ from types import SimpleNamespace
 import pytest
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.errors import UserError, WorkersLost
-from robustbench_aigi.executors import Cluster, Executor, Here, Pool, executor
+from robustbench_aigi.errors import UserError, WorkersLostError
+from robustbench_aigi.executors import (
+    Executor,
+    InProcessExecutor,
+    PoolExecutor,
+    RayExecutor,
+    executor,
+)
 from robustbench_aigi.executors.cluster import _got
 from robustbench_aigi.pipeline import harness
 from tests.finished_run import SUITE, detector
 
 SLEEPING = """
 import time
-from robustbench_aigi.executors import Pool
+from robustbench_aigi.executors import PoolExecutor
 
 def work(item):
     print("begun", flush=True)
     time.sleep(600)
 
-list(Pool(2).each(work, range(2)))
+list(PoolExecutor(2).map_ordered(work, range(2)))
 """
 
 
@@ -42,13 +48,13 @@ def executors() -> list[Executor]:
     try:
         import ray  # noqa: F401
     except ImportError:
-        return [Here(), Here(1), Pool(2)]
-    return [Here(), Here(1), Pool(2), Cluster(2)]
+        return [InProcessExecutor(), InProcessExecutor(1), PoolExecutor(2)]
+    return [InProcessExecutor(), InProcessExecutor(1), PoolExecutor(2), RayExecutor(2)]
 
 
 @pytest.mark.parametrize("by", executors(), ids=str)
 def test_results_come_in_order_whoever_works(by: Executor) -> None:
-    assert list(by.each(double, range(5))) == [0, 2, 4, 6, 8]
+    assert list(by.map_ordered(double, range(5))) == [0, 2, 4, 6, 8]
 
 
 @pytest.mark.parametrize("by", executors(), ids=str)
@@ -57,7 +63,7 @@ def test_a_users_error_is_the_users_error_whoever_works(by: Executor) -> None:
         raise UserError(f"no {item}")
 
     with pytest.raises(UserError, match=r"^no 3$"):
-        list(by.each(refused, [3]))
+        list(by.map_ordered(refused, [3]))
 
 
 @pytest.mark.parametrize("by", executors()[2:], ids=str)
@@ -69,7 +75,7 @@ def test_a_killed_workers_piece_is_done_again(by: Executor, tmp_path: Path) -> N
             os.kill(os.getpid(), signal.SIGKILL)
         return 2 * item
 
-    assert list(by.each(dies_once, range(9))) == [2 * i for i in range(9)]
+    assert list(by.map_ordered(dies_once, range(9))) == [2 * i for i in range(9)]
 
 
 @pytest.mark.parametrize("by", executors()[2:], ids=str)
@@ -78,8 +84,8 @@ def test_a_piece_that_kills_every_worker_ends_the_work(by: Executor) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with pytest.raises(WorkersLost, match="3 times on the same piece"):
-        list(by.each(dies, [1]))
+    with pytest.raises(WorkersLostError, match="3 times on the same piece"):
+        list(by.map_ordered(dies, [1]))
 
 
 def test_a_worker_may_take_memory() -> None:
@@ -92,7 +98,7 @@ def test_a_worker_may_take_memory() -> None:
     taken: list[bytearray] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(set(Pool(1).each(hungry, [0, 1, 2, 3]))) == 1
+        assert len(set(PoolExecutor(1).map_ordered(hungry, [0, 1, 2, 3]))) == 1
 
 
 @pytest.mark.parametrize("by", executors(), ids=str)
@@ -104,17 +110,17 @@ def test_items_are_asked_for_when_needed(by: Executor) -> None:
             asked.append(item)
             yield item
 
-    results = by.each(double, items())
+    results = by.map_ordered(double, items())
     assert next(results) == 0
     assert len(asked) < 100
     results.close()  # type: ignore[attr-defined]
 
 
 def test_what_does_not_go_together_is_told() -> None:
-    assert executor() == Here(None)
-    assert executor(workers=1) == Here(1)
-    assert executor(workers=2) == Pool(2)
-    assert executor(address="auto") == Cluster(1, "auto")
+    assert executor() == InProcessExecutor(None)
+    assert executor(workers=1) == InProcessExecutor(1)
+    assert executor(workers=2) == PoolExecutor(2)
+    assert executor(address="auto") == RayExecutor(1, "auto")
     for wrong, told in (
         ({"name": "poool"}, "no executor called 'poool'. Write one of here, pool, ray"),
         ({"name": "pool", "gpus": 1.0}, "--executor ray"),
@@ -180,6 +186,7 @@ def test_a_cluster_that_lost_its_head_is_told() -> None:
     where = SimpleNamespace(gcs_address=head)
     alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
     with pytest.raises(
-        WorkersLost, match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head"
+        WorkersLostError,
+        match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head",
     ):
         _got(alone, None)

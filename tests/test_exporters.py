@@ -18,8 +18,8 @@ from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.executors import Here
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.executors import InProcessExecutor
 from tests.built_set import SUITE, contents, make
 from tests.test_data import folder, picture
 
@@ -198,9 +198,16 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     data = load_data("cifake", str(root))
     suite = Suite.model_validate(SUITE | {"attacks": SUITE["attacks"][-1:]})  # type: ignore[index]
     build_plusplus(
-        {"test": Part(data.split("test"), True, 0)}, suite, {}, tmp_path / "built", silent, Here(1)
+        {"test": Part(data.split("test"), True, 0)},
+        suite,
+        {},
+        tmp_path / "built",
+        silent,
+        InProcessExecutor(1),
     )
-    with pytest.raises(BadData, match=r"one image size, and test has .* Export it as imagefolder"):
+    with pytest.raises(
+        DataError, match=r"one image size, and test has .* Export it as imagefolder"
+    ):
         export(tmp_path / "built", "npz", tmp_path / "out")
     assert not (tmp_path / "out").exists()
     assert export(tmp_path / "built", "parquet", tmp_path / "out").images == 16

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.data.exporters import FORMS, export
-from robustbench_aigi.errors import BadData, CannotWrite, UnknownName
+from robustbench_aigi.errors import DataError, UnknownNameError, WriteError
 from tests.built_set import contents, make
 from tests.test_data import picture
 
@@ -40,18 +40,18 @@ def test_another_folder_is_not_touched(built: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "mine.txt").write_text("mine")
-    with pytest.raises(BadData, match="is not empty"):
+    with pytest.raises(DataError, match="is not empty"):
         export(built, "parquet", out)
     assert contents(tmp_path) == {"out/mine.txt": b"mine"}
     (out / "mine.txt").unlink()
     export(built, "npz", out)
-    with pytest.raises(BadData, match="is not empty"):
+    with pytest.raises(DataError, match="is not empty"):
         export(built, "parquet", out)
-    with pytest.raises(BadData, match="inside the set"):
+    with pytest.raises(DataError, match="inside the set"):
         export(built, "parquet", built / "out")
-    with pytest.raises(UnknownName, match=r"no form called 'zip'\. Write one of imagefolder"):
+    with pytest.raises(UnknownNameError, match=r"no form called 'zip'\. Write one of imagefolder"):
         export(built, "zip", tmp_path / "zip")
-    with pytest.raises(BadData, match=r"no whole manifest\.parquet"):
+    with pytest.raises(DataError, match=r"no whole manifest\.parquet"):
         export(tmp_path, "npz", tmp_path.with_name("elsewhere"))
 
 
@@ -62,11 +62,11 @@ def test_a_full_disk_is_said_and_leaves_nothing(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(CannotWrite, match="No space left on device"):
+    with pytest.raises(WriteError, match="No space left on device"):
         export(built, "imagefolder", tmp_path / "out")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CannotWrite, match=r"cannot write .*out"):
+    with pytest.raises(WriteError, match=r"cannot write .*out"):
         export(built, "imagefolder", tmp_path / "file" / "out")
 
 
@@ -92,6 +92,6 @@ def test_a_hostile_manifest_writes_and_reads_nothing(
     rows.loc[3, column] = value
     rows.to_parquet(place, index=False)
     before = contents(tmp_path)
-    with pytest.raises(BadData, match=expected):
+    with pytest.raises(DataError, match=expected):
         export(tmp_path / "a" / "built", form, tmp_path / "out")
     assert contents(tmp_path) == before

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector
 from robustbench_aigi.detectors._support.faster import Int8Linear, copied, faster, in_8_bits
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.io.hashing import weights_digest
 from tests.conftest import Linear
@@ -107,7 +107,7 @@ def test_onnx_runtime_that_computes_something_else_is_refused(
     monkeypatch.setattr(
         type(view), "_run", staticmethod(lambda graph, images: torch.full((len(images),), 9.0))
     )
-    with pytest.raises(Unavailable, match="differs from torch"):
+    with pytest.raises(UnavailableError, match="differs from torch"):
         view.logits(torch.rand(1, 3, 32, 32))
 
 
@@ -118,8 +118,8 @@ def test_what_cannot_be_faster_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="no linear layer"):
         faster(linear, "int8")
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(Unavailable, match="C\\+\\+ compiler"):
+    with pytest.raises(UnavailableError, match="C\\+\\+ compiler"):
         faster(linear, "compile")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(Unavailable, match=re.escape(install_command("onnx"))):
+    with pytest.raises(UnavailableError, match=re.escape(install_command("onnx"))):
         faster(linear, "onnx")

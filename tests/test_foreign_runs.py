@@ -17,7 +17,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector, load_detector, wrap
 from robustbench_aigi.detectors.external.python_object import adapted
-from robustbench_aigi.executors import HERE, Executor, Here, Pool
+from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, PoolExecutor
 from tests.endpoints import serving
 from tests.foreign import SIDE, SURROGATE, Brightness, check_run, evaluated, images_in
 from tests.hugging_face import save_tiny_vit
@@ -103,7 +103,7 @@ def test_detectors_of_every_make_are_evaluated(
     check_run(evaluated(made(tmp_path), tmp_path), tmp_path)
 
 
-@pytest.mark.parametrize("executor", [HERE, Pool(2)], ids=["here", "pool"])
+@pytest.mark.parametrize("executor", [IN_PROCESS, PoolExecutor(2)], ids=["here", "pool"])
 def test_onnx_files_are_evaluated(executor: Executor, tmp_path: Path) -> None:
     """B1: a traceback of ``copy.deepcopy``, and no matrix."""
     address = f"{SURROGATE}=onnx:{write_onnx(tmp_path / 'net.onnx')}"
@@ -118,14 +118,14 @@ def test_what_cannot_be_sent_to_a_pool_is_evaluated_here(
 ) -> None:
     """B1's kind: "cannot pickle" ended the run; the numbers are those of a pool, at one thread."""
     detector = made(tmp_path)
-    matrix = evaluated(detector, tmp_path, Pool(2))
+    matrix = evaluated(detector, tmp_path, PoolExecutor(2))
     check_run(matrix, tmp_path)
     assert f"{SURROGATE} cannot be sent to other processes" in caplog.text
     assert (
         SURROGATE
         in json.loads((tmp_path / "run" / "in_process.json").read_text())["in_this_process"]
     )
-    again = evaluated(detector, tmp_path / "again", Here(1))
+    again = evaluated(detector, tmp_path / "again", InProcessExecutor(1))
     assert matrix.to_csv() == again.to_csv()
     assert not (tmp_path / "again" / "run" / "in_process.json").exists()
 
@@ -138,7 +138,7 @@ def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> 
     part = Part(images_in(tmp_path / "data"), all_rows=True, samples=0)
     made = {SURROGATE: plain(tmp_path)}
     build_plusplus(
-        {"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, Pool(2)
+        {"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, PoolExecutor(2)
     )
     assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
     assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10

@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 import yaml
 
-from robustbench_aigi.errors import UnknownName
-from robustbench_aigi.report import Finished, Matrix, read_runs
+from robustbench_aigi.errors import UnknownNameError
+from robustbench_aigi.report import Matrix, RunResults, read_runs
 from robustbench_aigi.report.formats import FORMS, in_form
 from tests.finished_run import detector, finished
 
@@ -29,16 +29,16 @@ def run(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(run: Path) -> Finished:
+def whole(run: Path) -> RunResults:
     return read_runs([run])
 
 
 @pytest.fixture(scope="module")
-def matrix(whole: Finished) -> Matrix:
+def matrix(whole: RunResults) -> Matrix:
     return whole.matrix
 
 
-def test_json_fits_its_published_schema(run: Path, whole: Finished, matrix: Matrix) -> None:
+def test_json_fits_its_published_schema(run: Path, whole: RunResults, matrix: Matrix) -> None:
     file = json.loads((run / "matrix.json").read_text())
     schema = json.loads(in_form("schema", whole))
     jsonschema.validate(file, schema)
@@ -47,7 +47,7 @@ def test_json_fits_its_published_schema(run: Path, whole: Finished, matrix: Matr
         jsonschema.validate({"schema": 3, "rows": [{"detector": "x"}]}, schema)
 
 
-def test_wide_has_every_accuracy_once(run: Path, whole: Finished, matrix: Matrix) -> None:
+def test_wide_has_every_accuracy_once(run: Path, whole: RunResults, matrix: Matrix) -> None:
     wide = pd.read_csv(io.StringIO(in_form("wide", whole)), index_col="detector")
     assert list(wide.index) == list(dict.fromkeys(matrix["detector"]))
     for row in matrix[matrix["accuracy"].notna()].to_dict("records"):
@@ -58,7 +58,7 @@ def test_wide_has_every_accuracy_once(run: Path, whole: Finished, matrix: Matrix
 
 
 def test_latex_compiles_and_shows_the_numbers(
-    run: Path, whole: Finished, matrix: Matrix, tmp_path: Path
+    run: Path, whole: RunResults, matrix: Matrix, tmp_path: Path
 ) -> None:
     text = in_form("latex", whole)
     assert r"\toprule" in text
@@ -79,7 +79,7 @@ def test_latex_compiles_and_shows_the_numbers(
 
 
 def test_sarif_has_a_result_for_each_flag_and_gap(
-    run: Path, whole: Finished, matrix: Matrix
+    run: Path, whole: RunResults, matrix: Matrix
 ) -> None:
     log = json.loads(in_form("sarif", whole))
     flags = json.loads((run / "adequacy.json").read_text())["flags"]
@@ -92,7 +92,7 @@ def test_sarif_has_a_result_for_each_flag_and_gap(
 
 
 def test_model_index_and_entries_carry_the_numbers(
-    run: Path, whole: Finished, matrix: Matrix
+    run: Path, whole: RunResults, matrix: Matrix
 ) -> None:
     index = yaml.safe_load(in_form("model-index", whole))["model-index"]
     assert [entry["name"] for entry in index] == ["good", ODD]
@@ -107,7 +107,7 @@ def test_model_index_and_entries_carry_the_numbers(
 
 
 def test_every_form_takes_tables_of_no_one_and_many_rows(
-    run: Path, whole: Finished, matrix: Matrix
+    run: Path, whole: RunResults, matrix: Matrix
 ) -> None:
     one = Matrix(matrix[matrix["detector"] == "good"].head(1))
     many = Matrix(
@@ -119,5 +119,7 @@ def test_every_form_takes_tables_of_no_one_and_many_rows(
     for name in FORMS:
         for table in (gone, one, many):
             assert in_form(name, replace(whole, matrix=table))
-    with pytest.raises(UnknownName, match=r"no report format called 'latx'. Did you mean latex"):
+    with pytest.raises(
+        UnknownNameError, match=r"no report format called 'latx'. Did you mean latex"
+    ):
         in_form("latx", whole)

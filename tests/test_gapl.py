@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from robustbench_aigi.detectors import gapl, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.detectors.gapl import GAPL
-from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
+from robustbench_aigi.errors import CheckpointError, DataError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Plan, Recipe, fit, train_detector
+from robustbench_aigi.training import TrainConfig, TrainingJob, fit, train_detector
 from tests.test_artefacts import NORMALISE, easy, random
 
 
@@ -33,7 +33,7 @@ def test_lora_begins_as_the_tower_it_adapts() -> None:
 def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
     train, test = easy(96), easy(32, seed=1)
     fresh = small_gapl()
-    first, _ = train_detector(Recipe(detector="gapl", epochs=3), train, test, start=fresh)
+    first, _ = train_detector(TrainingJob(detector="gapl", epochs=3), train, test, start=fresh)
     assert isinstance(first, GAPL)
     assert int(first.stage) == 1
     assert not torch.equal(first.foren_proj.weight, fresh.foren_proj.weight)
@@ -47,7 +47,7 @@ def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
     second = load_detector(str(tmp_path / "first.safetensors"))
     assert isinstance(second, GAPL)
     second.prepare(train, test)
-    history = fit(second, train, test, Plan(epochs=8, batch=32, rate=5e-4))
+    history = fit(second, train, test, TrainConfig(epochs=8, batch=32, rate=5e-4))
     assert int(second.stage) == 2
     for half in second.prototypes.split(8):
         torch.testing.assert_close(half @ half.T, torch.eye(8), atol=1e-4, rtol=0)
@@ -85,12 +85,12 @@ def test_prototypes_are_principal_components_of_each_class() -> None:
 def test_gapl_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     detector, few = small_gapl(), easy(12)
     detector.prepare(few, few)
-    with pytest.raises(BadData, match="over 8 images of each class, got 6"):
+    with pytest.raises(DataError, match="over 8 images of each class, got 6"):
         detector.prepare(few, few)
     with pytest.raises(UserError, match="even, from 2 to twice the features"):
         load_detector("gapl", prototypes=7)
     torch.save({"model": {"fc.weight": torch.zeros(1, 128)}}, tmp_path / "bare.pt")
-    with pytest.raises(BadCheckpoint, match="no prototypes"):
+    with pytest.raises(CheckpointError, match="no prototypes"):
         load_detector("gapl", weights=tmp_path / "bare.pt")
     monkeypatch.setattr(gapl, "clip_tower", lambda *_: (nn.Conv2d(3, 4, 3), 32, 4))
     with pytest.raises(UserError, match="needs a vision transformer"):

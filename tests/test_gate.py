@@ -18,7 +18,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import load_data
-from robustbench_aigi.errors import BadConfig, BadData, UnknownName
+from robustbench_aigi.errors import ConfigError, DataError, UnknownNameError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import write_flags
 from robustbench_aigi.evaluation.intervals import holm, images_for, mcnemar
@@ -145,7 +145,7 @@ def test_regressions_are_found_and_tested_as_many(
         == f"0 regression, 0 improvement, {len(compared(good, good))} same, 0 new, 0 gone"
     )
     assert set(compared(fewer, good)["verdict"]) == {"same", "gone"}
-    with pytest.raises(BadData, match="holds no matrix"):
+    with pytest.raises(DataError, match="holds no matrix"):
         compared(tmp_path, good)
 
 
@@ -159,7 +159,7 @@ def test_one_detector_under_two_names_is_compared(
     assert set(clean["verdict"]) == {"same"}
     two = finished(tmp_path / "two", tiny_recipe, detector("better"), detector("best"))
     with pytest.raises(
-        BadData, match=r"two \(of better, best\) and .* \(of good\) have no .* NEW=CHECKPOINT"
+        DataError, match=r"two \(of better, best\) and .* \(of good\) have no .* NEW=CHECKPOINT"
     ):
         compared(two, good)
 
@@ -178,11 +178,11 @@ def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:
     for rule, told in rules:
         with pytest.raises(ValueError, match=told):
             judged(good, **rule)
-    with pytest.raises(BadConfig, match=r"no attack called 'pgd-3'. Did you mean pgd-2"):
+    with pytest.raises(ConfigError, match=r"no attack called 'pgd-3'. Did you mean pgd-2"):
         judged(good, metric="accuracy", attack="pgd-3", mode="white-box", at_least=0.5)
-    with pytest.raises(BadConfig, match=r"no detector called 'god'. Did you mean good"):
+    with pytest.raises(ConfigError, match=r"no detector called 'god'. Did you mean good"):
         judged(good, at_least=0.5, detector="god", **CLEAN)
-    with pytest.raises(UnknownName, match=r"no policy called 'relase'. Did you mean release"):
+    with pytest.raises(UnknownNameError, match=r"no policy called 'relase'. Did you mean release"):
         load_policy("relase")
 
 

@@ -13,7 +13,7 @@ from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.detectors.external import addressed
 from robustbench_aigi.detectors.external.hf.processing import Processing, processing_of
-from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
+from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error
 from tests.hugging_face import save_tiny_vit
@@ -119,7 +119,7 @@ def test_processing_that_is_not_known_is_refused() -> None:
 def test_hf_out_of_reach_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("transformers")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(Unavailable, match="HF_HOME"):
+    with pytest.raises(UnavailableError, match="HF_HOME"):
         addressed("hf:nobody/no-such-detector")
 
 
@@ -131,7 +131,7 @@ def test_hf_never_runs_the_code_of_a_repository(hf_folder: Path) -> None:
     }
     (hf_folder / "config.json").write_text(json.dumps(settings))
     (hf_folder / "own.py").write_text(f"open({str(hf_folder / 'ran')!r}, 'w')")
-    with pytest.raises(Unavailable, match="cannot load"):
+    with pytest.raises(UnavailableError, match="cannot load"):
         addressed(f"hf:{hf_folder}")
     assert not (hf_folder / "ran").exists()
 
@@ -152,7 +152,7 @@ def test_weights_of_another_network_are_refused(
     transformers.ResNetForImageClassification(config).save_pretrained(tmp_path / "resnet")
     shutil.copy(tmp_path / "resnet" / "model.safetensors", hf_folder)
     with pytest.raises(
-        BadCheckpoint,
+        CheckpointError,
         match=(
             r"not those of the ViTForImageClassification.*would be random: missing:"
             r" classifier\.bias, "
@@ -180,7 +180,7 @@ def test_a_head_of_more_outputs_than_labels_is_refused(tmp_path: Path) -> None:
         r"of another shape: classifier\.bias \(6,\) for \(5,\), classifier\.weight \(6, 16\) for"
         r" \(5, 16\)"
     )
-    with pytest.raises(BadCheckpoint, match=shape):
+    with pytest.raises(CheckpointError, match=shape):
         addressed(f"hf:{folder}", fake_labels=["label 1"])
 
 
@@ -201,7 +201,7 @@ def test_one_missing_tensor_is_refused_and_more_than_enough_is_noted(
     assert "has no place for: vit.pooler.dense.bias" in note
     weights.pop("vit.layernorm.bias")
     save_file(weights, hf_folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(BadCheckpoint, match=r"missing: vit\.layernorm\.bias\."):
+    with pytest.raises(CheckpointError, match=r"missing: vit\.layernorm\.bias\."):
         addressed(f"hf:{hf_folder}")
 
 
@@ -219,7 +219,7 @@ def test_two_loads_that_differ_are_refused(
     monkeypatch.setattr(
         transformers.ViTForImageClassification, "_keys_to_ignore_on_load_missing", ignored
     )
-    with pytest.raises(BadCheckpoint, match=r"two loads of .* different logits"):
+    with pytest.raises(CheckpointError, match=r"two loads of .* different logits"):
         addressed(f"hf:{hf_folder}")
 
 
@@ -311,13 +311,13 @@ def test_weights_that_cannot_be_read_are_named(hf_folder: Path) -> None:
     weights = hf_folder / "model.safetensors"
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     with pytest.raises(
-        BadCheckpoint, match=r"model\.safetensors is no checkpoint: it is a Git LFS pointer"
+        CheckpointError, match=r"model\.safetensors is no checkpoint: it is a Git LFS pointer"
     ):
         addressed(f"hf:{hf_folder}")
     weights.write_bytes(b"junk")
-    with pytest.raises(BadCheckpoint, match="cannot be read"):
+    with pytest.raises(CheckpointError, match="cannot be read"):
         addressed(f"hf:{hf_folder}")
     weights.unlink()
     torch.save({"classifier.weight": Harmful()}, hf_folder / "pytorch_model.bin")
-    with pytest.raises(BadCheckpoint, match="could run code"):
+    with pytest.raises(CheckpointError, match="could run code"):
         addressed(f"hf:{hf_folder}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile, ImageOps
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from tests.test_data import picture
 from tests.test_sources import files
 
@@ -121,7 +121,7 @@ def test_huge_images_are_refused_from_their_header(
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", decoded)
-    with pytest.raises(UnreadableImage, match="more than 67108864 pixels"):
+    with pytest.raises(ImageError, match="more than 67108864 pixels"):
         decode(png(side, side, rows=9))
     with pytest.raises(AssertionError, match="it was decoded"):
         decode(png(8192, 8192, rows=9))
@@ -199,7 +199,7 @@ def test_whatever_is_broken_in_a_file_it_is_read_or_refused(
         broken[int(where * (len(broken) - 1))] = value
     try:
         pixels = decode(bytes(broken[: int(kept * len(broken))]))
-    except UnreadableImage:
+    except ImageError:
         return
     assert pixels.dtype == torch.uint8
     assert pixels.ndim == 3

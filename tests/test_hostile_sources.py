@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.sources import webdataset
-from robustbench_aigi.data.sources.entry import fault_of
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.data.sources.entry import skip_reason
+from robustbench_aigi.errors import DataError
 from tests.test_data import picture
 from tests.test_sources import files, shard
 
@@ -56,7 +56,7 @@ def test_a_linked_shard_is_not_followed_out_of_the_folder_but_in_a_hubs_cache_it
         folder.mkdir(parents=True)
         (folder / "test.parquet").symlink_to(blob)
     assert len(load_data("folder", str(snapshot))) == 4
-    with pytest.raises(BadData, match="leads out of the folder"):
+    with pytest.raises(DataError, match="leads out of the folder"):
         load_data("folder", str(tmp_path / "plain"))
 
 
@@ -76,7 +76,7 @@ def test_names_that_are_not_utf_8_are_listed(tmp_path: Path) -> None:
 def test_a_folder_above_that_is_not_utf_8_is_explained(tmp_path: Path) -> None:
     root = files(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")), "real", "fake")
     with pytest.raises(
-        BadData, match=r"6 skipped; the first: fake/0: the path of its folder is not UTF-8"
+        DataError, match=r"6 skipped; the first: fake/0: the path of its folder is not UTF-8"
     ):
         load_data("folder", str(root))
 
@@ -277,7 +277,7 @@ def test_labels_that_the_recipe_does_not_know_are_refused(tmp_path: Path) -> Non
         pa.array(["real", "fake", "cat"]),
         pa.array([0.0, 1.0, 0.5]),
     ):
-        with pytest.raises(BadData, match=r"row 2 has label .*Expected one of real, fake, 0, 1"):
+        with pytest.raises(DataError, match=r"row 2 has label .*Expected one of real, fake, 0, 1"):
             load_data("folder", str(labelled(tmp_path / "test.parquet", labels)))
 
 
@@ -357,19 +357,19 @@ def test_what_lies_beside_class_folders_is_passed_over_and_listed(tmp_path: Path
 def test_nothing_of_use_beside_what_is_passed_over_is_refused(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": [1], "embedding": [[0.5]]}), tmp_path / "embeddings.parquet")
     with pytest.raises(
-        BadData, match=r"embeddings\.parquet has the columns id, embedding\. Expected image"
+        DataError, match=r"embeddings\.parquet has the columns id, embedding\. Expected image"
     ):
         load_data("folder", str(tmp_path))
     (tmp_path / "embeddings.parquet").unlink()
     (tmp_path / "._test.parquet").write_bytes(b"junk")
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"no readable image in the source, 1 skipped; the first: \._test\.parquet: hidden",
     ):
         load_data("folder", str(tmp_path))
     labelled(tmp_path / "test.parquet", pa.array([0, 1]))
     (tmp_path / "train.parquet").write_bytes(b"cut off")
-    with pytest.raises(BadData, match=r"train\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"train\.parquet is no readable Parquet file"):
         load_data("folder", str(tmp_path))
 
 
@@ -416,13 +416,13 @@ def test_links_to_class_folders_are_named(tmp_path: Path) -> None:
     for name in ("real", "fake"):
         (tmp_path / "set" / name).symlink_to(outside / name)
     with pytest.raises(
-        BadData, match=r"Not followed are the links fake, real: put the folders themselves there"
+        DataError, match=r"Not followed are the links fake, real: put the folders themselves there"
     ):
         load_data("folder", str(tmp_path / "set"))
     (tmp_path / "set" / "real").unlink()
     files(tmp_path / "set", "real")
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"one class only, 1 skipped; the first: fake: a link to a folder, which is not fol",
     ):
         load_data("folder", str(tmp_path / "set"))
@@ -497,6 +497,6 @@ def test_a_folder_that_cannot_be_listed_is_named(
 )
 def test_names_that_pass_stay_below_their_folder(parts: list[str]) -> None:
     name = "/".join(parts)
-    if not fault_of(name):
+    if not skip_reason(name):
         assert Path(os.path.normpath(f"/root/folder/{name}")).is_relative_to("/root/folder")
         assert name.encode().count(0) == 0

@@ -17,7 +17,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import save_detector
 from robustbench_aigi.detectors.external import addressed
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
-from robustbench_aigi.errors import BadLogits, Unavailable, UserError
+from robustbench_aigi.errors import LogitsError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import to_bytes
 from tests.contract import built, check_contract
 
@@ -105,16 +105,16 @@ def test_http_reads_a_dotted_path_and_logits(service: Service, images: Tensor) -
     torch.testing.assert_close(
         detector.logits(images), 7 * images.mean(dim=(1, 2, 3)), atol=1e-4, rtol=1e-4
     )
-    with pytest.raises(BadLogits, match="no 'score'"):
+    with pytest.raises(LogitsError, match="no 'score'"):
         asked(service).logits(images)
-    with pytest.raises(BadLogits, match="no probability"):
+    with pytest.raises(LogitsError, match="no probability"):
         asked(service, score="data.0.raw").logits(images)
 
 
 @pytest.mark.parametrize("value", ["0.9", True, None, [0.9]])
 def test_http_takes_numbers_only(value: object, service: Service, images: Tensor) -> None:
     service.answer = lambda mean: {"score": value}
-    with pytest.raises(BadLogits, match="no number"):
+    with pytest.raises(LogitsError, match="no number"):
         asked(service).logits(images)
 
 
@@ -158,7 +158,7 @@ def test_http_pauses_grow(
     pauses: list[float] = []
     monkeypatch.setattr("time.sleep", pauses.append)
     service.replies = [(500, b"")] * 4
-    with pytest.raises(Unavailable, match="no answer in 4 tries, the last time status 500"):
+    with pytest.raises(UnavailableError, match="no answer in 4 tries, the last time status 500"):
         asked(service, tries=4, pause=0.5).logits(images)
     assert pauses == [0.5, 1.0, 2.0]
 
@@ -166,18 +166,18 @@ def test_http_pauses_grow(
 def test_http_gives_up_at_once_where_trying_again_is_vain(service: Service, images: Tensor) -> None:
     for status, words in ((401, "Check the token"), (404, "Check the URL"), (302, "redirects")):
         service.replies, detector = [(status, b"")], asked(service)
-        with pytest.raises(Unavailable, match=words):
+        with pytest.raises(UnavailableError, match=words):
             detector.logits(images)
         assert detector.sent == 1
     service.replies = [(200, b"<html>")]
-    with pytest.raises(BadLogits, match="no JSON"):
+    with pytest.raises(LogitsError, match="no JSON"):
         asked(service).logits(images)
 
 
 def test_http_keeps_to_its_budget(service: Service, images: Tensor) -> None:
     service.replies = [(500, b"")]
     detector = asked(service, budget=3)
-    with pytest.raises(Unavailable, match="budget of 3 requests"):
+    with pytest.raises(UnavailableError, match="budget of 3 requests"):
         detector.logits(images)
     assert len(service.bodies) == 3
     assert detector.logits(images[:2]).isfinite().all()  # what was paid for is still known
@@ -207,7 +207,7 @@ def test_http_secret_reaches_the_service_and_nothing_else(
         service.replies = [(status, SECRET.encode())] * 5
         try:
             detector.logits(images / 2)
-        except Unavailable:
+        except UnavailableError:
             texts.append(traceback.format_exc())
     assert len(texts) == 7
     assert not any(SECRET in text for text in [*texts, *capfd.readouterr()])
@@ -223,7 +223,7 @@ def test_http_refuses_what_would_give_a_secret_away(
     ):
         with pytest.raises(UserError, match="token_env='NAME'"):
             addressed(url)
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(UnavailableError) as caught:
         addressed(service.url, token_env=SECRET)  # the token itself, in the place of a name
     assert SECRET not in str(caught.value)
     monkeypatch.setenv("MY_TOKEN", SECRET)
@@ -239,5 +239,5 @@ def test_http_that_is_not_there_is_unavailable(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    with pytest.raises(Unavailable, match="ConnectionRefusedError"):
+    with pytest.raises(UnavailableError, match="ConnectionRefusedError"):
         built("http://127.0.0.1:9/x", tries=2, pause=0.001).logits(images)

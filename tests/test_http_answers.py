@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors.external.http.answer import number_at, parsed
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
-from robustbench_aigi.errors import BadLogits, UserError
+from robustbench_aigi.errors import LogitsError, UserError
 from tests.contract import built
 from tests.endpoints import Reply, Seen, Server, brightness, serving
 
@@ -46,7 +46,7 @@ def test_the_top_of_a_sorted_list_is_refused_and_a_label_is_chosen_by_name(serve
     """
     server.handle = ranked
     with pytest.raises(
-        BadLogits,
+        LogitsError,
         match=r"'\[label=NAME\]\.score'; the answer has artificial, human|human, artificial",
     ):
         asked(server, score="0.score").logits(grey(0.2, 0.9))
@@ -54,7 +54,7 @@ def test_the_top_of_a_sorted_list_is_refused_and_a_label_is_chosen_by_name(serve
     torch.testing.assert_close(
         logits, grey(0.2, 0.9).mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
     )
-    with pytest.raises(BadLogits, match=r"no label 'fake'.*artificial"):
+    with pytest.raises(LogitsError, match=r"no label 'fake'.*artificial"):
         asked(server, score="[label=fake].score").logits(grey(0.9))
 
 
@@ -97,7 +97,7 @@ def test_paths_are_read(path: str, value: float) -> None:
     ],
 )
 def test_paths_that_lead_nowhere_are_told(path: str, words: str) -> None:
-    with pytest.raises(BadLogits, match=words):
+    with pytest.raises(LogitsError, match=words):
         number_at(ANSWER, path, "it")
 
 
@@ -129,13 +129,13 @@ def test_a_number_outside_its_scale_is_told_with_the_likely_one(server: Server) 
         (-3.2, "probability", "scale='logit'"),
     ):
         server.handle = lambda seen, value=value: Reply(200, {"score": value})  # type: ignore[misc]
-        with pytest.raises(BadLogits, match=f"no probability.*{words}"):
+        with pytest.raises(LogitsError, match=f"no probability.*{words}"):
             asked(server, scale=scale).logits(grey(0.5))
     server.handle = lambda seen: Reply(200, {"score": 130})
-    with pytest.raises(BadLogits, match="no percentage"):
+    with pytest.raises(LogitsError, match="no percentage"):
         asked(server, scale="percent").logits(grey(0.5))
     server.handle = lambda seen: Reply(200, {"score": float("nan")})
-    with pytest.raises(BadLogits, match="NaN"):
+    with pytest.raises(LogitsError, match="NaN"):
         asked(server).logits(grey(0.5))
 
 
@@ -168,9 +168,9 @@ def test_verdicts_are_labels_and_no_verdict_counts_as_said(server: Server) -> No
         assert any(f"count as {abstain_as}" in note for note in detector.answer_notes)
         assert detector.card.score_step == detector.measured_step() == 1.0
         assert "inconclusive = abstain" in detector.card.orientation
-    with pytest.raises(BadLogits, match="no verdict"):
+    with pytest.raises(LogitsError, match="no verdict"):
         asked(server, score="verdict", verdicts=VERDICTS, abstain_as="error").logits(grey(0.5))
-    with pytest.raises(BadLogits, match="verdicts known are yes"):
+    with pytest.raises(LogitsError, match="verdicts known are yes"):
         asked(server, score="verdict", verdicts={"yes": 1}).logits(grey(0.9))
 
 
@@ -239,6 +239,6 @@ def test_a_server_that_sends_a_secret_back_gets_no_place_for_it(
 ) -> None:
     monkeypatch.setenv("MY_TOKEN", "swordfish-123")
     server.handle = lambda seen: Reply(200, {seen.headers["authorization"].split()[1]: 1})
-    with pytest.raises(BadLogits) as caught:
+    with pytest.raises(LogitsError) as caught:
         asked(server, token_env="MY_TOKEN").logits(grey(0.5))
     assert "swordfish" not in str(caught.value)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
-from robustbench_aigi.errors import BadLogits, Unavailable, UserError
+from robustbench_aigi.errors import LogitsError, UnavailableError, UserError
 from tests.contract import built
 from tests.endpoints import Reply, Seen, Server, brightness, decoded, serving
 
@@ -80,7 +80,7 @@ def test_retry_after_is_obeyed_in_seconds_and_as_a_date(
     assert 25 <= clock[1] <= 31
     assert clock[2:] == [2.0, 4.0]
     server.handle = then(Reply(429, None, {"Retry-After": "900"}))
-    with pytest.raises(Unavailable, match=r"wait 900 seconds.*longest_pause=901"):
+    with pytest.raises(UnavailableError, match=r"wait 900 seconds.*longest_pause=901"):
         asked(server).logits(images[:1])
 
 
@@ -96,7 +96,7 @@ def test_requests_keep_to_a_rate_and_to_a_budget_in_every_copy(
     twin.logits(images.flip(3)[1:2])
     assert clock == [0.5] * 4
     assert detector.sent == worker.sent == twin.sent == len(server.seen) == 5
-    with pytest.raises(Unavailable, match="budget of 5 requests"):
+    with pytest.raises(UnavailableError, match="budget of 5 requests"):
         detector.logits(images.flip(3)[2:])
 
 
@@ -139,13 +139,13 @@ def test_an_answer_that_comes_later_is_polled_for(
     assert clock == [2.0] * 8
     assert detector.service.requests_per_image == 2
     server.handle = lambda seen: Reply(200, {"data": {"id": "1"}, "state": "lost"})
-    with pytest.raises(Unavailable, match="state is 'lost'"):
+    with pytest.raises(UnavailableError, match="state is 'lost'"):
         asked(server, poll=poll, **given).logits(images)
     server.handle = lambda seen: Reply(200, {"data": {"id": "1"}, "state": "busy"})
-    with pytest.raises(Unavailable, match="no answer in 9 seconds"):
+    with pytest.raises(UnavailableError, match="no answer in 9 seconds"):
         asked(server, poll=poll | {"longest": 9}, **given).logits(images)
     server.handle = lambda seen: Reply(202, {"id": 1})
-    with pytest.raises(BadLogits, match="answer later"):
+    with pytest.raises(LogitsError, match="answer later"):
         asked(server).logits(images)
 
 

@@ -21,10 +21,10 @@ from robustbench_aigi.data.description import describe
 from robustbench_aigi.data.description.counts import grouped
 from robustbench_aigi.data.description.describe import described
 from robustbench_aigi.data.description.text import to_json, to_text
-from robustbench_aigi.data.plusplus.request import Order
+from robustbench_aigi.data.plusplus.request import BuildRequest
 from robustbench_aigi.data.suggestions import recipe_named
-from robustbench_aigi.errors import BadData, UnknownName, UserError
-from robustbench_aigi.io.files import alone
+from robustbench_aigi.errors import DataError, UnknownNameError, UserError
+from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.pipeline import data as data_pipeline
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
@@ -104,7 +104,7 @@ def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> Non
     )
     assert found.recipe == "genimage"
     assert any("the recipe folder does not read it" in note for note in found.notes)
-    with pytest.raises(BadData, match="recipe genimage reads these folders"):
+    with pytest.raises(DataError, match="recipe genimage reads these folders"):
         described(str(tmp_path / "b"), "folder")
 
 
@@ -119,7 +119,8 @@ def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is
         pa.table({"image": rows, "label": [i % 2 for i in range(8)]}), tmp_path / "test.parquet"
     )
     with pytest.raises(
-        BadData, match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8"
+        DataError,
+        match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8",
     ):
         load_data("folder", str(tmp_path))
     found = described(str(tmp_path))
@@ -180,11 +181,11 @@ def test_the_command_describes_or_says_what_was_found(tmp_path: Path) -> None:
         app, ["inspect", str(root), "--data", "folder", "--convert", "--json"]
     )
     assert json.loads(answer.stdout)["images"] == 4
-    with pytest.raises(BadData, match="Found images in: stuff"):
+    with pytest.raises(DataError, match="Found images in: stuff"):
         described(str(files(tmp_path / "odd", "stuff")))
-    with pytest.raises(BadData, match="no file or folder at"):
+    with pytest.raises(DataError, match="no file or folder at"):
         described(str(tmp_path / "nowhere"))
-    with pytest.raises(BadData, match="makes its own images"):
+    with pytest.raises(DataError, match="makes its own images"):
         described(str(root), "mini")
 
 
@@ -196,7 +197,7 @@ def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
         'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
     )
     lines: list[str] = []
-    order = Order(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
+    order = BuildRequest(dataset="cifake", source=str(root), attacks=str(suite), samples=0)
     data_pipeline.build(order, tmp_path / "built", dry_run=True, say=lines.append)
     text = "\n".join(lines)
     assert "read by the recipe cifake as {split}/{class} (layout classes: 2 folders" in text
@@ -212,18 +213,18 @@ def test_a_path_in_the_place_of_a_recipe_is_explained(tmp_path: Path) -> None:
         lambda: load_data(str(place)),
         lambda: recipe_named(str(place)),
         lambda: data_pipeline.audit(str(place), tmp_path / "audit"),
-        lambda: data_pipeline.build(Order(dataset=str(place)), tmp_path / "built"),
+        lambda: data_pipeline.build(BuildRequest(dataset=str(place)), tmp_path / "built"),
     ):
-        with pytest.raises(UnknownName, match="is a path, not a recipe") as caught:
+        with pytest.raises(UnknownNameError, match="is a path, not a recipe") as caught:
             call()
         train, others, looked = typed(str(caught.value))
         assert train == ["--data", "forensynths", "--source", str(place)]
         assert len(load_data(others[0], others[2])) == 6
         assert looked == ["robustbench-aigi", "inspect", str(place)]
     file = table(tmp_path / "test.parquet")
-    with pytest.raises(UnknownName, match=re.escape(f"--data folder --source {file}")):
+    with pytest.raises(UnknownNameError, match=re.escape(f"--data folder --source {file}")):
         load_data(str(file))
-    with pytest.raises(UnknownName, match="Did you mean folder"):
+    with pytest.raises(UnknownNameError, match="Did you mean folder"):
         load_data("foldr")
 
 
@@ -233,7 +234,7 @@ def test_training_on_a_folder_without_splits_says_which_recipe_draws_them(
 ) -> None:
     """Case B16: the recipe in the message works, and trains on none of what it tests."""
     root = files(tmp_path / "set", *folders, count=30)
-    with pytest.raises(BadData, match="let the recipe folder-split draw them") as caught:
+    with pytest.raises(DataError, match="let the recipe folder-split draw them") as caught:
         load_data("folder", str(root), ("train", "validation"))
     recipe, place = typed(str(caught.value))[1][0], typed(str(caught.value))[1][2]
     parts = {
@@ -253,7 +254,7 @@ def test_a_split_that_is_not_there_is_not_drawn_from_another_one(
 ) -> None:
     root = files(tmp_path, f"{there}/real", f"{there}/fake")
     with pytest.raises(
-        BadData,
+        DataError,
         match=rf"no '{wanted}' split here, only {there}.* Put its images into a folder or file",
     ):
         load_data("folder", str(root), wanted)
@@ -271,11 +272,11 @@ def unfinished(root: Path) -> Path:
         if "building" in task:
             raise KeyboardInterrupt
 
-    from robustbench_aigi.executors import Here
+    from robustbench_aigi.executors import InProcessExecutor
 
-    order = Order(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
+    order = BuildRequest(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
     with pytest.raises(KeyboardInterrupt):
-        data_pipeline.build(order, root / "built", executor=Here(1), progress=stop)
+        data_pipeline.build(order, root / "built", executor=InProcessExecutor(1), progress=stop)
     return root / "built"
 
 
@@ -297,7 +298,7 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
     assert not (built / ".command").exists()
     assert data_pipeline.audit(str(built), tmp_path / "audit").images == 12
     assert data_pipeline.inspect(str(built)).layout == "built set"
-    with pytest.raises(UnknownName, match="is a folder that build wrote, not a recipe"):
+    with pytest.raises(UnknownNameError, match="is a folder that build wrote, not a recipe"):
         load_data(str(built))
 
 
@@ -310,7 +311,7 @@ def test_audit_and_generate_hold_their_folder(
     @contextmanager
     def noted(place: Path) -> Iterator[None]:
         held.append(place)
-        with alone(place):
+        with exclusive_lock(place):
             yield
 
     monkeypatch.setattr(data_pipeline, "alone", noted)
@@ -332,10 +333,10 @@ def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
         'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
     )
     from robustbench_aigi.data.plusplus.verify import verify
-    from robustbench_aigi.executors import Here
+    from robustbench_aigi.executors import InProcessExecutor
 
-    order = Order(dataset="folder", source=str(root), attacks=str(suite), samples=0)
-    rows = data_pipeline.build(order, tmp_path / "built", executor=Here(1))
+    order = BuildRequest(dataset="folder", source=str(root), attacks=str(suite), samples=0)
+    rows = data_pipeline.build(order, tmp_path / "built", executor=InProcessExecutor(1))
     assert {f"test/real/{name}" for name in ("a\nb", "c\td", "e\x1b[31m")} <= set(rows["source"])
     assert all(path.isprintable() for path in rows["path"])
     assert rows["path"].is_unique

@@ -7,7 +7,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, load_attack
-from robustbench_aigi.errors import BadConfig, Unavailable, UserError
+from robustbench_aigi.errors import ConfigError, UnavailableError, UserError
 from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, load_autoencoder
 from robustbench_aigi.generators.launder import DIFFUSION, launder
 from robustbench_aigi.imaging.pixels import from_bytes, on_grid, snap, to_bytes
@@ -143,11 +143,11 @@ def test_it_says_what_it_cannot_do(tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match="cannot launder with strength"):
             launder(images, by, strength, rngs(2))
-    with pytest.raises(Unavailable, match="AutoencoderKL"):
+    with pytest.raises(UnavailableError, match="AutoencoderKL"):
         changed("launder-autoencoder", images, model=str(tmp_path))
-    with pytest.raises(BadConfig, match="launder-diffusion has no condition 'unicorn'"):
+    with pytest.raises(ConfigError, match="launder-diffusion has no condition 'unicorn'"):
         load_attack("launder-diffusion", condition="unicorn")
-    with pytest.raises(BadConfig, match=r"launder-diffusion wants strength of 0\.01 to 1"):
+    with pytest.raises(ConfigError, match=r"launder-diffusion wants strength of 0\.01 to 1"):
         load_attack("launder-diffusion", strength=0)
-    with pytest.raises(BadConfig, match=r"launder-autoencoder wants strength of 0 to 10"):
+    with pytest.raises(ConfigError, match=r"launder-autoencoder wants strength of 0 to 10"):
         load_attack("launder-autoencoder", strength=-1)

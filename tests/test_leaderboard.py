@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.report.leaderboard import boards, to_markdown, write_page
 from tests.finished_run import detector, finished
 
@@ -99,13 +99,13 @@ def test_only_what_is_comparable_is_compared(tmp_path: Path) -> None:
 
 
 def test_entries_are_checked_against_the_schema(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"holds no matrix\.json"):
+    with pytest.raises(DataError, match=r"holds no matrix\.json"):
         boards(tmp_path)
     wrong = json.loads(entry("one", 0.5))
     wrong["rows"][0]["accuracy"] = 95.0
     (tmp_path / "a.json").write_text(json.dumps(wrong))
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"a\.json does not fit the schema: rows\.0\.accuracy: .*less than or equal to 1",
     ):
         boards(tmp_path)

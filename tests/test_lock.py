@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from robustbench_aigi.errors import CannotWrite, UserError
-from robustbench_aigi.io.files import alone, held, write_text
+from robustbench_aigi.errors import UserError, WriteError
+from robustbench_aigi.io.files import write_text
+from robustbench_aigi.io.locks import exclusive_lock, is_locked
 
 HOLD = (
     "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import alone\n"
@@ -26,19 +27,22 @@ def test_the_second_process_is_told_and_a_killed_one_holds_nothing(tmp_path: Pat
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
             assert first.stdout is not None
             assert first.stdout.readline() == "held\n"
-            assert held(place)
-            with pytest.raises(UserError, match="another process works on"), alone(place):
+            assert is_locked(place)
+            with (
+                pytest.raises(UserError, match="in use by another process"),
+                exclusive_lock(place),
+            ):
                 pytest.fail("the lock was given twice")
             first.kill()
-        assert not held(place)
-        with alone(place), alone(place):  # one process may ask again
-            assert held(place)
-        assert not held(place)
+        assert not is_locked(place)
+        with exclusive_lock(place), exclusive_lock(place):  # one process may ask again
+            assert is_locked(place)
+        assert not is_locked(place)
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CannotWrite, match="cannot write to"), alone(tmp_path / "file"):
+    with pytest.raises(WriteError, match="cannot write to"), exclusive_lock(tmp_path / "file"):
         pytest.fail("a file was taken for a folder")
 
 
@@ -54,9 +58,9 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
     kept = [deep / "shard-0000.parquet", run / "notes.tmp", tmp_path / "other.34.tmp"]
     for path in kept:
         path.write_text("whole")
-    with alone(run), alone(mine):
+    with exclusive_lock(run), exclusive_lock(mine):
         (run / "matrix.8.tmp").write_text("being written")
-        with alone(run):  # the same process, again
+        with exclusive_lock(run):  # the same process, again
             assert (run / "matrix.8.tmp").is_file()
     assert sorted(
         p for p in tmp_path.rglob("*") if p.is_file() and not p.name.endswith(".lock")
@@ -73,7 +77,7 @@ def test_looking_never_stands_in_the_way_of_a_run_that_begins(tmp_path: Path) ->
     """C7: `status` tested a lock by taking it, so that a run that began at that moment was
     refused.
     """
-    with alone(tmp_path):
+    with exclusive_lock(tmp_path):
         pass
     command = [sys.executable, "-c", LOOK, str(tmp_path)]
     with ExitStack() as stack:
@@ -85,23 +89,23 @@ def test_looking_never_stands_in_the_way_of_a_run_that_begins(tmp_path: Path) ->
             assert other.stdout is not None
             assert other.stdout.readline() == "looks\n"
         for _ in range(500):
-            with alone(tmp_path):
-                assert held(tmp_path)
+            with exclusive_lock(tmp_path):
+                assert is_locked(tmp_path)
 
 
 def test_who_only_looks_is_not_taken_for_a_run(tmp_path: Path) -> None:
     """C7: two `status` at once; each must say that nothing works there."""
-    with alone(tmp_path):
+    with exclusive_lock(tmp_path):
         pass
     with ThreadPoolExecutor(8) as pool:
-        assert not any(pool.map(lambda _: held(tmp_path), range(400)))
+        assert not any(pool.map(lambda _: is_locked(tmp_path), range(400)))
 
 
 def test_looking_needs_no_right_to_write(tmp_path: Path) -> None:
-    with alone(tmp_path):
+    with exclusive_lock(tmp_path):
         pass
     (tmp_path / ".lock").chmod(0o444)
-    assert not held(tmp_path)
+    assert not is_locked(tmp_path)
 
 
 UMASK = (

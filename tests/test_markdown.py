@@ -12,7 +12,7 @@ from robustbench_aigi.data.audit.write import to_table
 from robustbench_aigi.evaluation.costs import to_text
 from robustbench_aigi.evaluation.metrics import COLUMNS
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
-from robustbench_aigi.report import Finished, Matrix, to_markdown
+from robustbench_aigi.report import Matrix, RunResults, to_markdown
 from robustbench_aigi.report import compare as comparison
 from robustbench_aigi.report.leaderboard import boards
 from robustbench_aigi.report.leaderboard import to_markdown as board_markdown
@@ -57,7 +57,7 @@ def matrix() -> Matrix:
 
 def test_every_table_keeps_its_columns(tmp_path: Path) -> None:
     check(to_markdown(matrix()))
-    write_tables(Finished(matrix()), tmp_path)
+    write_tables(RunResults(matrix()), tmp_path)
     check((tmp_path / "matrix.md").read_text())
     check("\n\n".join(board_markdown(board) for board in boards(tmp_path)))
     check(to_table(pd.DataFrame({"name": [ODD], "share": [0.5]})))

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from tests.test_sources import files, own, seen
 
 CSV = (
@@ -97,14 +97,15 @@ def test_a_table_that_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None
     """Case B9."""
     content, reason = UNREAD[kind]
     (files(tmp_path, "a") / "metadata.csv").write_bytes(content)
-    with pytest.raises(BadData, match=reason):
+    with pytest.raises(DataError, match=reason):
         load_data("folder", str(tmp_path))
 
 
 def test_a_table_of_another_name_is_mentioned(tmp_path: Path) -> None:
     (files(tmp_path, "a") / "labels.csv").write_text(CSV)
     with pytest.raises(
-        BadData, match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv"
+        DataError,
+        match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv",
     ):
         load_data("folder", str(tmp_path))
 
@@ -159,16 +160,16 @@ def test_tables_that_do_not_fit_are_told(tmp_path: Path) -> None:
     assert len(load_data("folder", str(root))) == 6
     metadata = own(tmp_path, layout='"metadata"')
     with pytest.raises(
-        BadData, match=r"metadata\.csv row 1 has label 'cat'\. Expected one of real, fake, 0, 1"
+        DataError, match=r"metadata\.csv row 1 has label 'cat'\. Expected one of real, fake, 0, 1"
     ):
         load_data(metadata, str(root))
     (root / "metadata.csv").write_text("name,label\nreal/0.png,0\n")
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"has no metadata\.jsonl or metadata\.csv with the columns file_name and label",
     ):
         load_data(metadata, str(root))
     (root / "metadata.csv").unlink()
     (root / "metadata.jsonl").write_text('{"file_name": ')
-    with pytest.raises(BadData, match=r"metadata\.jsonl cannot be read"):
+    with pytest.raises(DataError, match=r"metadata\.jsonl cannot be read"):
         load_data("folder", str(root))

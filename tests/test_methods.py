@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,9 +15,15 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
-from robustbench_aigi.errors import BadConfig, BadData, BadLogits, Diverged, UserError
+from robustbench_aigi.errors import (
+    ConfigError,
+    DataError,
+    LogitsError,
+    TrainingDivergedError,
+    UserError,
+)
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Files, Plan, Recipe, fit, train_detector
+from robustbench_aigi.training import Arrays, Files, TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.guards import overfitted
 from robustbench_aigi.training.objectives.adversarial import (
@@ -30,8 +37,8 @@ from robustbench_aigi.training.objectives.adversarial import (
     robust_accuracy,
     robustness,
 )
-from robustbench_aigi.training.objectives.base import Batch, Loss
-from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
+from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
 from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
 from robustbench_aigi.training.replay import Both, rehearsed
 from tests.conftest import Linear
@@ -47,7 +54,7 @@ def test_adversarial_methods_make_a_detector_robust(
     train, validation = tempting(384), tempting(96, seed=1)
     judge = load_attack("pgd-linf", eps=8, step=2, steps=10)
     robust = Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5)
-    plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0, beta=12)
+    plan = TrainConfig(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0, beta=12)
     fit(
         robust,
         train,
@@ -65,7 +72,8 @@ def test_inner_attacks_stay_in_their_ball_and_raise_the_loss() -> None:
     detector, images = cnn().eval(), from_bytes(easy(8).images)
     for norm, eps, radius in (("linf", 8.0, 8 / 255), ("l2", 1.0, 1.0)):
         rng = torch.Generator().manual_seed(0)
-        attacked = climb(detector, images, detector.logits, rng, eps=eps, steps=4, norm=norm)  # type: ignore[arg-type]
+        numbers: Any = {"eps": eps, "steps": 4, "norm": norm}
+        attacked = inner_maximisation(detector, images, detector.logits, rng, **numbers)
         order = math.inf if norm == "linf" else 2
         assert float((attacked - images).flatten(1).norm(order, dim=1).max()) <= radius + 1e-5
         assert bool((detector.logits(attacked) > detector.logits(images)).all())
@@ -80,10 +88,10 @@ def test_trades_attacks_the_answer_not_the_label() -> None:
     )
     detector, data = cnn(), easy(8)
     images = from_bytes(data.images)
-    plan = Plan(epochs=1, beta=3.0)
+    plan = TrainConfig(epochs=1, beta=3.0)
     pulls = []
     for labels in (data.labels, 1 - data.labels):
-        loss = Trades(plan, Ramp(1))(detector, Batch(images, labels, labels.float(), 5))()
+        loss = Trades(plan, Ramp(1))(detector, TrainingBatch(images, labels, labels.float(), 5))()
         pulls.append((loss - detector.loss(images, labels.float())).item())
     assert pulls[0] > 0
     assert pulls[0] == pytest.approx(pulls[1])
@@ -93,8 +101,12 @@ def test_mixed_training_meets_every_threat() -> None:
     detector, data = cnn().eval(), easy(4)
     images = from_bytes(data.images)
     drawn = {
-        float((Mixed(Plan(epochs=1), Ramp(1)).attacked(detector, b) != images).float().mean())
-        for b in (Batch(images, data.labels, data.labels.float(), step) for step in range(40))
+        float(
+            (Mixed(TrainConfig(epochs=1), Ramp(1)).attacked(detector, b) != images).float().mean()
+        )
+        for b in (
+            TrainingBatch(images, data.labels, data.labels.float(), step) for step in range(40)
+        )
     }
     assert len(drawn) > len(THREATS)
     assert any(0 < share <= 3 / 3072 for share in drawn)  # one pixel
@@ -119,7 +131,12 @@ def test_one_step_training_that_overfits_is_stopped() -> None:
     assert "catastrophic overfitting: 90.0% right" in overfitted({"score": 0.1, "one_step": 0.9})
     score = lambda detector, data: {"score": 0.1, "one_step": 0.9}  # noqa: E731
     history = fit(
-        cnn(), easy(64), easy(32, seed=1), Plan(epochs=5, batch=32), score=score, alarm=overfitted
+        cnn(),
+        easy(64),
+        easy(32, seed=1),
+        TrainConfig(epochs=5, batch=32),
+        score=score,
+        alarm=overfitted,
     )
     assert len(history.rows) == 1
     assert "catastrophic overfitting" in history.stopped
@@ -154,10 +171,10 @@ def test_adapting_keeps_what_was_known() -> None:
 
     old, old_validation = only(0, 256, 0), only(0, 64, 1)
     known = cnn()
-    fit(known, old, old_validation, Plan(epochs=6, batch=32))
+    fit(known, old, old_validation, TrainConfig(epochs=6, batch=32))
     assert balanced_accuracy(known, old_validation) > 0.95
     joined = rehearsed(only(2, 256, 2), old, old.labels)
-    recipe = Recipe(detector="cifake-cnn", method="adapt", epochs=8, numbers={"rate": 1e-3})
+    recipe = TrainingJob(detector="cifake-cnn", method="adapt", epochs=8, numbers={"rate": 1e-3})
     made, history = train_detector(
         recipe, joined, only(2, 64, 3), start=known, known=old_validation
     )
@@ -171,7 +188,7 @@ def test_adapting_keeps_what_was_known() -> None:
 
 def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
     start, saved = load_detector("resnet18-c32", "cifake"), list[Tensor]()
-    recipe = Recipe(
+    recipe = TrainingJob(
         detector="resnet18-c32", epochs=6, numbers={"lora": 2, "fixed_norm": True, "memory": 0}
     )
     images = from_bytes(easy(4).images)
@@ -187,7 +204,9 @@ def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
         load_detector(str(tmp_path / "low.safetensors")).logits(images), made.logits(images)
     )
     with pytest.raises(UserError, match="clip-mlp freezes a part"):
-        train_detector(Recipe(detector="clip-mlp", epochs=1, numbers={"lora": 2}), easy(8), easy(8))
+        train_detector(
+            TrainingJob(detector="clip-mlp", epochs=1, numbers={"lora": 2}), easy(8), easy(8)
+        )
 
 
 class Cut(Linear):
@@ -201,19 +220,19 @@ def test_trainings_that_cannot_go_well_are_told() -> None:
     data = easy(64)
     ones = Arrays(data.images, torch.ones_like(data.labels))
     with pytest.raises(
-        BadData, match=r"the training images have the labels \[1\], and two are wanted"
+        DataError, match=r"the training images have the labels \[1\], and two are wanted"
     ):
-        fit(cnn(), ones, data, Plan(epochs=1))
-    with pytest.raises(BadData, match="the validation images"):
-        fit(cnn(), data, ones, Plan(epochs=1))
-    with pytest.raises(BadLogits, match="no gradient comes from the loss of"):
-        fit(Cut(torch.zeros(3, 32, 32), 0.0), data, data, Plan(epochs=1))
-    recipe = Recipe(detector="cifake-cnn", epochs=2)
+        fit(cnn(), ones, data, TrainConfig(epochs=1))
+    with pytest.raises(DataError, match="the validation images"):
+        fit(cnn(), data, ones, TrainConfig(epochs=1))
+    with pytest.raises(LogitsError, match="no gradient comes from the loss of"):
+        fit(Cut(torch.zeros(3, 32, 32), 0.0), data, data, TrainConfig(epochs=1))
+    recipe = TrainingJob(detector="cifake-cnn", epochs=2)
     for field, value, told in (
         ("epochs", 0, "epochs: wants 1 or more, got 0"),
         ("magic", 1, "There are: epochs, batch"),
     ):
-        with pytest.raises(BadConfig, match=told):
+        with pytest.raises(ConfigError, match=told):
             train_detector(dataclasses.replace(recipe, numbers={field: value}), data, data)
     with pytest.raises(
         UserError, match="layer_decay is for detectors that are one network of timm; cifake-cnn"
@@ -224,16 +243,18 @@ def test_trainings_that_cannot_go_well_are_told() -> None:
 def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best() -> None:
     detector, best = cnn(), list[int]()
 
-    def objective(detector: Detector, batch: Batch) -> Loss:
+    def objective(detector: Detector, batch: TrainingBatch) -> Loss:
         factor = math.nan if batch.step == 3 else 1.0
         return lambda: detector.loss(batch.images, batch.targets) * factor
 
-    with pytest.raises(Diverged, match=r"is nan at step 4.*--plan '\{\"rate\": 0.0003\}'"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"is nan at step 4.*--plan '\{\"rate\": 0.0003\}'"
+    ):
         fit(
             detector,
             easy(64),
             easy(32, seed=1),
-            Plan(epochs=3, batch=32),
+            TrainConfig(epochs=3, batch=32),
             objective=objective,
             improved=lambda: best.append(1),
         )
@@ -243,7 +264,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best() -> None
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_precision_is_of_the_passes_alone(precision: str) -> None:
     detector, validation = cnn(), easy(64, seed=1)
-    fit(detector, easy(256), validation, Plan(epochs=4, batch=32, precision=precision))
+    fit(detector, easy(256), validation, TrainConfig(epochs=4, batch=32, precision=precision))
     assert balanced_accuracy(detector, validation) > 0.95
     assert {p.dtype for p in detector.parameters()} == {torch.float32}
 

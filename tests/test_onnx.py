@@ -8,7 +8,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors._support.resizing import resize
 from robustbench_aigi.detectors.external import addressed
-from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
+from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 from tests.contract import built, check_contract
 
@@ -90,10 +90,10 @@ def test_onnx_is_attacked_by_scores_alone(images: Tensor, labels: Tensor, tmp_pa
 def test_onnx_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = tmp_path / "net.onnx"
-    with pytest.raises(BadCheckpoint, match="no ONNX file"):
+    with pytest.raises(CheckpointError, match="no ONNX file"):
         addressed(f"onnx:{path}")
     path.write_bytes(b"junk")
-    with pytest.raises(BadCheckpoint, match="cannot read"):
+    with pytest.raises(CheckpointError, match="cannot read"):
         addressed(f"onnx:{path}")
     write_onnx(path, ["n", 3, "h", "w"], 1)
     with pytest.raises(UserError, match="size=224"):
@@ -106,7 +106,7 @@ def test_onnx_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
         built(f"onnx:{path}").logits(torch.zeros(1, 3, 16, 16))
     saved = built(f"onnx:{path}")
     write_onnx(path, ["n", 3, 16, 16], 2)
-    with pytest.raises(BadCheckpoint, match="has changed"):
+    with pytest.raises(CheckpointError, match="has changed"):
         type(saved)(**saved.config)
 
 
@@ -115,5 +115,5 @@ def test_onnx_runtime_that_is_missing_is_named(
 ) -> None:
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(Unavailable, match=re.escape(install_command("onnx"))):
+    with pytest.raises(UnavailableError, match=re.escape(install_command("onnx"))):
         addressed(f"onnx:{tmp_path / 'net.onnx'}")

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors._support.resizing import resize
 from robustbench_aigi.detectors.external.onnx_graph import checked_digest, weight_files
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import CheckpointError, UserError
 from tests.contract import built
 from tests.test_onnx import write_onnx
 
@@ -218,7 +218,7 @@ def test_onnx_models_are_copied_and_sent(images: Tensor, tmp_path: Path) -> None
         assert (twin.card.name, twin.at_once) == ("other", 7)
     sent = dumps(detector)
     write_onnx(path, ["n", 3, 16, 16], 1)
-    with pytest.raises(BadCheckpoint, match="has changed"):
+    with pytest.raises(CheckpointError, match="has changed"):
         pickle.loads(sent).logits(images)
     assert torch.equal(detector.logits(images), expected)
 
@@ -245,7 +245,7 @@ def test_weights_beside_an_onnx_file_are_part_of_its_digest(tmp_path: Path) -> N
         content[0] ^= 1
         (tmp_path / name).write_bytes(content)
         assert checked_digest(tmp_path / "net.onnx") != before
-        with pytest.raises(BadCheckpoint, match="has changed"):
+        with pytest.raises(CheckpointError, match="has changed"):
             built(f"onnx:{tmp_path / 'net.onnx'}", sha256=before)
 
 

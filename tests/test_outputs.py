@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, wrap
 from robustbench_aigi.detectors.base import on_device
-from robustbench_aigi.detectors.external.outputs import one_logit
-from robustbench_aigi.errors import BadLogits, UserError
+from robustbench_aigi.detectors.external.outputs import to_binary_logit
+from robustbench_aigi.errors import LogitsError, UserError
 from tests.conftest import Linear
 from tests.foreign import Brightness
 
@@ -61,12 +61,14 @@ def test_probabilities_in_wrap_give_the_logits_and_the_gradient_behind_them(
 def test_probabilities_that_are_saturated_stay_finite_with_their_gradient() -> None:
     """A6: no clip takes the gradient away; only at exactly 0 and 1 there is none left."""
     raw = torch.tensor([-200.0, -60.0, -20.0, 12.0, 200.0], requires_grad=True)
-    logits = one_logit(raw.sigmoid(), 1, "probability", "x", None)
+    logits = to_binary_logit(raw.sigmoid(), 1, "probability", "x", None)
     (slope,) = torch.autograd.grad(logits.sum(), raw)
     torch.testing.assert_close(logits[1:4], raw[1:4], rtol=1e-2, atol=0)
     torch.testing.assert_close(slope, torch.tensor([0.0, 1.0, 1.0, 1.0, 0.0]), rtol=1e-2, atol=1e-6)
     assert logits.isfinite().all()
-    both = one_logit(torch.stack([raw / 2, -raw / 2], 1).softmax(1), 0, "probability", "x", None)
+    both = to_binary_logit(
+        torch.stack([raw / 2, -raw / 2], 1).softmax(1), 0, "probability", "x", None
+    )
     assert both.isfinite().all()
     assert torch.autograd.grad(both.sum(), raw)[0].isfinite().all()
 
@@ -148,14 +150,14 @@ def test_labels_are_never_taken_for_scores(images: Tensor) -> None:
             answering(answer).logits(images)
     linear = Linear(torch.ones(3, 32, 32), 0.0)
     linear.logits = lambda images: (images.mean((1, 2, 3)) > 0.5).long()  # type: ignore[method-assign]
-    with pytest.raises(BadLogits, match="no labels"):
+    with pytest.raises(LogitsError, match="no labels"):
         on_device(linear, images)
 
 
 def test_outputs_that_are_not_one_row_an_image_are_refused(images: Tensor) -> None:
-    with pytest.raises(BadLogits, match=r"shape \(\) for 4 images"):
+    with pytest.raises(LogitsError, match=r"shape \(\) for 4 images"):
         answering(lambda z: z.mean()).logits(images)
-    with pytest.raises(BadLogits, match=r"shape \(2, 1\) for 4 images"):
+    with pytest.raises(LogitsError, match=r"shape \(2, 1\) for 4 images"):
         answering(lambda z: z[:2]).logits(images)
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.evaluation.run_plan import Tables
-from robustbench_aigi.report import Finished, Matrix, read_matrix, read_runs, write_html
+from robustbench_aigi.report import Matrix, RunResults, read_matrix, read_runs, write_html
 from robustbench_aigi.report.html.plots import _generators
 from tests.finished_run import detector, finished
 
@@ -137,7 +137,7 @@ def test_sorting_and_filtering_change_what_is_shown(run: Path, browser: Any) -> 
 
 def test_odd_names_are_text(tmp_path: Path, run: Path, browser: Any) -> None:
     matrix = read_matrix(run).replace({"detector": {"good": ODD}})
-    write_html(Finished(Matrix(matrix)), tmp_path / "odd.html")
+    write_html(RunResults(Matrix(matrix)), tmp_path / "odd.html")
     opened = Page(browser, tmp_path / "odd.html")
     assert ODD in opened.names()
     assert opened.page.locator(".tiles h2").first.inner_text() == ODD
@@ -155,7 +155,7 @@ def test_many_detectors_and_attacks_stay_usable(tmp_path: Path, run: Path, brows
         ]
     )
     many = Matrix(pd.concat([wide.assign(detector=f"detector {i}") for i in range(50)]))
-    write_html(Finished(many), tmp_path / "many.html")
+    write_html(RunResults(many), tmp_path / "many.html")
     assert (tmp_path / "many.html").stat().st_size < 5_000_000
     opened = Page(browser, tmp_path / "many.html")
     assert len(opened.names()) == 50
@@ -203,7 +203,7 @@ def test_a_wide_matrix_fits_on_paper_and_paper_is_white(
             *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(4)),
         ]
     )
-    write_html(Finished(Matrix(wide)), tmp_path / "wide.html")
+    write_html(RunResults(Matrix(wide)), tmp_path / "wide.html")
     opened = Page(browser, tmp_path / "wide.html", 1046)  # A4 sideways within its margins
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert opened.page.locator("#heatmap thead th").count() > 24
@@ -236,7 +236,7 @@ def test_colours_run_from_chance_upwards(tmp_path: Path, run: Path, browser: Any
     many = Matrix(
         pd.concat([clean.assign(detector=name, accuracy=share) for name, share in shares.items()])
     )
-    write_html(Finished(many), tmp_path / "page.html")
+    write_html(RunResults(many), tmp_path / "page.html")
     opened = Page(browser, tmp_path / "page.html")
     hues = {name: hue(opened, name, 0) for name in shares}
     assert hues["low"] == hues["near"] == hues["chance"] < 20

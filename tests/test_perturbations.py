@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, attacks, load_attack
 from robustbench_aigi.attacks.corruptions.resize import FILTERS, resized
-from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.errors import ConfigError, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from robustbench_aigi.io.hashing import rng_for
 from tests.benchmarks.perturbations import plain_dct_noise, plain_jpeg, plain_resize
@@ -160,11 +160,12 @@ def test_severity_fills_in_numbers_and_numbers_given_win() -> None:
     )
     for wrong in (0, 6, 2.0, "3", True):
         with pytest.raises(
-            BadConfig, match=r"jpeg wants a severity of 1 .mildest. to 5, got .*Write severity = 3"
+            ConfigError,
+            match=r"jpeg wants a severity of 1 .mildest. to 5, got .*Write severity = 3",
         ):
             load_attack("jpeg", severity=wrong)  # type: ignore[arg-type]
     with pytest.raises(
-        BadConfig, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"
+        ConfigError, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"
     ):
         load_attack("pgd-linf", severity=2)
 
@@ -192,7 +193,7 @@ def test_severity_fills_in_numbers_and_numbers_given_win() -> None:
     ],
 )
 def test_numbers_out_of_range_are_refused(name: str, numbers: dict[str, Any]) -> None:
-    with pytest.raises(BadConfig, match=name):
+    with pytest.raises(ConfigError, match=name):
         load_attack(name, **numbers)
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DModel
 
-from robustbench_aigi.errors import BadConfig, BadData, Unavailable
+from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.generators.pipelines import TRIES, TextToImage, load_sampler
 from robustbench_aigi.io.hashing import rngs_for
@@ -53,7 +53,7 @@ def test_the_shipped_model_draws_by_the_name_of_a_class() -> None:
         [CLASSES.index("cat"), CLASSES.index("ship")], rngs("x", "y"), 2
     )
     assert level(drawn, (again * 255).round()) == 0
-    with pytest.raises(BadConfig, match="knows classes, no sentences; got 'a cat'"):
+    with pytest.raises(ConfigError, match="knows classes, no sentences; got 'a cat'"):
         sampler.sample(["a cat"], rngs("x"))
 
 
@@ -75,7 +75,7 @@ def test_the_hub_is_asked_for_safetensors_of_a_commit(
 
     monkeypatch.setattr(DiffusionPipeline, "download", offline)
     with pytest.raises(
-        Unavailable,
+        UnavailableError,
         match=r"'owner/model': no way there.*pip install.*HF_HOME.*licence.*local folder",
     ):
         load_sampler("owner/model")
@@ -98,7 +98,7 @@ def test_code_that_comes_with_a_model_is_never_run(where: str, tiny: str, tmp_pa
     (own / "own_code.py").write_text(f"open({str(marker)!r}, 'w')\nclass Own: pass\n")
     index |= {"_class_name" if where == "pipeline" else "unet": ["own_code", "Own"]}
     (folder / "model_index.json").write_text(json.dumps(index))
-    with pytest.raises(Unavailable, match="cannot load"):
+    with pytest.raises(UnavailableError, match="cannot load"):
         TextToImage(str(folder))
     assert not marker.exists()
 
@@ -119,7 +119,7 @@ def test_damaged_and_pickled_models_have_a_message(fault: str, tiny: str, tmp_pa
         index.unlink()
     else:
         index.write_text("no JSON")
-    with pytest.raises(Unavailable, match="cannot load a text-to-image pipeline"):
+    with pytest.raises(UnavailableError, match="cannot load a text-to-image pipeline"):
         TextToImage(str(folder))
 
 
@@ -131,11 +131,13 @@ def test_what_is_no_text_to_image_pipeline_and_what_numbers_do_not_fit(
         sample_size=16, block_out_channels=(8, 8), norm_num_groups=4, layers_per_block=1, **blocks
     )
     DDPMPipeline(net, DDPMScheduler()).save_pretrained(tmp_path)
-    with pytest.raises(BadConfig, match="DDPMPipeline, whose call takes no guidance_scale, prompt"):
+    with pytest.raises(
+        ConfigError, match="DDPMPipeline, whose call takes no guidance_scale, prompt"
+    ):
         TextToImage(str(tmp_path))
-    with pytest.raises(BadConfig, match="takes no speed"):
+    with pytest.raises(ConfigError, match="takes no speed"):
         TextToImage(tiny, more={"speed": 3})
-    with pytest.raises(BadConfig, match=r"does not take .*'height': 30.*Change its numbers"):
+    with pytest.raises(ConfigError, match=r"does not take .*'height': 30.*Change its numbers"):
         TextToImage(tiny, steps=1, size=30).sample(["a cat"], rngs("x"))
 
 
@@ -167,7 +169,7 @@ def test_blackened_images_are_drawn_again_from_the_same_generator(
     _, wanted = torch.rand(1, generator=first), torch.rand(1, generator=first)
     assert drawn[0].unique().tolist() == [round(255 * float(wanted))]
     assert drawn[1].unique().tolist() == [round(255 * float(torch.rand(1, generator=second)))]
-    with pytest.raises(BadData, match="refuses every image of 'a'"):
+    with pytest.raises(DataError, match="refuses every image of 'a'"):
         answering(tiny, monkeypatch, refusals=TRIES + 1).sample(["a"], rngs("x"))
-    with pytest.raises(BadData, match=r'no numbers\. Write dtype = "float32"'):
+    with pytest.raises(DataError, match=r'no numbers\. Write dtype = "float32"'):
         answering(tiny, monkeypatch, refusals=0, value=math.nan).sample(["a"], rngs("x"))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector
 from robustbench_aigi.detectors.external.python_object import PlainDetector, adapted, networks_in
-from robustbench_aigi.errors import BadConfig, BadLogits, UnknownName, UserError
+from robustbench_aigi.errors import ConfigError, LogitsError, UnknownNameError, UserError
 from robustbench_aigi.pipeline.harness import train
 from tests.conftest import Linear
 from tests.foreign import Brightness
@@ -71,10 +71,10 @@ def test_plain_classes_are_detectors(images: Tensor, labels: Tensor) -> None:
     assert load_attack("fgsm", eps=2)(detector, images, labels).backwards.sum() > 0
     assert adapted("mine:Mine", Mine, {}).card.name == "Mine"
     with pytest.raises(
-        BadConfig, match=r"unexpected argument slop\. It takes slope.*mine:Mine\?NAME=VALUE"
+        ConfigError, match=r"unexpected argument slop\. It takes slope.*mine:Mine\?NAME=VALUE"
     ):
         adapted("mine:Mine", Mine, {"slop": 1})
-    with pytest.raises(BadConfig, match="mean has no use"):
+    with pytest.raises(ConfigError, match="mean has no use"):
         adapted("mine:Mine", Mine, {"mean": [0.5, 0.5, 0.5]})
     with pytest.raises(UserError, match=r"no method logits\(images\)"):
         adapted("mine:thing", object(), {})
@@ -121,7 +121,7 @@ def test_plain_classes_of_numpy_are_black_boxes(images: Tensor, labels: Tensor) 
     logits = detector.logits(images.clone().requires_grad_(True))
     torch.testing.assert_close(logits, 20 * (images.mean(dim=(1, 2, 3)) - 0.5))
     assert detector.card.gradient == "none"
-    with pytest.raises(BadLogits, match="black box"):
+    with pytest.raises(LogitsError, match="black box"):
         load_attack("pgd-linf", steps=1)(detector, images, labels)
 
 
@@ -156,15 +156,15 @@ def test_modules_are_found_in_the_current_folder(folder_of_modules: Path, images
     torch.testing.assert_close(detector.logits(images), 20 * (images.mean(dim=(1, 2, 3)) - 0.5))
     assert load_detector("foreign_module_b5:Net", input_size=32).logits(images).shape == (4,)
     for name in ("no_such_module_b5:X", "foreign_module_b5:X", "./foreign_module_b5.py:Plain"):
-        with pytest.raises(UnknownName, match=r"module\.py is in the current folder"):
+        with pytest.raises(UnknownNameError, match=r"module\.py is in the current folder"):
             load_detector(name)
-    with pytest.raises(UnknownName, match="without its ending, foreign_module_b5:Plain"):
+    with pytest.raises(UnknownNameError, match="without its ending, foreign_module_b5:Plain"):
         load_detector("foreign_module_b5.py:Plain")
 
 
 def test_a_folder_without_the_module_is_not_left_on_the_path(folder_of_modules: Path) -> None:
     before = list(sys.path)
-    with pytest.raises(UnknownName):
+    with pytest.raises(UnknownNameError):
         load_detector("no_such_module_b5:X")
     assert sys.path == before
 

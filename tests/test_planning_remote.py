@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Suite, load_attack
 from robustbench_aigi.cli.main import main
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation.costs import to_text
 from robustbench_aigi.evaluation.remote_costs import TERMS
 from robustbench_aigi.pipeline import harness
@@ -108,7 +108,7 @@ def planned(remote: Detector, suite: Suite, recipe: str) -> str:
 
 def test_a_detector_out_of_reach_is_told(tiny_recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HIVE_API_KEY", raising=False)
-    with pytest.raises(Unavailable, match=r"hive-v3 is not in the plan.*export HIVE_API_KEY="):
+    with pytest.raises(UnavailableError, match=r"hive-v3 is not in the plan.*export HIVE_API_KEY="):
         harness.plan(["endpoint:hive-v3"], SUITE, tiny_recipe)
     said: list[str] = []
     one = Suite.model_validate(

@@ -3,7 +3,7 @@
 import pytest
 from torch import Tensor
 
-from robustbench_aigi.training import Recipe, train_detector
+from robustbench_aigi.training import TrainingJob, train_detector
 from tests.test_training import easy
 
 
@@ -19,8 +19,10 @@ def test_eps_grows_over_the_share_that_is_asked_for(
         seen.append(eps)
         return given[1]  # type: ignore[return-value]
 
-    monkeypatch.setattr("robustbench_aigi.training.objectives.adversarial.climb", noted)
-    recipe = Recipe(
+    monkeypatch.setattr(
+        "robustbench_aigi.training.objectives.adversarial.inner_maximisation", noted
+    )
+    recipe = TrainingJob(
         detector="cifake-cnn", method="pgd", epochs=2, numbers={"ramp": ramp, "batch": 16}
     )
     train_detector(recipe, easy(64), easy(16, seed=1))

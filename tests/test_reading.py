@@ -13,9 +13,9 @@ import torch
 
 from robustbench_aigi.data import Dataset, dataset, load_data
 from robustbench_aigi.data.decoding import decode
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.cells import read_shards, write_shard
-from robustbench_aigi.io.files import reading
+from robustbench_aigi.io.files import describe_read_errors
 from tests.test_data import picture
 from tests.test_sources import files, shard
 
@@ -95,16 +95,16 @@ def test_reading_holds_a_few_images_however_many_there_are(tmp_path: Path, form:
 def test_a_file_that_changes_after_listing_is_named(tmp_path: Path) -> None:
     data = load_data("folder", str(files(tmp_path, "real", "fake")))
     (tmp_path / "fake" / "1.png").write_bytes(b"changed")
-    with pytest.raises(BadData, match=r"fake/1 at .*not an image.*restore it"):
+    with pytest.raises(DataError, match=r"fake/1 at .*not an image.*restore it"):
         list(data.batches(2))
     (tmp_path / "fake" / "1.png").unlink()
-    with pytest.raises(BadData, match=r"fake/1 at .*No such file"):
+    with pytest.raises(DataError, match=r"fake/1 at .*No such file"):
         list(data.contents())
     moved = Dataset(
         "x",
         data.manifest.assign(path=str(shard(tmp_path / "x.tar", ("a.png", picture(0)))), row=700),
     )
-    with pytest.raises(BadData, match="no file at byte 700"):
+    with pytest.raises(DataError, match="no file at byte 700"):
         next(moved.contents())
 
 
@@ -113,7 +113,7 @@ def test_all_that_is_unreadable_is_counted_when_nothing_is_left(tmp_path: Path) 
         (tmp_path / name).mkdir()
         (tmp_path / name / "0.png").write_bytes(b"")
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"no readable image in the source, 2 skipped; the first: fake/0: the file is em",
     ):
         load_data("folder", str(tmp_path), skipped=tmp_path / "skipped.csv")
@@ -134,15 +134,15 @@ def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> 
     assert found["id"].tolist() == ["a", "b", "c"]
     assert found["l2"].tolist() == [0.5, 0.25, 0.0]
     assert found["generator"].isna().tolist() == [False, False, True]
-    with pytest.raises(BadData, match=r"is damaged.*Delete it and repeat"):
+    with pytest.raises(DataError, match=r"is damaged.*Delete it and repeat"):
         read_shards(places)
-    with pytest.raises(BadData, match="no column logit"):
+    with pytest.raises(DataError, match="no column logit"):
         read_shards(places[:1], ["id", "logit"])
 
 
 def test_a_number_too_large_for_its_column_is_damage(tmp_path: Path) -> None:
     with (
-        pytest.raises(BadData, match=r"matrix.csv is damaged \(OverflowError.*Make it again"),
-        reading(tmp_path / "matrix.csv", "Make it again."),
+        pytest.raises(DataError, match=r"matrix.csv is damaged \(OverflowError.*Make it again"),
+        describe_read_errors(tmp_path / "matrix.csv", "Make it again."),
     ):
         pd.read_csv(io.StringIO(f"n\n{'9' * 40}\n"), dtype={"n": "Int64"})

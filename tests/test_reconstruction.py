@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from robustbench_aigi.data import photographs
 from robustbench_aigi.detectors.aeroblade import Aeroblade, FeatureDistance, MultiscaleL1
 from robustbench_aigi.detectors.dire import Denoiser, Dire, ddim
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Plan, fit
+from robustbench_aigi.training import Arrays, TrainConfig, fit
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.scripts.autoencoder import fit_autoencoder
 
@@ -80,7 +80,7 @@ def test_feature_distance_compares_unit_vectors_of_the_second_map(images: Tensor
 
 
 def test_aeroblade_says_what_it_cannot_do(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="AutoencoderKL"):
+    with pytest.raises(UnavailableError, match="AutoencoderKL"):
         Aeroblade(str(tmp_path))
     with pytest.raises(UserError, match="multiple of 8"):
         Aeroblade(size=30)
@@ -183,7 +183,7 @@ def test_dire_takes_a_pipeline_of_diffusers(images: Tensor, tmp_path: Path) -> N
 
 
 def test_dire_says_what_it_cannot_do(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match="pixel diffusion pipeline"):
+    with pytest.raises(UnavailableError, match="pixel diffusion pipeline"):
         Dire(model=str(tmp_path))
     with pytest.raises(UserError, match="mean or cnn"):
         Dire(head="deep")
@@ -203,7 +203,7 @@ def test_a_network_on_the_error_map_is_trained() -> None:
     data = Arrays(torch.cat([noise, flat]).to(torch.uint8), torch.arange(48) // 24)
     before = copy.deepcopy(detector.model.state_dict())
     detector.prepare(data, data)
-    fit(detector, data, data, Plan(epochs=4, batch=12, rate=5e-3))
+    fit(detector, data, data, TrainConfig(epochs=4, batch=12, rate=5e-3))
     assert balanced_accuracy(detector, data) > 0.9
     assert all(
         torch.equal(value, before[key]) for key, value in detector.model.state_dict().items()

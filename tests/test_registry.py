@@ -20,9 +20,9 @@ from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.plusplus.request import Kind, PlusPlus
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors import detectors, load_detector
-from robustbench_aigi.errors import BadConfig, UnknownName, UserError
+from robustbench_aigi.errors import ConfigError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED, Registry
-from robustbench_aigi.report import Finished, Matrix
+from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import in_form
 from robustbench_aigi.report.gate import load_policy
 
@@ -30,7 +30,7 @@ runner = CliRunner()
 
 
 def test_unknown_name_says_what_came_what_is_near_and_what_to_type() -> None:
-    with pytest.raises(UnknownName) as error:
+    with pytest.raises(UnknownNameError) as error:
         attacks.get("pgd_linf")
     assert "'pgd_linf'" in str(error.value)
     assert "Did you mean pgd-linf" in str(error.value)
@@ -47,7 +47,7 @@ def test_name_is_taken_once() -> None:
 def test_third_party_class_by_address() -> None:
     cls = detectors.get("robustbench_aigi.detectors.cifake_cnn:CifakeCNN")
     assert detectors.name_of(cls) == "cifake-cnn"
-    with pytest.raises(UnknownName, match="module:Class"):
+    with pytest.raises(UnknownNameError, match="module:Class"):
         load_detector("no_such_module:Thing")
 
 
@@ -69,13 +69,13 @@ def test_every_recipe_reads(name: str) -> None:
 def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> None:
     path = tmp_path / "bad.toml"
     path.write_text(Path(tiny_suite).read_text() + '\nspeed = "high"\n')
-    with pytest.raises(BadConfig, match=r"attacks\.2\.speed"):
+    with pytest.raises(ConfigError, match=r"attacks\.2\.speed"):
         load_suite(str(path))
     path.write_text(Path(tiny_suite).read_text().replace("eps = 8", "epsilon = 8"))
-    with pytest.raises(BadConfig, match="epsilon"):
+    with pytest.raises(ConfigError, match="epsilon"):
         load_suite(str(path))
     path.write_text("name = ")
-    with pytest.raises(BadConfig, match="not valid TOML"):
+    with pytest.raises(ConfigError, match="not valid TOML"):
         load_suite(str(path))
 
 
@@ -102,7 +102,7 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "recipe": lambda: load_data("cifak"),
     "policy": lambda: load_policy("relase"),
     "prompt file": lambda: load_prompts("cifakep"),
-    "report format": lambda: in_form("latx", Finished(Matrix())),
+    "report format": lambda: in_form("latx", RunResults(Matrix())),
     "number": lambda: load_attack("pgd-linf", epsilon=8),
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),
 }
@@ -186,7 +186,7 @@ def test_a_module_that_cannot_be_imported_is_named_and_takes_nothing_with_it(
     for _ in range(3):
         assert things.names() == ["good"]
         assert things.get("good").__name__ == "Good"
-        with pytest.raises(UnknownName) as raised:
+        with pytest.raises(UnknownNameError) as raised:
             things.get("goood")
         message = str(raised.value)
         assert "Did you mean good?" in message
@@ -205,7 +205,8 @@ def test_somebody_elses_broken_entry_point_ends_no_command(monkeypatch: pytest.M
     table: Registry[object] = Registry("attack", "robustbench_aigi.generators")
     assert table.names() == []
     with pytest.raises(
-        UnknownName, match=r"theirs \(no_such_module:Thing\) failed to import: ModuleNotFoundError"
+        UnknownNameError,
+        match=r"theirs \(no_such_module:Thing\) failed to import: ModuleNotFoundError",
     ):
         table.get("theirs")
 
@@ -287,7 +288,7 @@ def test_a_typo_in_a_file_gives_one_sentence_that_says_what_is_meant(
     load, text, expected = FAULTS[case]
     path = tmp_path / "mine.toml"
     path.write_text(f'name = "mine"\nversion = 1\n{text}')
-    with pytest.raises(BadConfig) as raised:
+    with pytest.raises(ConfigError) as raised:
         load(str(path))
     message = str(raised.value)
     assert expected in message

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.run_plan import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
 from robustbench_aigi.pipeline import harness
@@ -65,19 +65,19 @@ def test_runs_that_cannot_stand_together_are_refused(
     harness.evaluate(
         [detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), fewer
     )
-    with pytest.raises(BadData, match="are of other images"):
+    with pytest.raises(DataError, match="are of other images"):
         read_runs([one, fewer])
     changed = tmp_path / "changed"
     shutil.copytree(two, changed)
     facts = json.loads((changed / "run.json").read_text())
     facts["suite"]["attacks"][0]["with"]["eps"] = 3
     (changed / "run.json").write_text(json.dumps(facts))
-    with pytest.raises(BadData, match="something else by pgd-2"):
+    with pytest.raises(DataError, match="something else by pgd-2"):
         read_runs([one, changed])
     shutil.copytree(one, tmp_path / "one")
-    with pytest.raises(BadData, match="Give the folders two names"):
+    with pytest.raises(DataError, match="Give the folders two names"):
         read_runs([one, tmp_path / "one"])
-    with pytest.raises(BadData, match=r"holds no matrix\.csv"):
+    with pytest.raises(DataError, match=r"holds no matrix\.csv"):
         read_runs([tmp_path])
 
 
@@ -147,7 +147,7 @@ def test_a_number_without_what_belongs_to_it_is_told(lost: str, one: Path, tmp_p
     table = pd.read_csv(run / "matrix.csv")
     assert table[lost].notna().any()
     table.assign(**{lost: None}).to_csv(run / "matrix.csv", index=False)
-    with pytest.raises(BadData, match=f"without .*{lost}.*Delete it and repeat"):
+    with pytest.raises(DataError, match=f"without .*{lost}.*Delete it and repeat"):
         read_matrix(run)
 
 
@@ -159,7 +159,8 @@ def test_a_shard_of_an_image_that_the_run_has_not_is_told(one: Path, tmp_path: P
     ids = pa.array([f"{identity}?" for identity in whole["id"].to_pylist()])
     pq.write_table(whole.set_column(whole.schema.get_field_index("id"), "id", ids), shard)
     with pytest.raises(
-        BadData, match=r"shard-0000.parquet is of an image that the run has not, '.*\?'. Delete it"
+        DataError,
+        match=r"shard-0000.parquet is of an image that the run has not, '.*\?'. Delete it",
     ):
         write_report(read_runs([run]), tmp_path / "out")
 

@@ -13,7 +13,7 @@ from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.plusplus import samples
 from robustbench_aigi.data.plusplus.samples import EXTRA, encoded, make_samples, reduced
 from robustbench_aigi.data.prompts import Prompts, load_prompts
-from robustbench_aigi.errors import BadConfig, BadData, Unavailable, UnknownName
+from robustbench_aigi.errors import ConfigError, DataError, UnavailableError, UnknownNameError
 from robustbench_aigi.generators import CLASSES
 from robustbench_aigi.generators.pipelines import ShippedSampler
 from tests.conftest import CIFAKE, needs_cifake
@@ -71,7 +71,7 @@ def test_samples_are_rows_of_a_dataset(tmp_path: Path) -> None:
     assert labels.eq(1).all()
 
 
-class Stop(Exception):
+class StopError(Exception):
     """What a kill is to a test."""
 
 
@@ -85,9 +85,9 @@ def test_a_stopped_call_goes_on_and_ends_with_the_same_bytes(
     def stop(task: str, done: int, total: int) -> None:
         seen.append((done, total))
         if done == 4 and len(seen) == 5:
-            raise Stop
+            raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         make_samples(wanted, tmp_path / "again", stop)
     assert len(list((tmp_path / "again").rglob("*.jpg"))) == 4
     again = make_samples(wanted, tmp_path / "again", stop)
@@ -117,7 +117,7 @@ def test_other_settings_are_other_images_and_more_images_keep_the_first(tmp_path
 def test_a_model_out_of_reach_keeps_no_other_from_its_images(tmp_path: Path, tiny: str) -> None:
     wanted = prompts(str(tmp_path / "nowhere" / "at" / "all"), tiny)
     with pytest.raises(
-        Unavailable,
+        UnavailableError,
         match=r"1 of 2 models are out of reach: .*/all; the images of the others are in",
     ):
         make_samples(wanted, tmp_path)
@@ -130,7 +130,7 @@ def test_two_revisions_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     moved.revision = "sha256:other"
     monkeypatch.setattr(samples, "load_sampler", lambda *args, **numbers: moved)
     with pytest.raises(
-        BadData, match=r"was begun with sha256:.*now there is sha256:other. Write revision ="
+        DataError, match=r"was begun with sha256:.*now there is sha256:other. Write revision ="
     ):
         make_samples(prompts("mini-diffusion", images={"test": 2}), tmp_path)
 
@@ -190,7 +190,7 @@ def test_the_studys_set_is_ready() -> None:
 
 def test_prompt_files_are_checked(tmp_path: Path) -> None:
     with pytest.raises(
-        UnknownName, match=r"no prompt file called 'cifakep'\. Did you mean cifakepp"
+        UnknownNameError, match=r"no prompt file called 'cifakep'\. Did you mean cifakepp"
     ):
         load_prompts("cifakep")
     with pytest.raises(ValueError, match=r"one \{\} for the words"):
@@ -198,5 +198,5 @@ def test_prompt_files_are_checked(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="must be distinct"):
         prompts("one/model", "two/model")
     (tmp_path / "mine.toml").write_text('name = "mine"\nspeed = 3\n')
-    with pytest.raises(BadConfig, match="speed"):
+    with pytest.raises(ConfigError, match="speed"):
         load_prompts(str(tmp_path / "mine.toml"))

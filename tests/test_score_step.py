@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors._support import score_step as module
 from robustbench_aigi.detectors._support.score_step import score_step, step_of_logits
-from robustbench_aigi.detectors.external.outputs import one_logit
+from robustbench_aigi.detectors.external.outputs import to_binary_logit
 
 
 def drawn(count: int, spread: float, seed: int = 0) -> Tensor:
@@ -25,12 +25,12 @@ def test_rounded_scores_have_a_step(digits: int, count: int) -> None:
     rounded = (drawn(count, 3) * 10**digits).round() / 10**digits
     assert score_step(rounded.tolist()) == pytest.approx(10.0**-digits)
     for kind in (torch.float64, torch.float32):  # as an address gives them, and as a network does
-        logits = one_logit(rounded.to(kind), 1, "probability", "it").float()
+        logits = to_binary_logit(rounded.to(kind), 1, "probability", "it").float()
         assert step_of_logits(logits) == pytest.approx(10.0**-digits)
         two = torch.stack([1 - rounded, rounded], dim=1).to(kind)
-        assert step_of_logits(one_logit(two, 0, "probability", "it").float()) == pytest.approx(
-            10.0**-digits
-        )
+        assert step_of_logits(
+            to_binary_logit(two, 0, "probability", "it").float()
+        ) == pytest.approx(10.0**-digits)
 
 
 @pytest.mark.parametrize("spread", [0.1, 1, 5, 20, 100])
@@ -38,7 +38,7 @@ def test_exact_scores_have_none_however_saturated(spread: float) -> None:
     for seed in range(50):
         scores = drawn(40, spread, seed)
         assert step_of_logits(scores.clamp(1e-9, 1 - 1e-9).logit().float()) == 0
-        assert step_of_logits(one_logit(scores.float(), 1, "probability", "it")) == 0
+        assert step_of_logits(to_binary_logit(scores.float(), 1, "probability", "it")) == 0
         assert score_step(scores.tolist()) == 0
 
 
@@ -58,7 +58,7 @@ def test_rounded_logits_have_a_quarter_of_their_step() -> None:
 def test_labels_alone_have_a_step_of_one_and_little_data_none() -> None:
     assert score_step([0.0, 1.0] * 8) == step_of_logits(torch.tensor([-1.0, 1.0]).repeat(8)) == 1.0
     assert score_step([0.0, 1.0] * 7) == step_of_logits(torch.tensor([-1.0, 1.0]).repeat(7)) == 0.0
-    clipped = one_logit(torch.tensor([0.0, 1.0]).repeat(20), 1, "probability", "it")
+    clipped = to_binary_logit(torch.tensor([0.0, 1.0]).repeat(20), 1, "probability", "it")
     assert step_of_logits(clipped) == 0.0  # rounded, or saturated: it cannot be told
     for nothing in ([], [0.0] * 50, [2.0] * 50, [0.5, float("nan"), float("inf")]):
         assert step_of_logits(torch.tensor(nothing)) == 0.0

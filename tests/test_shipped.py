@@ -5,7 +5,7 @@ import pytest
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector, shipped_names
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.errors import CheckpointError
 from robustbench_aigi.pipeline.training_stages import sets_of
 from robustbench_aigi.training.arrays import balanced_accuracy
 from robustbench_aigi.training.objectives.adversarial import robust_accuracy
@@ -23,7 +23,7 @@ def test_one_line_loads_it(name: str) -> None:
 @pytest.mark.parametrize("name", ["robust-tinyvit", "swin-t"])
 def test_a_name_that_does_not_ship_is_told_with_those_that_do(name: str) -> None:
     with pytest.raises(
-        BadCheckpoint, match=f"no weights of {name} .* Shipped: .*robust-tinyvit-5m"
+        CheckpointError, match=f"no weights of {name} .* Shipped: .*robust-tinyvit-5m"
     ):
         load_detector(name, weights="cifake")
 

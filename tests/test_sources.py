@@ -14,7 +14,7 @@ import pytest
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.data import Dataset, Recipe, load_data
-from robustbench_aigi.errors import BadConfig, BadData
+from robustbench_aigi.errors import ConfigError, DataError
 from tests.conftest import SHARED
 from tests.test_data import picture
 
@@ -129,7 +129,7 @@ def test_own_folders_are_the_test_split_unless_shares_are_drawn(tmp_path: Path) 
     assert ("fake/dalle/v3/7", 1, "test", "dalle", "") in seen(whole)
     assert ("real/phone/7", 0, "test", "phone", "") in seen(whole)
     assert ("real/7", 0, "test", "camera", "") in seen(whole)
-    with pytest.raises(BadData, match=r"no 'train' split here, only test.*shares = "):
+    with pytest.raises(DataError, match=r"no 'train' split here, only test.*shares = "):
         load_data("folder", str(root), "train")
     recipe = own(tmp_path, shares="{ train = 0.5, validation = 0.2 }")
     drawn = load_data(recipe, str(root)).manifest
@@ -141,15 +141,15 @@ def test_own_folders_are_the_test_split_unless_shares_are_drawn(tmp_path: Path) 
 
 
 def test_recipe_with_impossible_numbers_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadConfig, match="shares must be"):
+    with pytest.raises(ConfigError, match="shares must be"):
         load_data(own(tmp_path, shares="{ train = 0.9, validation = 0.2 }"), str(tmp_path))
-    with pytest.raises(BadConfig, match="layout"):
+    with pytest.raises(ConfigError, match="layout"):
         load_data(own(tmp_path, layout='"guess"'), str(tmp_path))
     text = (
         (catalogue.folder("datasets") / "folder.toml").read_text().replace("fake = 1", "fake = 2")
     )
     (tmp_path / "two.toml").write_text(text)
-    with pytest.raises(BadConfig, match=r"0 \(real\) or 1"):
+    with pytest.raises(ConfigError, match=r"0 \(real\) or 1"):
         load_data(str(tmp_path / "two.toml"), str(tmp_path))
 
 
@@ -260,29 +260,29 @@ def test_two_files_of_one_stem_have_two_ids(tmp_path: Path) -> None:
 def test_an_unfitting_folder_says_what_was_found_and_expected(tmp_path: Path, layout: str) -> None:
     files(tmp_path, "stuff/cats")
     with pytest.raises(
-        BadData, match=r"Found images in: stuff/cats\. Expected .*\{class\}.*real, fake"
+        DataError, match=r"Found images in: stuff/cats\. Expected .*\{class\}.*real, fake"
     ):
         load_data(own(tmp_path, layout=f'"{layout}"'), str(tmp_path))
 
 
 def test_other_unfitting_sources_are_explained(tmp_path: Path) -> None:
     (tmp_path / "data.zip").write_bytes(b"PK")
-    with pytest.raises(BadData, match="Unpack an archive first"):
+    with pytest.raises(DataError, match="Unpack an archive first"):
         load_data("folder", str(tmp_path / "data.zip"))
-    with pytest.raises(BadData, match=r"holds no \.tar file"):
+    with pytest.raises(DataError, match=r"holds no \.tar file"):
         load_data(own(tmp_path, layout='"webdataset"'), str(tmp_path))
     (tmp_path / "x.tar").write_bytes(b"no archive" * 100)
-    with pytest.raises(BadData, match="is no readable tar archive"):
+    with pytest.raises(DataError, match="is no readable tar archive"):
         load_data("folder", str(tmp_path / "x.tar"))
     (tmp_path / "x.parquet").write_bytes(b"PAR1 not really")
-    with pytest.raises(BadData, match="no readable Parquet file"):
+    with pytest.raises(DataError, match="no readable Parquet file"):
         load_data("folder", str(tmp_path / "x.parquet"))
     pq.write_table(pa.table({"image": [b"x"], "label": [0]}), tmp_path / "x.parquet")
-    with pytest.raises(BadData, match="Expected a struct of bytes and path"):
+    with pytest.raises(DataError, match="Expected a struct of bytes and path"):
         load_data("folder", str(tmp_path / "x.parquet"))
     files(tmp_path / "one", "real", "fakes")
     with pytest.raises(
-        BadData,
+        DataError,
         match=r"one class only, 3 skipped; the first: fakes/0\.png: not in a folder of the la",
     ):
         load_data("folder", str(tmp_path / "one"))
@@ -352,7 +352,7 @@ def test_class_folders_of_another_recipe_name_it(name: str, tmp_path: Path) -> N
     root = files(tmp_path / "my set", *CLASSES[name])
     own_recipe = own(tmp_path, layout='"classes"')
     with pytest.raises(
-        BadData, match=f"recipe {name} reads these folders: `--data {name} --source "
+        DataError, match=f"recipe {name} reads these folders: `--data {name} --source "
     ) as caught:
         load_data("folder" if name != "raid" else own_recipe, str(root))
     words = shlex.split(str(caught.value).split("`")[1])
@@ -373,7 +373,7 @@ def test_class_names_in_a_table_name_the_recipe_that_reads_them(
         table = table.replace_schema_metadata({"huggingface": json.dumps(info)})
     pq.write_table(table, tmp_path / "test.parquet")
     with pytest.raises(
-        BadData, match="The recipe tiny-genimage reads these classes: `--data tiny-genimage"
+        DataError, match="The recipe tiny-genimage reads these classes: `--data tiny-genimage"
     ):
         load_data("folder", str(tmp_path))
     assert load_data("tiny-genimage", str(tmp_path)).manifest["label"].tolist() == [0, 1, 0, 1]

@@ -11,7 +11,7 @@ import pytest
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.sources.splits import SPLITS, suspects
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from tests.test_data import picture
 from tests.test_sources import files, own, seen, shard
 
@@ -61,7 +61,7 @@ def test_an_unknown_folder_beside_splits_is_refused_with_what_to_write(
 ) -> None:
     root = beside(tmp_path / "set", f"{above}train", f"{above}test", f"{above}extra")
     with pytest.raises(
-        BadData, match=r'splits test, train and beside them the folders extra.*"extra" = "\.\.\."'
+        DataError, match=r'splits test, train and beside them the folders extra.*"extra" = "\.\.\."'
     ):
         load_data("folder", str(root))
     splits = '{ train = "train", test = "test", extra = "validation" }'
@@ -76,21 +76,21 @@ def test_what_holds_no_classes_beside_splits_is_left_out_as_ever(tmp_path: Path)
 def test_two_names_of_one_split_side_by_side_are_refused(tmp_path: Path) -> None:
     root = beside(tmp_path / "set", "train", "val", "dev", "test")
     with pytest.raises(
-        BadData, match="has dev and val, which would both be read as the validation split"
+        DataError, match="has dev and val, which would both be read as the validation split"
     ):
         load_data("folder", str(root))
     splits = '{ train = "train", val = "validation", dev = "validation", test = "test" }'
     assert splits_of(root, own(tmp_path, splits=splits)) == {"train", "test", "validation"}
     for name in ("eval", "test"):
         table(tmp_path / "tables" / f"{name}.parquet")
-    with pytest.raises(BadData, match="eval and test"):
+    with pytest.raises(DataError, match="eval and test"):
         load_data("folder", str(tmp_path / "tables"))
 
 
 def test_names_like_splits_are_not_tested_on_in_silence(tmp_path: Path) -> None:
     root = beside(tmp_path / "set", "train_images", "test_images")
     with pytest.raises(
-        BadData, match="has the folders test_images, train_images, which hold classes"
+        DataError, match="has the folders test_images, train_images, which hold classes"
     ):
         load_data("folder", str(root))
     splits = '{ train_images = "train", test_images = "test" }'
@@ -105,7 +105,7 @@ def test_a_generator_may_be_called_dev_if_the_recipe_says_so(folder: str, tmp_pa
     root = beside(tmp_path / "set", folder, f"{first}/adm" if "/" in folder else "adm")
     if "/" in folder:
         with pytest.raises(
-            BadData, match=r'dev would be read as no split.*generators = \{ "dev" = "dev" \}'
+            DataError, match=r'dev would be read as no split.*generators = \{ "dev" = "dev" \}'
         ):
             load_data("folder", str(root))
     named = load_data(own(tmp_path, generators='{ dev = "dev" }', validation_share="0"), str(root))
@@ -119,18 +119,20 @@ def test_a_generator_may_be_called_dev_if_the_recipe_says_so(folder: str, tmp_pa
 )
 def test_splits_below_the_classes_are_refused(folders: tuple[str, ...], tmp_path: Path) -> None:
     with pytest.raises(
-        BadData, match=r"would be read as no split.*Put the folders of splits first"
+        DataError, match=r"would be read as no split.*Put the folders of splits first"
     ):
         load_data("folder", str(files(tmp_path, *folders)))
 
 
 def test_images_without_a_split_beside_others_are_refused(tmp_path: Path) -> None:
     root = files(beside(tmp_path / "set", "train"), "REAL", "FAKE", count=1)
-    with pytest.raises(BadData, match=r"2 of 6 images have no split, and the others are in train"):
+    with pytest.raises(
+        DataError, match=r"2 of 6 images have no split, and the others are in train"
+    ):
         load_data("folder", str(root))
     table(tmp_path / "tables" / "train.parquet")
     table(tmp_path / "tables" / "extra.parquet")
-    with pytest.raises(BadData, match=r"4 of 8 images have no split.*extra\.parquet"):
+    with pytest.raises(DataError, match=r"4 of 8 images have no split.*extra\.parquet"):
         load_data("folder", str(tmp_path / "tables"))
     named = own(tmp_path, splits='{ train = "train", extra = "test" }')
     assert splits_of(tmp_path / "tables", named) == {"train", "test", "validation"}
@@ -138,7 +140,7 @@ def test_images_without_a_split_beside_others_are_refused(tmp_path: Path) -> Non
 
 def test_a_file_name_with_two_splits_is_refused(tmp_path: Path) -> None:
     path = table(tmp_path / "train-test.parquet")
-    with pytest.raises(BadData, match="names of several splits: train, test"):
+    with pytest.raises(DataError, match="names of several splits: train, test"):
         load_data("folder", str(path))
     assert splits_of(path, own(tmp_path, splits='{ "train-test" = "test" }')) == {"test"}
 
@@ -169,6 +171,6 @@ def test_unknown_splits_of_columns_are_refused(form: str, tmp_path: Path) -> Non
             *[m for i in range(4) for m in ((f"{i}.json", about[i]), (f"{i}.png", picture(i)))],
         )
     with pytest.raises(
-        BadData, match=r"has the split 'extra', which the recipe does not know\. Known: train"
+        DataError, match=r"has the split 'extra', which the recipe does not know\. Known: train"
     ):
         load_data("folder", str(source))

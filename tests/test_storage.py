@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from robustbench_aigi.cli.main import main
-from robustbench_aigi.errors import BadData, CannotWrite, Unavailable, UserError
+from robustbench_aigi.errors import DataError, UnavailableError, UserError, WriteError
 from robustbench_aigi.io import mirror, remote_lock
 from robustbench_aigi.io.mirror import OWN, Mirror, is_url, mirrored
 from tests.remote import elsewhere, there
@@ -93,7 +93,7 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     mirror = Mirror(url)
     (mirror.folder / "one").write_text("late")
-    with pytest.raises(CannotWrite, match=r"took .* over.*is in .* alone"), mirrored(url):
+    with pytest.raises(WriteError, match=r"took .* over.*is in .* alone"), mirrored(url):
         mirror.fs.pipe_file(mirror.lock.place, b'{"host": "another", "process": 1, "time": 9e9}')
     assert (mirror.folder / "one").read_text() == "late"
     assert list(there(url)) == [remote_lock.LOCK]  # of the other, who is still at work
@@ -140,17 +140,17 @@ def test_a_file_changed_at_both_ends_is_told(url: str) -> None:
     (folder / "one").write_text("here")
     fs, root = fsspec.url_to_fs(url)
     fs.pipe_file(f"{root}/one", b"there")
-    with pytest.raises(BadData, match="one was changed both at"), mirrored(url):
+    with pytest.raises(DataError, match="one was changed both at"), mirrored(url):
         pytest.fail("one of two was chosen")
 
 
 def test_what_cannot_be_reached_is_told(
     here: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(Unavailable, match="no client for nosuch://x"), mirrored("nosuch://x"):
+    with pytest.raises(UnavailableError, match="no client for nosuch://x"), mirrored("nosuch://x"):
         pytest.fail("no such client")
     with (
-        pytest.raises(Unavailable, match="cannot reach file:///proc/none"),
+        pytest.raises(UnavailableError, match="cannot reach file:///proc/none"),
         mirrored("file:///proc/none"),
     ):
         pytest.fail("nobody can write there")
@@ -159,14 +159,14 @@ def test_what_cannot_be_reached_is_told(
         raise OSError("no room")
 
     monkeypatch.setattr(Mirror, "send", refuse)
-    with pytest.raises(CannotWrite, match=r"no room. All is in"), mirrored(url) as folder:
+    with pytest.raises(WriteError, match=r"no room. All is in"), mirrored(url) as folder:
         (folder / "one").write_text("1")
     assert (folder / "one").read_text() == "1"
 
 
 def test_names_that_lead_out_of_the_mirror_are_refused(url: str) -> None:
     mirror = Mirror(url)
-    with pytest.raises(BadData, match="leads out of the folder"):
+    with pytest.raises(DataError, match="leads out of the folder"):
         mirror._place("../evil")
 
 

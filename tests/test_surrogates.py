@@ -3,7 +3,7 @@
 import pytest
 
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data.plusplus.surrogates import makers_of
+from robustbench_aigi.data.plusplus.surrogates import load_surrogates
 from robustbench_aigi.errors import UserError
 
 
@@ -27,8 +27,8 @@ def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(
     suite: str, given: list[str], told: str
 ) -> None:
     with pytest.raises(UserError, match=told):
-        makers_of(load_suite(suite), given)
+        load_surrogates(load_suite(suite), given)
 
 
 def test_a_surrogate_may_be_given_the_name_that_a_row_wants() -> None:
-    assert list(makers_of(load_suite("quick"), ["cifake-cnn=clip-mlp"])) == ["cifake-cnn"]
+    assert list(load_surrogates(load_suite("quick"), ["cifake-cnn=clip-mlp"])) == ["cifake-cnn"]

@@ -10,18 +10,18 @@ from torch import Tensor
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
-from robustbench_aigi.errors import Collapsed, UserError
+from robustbench_aigi.errors import TrainingCollapsedError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.pipeline.training_stages import begun, trained_on
-from robustbench_aigi.training import Arrays, Plan, Recipe, fit, train_detector
+from robustbench_aigi.training import Arrays, TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
 from robustbench_aigi.training.augment import augment, moved
 from robustbench_aigi.training.mixing import targets_of
 from robustbench_aigi.training.objectives.adversarial import PGD, Ramp, robust_accuracy, robustness
-from robustbench_aigi.training.objectives.base import Batch
+from robustbench_aigi.training.objectives.base import TrainingBatch
 from robustbench_aigi.training.objectives.clip_encoder import Tower
 from robustbench_aigi.training.objectives.fare import distance, fare
-from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
 from tests.conftest import Linear
 
 
@@ -42,7 +42,7 @@ def cnn() -> Detector:
 
 def test_fit_learns_and_keeps_the_best_epoch() -> None:
     detector, validation = cnn(), easy(64, seed=1)
-    history = fit(detector, easy(256), validation, Plan(epochs=4, batch=32))
+    history = fit(detector, easy(256), validation, TrainConfig(epochs=4, batch=32))
     assert (
         balanced_accuracy(detector, validation) == max(row["score"] for row in history.rows) > 0.95
     )
@@ -56,7 +56,7 @@ def test_fixed_norm_keeps_the_statistics_it_came_with(fixed: bool) -> None:
     before = {
         key: value.clone() for key, value in detector.state_dict().items() if "running" in key
     }
-    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=1, batch=32, fixed_norm=fixed))
+    fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=1, batch=32, fixed_norm=fixed))
     assert before
     assert (
         all(torch.equal(detector.state_dict()[key], value) for key, value in before.items())
@@ -67,7 +67,7 @@ def test_fixed_norm_keeps_the_statistics_it_came_with(fixed: bool) -> None:
 def test_fit_is_the_same_twice() -> None:
     first, second = cnn(), cnn()
     for detector in (first, second):
-        fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
+        fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=2, batch=32))
     assert all(
         torch.equal(a, b)
         for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
@@ -77,8 +77,8 @@ def test_fit_is_the_same_twice() -> None:
 def test_collapse_stops_and_says_so() -> None:
     data = easy(64)
     same = Arrays(torch.full_like(data.images, 128), data.labels)
-    with pytest.raises(Collapsed, match="collapsed: after epoch"):
-        fit(cnn(), same, same, Plan(epochs=2, batch=32))
+    with pytest.raises(TrainingCollapsedError, match="collapsed: after epoch"):
+        fit(cnn(), same, same, TrainConfig(epochs=2, batch=32))
 
 
 def tempting(count: int, seed: int = 0) -> Arrays:
@@ -99,7 +99,7 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
     train, validation = tempting(384), tempting(96, seed=1)
     judge = load_attack("pgd-linf", eps=8, step=2, steps=10)
     plain, robust = (Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5) for _ in range(2))
-    plan = Plan(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0)
+    plan = TrainConfig(epochs=10, batch=32, rate=3e-3, shift=0, clean_share=0)
     fit(plain, train, validation, plan)
     fit(
         robust,
@@ -117,15 +117,17 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
 def test_images_changed_before_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     detector, data, shown = cnn().eval(), easy(8), []
     changed = torch.tensor([False, False, True, True] * 2)
-    batch = Batch(from_bytes(data.images), data.labels, data.labels.float(), 0, changed=changed)
+    batch = TrainingBatch(
+        from_bytes(data.images), data.labels, data.labels.float(), 0, changed=changed
+    )
     monkeypatch.setattr(detector, "loss", lambda images, targets: shown.append(images))
-    PGD(Plan(epochs=1, clean_share=0.25), Ramp(1))(detector, batch)()
+    PGD(TrainConfig(epochs=1, clean_share=0.25), Ramp(1))(detector, batch)()
     assert (shown[0] != batch.images).flatten(1).any(dim=1).nonzero().squeeze(1).tolist() == [
         1,
         4,
         5,
     ]
-    figures = robustness(Plan(epochs=1), "pgd")(detector, data._replace(changed=changed))
+    figures = robustness(TrainConfig(epochs=1), "pgd")(detector, data._replace(changed=changed))
     clean, rest = by_change(data._replace(changed=changed))
     assert figures["score"] == (figures["pgd_linf"] + figures["changed"]) / 2
     assert rest is not None
@@ -143,14 +145,14 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
 
     def moved(tower: ClipMLP) -> float:
         rng = torch.Generator().manual_seed(0)
-        attacked = climb(
+        attacked = inner_maximisation(
             tower, images, lambda new: distance(tower.embed(new), target), rng, eps=4, steps=5
         )
         with torch.no_grad():
             return float(distance(tower.embed(attacked), target).mean())
 
     before = moved(detector.eval())
-    plan = Plan(epochs=4, batch=16, rate=3e-4, eps=4)
+    plan = TrainConfig(epochs=4, batch=16, rate=3e-4, eps=4)
     tower = Tower(fare(detector), plan)
     history = fit(
         detector, data, held, plan, objective=tower, score=tower.score, part=detector.tower
@@ -161,25 +163,33 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
 
 
 def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
-    recipe = Recipe(detector="cifake-cnn", method="pgd", epochs=3, numbers={"eps": 4, "steps": 1})
+    recipe = TrainingJob(
+        detector="cifake-cnn", method="pgd", epochs=3, numbers={"eps": 4, "steps": 1}
+    )
     made, _ = train_detector(recipe, easy(128), easy(32, seed=1), trained_on="toy")
     assert made.card.name == recipe.name == "robust-cifake-cnn"
     assert made.card.seen == ("pgd-linf",)
-    more = Recipe(detector="cifake-cnn", method="static", epochs=1)
+    more = TrainingJob(detector="cifake-cnn", method="static", epochs=1)
     again, _ = train_detector(
         more, easy(64), easy(32, seed=1), start=made, seen=("jpeg-50", "pgd-linf")
     )
     assert again.card.seen == ("pgd-linf", "jpeg-50")
-    assert Recipe(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
-    assert Recipe(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
+    assert TrainingJob(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
+    assert TrainingJob(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
     with pytest.raises(UserError, match="no method called"):
-        train_detector(Recipe(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8))
+        train_detector(
+            TrainingJob(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8)
+        )
     with pytest.raises(UserError, match="trains a CLIP tower, and cifake-cnn has none"):
-        train_detector(Recipe(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8))
+        train_detector(
+            TrainingJob(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8)
+        )
 
 
 def test_a_model_of_timm_is_trained_by_its_address(tmp_path: Path) -> None:
-    made, _ = train_detector(Recipe(detector="timm:test_vit", epochs=1), easy(64), easy(32, seed=1))
+    made, _ = train_detector(
+        TrainingJob(detector="timm:test_vit", epochs=1), easy(64), easy(32, seed=1)
+    )
     save_detector(made, tmp_path / "timm.safetensors")
     assert load_detector(str(tmp_path / "timm.safetensors")).card.name == "timm-test_vit"
 
@@ -191,7 +201,7 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
         {"params": [torch.nn.Parameter(weight)], "lr_scale": 0.5},
     ]
     optimizer = torch.optim.SGD(groups, lr=2.0)
-    schedule, rates = Plan(epochs=1, rate=2.0, warmup=0.1).schedule_for(optimizer, 100), []
+    schedule, rates = TrainConfig(epochs=1, rate=2.0, warmup=0.1).schedule_for(optimizer, 100), []
     for step in range(100):
         schedule.step_update(step)
         rates.append(optimizer.param_groups[0]["lr"])
@@ -261,7 +271,7 @@ def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
     detector = load_detector("clip-mlp")
     assert isinstance(detector, ClipMLP)
     before: dict[str, Tensor] = copy.deepcopy(detector.tower.state_dict())
-    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=32))
+    fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=2, batch=32))
     assert all(
         torch.equal(value, before[key]) for key, value in detector.tower.state_dict().items()
     )

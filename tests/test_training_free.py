@@ -15,8 +15,8 @@ from robustbench_aigi.detectors import Card, load_detector, save_detector
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.detectors.rigid import Rigid
-from robustbench_aigi.errors import BadData, Collapsed, Unavailable, UserError
-from robustbench_aigi.training import Arrays, Recipe, train_detector
+from robustbench_aigi.errors import DataError, TrainingCollapsedError, UnavailableError, UserError
+from robustbench_aigi.training import Arrays, TrainingJob, train_detector
 from robustbench_aigi.training.arrays import predict
 from tests.test_training import easy
 
@@ -69,16 +69,16 @@ def test_the_direction_is_measured(bright: int) -> None:
 
 
 def test_what_cannot_be_calibrated_says_so() -> None:
-    with pytest.raises(BadData, match="one class"):
+    with pytest.raises(DataError, match="one class"):
         Brightness().prepare(grey([1, 2], [0, 0]), grey([1, 2], [0, 0]))
-    with pytest.raises(Collapsed, match="alike"):
+    with pytest.raises(TrainingCollapsedError, match="alike"):
         Brightness().prepare(grey([7, 7], [0, 1]), grey([7, 7], [0, 1]))
     with pytest.raises(UserError, match="between 0 and 1"):
         Brightness(false_alarms=5)
 
 
 def test_a_checkpoint_holds_the_calibration(images: Tensor, tmp_path: Path) -> None:
-    detector, history = train_detector(Recipe(detector="rigid", epochs=3), easy(8), easy(40))
+    detector, history = train_detector(TrainingJob(detector="rigid", epochs=3), easy(8), easy(40))
     assert len(history.rows) == 1
     assert isinstance(detector, Rigid)
     assert detector.scale != 1
@@ -87,7 +87,7 @@ def test_a_checkpoint_holds_the_calibration(images: Tensor, tmp_path: Path) -> N
     assert torch.equal(again.logits(images), detector.logits(images))
     assert again.card.orientation == detector.card.orientation != Rigid().card.orientation
     with pytest.raises(UserError, match="nothing to train by pgd"):
-        train_detector(Recipe(detector="rigid", method="pgd", epochs=1), easy(8), easy(40))
+        train_detector(TrainingJob(detector="rigid", method="pgd", epochs=1), easy(8), easy(40))
 
 
 def test_rigid_is_one_minus_the_cosine_of_features(images: Tensor) -> None:
@@ -128,5 +128,5 @@ def test_rigids_backbone_out_of_reach_says_so(monkeypatch: pytest.MonkeyPatch) -
         raise OSError("no route to the hub")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(Unavailable, match="weights=PATH"):
+    with pytest.raises(UnavailableError, match="weights=PATH"):
         Rigid(backbone="vit_small_patch14_dinov2.lvd142m", pretrained=True)

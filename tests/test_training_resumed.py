@@ -12,8 +12,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
-from robustbench_aigi.errors import BadCheckpoint, CannotWrite
-from robustbench_aigi.training import Arrays, Files, History, Plan, Recipe, fit, train_detector
+from robustbench_aigi.errors import CheckpointError, WriteError
+from robustbench_aigi.training import (
+    Arrays,
+    Files,
+    History,
+    TrainConfig,
+    TrainingJob,
+    fit,
+    train_detector,
+)
 from robustbench_aigi.training.log import Log
 from tests.test_training import cnn, easy
 
@@ -41,7 +49,7 @@ class Killer:
 
 
 def begun_and_killed(
-    plan: Plan, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None
+    plan: TrainConfig, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None
 ) -> None:
     with pytest.raises(KeyboardInterrupt), Log(log) as lines:
         fit(cnn(), train, VALIDATION, plan, progress=Killer(at), kept=folder, log=lines)
@@ -57,7 +65,7 @@ def begun_and_killed(
 def test_final_weights_equal_the_uninterrupted_ones(
     at: int, numbers: dict[str, float], tmp_path: Path
 ) -> None:
-    plan = Plan(epochs=3, batch=16, **numbers)
+    plan = TrainConfig(epochs=3, batch=16, **numbers)
     whole, again, order = cnn(), cnn(), Killer(0)
     expected = fit(whole, TRAIN, VALIDATION, plan)
     begun_and_killed(plan, tmp_path, at)
@@ -76,7 +84,7 @@ def test_final_weights_equal_the_uninterrupted_ones(
 
 
 def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
-    plan, path = Plan(epochs=3, batch=16), tmp_path / "cnn.csv"
+    plan, path = TrainConfig(epochs=3, batch=16), tmp_path / "cnn.csv"
     begun_and_killed(plan, tmp_path, 7, log=path)
     begun_and_killed(plan, tmp_path, 13, log=path)
     with Log(path) as log:
@@ -93,7 +101,7 @@ def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
 
 
 def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
-    plan, steps = Plan(epochs=2, batch=16), Killer(0)
+    plan, steps = TrainConfig(epochs=2, batch=16), Killer(0)
     first, second = cnn(), cnn()
     fit(first, TRAIN, VALIDATION, plan, kept=tmp_path)
     fit(
@@ -121,31 +129,31 @@ def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_stat
 ) -> None:
     good = tmp_path / "good.safetensors"
     save_detector(cnn(), good)
-    begun_and_killed(Plan(epochs=2, batch=16), tmp_path, 3)
+    begun_and_killed(TrainConfig(epochs=2, batch=16), tmp_path, 3)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert set(before) == {"good.safetensors", "fit.pt"}
     assert min(len(content) for content in before.values()) > 100_000
     with no_room():
-        with pytest.raises(CannotWrite, match=r"good\.safetensors.*Make room and repeat"):
+        with pytest.raises(WriteError, match=r"good\.safetensors.*Make room and repeat"):
             save_detector(cnn(), good)
-        with pytest.raises(CannotWrite, match=r"fit\.pt.*Make room and repeat"):
-            fit(cnn(), TRAIN, VALIDATION, Plan(epochs=2, batch=16), kept=tmp_path)
+        with pytest.raises(WriteError, match=r"fit\.pt.*Make room and repeat"):
+            fit(cnn(), TRAIN, VALIDATION, TrainConfig(epochs=2, batch=16), kept=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_state_of_another_training_is_left_alone_and_a_damaged_one_told(tmp_path: Path) -> None:
-    plan, steps = Plan(epochs=1, batch=16), Killer(0)
+    plan, steps = TrainConfig(epochs=1, batch=16), Killer(0)
     begun_and_killed(plan, tmp_path, 3)
     fit(cnn(), easy(80, seed=2), VALIDATION, plan, progress=steps, kept=tmp_path)
     assert steps.steps == [1, 2, 3, 4, 5]
     state = tmp_path / "fit.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(BadCheckpoint, match="begins anew"):
+    with pytest.raises(CheckpointError, match="begins anew"):
         fit(cnn(), TRAIN, VALIDATION, plan, kept=tmp_path)
 
 
 def test_a_tower_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
-    recipe = Recipe(detector="clip-mlp", method="fare", epochs=1, numbers={"steps": 1})
+    recipe = TrainingJob(detector="clip-mlp", method="fare", epochs=1, numbers={"steps": 1})
     tasks = list[str]()
 
     def progress(task: str, done: int, total: int) -> None:

@@ -13,8 +13,8 @@ from torchvision.transforms import v2  # type: ignore[import-untyped]
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors.vit_cnn import ViTCNN
-from robustbench_aigi.errors import BadCheckpoint, UserError
-from robustbench_aigi.training import Plan, fit
+from robustbench_aigi.errors import CheckpointError, UserError
+from robustbench_aigi.training import TrainConfig, fit
 from robustbench_aigi.training.arrays import Arrays
 from tests.hugging_face import Shapes, cvt_shapes, filled, swin_shapes, vit_shapes
 
@@ -172,7 +172,7 @@ def test_tinyvit_takes_a_checkpoint_of_another_size(tmp_path: Path) -> None:
     biases = [p for name, p in detector.named_parameters() if name.endswith("attention_biases")]
     assert [p.shape[1] for p in biases] == [16, 16, 4, 4, 4, 4, 4, 4, 1, 1]
     assert all(torch.allclose(p, torch.tensor(0.25)) for p in biases)
-    with pytest.raises(BadCheckpoint, match="does not fit"):
+    with pytest.raises(CheckpointError, match="does not fit"):
         load_detector("tinyvit-21m", weights=tmp_path / "timm.safetensors")
 
 
@@ -280,7 +280,7 @@ def test_vit_cnn_trains_what_is_not_frozen(frozen: bool, tmp_path: Path) -> None
         torch.randint(0, 256, (16, 3, 32, 32), dtype=torch.uint8), torch.tensor([0, 1] * 8)
     )
     data.images[data.labels == 1] //= 4
-    fit(detector, data, data, Plan(epochs=2, batch=8))
+    fit(detector, data, data, TrainConfig(epochs=2, batch=8))
     changed = {
         name
         for name, value in detector.state_dict().items()

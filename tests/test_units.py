@@ -21,12 +21,11 @@ from robustbench_aigi.attacks.external import art, torchattacks
 from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
 from robustbench_aigi.data import Recipe
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation.adequacy.probes import probes
 from robustbench_aigi.io.hashing import Draws
 from robustbench_aigi.report.gate import Policy
-from robustbench_aigi.training import Plan
-from robustbench_aigi.training import Recipe as TrainingRecipe
+from robustbench_aigi.training import TrainConfig, TrainingJob
 from tests.conftest import Linear
 
 ADAPTED = [*art.names(), *torchattacks.names()]
@@ -57,13 +56,13 @@ def test_numbers_out_of_range_are_rejected_with_their_unit(name: str) -> None:
         wrong += [] if most is None else [int(most) + 1]
         wrong += [2.5, 10.0] if quantity.whole else []
         for value in wrong:
-            with pytest.raises(BadConfig) as caught:
+            with pytest.raises(ConfigError) as caught:
                 made(name, field, value)
             message = str(caught.value)
             assert message.startswith(f"{name} wants {field} of ")
             assert quantity.unit in message
             assert "got " in message
-            with pytest.raises(BadConfig):
+            with pytest.raises(ConfigError):
                 dataclasses.replace(default, **{field: value})
 
 
@@ -74,21 +73,21 @@ def test_grey_levels_on_the_unit_scale_are_rejected_with_what_was_meant(name: st
         if quantity.white == 255:
             for value in (8 / 255, 0.0314, np.float32(8 / 255)):
                 with pytest.raises(
-                    BadConfig, match=rf"on the \[0, 1\] scale 8/255 is {field} = 8\."
+                    ConfigError, match=rf"on the \[0, 1\] scale 8/255 is {field} = 8\."
                 ):
                     made(name, field, value)
             assert getattr(made(name, field, "8/255"), field) == 8
         elif quantity.white == 1:
             for value in (0.0039, 1e-3):
                 with pytest.raises(
-                    BadConfig, match=f"{field} = .* cannot change one value by one grey level"
+                    ConfigError, match=f"{field} = .* cannot change one value by one grey level"
                 ):
                     made(name, field, value)
             assert getattr(made(name, field, " 128 / 255.0"), field) == 128 / 255
 
 
 def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> None:
-    with pytest.raises(BadConfig) as caught:
+    with pytest.raises(ConfigError) as caught:
         load_attack("pgd-linf", eps=0.0314)
     assert (
         str(caught.value) == "pgd-linf wants eps of 0, or 1 to 255 grey levels, got 0.0314. "
@@ -122,7 +121,7 @@ def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> No
     ],
 )
 def test_likely_meanings(name: str, numbers: dict[str, Any], message: str) -> None:
-    with pytest.raises(BadConfig, match=message):
+    with pytest.raises(ConfigError, match=message):
         load_attack(name, **numbers)
 
 
@@ -165,11 +164,11 @@ def test_l2_sizes_beyond_any_change_of_the_images_are_rejected(
         ("eot", {"attack": "square-l2", "numbers": {"eps": 128}}),
     ):
         with pytest.raises(
-            BadConfig,
+            ConfigError,
             match=r"eps of 55.43 .* at most for images of 32 x 32 .*128/255 is eps = 0.502",
         ):
             load_attack(name, **numbers)(detector, images, labels)
-    with pytest.raises(BadConfig, match="pixels of 1024 pixels at most"):
+    with pytest.raises(ConfigError, match="pixels of 1024 pixels at most"):
         load_attack("pgd-l0", pixels=5000)(detector, images, labels)
     assert load_attack("fmn-l2", steps=1)(detector, images, labels).fooled.any()
 
@@ -191,10 +190,10 @@ class Plugged(Attack):
 def test_a_budget_on_another_scale_is_rejected_too(images: Tensor, labels: Tensor) -> None:
     attack, detector = Plugged(eps=8 / 255), Linear(torch.zeros(3, 32, 32), 0.0)
     with pytest.raises(
-        BadConfig, match=r"linf = 0.03137 is below one grey level; .* 8/255 is linf = 8"
+        ConfigError, match=r"linf = 0.03137 is below one grey level; .* 8/255 is linf = 8"
     ):
         attack(detector, images, labels)
-    with pytest.raises(BadConfig, match="any finite number, got nan"):
+    with pytest.raises(ConfigError, match="any finite number, got nan"):
         Plugged(eps=math.nan)
 
 
@@ -219,12 +218,12 @@ def test_a_suite_on_another_scale_names_the_file_and_the_row(
 ) -> None:
     name = suite_of(tmp_path, numbers, attack)
     with pytest.raises(
-        BadConfig, match=r"suite .*own.toml, row first: .* on the \[0, 1\] scale 8/255 is eps = 8"
+        ConfigError, match=r"suite .*own.toml, row first: .* on the \[0, 1\] scale 8/255 is eps = 8"
     ) as caught:
         load_suite(name)
     assert "pydantic" not in str(caught.value)
     rows = [{"id": "first", "attack": "pgd-linf", "with": {"eps": 0.0314}}]
-    with pytest.raises(BadConfig, match="row first: pgd-linf wants eps"):
+    with pytest.raises(ConfigError, match="row first: pgd-linf wants eps"):
         Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": rows}).checked()
 
 
@@ -260,15 +259,15 @@ def test_numbers_of_a_training_are_rejected_with_their_unit(
     numbers: dict[str, Any], message: str
 ) -> None:
     """A1: ``train --plan '{"eps": 0.03}'`` trained against nothing."""
-    with pytest.raises(BadConfig, match=message):
-        TrainingRecipe(detector="cifake-cnn", method="pgd", epochs=1, numbers=numbers)
+    with pytest.raises(ConfigError, match=message):
+        TrainingJob(detector="cifake-cnn", method="pgd", epochs=1, numbers=numbers)
 
 
 def test_a_training_takes_text_and_whole_levels() -> None:
     assert (
-        Plan.of({"epochs": 1, "eps": "8/255"})
-        == Plan.of({"epochs": np.int64(1), "eps": np.float32(8)})
-        == Plan(epochs=1)
+        TrainConfig.of({"epochs": 1, "eps": "8/255"})
+        == TrainConfig.of({"epochs": np.int64(1), "eps": np.float32(8)})
+        == TrainConfig(epochs=1)
     )
 
 
@@ -277,13 +276,13 @@ def test_a_recipe_on_another_scale_names_file_and_key(tmp_path: Path) -> None:
     text = Path(catalogue.folder("datasets") / "mini.toml").read_text()
     path.write_text(text.replace("adversarial_eps = 8", "adversarial_eps = 0.03"))
     with pytest.raises(
-        BadConfig, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"
+        ConfigError, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"
     ):
         catalogue.read("datasets", str(path), Recipe)
     path.write_text(text.replace("adversarial_eps = 8", 'adversarial_eps = "8/255"'))
     assert catalogue.read("datasets", str(path), Recipe).training.adversarial_eps == 8
     path.write_text(text.replace("sampled_share = 0.75", "sampled_share = 75"))
-    with pytest.raises(BadConfig, match=r"75 probably means 0\.75"):
+    with pytest.raises(ConfigError, match=r"75 probably means 0\.75"):
         catalogue.read("datasets", str(path), Recipe)
 
 

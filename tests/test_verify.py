@@ -11,7 +11,7 @@ from robustbench_aigi.data.decoding import decode, encode_png
 from robustbench_aigi.data.exporters import Built, write_jsonl
 from robustbench_aigi.data.plusplus.reader import json_line, write_lines
 from robustbench_aigi.data.plusplus.verify import verify
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import file_digest
 from tests.built_set import make
 from tests.test_data import picture
@@ -253,11 +253,11 @@ def test_a_suite_cannot_make_verify_run_code(
 
 
 def test_what_is_no_set_has_a_message(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match=r"no whole manifest\.parquet"):
+    with pytest.raises(DataError, match=r"no whole manifest\.parquet"):
         verify(tmp_path)
     (tmp_path / "manifest.parquet").write_bytes(b"PAR1")
-    with pytest.raises(BadData, match=r"no whole manifest\.parquet"):
+    with pytest.raises(DataError, match=r"no whole manifest\.parquet"):
         verify(tmp_path)
     pd.DataFrame({"id": ["a"]}).to_parquet(tmp_path / "manifest.parquet")
-    with pytest.raises(BadData, match="lacks label"):
+    with pytest.raises(DataError, match="lacks label"):
         verify(tmp_path)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import wrap
 from robustbench_aigi.detectors._support.faster import copied, faster
-from robustbench_aigi.errors import BadLogits, UserError
-from robustbench_aigi.executors import Here, Pool, bound_here
+from robustbench_aigi.errors import LogitsError, UserError
+from robustbench_aigi.executors import InProcessExecutor, PoolExecutor, bound_here
 from robustbench_aigi.io.hashing import weights_digest
 from tests.foreign import Brightness
 
@@ -171,7 +171,7 @@ def test_quantised_networks_score_and_say_that_they_have_no_gradient(
     warnings.simplefilter(
         "ignore"
     )  # torch warns before it gives no gradient; pytest restores the filters
-    with pytest.raises(BadLogits, match="has no gradient"):
+    with pytest.raises(LogitsError, match="has no gradient"):
         load_attack("pgd-linf", steps=1)(detector, images, labels)
     before = weights_digest(detector.state_dict())
     assert weights_digest(copied(detector).state_dict()) == before
@@ -206,8 +206,8 @@ def test_detectors_that_stay_in_this_process_are_logged(caplog: pytest.LogCaptur
     net = Brightness()
     net.__dict__["held"] = threading.Lock()
     things = {"held": wrap(net, input_size=32), "free": wrap(Brightness(), input_size=32)}
-    assert bound_here(Here(), things, "it is evaluated") == {}
-    assert [*bound_here(Pool(2), things, "it is evaluated")] == ["held"]
+    assert bound_here(InProcessExecutor(), things, "it is evaluated") == {}
+    assert [*bound_here(PoolExecutor(2), things, "it is evaluated")] == ["held"]
     why = "TypeError: cannot pickle '_thread.lock' object"
     assert (
         f"held cannot be sent to other processes ({why}); it is evaluated in this one."

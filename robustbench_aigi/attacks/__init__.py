@@ -4,15 +4,15 @@ the budget out.
 
 from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, Result, attacks
 from robustbench_aigi.attacks.loading import load_attack
-from robustbench_aigi.attacks.suites import Row, Suite, load_suite
+from robustbench_aigi.attacks.suites import Suite, SuiteRow, load_suite
 
 __all__ = [
     "Attack",
     "Budget",
     "Perturbation",
     "Result",
-    "Row",
     "Suite",
+    "SuiteRow",
     "attacks",
     "load_attack",
     "load_suite",

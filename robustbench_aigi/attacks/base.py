@@ -13,13 +13,13 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import changed
 from robustbench_aigi.attacks._engine.inputs import batch_of, check_pixels
-from robustbench_aigi.attacks._engine.oracle import Oracle, Spent, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError, frozen
 from robustbench_aigi.config.quantity import check_reach, read_fields
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
-from robustbench_aigi.errors import BadConfig, BadLogits, BrokenBudget, UserError
-from robustbench_aigi.imaging.norms import DISTANCES, norms
+from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
+from robustbench_aigi.imaging.norms import NORMS, norms
 from robustbench_aigi.imaging.pixels import LEVELS, on_grid
 from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
@@ -93,11 +93,11 @@ class Attack(ABC):
     and its range.
 
     Raises:
-        BadConfig: a number or a word is of the wrong type, or out of range.
+        ConfigError: a number or a word is of the wrong type, or out of range.
     """
 
     access: ClassVar[Literal["none", "scores", "gradients"]]
-    seeks: ClassVar[Literal["", "linf", "l2", "l0"]] = ""
+    minimises: ClassVar[Literal["", "linf", "l2", "l0"]] = ""
 
     def __post_init__(self) -> None:
         read_fields(self, self.name)
@@ -105,7 +105,7 @@ class Attack(ABC):
             default = field.default if field.default_factory is MISSING else field.default_factory()
             given = getattr(self, field.name)
             if isinstance(default, str | bool | dict) and not isinstance(given, type(default)):
-                raise BadConfig(
+                raise ConfigError(
                     f"{self.name} wants {field.name} of type {type(default).__name__}, got"
                     f" {given!r}. Its default is {default!r}."
                 )
@@ -116,7 +116,7 @@ class Attack(ABC):
         return attacks.name_of(type(self))
 
     @property
-    def begins_clean(self) -> bool:
+    def starts_from_clean(self) -> bool:
         """Whether it first asks for the slopes of the clean images: one pass then gives these and
         the clean logits.
         """
@@ -179,9 +179,9 @@ class Attack(ABC):
                 for if None.
 
         Raises:
-            UserError: shapes or values are off. BadLogits: the detector gives no finite logits, or
-                no slope.
-            BrokenBudget: the result left the threat model.
+            UserError: shapes or values are off. LogitsError: the detector gives no finite logits,
+                or no slope.
+            BrokenBudgetError: the result left the threat model.
         """
         images, labels, names = batch_of(images, labels, ids)
         if clean_logits is not None and clean_logits.shape != labels.shape:
@@ -190,7 +190,7 @@ class Attack(ABC):
             )
         levels = images.detach().mul(LEVELS).round()
         if self.access == "gradients" and detector.card.gradient == "none":
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.name} needs gradients, and {detector.card.name} has none (a black box). "
                 "Attack it by its scores: square-linf, square-l2, one-pixel."
             )
@@ -226,10 +226,10 @@ class Attack(ABC):
             levels: ``(N, 3, H, W)`` in grey levels. draws: scores averaged for each candidate.
 
         Raises:
-            BadConfig: a size is larger than any change of images of theirs.
+            ConfigError: a size is larger than any change of images of theirs.
         """
         check_reach(self, self.name, *levels.shape[2:])
-        distance, queries = DISTANCES.get(self.seeks), self.budget().queries
+        distance, queries = NORMS.get(self.minimises), self.budget().queries
         with (
             Oracle(
                 detector,
@@ -238,11 +238,11 @@ class Attack(ABC):
                 full=full,
                 distance=distance,
                 queries=queries,
-                slopes=self.begins_clean,
+                gradients=self.starts_from_clean,
                 clean_logits=clean_logits,
                 draws=draws,
             ) as oracle,
-            suppress(Spent),
+            suppress(QueryBudgetSpentError),
         ):
             yield oracle
 
@@ -312,7 +312,7 @@ def _result(oracle: Oracle, budget: Budget, name: str, logits: Tensor) -> Result
     """
     linf, l2, l0 = norms(oracle.best, oracle.images)
     if not on_grid(oracle.best / LEVELS):
-        raise BrokenBudget(
+        raise BrokenBudgetError(
             f"{name} left the 8-bit grid; its numbers must not be used. Report it as a bug."
         )
     squares = (l2 * LEVELS).square().round()
@@ -325,7 +325,7 @@ def _result(oracle: Oracle, budget: Budget, name: str, logits: Tensor) -> Result
             continue
         over = squares > (most * LEVELS) ** 2 + 1e-6 if norm == "L2" else got > most
         if bool(over.any()):
-            raise BrokenBudget(
+            raise BrokenBudgetError(
                 f"{name} broke its {norm} budget of {most:g} on {int(over.sum())} of {len(over)}"
                 f" images, up to {got.max().item():g}; the attack's numbers must not be used."
                 " Report it as a bug."

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
 from robustbench_aigi.config.units import SEVERITY
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import unknown
 
 ADAPTERS: Mapping[str, str] = MappingProxyType(
@@ -29,8 +29,8 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
             it win.
 
     Raises:
-        UnknownName: no such attack. BadConfig: a number that it does not have, of the wrong type,
-            or out of range.
+        UnknownNameError: no such attack. ConfigError: a number that it does not have, of the wrong
+            type, or out of range.
     """
     cls = _class_of(name, numbers)
     if severity is not None:
@@ -38,7 +38,7 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
     known = sorted(field.name for field in dataclasses.fields(cls))
     for key in numbers:
         if key not in known:
-            raise BadConfig(unknown(f"number of {name}", key, known))
+            raise ConfigError(unknown(f"number of {name}", key, known))
     return cls(**numbers)
 
 
@@ -63,7 +63,7 @@ class Described(NamedTuple):
 
 
 def numbers_of(name: str) -> Described:
-    """Describe the registered attack called ``name``. Raises ``UnknownName``."""
+    """Describe the registered attack called ``name``. Raises ``UnknownNameError``."""
     cls = attacks.get(name)
     paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
     summary = paragraph.partition(". ")[0].replace("``", "").removesuffix(".")
@@ -97,13 +97,13 @@ def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
 def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
     table = cls.severities if issubclass(cls, Perturbation) else {}
     if not table:
-        raise BadConfig(
+        raise ConfigError(
             f"{name} has no severities, got severity {severity!r}. Give its own numbers instead."
         )
     try:
         place = int(SEVERITY.read(severity, "severity", name))
     except ValueError as error:
-        raise BadConfig(
+        raise ConfigError(
             f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write"
             f" severity = 3, or its own numbers: {', '.join(table)}."
         ) from error

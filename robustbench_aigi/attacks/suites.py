@@ -17,7 +17,7 @@ matrix.
 """
 
 
-class Row(BaseModel, frozen=True, extra="forbid"):
+class SuiteRow(BaseModel, frozen=True, extra="forbid"):
     """One attack of a suite.
 
     Attributes:
@@ -53,20 +53,20 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         """
         return self.surrogate is not None or self.built.access == "none"
 
-    def made_on(self, detector: str) -> "Row":
+    def made_on(self, detector: str) -> "SuiteRow":
         """The row of the images that this attack makes on a detector, to be shown to all."""
         return self.model_copy(
             update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False}
         )
 
-    def renamed(self, name: str, **numbers: Any) -> "Row":
+    def renamed(self, name: str, **numbers: Any) -> "SuiteRow":
         """The row under another name, with some of its numbers changed, aimed at detectors
         alone.
         """
         changed = self.model_dump(by_alias=True) | {"id": name, "with": self.numbers | numbers}
-        return Row.model_validate(changed | {"surrogate": None, "transfer": False})
+        return SuiteRow.model_validate(changed | {"surrogate": None, "transfer": False})
 
-    def checked(self) -> "Row":
+    def checked(self) -> "SuiteRow":
         """Build the attack and convert numbers written as text. Raises ``UserError`` that names the
         row.
         """
@@ -77,7 +77,7 @@ class Row(BaseModel, frozen=True, extra="forbid"):
         return self if plain == self.numbers else self.model_copy(update={"numbers": plain})
 
     @model_validator(mode="after")
-    def _attacks_a_detector(self) -> "Row":
+    def _attacks_a_detector(self) -> "SuiteRow":
         with suppress(UserError):  # of its numbers, which checked() tells better
             if self.transfer and self.built.access == "none":
                 raise ValueError(
@@ -96,7 +96,7 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
     version: int = Field(ge=1)
     seed: int = Field(ge=0)
     policy: Literal["quick", "release"] | None = None
-    rows: tuple[Row, ...] = Field(min_length=1, alias="attacks")
+    rows: tuple[SuiteRow, ...] = Field(min_length=1, alias="attacks")
 
     @property
     def surrogates(self) -> set[str]:
@@ -111,7 +111,7 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("rows")
     @classmethod
-    def _distinct(cls, rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    def _distinct(cls, rows: tuple[SuiteRow, ...]) -> tuple[SuiteRow, ...]:
         ids = [row.id for row in rows]
         twice = sorted({name for name in ids if ids.count(name) > 1} | ({"clean"} & set(ids)))
         if twice:
@@ -123,7 +123,7 @@ def load_suite(name: str) -> Suite:
     """Read a suite by name or path and build its attacks.
 
     Raises:
-        UnknownName, BadConfig, Unavailable: with the file and the row.
+        UnknownNameError, ConfigError, UnavailableError: with the file and the row.
     """
     suite = catalogue.read("attacks", name, Suite)
     try:

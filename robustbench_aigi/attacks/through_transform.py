@@ -11,7 +11,7 @@ from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.config.units import DrawCount
 from robustbench_aigi.detectors import Card, Detector, straight_through
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.imaging.pixels import LEVELS, snap
 from robustbench_aigi.io.hashing import Draws
 
@@ -45,7 +45,7 @@ class Delivered(Detector):
 
 
 @final
-class Averaged(Detector):
+class AveragedDetector(Detector):
     """A stochastic detector, its logits averaged over ``draws`` fixed draws of torch's random
     numbers (EOT).
     """
@@ -69,7 +69,7 @@ class Averaged(Detector):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Through(Attack):
+class ThroughTransform(Attack):
     """Another attack, run at full strength on a view of the detector.
 
     Args:
@@ -102,10 +102,13 @@ class Through(Attack):
             known: candidates to begin with, ``(N, 3, H, W)`` in grey levels, inside the attack's
                 budget.
         """
-        inner, draws = self.inner, view.draws if isinstance(view, Delivered | Averaged) else 1
+        inner, draws = (
+            self.inner,
+            view.draws if isinstance(view, Delivered | AveragedDetector) else 1,
+        )
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
-                own.score(known, torch.arange(len(known)))
+                own.submit(known, torch.arange(len(known)))
             inner.perturb(own, rngs.of(inner.name))
         oracle.forwards += draws * own.forwards
         oracle.backwards += draws * own.backwards
@@ -115,7 +118,7 @@ class Through(Attack):
 @attacks.add("survives")
 @final
 @dataclass(frozen=True, kw_only=True)
-class Survives(Through):
+class AfterTransform(ThroughTransform):
     """Attack, then deliver, then score: does the change survive an upload?
 
     Args:
@@ -132,7 +135,7 @@ class Survives(Through):
         super().__post_init__()
         delivery = load_attack(self.delivery, **self.settings)
         if not isinstance(delivery, Perturbation):
-            raise BadConfig(
+            raise ConfigError(
                 f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or"
                 " resize."
             )
@@ -160,7 +163,7 @@ class Survives(Through):
 @attacks.add("eot")
 @final
 @dataclass(frozen=True, kw_only=True)
-class EOT(Through):
+class EOT(ThroughTransform):
     """Attack the mean over draws of a stochastic detector. Source: Athalye et al., ICML 2018."""
 
     draws: DrawCount = 8
@@ -171,6 +174,6 @@ class EOT(Through):
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Attack the mean, then score once."""
-        sent = self.attacked(Averaged(oracle.detector, self.draws), oracle, rngs)
+        sent = self.attacked(AveragedDetector(oracle.detector, self.draws), oracle, rngs)
         which = oracle.active()
-        oracle.score(sent[which], which)
+        oracle.submit(sent[which], which)

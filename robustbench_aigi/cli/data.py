@@ -131,11 +131,11 @@ def build(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
-    from robustbench_aigi.data.plusplus.request import Order
+    from robustbench_aigi.data.plusplus.request import BuildRequest
     from robustbench_aigi.executors import executor
     from robustbench_aigi.pipeline import data as data_pipeline
 
-    order = Order(
+    order = BuildRequest(
         dataset=dataset,
         source=source,
         limit=limit,

@@ -10,7 +10,7 @@ import typer
 
 from robustbench_aigi.cli.data import Convert
 from robustbench_aigi.cli.places import PLACES
-from robustbench_aigi.errors import BadData, BadLogits
+from robustbench_aigi.errors import DataError, LogitsError
 
 if TYPE_CHECKING:
     from robustbench_aigi.detectors import Detector
@@ -70,7 +70,7 @@ def detect(
             _show(result, as_json)
             judged += not isinstance(result, Skipped)
     if not judged:
-        raise BadData(f"none of {len(found)} images could be judged; the reasons are above.")
+        raise DataError(f"none of {len(found)} images could be judged; the reasons are above.")
 
 
 def _judged(
@@ -86,7 +86,7 @@ def _judged(
         try:
             pixels = read_image(path, convert=convert) if pixels is None else pixels
             yield judge(pixels, one, str(path))
-        except (BadData, BadLogits) as error:
+        except (DataError, LogitsError) as error:
             if alone:
                 raise
             yield Skipped(str(path), str(error))

@@ -30,7 +30,7 @@ from robustbench_aigi.cli.data import (
 )
 from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.config.process import tune_process
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.errors import RobustbenchError, UserError
 
 if TYPE_CHECKING:
     from robustbench_aigi.report import Matrix
@@ -224,14 +224,14 @@ def evaluate(
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
-    from robustbench_aigi.data.plusplus.surrogates import makers_of
+    from robustbench_aigi.data.plusplus.surrogates import load_surrogates
     from robustbench_aigi.executors import executor
     from robustbench_aigi.pipeline import harness
 
     harness.writable(out)
     by_whom = executor(by, workers, address, gpus)
     suite, named = load_suite(attacks), harness.named(detectors)
-    makers = makers_of(suite, surrogates or [])
+    makers = load_surrogates(suite, surrogates or [])
     with showing() as screen:
         for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
             screen.say(note)
@@ -257,10 +257,10 @@ app.add_typer(detect_command.app)
 
 def _show(matrix: "Matrix", out: Path) -> None:
     """Print a run's matrix; what speaks against every number of a detector comes before it."""
-    from robustbench_aigi.report import Finished, to_markdown
+    from robustbench_aigi.report import RunResults, to_markdown
     from robustbench_aigi.report.tables import alarm_lines
 
-    for line in alarm_lines(Finished.of(out, matrix)):
+    for line in alarm_lines(RunResults.of(out, matrix)):
         typer.echo(f"warning: {line}\n")
     typer.echo(to_markdown(matrix))
     typer.echo(f"\nreport: {PLACES.told(out / 'report.html')}")
@@ -274,7 +274,7 @@ def main() -> None:
     try:
         with PLACES:
             app()
-    except UserError as error:
+    except RobustbenchError as error:
         if DEBUG:
             raise
         sys.stderr.write(f"error: {PLACES.told(str(error))}\n")

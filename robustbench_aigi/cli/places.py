@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote, unquote
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.mirror import is_url, mirrored
 from robustbench_aigi.registry import renamed
 
@@ -24,10 +24,10 @@ class Places:
         return self._taken(place, write=True)
 
     def to_read(self, place: str) -> Path:
-        """A folder to read from. Raises ``BadData`` if nothing is at its URL."""
+        """A folder to read from. Raises ``DataError`` if nothing is at its URL."""
         folder = self._taken(place, write=False)
         if is_url(place) and not any(folder.iterdir()):
-            raise BadData(
+            raise DataError(
                 f"there is nothing at {place}. See that it is spelt as where it was written to."
             )
         return folder
@@ -67,7 +67,7 @@ class Places:
         folder, _, file = url.rpartition("/")
         found = self._taken(folder, write=False, only=file) / file
         if not found.is_file():
-            raise BadData(f"no file at {url}. Give the URL of a checkpoint that train wrote.")
+            raise DataError(f"no file at {url}. Give the URL of a checkpoint that train wrote.")
         return str(found)
 
     def told(self, words: Path | str) -> str:

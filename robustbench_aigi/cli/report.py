@@ -60,7 +60,7 @@ def report(
     """Write the report of runs again, or print it in another form; of a stopped run it says what is
     missing.
     """
-    from robustbench_aigi.io.files import alone
+    from robustbench_aigi.io.locks import exclusive_lock
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
@@ -75,7 +75,7 @@ def report(
         if out is None and len(runs) > 1:
             raise UserError("several runs need a folder of their own. Write --out runs/together.")
         folder = out or runs[0]
-        with alone(folder):
+        with exclusive_lock(folder):
             write_report(finished, folder, policy)
         typer.echo(to_markdown(finished.matrix))
         typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
@@ -163,7 +163,7 @@ def status(
 
     found = standing(run_folder)
     if as_json:
-        for place in found.places:
+        for place in found.cell_states:
             own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
             typer.echo(
                 json.dumps(own | {"state": place.state, "done": place.done, "why": place.why})

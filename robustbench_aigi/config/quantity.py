@@ -15,7 +15,7 @@ from typing import Annotated, Any, Union
 
 from pydantic_core import CoreSchema, core_schema
 
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 
 WHITE_LEVEL = 255
 """Grey levels from black to white in an 8-bit image."""
@@ -187,7 +187,7 @@ def read_fields(instance: Any, owner: str) -> None:
         owner: what the dataclass is, to begin the message with.
 
     Raises:
-        BadConfig: see :meth:`Quantity.read`. A number whose default is None may be None.
+        ConfigError: see :meth:`Quantity.read`. A number whose default is None may be None.
     """
     known = quantities(type(instance))
     for field in fields(instance):
@@ -197,17 +197,17 @@ def read_fields(instance: Any, owner: str) -> None:
         try:
             number = known[field.name].read(given, field.name, f"{owner} wants {field.name} of")
         except ValueError as error:
-            raise BadConfig(str(error)) from error
+            raise ConfigError(str(error)) from error
         object.__setattr__(instance, field.name, number)
 
 
 def check_reach(instance: Any, owner: str, height: int, width: int) -> None:
-    """Raise ``BadConfig`` if a number is larger than any change of an image of that size."""
+    """Raise ``ConfigError`` if a number is larger than any change of an image of that size."""
     for name, quantity in quantities(type(instance)).items():
         most = quantity.reach(height, width) if quantity.reach else math.inf
         value = getattr(instance, name)
         if value is not None and value > most:
-            raise BadConfig(
+            raise ConfigError(
                 f"{owner} wants {name} of {most:.4g} {quantity.unit} at most for images of {height}"
                 f" x {width} pixels, got {value!r}. {quantity.hint(name, value)}".rstrip()
             )

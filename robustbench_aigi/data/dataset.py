@@ -10,9 +10,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import UnreadableImage, decode, encode_png
+from robustbench_aigi.data.decoding import ImageError, decode, encode_png
 from robustbench_aigi.data.sources.contents import Contents
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest
 
@@ -58,11 +58,11 @@ class Dataset:
         return self.batches(64)
 
     def split(self, name: str) -> "Dataset":
-        """The images of one split. Raises ``BadData`` if it is empty."""
+        """The images of one split. Raises ``DataError`` if it is empty."""
         rows = self.manifest[self.manifest["split"] == name]
         if rows.empty:
             known = ", ".join(sorted(self.manifest["split"].unique()))
-            raise BadData(
+            raise DataError(
                 f"{self.name} has no {name!r} split. It has: {known or 'no images at all'}."
             )
         return Dataset(self.name, rows.reset_index(drop=True))
@@ -82,7 +82,7 @@ class Dataset:
         ]
 
     def pixels(self) -> Iterator[Tensor]:
-        """Yield every image as uint8 ``(3, H, W)``, in manifest order. Raises ``BadData`` if one
+        """Yield every image as uint8 ``(3, H, W)``, in manifest order. Raises ``DataError`` if one
         has changed.
         """
         yield from read_pixels(self.manifest)
@@ -124,7 +124,7 @@ class Dataset:
             yield self._batch(held, start)
 
     def arrays(self) -> tuple[Tensor, Tensor]:
-        """All images as one uint8 ``(N, 3, H, W)`` and their labels. Raises ``BadData`` if sizes
+        """All images as one uint8 ``(N, 3, H, W)`` and their labels. Raises ``DataError`` if sizes
         differ.
         """
         images: Tensor | None = None
@@ -132,14 +132,14 @@ class Dataset:
             if images is None:
                 images = torch.empty(len(self), *pixels.shape, dtype=torch.uint8)
             if pixels.shape != images.shape[1:]:
-                raise BadData(
+                raise DataError(
                     f"{self.name} mixes image sizes ({tuple(images.shape[2:])} and"
                     f" {tuple(pixels.shape[1:])}). Training takes one size, evaluation any: resize"
                     " them to one size first."
                 )
             images[position] = pixels
         if images is None:
-            raise BadData(
+            raise DataError(
                 f"{self.name} has no images here. Check the source with `robustbench-aigi build`."
             )
         return images, torch.tensor(self.manifest["label"].to_numpy())
@@ -195,28 +195,28 @@ def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the bytes behind manifest rows, in order. Raises ``BadData`` if some are gone."""
+    """Yield the bytes behind manifest rows, in order. Raises ``DataError`` if some are gone."""
     contents = Contents()
     for place, (path, row) in enumerate(zip(rows["path"], rows["row"], strict=True)):
         try:
             yield contents.read(path, row)
-        except UnreadableImage as reason:
-            raise BadData(_changed(rows, place, reason)) from reason
+        except ImageError as reason:
+            raise DataError(_changed(rows, place, reason)) from reason
 
 
 def read_pixels(rows: pd.DataFrame) -> Iterator[Tensor]:
     """Yield the pixels behind manifest rows, uint8 ``(3, H, W)``, converted where the rows say so.
 
     Raises:
-        BadData: an image is gone, or is not what was listed.
+        DataError: an image is gone, or is not what was listed.
     """
     for place, (content, convert) in enumerate(
         zip(read_contents(rows), is_converted(rows), strict=True)
     ):
         try:
             yield decode(content, convert=bool(convert))
-        except UnreadableImage as reason:
-            raise BadData(_changed(rows, place, reason)) from reason
+        except ImageError as reason:
+            raise DataError(_changed(rows, place, reason)) from reason
 
 
 def is_converted(rows: pd.DataFrame) -> "pd.Series[bool]":
@@ -226,7 +226,7 @@ def is_converted(rows: pd.DataFrame) -> "pd.Series[bool]":
     return rows[CONVERTED].fillna("") != ""
 
 
-def _changed(rows: pd.DataFrame, place: int, reason: UnreadableImage) -> str:
+def _changed(rows: pd.DataFrame, place: int, reason: ImageError) -> str:
     where = f"{rows['id'].iat[place]} at {rows['path'].iat[place]}"
     return (
         f"{where}: {reason}. It was readable when the dataset was listed: restore it, or load or"

@@ -134,7 +134,7 @@ DAMAGE = (
 )
 
 
-class UnreadableImage(Exception):
+class ImageError(Exception):
     """The bytes are no image that this suite takes; the message is the reason."""
 
 
@@ -189,7 +189,7 @@ def decoded(content: bytes, *, convert: bool = False) -> Decoded:
     """As :func:`decode`, with what was converted."""
     with _opened(content) as image:
         if fault := _fault(image, convert):
-            raise UnreadableImage(fault)
+            raise ImageError(fault)
         if not convert:
             image.load()
             return Decoded(_pixels(image), "")
@@ -207,7 +207,7 @@ def decoded(content: bytes, *, convert: bool = False) -> Decoded:
 
 
 def header(content: bytes, *, convert: bool = False) -> Header:
-    """What the beginning of an image file says. Raises ``UnreadableImage`` if it is none."""
+    """What the beginning of an image file says. Raises ``ImageError`` if it is none."""
     with _opened(content) as image:
         width, height = image.size
         about = image.format or "unknown", image.mode, width, height
@@ -217,10 +217,10 @@ def header(content: bytes, *, convert: bool = False) -> Header:
 @contextmanager
 def _opened(content: bytes) -> Iterator[Image.Image]:
     """An image whose header is read; whatever Pillow says against the file becomes
-    ``UnreadableImage``.
+    ``ImageError``.
     """
     if not content:
-        raise UnreadableImage("the file is empty")
+        raise ImageError("the file is empty")
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
@@ -230,11 +230,11 @@ def _opened(content: bytes) -> Iterator[Image.Image]:
             with opened(content, FORMATS) as image:
                 yield image
         except UnidentifiedImageError as error:
-            raise UnreadableImage(f"not an image, or none of {', '.join(FORMATS)}") from error
+            raise ImageError(f"not an image, or none of {', '.join(FORMATS)}") from error
         except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-            raise UnreadableImage(f"more than {MOST_PIXELS} pixels; reduce it first") from error
+            raise ImageError(f"more than {MOST_PIXELS} pixels; reduce it first") from error
         except DAMAGE as error:
-            raise UnreadableImage(f"damaged: {error}") from error
+            raise ImageError(f"damaged: {error}") from error
 
 
 def encode_png(pixels: Tensor) -> bytes:
@@ -280,9 +280,7 @@ def _pixels(image: Image.Image) -> Tensor:
     if has_alpha(image):
         rgba = image.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):
-            raise UnreadableImage(
-                f"has transparent pixels; flatten it onto a background first, {HINT}"
-            )
+            raise ImageError(f"has transparent pixels; flatten it onto a background first, {HINT}")
     upright = ImageOps.exif_transpose(image) if image.getexif().get(ORIENTATION, 1) != 1 else image
     return _tensor(upright.convert("RGB"))
 

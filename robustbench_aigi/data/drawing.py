@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustbench_aigi.data.sources import Terms
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import digest
 
 if TYPE_CHECKING:
@@ -22,14 +22,14 @@ def drawn(rows: pd.DataFrame, recipe: "Recipe") -> pd.DataFrame:
     where it had none.
 
     Raises:
-        BadData: some images have a split and others have none, and the recipe draws no shares.
+        DataError: some images have a split and others have none, and the recipe draws no shares.
     """
     bare = rows["split"].isna()
     train, validation = (recipe.shares.get(split, 0.0) for split in ("train", "validation"))
     if bare.any() and not bare.all() and not train + validation:
         first = rows[bare].iloc[0]
         known = ", ".join(sorted(rows.loc[~bare, "split"].unique()))
-        raise BadData(
+        raise DataError(
             f"{bare.sum()} of {len(rows)} images have no split, and the others are in {known}. The"
             f" first without is {first['id']} of {Path(first['path']).name}. Put them in a folder,"
             " file or column that is named after their split, or name what they are in under"
@@ -66,14 +66,14 @@ def check_named_labels(rows: pd.DataFrame, terms: Terms, where: str) -> None:
     should not be real.
 
     Raises:
-        BadData: most names that say a class say the other one, as where 0 and 1 are the other way
+        DataError: most names that say a class say the other one, as where 0 and 1 are the other way
             round.
     """
     said = named_labels(rows, terms)
     wrong = said.notna() & (said != rows["label"])
     if wrong.sum() * 2 > said.notna().sum():
         first = rows[wrong].iloc[0]
-        raise BadData(
+        raise DataError(
             f"{where}: {first['id']} is labelled {CLASSES[int(first['label'])]}, and its name says"
             f" {CLASSES[int(said[wrong].iloc[0])]}; so do {wrong.sum()} of {said.notna().sum()}"
             " names with a class in them. If the labels are the other way round, give a recipe"

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from robustbench_aigi.data.dataset import COLUMNS, CONVERTED, is_converted
-from robustbench_aigi.data.decoding import UnreadableImage, decoded
+from robustbench_aigi.data.decoding import ImageError, decoded
 from robustbench_aigi.data.drawing import check_named_labels, drawn
 from robustbench_aigi.data.sources import Found, Refused, Terms, recognised
 from robustbench_aigi.data.sources.contents import Contents
-from robustbench_aigi.data.sources.entry import fault_of, printable
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.data.sources.entry import printable, skip_reason
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.io.files import atomic_write
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import Recipe
@@ -34,10 +34,10 @@ def terms_of(recipe: "Recipe") -> Terms:
 
 
 def place_of(recipe: "Recipe", source: str | None) -> str:
-    """Where the images of a recipe are. Raises ``BadData`` if nobody says."""
+    """Where the images of a recipe are. Raises ``DataError`` if nobody says."""
     where = source or recipe.source
     if where is None:
-        raise BadData(
+        raise DataError(
             f"{recipe.name} needs its images. Type --source with a folder, Parquet files or a"
             " hub id."
         )
@@ -49,16 +49,18 @@ def listed(recipe: "Recipe", source: str | None) -> tuple[pd.DataFrame, Faults]:
     with the reason.
 
     Raises:
-        BadData, Unavailable: see :func:`~robustbench_aigi.data.sources.recognised`.
+        DataError, UnavailableError: see :func:`~robustbench_aigi.data.sources.recognised`.
     """
-    return rows_of(recipe, recognised(place_of(recipe, source), terms_of(recipe), recipe.revision))
+    return manifest_rows(
+        recipe, recognised(place_of(recipe, source), terms_of(recipe), recipe.revision)
+    )
 
 
-def rows_of(recipe: "Recipe", found: Found) -> tuple[pd.DataFrame, Faults]:
+def manifest_rows(recipe: "Recipe", found: Found) -> tuple[pd.DataFrame, Faults]:
     """As :func:`listed`, of a source that is recognised.
 
     Raises:
-        BadData: labels or splits are not what the recipe says, or only some images have a split.
+        DataError: labels or splits are not what the recipe says, or only some images have a split.
     """
     rows: list[tuple[object, ...]] = []
     faults: Faults = []
@@ -66,7 +68,7 @@ def rows_of(recipe: "Recipe", found: Found) -> tuple[pd.DataFrame, Faults]:
         fault = (
             entry.reason
             if isinstance(entry, Refused)
-            else fault_of(entry.path.name) or _unwritable(entry.path)
+            else skip_reason(entry.path.name) or _unwritable(entry.path)
         )
         if fault or isinstance(entry, Refused):
             faults.append((printable(entry.stem), fault))
@@ -115,7 +117,7 @@ def read_all(
             image = decoded(content, convert=convert)
             _, height, width = image.pixels.shape
             found[place] = (hashlib.sha256(content).hexdigest(), height, width, image.conversion)
-        except UnreadableImage as reason:
+        except ImageError as reason:
             faults.append((identity, str(reason)))
     progress("reading images", len(rows), len(rows))
     facts = pd.DataFrame.from_dict(
@@ -131,7 +133,7 @@ def read_all(
 def write_skipped(path: Path, faults: Faults) -> None:
     """Write ``id, reason`` of every image that was left out."""
     table = pd.DataFrame(faults, columns=["id", "reason"])
-    write_whole(path, lambda temporary: table.to_csv(temporary, index=False))
+    atomic_write(path, lambda temporary: table.to_csv(temporary, index=False))
 
 
 def read_skipped(path: Path) -> Faults:

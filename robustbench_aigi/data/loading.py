@@ -7,9 +7,9 @@ import pandas as pd
 from robustbench_aigi.data.dataset import Dataset, choose
 from robustbench_aigi.data.listing import Faults, listed, read_all, write_skipped
 from robustbench_aigi.data.recipes import Progress, silent
-from robustbench_aigi.data.sources import Unfitting
+from robustbench_aigi.data.sources import UnfitError
 from robustbench_aigi.data.suggestions import readers_hint, recipe_named, to_type
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 DRAWING = "folder-split"
 """The recipe that draws splits of a folder that has none."""
@@ -35,7 +35,7 @@ def load_data(
             may say too.
 
     Raises:
-        UnknownName, BadData, Unavailable: with what to type next.
+        UnknownNameError, DataError, UnavailableError: with what to type next.
     """
     recipe = recipe_named(name)
     if recipe.kind == "mini":
@@ -47,8 +47,8 @@ def load_data(
         return Dataset(recipe.name, rows).limit(limit)
     try:
         rows, faults = listed(recipe, source)
-    except Unfitting as error:
-        raise BadData(f"{error}{readers_hint(error, source)}") from error
+    except UnfitError as error:
+        raise DataError(f"{error}{readers_hint(error, source)}") from error
     rows = _of_splits(rows, name, source, split)
     rows = rows if limit is None else choose(rows, limit)
     good = read_all(rows, faults, progress, convert=convert or recipe.convert)
@@ -66,7 +66,7 @@ def _of_splits(
     for one in wanted:
         if not (rows["split"] == one).any():
             known = ", ".join(sorted(rows["split"].unique()))
-            raise BadData(
+            raise DataError(
                 f"{name} has no {one!r} split here, only {known or 'no images'}."
                 f" {_way_on(rows, name, source)}"
             )
@@ -91,10 +91,10 @@ def _way_on(rows: pd.DataFrame, name: str, source: str | None) -> str:
 def _with_both_classes(rows: pd.DataFrame, faults: Faults) -> pd.DataFrame:
     first = f"; the first: {faults[0][0]}: {faults[0][1]}" if faults else ""
     if rows.empty:
-        raise BadData(f"no readable image in the source, {len(faults)} skipped{first}.")
+        raise DataError(f"no readable image in the source, {len(faults)} skipped{first}.")
     for split, labels in rows.groupby("split")["label"]:
         if labels.nunique() < 2:
-            raise BadData(
+            raise DataError(
                 f"the {split} split has images of one class only, {len(faults)} skipped{first}."
                 " Both are needed."
             )

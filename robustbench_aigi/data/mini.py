@@ -16,7 +16,7 @@ import torch
 from robustbench_aigi.data import photographs
 from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.decoding import encode_png
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import cache_folder
@@ -36,7 +36,7 @@ def load_mini(recipe: "Recipe", progress: Progress) -> pd.DataFrame:
     folder.
     """
     if recipe.parts is None:
-        raise BadConfig(
+        raise ConfigError(
             f"recipe {recipe.name} is of kind mini but has no [parts]. Compare it with"
             " datasets/mini.toml."
         )

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.errors import UnknownNameError
 from robustbench_aigi.generators.pipelines import Precision
 from robustbench_aigi.registry import unknown
 
@@ -86,10 +86,10 @@ def prompt_names() -> list[str]:
 
 
 def load_prompts(name: str) -> Prompts:
-    """Read a prompt file by name or path. Raises ``UnknownName`` or ``BadConfig``."""
+    """Read a prompt file by name or path. Raises ``UnknownNameError`` or ``ConfigError``."""
     folder = catalogue.folder("datasets") / "prompts"
     if not name.endswith(".toml") and not (folder / f"{name}.toml").is_file():
-        raise UnknownName(unknown("prompt file", name, prompt_names()))
+        raise UnknownNameError(unknown("prompt file", name, prompt_names()))
     return catalogue.read(
         "datasets", name if name.endswith(".toml") else str(folder / f"{name}.toml"), Prompts
     )

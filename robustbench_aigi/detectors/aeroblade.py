@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Normalise, detectors
 from robustbench_aigi.errors import UserError
 
@@ -38,7 +38,8 @@ class Aeroblade(Calibrated):
         false_alarms: share of reals that may be called AI-generated.
 
     Raises:
-        Unavailable: an autoencoder or the network is not on this machine and no hub can be reached.
+        UnavailableError: an autoencoder or the network is not on this machine and no hub can be
+            reached.
         UserError: no autoencoder is named, or the size does not suit one.
     """
 
@@ -123,7 +124,7 @@ class FeatureDistance(nn.Module):
 
     def __init__(self, name: str, pretrained: bool) -> None:
         super().__init__()
-        self.net = timm_trunk(
+        self.net = timm_backbone(
             name, pretrained=pretrained, features_only=True, out_indices=(1,)
         ).eval()
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.errors import BadLogits
+from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.registry import Registry
 
 PACKAGE = __name__.partition(".")[0]
@@ -224,11 +224,11 @@ def _one_per_image(logits: Tensor, images: Tensor, who: str) -> Tensor:
     """Logits in the images' number format, ``(N,)`` also where they were squeezed or have an axis
     too many.
 
-    Raises ``BadLogits`` for whole numbers, which are labels.
+    Raises ``LogitsError`` for whole numbers, which are labels.
     """
     if not isinstance(logits, Tensor) or not logits.is_floating_point():
         kind = logits.dtype if isinstance(logits, Tensor) else type(logits).__name__
-        raise BadLogits(
+        raise LogitsError(
             f"{who} gave {kind}, and a detector gives a floating-point tensor of logits, no labels."
         )
     return logits.to(images.dtype).reshape(len(images)) if logits.numel() == len(images) else logits

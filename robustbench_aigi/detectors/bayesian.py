@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
     IMAGENET_STD,
@@ -67,7 +67,7 @@ class BayesianResNet(Detector):
         super().__init__(**trunk, samples=samples, seed=seed)
         self.size, self.samples, self.seed = size, samples, seed
         channels = [width * 2**stage for stage in range(4)]
-        net: Any = timm_trunk(model, pretrained=pretrained, num_classes=0, channels=channels)
+        net: Any = timm_backbone(model, pretrained=pretrained, num_classes=0, channels=channels)
         if cifar_stem:
             net.conv1 = nn.Conv2d(3, net.bn1.num_features, 3, padding=1, bias=False)
             net.maxpool = nn.Identity()

@@ -18,7 +18,7 @@ from robustbench_aigi.detectors.base import (
     Normalise,
     detectors,
 )
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 
 TINY = "tiny-clip"
 TEMPLATES = (
@@ -52,7 +52,7 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
         quick_gelu: use QuickGELU whatever the model's own configuration says.
 
     Raises:
-        Unavailable: the weights are not on this machine and no hub can be reached.
+        UnavailableError: the weights are not on this machine and no hub can be reached.
         UserError: the weights were made with QuickGELU, and the network of that name has another
             GELU.
     """
@@ -72,7 +72,7 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
     try:
         return open_clip.create_model(model, force_quick_gelu=quick_gelu, **weights)
     except (OSError, RuntimeError) as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"open_clip cannot load {model!r} ({pretrained or 'no tag'}): {error}. Reach the hub"
             f" once so that HF_HOME holds it, or write model='{TINY}', which is shipped."
         ) from error

@@ -5,7 +5,7 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, Card, detectors
 
 
@@ -40,7 +40,7 @@ class CNNDetection(Backbone):
     head: ClassVar = "fc"
 
     def __init__(self, pretrained: bool = False) -> None:
-        net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
+        net = timm_backbone("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
         super().__init__(
             net, {"pretrained": pretrained}, size=224, cam="net.layer4", channels_last=True
         )

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, cast, final
 from timm.optim import param_groups_layer_decay
 
 from robustbench_aigi.detectors._support.backbone import Backbone
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import Card, detectors
 
 
@@ -56,7 +56,7 @@ class ConvNeXtV2(Backbone):
     ) -> None:
         config: dict[str, Any] = {"model": model, "size": size, "patch": patch}
         config |= {"pretrained": pretrained, "fake_index": fake_index}
-        net = timm_trunk(model, pretrained=pretrained, num_classes=1, patch_size=patch)
+        net = timm_backbone(model, pretrained=pretrained, num_classes=1, patch_size=patch)
         super().__init__(
             net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index
         )

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import FRESH, Card, Labelled, detectors
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 
 SHIPPED_MODEL = "mini-diffusion"
 
@@ -37,8 +37,8 @@ class Dire(Calibrated):
         false_alarms: share of reals that may be called AI-generated, for ``mean``.
 
     Raises:
-        UserError: no such head or condition. Unavailable: the model is not on this machine and no
-            hub can be reached.
+        UserError: no such head or condition. UnavailableError: the model is not on this machine and
+            no hub can be reached.
     """
 
     default_card = Card(
@@ -200,7 +200,7 @@ def load_denoiser(name: str, condition: str) -> Denoiser:
     try:
         pipeline: Any = DDPMPipeline.from_pretrained(name, low_cpu_mem_usage=False)
     except (OSError, ValueError) as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"diffusers cannot load a pixel diffusion pipeline from {name!r}:"
             f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give a"
             f" local folder, or write model='{SHIPPED_MODEL}', which is shipped."

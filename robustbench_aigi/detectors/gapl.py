@@ -21,7 +21,7 @@ from robustbench_aigi.detectors.base import (
 )
 from robustbench_aigi.detectors.clip_mlp import TINY, clip_tower
 from robustbench_aigi.detectors.spai import rated
-from robustbench_aigi.errors import BadCheckpoint, BadData, UserError
+from robustbench_aigi.errors import CheckpointError, DataError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 
 HEADS = 4
@@ -150,7 +150,7 @@ class GAPL(Detector):
         they stay.
 
         Raises:
-            BadData: too few images of a class for its prototypes.
+            DataError: too few images of a class for its prototypes.
         """
         if self.stage == 1:
             self.prototypes.copy_(torch.cat([self._components(train, label) for label in (0, 1)]))
@@ -163,7 +163,7 @@ class GAPL(Detector):
         count, training = len(self.prototypes) // 2, self.training
         images = data.images[data.labels == label]
         if len(images) <= count:
-            raise BadData(
+            raise DataError(
                 f"stage 2 of gapl needs over {count} images of each class, got {len(images)} with"
                 f" label {label}. Give more training images, or train with fewer prototypes."
             )
@@ -184,7 +184,7 @@ class GAPL(Detector):
         given = {name.removeprefix("_orig_mod."): value for name, value in tensors.items()}
         prototypes = given.pop("prototype", given.pop("propVec", None))
         if prototypes is None:
-            raise BadCheckpoint(
+            raise CheckpointError(
                 "this checkpoint of gapl has no prototypes. Put the tensor of pca_3type_num64.pt"
                 " under the name 'prototype' into the file, beside the network's tensors."
             )

@@ -15,7 +15,7 @@ from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
     shipped_names,
 )
 from robustbench_aigi.detectors.base import FRESH, Detector, detectors
-from robustbench_aigi.errors import BadCheckpoint, UnknownName, UserError
+from robustbench_aigi.errors import CheckpointError, UnknownNameError, UserError
 from robustbench_aigi.registry import unknown
 
 
@@ -43,19 +43,19 @@ def load_trained(address: str | Address) -> Detector:
     fresh, are refused unless ``weights=`` names a checkpoint, or says ``fresh``.
 
     Raises:
-        BadCheckpoint: nothing was trained. Else as :func:`load_detector`.
+        CheckpointError: nothing was trained. Else as :func:`load_detector`.
     """
     address = address_of(address) if isinstance(address, str) else address
     asked = address.arguments.get("weights")
     if asked is None and address.is_bare:
         if address.place not in taken_names():
-            raise UnknownName(unknown("detector", address.place, sorted(taken_names())))
+            raise UnknownNameError(unknown("detector", address.place, sorted(taken_names())))
         if address.place not in shipped_names():
-            raise BadCheckpoint(untrained(address))
+            raise CheckpointError(untrained(address))
         return load_at(address, "cifake")
     detector = load_at(address)
     if detector.card.weights == FRESH and asked != FRESH:
-        raise BadCheckpoint(untrained(address))
+        raise CheckpointError(untrained(address))
     return detector
 
 
@@ -98,8 +98,8 @@ def begun_from(
             ``fresh``, or a name that ships.
 
     Raises:
-        UserError: an argument that is none of a training's. BadCheckpoint: ``start`` is a name that
-            ships no weights.
+        UserError: an argument that is none of a training's. CheckpointError: ``start`` is a name
+            that ships no weights.
     """
     address = address_of(detector)
     own = dict(address.arguments)
@@ -123,5 +123,5 @@ def _weights(start: str | None) -> str | None:
     if address.place in shipped_names():
         return str(shipped(address.place))
     if address.place in detectors.names():
-        raise BadCheckpoint(untrained(address))
-    raise UnknownName(unknown("detector", address.place, sorted(taken_names())))
+        raise CheckpointError(untrained(address))
+    raise UnknownNameError(unknown("detector", address.place, sorted(taken_names())))

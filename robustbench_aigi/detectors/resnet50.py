@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from timm.models.resnet import Bottleneck
 
 from robustbench_aigi.detectors._support.backbone import Backbone
-from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet, timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet, timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 
 
@@ -39,7 +39,7 @@ class ResNet50(Backbone):
 
     def __init__(self, size: int = 224, pretrained: bool = False, fake_index: int = 1) -> None:
         config: dict[str, Any] = {"size": size, "pretrained": pretrained, "fake_index": fake_index}
-        net = timm_trunk("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
+        net = timm_backbone("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
         super().__init__(
             net, config, size=size, cam="net.layer4", channels_last=True, fake_index=fake_index
         )

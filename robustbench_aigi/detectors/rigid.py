@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import (
     CLIP_MEAN,
     CLIP_STD,
@@ -39,7 +39,7 @@ class Rigid(Calibrated):
         false_alarms: share of reals that may be called AI-generated.
 
     Raises:
-        Unavailable: the weights are not on this machine and no hub can be reached.
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     noise: Tensor
@@ -82,7 +82,7 @@ class Rigid(Calibrated):
         else:
             numbers: dict[str, Any] = {"img_size": size} if backbone.startswith("vit_") else {}
             self.backbone, self.size = (
-                timm_trunk(backbone, pretrained=pretrained, num_classes=0, **numbers),
+                timm_backbone(backbone, pretrained=pretrained, num_classes=0, **numbers),
                 size,
             )
             stats = cast("dict[str, Any]", self.backbone.pretrained_cfg)

@@ -53,8 +53,8 @@ class RobustClip(ClipDetector):
         quick_gelu: for a tower by open_clip name that is a child of OpenAI's weights.
 
     Raises:
-        UserError: no such head. Unavailable: the tower is not on this machine and no hub can be
-            reached.
+        UserError: no such head. UnavailableError: the tower is not on this machine and no hub can
+            be reached.
     """
 
     default_card = Card(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 from robustbench_aigi.detectors.vit import from_hugging_face
 
@@ -34,7 +34,7 @@ class Swin(Backbone):
         numbers = {"img_size": size, "patch_size": patch, "window_size": window, "embed_dim": width}
         shape = {"depths": tuple(depths), "num_heads": tuple(heads)}
         name = "swin_tiny_patch4_window7_224.ms_in1k"
-        net = timm_trunk(name, pretrained=pretrained, num_classes=1, **numbers, **shape)
+        net = timm_backbone(name, pretrained=pretrained, num_classes=1, **numbers, **shape)
         super().__init__(net, config, size=size, cam="net.norm", fake_index=fake_index)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.resizing import resize
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import NO_WEIGHTS, Card, detectors
 from robustbench_aigi.errors import UserError
 
@@ -76,7 +76,7 @@ class TinyViT(Backbone):
             else {"embed_dims": tuple(dims), "num_heads": tuple(dim // 32 for dim in dims)}
         )
         published = size if self.width == "21m" and size > 224 else 224
-        net = timm_trunk(
+        net = timm_backbone(
             f"tiny_vit_{self.width}_{published}.dist_in22k_ft_in1k",
             pretrained=pretrained,
             num_classes=1,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.backbone import Backbone
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
 
 HALF = (0.5, 0.5, 0.5)
@@ -71,7 +71,7 @@ def vit_trunk(
         "depth": depth,
         "num_heads": heads,
     }
-    return timm_trunk(model, pretrained=pretrained, num_classes=outputs, **numbers)
+    return timm_backbone(model, pretrained=pretrained, num_classes=outputs, **numbers)
 
 
 class ViT(Backbone):

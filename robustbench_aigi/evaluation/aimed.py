@@ -1,6 +1,6 @@
 """Which attack of a suite's row is really aimed at a detector: one that it can answer."""
 
-from robustbench_aigi.attacks import Attack, Row, Suite
+from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
 
@@ -8,7 +8,7 @@ CONTROL = " at eps 0"
 """Behind a row's name: the same attack with as many queries that changes nothing."""
 
 
-def aimed(row: Row, detector: Detector) -> Attack:
+def aimed(row: SuiteRow, detector: Detector) -> Attack:
     """The row's attack, or, where the detector's scores come in coarse steps, the attack by
     verdicts in its place.
     """
@@ -25,7 +25,7 @@ def replaced_by(suite: Suite, detector: Detector) -> dict[str, str]:
     }
 
 
-def not_aimed(row: Row, detector: Detector) -> str:
+def not_aimed(row: SuiteRow, detector: Detector) -> str:
     """The status of a row that cannot be aimed at a detector; empty if it can."""
     if row.built.access != "gradients" or detector.card.gradient != "none":
         return ""
@@ -35,7 +35,7 @@ def not_aimed(row: Row, detector: Detector) -> str:
     )
 
 
-def controls(suite: Suite, detector: Detector) -> list[Row]:
+def controls(suite: Suite, detector: Detector) -> list[SuiteRow]:
     """For a detector that scores at random, each attack by queries once more with eps 0: what luck
     alone fools.
     """

@@ -19,23 +19,23 @@ from robustbench_aigi.evaluation.cells import (
     SCHEMA,
     SHARD,
     Cell,
-    Contents,
+    CellContents,
     Failure,
     Progress,
     Table,
     Work,
+    capture_failure,
     key_of,
     note_time,
     read_shards,
-    tried,
     write_contents,
     write_shard,
 )
-from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.hashing import digest
 
 
-class Job(NamedTuple):
+class CellJob(NamedTuple):
     """A cell to compute; ``key`` is all that it depends on besides detector and images."""
 
     mode: str
@@ -45,11 +45,11 @@ class Job(NamedTuple):
     key: tuple[object, ...] = ()
 
 
-class TooLarge(Exception):
+class OutOfMemoryError(Exception):
     """Memory ran out, and fewer images at once may fit."""
 
 
-class Task(NamedTuple):
+class ShardTask(NamedTuple):
     """A shard of a job: of which job, its number there, and its images."""
 
     job: int
@@ -57,7 +57,7 @@ class Task(NamedTuple):
     shard: Dataset
 
 
-class Done(NamedTuple):
+class ShardResult(NamedTuple):
     """A shard's table and the seconds it took."""
 
     table: pd.DataFrame
@@ -72,16 +72,16 @@ class Compute:
 
     works: Sequence[tuple[str, Work]]
 
-    def __call__(self, task: Task) -> Done | Failure:
+    def __call__(self, task: ShardTask) -> ShardResult | Failure:
         """Do a task; what it raises is an answer too, because other cells do not depend on it."""
         attack, work = self.works[task.job]
         began = time.monotonic()
-        found = tried(attack, lambda: work(task.shard))
-        return found if isinstance(found, Failure) else Done(found, time.monotonic() - began)
+        found = capture_failure(attack, lambda: work(task.shard))
+        return found if isinstance(found, Failure) else ShardResult(found, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
-class Bench:
+class CellRunner:
     """One detector of a run: whose cells they are, where they are kept, and who computes them.
 
     ``marks`` are those of the run's grid, by mode and attack; ``identities`` are the run's.
@@ -92,7 +92,7 @@ class Bench:
     out: Path
     progress: Progress
     marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    executor: Executor = HERE
+    executor: Executor = IN_PROCESS
     identities: Identities = field(default_factory=Identities)
 
     @property
@@ -100,32 +100,32 @@ class Bench:
         """See :class:`Identities`."""
         return self.identities.of(self.detector)
 
-    def tables(self, jobs: Sequence[Job]) -> dict[tuple[str, str], Table]:
+    def tables(self, jobs: Sequence[CellJob]) -> dict[tuple[str, str], Table]:
         """The tables of cells, by mode and attack: shards that are not there yet are computed, all
         jobs' together.
 
         A cell of which a shard raises has the status ``error: ...`` in the place of its table.
-            Raises ``TooLarge``.
+            Raises ``OutOfMemoryError``.
         """
         cut = {id(job.data): job.data.slices(SHARD) for job in jobs}
-        fills = [Fill(self, job, cut[id(job.data)]) for job in jobs]
+        fills = [PartialCell(self, job, cut[id(job.data)]) for job in jobs]
         failed: dict[int, str] = {}
-        asked: deque[Task] = deque()
+        asked: deque[ShardTask] = deque()
 
-        def tasks() -> Iterator[Task]:
+        def tasks() -> Iterator[ShardTask]:
             for number, fill in enumerate(fills):
                 for index, shard in fill.missing:
                     if number not in failed:
                         fill.tell()
-                        asked.append(Task(number, index, shard))
+                        asked.append(ShardTask(number, index, shard))
                         yield asked[-1]
 
         compute = Compute([(job.attack, job.work) for job in jobs])
-        for answer in self.executor.each(compute, tasks()):
+        for answer in self.executor.map_ordered(compute, tasks()):
             task = asked.popleft()
             if isinstance(answer, Failure) and answer.memory and self.detector.at_once > 1:
-                raise TooLarge
-            if isinstance(answer, Done):
+                raise OutOfMemoryError
+            if isinstance(answer, ShardResult):
                 fills[task.job].write(task, answer)
             elif task.job not in failed:
                 failed[task.job] = answer.kept(fills[task.job].folder / ERROR)
@@ -135,10 +135,10 @@ class Bench:
         }
 
 
-class Fill:
+class PartialCell:
     """A cell on its way to be whole; ``shards`` are its images, which several cells may share."""
 
-    def __init__(self, bench: Bench, job: Job, shards: Sequence[Dataset]) -> None:
+    def __init__(self, bench: CellRunner, job: CellJob, shards: Sequence[Dataset]) -> None:
         self.bench, self.job = bench, job
         cell = Cell(bench.name, job.mode, job.attack)
         self.title, self.folder = (
@@ -152,7 +152,7 @@ class Fill:
             self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)
         }
         mark = bench.marks.get((job.mode, job.attack), "")
-        write_contents(self.folder, Contents(mark=mark, shards=self.keys))
+        write_contents(self.folder, CellContents(mark=mark, shards=self.keys))
         self.missing = [
             (index, shard)
             for index, shard in enumerate(shards)
@@ -168,7 +168,7 @@ class Fill:
         """Report how far it is."""
         self.bench.progress(self.title, len(self.job.data) - self.left, len(self.job.data))
 
-    def write(self, task: Task, done: Done) -> None:
+    def write(self, task: ShardTask, done: ShardResult) -> None:
         """Keep a shard."""
         name = self._name(task.number)
         write_shard(done.table, self.folder / name, self.keys[name])

@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.errors import CannotWrite, UserError, WorkersLost
+from robustbench_aigi.errors import RobustbenchError, WorkersLostError, WriteError
 from robustbench_aigi.evaluation.batching import out_of_memory
-from robustbench_aigi.io.files import reading, write_text, write_whole
+from robustbench_aigi.io.files import atomic_write, describe_read_errors, write_text
 
 SCHEMA = 2
 SHARD = 250
@@ -87,28 +87,32 @@ class Failure(NamedTuple):
         return self.status
 
 
-def tried(name: str, work: Callable[[], T]) -> T | Failure:
+def capture_failure(name: str, work: Callable[[], T]) -> T | Failure:
     """What ``work`` returns; if it raises, a failure whose status names ``name``."""
     try:
         return work()
-    except (CannotWrite, WorkersLost):
+    except (WriteError, WorkersLostError):
         raise  # nothing else would fare better
     except Exception as error:
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        text = (
+            str(error)
+            if isinstance(error, RobustbenchError)
+            else f"{type(error).__name__}: {error}"
+        )
         text = textwrap.shorten(
             text if name in text else f"{name}: {text}", 500, placeholder=" ..."
         )
         return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
 
 
-def attempt(name: str, work: Callable[[], T], note: Path) -> T | str:
+def capture_and_log(name: str, work: Callable[[], T], note: Path) -> T | str:
     """What ``work`` returns; if it raises, the status, kept with the traceback at ``note``."""
     note.unlink(missing_ok=True)
-    found = tried(name, work)
+    found = capture_failure(name, work)
     return found.kept(note) if isinstance(found, Failure) else found
 
 
-class Contents(BaseModel, frozen=True):
+class CellContents(BaseModel, frozen=True):
     """``cell.json``: the mark of what a cell is of, and the key that each of its shards will
     have.
     """
@@ -117,7 +121,7 @@ class Contents(BaseModel, frozen=True):
     shards: dict[str, str]
 
 
-def write_contents(folder: Path, contents: Contents) -> None:
+def write_contents(folder: Path, contents: CellContents) -> None:
     """Write ``cell.json``."""
     text = contents.model_dump_json()
     path = folder / CONTENTS
@@ -135,7 +139,7 @@ def finished_shards(folder: Path, mark: str | None = None) -> tuple[list[Path], 
     if not path.is_file():
         return [], False
     try:
-        contents = Contents.model_validate_json(path.read_bytes())
+        contents = CellContents.model_validate_json(path.read_bytes())
     except ValidationError:
         return [], False
     if (mark is not None and contents.mark != mark) or any(
@@ -160,14 +164,12 @@ def key_of(place: Path) -> str | None:
 def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Some columns of a cell's shards, one below the other; all but the images if None.
 
-    Raises ``BadData`` if one is damaged, or is not of the same make as the others.
+    Raises ``DataError`` if one is damaged, or is not of the same make as the others.
     """
     parts = [_read(place, columns) for place in places]
     if not parts:
         return pd.DataFrame(columns=list(columns or TABLE))
-    with reading(
-        places[0].parent, "Delete it and repeat the command that wrote it, which makes it again."
-    ):
+    with describe_read_errors(places[0].parent):
         whole = pa.concat_tables(
             parts, promote_options="permissive"
         )  # a shard's column may be all empty
@@ -175,7 +177,7 @@ def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) ->
 
 
 def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
-    with reading(place, "Delete it and repeat the command that wrote it, which makes it again."):
+    with describe_read_errors(place):
         with pq.ParquetFile(place) as file:
             table = file.read(
                 list(columns or [name for name in file.schema_arrow.names if name != "png"])
@@ -190,7 +192,7 @@ def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
 def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
     """A shard is whole or not there; its key travels in its metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata({"key": key})
-    write_whole(place, lambda temporary: pq.write_table(arrow, temporary))
+    atomic_write(place, lambda temporary: pq.write_table(arrow, temporary))
 
 
 def note_time(folder: Path, index: int, seconds: float) -> None:

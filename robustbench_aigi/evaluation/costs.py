@@ -12,7 +12,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.build import Part
-from robustbench_aigi.data.plusplus.parts import ingredients
+from robustbench_aigi.data.plusplus.parts import part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.aimed import aimed
@@ -29,7 +29,7 @@ from robustbench_aigi.evaluation.remote_costs import (
 )
 from robustbench_aigi.evaluation.run_plan import limited
 from robustbench_aigi.evaluation.shard_work import attacked, scored
-from robustbench_aigi.executors import Here
+from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.io.markdown import table_head, table_row
 
 SIZES = (8, 32, 128)
@@ -117,7 +117,7 @@ def _built(
     """
     made = [
         i
-        for i in ingredients("test", Part(shard, True, 0), suite, makers)
+        for i in part_builders("test", Part(shard, True, 0), suite, makers)
         if i.attack == suite.rows[0].id
     ]
     table = made[0].make(made[0].data, folder)
@@ -140,11 +140,11 @@ def _probes(name: str, detector: Detector, suite: Suite, data: Dataset) -> list[
 
 def _tried(work: Made, data: Dataset) -> dict[str, object]:
     """Time a work on a few images, on more if that was too short to tell, and multiply."""
-    with_one = Here(1)
+    with_one = InProcessExecutor(1)
     for size in SIZES:
         sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
         began = time.perf_counter()
-        (table,) = with_one.each(work, [sample])
+        (table,) = with_one.map_ordered(work, [sample])
         spent = time.perf_counter() - began
         if spent >= ENOUGH or len(sample) == len(data):
             break

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
 from robustbench_aigi.detectors import Detector
@@ -20,23 +20,42 @@ from robustbench_aigi.evaluation.adequacy.preflight import Preflight, examine
 from robustbench_aigi.evaluation.adequacy.probes import probe_jobs
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.batching import set_batches
-from robustbench_aigi.evaluation.cell_runner import Bench, Job, TooLarge
-from robustbench_aigi.evaluation.cells import Cell, Failure, Progress, Table, attempt, tried
-from robustbench_aigi.evaluation.examples.grad_cam import Maps, Pair, mapped, pairs_of, write_maps
-from robustbench_aigi.evaluation.matrix_rows import rows_of
+from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner, OutOfMemoryError
+from robustbench_aigi.evaluation.cells import (
+    Cell,
+    Failure,
+    Progress,
+    Table,
+    capture_and_log,
+    capture_failure,
+)
+from robustbench_aigi.evaluation.examples.grad_cam import (
+    GradCamWorker,
+    ImagePair,
+    mapped,
+    pairs_of,
+    write_maps,
+)
+from robustbench_aigi.evaluation.matrix_rows import matrix_rows
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.run_plan import (
-    Grid,
+    RunPlan,
     aimed_rows,
     limited,
     not_given,
-    planned,
-    read_grid,
+    plan_run,
+    read_run_plan,
     transferred,
-    write_grid,
+    write_run_plan,
 )
 from robustbench_aigi.evaluation.shard_work import attacked, scored
-from robustbench_aigi.executors import HERE, Executor, Here, bound_here, write_bound
+from robustbench_aigi.executors import (
+    IN_PROCESS,
+    Executor,
+    InProcessExecutor,
+    bound_here,
+    write_bound,
+)
 
 
 def evaluate(
@@ -47,7 +66,7 @@ def evaluate(
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     keep_images: bool = True,
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
     progress: Progress = lambda task, done, total: None,
     say: Callable[[str], None] = lambda line: None,
     identities: Identities | None = None,
@@ -77,10 +96,10 @@ def evaluate(
     identities = identities or Identities()
     ready = {d.card.name: d for d in detectors.values() if isinstance(d, Detector)}
     makers = ready | dict(surrogates)
-    _size(makers | dict(detectors), data, read_grid(out))
+    _size(makers | dict(detectors), data, read_run_plan(out))
     looks = _looked_at(detectors, data, say)
     notes = {name: look.warnings for name, look in looks.items()}
-    write_grid(planned(detectors, suite, data, makers, identities, notes), out)
+    write_run_plan(plan_run(detectors, suite, data, makers, identities, notes), out)
     by_whom = (progress, executor, identities)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
@@ -88,10 +107,10 @@ def evaluate(
         executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated"
     )
     write_bound(alone, out)
-    grid = planned(
+    grid = plan_run(
         detectors, suite, data, makers, identities, notes
     )  # a surrogate may have come to smaller batches
-    write_grid(grid, out)
+    write_run_plan(grid, out)
     rows: list[dict[str, object]] = []
     flags: list[Flag] = []
     for name, detector in detectors.items():
@@ -99,20 +118,20 @@ def evaluate(
             rows.append({"detector": name, "status": f"unavailable: {detector}"})
             continue
         while True:
-            where = Here(1) if name in alone else executor
-            bench = Bench(name, detector, out, progress, grid.marks(name), where, identities)
+            where = InProcessExecutor(1) if name in alone else executor
+            bench = CellRunner(name, detector, out, progress, grid.marks(name), where, identities)
             try:
                 cells, found = _judged(bench, suite, data, (static, transfer), keep_images)
                 break
-            except TooLarge:
+            except OutOfMemoryError:
                 detector.at_once //= 2
-                grid = planned(detectors, suite, data, makers, identities, notes)
-                write_grid(grid, out)
+                grid = plan_run(detectors, suite, data, makers, identities, notes)
+                write_run_plan(grid, out)
         found = sorted(
             [*found, *of_detector(name, detector, looks[name].batch_shift, looks[name].softmax)]
         )
         card, replaced = detector.card, grid.detectors[name].replaced
-        rows += rows_of(
+        rows += matrix_rows(
             name, detector.threshold, card.seen, suite, cells, found, replaced, executor
         )
         flags += found
@@ -125,16 +144,16 @@ Shared = Mapping[str, Dataset | str]
 
 
 def _judged(
-    bench: Bench, suite: Suite, data: Dataset, shared: tuple[Shared, Shared], keep_images: bool
+    bench: CellRunner, suite: Suite, data: Dataset, shared: tuple[Shared, Shared], keep_images: bool
 ) -> tuple[dict[tuple[str, str], Table], list[Flag]]:
-    """A detector's cells, and what speaks against them. Raises ``TooLarge``."""
+    """A detector's cells, and what speaks against them. Raises ``OutOfMemoryError``."""
     made = _cells(bench, suite, data, *shared, keep_images)
-    tried = {name: table for (mode, name), table in made.items() if mode == "probe"}
+    probe_tables = {name: table for (mode, name), table in made.items() if mode == "probe"}
     cells = {key: table for key, table in made.items() if key[0] != "probe"}
-    return cells, check(bench, suite, cells, tried)
+    return cells, check(bench, suite, cells, probe_tables)
 
 
-def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: Grid | None) -> None:
+def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: RunPlan | None) -> None:
     """Set how many images each detector is shown at once: what an earlier run here came to, or what
     may be held.
     """
@@ -170,7 +189,7 @@ def _prepared(detector: Detector, data: Dataset) -> Preflight:
 
 
 def _static(
-    rows: Sequence[Row],
+    rows: Sequence[SuiteRow],
     suite: Suite,
     data: Dataset,
     makers: Mapping[str, Detector],
@@ -181,7 +200,7 @@ def _static(
 ) -> Shared:
     """The shared images of every row, or the status of a row that has none."""
 
-    def build(rows: Sequence[Row]) -> None:
+    def build(rows: Sequence[SuiteRow]) -> None:
         part = Part(data, all_rows=True, samples=0)
         some = suite.model_copy(update={"rows": tuple(rows)})
         build_plusplus({"test": part}, some, makers, folder, progress, executor, identities)
@@ -193,7 +212,7 @@ def _static(
             lost[row.id] = not_given(row)
     possible = [row for row in shared if row.id not in lost]
     shutil.rmtree(folder / "errors", ignore_errors=True)
-    found = tried(folder.name, partial(build, possible)) if rows else None
+    found = capture_failure(folder.name, partial(build, possible)) if rows else None
     while (
         isinstance(found, Failure)
         and found.memory
@@ -201,10 +220,10 @@ def _static(
     ):
         for maker in makers.values():
             maker.at_once = max(1, maker.at_once // 2)
-        found = tried(folder.name, partial(build, possible))
+        found = capture_failure(folder.name, partial(build, possible))
     if isinstance(found, Failure):
         for row in possible:  # one at a time, to find which
-            if status := attempt(
+            if status := capture_and_log(
                 row.id, partial(build, [row]), folder / "errors" / f"{row.id}.txt"
             ):
                 lost[row.id] = status
@@ -216,7 +235,7 @@ def _static(
 
 
 def _cells(
-    bench: Bench,
+    bench: CellRunner,
     suite: Suite,
     data: Dataset,
     static: Shared,
@@ -229,7 +248,7 @@ def _cells(
     first, so that no worker is left alone with it at the end.
     """
     detector = bench.detector
-    cells = bench.tables([Job("clean", "clean", data, scored(detector, None))])
+    cells = bench.tables([CellJob("clean", "clean", data, scored(detector, None))])
     clean = cells["clean", "clean"]
     shared = {("static", name): images for name, images in static.items()}
     shared |= {("transfer", name): images for name, images in transfer.items()}
@@ -252,9 +271,9 @@ def _cells(
         attack, full = aimed(row, detector), row.strength == "full"
         work = attacked(detector, attack, suite.seed, originals, keep_images=keep_images, full=full)
         key = (row.model_dump(), repr(attack), suite.seed, keep_images)
-        jobs.append(Job("white-box", row.id, limited(data, row), work, key))
+        jobs.append(CellJob("white-box", row.id, limited(data, row), work, key))
     jobs += [
-        Job(*key, images, scored(detector, originals), (images.key,))
+        CellJob(*key, images, scored(detector, originals), (images.key,))
         for key, images in there.items()
     ]
     made = bench.tables(jobs)
@@ -270,21 +289,23 @@ def _cells(
     return cells | {key: made[key] if key in made else missing[key] for key in whole_order}
 
 
-def _add_maps(bench: Bench, jobs: Sequence[Job]) -> None:
+def _add_maps(bench: CellRunner, jobs: Sequence[CellJob]) -> None:
     """Work for the executor, a piece a cell; where it raises, a note is all that is left."""
     places = [(job, Cell(bench.name, job.mode, job.attack).folder(bench.out)) for job in jobs]
     left = [(job, folder) for job, folder in places if not mapped(folder)]
-    maps, threshold = Maps(bench.detector), bench.detector.threshold
+    maps, threshold = GradCamWorker(bench.detector), bench.detector.threshold
 
-    def map_one(found: tuple[str, list[Pair] | Failure]) -> pd.DataFrame | Failure:
+    def map_one(found: tuple[str, list[ImagePair] | Failure]) -> pd.DataFrame | Failure:
         attack, pairs = found
-        return pairs if isinstance(pairs, Failure) else tried(attack, partial(maps, pairs))
+        return (
+            pairs if isinstance(pairs, Failure) else capture_failure(attack, partial(maps, pairs))
+        )
 
     asked = (
-        (job.attack, tried(job.attack, partial(pairs_of, job.data, folder, threshold)))
+        (job.attack, capture_failure(job.attack, partial(pairs_of, job.data, folder, threshold)))
         for job, folder in left
     )
-    for (_, folder), table in zip(left, bench.executor.each(map_one, asked), strict=True):
+    for (_, folder), table in zip(left, bench.executor.map_ordered(map_one, asked), strict=True):
         (folder / "maps-error.txt").unlink(missing_ok=True)
         if isinstance(table, Failure):
             table.kept(folder / "maps-error.txt")

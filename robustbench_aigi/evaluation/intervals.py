@@ -62,7 +62,7 @@ def bootstrap(
     return float(found.low), float(found.high)
 
 
-class Change(NamedTuple):
+class PairedChange(NamedTuple):
     """``lost`` images were right before and are wrong now, ``won`` the reverse; ``p`` is
     two-sided.
     """
@@ -72,12 +72,14 @@ class Change(NamedTuple):
     p: float
 
 
-def mcnemar(before: ArrayLike, now: ArrayLike) -> Change:
+def mcnemar(before: ArrayLike, now: ArrayLike) -> PairedChange:
     """Exact McNemar test of two lists of verdicts, true where right, on the same images."""
     first, second = np.asarray(before, dtype=bool), np.asarray(now, dtype=bool)
     lost, won = int((first & ~second).sum()), int((~first & second).sum())
     table = [[int((first & second).sum()), lost], [won, int((~first & ~second).sum())]]
-    return Change(lost, won, float(contingency(table, exact=True).pvalue) if lost + won else 1.0)
+    return PairedChange(
+        lost, won, float(contingency(table, exact=True).pvalue) if lost + won else 1.0
+    )
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

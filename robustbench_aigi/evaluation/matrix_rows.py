@@ -13,12 +13,12 @@ from robustbench_aigi.evaluation.adequacy.judge import WORST_CASES, Cells, names
 from robustbench_aigi.evaluation.aimed import CONTROL
 from robustbench_aigi.evaluation.cells import Table
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise, worst_case
-from robustbench_aigi.executors import HERE, Executor
+from robustbench_aigi.executors import IN_PROCESS, Executor
 
 MODES = ("static", "white-box")
 
 
-def rows_of(
+def matrix_rows(
     detector: str,
     threshold: float,
     seen: Sequence[str],
@@ -26,7 +26,7 @@ def rows_of(
     cells: Cells,
     flags: Sequence[Flag],
     replaced: Mapping[str, str] = MappingProxyType({}),
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
 ) -> list[dict[str, object]]:
     """A detector's part of the matrix; numbers stay empty where a cell has none.
 
@@ -42,7 +42,7 @@ def rows_of(
     tables = {key: ("ok", table) for key, table in cells.items()}
     # What seeks the smallest change is held to no size: with it the worst case would be 0 of
     # whatever detector.
-    bounded = [name for name, attack in built.items() if not attack.seeks]
+    bounded = [name for name, attack in built.items() if not attack.minimises]
     there = [mode for mode in MODES if any((mode, name) in cells for name in bounded)]
     for mode in there:
         tables |= {(mode, name): worst for name, worst in _worst(bounded, cells, mode).items()}
@@ -71,7 +71,7 @@ def rows_of(
         table, ranked = item
         return [{}] if isinstance(table, str) else summarise(table, threshold, ranked, frozen)
 
-    found = executor.each(summarised, asked)
+    found = executor.map_ordered(summarised, asked)
     return [head | row for head, rows in zip(heads, found, strict=True) for row in rows]
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
@@ -32,11 +32,11 @@ TERMS = (
     "Images are sent to a third party: its terms must allow such a test, and the images must be"
     " yours to send. Make sure of both first."
 )
-Shared = Sequence[tuple[str, Row]]
+Shared = Sequence[tuple[str, SuiteRow]]
 """Rows whose images are made once and shown to all detectors, by mode."""
 
 
-def can_ask(row: Row, detector: Detector) -> bool:
+def can_ask(row: SuiteRow, detector: Detector) -> bool:
     """Return whether an attack asks a detector and can attack this one: a black box gives no
     gradients.
     """
@@ -79,7 +79,9 @@ def requests_of(
     return [{"detector": name} | cell for cell in cells]
 
 
-def attack_requests(detector: Detector, mode: str, row: Row, data: Dataset) -> dict[str, object]:
+def attack_requests(
+    detector: Detector, mode: str, row: SuiteRow, data: Dataset
+) -> dict[str, object]:
     """Return the row of the plan for an attack on a remote detector; infinite requests where
     nothing bounds them.
     """
@@ -141,7 +143,7 @@ def remote_notice(
     return remote_lines(pd.DataFrame(rows)) if rows else []
 
 
-def made_remotely(row: Row, makers: Mapping[str, Detector]) -> bool:
+def made_remotely(row: SuiteRow, makers: Mapping[str, Detector]) -> bool:
     """Return whether the images of a row are made by asking a detector on another machine."""
     return row.surrogate is not None and makers[row.surrogate].remote
 

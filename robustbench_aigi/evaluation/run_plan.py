@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 from pydantic import BaseModel, Field
 
-from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
@@ -27,9 +27,9 @@ from robustbench_aigi.evaluation.cells import (
     finished_shards,
     read_shards,
 )
-from robustbench_aigi.evaluation.matrix_rows import rows_of
+from robustbench_aigi.evaluation.matrix_rows import matrix_rows
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.io.files import reading, write_text
+from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.io.hashing import digest
 
 GRID = "grid.json"
@@ -46,7 +46,7 @@ the old one.
 """
 
 
-class Subject(BaseModel, frozen=True, extra="forbid"):
+class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
     """A detector of the grid: what its numbers need besides its cells, or why it is unavailable.
 
     ``at_once`` is how many images it is shown in a pass: sums come out a little otherwise in other
@@ -62,7 +62,7 @@ class Subject(BaseModel, frozen=True, extra="forbid"):
     unavailable: str | None = None
 
 
-class Planned(BaseModel, frozen=True, extra="forbid"):
+class CellSpec(BaseModel, frozen=True, extra="forbid"):
     """A cell to be: of how many images, with the mark of all it is of; ``lost`` says why it cannot
     be computed.
     """
@@ -75,12 +75,12 @@ class Planned(BaseModel, frozen=True, extra="forbid"):
     lost: str = ""
 
 
-class Grid(BaseModel, frozen=True, extra="forbid"):
+class RunPlan(BaseModel, frozen=True, extra="forbid"):
     """Detectors by name, the suite, and every cell, in the order of computing."""
 
     suite: Suite
-    detectors: dict[str, Subject]
-    cells: tuple[Planned, ...]
+    detectors: dict[str, DetectorSpec]
+    cells: tuple[CellSpec, ...]
 
     def marks(self, detector: str) -> dict[tuple[str, str], str]:
         """Those of a detector's cells, by mode and attack."""
@@ -89,17 +89,17 @@ class Grid(BaseModel, frozen=True, extra="forbid"):
         }
 
 
-def limited(data: Dataset, row: Row) -> Dataset:
+def limited(data: Dataset, row: SuiteRow) -> Dataset:
     """The images a row attacks: all, or its ``limit`` with classes balanced."""
     return data if row.limit is None else Dataset(data.name, choose(data.manifest, row.limit))
 
 
-def not_given(row: Row) -> str:
+def not_given(row: SuiteRow) -> str:
     """The status of a shared row whose surrogate is missing."""
     return f"unavailable: the surrogate {row.surrogate} was not given. Add --surrogate CHECKPOINT"
 
 
-def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
+def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[SuiteRow]:
     """The rows of the transfer matrix: each marked one made on each of several detectors that it
     can be aimed at.
     """
@@ -114,26 +114,28 @@ def transferred(suite: Suite, detectors: Mapping[str, Detector]) -> list[Row]:
     ]
 
 
-def planned(
+def plan_run(
     detectors: Mapping[str, Detector | str],
     suite: Suite,
     data: Dataset,
     makers: Mapping[str, Detector],
     identities: Identities,
     notes: Mapping[str, Sequence[str]] = MappingProxyType({}),
-) -> Grid:
+) -> RunPlan:
     """The grid of a run; ``makers`` are the surrogates of the static set, ``notes`` by detector."""
     ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     known, of_makers = identities.of_all(dict(makers) | ready), identities.of_all(makers)
     crossed = transferred(suite, {d.card.name: d for d in ready.values()})
 
-    def cells(detector: str) -> Iterator[Planned]:
-        def cell(mode: str, row: Row | None, maker: str | None = None, lost: str = "") -> Planned:
+    def cells(detector: str) -> Iterator[CellSpec]:
+        def cell(
+            mode: str, row: SuiteRow | None, maker: str | None = None, lost: str = ""
+        ) -> CellSpec:
             of = (known[detector], ready[detector].at_once, data.key, suite.seed)
             how = (mode, row and row.model_dump(by_alias=True), maker)
             attack, images = ("clean", data) if row is None else (row.id, limited(data, row))
             named = {"detector": detector, "mode": mode, "attack": attack}
-            return Planned.model_validate(
+            return CellSpec.model_validate(
                 named | {"images": len(images), "mark": digest(*of, *how), "lost": lost}
             )
 
@@ -154,21 +156,21 @@ def planned(
     subjects = {
         name: _subject(detector, suite, notes.get(name, ())) for name, detector in detectors.items()
     }
-    return Grid(
+    return RunPlan(
         suite=suite, detectors=subjects, cells=tuple(cell for name in ready for cell in cells(name))
     )
 
 
-def aimed_rows(suite: Suite) -> list[Row]:
+def aimed_rows(suite: Suite) -> list[SuiteRow]:
     """The rows that are aimed at every detector: all but those of changes that ask none."""
     return [row for row in suite.rows if row.built.access != "none"]
 
 
-def _subject(detector: Detector | str, suite: Suite, notes: Sequence[str]) -> Subject:
+def _subject(detector: Detector | str, suite: Suite, notes: Sequence[str]) -> DetectorSpec:
     if isinstance(detector, str):
-        return Subject(unavailable=detector)
+        return DetectorSpec(unavailable=detector)
     card, replaced = detector.card, replaced_by(suite, detector)
-    return Subject(
+    return DetectorSpec(
         threshold=detector.threshold,
         at_once=detector.at_once,
         seen=card.seen,
@@ -177,7 +179,7 @@ def _subject(detector: Detector | str, suite: Suite, notes: Sequence[str]) -> Su
     )
 
 
-def write_grid(grid: Grid, out: Path) -> None:
+def write_run_plan(grid: RunPlan, out: Path) -> None:
     """Write ``grid.json``; results of another grid are taken away, its finished shards are not."""
     text = grid.model_dump_json(by_alias=True, indent=1)
     path = out / GRID
@@ -188,43 +190,43 @@ def write_grid(grid: Grid, out: Path) -> None:
     write_text(path, text)
 
 
-def read_grid(out: Path) -> Grid | None:
+def read_run_plan(out: Path) -> RunPlan | None:
     """The grid of a run; None if it has none."""
     path = out / GRID
     if not path.is_file():
         return None
-    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
-        return Grid.model_validate_json(path.read_bytes())
+    with describe_read_errors(path):
+        return RunPlan.model_validate_json(path.read_bytes())
 
 
-class Place(NamedTuple):
+class CellState(NamedTuple):
     """A cell of a run as it stands: ``done`` images of all; ``why`` is the status of one that has
     no numbers.
     """
 
-    cell: Planned
+    cell: CellSpec
     state: Literal["done", "part", "missing", "failed", "unavailable"]
     done: int
     why: str
     shards: tuple[Path, ...]
 
 
-def places(grid: Grid, out: Path) -> list[Place]:
+def cell_states(grid: RunPlan, out: Path) -> list[CellState]:
     """Every cell of a run as it stands on the disk."""
     return [
         _place(cell, Cell(cell.detector, cell.mode, cell.attack).folder(out)) for cell in grid.cells
     ]
 
 
-def _place(cell: Planned, folder: Path) -> Place:
+def _place(cell: CellSpec, folder: Path) -> CellState:
     if cell.lost:
-        return Place(cell, "unavailable", 0, cell.lost, ())
+        return CellState(cell, "unavailable", 0, cell.lost, ())
     shards, whole = finished_shards(folder, cell.mark)
     if whole:
-        return Place(cell, "done", cell.images, "", tuple(shards))
+        return CellState(cell, "done", cell.images, "", tuple(shards))
     done = len(read_shards(shards, ["id"]))
     if (folder / ERROR).is_file():
-        return Place(
+        return CellState(
             cell,
             "failed",
             done,
@@ -232,10 +234,10 @@ def _place(cell: Planned, folder: Path) -> Place:
             tuple(shards),
         )
     if shards:
-        return Place(
+        return CellState(
             cell, "part", done, f"missing: {done} of {cell.images} images are done", tuple(shards)
         )
-    return Place(cell, "missing", 0, "missing: not begun", ())
+    return CellState(cell, "missing", 0, "missing: not begun", ())
 
 
 Key = tuple[str, str, str]
@@ -269,22 +271,22 @@ class Tables(Mapping[Key, pd.DataFrame]):
 
 def read_cells(out: Path) -> Tables:
     """The finished cells of a run, probes apart."""
-    grid = read_grid(out)
-    found = places(grid, out) if grid is not None else []
+    grid = read_run_plan(out)
+    found = cell_states(grid, out) if grid is not None else []
     done = [place for place in found if place.state == "done"]
     return Tables({(p.cell.detector, p.cell.mode, p.cell.attack): partial(_table, p) for p in done})
 
 
-def _table(place: Place) -> pd.DataFrame:
+def _table(place: CellState) -> pd.DataFrame:
     return read_shards(place.shards, TABLE)
 
 
-def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:
+def unfinished(grid: RunPlan, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFrame:
     """The matrix of what is finished, for a run that was stopped; every other row says what is
     missing.
     """
     rows: list[dict[str, object]] = []
-    found = places(grid, out)
+    found = cell_states(grid, out)
     for name, subject in grid.detectors.items():
         if subject.unavailable is not None:
             rows.append({"detector": name, "status": f"unavailable: {subject.unavailable}"})
@@ -294,7 +296,7 @@ def unfinished(grid: Grid, out: Path, flags: Sequence[Flag] = ()) -> pd.DataFram
             (p.cell.mode, p.cell.attack): _table(p) if p.state == "done" else p.why for p in own
         }
         against = [flag for flag in flags if flag.detector == name]
-        rows += rows_of(
+        rows += matrix_rows(
             name, subject.threshold, subject.seen, grid.suite, cells, against, subject.replaced
         )
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)

@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.cells import Cell, read_times
-from robustbench_aigi.evaluation.run_plan import Place, places, read_grid
-from robustbench_aigi.io.files import held
+from robustbench_aigi.evaluation.run_plan import CellState, cell_states, read_run_plan
+from robustbench_aigi.io.locks import is_locked
 
 Speeds = Mapping[tuple[str, str, str], float]
 """Seconds an image by detector, mode and attack."""
@@ -27,7 +27,7 @@ class Status(NamedTuple):
     many of them nothing is known of.
     """
 
-    places: Sequence[Place]
+    cell_states: Sequence[CellState]
     running: bool
     finished: bool
     seconds: float
@@ -36,15 +36,15 @@ class Status(NamedTuple):
     @property
     def counts(self) -> Counter[str]:
         """Cells in each state."""
-        return Counter(place.state for place in self.places)
+        return Counter(place.state for place in self.cell_states)
 
 
 def status(run: Path) -> Status:
-    """How far a run is. Raises ``BadData`` for a folder without a grid."""
-    grid = read_grid(run)
+    """How far a run is. Raises ``DataError`` for a folder without a grid."""
+    grid = read_run_plan(run)
     if grid is None:
-        raise BadData(f"{run} holds no grid.json. Give the --out folder of `run` or `evaluate`.")
-    found = places(grid, run)
+        raise DataError(f"{run} holds no grid.json. Give the --out folder of `run` or `evaluate`.")
+    found = cell_states(grid, run)
     finished = read_flags(run) is not None and (run / "matrix.csv").is_file()
     speeds = {
         key: speed for place in found if (speed := _speed(place, run)) for key in [_key(place)]
@@ -59,14 +59,14 @@ def status(run: Path) -> Status:
         for place, seconds in left
         if not math.isnan(seconds)
     ]
-    return Status(found, held(run), finished, sum(known), len(left) - len(known))
+    return Status(found, is_locked(run), finished, sum(known), len(left) - len(known))
 
 
-def _key(place: Place) -> tuple[str, str, str]:
+def _key(place: CellState) -> tuple[str, str, str]:
     return place.cell.detector, place.cell.mode, place.cell.attack
 
 
-def _speed(place: Place, run: Path) -> float:
+def _speed(place: CellState, run: Path) -> float:
     """Seconds an image that the finished shards of a cell took; 0 if none is."""
     times = read_times(Cell(*_key(place)).folder(run))
     if not place.done or not times:
@@ -75,7 +75,7 @@ def _speed(place: Place, run: Path) -> float:
     return float(sum(done)) / place.done
 
 
-def _expected(place: Place, speeds: Speeds) -> float:
+def _expected(place: CellState, speeds: Speeds) -> float:
     """Seconds an image: a cell's own, or others' under this attack, scaled by how quick the
     detectors are; else nan.
     """
@@ -98,7 +98,7 @@ def to_text(run: Path | str, found: Status) -> str:
     """A line in all, a line a detector that is not finished, and a line for each cell that
     failed.
     """
-    counts, total = found.counts, len(found.places)
+    counts, total = found.counts, len(found.cell_states)
     state = "finished" if found.finished else "running" if found.running else "stopped"
     words = [
         f"{counts[name]} {name}"
@@ -109,14 +109,14 @@ def to_text(run: Path | str, found: Status) -> str:
         f"{run}: {state}; {counts['done']} of {total} cells done"
         + "".join(f", {word}" for word in words)
     ]
-    for name in dict.fromkeys(place.cell.detector for place in found.places):
-        own = [place for place in found.places if place.cell.detector == name]
+    for name in dict.fromkeys(place.cell.detector for place in found.cell_states):
+        own = [place for place in found.cell_states if place.cell.detector == name]
         done = sum(place.state == "done" for place in own)
         if done < len(own) and not found.finished:
             lines.append(f"  {name}: {done} of {len(own)} cells")
     lines += [
         f"  {place.cell.detector}, {place.cell.mode}, {place.cell.attack}: {place.why}"
-        for place in found.places
+        for place in found.cell_states
         if place.state in ("failed", "unavailable")
     ]
     if not found.finished:

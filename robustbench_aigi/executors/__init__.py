@@ -6,15 +6,24 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.executors.cluster import Cluster
-from robustbench_aigi.executors.local import Here, Pool
+from robustbench_aigi.executors.cluster import RayExecutor
+from robustbench_aigi.executors.local import InProcessExecutor, PoolExecutor
 from robustbench_aigi.executors.sending import bound_here, write_bound
 
-__all__ = ["HERE", "Cluster", "Executor", "Here", "Pool", "bound_here", "executor", "write_bound"]
+__all__ = [
+    "IN_PROCESS",
+    "Executor",
+    "InProcessExecutor",
+    "PoolExecutor",
+    "RayExecutor",
+    "bound_here",
+    "executor",
+    "write_bound",
+]
 
 T = TypeVar("T")
 R = TypeVar("R")
-HERE = Here()
+IN_PROCESS = InProcessExecutor()
 NAMES = ("here", "pool", "ray")
 
 
@@ -25,7 +34,7 @@ class Executor(Protocol):
     def workers(self) -> int:
         """Pieces of work at a time."""
 
-    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield the result of ``work`` for every item, in order, as they come; ``items`` are asked
         for when needed.
         """
@@ -53,11 +62,11 @@ def executor(
             " ray."
         )
     if name == "ray":
-        return Cluster(workers or 1, address, gpus)
+        return RayExecutor(workers or 1, address, gpus)
     if name == "pool":
-        return Pool(workers or 1)
+        return PoolExecutor(workers or 1)
     if (workers or 1) > 1:
         raise UserError(
             f"the executor here is one worker, got --workers {workers}. Write --executor pool."
         )
-    return Here(workers)
+    return InProcessExecutor(workers)

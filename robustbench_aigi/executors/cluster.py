@@ -17,7 +17,7 @@ import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 
 from robustbench_aigi.config.process import tune_process
-from robustbench_aigi.errors import Unavailable, WorkersLost
+from robustbench_aigi.errors import UnavailableError, WorkersLostError
 from robustbench_aigi.executors.local import AHEAD, TRIES
 from robustbench_aigi.extras import install_command
 
@@ -29,7 +29,7 @@ PATIENCE = 1.0
 
 
 @dataclass(frozen=True)
-class Cluster:
+class RayExecutor:
     """Ray's workers, of one thread each. Ray places the work, repeats what a dead one had, and
     finds new nodes.
 
@@ -44,12 +44,12 @@ class Cluster:
     address: str | None = None
     gpus: float = 0.0
 
-    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield the result of ``work`` for every item, in order, as they come.
 
         Raises:
-            Unavailable: Ray is not installed, or no cluster answers. WorkersLost: workers died on
-                the same piece, or the cluster's head is gone.
+            UnavailableError: Ray is not installed, or no cluster answers. WorkersLostError: workers
+                died on the same piece, or the cluster's head is gone.
         """
         ray = self._started()
         data = dumps(work)
@@ -76,7 +76,7 @@ class Cluster:
             ray.exceptions.OutOfMemoryError,
             ray.exceptions.NodeDiedError,
         ) as error:
-            raise WorkersLost(
+            raise WorkersLostError(
                 f"a worker of the Ray cluster died {TRIES} times on the same piece of work, most"
                 " likely for want of memory. Give each worker more, and repeat the command; it"
                 " goes on from what is finished."
@@ -89,7 +89,9 @@ class Cluster:
         try:
             import ray
         except ImportError as error:
-            raise Unavailable(f"Ray is not installed. Type `{install_command('ray')}`.") from error
+            raise UnavailableError(
+                f"Ray is not installed. Type `{install_command('ray')}`."
+            ) from error
         if ray.is_initialized():
             return ray
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -105,7 +107,7 @@ class Cluster:
                 ray.init(self.address, log_to_driver=False)
         except (ConnectionError, ValueError, RuntimeError) as error:
             where = f"at {self.address}" if self.address else "on this machine"
-            raise Unavailable(
+            raise UnavailableError(
                 f"no Ray cluster {where}: {error}. Start one with `ray start --head`."
             ) from error
         return ray
@@ -124,7 +126,7 @@ def _got(ray: Any, asked: Any) -> Any:
             try:
                 socket.create_connection((host, int(port)), timeout=PATIENCE).close()
             except OSError as error:
-                raise WorkersLost(
+                raise WorkersLostError(
                     f"the head of the Ray cluster, {head}, answers no more ({error}). Start one"
                     " with `ray start --head` and repeat the command with its --address; it goes"
                     " on from what is finished."

@@ -22,7 +22,7 @@ from cloudpickle import dumps  # type: ignore[import-untyped]
 from loky import get_reusable_executor  # type: ignore[import-untyped]
 
 from robustbench_aigi.config.process import tune_process
-from robustbench_aigi.errors import WorkersLost
+from robustbench_aigi.errors import WorkersLostError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -41,7 +41,7 @@ LOST = (
 
 
 @dataclass(frozen=True)
-class Here:
+class InProcessExecutor:
     """In this process, with so many threads; as many as torch has if None."""
 
     threads: int | None = None
@@ -51,7 +51,7 @@ class Here:
         """Pieces of work at a time."""
         return 1
 
-    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield the result of ``work`` for every item, in order, as they come."""
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
@@ -62,18 +62,18 @@ class Here:
 
 
 @dataclass(frozen=True)
-class Pool:
+class PoolExecutor:
     """Processes of one thread each. ``work`` goes to each of them once; a dead one is replaced, and
     its piece repeated.
 
-    Results are those of ``Here(1)``, byte for byte.
+    Results are those of ``InProcessExecutor(1)``, byte for byte.
     """
 
     workers: int
 
-    def each(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield the result of ``work`` for every item, in order, as they come. Raises
-        ``WorkersLost``.
+        ``WorkersLostError``.
         """
         waiting, tries = iter(items), 0
         flying: deque[tuple[T, Future[R]]] = deque()
@@ -91,7 +91,7 @@ class Pool:
                     except BrokenProcessPool as error:
                         tries += 1
                         if tries >= TRIES:
-                            raise WorkersLost(LOST) from error
+                            raise WorkersLostError(LOST) from error
                         flying = deque((item, self._asked(path, item)) for item, _ in flying)
                         continue
                     tries = 0

@@ -9,8 +9,8 @@ from typing import Any
 
 from cloudpickle import Pickler  # type: ignore[import-untyped]
 
-from robustbench_aigi.executors.local import Here
-from robustbench_aigi.io.files import reading, write_text
+from robustbench_aigi.executors.local import InProcessExecutor
+from robustbench_aigi.io.files import describe_read_errors, write_text
 
 BOUND_FILE = "in_process.json"
 """In a run's folder, where an executor could not be given all detectors: the others, and why."""
@@ -21,7 +21,7 @@ def bound_here(executor: object, things: Mapping[str, Any], consequence: str) ->
     """The things that cannot be sent to an executor's workers, and why; each is logged with what
     follows from it.
     """
-    if isinstance(executor, Here):
+    if isinstance(executor, InProcessExecutor):
         return {}
     reasons = {name: why_not_sent(thing) for name, thing in things.items()}
     bound = {name: reason for name, reason in reasons.items() if reason}
@@ -48,7 +48,7 @@ def read_bound(out: Path) -> dict[str, str]:
     path = out / BOUND_FILE
     if not path.is_file():
         return {}
-    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+    with describe_read_errors(path):
         return {
             str(name): str(why)
             for name, why in json.loads(path.read_text())["in_this_process"].items()

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from robustbench_aigi.catalogue import WEIGHTS
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 
 SMALL = "small-autoencoder"
 SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
@@ -100,7 +100,7 @@ class HubAutoencoder(nn.Module):
             of a pipeline.
 
     Raises:
-        Unavailable: it is not on this machine and no hub can be reached.
+        UnavailableError: it is not on this machine and no hub can be reached.
     """
 
     def __init__(self, name: str) -> None:
@@ -113,7 +113,7 @@ class HubAutoencoder(nn.Module):
                 where, subfolder=subfolder or None, low_cpu_mem_usage=False
             )
         except (OSError, ValueError) as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"diffusers cannot load an AutoencoderKL from {name!r}:"
                 f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give"
                 f" a local folder, or write {SMALL!r}, which is shipped."

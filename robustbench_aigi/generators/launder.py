@@ -64,7 +64,7 @@ def launder(
 
     Raises:
         UserError: no such condition, a strength out of range, or too few generators.
-        Unavailable: the autoencoder is not on this machine and no hub can be reached.
+        UnavailableError: the autoencoder is not on this machine and no hub can be reached.
     """
     if len(rngs) != len(images):
         raise UserError(f"{len(images)} images need as many random generators, got {len(rngs)}.")

@@ -17,7 +17,7 @@ from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 from torch import Tensor
 
-from robustbench_aigi.errors import BadConfig, BadData, Unavailable
+from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import to_bytes
@@ -63,12 +63,12 @@ class ShippedSampler:
         self.revision = f"sha256:{file_digest(SHIPPED)}"
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
-        """One uint8 image ``(N, 3, 32, 32)`` a class name. Raises ``BadConfig`` for another
+        """One uint8 image ``(N, 3, 32, 32)`` a class name. Raises ``ConfigError`` for another
         prompt.
         """
         for prompt in prompts:
             if prompt not in CLASSES:
-                raise BadConfig(
+                raise ConfigError(
                     f"{SHIPPED_MODEL} knows classes, no sentences; got {prompt!r}. Known:"
                     f" {CLASSES}."
                 )
@@ -91,8 +91,8 @@ class TextToImage:
         more: further arguments of the pipeline's call, such as ``{"max_sequence_length": 256}``.
 
     Raises:
-        Unavailable: it cannot be loaded from here. BadConfig: it is no text-to-image pipeline, or
-            lacks an argument.
+        UnavailableError: it cannot be loaded from here. ConfigError: it is no text-to-image
+            pipeline, or lacks an argument.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class TextToImage:
         taken = set(inspect.signature(self.pipe.__call__).parameters)
         if not ASKED | set(self.call) <= taken:
             lacking = ", ".join(sorted((ASKED | set(self.call)) - taken))
-            raise BadConfig(
+            raise ConfigError(
                 f"{name} is a {type(self.pipe).__name__}, whose call takes no {lacking}. Give a"
                 " text-to-image pipeline, and only arguments that its page in diffusers'"
                 " documentation names."
@@ -139,8 +139,8 @@ class TextToImage:
         the pipeline's own safety checker blackened is drawn again, from the same generator.
 
         Raises:
-            BadData: the images are no numbers, or one is blackened every time. BadConfig: the
-            pipeline refuses its numbers. Unavailable: the GPU is too small.
+            DataError: the images are no numbers, or one is blackened every time. ConfigError: the
+            pipeline refuses its numbers. UnavailableError: the GPU is too small.
         """
         made: dict[int, Tensor] = {}
         for _ in range(TRIES):
@@ -151,14 +151,14 @@ class TextToImage:
             flags = getattr(answer, "nsfw_content_detected", None) or [False] * len(left)
             for i, image, flagged in zip(left, np.asarray(answer.images), flags, strict=True):
                 if not np.isfinite(image).all():
-                    raise BadData(
+                    raise DataError(
                         f'{self.name} made an image of no numbers. Write dtype = "float32" or'
                         ' "bfloat16".'
                     )
                 if not flagged:
                     made[i] = to_bytes(torch.from_numpy(image).permute(2, 0, 1))
         refused = next(prompts[i] for i in range(len(prompts)) if i not in made)
-        raise BadData(
+        raise DataError(
             f"{self.name}'s safety checker refuses every image of {refused!r}. Write another"
             " prompt."
         )
@@ -167,19 +167,21 @@ class TextToImage:
         try:
             return self.pipe(prompt=prompts, generator=rngs, **self.call)
         except torch.OutOfMemoryError as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"{self.name} needs more memory than the GPU has. Draw fewer images at once, or use"
                 " a larger GPU."
             ) from error
         except (ValueError, TypeError) as error:
             numbers = {name: value for name, value in self.call.items() if name != "output_type"}
-            raise BadConfig(
+            raise ConfigError(
                 f"{self.name} does not take {numbers}: {error}. Change its numbers."
             ) from error
 
 
 def fetched(name: str, revision: str | None) -> Path:
-    """The folder of a pipeline: as given, or the hub's, downloaded once. Raises ``Unavailable``."""
+    """The folder of a pipeline: as given, or the hub's, downloaded once. Raises
+    ``UnavailableError``.
+    """
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     try:
@@ -213,11 +215,11 @@ def loaded(name: str, folder: Path, dtype: torch.dtype) -> Any:
             bars.enable_progress_bar()
 
 
-def unavailable(name: str, error: Exception) -> Unavailable:
+def unavailable(name: str, error: Exception) -> UnavailableError:
     """What to do where a pipeline cannot be loaded."""
     cause = error.__cause__ or error
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-    return Unavailable(
+    return UnavailableError(
         f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type"
         f" `{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated"
         " model: accept its licence on its page, then `hf auth login`); or give a local folder of"

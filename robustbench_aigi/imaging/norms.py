@@ -23,7 +23,7 @@ def norms(attacked: Tensor, clean: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return linf, squares.double().sqrt() / LEVELS, l0
 
 
-DISTANCES: Mapping[str, Distance] = MappingProxyType(
+NORMS: Mapping[str, Distance] = MappingProxyType(
     {
         "linf": lambda attacked, clean: norms(attacked, clean)[0],
         "l2": lambda attacked, clean: norms(attacked, clean)[1],

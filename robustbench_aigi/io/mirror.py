@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from robustbench_aigi.errors import BadData, CannotWrite, Unavailable
+from robustbench_aigi.errors import DataError, UnavailableError, WriteError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.io.files import cache_folder, write_text
 from robustbench_aigi.io.remote_lock import Lock, brief, reaching
@@ -26,7 +26,7 @@ EVERY = 20.0
 """Seconds between two sendings."""
 
 
-class Known(BaseModel, frozen=True):
+class SentFile(BaseModel, frozen=True):
     """A file when both sides last had the same: what the remote side called its version, size and
     time here.
     """
@@ -39,7 +39,7 @@ class Known(BaseModel, frozen=True):
 class Index(BaseModel):
     """All files that both sides have had."""
 
-    files: dict[str, Known] = {}
+    files: dict[str, SentFile] = {}
 
 
 def is_url(place: str) -> bool:
@@ -59,8 +59,8 @@ def mirrored(
     while work goes on.
 
     ``only`` is how the names begin that are of interest; ``say`` is told of sendings that fail
-        meanwhile. Raises: UserError: another process writes there. Unavailable: no client for such
-        URLs, or nobody answers. BadData: a file was changed at both ends.
+        meanwhile. Raises: UserError: another process writes there. UnavailableError: no client for
+        such URLs, or nobody answers. DataError: a file was changed at both ends.
     """
     mirror = Mirror(url, only)
     with ExitStack() as stack:
@@ -90,7 +90,7 @@ class Mirror:
         try:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`."
             ) from error
         self.lock = Lock(self.fs, self.root, self.url)
@@ -109,7 +109,7 @@ class Mirror:
             if known is not None and known.remote == version and place.is_file():
                 continue
             if known is not None and place.is_file() and _stamp(place) != (known.size, known.time):
-                raise BadData(
+                raise DataError(
                     f"{name} was changed both at {self.url} and in its mirror, {self.folder}."
                     " Delete the one that is not wanted."
                 )
@@ -136,7 +136,7 @@ class Mirror:
                 sent[name] = stamp
         there = self._listed() if sent else {}
         for name, (size, when) in sent.items():
-            self.index.files[name] = Known(remote=_version(there[name]), size=size, time=when)
+            self.index.files[name] = SentFile(remote=_version(there[name]), size=size, time=when)
         for name in set(self.index.files) - set(names):
             self.fs.rm_file(f"{self.root}/{name}")
             del self.index.files[name]
@@ -178,12 +178,12 @@ class Mirror:
                 if mine:
                     self.send()
             except Exception as error:
-                raise CannotWrite(
+                raise WriteError(
                     f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; repeat"
                     " the command to send it."
                 ) from error
             if not mine:
-                raise CannotWrite(
+                raise WriteError(
                     f"another process took {self.url} over, because this one could not be heard for"
                     f" five minutes. What was not sent before is in {self.folder} alone; repeat the"
                     " command when the other has ended."
@@ -201,7 +201,7 @@ class Mirror:
     def _place(self, name: str) -> Path:
         place = self.folder / name
         if not place.resolve().is_relative_to(self.folder.resolve()):
-            raise BadData(
+            raise DataError(
                 f"{self.url} holds a file called {name!r}, which leads out of the folder."
                 " Delete it."
             )
@@ -212,7 +212,7 @@ class Mirror:
 
     def _note(self, name: str, version: str) -> None:
         size, when = _stamp(self._place(name))
-        self.index.files[name] = Known(remote=version, size=size, time=when)
+        self.index.files[name] = SentFile(remote=version, size=size, time=when)
 
     def _save(self) -> None:
         write_text(self.known, self.index.model_dump_json())

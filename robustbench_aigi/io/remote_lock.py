@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 
 LOCK = ".mirror.lock"
 STALE = 300.0
@@ -66,13 +66,13 @@ def me() -> dict[str, Any]:
 
 @contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Raise ``Unavailable``, with a way on, for what a client says."""
+    """Raise ``UnavailableError``, with a way on, for what a client says."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:  # every client has its own
-        raise Unavailable(
+        raise UnavailableError(
             f"cannot reach {url}: {brief(error)}. See that it exists and that the keys to it are in"
             " the environment, then repeat the command; what is finished is kept."
         ) from error

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.sources.survey import image_files
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 
 class Skipped(NamedTuple):
@@ -22,7 +22,7 @@ def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
     """Yield files as they are given, and of each folder all images in it and below.
 
     Raises:
-        BadData: a place is not there, or a folder has no image.
+        DataError: a place is not there, or a folder has no image.
     """
     for place in places:
         if place.is_file():
@@ -30,13 +30,13 @@ def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
         elif place.is_dir():
             found = list(image_files(place))
             if not found:
-                raise BadData(
+                raise DataError(
                     f"{place} holds no image. Give the path of an image, or of a folder of images."
                 )
             for file in found:
                 yield Skipped(str(file.path), file.fault) if file.fault else file.path
         else:
-            raise BadData(
+            raise DataError(
                 f"no file at {place}. Give the path of an image, or of a folder of images."
             )
 
@@ -49,15 +49,15 @@ def read_image(path: Path, *, convert: bool = False) -> Tensor:
             :func:`decode`.
 
     Raises:
-        BadData: it cannot be read; with the reason.
+        DataError: it cannot be read; with the reason.
     """
     try:
         return decode(path.read_bytes(), convert=convert)
     except OSError as error:
-        raise BadData(
+        raise DataError(
             f"{path} cannot be read: {error.strerror}. Give the path of an image."
         ) from error
-    except UnreadableImage as reason:
-        raise BadData(
+    except ImageError as reason:
+        raise DataError(
             f"{path} cannot be judged: {reason}. Give an 8-bit RGB image without transparency."
         ) from reason

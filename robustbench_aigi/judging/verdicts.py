@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import BadData, BadLogits
+from robustbench_aigi.errors import DataError, LogitsError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.judging.doubts import notes_on, reasons_against
 from robustbench_aigi.judging.models import Delivery, Judgement, Label, Spread
@@ -46,8 +46,8 @@ def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
         image: what to call it.
 
     Raises:
-        BadLogits: the detector gives no finite logit for it. BadData: its network cannot take an
-            image of this size.
+        LogitsError: the detector gives no finite logit for it. DataError: its network cannot take
+            an image of this size.
     """
     card, threshold = detector.card, detector.threshold
     deliveries = tuple(
@@ -106,12 +106,12 @@ def _delivered(name: str, pixels: Tensor, detector: Detector, image: str) -> Del
     ) as error:  # of torch: a network that is made for larger images, or for one size
         size = f"{pixels.shape[2]} x {pixels.shape[1]}"
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadData(
+        raise DataError(
             f"{detector.card.name} cannot judge {image}, of {size} pixels: {reason}. Give a larger"
             " image, or another --detector."
         ) from error
     if not math.isfinite(logit):
-        raise BadLogits(
+        raise LogitsError(
             f"{detector.card.name} gave {logit} for {image}. Check its weights, or give another"
             " --detector."
         )

@@ -15,18 +15,19 @@ from robustbench_aigi.data.plusplus.build import build_plusplus, plan, plusplus
 from robustbench_aigi.data.plusplus.card import write_card
 from robustbench_aigi.data.plusplus.contact_sheets import contact_sheets
 from robustbench_aigi.data.plusplus.reader import COMMAND, unfinished
-from robustbench_aigi.data.plusplus.request import Order, assemble, planned
+from robustbench_aigi.data.plusplus.request import BuildRequest, plan_build, planned
 from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.executors import Executor, Pool
-from robustbench_aigi.io.files import alone, write_text
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.executors import Executor, PoolExecutor
+from robustbench_aigi.io.files import write_text
+from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.pipeline.harness import Progress, Say, silent
 
 
 def build(
-    order: Order,
+    order: BuildRequest,
     out: Path,
     *,
     executor: Executor | None = None,
@@ -39,14 +40,16 @@ def build(
     Args:
         executor: who does the work; a pool of as many processes as there are cores if None.
     """
-    with alone(out):
-        return _build(order, out, executor or Pool(os.cpu_count() or 1), dry_run, progress, say)
+    with exclusive_lock(out):
+        return _build(
+            order, out, executor or PoolExecutor(os.cpu_count() or 1), dry_run, progress, say
+        )
 
 
 def _build(
-    order: Order, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say
+    order: BuildRequest, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say
 ) -> pd.DataFrame:
-    made, identities = assemble(order, out / "skipped.csv", progress), Identities()
+    made, identities = plan_build(order, out / "skipped.csv", progress), Identities()
     say(counts(made.data, out / "skipped.csv"))
     for line in overview(
         made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")
@@ -71,7 +74,7 @@ def generate(prompts: str, out: Path, *, progress: Progress = silent) -> pd.Data
     """Draw the images of a prompt file into ``out`` and return their manifest; what is there is
     kept.
     """
-    with alone(out):
+    with exclusive_lock(out):
         return make_samples(load_prompts(prompts), out, progress)
 
 
@@ -91,12 +94,12 @@ def audit(
         convert: as in :func:`~robustbench_aigi.data.load_data`.
 
     Raises:
-        UserError: such as ``BadData`` for the folder of a build that is not finished.
+        UserError: such as ``DataError`` for the folder of a build that is not finished.
     """
     built = Path(dataset)
     if fault := unfinished(built):
-        raise BadData(fault)
-    with alone(out):
+        raise DataError(fault)
+    with exclusive_lock(out):
         if (built / "manifest.parquet").is_file():
             return audited(plusplus(built), out, progress)
         data = load_data(dataset, source, None, limit, out / "skipped.csv", progress, convert)
@@ -115,6 +118,6 @@ def inspect(
         convert: as in :func:`~robustbench_aigi.data.load_data`.
 
     Raises:
-        BadData: no recipe reads it; the message says what was found.
+        DataError: no recipe reads it; the message says what was found.
     """
     return described(source, dataset, convert=convert, progress=progress)

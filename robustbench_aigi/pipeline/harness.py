@@ -21,27 +21,27 @@ from robustbench_aigi.detectors._support.checkpoints.checkpoint import check_res
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.detectors.base import FRESH
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.evaluation import costs
 from robustbench_aigi.evaluation import evaluate as evaluate_grid
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.evaluation.remote_costs import remote_notice
-from robustbench_aigi.executors import HERE, Executor
-from robustbench_aigi.io.files import alone, writing
+from robustbench_aigi.executors import IN_PROCESS, Executor
+from robustbench_aigi.io.files import describe_write_errors
+from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.pipeline.training_stages import (
     attack_of,
     course_of,
     epochs_of,
     fine_tune,
     fit_plain,
-    lesson_on,
+    load_training_data,
     told,
     trained_on,
     training_on,
 )
-from robustbench_aigi.report import Finished, Matrix, write_report
-from robustbench_aigi.training import Files, train_detector
-from robustbench_aigi.training import Recipe as TrainingRecipe
+from robustbench_aigi.report import Matrix, RunResults, write_report
+from robustbench_aigi.training import Files, TrainingJob, train_detector
 
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -59,7 +59,7 @@ def run(
     limit: int | None = None,
     attacks: str = "quick",
     convert: bool = False,
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
@@ -70,7 +70,7 @@ def run(
     """
     suite = load_suite(attacks)
     recipe = recipe_named(dataset)
-    with alone(out):
+    with exclusive_lock(out):
         data = load_data(dataset, source, SPLITS, limit, out / "skipped.csv", progress, convert)
         say(counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
@@ -122,14 +122,14 @@ def train(
         start: a checkpoint to fine-tune, the name of one that ships, or ``cifake`` for the
             detector's own that ships.
         config: arguments of the detector. numbers: of the training, in the place of the usual ones;
-            see ``Plan``.
+            see ``TrainConfig``.
         dataset: a recipe, or a folder that ``build`` wrote; the method ``static`` wants the latter.
         rehearse: for the method ``adapt``, what the detector was trained on: a recipe and its
             source.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
     """
     own, (detector, start, config) = training_on(dataset), begun_from(detector, start, config)
-    made = TrainingRecipe(
+    made = TrainingJob(
         detector=detector,
         method=method,
         epochs=epochs or epochs_of(own, detector, method),
@@ -153,11 +153,13 @@ def train(
             " fresh"
         )
     skipped, state = out.with_suffix(".skipped.csv"), out.with_suffix(".training")
-    with alone(out):
-        lesson = lesson_on(dataset, source, limit, skipped, progress, say, convert)
+    with exclusive_lock(out):
+        lesson = load_training_data(dataset, source, limit, skipped, progress, say, convert)
         course = course_of(
             lesson,
-            lesson_on(*rehearse, limit, skipped, progress, say, convert) if rehearse else None,
+            load_training_data(*rehearse, limit, skipped, progress, say, convert)
+            if rehearse
+            else None,
         )
         fitted = begin if start else None
         trained, history = train_detector(
@@ -184,7 +186,7 @@ def evaluate(
     out: str | Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
@@ -197,7 +199,7 @@ def evaluate(
         attacks: a suite, or its name or path.
         data: the images to attack, such as ``load_data("mini", split="test")``.
         surrogates: makers of shared images by name, besides the detectors themselves.
-        executor: who does the work, such as ``Pool(2)`` of ``robustbench_aigi.executors``.
+        executor: who does the work, such as ``PoolExecutor(2)`` of ``robustbench_aigi.executors``.
         say: called with each note, such as why results are not reused, or what is sent to other
             machines.
     """
@@ -223,7 +225,7 @@ def evaluate_named(
     out: Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = lambda line: None,
 ) -> Matrix:
@@ -232,7 +234,7 @@ def evaluate_named(
     """
     for line in remote_notice(detectors, suite, data, surrogates):
         say(line)
-    with alone(out):
+    with exclusive_lock(out):
         identities, every = Identities(), dict(surrogates) | dict(detectors)
         for note in [*fresh_notes(every), *identities.notes(every)]:
             say(note)
@@ -249,7 +251,7 @@ def evaluate_named(
             say=say,
         )
         matrix = Matrix(rows)
-        write_report(Finished.of(out, matrix), out)
+        write_report(RunResults.of(out, matrix), out)
     for line in (
         note for d in detectors.values() if isinstance(d, Detector) for note in d.answer_notes
     ):
@@ -271,7 +273,8 @@ def plan(
     hold.
 
     Raises:
-        Unavailable: no detector is within reach. One of several that is not is reported to ``say``.
+        UnavailableError: no detector is within reach. One of several that is not is reported to
+            ``say``.
     """
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     loaded = named(detectors)
@@ -282,7 +285,7 @@ def plan(
         if isinstance(reason, str)
     ]
     if not ready:
-        raise Unavailable(
+        raise UnavailableError(
             " ".join(reasons) or "no detector to plan for. Name one, as for evaluate."
         )
     for reason in reasons:
@@ -316,7 +319,7 @@ def _ready(given: Detector | Address) -> tuple[str, Detector | str]:
         return given.card.name, given
     try:
         ready = load_trained(given)
-    except Unavailable as error:
+    except UnavailableError as error:
         return given.new or str(given), str(error)
     return ready.card.name, ready
 
@@ -333,8 +336,8 @@ def fresh_notes(detectors: Mapping[str, Detector | str]) -> list[str]:
 
 
 def writable(out: Path) -> None:
-    """Make a folder, and raise ``CannotWrite`` if nothing can be written there."""
-    with writing(out):
+    """Make a folder, and raise ``WriteError`` if nothing can be written there."""
+    with describe_write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         probe = out / f".{os.getpid()}.tmp"
         probe.write_text("")

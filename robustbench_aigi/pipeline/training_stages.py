@@ -26,12 +26,11 @@ from robustbench_aigi.detectors import (
     shipped_names,
 )
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
-from robustbench_aigi.errors import Collapsed
+from robustbench_aigi.errors import TrainingCollapsedError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.presets import Files, method_of, train_detector
-from robustbench_aigi.training.presets import Recipe as TrainingRecipe
+from robustbench_aigi.training.presets import Files, TrainingJob, method_of, train_detector
 from robustbench_aigi.training.replay import rehearsed
 from robustbench_aigi.training.training_run import History
 
@@ -43,7 +42,7 @@ PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class TrainingData:
     """What a detector is trained on: a key of the images, how to find them, their name, and the
     attacks among them.
 
@@ -67,10 +66,10 @@ def fit_plain(
     """The undefended detectors by name, kept in ``folder``; where training collapsed, what it
     said.
     """
-    clean = Lesson(data.key, lambda: _splits(data), data.name)
+    clean = TrainingData(data.key, lambda: _splits(data), data.name)
     fitted: dict[str, Detector | str] = {}
     for name in PLAIN:
-        made = TrainingRecipe(
+        made = TrainingJob(
             detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed
         )
         fitted[name] = _kept(made, clean, begun(name, recipe.training.start), folder, progress, say)
@@ -97,28 +96,24 @@ def fine_tune(
     shared = tuple(row for row in suite.rows if row.shared and row.surrogate in (None, *makers))
     possible = suite.model_copy(update={"rows": shared})
     build_plusplus(parts, possible, makers, folder, progress)
-    built = Lesson(
+    built = TrainingData(
         key=file_digest(folder / "manifest.parquet"),
         parts=lambda: [plusplus(folder, split) for split in parts],
         name=f"{data.name}++",
         seen=tuple(row.id for row in possible.rows),
     )
-    clean = Lesson(few.key, lambda: _splits(few), data.name)
+    clean = TrainingData(few.key, lambda: _splits(few), data.name)
     numbers = attack_of(own)
     gentle = numbers | {"eps": max(1, own.adversarial_eps / 2)}
     robust_epochs = own.epochs.get("robust-tinyvit-5m", own.adversarial_epochs)
     plans = [
-        (TrainingRecipe(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
+        (TrainingJob(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
         (
-            TrainingRecipe(
-                detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers
-            ),
+            TrainingJob(detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers),
             clean,
         ),
         (
-            TrainingRecipe(
-                detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle
-            ),
+            TrainingJob(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle),
             clean,
         ),
     ]
@@ -131,8 +126,8 @@ def fine_tune(
 
 
 def _kept(
-    made: TrainingRecipe,
-    lesson: Lesson,
+    made: TrainingJob,
+    lesson: TrainingData,
     start: Detector | str | None,
     folder: Path,
     progress: Progress,
@@ -165,7 +160,7 @@ def _kept(
             progress=progress,
             files=files,
         )
-    except Collapsed as error:
+    except TrainingCollapsedError as error:
         say(f"{error} It becomes a row without numbers.")
         return str(error)
     note.unlink(missing_ok=True)
@@ -199,7 +194,7 @@ def training_on(dataset: str) -> Training:
     return Training() if built.is_file() else recipe_named(dataset).training
 
 
-def lesson_on(
+def load_training_data(
     dataset: str,
     source: str | None,
     limit: int | None,
@@ -207,18 +202,18 @@ def lesson_on(
     progress: Progress,
     say: Say,
     convert: bool = False,
-) -> Lesson:
+) -> TrainingData:
     """What to train on: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
     built = Path(dataset, "manifest.parquet")
     if built.is_file():
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
         parts = [plusplus(Path(dataset), split) for split in ("train", "validation")]
-        return Lesson(
+        return TrainingData(
             file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"}))
         )
     data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress, convert)
     say(counts(data, skipped))
-    return Lesson(data.key, lambda: _splits(data), data.name)
+    return TrainingData(data.key, lambda: _splits(data), data.name)
 
 
 class Course(NamedTuple):
@@ -235,7 +230,7 @@ class Course(NamedTuple):
     known: Arrays | None = None
 
 
-def course_of(lesson: Lesson, old: Lesson | None) -> Course:
+def course_of(lesson: TrainingData, old: TrainingData | None) -> Course:
     """A lesson, with images of an older one rehearsed if there is one."""
     if old is None:
         train, validation = lesson.sets
@@ -244,7 +239,9 @@ def course_of(lesson: Lesson, old: Lesson | None) -> Course:
     return Course(train, validation, f"{lesson.name} with {old.name} rehearsed", lesson.seen, known)
 
 
-def with_rehearsal(new: Lesson, old: Lesson, seed: int = 0) -> tuple[Arrays, Arrays, Arrays]:
+def with_rehearsal(
+    new: TrainingData, old: TrainingData, seed: int = 0
+) -> tuple[Arrays, Arrays, Arrays]:
     """What the method ``adapt`` trains on and is judged by: the new images and some of the old,
     validation of both.
 

@@ -2,13 +2,13 @@
 
 from robustbench_aigi.report.html.page import write_html
 from robustbench_aigi.report.matrix import Matrix
-from robustbench_aigi.report.run_results import Finished, read_matrix, read_runs
+from robustbench_aigi.report.run_results import RunResults, read_matrix, read_runs
 from robustbench_aigi.report.tables import to_markdown, write_tables
 from robustbench_aigi.report.write import write_report
 
 __all__ = [
-    "Finished",
     "Matrix",
+    "RunResults",
     "read_matrix",
     "read_runs",
     "to_markdown",

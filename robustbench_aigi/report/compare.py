@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.intervals import holm, mcnemar
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
 from robustbench_aigi.evaluation.run_plan import Key, Tables
 from robustbench_aigi.io.markdown import table_row
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 
 COLUMNS = (
     "detector",
@@ -28,7 +28,7 @@ COLUMNS = (
 SIGNIFICANCE = 0.01
 
 
-def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -> pd.DataFrame:
+def compare(run: RunResults, base: RunResults, significance: float = SIGNIFICANCE) -> pd.DataFrame:
     """Hold every cell of a run against the same cell of an earlier one, a row a direction.
 
     By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The
@@ -36,7 +36,7 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
     ``gone`` (a cell that only one run has).
 
     Raises:
-        BadData: the two have no image in common.
+        DataError: the two have no image in common.
     """
     now = run.cells
     before = _paired(base.cells, now)
@@ -47,7 +47,7 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
     ]
     tested = [row for row in rows if "p" in row]
     if not tested:
-        raise BadData(
+        raise DataError(
             f"{_said(run)} and {_said(base)} have no finished cell of one detector on the same"
             " images. Compare runs on the same data; NEW=CHECKPOINT of `evaluate` gives a detector"
             " another's name."
@@ -60,7 +60,7 @@ def compare(run: Finished, base: Finished, significance: float = SIGNIFICANCE) -
     )
 
 
-def _said(finished: Finished) -> str:
+def _said(finished: RunResults) -> str:
     folders = ", ".join(str(run.folder) for run in finished.runs)
     detectors = ", ".join(dict.fromkeys(key[0] for key in finished.cells))
     return f"{folders} (of {detectors or 'no detector'})"

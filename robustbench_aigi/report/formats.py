@@ -11,22 +11,22 @@ import yaml
 from huggingface_hub import EvalResult
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
-from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.errors import UnknownNameError
 from robustbench_aigi.registry import unknown
 from robustbench_aigi.report.gate import Judgement
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.schema import MatrixFile
 from robustbench_aigi.report.tables import columns_of
 
 
-def in_form(name: str, finished: Finished) -> str:
-    """A matrix in a named form. Raises ``UnknownName``."""
+def in_form(name: str, finished: RunResults) -> str:
+    """A matrix in a named form. Raises ``UnknownNameError``."""
     if name not in FORMS:
-        raise UnknownName(unknown("report format", name, sorted(FORMS)))
+        raise UnknownNameError(unknown("report format", name, sorted(FORMS)))
     return FORMS[name](finished)
 
 
-def to_wide(finished: Finished) -> str:
+def to_wide(finished: RunResults) -> str:
     """CSV, a row a detector and a column a mode, attack and direction, of accuracies."""
     matrix = finished.matrix
     there = matrix[matrix["accuracy"].notna()]
@@ -38,12 +38,12 @@ def to_wide(finished: Finished) -> str:
     return wide.to_csv(float_format="%.6f", lineterminator="\n")
 
 
-def json_schema(finished: Finished) -> str:
+def json_schema(finished: RunResults) -> str:
     """JSON Schema of ``matrix.json``."""
     return json.dumps(MatrixFile.model_json_schema(by_alias=True), indent=1) + "\n"
 
 
-def to_latex(finished: Finished) -> str:
+def to_latex(finished: RunResults) -> str:
     """A booktabs table of accuracies in percent, both directions together; packages: booktabs."""
     matrix, pairs = finished.matrix, columns_of(finished.matrix)
     part = matrix[matrix["direction"].isin(["both"]) | matrix["direction"].isna()]
@@ -95,7 +95,7 @@ def to_junit(policy: str, judgements: Sequence[Judgement]) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def to_sarif(finished: Finished) -> str:
+def to_sarif(finished: RunResults) -> str:
     """SARIF 2.1.0: a result for each adequacy flag, and for each row that is not ``ok``."""
     matrix, flags = finished.matrix, finished.flags or []
     results = [
@@ -136,7 +136,7 @@ def _result(rule: str, level: str, text: str) -> dict[str, object]:
     return {"ruleId": rule, "level": level, "message": {"text": text}, "locations": [place]}
 
 
-def to_model_index(finished: Finished) -> str:
+def to_model_index(finished: RunResults) -> str:
     """YAML for the head of a Hugging Face model card: a ``model-index`` block, an entry a
     detector.
     """
@@ -170,7 +170,7 @@ def to_model_index(finished: Finished) -> str:
     return str(yaml.safe_dump({"model-index": index}, sort_keys=False))
 
 
-def to_robustbench(finished: Finished) -> str:
+def to_robustbench(finished: RunResults) -> str:
     """JSON with RobustBench's fields, an entry a detector: clean accuracy, and the worst of the
     attacks on itself.
     """
@@ -202,7 +202,7 @@ _WORST = {
     "reported": ("static", "worst-case"),
     "robust_acc": ("white-box", "worst-case"),
 }
-Form = Callable[[Finished], str]
+Form = Callable[[RunResults], str]
 FORMS: Mapping[str, Form] = {
     "latex": to_latex,
     "wide": to_wide,

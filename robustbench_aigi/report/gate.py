@@ -10,10 +10,10 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.config.units import PASSES, SHARE, Number
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.report.compare import compare
 from robustbench_aigi.report.matrix import Matrix
-from robustbench_aigi.report.run_results import Finished, read_runs
+from robustbench_aigi.report.run_results import RunResults, read_runs
 
 INTERVALS = {
     "accuracy": ("low", "high"),
@@ -143,18 +143,18 @@ class Judgement(NamedTuple):
 
 
 def load_policy(name: str) -> Policy:
-    """Read a policy by name or path. Raises ``UnknownName`` or ``BadConfig``."""
+    """Read a policy by name or path. Raises ``UnknownNameError`` or ``ConfigError``."""
     return catalogue.read("policies", name, Policy)
 
 
-def judge(policy: Policy, finished: Finished, base: Path | None = None) -> list[Judgement]:
+def judge(policy: Policy, finished: RunResults, base: Path | None = None) -> list[Judgement]:
     """Hold every rule against every detector.
 
     A number that a flag speaks against can fail a rule, because a better attack only makes it
     worse. It cannot pass.
 
     Raises:
-        BadConfig: a rule names an attack or a detector that the run does not have. BadData: see
+        ConfigError: a rule names an attack or a detector that the run does not have. DataError: see
             :func:`compare`.
     """
     matrix = finished.matrix
@@ -162,14 +162,14 @@ def judge(policy: Policy, finished: Finished, base: Path | None = None) -> list[
     found: list[Judgement] = []
     for rule in policy.rules:
         if rule.detector is not None and rule.detector not in names:
-            raise BadConfig(
+            raise ConfigError(
                 f"policy {policy.name}: no detector called {rule.detector!r}."
                 f" {_near(rule.detector, names)}"
             )
         if isinstance(rule, Bound):
             attacks = [str(name) for name in matrix["attack"].dropna().unique()]
             if rule.attack not in attacks:
-                raise BadConfig(
+                raise ConfigError(
                     f"policy {policy.name}: no attack called {rule.attack!r}."
                     f" {_near(rule.attack, attacks)}"
                 )
@@ -226,7 +226,7 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
 
 
 def _absent(
-    rule: Absence, name: str, finished: Finished, changes: pd.DataFrame | None
+    rule: Absence, name: str, finished: RunResults, changes: pd.DataFrame | None
 ) -> Iterator[Judgement]:
     matrix, flags = finished.matrix, finished.flags
     if rule.no == "missing":

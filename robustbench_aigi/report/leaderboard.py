@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_row
 from robustbench_aigi.report.html.rendering import rendered
 from robustbench_aigi.report.schema import MatrixFile, MatrixRow, Of
 
 
-class Entry(NamedTuple):
+class LeaderboardEntry(NamedTuple):
     """A detector in a run; accuracies in [0, 1] with 95% intervals, None where there is none.
 
     ``rank`` is one more than the number of entries that are better beyond doubt, those whose
@@ -32,26 +32,26 @@ class Board(NamedTuple):
     """Entries that may be compared: one suite on the same images."""
 
     of: Of
-    entries: list[Entry]
+    entries: list[LeaderboardEntry]
 
 
 def boards(folder: Path) -> list[Board]:
     """Every board of the ``matrix.json`` files in a folder, and in folders in it.
 
     Raises:
-        BadData: there is none, or one does not fit the schema.
+        DataError: there is none, or one does not fit the schema.
     """
     paths = sorted(folder.rglob("matrix.json")) or sorted(folder.glob("*.json"))
     if not paths:
-        raise BadData(f"{folder} holds no matrix.json. Put the --out folders of runs into it.")
-    grouped: dict[tuple[object, ...], tuple[Of, list[Entry]]] = {}
+        raise DataError(f"{folder} holds no matrix.json. Put the --out folders of runs into it.")
+    grouped: dict[tuple[object, ...], tuple[Of, list[LeaderboardEntry]]] = {}
     for path in paths:
         try:
             file = MatrixFile.model_validate_json(path.read_bytes())
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
-            raise BadData(
+            raise DataError(
                 f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: "
                 f"`robustbench-aigi report {path.parent}`."
             ) from error
@@ -61,14 +61,14 @@ def boards(folder: Path) -> list[Board]:
     return [Board(of, _ranked(entries)) for of, entries in grouped.values()]
 
 
-def _entries(file: MatrixFile, name: str) -> list[Entry]:
+def _entries(file: MatrixFile, name: str) -> list[LeaderboardEntry]:
     both = {
         (r.detector, r.mode, r.attack): r
         for r in file.rows
         if r.direction == "both" and r.accuracy is not None
     }
     return [
-        Entry(
+        LeaderboardEntry(
             None,
             detector,
             both.get((detector, "clean", "clean")),
@@ -80,7 +80,7 @@ def _entries(file: MatrixFile, name: str) -> list[Entry]:
     ]
 
 
-def _ranked(entries: Sequence[Entry]) -> list[Entry]:
+def _ranked(entries: Sequence[LeaderboardEntry]) -> list[LeaderboardEntry]:
     ready = [(entry, entry.worst) for entry in entries if entry.worst is not None]
     ordered = sorted(ready, key=lambda pair: (-(pair[1].accuracy or 0), pair[0].detector))
     ranked = [

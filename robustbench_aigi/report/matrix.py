@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 CHANCE_PERCENT = 50
 """Accuracy of guessing: the bad end of the heat map's colours, which what lies below it has too."""
@@ -26,7 +26,7 @@ class Matrix(pd.DataFrame):
     def cell(
         self, detector: str, attack: str, mode: str, direction: str = "both"
     ) -> "pd.Series[Any]":
-        """One row. Raises ``BadData`` naming what there is."""
+        """One row. Raises ``DataError`` naming what there is."""
         found = self[
             (self["detector"] == detector)
             & (self["attack"] == attack)
@@ -40,7 +40,7 @@ class Matrix(pd.DataFrame):
                     for d, m, a in zip(self["detector"], self["mode"], self["attack"], strict=True)
                 }
             )
-            raise BadData(
+            raise DataError(
                 f"no cell {detector}/{mode}/{attack} ({direction}). There are: {', '.join(known)}."
             )
         return found.iloc[0]
@@ -70,6 +70,6 @@ class Matrix(pd.DataFrame):
         if not isinstance(buf, str | Path) or options:
             return super().to_html(buf, **options)
         from robustbench_aigi.report.html.page import write_html
-        from robustbench_aigi.report.run_results import Finished
+        from robustbench_aigi.report.run_results import RunResults
 
-        return write_html(Finished(self), Path(buf))
+        return write_html(RunResults(self), Path(buf))

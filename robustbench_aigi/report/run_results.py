@@ -9,18 +9,18 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_grid, unfinished
-from robustbench_aigi.io.files import reading
+from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_run_plan, unfinished
+from robustbench_aigi.io.files import describe_read_errors
 from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A folder that ``run`` or ``evaluate`` wrote, and what its detectors are called here."""
 
     folder: Path
@@ -32,7 +32,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Finished:
+class RunResults:
     """The matrix with all that stands behind it.
 
     Attributes:
@@ -43,12 +43,12 @@ class Finished:
     matrix: Matrix
     facts: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] | None = None
-    runs: tuple[Run, ...] = ()
+    runs: tuple[RunFolder, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path, matrix: Matrix) -> "Finished":
+    def of(cls, folder: Path, matrix: Matrix) -> "RunResults":
         """One run, whose matrix is at hand."""
-        return cls(matrix, facts_of(folder), read_flags(folder), (Run(folder, {}),))
+        return cls(matrix, facts_of(folder), read_flags(folder), (RunFolder(folder, {}),))
 
     @cached_property
     def cells(self) -> Tables:
@@ -60,17 +60,17 @@ class Finished:
 def read_matrix(out: Path) -> Matrix:
     """The matrix of a run; of one that was stopped, what is finished and what is missing.
 
-    Raises ``BadData`` for a folder that is no run.
+    Raises ``DataError`` for a folder that is no run.
     """
-    path, grid, flags = out / "matrix.csv", read_grid(out), read_flags(out)
+    path, grid, flags = out / "matrix.csv", read_run_plan(out), read_flags(out)
     if grid is not None and (flags is None or not path.is_file()):
         return Matrix(unfinished(grid, out, flags or ()))
     if not path.is_file():
-        raise BadData(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
-    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+        raise DataError(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
+    with describe_read_errors(path):
         table = pd.read_csv(path, dtype=TYPES)
         if tuple(table.columns) != COLUMNS:
-            raise BadData(
+            raise DataError(
                 f"{path} has other columns than this version writes. Run `evaluate` again."
             )
         MatrixFile.model_validate(
@@ -84,17 +84,17 @@ def facts_of(run: Path) -> dict[str, Any]:
     path = run / "run.json"
     if not path.is_file():
         return {}
-    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+    with describe_read_errors(path):
         found = dict(json.loads(path.read_text()))
         Facts.model_validate(found)
         return found
 
 
-def read_runs(folders: Sequence[Path]) -> Finished:
+def read_runs(folders: Sequence[Path]) -> RunResults:
     """One run, or several as one. A detector that two runs have under one name gets its run's name
     beside its own.
 
-    Raises ``BadData`` for a folder that is no run, and for runs that cannot stand in one matrix.
+    Raises ``DataError`` for a folder that is no run, and for runs that cannot stand in one matrix.
     """
     matrices, facts = (
         [read_matrix(folder) for folder in folders],
@@ -102,7 +102,7 @@ def read_runs(folders: Sequence[Path]) -> Finished:
     )
     known = [str(name) for matrix in matrices for name in matrix["detector"].unique()]
     runs = [
-        Run(
+        RunFolder(
             folder,
             {n: f"{n} ({folder.name})" for n in matrix["detector"].unique() if known.count(n) > 1},
         )
@@ -114,16 +114,16 @@ def read_runs(folders: Sequence[Path]) -> Finished:
         [m.replace({"detector": dict(run.names)}) for run, m in zip(runs, matrices, strict=True)]
     )
     if called["detector"].nunique() < len(known):
-        raise BadData(
+        raise DataError(
             "two of these runs share a detector and the name of their folder. Give the folders two"
             " names."
         )
     flags = [flag for run in runs for flag in _flags(run) or ()]
     looked = all(_flags(run) is not None for run in runs)
-    return Finished(Matrix(called), _joined(runs, facts), flags if looked else None, tuple(runs))
+    return RunResults(Matrix(called), _joined(runs, facts), flags if looked else None, tuple(runs))
 
 
-def _flags(run: Run) -> list[Flag] | None:
+def _flags(run: RunFolder) -> list[Flag] | None:
     found = read_flags(run.folder)
     return (
         None
@@ -133,30 +133,30 @@ def _flags(run: Run) -> list[Flag] | None:
 
 
 def _comparable(folders: Sequence[Path], facts: Sequence[dict[str, Any]]) -> None:
-    """Raise ``BadData`` unless the runs attack the same images, and mean the same by the same
+    """Raise ``DataError`` unless the runs attack the same images, and mean the same by the same
     attack.
     """
     rows: dict[str, dict[str, Any]] = {}
     for folder, own in zip(folders, facts, strict=True):
         if not own:
-            raise BadData(
+            raise DataError(
                 f"{folder} holds no run.json, so it cannot be told what it was run on. Evaluate it"
                 " again."
             )
         if own["data"]["key"] != facts[0]["data"]["key"]:
-            raise BadData(
+            raise DataError(
                 f"{folder} and {folders[0]} are of other images, so their numbers cannot stand in"
                 " one matrix. Use `leaderboard`, which keeps them apart."
             )
         for row in own["suite"]["attacks"]:
             if rows.setdefault(row["id"], row) != row:
-                raise BadData(
+                raise DataError(
                     f"{folder} means something else by {row['id']} than an earlier run does."
                     " Evaluate both with one suite."
                 )
 
 
-def _joined(runs: Sequence[Run], facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _joined(runs: Sequence[RunFolder], facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The facts of several runs in the form of one's; each whole under ``runs``."""
     if len(runs) == 1:
         return facts[0]

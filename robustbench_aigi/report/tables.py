@@ -8,12 +8,12 @@ import pandas as pd
 
 from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.metrics import by_generator
-from robustbench_aigi.evaluation.run_plan import read_grid
+from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.executors.sending import read_bound
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.report.html.headline import alarms
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.schema import MatrixFile, Of
 
 
@@ -105,7 +105,7 @@ def missing(matrix: pd.DataFrame) -> list[str]:
     ]
 
 
-def alarm_lines(finished: Finished) -> list[str]:
+def alarm_lines(finished: RunResults) -> list[str]:
     """A line for each reason why no number of a detector means anything: what a report begins
     with.
     """
@@ -117,7 +117,7 @@ def alarm_lines(finished: Finished) -> list[str]:
     ]
 
 
-def note_lines(finished: Finished) -> list[str]:
+def note_lines(finished: RunResults) -> list[str]:
     """A line for each note on how a run was made: what the first look saw, what is never reused,
     what ran where.
     """
@@ -128,7 +128,7 @@ def note_lines(finished: Finished) -> list[str]:
             " be compared."
         )
     for run in finished.runs:
-        grid, bound = read_grid(run.folder), read_bound(run.folder)
+        grid, bound = read_run_plan(run.folder), read_bound(run.folder)
         for name, subject in (grid.detectors if grid is not None else {}).items():
             lines += [f"{run.called(name)}: {note}" for note in subject.notes]
         lines += [
@@ -138,7 +138,7 @@ def note_lines(finished: Finished) -> list[str]:
     return lines
 
 
-def flag_lines(finished: Finished) -> list[str]:
+def flag_lines(finished: RunResults) -> list[str]:
     """A line for each adequacy flag, or one that says why there are none."""
     if finished.flags is None:
         return [
@@ -150,7 +150,7 @@ def flag_lines(finished: Finished) -> list[str]:
     ]
 
 
-def generators(finished: Finished) -> pd.DataFrame:
+def generators(finished: RunResults) -> pd.DataFrame:
     """Fakes recognised by what made them, a row a finished cell and generator; see
     ``metrics.by_generator``.
     """
@@ -170,7 +170,7 @@ def _listed(lines: list[str]) -> str:
     return "\n".join(f"- {' '.join(line.split())}" for line in lines) or "none"
 
 
-def write_tables(finished: Finished, out: Path) -> None:
+def write_tables(finished: RunResults, out: Path) -> None:
     """Write the matrix as CSV, JSON and Markdown, and ``generators.csv``, to ``out``, each whole or
     not at all.
     """

@@ -8,11 +8,11 @@ import pandas as pd
 from robustbench_aigi.evaluation.metrics import TYPES
 from robustbench_aigi.report.html.page import write_html
 from robustbench_aigi.report.matrix import Matrix
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.tables import write_tables
 
 
-def write_report(finished: Finished, out: Path, policy: str | None = None) -> None:
+def write_report(finished: RunResults, out: Path, policy: str | None = None) -> None:
     """Write ``matrix.csv``, ``matrix.json``, ``matrix.md``, ``generators.csv`` and ``report.html``
     to ``out``.
 

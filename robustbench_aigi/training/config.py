@@ -25,10 +25,10 @@ from robustbench_aigi.config.units import (
     WholeNumber,
 )
 from robustbench_aigi.detectors.base import Detector, decayed
-from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.errors import ConfigError, UserError
 
 
-class Plan(BaseModel, frozen=True, extra="forbid"):
+class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     """The numbers of a training run. Their units and ranges are those of
     :mod:`~robustbench_aigi.config.units`.
 
@@ -90,14 +90,14 @@ class Plan(BaseModel, frozen=True, extra="forbid"):
     seed: WholeNumber = 0
 
     @classmethod
-    def of(cls, numbers: Mapping[str, Any]) -> "Plan":
-        """A plan of these numbers. Raises ``BadConfig`` for what cannot be."""
+    def of(cls, numbers: Mapping[str, Any]) -> "TrainConfig":
+        """A plan of these numbers. Raises ``ConfigError`` for what cannot be."""
         try:
             return cls(**numbers)
         except ValidationError as error:
             lines = (f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
             wrong = "; ".join(line.replace("Value error, ", "").rstrip(".") for line in lines)
-            raise BadConfig(
+            raise ConfigError(
                 f"numbers of the training: {wrong}. There are: {', '.join(cls.model_fields)}."
             ) from error
 

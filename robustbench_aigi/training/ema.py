@@ -10,7 +10,7 @@ from timm.utils import ModelEmaV3
 from torch import Tensor
 
 
-class Averaged:
+class EMA:
     """A moving average of a module's weights and buffers, timm's; with a ``memory`` of 0 the
     weights themselves.
     """

@@ -11,10 +11,10 @@ from torch import nn
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.training import guards
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
-from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.objectives.base import Objective, own_loss
-from robustbench_aigi.training.training_run import History, Run, Score
+from robustbench_aigi.training.training_run import History, Score, TrainingRun
 
 Progress = Callable[[str, int, int], None]
 KEEP_SECONDS = 60
@@ -30,7 +30,7 @@ def fit(
     detector: Detector,
     train: Arrays,
     validation: Arrays,
-    plan: Plan,
+    plan: TrainConfig,
     *,
     objective: Objective = own_loss,
     score: Score = clean_score,
@@ -59,14 +59,14 @@ def fit(
         improved: called with the detector in its best state so far.
 
     Raises:
-        BadData: images of one class. BadLogits: no gradient comes to the weights. Diverged: the
-            loss is no number.
-        Collapsed: the detector gives one answer for (nearly) every validation image for a third of
-            the epochs in a row (at least three), or in every epoch. Early on this is usual and
-            mends itself.
+        DataError: images of one class. LogitsError: no gradient comes to the weights.
+            TrainingDivergedError: the loss is no number.
+        TrainingCollapsedError: the detector gives one answer for (nearly) every validation image
+            for a third of the epochs in a row (at least three), or in every epoch. Early on this is
+            usual and mends itself.
     """
     guards.both_classes(training=train, validation=validation)
-    run = Run(detector, train, plan, task, part)
+    run = TrainingRun(detector, train, plan, task, part)
     if log is None or not run.first:
         log = Log(None)
     if kept is not None:

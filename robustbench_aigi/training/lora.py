@@ -5,7 +5,7 @@ few numbers.
 from torch import nn
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 
 
@@ -15,12 +15,13 @@ def add_lora(detector: Detector, rank: int) -> None:
     Source: Hu et al., LoRA: Low-Rank Adaptation of Large Language Models, ICLR 2022.
 
     Raises:
-        UserError: a detector that trains only a part of itself. Unavailable: PEFT is not installed.
+        UserError: a detector that trains only a part of itself. UnavailableError: PEFT is not
+            installed.
     """
     try:
         from peft import LoraConfig, inject_adapter_in_model  # seconds, and an extra
     except ImportError as error:
-        raise Unavailable(f"lora needs PEFT. Type `{install_command('training')}`.") from error
+        raise UnavailableError(f"lora needs PEFT. Type `{install_command('training')}`.") from error
     if detector.parts_to_train() is not detector:
         raise UserError(
             f"lora is for detectors that train whole; {detector.card.name} freezes a part. Leave it"

@@ -17,7 +17,7 @@ from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
-from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.guards import overfitted
 from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.loop import clean_score, fit
@@ -38,7 +38,7 @@ from robustbench_aigi.training.objectives.aux_class import (
     without_second_head,
 )
 from robustbench_aigi.training.objectives.base import own_loss
-from robustbench_aigi.training.objectives.clip_encoder import Aim, Tower, clip_of
+from robustbench_aigi.training.objectives.clip_encoder import EncoderObjective, Tower, clip_of
 from robustbench_aigi.training.objectives.fare import fare
 from robustbench_aigi.training.objectives.tecoa import tecoa
 from robustbench_aigi.training.replay import Both
@@ -58,7 +58,7 @@ class Method:
     prefix: str = ""
     seen: tuple[str, ...] = ()
     attacks: type[Adversarial] | None = None
-    tower: Callable[[ClipDetector], Aim] | None = None
+    tower: Callable[[ClipDetector], EncoderObjective] | None = None
 
 
 METHODS: Mapping[str, Method] = {
@@ -95,12 +95,12 @@ def method_of(name: str) -> Method:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingJob:
     """What to train and how.
 
     ``config`` are the detector's arguments, where it begins fresh; ``numbers`` stand in the place
-    of the usual ones of a :class:`Plan`. Raises ``UserError`` for an unknown method or numbers that
-    do not go with it, ``BadConfig`` for numbers that cannot be.
+    of the usual ones of a :class:`TrainConfig`. Raises ``UserError`` for an unknown method or
+    numbers that do not go with it, ``ConfigError`` for numbers that cannot be.
     """
 
     detector: str
@@ -112,7 +112,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         method_of(self.method)
-        plan = Plan.of({"epochs": self.epochs, **self.numbers})
+        plan = TrainConfig.of({"epochs": self.epochs, **self.numbers})
         if plan.category and (self.method not in PLAINLY or plan.lora):
             raise UserError(
                 f"category goes with the methods plain and static, without lora; got {self.method},"
@@ -154,7 +154,7 @@ fine-tuning on few.
 
 
 def train_detector(
-    recipe: Recipe,
+    recipe: TrainingJob,
     train: Arrays,
     validation: Arrays,
     *,
@@ -236,7 +236,7 @@ def _sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
     return min(sides), max(sides)
 
 
-def _plain(detector: Detector, plan: Plan) -> Detector:
+def _plain(detector: Detector, plan: TrainConfig) -> Detector:
     """The detector as it is built: a copy with low-rank updates in its weights, and without a
     second head.
     """
@@ -246,7 +246,7 @@ def _plain(detector: Detector, plan: Plan) -> Detector:
     return merged(alone) if plan.lora else alone
 
 
-def _aims(plan: Plan, method: str, images: int, known: Arrays | None) -> dict[str, Any]:
+def _aims(plan: TrainConfig, method: str, images: int, known: Arrays | None) -> dict[str, Any]:
     """What a fit by a method to so many images lowers, what picks its best epoch, and what ends it
     early.
     """
@@ -262,7 +262,7 @@ def _aims(plan: Plan, method: str, images: int, known: Arrays | None) -> dict[st
     return added | ({"alarm": overfitted} if method == "fast" else {})
 
 
-def _ramp(plan: Plan, images: int, share: float) -> Ramp:
+def _ramp(plan: TrainConfig, images: int, share: float) -> Ramp:
     """How eps grows in a fit to so many images; over ``share`` of the steps if the plan does not
     say.
     """
@@ -272,9 +272,9 @@ def _ramp(plan: Plan, images: int, share: float) -> Ramp:
 
 def _fit_tower(
     clip: ClipDetector,
-    aim: Callable[[ClipDetector], Aim],
-    plan: Plan,
-    recipe: Recipe,
+    aim: Callable[[ClipDetector], EncoderObjective],
+    plan: TrainConfig,
+    recipe: TrainingJob,
     images: int,
     run: Callable[..., History],
 ) -> None:
@@ -285,7 +285,7 @@ def _fit_tower(
     run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 
 
-def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
+def plan_for(recipe: TrainingJob, images: int, *, begun: bool, frozen: bool) -> TrainConfig:
     """The numbers that suit a recipe and so many training images.
 
     Args:
@@ -315,10 +315,10 @@ def plan_for(recipe: Recipe, images: int, *, begun: bool, frozen: bool) -> Plan:
             "smoothing": 0.05,
             "warmup": 0.07,
         }
-    return Plan.of({**numbers, **recipe.numbers})
+    return TrainConfig.of({**numbers, **recipe.numbers})
 
 
-def _measured(detector: Detector, recipe: Recipe, validation: Arrays) -> History:
+def _measured(detector: Detector, recipe: TrainingJob, validation: Arrays) -> History:
     """Of a detector without parameters to train, which :meth:`Detector.prepare` has calibrated."""
     if recipe.method not in PLAINLY:
         raise UserError(

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from robustbench_aigi.errors import BadCheckpoint
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.errors import CheckpointError
+from robustbench_aigi.io.files import atomic_write
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -17,7 +17,7 @@ def save(path: Path, state: dict[str, Any]) -> None:
         io.BytesIO()
     )  # on a full disk torch.save ends with an error of its own, whatever it writes to
     torch.save(state, content)
-    write_whole(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
+    atomic_write(path, lambda temporary: temporary.write_bytes(content.getbuffer()))
 
 
 def load(path: Path | None, key: str) -> dict[str, Any] | None:
@@ -25,14 +25,14 @@ def load(path: Path | None, key: str) -> dict[str, Any] | None:
     overwritten.
 
     Raises:
-        BadCheckpoint: the file is damaged.
+        CheckpointError: the file is damaged.
     """
     if path is None or not path.is_file():
         return None
     try:
         state: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu")
     except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path}, the state of a killed training, is damaged: {str(error).splitlines()[0]}."
             " Delete it, and the training begins anew."
         ) from error

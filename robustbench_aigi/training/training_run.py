@@ -18,10 +18,10 @@ from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards, saved_state
 from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake, shuffled
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.config import Plan
-from robustbench_aigi.training.ema import Averaged
+from robustbench_aigi.training.config import TrainConfig
+from robustbench_aigi.training.ema import EMA
 from robustbench_aigi.training.mixing import targets_of
-from robustbench_aigi.training.objectives.base import Batch, Loss, Objective
+from robustbench_aigi.training.objectives.base import Loss, Objective, TrainingBatch
 from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
 from robustbench_aigi.training.transforms import delivered
 
@@ -57,11 +57,16 @@ class _Trained(nn.Module):
         return loss()
 
 
-class Run:
+class TrainingRun:
     """A training under way: all that a step changes."""
 
     def __init__(
-        self, detector: Detector, train: Arrays, plan: Plan, task: str, part: nn.Module | None
+        self,
+        detector: Detector,
+        train: Arrays,
+        plan: TrainConfig,
+        task: str,
+        part: nn.Module | None,
     ) -> None:
         self.detector, self.train, self.plan, self.task, self.part = (
             detector,
@@ -91,9 +96,12 @@ class Run:
         self.total = plan.epochs * self.per_epoch
         self.schedule = plan.schedule_for(optimizer, self.total)
         self.whole, self.optimizer = self.accelerator.prepare(_Trained(detector), optimizer)
-        self.averaged, self.flow = Averaged(self.trained, plan.memory), guards.Flow(self.trained)
+        self.averaged, self.flow = (
+            EMA(self.trained, plan.memory),
+            guards.GradientMonitor(self.trained),
+        )
         self.rng = rng_for(plan.seed, "fit", task)
-        self.history, self.step, self.one_sided = History(), 0, guards.OneSided(plan)
+        self.history, self.step, self.one_sided = History(), 0, guards.CollapseMonitor(plan)
         self.order, self.losses, self.seconds = torch.empty(0, dtype=torch.int64), 0.0, 0.0
         self.best, self.best_weights = -math.inf, self._weights()
 
@@ -147,7 +155,7 @@ class Run:
             self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         if self.step < guards.FLOW:
-            self.history.silent = self.flow.look(self.detector, self.step)
+            self.history.silent = self.flow.observe(self.detector, self.step)
         torch.nn.utils.clip_grad_norm_(self.trained.parameters(), plan.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -157,7 +165,7 @@ class Run:
         self.seconds += time.monotonic() - began
         return value
 
-    def _batch(self, index: Tensor) -> Batch:
+    def _batch(self, index: Tensor) -> TrainingBatch:
         """This process's share of a batch that all draw and change alike."""
         plan, labels = self.plan, self.train.labels[index]
         images = from_bytes(self.train.images[index].to(self.accelerator.device))
@@ -180,7 +188,7 @@ class Run:
         images, labels, targets, known = (
             tensor[own].to(self.accelerator.device) for tensor in drawn
         )
-        return Batch(
+        return TrainingBatch(
             images, labels, targets, self.step, known, None if changed is None else changed[own]
         )
 
@@ -192,7 +200,7 @@ class Run:
         improved: Callable[[], object],
     ) -> None:
         """Score the weights as they are, and keep them if they are the best. Raises
-        ``Collapsed``.
+        ``TrainingCollapsedError``.
         """
         began, epoch = time.monotonic(), len(self.history.rows)
         self.detector.eval()
@@ -211,7 +219,7 @@ class Run:
                 "seconds": seconds,
             }
             self.history.rows.append(row)
-            one_sided = self.part is None and self.one_sided.look(called_fake)
+            one_sided = self.part is None and self.one_sided.observe(called_fake)
             if not one_sided and row["score"] > self.best:
                 self.best, self.best_weights, self.history.best_epoch = (
                     row["score"],
@@ -261,8 +269,8 @@ class Run:
             saved_state.save(self._file(folder), kept)
 
     def take_up(self, folder: Path) -> None:
-        """Go on from the state in a folder, if there is one. Raises ``BadCheckpoint`` for a damaged
-        one.
+        """Go on from the state in a folder, if there is one. Raises ``CheckpointError`` for a
+        damaged one.
         """
         kept = saved_state.load(self._file(folder), self.key)
         if kept is None:

@@ -17,7 +17,7 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
 from robustbench_aigi.data.recipes import silent
-from robustbench_aigi.executors import Pool
+from robustbench_aigi.executors import PoolExecutor
 
 WORKS = ("jpeg", "resize", "dct-noise")
 BOUND = 1000
@@ -38,7 +38,7 @@ def main() -> int:
     spent: dict[str, float] = {}
     rows = tuple(row for row in suite.rows if row.attack in WORKS)
     with tempfile.TemporaryDirectory() as folder:
-        part, pool = Part(data, all_rows=True, samples=0), Pool(args.workers)
+        part, pool = Part(data, all_rows=True, samples=0), PoolExecutor(args.workers)
         for chosen in (
             (),
             *((row,) for row in rows),

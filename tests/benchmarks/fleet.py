@@ -24,9 +24,9 @@ from ray.cluster_utils import Cluster as Simulated
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.evaluation.cell_runner import Bench, Job
+from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner
 from robustbench_aigi.evaluation.cells import SHARD, TABLE
-from robustbench_aigi.executors import HERE, Cluster, Executor
+from robustbench_aigi.executors import IN_PROCESS, Executor, RayExecutor
 from robustbench_aigi.pipeline import harness
 from tests.benchmarks.scale import started
 
@@ -62,11 +62,11 @@ def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
     detector = load_detector("cifake-cnn")
     before, began = time.process_time(), time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        bench = Bench(
+        bench = CellRunner(
             "fleet", detector, Path(out), lambda task, done, total: None, executor=executor
         )
         (table,) = bench.tables(
-            [Job("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]
+            [CellJob("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]
         ).values()
     held = {"manifest": bytes_of(manifest), "table": bytes_of(pd.DataFrame(table))}
     return {"wall": time.perf_counter() - began, "own": time.process_time() - before, **held}
@@ -82,7 +82,7 @@ def fleet(nodes: int) -> dict[str, float]:
     for _ in range(nodes):
         simulated.add_node(num_cpus=OF_EACH)
     try:
-        by = Cluster(nodes * OF_EACH, str(simulated.address))
+        by = RayExecutor(nodes * OF_EACH, str(simulated.address))
         started(by, nodes * OF_EACH)
         return driven(SHARD * nodes * OF_EACH * ROUNDS, WAIT, by)
     finally:
@@ -113,7 +113,7 @@ def main() -> int:
     parser.add_argument("--nodes", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.rows or args.nodes:
-        found = driven(args.rows, 0.0, HERE) if args.rows else fleet(args.nodes)
+        found = driven(args.rows, 0.0, IN_PROCESS) if args.rows else fleet(args.nodes)
         say(json.dumps(found))
         return 0
     table, _ = harness.plan(

@@ -33,7 +33,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped, shipped_names
-from robustbench_aigi.executors import Cluster, Executor, Here, Pool
+from robustbench_aigi.executors import Executor, InProcessExecutor, PoolExecutor, RayExecutor
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 from robustbench_aigi.pipeline import harness
 from tests.benchmarks.speed import TwoLogits
@@ -55,11 +55,11 @@ SUITE = Suite.model_validate(
     }
 )
 EXECUTORS: Mapping[str, Callable[[], Executor]] = {
-    "here": Here,
-    "one": lambda: Here(1),
-    "two": lambda: Pool(2),
-    "ray": lambda: Cluster(2),
-    "ray one": lambda: Cluster(1),
+    "here": InProcessExecutor,
+    "one": lambda: InProcessExecutor(1),
+    "two": lambda: PoolExecutor(2),
+    "ray": lambda: RayExecutor(2),
+    "ray one": lambda: RayExecutor(1),
 }
 RNG = np.random.default_rng(0)
 GIGABYTES, FLAT, QUICKER, SHARE = 2.0, 1.1, 3.0, 1.8
@@ -139,7 +139,7 @@ def started(by: Executor, workers: int, first: Callable[[], object] = lambda: No
         time.sleep(1)  # a while in which others may begin
         return os.getpid()
 
-    while len(set(by.each(present, range(2 * workers)))) < workers:
+    while len(set(by.map_ordered(present, range(2 * workers)))) < workers:
         pass
 
 
@@ -209,18 +209,18 @@ def main() -> int:
     return 0
 
 
-Row = tuple[str, str, str, bool]
+SuiteRow = tuple[str, str, str, bool]
 
 
-def pool(args: argparse.Namespace) -> list[Row]:
+def pool(args: argparse.Namespace) -> list[SuiteRow]:
     return [two_against(args, "two", "one", "two processes of one thread against one")]
 
 
-def ray(args: argparse.Namespace) -> list[Row]:
+def ray(args: argparse.Namespace) -> list[SuiteRow]:
     return [two_against(args, "ray", "ray one", "two of Ray's workers of one thread against one")]
 
 
-def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> Row:
+def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> SuiteRow:
     """By turns, because a machine is not as quick at all times."""
     rounds = [
         [child(args.cifake, how, args.few)["seconds"] for how in (two, one)]
@@ -232,14 +232,14 @@ def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> Row:
     return name, f"{ratio:.2f}x", f"{SHARE}x", ratio >= SHARE
 
 
-def planned(args: argparse.Namespace) -> list[Row]:
+def planned(args: argparse.Namespace) -> list[SuiteRow]:
     table, _ = harness.plan(detectors(), SUITE, "cifake", args.cifake, args.few)
     told, real = table["seconds"].sum() / 2, child(args.cifake, "two", args.few)["seconds"]
     seconds = f"{told:.0f} and {real:.0f} s ({told / real:.2f}x)"
     return [(f"planned and taken with two processes, {args.few} images", seconds, "", True)]
 
 
-def images(args: argparse.Namespace) -> list[Row]:
+def images(args: argparse.Namespace) -> list[SuiteRow]:
     few, many = (child(args.cifake, "two", n) for n in (args.few, args.many))
     peaks = [found["peak"] / 2**30 for found in (few, many)]
     each = [1000 * found["seconds"] / n for found, n in ((few, args.few), (many, args.many))]
@@ -267,7 +267,7 @@ def images(args: argparse.Namespace) -> list[Row]:
     ]
 
 
-def plain(args: argparse.Namespace) -> list[Row]:
+def plain(args: argparse.Namespace) -> list[SuiteRow]:
     script, own = (child(args.cifake, how, args.plain)["seconds"] for how in ("script", "two"))
     seconds, ratio = f"{script:.0f} and {own:.0f} s", script / own
     return [

@@ -31,7 +31,7 @@ class Ball(Attack):
         return self.eps * self.unit
 
     @property
-    def asks(self) -> int | None:
+    def query_budget(self) -> int | None:
         """The most evaluations of an image, for an attack that is bounded so."""
         return None
 
@@ -44,15 +44,15 @@ class Ball(Attack):
         """A random change of one image, uniform in the ball, shaped as ``like``."""
 
     @abstractmethod
-    def direction(self, slope: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Tensor) -> Tensor:
         """The step of size 1 that climbs a slope fastest; none where the slope is zero."""
 
     @abstractmethod
-    def inside(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(self, change: Tensor, clean: Tensor) -> Tensor:
         """A change near by that keeps the image in the ball and in [0, 255]."""
 
     @abstractmethod
-    def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
         """The image of a change, in whole grey levels, still inside the ball."""
 
 
@@ -66,7 +66,7 @@ class LinfBall(Ball):
 
     def budget(self) -> Budget:
         """``eps`` grey levels on every value."""
-        return Budget(linf=self.eps, queries=self.asks)
+        return Budget(linf=self.eps, queries=self.query_budget)
 
     @property
     def radius(self) -> float:
@@ -81,15 +81,15 @@ class LinfBall(Ball):
         """Uniform whole grey levels."""
         return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
 
-    def direction(self, slope: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Tensor) -> Tensor:
         """One level by the sign of the slope."""
-        return slope.sign()
+        return gradient.sign()
 
-    def inside(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(self, change: Tensor, clean: Tensor) -> Tensor:
         """Clamp each value to the whole levels within ``eps``, then to [0, 255]."""
         return (clean + change.clamp(-self.radius, self.radius)).clamp(0, LEVELS) - clean
 
-    def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
         """Round."""
         return (clean + change).round().clamp(0, LEVELS)
 
@@ -108,7 +108,7 @@ class L2Ball(Ball):
 
     def budget(self) -> Budget:
         """``eps`` as the norm of the whole image's change."""
-        return Budget(l2=self.eps, queries=self.asks)
+        return Budget(l2=self.eps, queries=self.query_budget)
 
     def size(self, change: Tensor) -> Tensor:
         """The length."""
@@ -120,16 +120,16 @@ class L2Ball(Ball):
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius
         return direction * (radius / float(torch.linalg.vector_norm(direction)))
 
-    def direction(self, slope: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Tensor) -> Tensor:
         """The slope itself, one level long."""
-        return scaled(slope, 1.0)
+        return scaled(gradient, 1.0)
 
-    def inside(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(self, change: Tensor, clean: Tensor) -> Tensor:
         """Clamp to [0, 255], then shrink to the ball: shrinking keeps the clamp."""
         change = (clean + change).clamp(0, LEVELS) - clean
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
-    def on_grid(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
         """Round; where that leaves the ball shrink a little and round again, at last towards the
         clean image.
         """
@@ -149,9 +149,9 @@ def length(change: Tensor) -> Tensor:
     return lengths
 
 
-def scaled(slope: Tensor, size: float) -> Tensor:
+def scaled(gradient: Tensor, size: float) -> Tensor:
     """Give each image's slope the length ``size``; a zero slope stays zero."""
-    largest = slope.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
-    slope = slope / torch.where(largest > 0, largest, 1)
-    norm = length(slope)
-    return size * slope / torch.where(norm > 0, norm, 1)
+    largest = gradient.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
+    gradient = gradient / torch.where(largest > 0, largest, 1)
+    norm = length(gradient)
+    return size * gradient / torch.where(norm > 0, norm, 1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
 from robustbench_aigi.detectors.base import on_device
-from robustbench_aigi.errors import BadLogits
+from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.norms import Distance
 from robustbench_aigi.imaging.pixels import LEVELS
 
@@ -32,7 +32,7 @@ def frozen(detector: Detector) -> Iterator[None]:
             module.training = mode
 
 
-class Spent(Exception):
+class QueryBudgetSpentError(Exception):
     """The next look would cost an image more than its query budget."""
 
 
@@ -58,10 +58,10 @@ class Oracle:
         distance: for an attack that seeks the smallest change: among candidates that fool, the
             nearest is kept, and every image the detector was right on stays active.
         queries: the most evaluations of an image; the look that would exceed it raises
-            :class:`Spent`.
+            :class:`QueryBudgetSpentError`.
         slopes: take the slopes of the clean images along with their logits, for an attack that
             begins with them.
-        clean_logits: ``(N,)`` where they are known; without ``slopes`` they are not asked again,
+        clean_logits: ``(N,)`` where they are known; without ``gradients`` they are not asked again,
             but they do count.
         batch: most images in one forward pass; the detector's own number if None.
         draws: scores averaged for each candidate of a detector that scores at random; each of them
@@ -77,7 +77,7 @@ class Oracle:
         full: bool,
         distance: Distance | None = None,
         queries: int | None = None,
-        slopes: bool = False,
+        gradients: bool = False,
         clean_logits: Tensor | None = None,
         batch: int | None = None,
         draws: int = 1,
@@ -90,7 +90,7 @@ class Oracle:
         self.full = full
         self._distance = distance
         self._queries = queries
-        self._slopes = slopes
+        self._slopes = gradients
         self._known = clean_logits
         self._clean_slopes: Tensor | None = None
         self._batch = batch or detector.at_once
@@ -103,7 +103,9 @@ class Oracle:
                 self.clean_logits, self._clean_slopes = self._sloped(self.images)
                 self.backwards += 1
             else:
-                self.clean_logits = self.look(self.images) if self._known is None else self._known
+                self.clean_logits = (
+                    self.logits_of(self.images) if self._known is None else self._known
+                )
             self._stack = stack.pop_all()
         self.forwards += self._draws
         self.best = self.images.clone()
@@ -149,8 +151,8 @@ class Oracle:
         return (logits - self.detector.threshold) * (2 * self.labels[which] - 1)
 
     @torch.no_grad()
-    def look(self, candidates: Tensor) -> Tensor:
-        """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`score`
+    def logits_of(self, candidates: Tensor) -> Tensor:
+        """Logits ``(M,)`` of candidates that the attack may come to; they count when :meth:`submit`
         is given them.
         """
         seen = [
@@ -159,7 +161,7 @@ class Oracle:
         ]
         return seen[0] if self._draws == 1 else torch.stack(seen).mean(dim=0)
 
-    def score(
+    def submit(
         self,
         candidates: Tensor,
         which: Tensor,
@@ -171,15 +173,15 @@ class Oracle:
         Args:
             kept: ``(M,)`` the candidates inside the threat model, which alone may be kept; all if
                 None.
-            logits: what :meth:`look` gave for them, if it was asked.
+            logits: what :meth:`logits_of` gave for them, if it was asked.
         """
         counts = self._charge(which)
-        logits = self.look(candidates) if logits is None else logits
+        logits = self.logits_of(candidates) if logits is None else logits
         self.forwards += counts
         self._remember(candidates, logits, which, kept)
         return self.margins(logits, which)
 
-    def ascend(
+    def submit_with_gradient(
         self, candidates: Tensor, which: Tensor, kept: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Margins of candidates, and the direction in which each falls fastest: one forward, one
@@ -191,38 +193,38 @@ class Oracle:
             if torch.equal(candidates, self.images[which]):
                 return self.margins(self.clean_logits[which], which), known[which] * sign
         counts = self._charge(which)
-        scores, slopes = self._sloped(candidates)
+        scores, gradients = self._sloped(candidates)
         self.forwards += counts
         self.backwards += counts
         self._remember(candidates, scores, which, kept)
-        return self.margins(scores, which), slopes * sign
+        return self.margins(scores, which), gradients * sign
 
     def _sloped(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits ``(M,)`` and their slopes ``(M, 3, H, W)``."""
-        logits, slopes = [], []
+        logits, gradients = [], []
         for part in self._parts(images):
             leaf = part.detach().requires_grad_(True)
             scored = self._logits(leaf)
-            slope = (
+            gradient = (
                 torch.autograd.grad(scored.sum(), leaf, allow_unused=True)[0]
                 if scored.requires_grad
                 else None
             )
-            if slope is None:
-                raise BadLogits(
+            if gradient is None:
+                raise LogitsError(
                     f"{self.detector.card.name} has no gradient from its logit to its image. Attack"
                     " it by its scores (square-linf, one-pixel), or let its preprocessing happen"
                     " inside torch's graph."
                 )
-            if not bool(slope.isfinite().all()):
-                raise BadLogits(
+            if not bool(gradient.isfinite().all()):
+                raise LogitsError(
                     f"{self.detector.card.name} has a gradient that is no number. Look for a square"
                     " root or a logarithm of zero in it, or attack it by its scores (square-linf,"
                     " one-pixel)."
                 )
             logits.append(scored.detach())
-            slopes.append(slope)
-        return torch.cat(logits), torch.cat(slopes)
+            gradients.append(gradient)
+        return torch.cat(logits), torch.cat(gradients)
 
     @torch.no_grad()
     def replace(self, images: Tensor) -> None:
@@ -242,19 +244,19 @@ class Oracle:
         if self._queries is not None and bool(
             (self.forwards - self._draws + counts > self._queries).any()
         ):
-            raise Spent
+            raise QueryBudgetSpentError
         return counts
 
     def _logits(self, levels: Tensor) -> Tensor:
         logits = on_device(self.detector, levels / LEVELS).to(levels.device)
         if logits.shape != levels.shape[:1]:
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.detector.card.name} must give one logit an image, shape ({len(levels)},),"
                 f" got {tuple(logits.shape)}. Wrap it: rb.wrap(module, input_size=...)."
             )
         if not bool(logits.isfinite().all()):
             wrong = logits[~logits.isfinite()]
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of"
                 f" {len(logits)} images. Look for an overflow or a division by zero in it; its"
                 " numbers would mean nothing."

@@ -11,7 +11,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.config.units import CutShare
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 
 MODES = {"black": "constant", "mirror": "symmetric"}
 
@@ -36,7 +36,7 @@ class Crop(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.fill not in {*MODES, "stretch"}:
-            raise BadConfig(f"crop has no fill {self.fill!r}. Write black, mirror or stretch.")
+            raise ConfigError(f"crop has no fill {self.fill!r}. Write black, mirror or stretch.")
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Cut one image and fill it up."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.config.units import LatentNoise, NoiseShare
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.generators import CLASSES, SMALL
 from robustbench_aigi.generators.launder import DIFFUSION, launder
 
@@ -33,7 +33,7 @@ class LaunderDiffusion(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.condition not in CLASSES:
-            raise BadConfig(
+            raise ConfigError(
                 f"{self.name} has no condition {self.condition!r}. Write one of"
                 f" {', '.join(CLASSES)}."
             )

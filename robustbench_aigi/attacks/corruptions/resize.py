@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from robustbench_aigi.attacks._engine.batching import Bytes, interleaved
 from robustbench_aigi.attacks.base import Perturbation, attacks
 from robustbench_aigi.config.units import PositiveShare
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 
 FILTERS = {f.name.lower(): f for f in Image.Resampling}
 
@@ -39,7 +39,7 @@ class Resize(Perturbation):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.filter not in FILTERS:
-            raise BadConfig(
+            raise ConfigError(
                 f"resize has no filter {self.filter!r}. Write one of {', '.join(sorted(FILTERS))}."
             )
 

@@ -57,7 +57,7 @@ class HopSkipJump(Ball):
     access = "scores"
 
     @property
-    def asks(self) -> int:
+    def query_budget(self) -> int:
         """``queries``."""
         return self.queries
 
@@ -83,7 +83,7 @@ class HopSkipJump(Ball):
             )
             if probes < FEWEST or not walk.goes_on():
                 return
-            walk.step(self.direction(walk.slope(probes)), 1 / math.sqrt(turn))
+            walk.step(self.steepest_step(walk.gradient(probes)), 1 / math.sqrt(turn))
 
 
 class Walk:
@@ -124,7 +124,7 @@ class Walk:
         self._keep(torch.isin(self.which, self._oracle.active()))
         return len(self.which) > 0
 
-    def slope(self, probes: int) -> Tensor:
+    def gradient(self, probes: int) -> Tensor:
         """Which way is wrong: the sum of random moves by a grey level, weighed by verdicts less
         their mean.
         """
@@ -182,7 +182,7 @@ class Walk:
         which = self.which.repeat_interleave(each)
         size = self._ball.size((images - self._oracle.images[which]).double()).flatten()
         self.spent += each
-        margins = self._oracle.score(images, which, kept=size <= self._ball.radius)
+        margins = self._oracle.submit(images, which, kept=size <= self._ball.radius)
         wrong = (margins < 0) | ((margins == 0) & (self._oracle.labels[which] == 1))
         return wrong.view(-1, 1, 1, 1)
 

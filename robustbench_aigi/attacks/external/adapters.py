@@ -8,19 +8,27 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any, Literal, cast
 
-from robustbench_aigi.attacks.external.third_party import BALLS, COUNTS, USUAL, Known, ThirdParty
+from robustbench_aigi.attacks.external.third_party import (
+    BALLS,
+    COUNTS,
+    DEFAULT_BUDGETS,
+    AttackTraits,
+    ThirdParty,
+)
 from robustbench_aigi.config.units import Count, Number, PixelCount
-from robustbench_aigi.errors import BadConfig, Unavailable, UnknownName
+from robustbench_aigi.errors import ConfigError, UnavailableError, UnknownNameError
 
 
 def names(base: type[ThirdParty]) -> list[str]:
     """All of a library's attacks that can attack a detector; none where it is not installed."""
     try:
         sources = base.sources()
-    except Unavailable:
+    except UnavailableError:
         return []
     return sorted(
-        f"{base.library}:{kind}" for kind in sources if not base.table.get(kind, Known()).refuse
+        f"{base.library}:{kind}"
+        for kind in sources
+        if not base.table.get(kind, AttackTraits()).refuse
     )
 
 
@@ -29,19 +37,19 @@ def attack_class(base: type[ThirdParty], kind: str, norm: str | None) -> type[Th
     any.
 
     Raises:
-        UnknownName: the library has no such attack. BadConfig: it cannot attack a detector.
-            Unavailable: no library.
+        UnknownNameError: the library has no such attack. ConfigError: it cannot attack a detector.
+            UnavailableError: no library.
     """
     sources = base.sources()
     if kind not in sources:
         near = get_close_matches(kind.lower(), {name.lower() for name in sources}, n=3)
         hint = [f"{base.library}:{name}" for name in sources if name.lower() in near]
         told = f"Did you mean {' or '.join(hint)}?" if hint else f"Known: {', '.join(names(base))}."
-        raise UnknownName(f"no attack called '{base.library}:{kind}'. {told}")
+        raise UnknownNameError(f"no attack called '{base.library}:{kind}'. {told}")
     known = _known(base, kind)
     if known.refuse:
-        raise BadConfig(f"{base.library}:{kind} cannot attack a detector: {known.refuse}.")
-    if "any" not in (known.norm, known.seeks):
+        raise ConfigError(f"{base.library}:{kind} cannot attack a detector: {known.refuse}.")
+    if "any" not in (known.norm, known.minimises):
         return _made(base, kind, "")
     default = inspect.signature(sources[kind]).parameters["norm"].default
     chosen = (
@@ -50,11 +58,11 @@ def attack_class(base: type[ThirdParty], kind: str, norm: str | None) -> type[Th
         else norm.lower()
     )
     if chosen not in BALLS:
-        raise BadConfig(f"{base.library}:{kind} wants norm of linf or l2, got {norm!r}.")
+        raise ConfigError(f"{base.library}:{kind} wants norm of linf or l2, got {norm!r}.")
     return _made(base, kind, chosen)
 
 
-def _known(base: type[ThirdParty], kind: str) -> Known:
+def _known(base: type[ThirdParty], kind: str) -> AttackTraits:
     """What the table says; for those it leaves out, the norm that the constructor's parameters
     tell.
     """
@@ -62,7 +70,7 @@ def _known(base: type[ThirdParty], kind: str) -> Known:
     norm: Literal["any", "linf", ""] = (
         "any" if "norm" in parameters else "linf" if "eps" in parameters else ""
     )
-    return base.table.get(kind, Known(norm=norm))
+    return base.table.get(kind, AttackTraits(norm=norm))
 
 
 @cache
@@ -80,7 +88,9 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
         if isinstance(p.default, bool | int | float | str)
     }
     numbers |= {
-        key: value for key, (_, value) in USUAL.get(known.norm, {}).items() if key in numbers
+        key: value
+        for key, (_, value) in DEFAULT_BUDGETS.get(known.norm, {}).items()
+        if key in numbers
     }
     numbers |= {"norm": norm} if choice else {}
     numbers = {
@@ -95,7 +105,7 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
         "source": source,
         "known": known,
         "access": known.access,
-        "seeks": known.seeks,
+        "seeks": known.minimises,
     }
     told |= {"__doc__": f"{kind} of {base.library}.", "__module__": base.__module__}
     made = dataclasses.make_dataclass(
@@ -104,11 +114,13 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
     return cast("type[ThirdParty]", made)
 
 
-def _type(known: Known, name: str, default: float | str) -> Any:
+def _type(known: AttackTraits, name: str, default: float | str) -> Any:
     """The declared type of a number: in our unit where it has one, else in the library's own."""
     if isinstance(default, bool | str):
         return type(default)
     if known.norm == "l0" and name == known.size:
         return PixelCount
-    kind, _ = USUAL.get(known.norm, {}).get(name, (Count if name in COUNTS else Number, default))
+    kind, _ = DEFAULT_BUDGETS.get(known.norm, {}).get(
+        name, (Count if name in COUNTS else Number, default)
+    )
     return kind

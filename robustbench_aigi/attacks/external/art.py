@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import Known, ThirdParty
+from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 
 REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -77,25 +77,25 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "it is for Gaussian processes": ("HighConfidenceLowUncertainty",),
     }
 )
-TABLE: Mapping[str, Known] = MappingProxyType(
+TABLE: Mapping[str, AttackTraits] = MappingProxyType(
     {
-        **{name: Known(refuse=why) for why, kinds in REFUSED.items() for name in kinds},
-        "BoundaryAttack": Known(seeks="l2", boundary=True, access="scores"),
-        "CarliniL0Method": Known(seeks="l0", boundary=True),
-        "CarliniL2Method": Known(seeks="l2", boundary=True),
-        "CarliniLInfMethod": Known(seeks="linf", boundary=True),
-        "DeepFool": Known(seeks="l2", boundary=True),
-        "ElasticNet": Known(seeks="l2", boundary=True),
-        "HopSkipJump": Known(seeks="any", boundary=True, access="scores"),
-        "NewtonFool": Known(seeks="l2", boundary=True),
-        "PixelAttack": Known(norm="l0", size="th", access="scores", numbers={"th": 1}),
-        "ShadowAttack": Known(single=True),
-        "SimBA": Known(access="scores"),
-        "SpatialTransformation": Known(access="scores"),
-        "SquareAttack": Known(norm="any", access="scores"),
-        "VirtualAdversarialMethod": Known(norm="l2", access="scores"),
-        "Wasserstein": Known(numbers={"regularization": 100.0}),
-        "ZooAttack": Known(seeks="l2", boundary=True, access="scores"),
+        **{name: AttackTraits(refuse=why) for why, kinds in REFUSED.items() for name in kinds},
+        "BoundaryAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
+        "CarliniL0Method": AttackTraits(minimises="l0", boundary=True),
+        "CarliniL2Method": AttackTraits(minimises="l2", boundary=True),
+        "CarliniLInfMethod": AttackTraits(minimises="linf", boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", boundary=True),
+        "ElasticNet": AttackTraits(minimises="l2", boundary=True),
+        "HopSkipJump": AttackTraits(minimises="any", boundary=True, access="scores"),
+        "NewtonFool": AttackTraits(minimises="l2", boundary=True),
+        "PixelAttack": AttackTraits(norm="l0", size="th", access="scores", numbers={"th": 1}),
+        "ShadowAttack": AttackTraits(single=True),
+        "SimBA": AttackTraits(access="scores"),
+        "SpatialTransformation": AttackTraits(access="scores"),
+        "SquareAttack": AttackTraits(norm="any", access="scores"),
+        "VirtualAdversarialMethod": AttackTraits(norm="l2", access="scores"),
+        "Wasserstein": AttackTraits(numbers={"regularization": 100.0}),
+        "ZooAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
     }
 )
 PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")
@@ -119,7 +119,7 @@ class ART(ThirdParty):
 
     @classmethod
     def sources(cls) -> dict[str, type]:
-        """The evasion attacks that ART exports. Raises ``Unavailable`` where it is not
+        """The evasion attacks that ART exports. Raises ``UnavailableError`` where it is not
         installed.
         """
         try:
@@ -127,7 +127,7 @@ class ART(ThirdParty):
                 warnings.simplefilter("ignore")
                 from art.attacks import EvasionAttack, evasion
         except ImportError as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"ART cannot be imported ({error}). Type: pip install"
                 " adversarial-robustness-toolbox"
             ) from error

@@ -25,12 +25,12 @@ from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.config.quantity import quantities
 from robustbench_aigi.config.units import L2Radius, L2Step, LinfRadius, UnroundedStep
 from robustbench_aigi.detectors._support.randomness import seeded
-from robustbench_aigi.errors import BadConfig, Unavailable, UserError
+from robustbench_aigi.errors import ConfigError, RobustbenchError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
 BALLS: Mapping[str, type[Ball]] = MappingProxyType({"linf": PGDLinf, "l2": PGDL2})
-USUAL: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(
+DEFAULT_BUDGETS: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(
     {
         "linf": {
             "eps": (LinfRadius, 8),
@@ -56,14 +56,14 @@ COUNTS = (
     *("n_queries", "max_eval", "restarts", "n_restarts", "nb_restarts", "popsize", "batch_size"),
 )
 """Numbers that libraries count with."""
-STRETCH = (1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
+OVERSHOOTS = (1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
 """Lengths at which a change that ends on the decision boundary is shown: on the grid it may fall
 short of it.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Known:
+class AttackTraits:
     """What there is to know of an attack beyond its constructor.
 
     Attributes:
@@ -80,7 +80,7 @@ class Known:
 
     norm: Literal["", "linf", "l2", "l0", "any"] = ""
     size: str = "eps"
-    seeks: Literal["", "linf", "l2", "l0", "any"] = ""
+    minimises: Literal["", "linf", "l2", "l0", "any"] = ""
     boundary: bool = False
     access: Literal["scores", "gradients"] = "gradients"
     numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -105,17 +105,17 @@ class ThirdParty(Attack):
     """
 
     library: ClassVar[str]
-    table: ClassVar[Mapping[str, Known]]
+    table: ClassVar[Mapping[str, AttackTraits]]
     spelling: ClassVar[Mapping[str, Any]]
     fixed: ClassVar[Mapping[str, Any]]
     kind: ClassVar[str]
     source: ClassVar[type]
-    known: ClassVar[Known]
+    known: ClassVar[AttackTraits]
 
     @classmethod
     @abstractmethod
     def sources(cls) -> dict[str, type]:
-        """The library's classes by name. Raises ``Unavailable`` where it is not installed."""
+        """The library's classes by name. Raises ``UnavailableError`` where it is not installed."""
 
     @abstractmethod
     def attacked(self, view: TwoLogits, images: Tensor, labels: Tensor, seed: int) -> Tensor:
@@ -124,7 +124,7 @@ class ThirdParty(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if "dlr" in [getattr(self, f.name) for f in dataclasses.fields(self)]:
-            raise BadConfig(
+            raise ConfigError(
                 f"{self.name}: the DLR loss needs four logits, a detector gives two. Write loss ="
                 " 'ce'."
             )
@@ -158,7 +158,7 @@ class ThirdParty(Attack):
             if quantity.white
         }
         numbers |= {key: numbers[key] / white for key, white in sizes.items()}
-        norm = self.spelling.get(self.known.norm or self.seeks)
+        norm = self.spelling.get(self.known.norm or self.minimises)
         taken = inspect.signature(self.source).parameters
         return numbers | {
             k: v
@@ -188,10 +188,10 @@ class ThirdParty(Attack):
                 )
             if not bool(images.isfinite().all()):
                 raise FloatingPointError("an image it returned is no number")
-        except UserError:
+        except RobustbenchError:
             raise
         except ModuleNotFoundError as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"{self.name} needs a package that is not here. Type: pip install {error.name}"
             ) from error
         except Exception as error:
@@ -205,8 +205,8 @@ class ThirdParty(Attack):
 
     def _show(self, oracle: Oracle, change: Tensor, which: Tensor) -> None:
         """Score the change on the grid; stretch what was to end on the boundary until it fools."""
-        for stretch in STRETCH if self.known.boundary else STRETCH[:1]:
-            margins = oracle.score(self._on_grid(change, oracle.images[which], stretch), which)
+        for stretch in OVERSHOOTS if self.known.boundary else OVERSHOOTS[:1]:
+            margins = oracle.submit(self._on_grid(change, oracle.images[which], stretch), which)
             change, which = change[margins >= 0], which[margins >= 0]
             if not len(which):
                 return
@@ -220,5 +220,5 @@ class ThirdParty(Attack):
             return rounded
         ball = BALLS[self.known.norm](eps=getattr(self, self.known.size))
         left = ball.size(change) > ball.eps * ball.unit * (1 + 1e-3) + 1e-2
-        inside = ball.on_grid(ball.inside(change * stretch, clean), clean)
+        inside = ball.quantise(ball.project(change * stretch, clean), clean)
         return torch.where(left, rounded, inside)

@@ -11,40 +11,40 @@ from typing import Any, cast
 from torch import Tensor
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import Known, ThirdParty
+from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.extras import install_command
 
 DLR = "its DLR loss needs four logits and a detector gives two; use"
-TABLE: Mapping[str, Known] = MappingProxyType(
+TABLE: Mapping[str, AttackTraits] = MappingProxyType(
     {
-        "VANILA": Known(access="scores"),
-        "GN": Known(access="scores"),
-        "FFGSM": Known(norm="linf", numbers={"alpha": 10}),
-        "PIFGSM": Known(norm="linf", size="max_epsilon"),
-        "PIFGSMPP": Known(norm="linf", size="max_epsilon"),
-        "PGDL2": Known(norm="l2"),
-        "PGDRSL2": Known(norm="l2"),
-        "SPSA": Known(norm="linf", access="scores"),
-        "Square": Known(norm="any", access="scores"),
-        "FAB": Known(norm="any", boundary=True),
-        "CW": Known(seeks="l2", boundary=True),
-        "DeepFool": Known(seeks="l2", boundary=True),
-        "EADEN": Known(seeks="l2", boundary=True),
-        "EADL1": Known(seeks="l2", boundary=True),
-        "SparseFool": Known(seeks="l0", boundary=True),
-        "JSMA": Known(),
-        "OnePixel": Known(norm="l0", size="pixels", access="scores"),
-        "Pixle": Known(access="scores"),
-        "APGDT": Known(
+        "VANILA": AttackTraits(access="scores"),
+        "GN": AttackTraits(access="scores"),
+        "FFGSM": AttackTraits(norm="linf", numbers={"alpha": 10}),
+        "PIFGSM": AttackTraits(norm="linf", size="max_epsilon"),
+        "PIFGSMPP": AttackTraits(norm="linf", size="max_epsilon"),
+        "PGDL2": AttackTraits(norm="l2"),
+        "PGDRSL2": AttackTraits(norm="l2"),
+        "SPSA": AttackTraits(norm="linf", access="scores"),
+        "Square": AttackTraits(norm="any", access="scores"),
+        "FAB": AttackTraits(norm="any", boundary=True),
+        "CW": AttackTraits(minimises="l2", boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", boundary=True),
+        "EADEN": AttackTraits(minimises="l2", boundary=True),
+        "EADL1": AttackTraits(minimises="l2", boundary=True),
+        "SparseFool": AttackTraits(minimises="l0", boundary=True),
+        "JSMA": AttackTraits(),
+        "OnePixel": AttackTraits(norm="l0", size="pixels", access="scores"),
+        "Pixle": AttackTraits(access="scores"),
+        "APGDT": AttackTraits(
             refuse=f"{DLR} torchattacks:APGD, whose cross-entropy has one other class to climb to"
         ),
-        "AutoAttack": Known(refuse=f"{DLR} aa-binary-linf or aa-binary-l2"),
-        "MultiAttack": Known(
+        "AutoAttack": AttackTraits(refuse=f"{DLR} aa-binary-linf or aa-binary-l2"),
+        "MultiAttack": AttackTraits(
             refuse="it is a list of other attacks; write each as a row of a suite"
         ),
-        "LGV": Known(
+        "LGV": AttackTraits(
             refuse=(
                 "it trains copies of the detector on a training set; use transfer from another"
                 " detector"
@@ -69,13 +69,13 @@ class Torchattacks(ThirdParty):
 
     @classmethod
     def sources(cls) -> dict[str, type]:
-        """What torchattacks exports. Raises ``Unavailable`` where it is not installed."""
+        """What torchattacks exports. Raises ``UnavailableError`` where it is not installed."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 import torchattacks
         except ImportError as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"torchattacks cannot be imported ({error}). Type:"
                 f" {install_command('torchattacks')}"
             ) from error

@@ -31,8 +31,8 @@ class TwoLogits(nn.Module):
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Two logits ``(M, 2)`` for images ``(M, 3, H, W)`` in [0, 1]. Raises ``BadLogits`` as the
-        oracle does, and ``FloatingPointError`` if an image is no number.
+        """Two logits ``(M, 2)`` for images ``(M, 3, H, W)`` in [0, 1]. Raises ``LogitsError`` as
+        the oracle does, and ``FloatingPointError`` if an image is no number.
         """
         if not bool(images.isfinite().all()):
             raise FloatingPointError(
@@ -48,5 +48,5 @@ class TwoLogits(nn.Module):
             logits.register_hook(self._count)
         return logits
 
-    def _count(self, slope: Tensor) -> None:
-        self.backwards += len(slope)
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)

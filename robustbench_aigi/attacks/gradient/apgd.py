@@ -43,11 +43,13 @@ class APGD(Ball):
     def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws) -> None:
         clean = oracle.images[which]
         starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-        run = Run.begin(which, clean, self.inside(starts, clean), 2 * self.radius)
+        run = ApgdState.begin(which, clean, self.project(starts, clean), 2 * self.radius)
         checks = checkpoints(self.steps)
         for step in range(self.steps + 1):
-            margins, slope = oracle.ascend(self.on_grid(run.change, run.clean), run.which)
-            run.note(margins, slope)
+            margins, gradient = oracle.submit_with_gradient(
+                self.quantise(run.change, run.clean), run.which
+            )
+            run.note(margins, gradient)
             run = run.only(torch.isin(run.which, oracle.active()))
             if step == self.steps or not len(run.which):
                 return
@@ -67,7 +69,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass
-class Run:
+class ApgdState:
     """The state of a descent, a row an image still in it; changes and step sizes are in grey
     levels.
     """
@@ -76,7 +78,7 @@ class Run:
     clean: Tensor
     change: Tensor
     before: Tensor
-    slope: Tensor
+    gradient: Tensor
     size: Tensor
     least: Tensor
     best: Tensor
@@ -87,7 +89,7 @@ class Run:
     halved: Tensor
 
     @classmethod
-    def begin(cls, which: Tensor, clean: Tensor, change: Tensor, size: float) -> "Run":
+    def begin(cls, which: Tensor, clean: Tensor, change: Tensor, size: float) -> "ApgdState":
         """Before the first look."""
         count = len(which)
         far = torch.full((count,), float("inf"), dtype=clean.dtype)
@@ -110,20 +112,22 @@ class Run:
             zeros.bool(),
         )
 
-    def only(self, kept: Tensor) -> "Run":
+    def only(self, kept: Tensor) -> "ApgdState":
         """The rows that go on."""
-        return self if bool(kept.all()) else Run(*(value[kept] for value in vars(self).values()))
+        return (
+            self if bool(kept.all()) else ApgdState(*(value[kept] for value in vars(self).values()))
+        )
 
-    def note(self, margins: Tensor, slope: Tensor) -> None:
+    def note(self, margins: Tensor, gradient: Tensor) -> None:
         """Take in the look at the present iterate."""
-        self.slope = slope
+        self.gradient = gradient
         self.helped = self.helped + (margins < self.last)
         self.last = margins
         better = margins < self.least
         self.least = torch.where(better, margins, self.least)
         rows = better.view(-1, 1, 1, 1)
         self.best = torch.where(rows, self.change, self.best)
-        self.best_slope = torch.where(rows, slope, self.best_slope)
+        self.best_slope = torch.where(rows, gradient, self.best_slope)
 
     def check(self, since: int) -> None:
         """Halve the step, and go back to the best iterate, where too few steps helped, or none of a
@@ -135,21 +139,23 @@ class Run:
         self.size = torch.where(rows, self.size / 2, self.size)
         self.change = torch.where(rows, self.best, self.change)
         self.before = torch.where(rows, self.best, self.before)
-        self.slope = torch.where(rows, self.best_slope, self.slope)
+        self.gradient = torch.where(rows, self.best_slope, self.gradient)
         self.last = torch.where(halve, self.least, self.last)
         self.helped = torch.zeros_like(self.helped)
         self.least_then, self.halved = self.least, halve
 
     def move(self, ball: Ball) -> None:
         """A projected step, of which part repeats the last move."""
-        ahead = ball.inside(self.change + self.size * ball.direction(self.slope), self.clean)
+        ahead = ball.project(
+            self.change + self.size * ball.steepest_step(self.gradient), self.clean
+        )
         first = (self.change == self.before).flatten(1).all(dim=1).view(-1, 1, 1, 1)
         mixed = (
             self.change + KEPT * (ahead - self.change) + (1 - KEPT) * (self.change - self.before)
         )
         self.before, self.change = (
             self.change,
-            ball.inside(torch.where(first, ahead, mixed), self.clean),
+            ball.project(torch.where(first, ahead, mixed), self.clean),
         )
 
 

@@ -10,7 +10,7 @@ from robustbench_aigi.attacks._engine.norm_balls import L2Ball, scaled
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.gradient.pgd import PGD
 from robustbench_aigi.config.units import L2Step, Share
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.imaging.dct import dct_matrix
 
 
@@ -35,7 +35,7 @@ class DCTPGD(L2Ball, PGD):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low > self.high:
-            raise BadConfig(
+            raise ConfigError(
                 f"dct-pgd wants low at most as large as high, got low = {self.low} and high ="
                 f" {self.high}. Between them is no frequency; swap them."
             )
@@ -44,9 +44,9 @@ class DCTPGD(L2Ball, PGD):
         """Uniform in the ball, then cut to the band."""
         return self.band(super().start(like, rng))
 
-    def direction(self, slope: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Tensor) -> Tensor:
         """The slope's part in the band, one level long."""
-        return scaled(self.band(slope), 1.0)
+        return scaled(self.band(gradient), 1.0)
 
     def band(self, values: Tensor) -> Tensor:
         """The part of ``(..., H, W)`` values whose frequencies are in the band."""

@@ -47,44 +47,48 @@ class FAB(Ball):
             change = torch.zeros_like(clean)
             if turn:
                 starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-                change = self.inside(starts / 2, clean)
+                change = self.project(starts / 2, clean)
             self._search(oracle, which, clean, change)
 
     def _search(self, oracle: Oracle, which: Tensor, clean: Tensor, change: Tensor) -> None:
         nothing_kept = torch.zeros(len(which), dtype=torch.bool)
         for _ in range(self.steps):
-            margins, slope = oracle.ascend(clean + change, which, kept=nothing_kept[: len(which)])
+            margins, gradient = oracle.submit_with_gradient(
+                clean + change, which, kept=nothing_kept[: len(which)]
+            )
             across = (margins < 0) & (self.size(change).flatten() <= self.radius)
             if bool(across.any()):
                 rim = change[across] * (self.radius / self.size(change[across]).clamp(min=1e-12))
-                shown = self.on_grid(self.inside(rim, clean[across]), clean[across])
-                oracle.score(shown, which[across])
-            which, clean, change, slope, margins, across = oracle.remaining(
-                which, clean, change, slope, margins, across
+                shown = self.quantise(self.project(rim, clean[across]), clean[across])
+                oracle.submit(shown, which[across])
+            which, clean, change, gradient, margins, across = oracle.remaining(
+                which, clean, change, gradient, margins, across
             )
             if not len(which):
                 return
             change = torch.where(
-                across.view(-1, 1, 1, 1), BACK * change, self._step(clean, change, slope, margins)
+                across.view(-1, 1, 1, 1),
+                BACK * change,
+                self._step(clean, change, gradient, margins),
             )
-        shown = self.on_grid(self.inside(change, clean), clean)
-        oracle.score(shown, which)
+        shown = self.quantise(self.project(change, clean), clean)
+        oracle.submit(shown, which)
 
-    def _step(self, clean: Tensor, change: Tensor, slope: Tensor, margins: Tensor) -> Tensor:
+    def _step(self, clean: Tensor, change: Tensor, gradient: Tensor, margins: Tensor) -> Tensor:
         """Towards the linear boundary, from the present image and, for a share, from the
         clean one.
         """
         low, high = -clean, LEVELS - clean
         here = margins.view(-1, 1, 1, 1)
-        onward = nearest(self, slope, here, low - change, high - change)
-        outright = nearest(self, slope, here + total(slope * change), low, high)
+        onward = nearest(self, gradient, here, low - change, high - change)
+        outright = nearest(self, gradient, here + total(gradient * change), low, high)
         near, far = self.size(onward), self.size(outright)
         bias = (near / (near + far).clamp(min=1e-12)).clamp(max=MOST_BIAS)
         mixed = (1 - bias) * (change + OVERSHOOT * onward) + bias * OVERSHOOT * outright
         return mixed.clamp(low, high)
 
 
-def nearest(ball: Ball, slope: Tensor, fall: Tensor, low: Tensor, high: Tensor) -> Tensor:
+def nearest(ball: Ball, gradient: Tensor, fall: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The least change, in the ball's norm, within ``[low, high]`` along which a linear margin
     falls by ``fall``.
 
@@ -96,15 +100,15 @@ def nearest(ball: Ball, slope: Tensor, fall: Tensor, low: Tensor, high: Tensor) 
         slope: ``(M, 3, H, W)`` fall of the margin per grey level. fall: ``(M, 1, 1, 1)``, below
             zero to climb back.
     """
-    slope = slope * fall.sign()
-    direction = ball.direction(slope)
-    rate, wanted = slope * direction, fall.abs()
+    gradient = gradient * fall.sign()
+    direction = ball.steepest_step(gradient)
+    rate, wanted = gradient * direction, fall.abs()
     times = wanted / total(rate).clamp(min=1e-30)
     for _ in range(ROUNDS):
         change = times * direction
         bounded = change.clamp(low, high)
         free = bounded == change
-        missing = wanted - total(torch.where(free, 0, slope * bounded))
+        missing = wanted - total(torch.where(free, 0, gradient * bounded))
         times = torch.maximum(times, missing / total(torch.where(free, rate, 0)).clamp(min=1e-30))
     return (times * direction).nan_to_num(posinf=LEVELS, neginf=-LEVELS).clamp(low, high)
 

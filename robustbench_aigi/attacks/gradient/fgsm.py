@@ -20,7 +20,7 @@ class FGSM(LinfBall):
     access = "gradients"
 
     @property
-    def begins_clean(self) -> bool:
+    def starts_from_clean(self) -> bool:
         """Yes."""
         return True
 
@@ -29,5 +29,7 @@ class FGSM(LinfBall):
         which = oracle.active()
         if len(which):
             clean = oracle.images[which]
-            _, slope = oracle.ascend(clean, which)
-            oracle.score(clean + self.inside(self.radius * self.direction(slope), clean), which)
+            _, gradient = oracle.submit_with_gradient(clean, which)
+            oracle.submit(
+                clean + self.project(self.radius * self.steepest_step(gradient), clean), which
+            )

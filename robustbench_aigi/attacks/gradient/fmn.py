@@ -43,7 +43,7 @@ class FMN(Attack):
         return Budget()
 
     @abstractmethod
-    def guess(self, margins: Tensor, slope: Tensor) -> Tensor:
+    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """The radius at which a linear detector would be fooled, in grey levels, ``(M, 1, 1,
         1)``.
         """
@@ -61,7 +61,7 @@ class FMN(Attack):
         """The norm, in grey levels, ``(M, 1, 1, 1)``."""
 
     @abstractmethod
-    def moved(self, change: Tensor, slope: Tensor, radius: Tensor, share: float) -> Tensor:
+    def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         """The change after a step along the slope, inside the ball of the radius."""
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
@@ -81,17 +81,17 @@ class FMN(Attack):
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
             shown = (clean + change).round().clamp(0, LEVELS)
-            margins, slope = oracle.ascend(shown, which)
+            margins, gradient = oracle.submit_with_gradient(shown, which)
             fools = (margins < 0).view(-1, 1, 1, 1)
             best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
             if radius is None:
-                radius = torch.minimum(self.guess(margins, slope), widest)
+                radius = torch.minimum(self.guess(margins, gradient), widest)
             else:
                 grown = torch.where(best.isinf(), self.grown(radius, 1), self.grown(radius, share))
                 radius = torch.where(fools, self.shrunk(torch.minimum(radius, best), share), grown)
             radius = torch.minimum(radius, self.shrunk(best, share))
-            change = (clean + self.moved(change, slope, radius, share)).clamp(0, LEVELS) - clean
-        oracle.score((clean + change).round().clamp(0, LEVELS), which)
+            change = (clean + self.moved(change, gradient, radius, share)).clamp(0, LEVELS) - clean
+        oracle.submit((clean + change).round().clamp(0, LEVELS), which)
 
 
 @attacks.add("fmn-linf")
@@ -102,11 +102,11 @@ class FMNLinf(FMN):
     levels.
     """
 
-    seeks = "linf"
+    minimises = "linf"
 
-    def guess(self, margins: Tensor, slope: Tensor) -> Tensor:
+    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Rounded up to a whole level."""
-        rate = slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
+        rate = gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
         return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(min=1)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
@@ -121,10 +121,10 @@ class FMNLinf(FMN):
         """The largest change of a value."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
-    def moved(self, change: Tensor, slope: Tensor, radius: Tensor, share: float) -> Tensor:
+    def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         """Whole levels by the sign of the slope."""
         step = (share * radius).ceil().clamp(min=1)
-        return torch.minimum(torch.maximum(change + step * slope.sign(), -radius), radius)
+        return torch.minimum(torch.maximum(change + step * gradient.sign(), -radius), radius)
 
 
 @attacks.add("fmn-l2")
@@ -135,11 +135,11 @@ class FMNL2(FMN):
     ``Result.l2``.
     """
 
-    seeks = "l2"
+    minimises = "l2"
 
-    def guess(self, margins: Tensor, slope: Tensor) -> Tensor:
+    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Along the slope."""
-        return margins.view(-1, 1, 1, 1) / length(slope).clamp(min=1e-30)
+        return margins.view(-1, 1, 1, 1) / length(gradient).clamp(min=1e-30)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
         """A twentieth less to begin with, next to nothing in the end."""
@@ -153,7 +153,7 @@ class FMNL2(FMN):
         """The length."""
         return length(change)
 
-    def moved(self, change: Tensor, slope: Tensor, radius: Tensor, share: float) -> Tensor:
+    def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         """A step along the slope, as long as the radius to begin with, then back into the ball."""
-        change = change + max(share, SHARE) * radius * scaled(slope, 1.0)
+        change = change + max(share, SHARE) * radius * scaled(gradient, 1.0)
         return change * (radius / length(change).clamp(min=1e-12)).clamp(max=1)

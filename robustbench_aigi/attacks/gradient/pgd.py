@@ -35,7 +35,7 @@ class PGD(Ball):
     access = "gradients"
 
     @property
-    def begins_clean(self) -> bool:
+    def starts_from_clean(self) -> bool:
         """Without a random start."""
         return not self.random_start
 
@@ -52,11 +52,11 @@ class PGD(Ball):
         change = torch.zeros_like(clean)
         if random_start:
             starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-            change = self.inside(starts, clean)
+            change = self.project(starts, clean)
         velocity, circles = torch.zeros_like(clean), Circles(len(oracle.labels))
         hoped = torch.full((len(which),), torch.inf)
         for _ in range(self.steps):
-            shown = self.on_grid(change, clean)
+            shown = self.quantise(change, clean)
             new = torch.ones(len(which), dtype=torch.bool)
             if isinstance(self, LinfBall) and not self.momentum:
                 new = circles.new(shown, which)
@@ -66,15 +66,19 @@ class PGD(Ball):
             )
             if not len(which):
                 return
-            margins, slope = oracle.ascend(shown, which)
-            which, clean, change, velocity, margins, slope = oracle.remaining(
-                which, clean, change, velocity, margins, slope
+            margins, gradient = oracle.submit_with_gradient(shown, which)
+            which, clean, change, velocity, margins, gradient = oracle.remaining(
+                which, clean, change, velocity, margins, gradient
             )
-            velocity = self.momentum * velocity + scaled(slope, 1.0) if self.momentum else slope
-            moved = self.inside(change + self.step * self.unit * self.direction(velocity), clean)
-            hoped, change = margins - (slope * (moved - change)).sum(dim=(1, 2, 3)), moved
+            velocity = (
+                self.momentum * velocity + scaled(gradient, 1.0) if self.momentum else gradient
+            )
+            moved = self.project(
+                change + self.step * self.unit * self.steepest_step(velocity), clean
+            )
+            hoped, change = margins - (gradient * (moved - change)).sum(dim=(1, 2, 3)), moved
         if len(which):
-            oracle.score(self.on_grid(change, clean), which)
+            oracle.submit(self.quantise(change, clean), which)
 
     @staticmethod
     def _already_fooled(oracle: Oracle, shown: Tensor, which: Tensor, likely: Tensor) -> Tensor:
@@ -83,7 +87,7 @@ class PGD(Ball):
         """
         if oracle.full or not bool(likely.any()):
             return torch.zeros_like(likely)
-        oracle.score(shown[likely], which[likely])
+        oracle.submit(shown[likely], which[likely])
         return ~torch.isin(which, oracle.active())
 
 

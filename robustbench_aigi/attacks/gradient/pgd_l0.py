@@ -48,38 +48,43 @@ class PGDL0(Attack):
         for step in range(self.steps):
             if not len(which):
                 return
-            margins, slope = oracle.ascend(shown, which)
+            margins, gradient = oracle.submit_with_gradient(shown, which)
             better = margins < least
             least = torch.where(better, margins, least)
             rows = better.view(-1, 1, 1, 1)
-            best, best_slope = torch.where(rows, shown, best), torch.where(rows, slope, best_slope)
-            which, clean, heap, slope, shown, least, best, best_slope = oracle.remaining(
-                which, clean, heap, slope, shown, least, best, best_slope
+            best, best_slope = (
+                torch.where(rows, shown, best),
+                torch.where(rows, gradient, best_slope),
             )
-            heap = heap + slope / slope.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
+            which, clean, heap, gradient, shown, least, best, best_slope = oracle.remaining(
+                which, clean, heap, gradient, shown, least, best, best_slope
+            )
+            heap = heap + gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-30).view(
+                -1, 1, 1, 1
+            )
             if step < self.steps // 2:
                 shown = self._corners(clean, heap)
             elif step == self.steps // 2:
                 shown = self._stepped(best, best_slope, clean)
             else:
-                shown = self._stepped(shown, slope, clean)
+                shown = self._stepped(shown, gradient, clean)
         if len(which):
-            oracle.score(shown, which)
+            oracle.submit(shown, which)
 
-    def _corners(self, clean: Tensor, slope: Tensor) -> Tensor:
+    def _corners(self, clean: Tensor, gradient: Tensor) -> Tensor:
         """The corner of each pixel's cube that a slope promises most of, for the most promising
         pixels.
         """
-        corners = torch.where(slope > 0, LEVELS, torch.where(slope < 0, 0.0, clean))
-        gain = (slope * (corners - clean)).sum(dim=1, keepdim=True)
+        corners = torch.where(gradient > 0, LEVELS, torch.where(gradient < 0, 0.0, clean))
+        gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
         return torch.where(largest(gain, self.pixels), corners, clean)
 
-    def _stepped(self, shown: Tensor, slope: Tensor, clean: Tensor) -> Tensor:
+    def _stepped(self, shown: Tensor, gradient: Tensor, clean: Tensor) -> Tensor:
         """A step whose mean per value of the kept pixels is ``step``, and the pixels that it
         changes most.
         """
-        reach = self.pixels * self.step * slope.shape[1]
-        wanted = shown + reach * slope / slope.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
+        reach = self.pixels * self.step * gradient.shape[1]
+        wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
             min=1e-30
         )
         inside = wanted.round().clamp(0, LEVELS)

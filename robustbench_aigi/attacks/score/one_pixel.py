@@ -119,7 +119,7 @@ class PixelEvolution(Attack):
         for images, own in zip(which.split(together), members.split(together), strict=True):
             index = images.repeat_interleave(self.population)
             candidates = painted(oracle.images[index], own.reshape(-1, self.count, GENES))
-            margins.append(oracle.score(candidates, index))
+            margins.append(oracle.submit(candidates, index))
         return torch.cat(margins).view(len(which), self.population)
 
 
@@ -186,6 +186,6 @@ class ExhaustiveOnePixel(Attack):
         for image in oracle.active().tolist():
             for part in pixels.split(self.batch):
                 copies = oracle.images[image].repeat(len(part), 1, 1, 1)
-                oracle.score(painted(copies, part), torch.full((len(part),), image))
+                oracle.submit(painted(copies, part), torch.full((len(part),), image))
                 if image not in oracle.active():
                     break

@@ -51,7 +51,7 @@ class Square(Ball):
     access = "scores"
 
     @property
-    def asks(self) -> int:
+    def query_budget(self) -> int:
         """``queries``."""
         return self.queries
 
@@ -75,8 +75,8 @@ class Square(Ball):
         draws = torch.stack(
             [torch.rand(self.squares, DRAWS, generator=rngs[i]) for i in which.tolist()]
         )
-        change, at = self.inside(change, clean), torch.ones(len(which), dtype=torch.int64)
-        margins = oracle.score(self.on_grid(change, clean), which)
+        change, at = self.project(change, clean), torch.ones(len(which), dtype=torch.int64)
+        margins = oracle.submit(self.quantise(change, clean), which)
         while True:
             which, clean, change, margins, draws, at = oracle.remaining(
                 which, clean, change, margins, draws, at
@@ -91,16 +91,16 @@ class Square(Ball):
             base, under, owners = (
                 t.repeat_interleave(ahead, dim=0) for t in (change, clean, which)
             )
-            proposed = self.inside(
+            proposed = self.project(
                 self._proposals(base, queries.flatten(), draws[rows[:, None], queries]), under
             )
-            shown = self.on_grid(proposed, under)
-            logits = oracle.look(shown)
+            shown = self.quantise(proposed, under)
+            logits = oracle.logits_of(shown)
             scores = oracle.margins(logits, owners)
             missed = (scores.view(-1, ahead) >= margins[:, None]).cumprod(dim=1).sum(dim=1)
             last = missed.clamp(max=ahead - 1)
             reached = (torch.arange(ahead) <= last[:, None]).flatten()
-            oracle.score(shown[reached], owners[reached], logits=logits[reached])
+            oracle.submit(shown[reached], owners[reached], logits=logits[reached])
             better, place = missed < ahead, last + ahead * rows
             margins = torch.where(better, scores[place], margins)
             change = torch.where(better.view(-1, 1, 1, 1), proposed[place], change)

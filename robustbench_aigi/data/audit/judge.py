@@ -9,12 +9,12 @@ import pandas as pd
 from robustbench_aigi.data.audit.baseline import baselines
 from robustbench_aigi.data.audit.comparison import compared, parts_of
 from robustbench_aigi.data.audit.findings import Finding, findings_of
-from robustbench_aigi.data.audit.statistics import Row, statistics
+from robustbench_aigi.data.audit.statistics import SuiteRow, statistics
 from robustbench_aigi.data.audit.twins import twins
 from robustbench_aigi.data.audit.write import write_audit
 from robustbench_aigi.data.dataset import Dataset, is_converted
-from robustbench_aigi.data.decoding import UnreadableImage
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.data.decoding import ImageError
+from robustbench_aigi.errors import DataError
 
 Progress = Callable[[str, int, int], None]
 CHUNK = 1000
@@ -44,7 +44,7 @@ def audit(data: Dataset, out: Path, progress: Progress) -> Audit:
     a row of numbers is kept of each.
 
     Raises:
-        BadData: a file is missing, no image is readable, or there is only one class.
+        DataError: a file is missing, no image is readable, or there is only one class.
     """
     table, unreadable = measured(data, progress)
     rows = data.manifest.iloc[table["place"]].reset_index(drop=True)
@@ -63,7 +63,7 @@ def judged(name: str, rows: pd.DataFrame, table: pd.DataFrame, unreadable: pd.Da
             for row with it.
     """
     if table["label"].nunique() < 2:
-        raise BadData(
+        raise DataError(
             f"{name} has {len(table)} readable images of one class at most. An audit compares two"
             " classes."
         )
@@ -86,14 +86,14 @@ def measured(data: Dataset, progress: Progress) -> tuple[pd.DataFrame, pd.DataFr
     )
     chunks: list[pd.DataFrame] = []
     faults: list[tuple[str, str]] = []
-    kept: list[Row] = []
+    kept: list[SuiteRow] = []
     places: list[int] = []
     converted = is_converted(data.manifest).to_numpy()
     for place, content in enumerate(_contents(data)):
         try:
             kept.append(statistics(content, convert=bool(converted[place])))
             places.append(place)
-        except UnreadableImage as reason:
+        except ImageError as reason:
             faults.append((str(carried["id"].iat[place]), str(reason)))
         if len(kept) == CHUNK or place == len(data) - 1:
             progress("measuring images", place + 1, len(data))
@@ -111,7 +111,7 @@ def _contents(data: Dataset) -> Iterator[bytes]:
     try:
         yield from data.contents()
     except OSError as error:
-        raise BadData(
+        raise DataError(
             f"cannot read {error.filename}: {error.strerror}. Build the dataset again, or give its"
             " place."
         ) from error

@@ -18,7 +18,7 @@ from robustbench_aigi.imaging.dct import dct_matrix
 from robustbench_aigi.imaging.png import opened
 
 Floats = npt.NDArray[np.floating]
-Row = dict[str, str | float | int]
+SuiteRow = dict[str, str | float | int]
 
 CATEGORIES = ("format", "mode", "dimensions", "tables", "subsampling", "layout", "fields")
 """How a file is stored. ``fields`` are all that it carries beside pixels: EXIF, ICC, XMP, PNG text,
@@ -38,8 +38,8 @@ HASHED = 32
 """Pixels a side of the reduced image that the perceptual hash is taken of."""
 
 
-def statistics(content: bytes, *, convert: bool = False) -> Row:
-    """All statistics of one image file, ``convert`` as when it is read. Raises ``UnreadableImage``
+def statistics(content: bytes, *, convert: bool = False) -> SuiteRow:
+    """All statistics of one image file, ``convert`` as when it is read. Raises ``ImageError``
     with the reason.
 
     Numbers are in grey levels of 255, except ``saturation`` (0 to 1), ``high_band`` (log10 of the
@@ -48,15 +48,15 @@ def statistics(content: bytes, *, convert: bool = False) -> Row:
     JPEG). ``exact`` hashes the pixels, ``perceptual`` what is seen of them.
     """
     pixels = decode(content, convert=convert).permute(1, 2, 0).numpy()
-    hashes: Row = {"exact": exact_hash(pixels), "perceptual": perceptual_hash(pixels)}
+    hashes: SuiteRow = {"exact": exact_hash(pixels), "perceptual": perceptual_hash(pixels)}
     return stored(content) | summed(pixels) | hashes
 
 
-def stored(content: bytes) -> Row:
+def stored(content: bytes) -> SuiteRow:
     """How a file holds its pixels: the categories, file and content numbers."""
     with opened(content, FORMATS) as image:
         image.load()
-        row: Row = {
+        row: SuiteRow = {
             "format": image.format or "unknown",
             "mode": image.mode,
             "dimensions": f"{image.width} x {image.height}",
@@ -95,7 +95,7 @@ def _libjpeg_tables() -> npt.NDArray[np.int64]:
     return np.asarray(tables, dtype=np.int64)
 
 
-def summed(pixels: npt.NDArray[np.uint8]) -> Row:
+def summed(pixels: npt.NDArray[np.uint8]) -> SuiteRow:
     """:data:`PIXEL_NUMBERS` of ``(H, W, 3)`` grey levels; those that so small an image has not are
     not a number.
     """

@@ -14,8 +14,8 @@ from robustbench_aigi.data.audit.comparison import BOUND, KINDS
 from robustbench_aigi.data.audit.effects import common
 from robustbench_aigi.data.audit.statistics import CATEGORIES
 from robustbench_aigi.data.dataset import read_pixels
-from robustbench_aigi.data.plusplus.contact_sheets import Cell, save, sheet
-from robustbench_aigi.io.files import write_text, write_whole
+from robustbench_aigi.data.plusplus.contact_sheets import SheetCell, save, sheet
+from robustbench_aigi.io.files import atomic_write, write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def write_audit(result: "Audit", table: pd.DataFrame, rows: pd.DataFrame, out: P
     Args:
         table: statistics of every image. rows: the manifest, row for row with it.
     """
-    write_whole(out / "images.parquet", lambda temporary: table.to_parquet(temporary, index=False))
+    atomic_write(out / "images.parquet", lambda temporary: table.to_parquet(temporary, index=False))
     _save(_histograms(table), out / "statistics.png")
     _save(_bars(table), out / "categories.png")
     twins = result.tables["twins"].head(PAIRS)
@@ -148,13 +148,13 @@ def _bars(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _twins(pairs: pd.DataFrame, rows: pd.DataFrame) -> list[Cell]:
+def _twins(pairs: pd.DataFrame, rows: pd.DataFrame) -> list[SheetCell]:
     wanted = pd.unique(pd.concat([pairs["first"], pairs["second"]]))
     own = rows.drop_duplicates("id").set_index("id").loc[wanted].reset_index()
     pixels = dict(zip(own["id"], read_pixels(own), strict=True))
     about = own.set_index("id")
     return [
-        Cell(
+        SheetCell(
             [pixels[first], pixels[second]],
             [f"{i}, {WORDS[int(about.loc[i, 'label'])]}" for i in (first, second)],
         )
@@ -163,4 +163,4 @@ def _twins(pairs: pd.DataFrame, rows: pd.DataFrame) -> list[Cell]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    write_whole(path, lambda temporary: figure.savefig(temporary, format="png", dpi=80))
+    atomic_write(path, lambda temporary: figure.savefig(temporary, format="png", dpi=80))

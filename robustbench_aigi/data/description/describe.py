@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data.decoding import Header, UnreadableImage, decoded, header
+from robustbench_aigi.data.decoding import Header, ImageError, decoded, header
 from robustbench_aigi.data.description.counts import (
     Reason,
     counted,
@@ -19,13 +19,13 @@ from robustbench_aigi.data.description.counts import (
     with_class,
 )
 from robustbench_aigi.data.drawing import CLASSES
-from robustbench_aigi.data.listing import Faults, place_of, rows_of, terms_of
+from robustbench_aigi.data.listing import Faults, manifest_rows, place_of, terms_of
 from robustbench_aigi.data.plusplus.reader import is_built, unfinished
 from robustbench_aigi.data.recipes import Recipe, silent
-from robustbench_aigi.data.sources import Found, Unfitting, recognised
+from robustbench_aigi.data.sources import Found, UnfitError, recognised
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.suggestions import readers, readers_hint, recipe_named
-from robustbench_aigi.errors import BadConfig, BadData
+from robustbench_aigi.errors import ConfigError, DataError
 
 Progress = Callable[[str, int, int], None]
 MAX_HEADERS = 2000
@@ -71,25 +71,25 @@ def described(
     """Describe a source; arguments as of :func:`~robustbench_aigi.pipeline.data.inspect`.
 
     Raises:
-        BadData: no recipe reads it, or it is an unfinished build. UnknownName: there is no such
-            recipe.
+        DataError: no recipe reads it, or it is an unfinished build. UnknownNameError: there is no
+            such recipe.
     """
     path = Path(source).expanduser()
     if fault := unfinished(path):
-        raise BadData(fault)
+        raise DataError(fault)
     if is_built(path):
         return _of_built(path)
     if name is not None:
         recipe = recipe_named(name)
         if recipe.kind == "mini":
-            raise BadData(
+            raise DataError(
                 f"the recipe {name} makes its own images. Give one that reads a source, such as"
                 " folder."
             )
         try:
             found, rows, faults = _listed(recipe, source)
-        except Unfitting as error:
-            raise BadData(f"{error}{readers_hint(error, source)}") from error
+        except UnfitError as error:
+            raise DataError(f"{error}{readers_hint(error, source)}") from error
         return _described(source, recipe, found, rows, faults, (), convert, progress)
     recipe, listing, why = _recipe_for(source)
     return _described(source, recipe, *listing, (why,) if why else (), convert, progress)
@@ -100,7 +100,7 @@ Listing = tuple[Found, pd.DataFrame, Faults]
 
 def _listed(recipe: Recipe, source: str) -> Listing:
     found = recognised(source, terms_of(recipe), recipe.revision)
-    return found, *rows_of(recipe, found)
+    return found, *manifest_rows(recipe, found)
 
 
 def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
@@ -110,9 +110,11 @@ def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
     own = recipe_named("folder")
     try:
         return own, _listed(own, source), ""
-    except BadData as error:
+    except DataError as error:
         first = error
-    likely = readers(first.folders, in_table=first.in_table) if isinstance(first, Unfitting) else []
+    likely = (
+        readers(first.folders, in_table=first.in_table) if isinstance(first, UnfitError) else []
+    )
     for name in dict.fromkeys([*likely, *catalogue.names("datasets")]):
         try:
             recipe = catalogue.read("datasets", name, Recipe)
@@ -123,8 +125,8 @@ def _recipe_for(source: str) -> tuple[Recipe, Listing, str]:
                     f"the recipe folder does not read it, {name} is the first that does",
                 )
         except (
-            BadConfig,
-            BadData,
+            ConfigError,
+            DataError,
         ):  # a recipe of another kind, or one that does not read it either
             continue
     raise first
@@ -194,7 +196,7 @@ def _looked_at(
                 faults.append((identity, seen.fault))
             elif left >= 0 or seen.alpha:
                 conversion = decoded(content, convert=convert).conversion
-        except UnreadableImage as reason:
+        except ImageError as reason:
             faults.append((identity, str(reason)))
             continue
         yield int(label), seen, conversion

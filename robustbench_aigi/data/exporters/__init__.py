@@ -10,8 +10,8 @@ from typing import NamedTuple, Protocol
 
 from robustbench_aigi.data.exporters import image_folder, npz, parquet, raid, webdataset
 from robustbench_aigi.data.plusplus.reader import Built, Progress, silent, write_jsonl
-from robustbench_aigi.errors import BadData, UnknownName
-from robustbench_aigi.io.files import write_text, writing
+from robustbench_aigi.errors import DataError, UnknownNameError
+from robustbench_aigi.io.files import describe_write_errors, write_text
 from robustbench_aigi.io.hashing import file_digest
 
 __all__ = ["FORMS", "Built", "Exported", "export", "write_jsonl"]
@@ -20,7 +20,7 @@ DONE = ".export.json"
 SHARD_BYTES = 2**28
 
 
-class Form(Protocol):
+class ExportFormat(Protocol):
     """Writes a set into an empty folder; returns the images of each attack that the form has no
     place for.
     """
@@ -30,7 +30,7 @@ class Form(Protocol):
     ) -> dict[str, int]: ...
 
 
-FORMS: Mapping[str, Form] = MappingProxyType(
+FORMS: Mapping[str, ExportFormat] = MappingProxyType(
     {
         "imagefolder": image_folder.write,
         "parquet": parquet.write,
@@ -68,21 +68,21 @@ def export(
         shard_bytes: about how many bytes of images go into one file, for Parquet and WebDataset.
 
     Raises:
-        UnknownName: no such form.
-        BadData: ``built`` is no whole set, ``out`` holds something else, or the form cannot hold
+        UnknownNameError: no such form.
+        DataError: ``built`` is no whole set, ``out`` holds something else, or the form cannot hold
             the set.
-        CannotWrite: the disk is full, or ``out`` cannot be written to.
+        WriteError: the disk is full, or ``out`` cannot be written to.
     """
     if form not in FORMS:
-        raise UnknownName(f"no form called {form!r}. Write one of {', '.join(FORMS)}.")
+        raise UnknownNameError(f"no form called {form!r}. Write one of {', '.join(FORMS)}.")
     the_set = Built(built)
     total = len(the_set)
     if out.resolve().is_relative_to(the_set.root):
-        raise BadData(f"{out} is inside the set itself. Give a folder elsewhere with --out.")
+        raise DataError(f"{out} is inside the set itself. Give a folder elsewhere with --out.")
     asked = {"form": form, "manifest": file_digest(the_set.manifest), "shard_bytes": shard_bytes}
     if (finished := _finished(out, asked)) is not None:
         return finished
-    with writing(out), _appearing(out) as folder:
+    with describe_write_errors(out), _appearing(out) as folder:
         left_out = FORMS[form](the_set, folder, progress, shard_bytes)
         result = Exported(total - sum(left_out.values()), left_out)
         if (built / "README.md").is_file():
@@ -92,7 +92,7 @@ def export(
 
 
 def _finished(out: Path, asked: dict[str, object]) -> Exported | None:
-    """What an earlier call wrote to ``out``; None if there is nothing. Raises ``BadData`` for
+    """What an earlier call wrote to ``out``; None if there is nothing. Raises ``DataError`` for
     anything else.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
@@ -101,7 +101,7 @@ def _finished(out: Path, asked: dict[str, object]) -> Exported | None:
         found = json.loads((out / DONE).read_text(encoding="utf-8"))
         if {name: found.get(name) for name in asked} == asked:
             return Exported(found["images"], found["left_out"])
-    raise BadData(
+    raise DataError(
         f"{out} is not empty and holds another thing than this export. Give another folder with"
         " --out."
     )

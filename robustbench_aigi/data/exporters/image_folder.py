@@ -11,7 +11,7 @@ from robustbench_aigi.data.plusplus.reader import (
     CLASSES,
     Built,
     Progress,
-    Row,
+    SuiteRow,
     metadata_lines,
     within_split,
     write_lines,
@@ -29,7 +29,7 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
     return {}
 
 
-def _name(number: int, row: Row) -> str:
+def _name(number: int, row: SuiteRow) -> str:
     within_split(row)
     return (
         f"{CLASSES[row['label']]}/{row['attack']}/{number:08d}{PurePosixPath(row['path']).suffix}"

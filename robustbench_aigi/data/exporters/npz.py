@@ -10,22 +10,22 @@ from typing import IO
 
 import numpy as np
 
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.photographs import Pixels
 from robustbench_aigi.data.plusplus.reader import Built, Progress
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.io.files import atomic_write
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time that every member is given, so that the same images are the same bytes."""
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
-    """Write one archive a split; ``shard_bytes`` has no meaning here. Raises ``BadData`` if image
+    """Write one archive a split; ``shard_bytes`` has no meaning here. Raises ``DataError`` if image
     sizes differ.
     """
     for split, count in built.counts().items():
-        write_whole(
+        atomic_write(
             out / f"{split}.npz", functools.partial(_archive, built, split, count, progress)
         )
     return {}
@@ -60,13 +60,13 @@ def _pixels(built: Built, split: str, progress: Progress) -> Iterator[Pixels]:
     for item in built.items(split, progress):
         try:
             image = decode(item.content).permute(1, 2, 0).contiguous().numpy()
-        except UnreadableImage as reason:
-            raise BadData(
+        except ImageError as reason:
+            raise DataError(
                 f"{item.row['path']} cannot be read: {reason}. Build the set again without it."
             ) from reason
         size = size or image.shape
         if image.shape != size:
-            raise BadData(
+            raise DataError(
                 f"an .npz holds one image size, and {split} has {size[1]} x {size[0]} and"
                 f" {image.shape[1]} x {image.shape[0]} ({item.row['id']}). Export it as"
                 " imagefolder, parquet or webdataset."

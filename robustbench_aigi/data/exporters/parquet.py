@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from robustbench_aigi.data.exporters.shards import shards
 from robustbench_aigi.data.plusplus.reader import CLASSES, Built, Item, Progress, within_split
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.io.files import atomic_write
 
 GROUP = 100
 """Rows in a row group, what is in memory at a time."""
@@ -30,7 +30,7 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
         made = []
         for number, items in enumerate(shards(built.items(split, progress), shard_bytes)):
             made.append(out / "data" / f"{split}-{number:05d}.parquet")
-            write_whole(made[-1], functools.partial(_shard, items, schema))
+            atomic_write(made[-1], functools.partial(_shard, items, schema))
         for place in made:
             place.rename(place.with_stem(f"{place.stem}-of-{len(made):05d}"))
     return {}

@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.plusplus.budgets import budgets
-from robustbench_aigi.data.plusplus.reader import Built, Progress, Row
+from robustbench_aigi.data.plusplus.reader import Built, Progress, SuiteRow
 from robustbench_aigi.io.files import write_text
 
 
@@ -49,6 +49,6 @@ def _folders(built: Built) -> dict[str, str]:
     return {attack: folder for folder, attack in first.items()}
 
 
-def _name(row: Row, generators: dict[str, str]) -> str:
+def _name(row: SuiteRow, generators: dict[str, str]) -> str:
     path = PurePosixPath(row["path"])
     return f"{generators[row['generator']] if row['label'] else 'real'}/{path.name}"

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.exporters.shards import shards
 from robustbench_aigi.data.plusplus.reader import Built, Item, Progress, json_line
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.io.files import atomic_write
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
@@ -17,7 +17,7 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
     """
     for split in built.counts():
         for number, items in enumerate(shards(built.items(split, progress), shard_bytes)):
-            write_whole(out / f"{split}-{number:06d}.tar", functools.partial(_shard, items))
+            atomic_write(out / f"{split}-{number:06d}.tar", functools.partial(_shard, items))
     return {}
 
 

@@ -10,7 +10,7 @@ def budgets(suite: Suite) -> dict[str, Budget]:
     run code.
 
     Raises:
-        UnknownName, BadConfig: this installation has no such attack.
+        UnknownNameError, ConfigError: this installation has no such attack.
     """
     return {row.id: row.built.budget() for row in suite.rows if _own(row.attack)}
 

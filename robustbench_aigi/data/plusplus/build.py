@@ -16,13 +16,13 @@ import pyarrow.parquet as pq
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.dataset import CONVERTED, Dataset
-from robustbench_aigi.data.plusplus.parts import Ingredient, Part, ingredients
+from robustbench_aigi.data.plusplus.parts import Part, PartBuilder, part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.errors import BadData, UserError
-from robustbench_aigi.executors import HERE, Executor, Here, bound_here
-from robustbench_aigi.io.files import write_text, write_whole
+from robustbench_aigi.errors import DataError, UserError
+from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, bound_here
+from robustbench_aigi.io.files import atomic_write, write_text
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 
@@ -39,7 +39,7 @@ def build_plusplus(
     surrogates: Mapping[str, Detector],
     out: Path,
     progress: Progress,
-    executor: Executor = HERE,
+    executor: Executor = IN_PROCESS,
     identities: Identities | None = None,
 ) -> None:
     """Write the set, its suite and ``manifest.parquet`` under ``out``; shards that an earlier run
@@ -54,14 +54,14 @@ def build_plusplus(
         identities: the surrogates', where the caller has them already.
 
     Raises:
-        BadData: a row names a surrogate that was not given.
+        DataError: a row names a surrogate that was not given.
     """
     made = _all(parts, suite, surrogates, identities)
     used = {name: surrogates[name] for name in suite.surrogates & surrogates.keys()}
     _make(made, out, progress, executor, used)
     write_text(out / "suite.json", suite.model_dump_json(by_alias=True, indent=2))
-    places = [out / place for ingredient in made for _, place in ingredient.places()]
-    write_whole(out / "manifest.parquet", lambda temporary: _join(places, temporary))
+    places = [out / place for builder in made for _, place in builder.places()]
+    atomic_write(out / "manifest.parquet", lambda temporary: _join(places, temporary))
 
 
 def plusplus(out: Path, split: str | None = None, attack: str | None = None) -> Dataset:
@@ -92,7 +92,7 @@ def plan(
     are multiplied.
 
     Raises:
-        BadData: the disk has less room than the set takes. Else as :func:`build_plusplus`.
+        DataError: the disk has less room than the set takes. Else as :func:`build_plusplus`.
     """
     made = _all(parts, suite, surrogates, identities)
     rows = [{"split": i.split, "attack": i.attack} | _expected(i, out) for i in made]
@@ -100,7 +100,7 @@ def plan(
     table["seconds"] /= workers
     room, needed = shutil.disk_usage(_existing(out)).free / 1e6, float(table["megabytes"].sum())
     if needed > room:
-        raise BadData(
+        raise DataError(
             f"the set takes about {needed:.0f} MB and {out} has room for {room:.0f} MB. Give --out"
             " on a larger disk, or --limit."
         )
@@ -112,13 +112,13 @@ def _all(
     suite: Suite,
     surrogates: Mapping[str, Detector],
     identities: Identities | None,
-) -> list[Ingredient]:
+) -> list[PartBuilder]:
     known = (identities or Identities()).of_all(surrogates)
     fit_to_travel = {name: _copied_if_possible(detector) for name, detector in surrogates.items()}
     return [
         i
         for split, part in parts.items()
-        for i in ingredients(split, part, suite, fit_to_travel, known)
+        for i in part_builders(split, part, suite, fit_to_travel, known)
     ]
 
 
@@ -131,7 +131,7 @@ def _copied_if_possible(detector: Detector) -> Detector:
 
 
 class _Task(NamedTuple):
-    ingredient: int
+    builder: int
     shard: Dataset
     place: Path
 
@@ -144,55 +144,57 @@ class _Making:
     out: Path
 
     def __call__(self, task: _Task) -> tuple[int, int]:
-        table = self.makes[task.ingredient](task.shard, self.out)
-        write_whole(self.out / task.place, functools.partial(table.to_parquet, index=False))
-        return task.ingredient, len(table)
+        table = self.makes[task.builder](task.shard, self.out)
+        atomic_write(self.out / task.place, functools.partial(table.to_parquet, index=False))
+        return task.builder, len(table)
 
 
 def _make(
-    made: Sequence[Ingredient],
+    made: Sequence[PartBuilder],
     out: Path,
     progress: Progress,
     executor: Executor,
     used: Mapping[str, Detector],
 ) -> None:
-    """Make the shards that are not there yet, of all ingredients together, so that no worker waits
+    """Make the shards that are not there yet, of all parts together, so that no worker waits
     for another kind.
     """
-    titles = [f"building {ingredient.split} {ingredient.attack}" for ingredient in made]
+    titles = [f"building {builder.split} {builder.attack}" for builder in made]
     left = [task for task in _in_turn(made) if not (out / task.place).is_file()]
     if not left:
         return
-    by = Here(1) if bound_here(executor, used, "images are made on it") else executor
-    done = [len(ingredient.data) for ingredient in made]
+    by = InProcessExecutor(1) if bound_here(executor, used, "images are made on it") else executor
+    done = [len(builder.data) for builder in made]
     for task in left:
-        done[task.ingredient] -= len(task.shard)
-    for number, count in by.each(_Making([ingredient.make for ingredient in made], out), left):
+        done[task.builder] -= len(task.shard)
+    for number, count in by.map_ordered(_Making([builder.make for builder in made], out), left):
         done[number] += count
         progress(titles[number], done[number], len(made[number].data))
 
 
-def _in_turn(made: Sequence[Ingredient]) -> list[_Task]:
-    """The shards of all ingredients, spread evenly: files are changed while a detector is
+def _in_turn(made: Sequence[PartBuilder]) -> list[_Task]:
+    """The shards of all parts, spread evenly: files are changed while a detector is
     attacked.
     """
     tasks = [
         (share / len(places), _Task(number, *place))
-        for number, places in enumerate(list(ingredient.places()) for ingredient in made)
+        for number, places in enumerate(list(builder.places()) for builder in made)
         for share, place in enumerate(places)
     ]
     return [task for _, task in sorted(tasks, key=lambda one: one[0])]
 
 
-def _expected(ingredient: Ingredient, out: Path) -> dict[str, float]:
-    left = sum(len(shard) for shard, place in ingredient.places() if not (out / place).is_file())
-    trials = ingredient.data.slices(PROBE)[:2]
+def _expected(builder: PartBuilder, out: Path) -> dict[str, float]:
+    left = sum(len(shard) for shard, place in builder.places() if not (out / place).is_file())
+    trials = builder.data.slices(PROBE)[:2]
     if not left:
         return {"images": 0, "passes": 0, "seconds": 0.0, "megabytes": 0.0}
     with tempfile.TemporaryDirectory() as folder:
         for trial in trials:
             began = time.perf_counter()
-            (table,) = Here(1).each(lambda shard: ingredient.make(shard, Path(folder)), [trial])
+            (table,) = InProcessExecutor(1).map_ordered(
+                lambda shard: builder.make(shard, Path(folder)), [trial]
+            )
             spent = time.perf_counter() - began
         size = sum(
             BLOCK * -(-(Path(folder) / path).stat().st_size // BLOCK) for path in table["path"]

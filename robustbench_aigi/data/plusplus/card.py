@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from huggingface_hub import DatasetCardData
 
-from robustbench_aigi.attacks import Row, Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.reader import CLASSES, Built
@@ -92,7 +92,7 @@ def write_card(built: Path, recipe: Recipe, command: str) -> None:
         command: what was typed to make it.
 
     Raises:
-        BadData: ``built`` holds no whole manifest or suite.
+        DataError: ``built`` holds no whole manifest or suite.
     """
     the_set = Built(built)
     suite, facts = the_set.suite(), _facts(the_set)
@@ -185,7 +185,7 @@ def _attacks(suite: Suite, facts: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _numbers(row: Row) -> str:
+def _numbers(row: SuiteRow) -> str:
     numbers = ", ".join(f"{name} = {value}" for name, value in row.numbers.items())
     return f"{row.attack} ({numbers})" if numbers else row.attack
 

@@ -13,10 +13,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.plusplus.build import plusplus
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.io.files import atomic_write
 
 SHOWN = 128
 """Pixels a side that a small image is enlarged towards, by a whole factor."""
@@ -28,7 +28,7 @@ GAP, LINE = 8, 13
 CLASSES = {0: "real", 1: "AI-generated"}
 
 
-class Cell(NamedTuple):
+class SheetCell(NamedTuple):
     """Images side by side, uint8 ``(3, H, W)`` each, and the lines of text below them."""
 
     images: Sequence[Tensor]
@@ -54,12 +54,12 @@ def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 
     source, alone. Parts of one split show the same images as far as they hold them.
 
     Raises:
-        BadData: there is no such part, or one of its files is missing or damaged.
+        DataError: there is no such part, or one of its files is missing or damaged.
     """
     parts = _manifest(built)[["split", "attack"]].drop_duplicates()
     if not ((parts["split"] == split) & (parts["attack"] == attack)).any():
         known = ", ".join(f"{row[0]}/{row[1]}" for row in parts.itertuples(index=False))
-        raise BadData(f"{built} has no part {split}/{attack}. It has: {known}.")
+        raise DataError(f"{built} has no part {split}/{attack}. It has: {known}.")
     rows = plusplus(built, split, attack).manifest
     wanted = count if rows["label"].nunique() == 2 else 2 * count
     rows = rows.assign(own=rows["id"], id=rows["source"])
@@ -77,7 +77,7 @@ def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 
     return path
 
 
-def sheet(title: str, cells: Sequence[Cell], columns: int) -> Image.Image:
+def sheet(title: str, cells: Sequence[SheetCell], columns: int) -> Image.Image:
     """Lay cells out in rows of ``columns`` under a title. Small images are enlarged without
     smoothing.
     """
@@ -122,29 +122,31 @@ def times_ten(attacked: Tensor, clean: Tensor) -> Tensor:
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write a picture as PNG, whole."""
-    write_whole(path, lambda temporary: picture.save(temporary, format="PNG"))
+    atomic_write(path, lambda temporary: picture.save(temporary, format="PNG"))
 
 
-def _cell(row: dict[Any, Any], source: str | None) -> Cell:
+def _cell(row: dict[Any, Any], source: str | None) -> SheetCell:
     attacked = _read(row["path"])
     lines = [str(row["source"]), CLASSES[int(row["label"])]]
     if max(attacked.shape[1:]) > LARGEST:
         lines.append(f"middle of {attacked.shape[2]} x {attacked.shape[1]}")
     if source is None:
-        return Cell([attacked], lines)
+        return SheetCell([attacked], lines)
     clean = _read(source)
     fooled = row.get("fooled")
     verdict = "" if fooled is None or pd.isna(fooled) else ", fooled" if fooled else ", not fooled"
     lines[1] += f"{verdict}; L-inf {row['linf']}, L2 {row['l2']:.2f}, {row['l0']} pixels"
     same = clean.shape == attacked.shape
-    return Cell([clean, attacked, times_ten(attacked, clean)] if same else [clean, attacked], lines)
+    return SheetCell(
+        [clean, attacked, times_ten(attacked, clean)] if same else [clean, attacked], lines
+    )
 
 
 def _read(path: str) -> Tensor:
     try:
         return decode(Path(path).read_bytes())
-    except (OSError, UnreadableImage) as error:
-        raise BadData(
+    except (OSError, ImageError) as error:
+        raise DataError(
             f"{path} cannot be shown: {error}. Check the set with `robustbench-aigi verify FOLDER`."
         ) from error
 
@@ -152,7 +154,7 @@ def _read(path: str) -> Tensor:
 def _manifest(built: Path) -> pd.DataFrame:
     path = built / "manifest.parquet"
     if not path.is_file():
-        raise BadData(
+        raise DataError(
             f"{built} holds no manifest.parquet. Give the --out folder of `robustbench-aigi build`."
         )
     return pd.read_parquet(path, columns=["split", "attack"])

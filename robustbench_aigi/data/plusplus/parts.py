@@ -14,19 +14,19 @@ import pandas as pd
 from PIL import JpegImagePlugin
 from torch import Tensor
 
-from robustbench_aigi.attacks import Perturbation, Row, Suite
+from robustbench_aigi.attacks import Perturbation, Suite, SuiteRow
 from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.data.dataset import CONVERTED, Batch, Dataset, choose
 from robustbench_aigi.data.decoding import FORMATS, encode_jpeg, encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
 from robustbench_aigi.imaging.png import opened
 from robustbench_aigi.imaging.quality import psnr, ssim
-from robustbench_aigi.io.files import writing
+from robustbench_aigi.io.files import describe_write_errors
 from robustbench_aigi.io.hashing import digest, file_digest, rngs_for, weights_digest
 
 SHARD = 250
@@ -50,7 +50,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Ingredient:
+class PartBuilder:
     """Images of one attack in one split: ``make`` turns a shard of sources into files in a folder
     and manifest rows.
     """
@@ -70,31 +70,31 @@ class Ingredient:
             )
 
 
-def ingredients(
+def part_builders(
     split: str,
     part: Part,
     suite: Suite,
     surrogates: Mapping[str, Detector],
     identities: Mapping[str, str] = MappingProxyType({}),
-) -> Iterator[Ingredient]:
+) -> Iterator[PartBuilder]:
     """All that one split is made of.
 
     Args:
         identities: of the surrogates, by name: shards that were made on another one are not reused.
 
     Raises:
-        BadData: a row names a surrogate that was not given.
+        DataError: a row names a surrogate that was not given.
     """
     whole = {"clean": part.data} | ({} if part.generated is None else {"generated": part.generated})
     for name, data in whole.items():
-        yield Ingredient(
+        yield PartBuilder(
             name, split, data, data.key, functools.partial(_as_they_are, split=split, attack=name)
         )
     asked = {name: surrogate for name, surrogate in surrogates.items() if name in suite.surrogates}
     weights = {name: weights_digest(surrogate.state_dict()) for name, surrogate in asked.items()}
     for number, row in enumerate(suite.rows):
         if row.surrogate is not None and row.surrogate not in surrogates:
-            raise BadData(
+            raise DataError(
                 f"row {row.id} of suite {suite.name} needs the surrogate {row.surrogate}. Train it"
                 f" with `robustbench-aigi train {row.surrogate} --out {row.surrogate}.safetensors`,"
                 f" and give it: --surrogate {row.surrogate}.safetensors."
@@ -108,7 +108,7 @@ def ingredients(
         make = functools.partial(
             _perturbed, split=split, row=row, seed=suite.seed, made_on=(surrogate, sha256)
         )
-        yield Ingredient(row.id, split, data, key, make)
+        yield PartBuilder(row.id, split, data, key, make)
     if part.samples:
         ids = [f"{split}/diffusion-{i:05d}" for i in range(part.samples)]
         wanted = Dataset(
@@ -119,10 +119,10 @@ def ingredients(
             part.samples, suite.seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest()
         )
         make = functools.partial(_samples, split=split, seed=suite.seed, example=example)
-        yield Ingredient("diffusion", split, wanted, key, make)
+        yield PartBuilder("diffusion", split, wanted, key, make)
 
 
-def _share(data: Dataset, row: Row, number: int, rows: int, all_rows: bool) -> Dataset:
+def _share(data: Dataset, row: SuiteRow, number: int, rows: int, all_rows: bool) -> Dataset:
     manifest = data.manifest
     if not all_rows:
         turn = manifest["id"].map(lambda identity: int(digest("turn", identity)[:8], 16) % rows)
@@ -149,7 +149,7 @@ def _perturbed(
     out: Path,
     *,
     split: str,
-    row: Row,
+    row: SuiteRow,
     seed: int,
     made_on: tuple[Detector | None, str],
 ) -> pd.DataFrame:
@@ -177,14 +177,14 @@ def _perturbed(
 
 
 def _attacked(
-    row: Row, batch: Batch, surrogate: Detector | None, seed: int
+    row: SuiteRow, batch: Batch, surrogate: Detector | None, seed: int
 ) -> tuple[Tensor, Table]:
     """The changed images, whether each fooled the surrogate, and the passes it took."""
     if isinstance(row.built, Perturbation):
         unknown: Table = {"fooled": [None] * len(batch.ids), "forwards": 0, "backwards": 0}
         return row.built.apply(batch.images, batch.ids, seed), unknown
     if surrogate is None:
-        raise BadData(
+        raise DataError(
             f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32"'
             " to the suite."
         )
@@ -247,7 +247,7 @@ def _table(
         paths.append(
             Path(split) / attack / ("FAKE" if label else "REAL") / f"{_stem(identity)}{suffix}"
         )
-    with writing(out / split / attack):
+    with describe_write_errors(out / split / attack):
         for folder in {(out / path).parent for path in paths}:
             folder.mkdir(parents=True, exist_ok=True)
         for path, content in zip(paths, files, strict=True):

@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.errors import BadData
-from robustbench_aigi.io.files import reading, write_whole
+from robustbench_aigi.errors import DataError
+from robustbench_aigi.io.files import atomic_write, describe_read_errors
 
 Progress = Callable[[str, int, int], None]
-Row = dict[str, Any]
+SuiteRow = dict[str, Any]
 CLASSES = ("REAL", "FAKE")
 """Names of the labels 0 and 1."""
 SUITE = "suite.json"
@@ -48,7 +48,7 @@ class Item(NamedTuple):
     """One image: its place in the split from 0, its manifest row, and its file's bytes."""
 
     number: int
-    row: Row
+    row: SuiteRow
     content: bytes
 
 
@@ -66,7 +66,7 @@ class Built:
     columns at a time.
 
     Raises:
-        BadData: from every method, if the folder holds no whole manifest.
+        DataError: from every method, if the folder holds no whole manifest.
     """
 
     folder: Path
@@ -92,7 +92,7 @@ class Built:
     def table(self, *columns: str) -> pa.Table:
         """A few columns of the whole manifest; one that it lacks is left out."""
         file = self._file()
-        with reading(self.manifest, AGAIN):
+        with describe_read_errors(self.manifest, AGAIN):
             return file.read(columns=[name for name in columns if name in file.schema_arrow.names])
 
     def counts(self) -> dict[str, int]:
@@ -100,17 +100,17 @@ class Built:
         found = self.table("split").column("split").value_counts().to_pylist()
         for split in (entry["values"] for entry in found):
             if not re.fullmatch(r"\w[\w.-]*", split):
-                raise BadData(
+                raise DataError(
                     f"{self.manifest} has a split called {split!r}. Expected a plain name such as"
                     " train."
                 )
         return {entry["values"]: entry["counts"] for entry in found}
 
-    def rows(self, split: str | None = None) -> Iterator[Row]:
+    def rows(self, split: str | None = None) -> Iterator[SuiteRow]:
         """Yield the manifest's rows in order, of one split or of all."""
         batches = self._file().iter_batches(BATCH)
         while True:
-            with reading(self.manifest, AGAIN):
+            with describe_read_errors(self.manifest, AGAIN):
                 batch = next(batches, None)
                 if batch is None:
                     return
@@ -121,7 +121,7 @@ class Built:
             yield from rows
 
     def items(self, split: str, progress: Progress = silent) -> Iterator[Item]:
-        """Yield rows and contents of a split. Raises ``BadData`` for a file that is not as the
+        """Yield rows and contents of a split. Raises ``DataError`` for a file that is not as the
         manifest says.
         """
         total = self.counts()[split]
@@ -132,35 +132,35 @@ class Built:
         progress(f"exporting {split}", total, total)
 
     def place(self, path: str) -> Path:
-        """Where a manifest's path is. Raises ``BadData`` if that is outside the folder."""
+        """Where a manifest's path is. Raises ``DataError`` if that is outside the folder."""
         place = self.folder / path
         if ".." in PurePosixPath(path).parts or not place.resolve().is_relative_to(self.root):
-            raise BadData(
+            raise DataError(
                 f"{path} leads out of {self.folder}. Do not use this set; build it again."
             )
         return place
 
     def suite(self) -> Suite:
-        """The suite that the set was made with. Raises ``BadData`` if it is not there or not
+        """The suite that the set was made with. Raises ``DataError`` if it is not there or not
         whole.
         """
         try:
             return Suite.model_validate_json((self.folder / SUITE).read_bytes())
         except (OSError, ValidationError) as error:
-            raise BadData(
+            raise DataError(
                 f"{self.folder} has no readable {SUITE}, which says what its attacks were. Repeat"
                 " the `robustbench-aigi build` command that made it: finished images are kept."
             ) from error
 
-    def _content(self, row: Row) -> bytes:
+    def _content(self, row: SuiteRow) -> bytes:
         place = self.place(row["path"])
         within_split(row)
         try:
             content = place.read_bytes()
         except OSError as error:
-            raise BadData(f"cannot read {row['path']}: {error.strerror}. {self._hint}") from error
+            raise DataError(f"cannot read {row['path']}: {error.strerror}. {self._hint}") from error
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
-            raise BadData(
+            raise DataError(
                 f"{row['path']} is not the file that the manifest describes. {self._hint}"
             )
         return content
@@ -173,13 +173,13 @@ class Built:
         try:
             file = pq.ParquetFile(self.manifest)
         except (OSError, pa.ArrowException) as error:
-            raise BadData(
+            raise DataError(
                 unfinished(self.folder)
                 or f"{self.folder} holds no whole manifest.parquet."
                 " Give a folder that `robustbench-aigi build` wrote."
             ) from error
         if missing := [name for name in NEEDED if name not in file.schema_arrow.names]:
-            raise BadData(
+            raise DataError(
                 f"{self.manifest} lacks {', '.join(missing)}. Give a folder that `robustbench-aigi"
                 " build` wrote."
             )
@@ -205,7 +205,7 @@ def unfinished(folder: Path) -> str:
     return f"{folder} is an unfinished build. Finish it with {again}; what is there is kept."
 
 
-def misplaced(row: Row) -> str | None:
+def misplaced(row: SuiteRow) -> str | None:
     """Why a row does not fit its path, which is ``split/attack/REAL/name`` or
     ``split/attack/FAKE/name``.
     """
@@ -221,7 +221,7 @@ def misplaced(row: Row) -> str | None:
     )
 
 
-def json_line(row: Row) -> str:
+def json_line(row: SuiteRow) -> str:
     """A row as a line of JSON; numbers that JSON does not have (not a number, infinite) become
     null.
     """
@@ -239,17 +239,17 @@ def write_lines(path: Path, lines: Iterator[str]) -> None:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
             file.writelines(lines)
 
-    write_whole(path, write)
+    atomic_write(path, write)
 
 
-def metadata_lines(built: Built, split: str, name: Callable[[int, Row], str]) -> Iterator[str]:
+def metadata_lines(built: Built, split: str, name: Callable[[int, SuiteRow], str]) -> Iterator[str]:
     """Lines of a Hugging Face ``metadata.jsonl``: ``file_name``, then all columns of the manifest.
 
     The fullest row comes first, the others keep their order: readers take the columns' types from
     the beginning of the file, where clean images alone would leave eps and others without one.
     """
 
-    def line(position: int, row: Row) -> str:
+    def line(position: int, row: SuiteRow) -> str:
         return json_line({"file_name": name(position, row), **row})
 
     first, row = max(enumerate(built.rows(split)), key=lambda pair: (_filled(pair[1]), -pair[0]))
@@ -266,7 +266,7 @@ def write_jsonl(folder: Path) -> None:
     With the latter ``datasets.load_dataset("imagefolder", data_dir=...)`` reads the folder itself.
 
     Raises:
-        BadData: the folder is no built set.
+        DataError: the folder is no built set.
     """
     built = Built(folder)
     write_lines(folder / "manifest.jsonl", map(json_line, built.rows()))
@@ -275,14 +275,16 @@ def write_jsonl(folder: Path) -> None:
         write_lines(folder / split / "metadata.jsonl", lines)
 
 
-def within_split(row: Row) -> str:
-    """A row's path below the folder of its split. Raises ``BadData`` if it does not fit the row."""
+def within_split(row: SuiteRow) -> str:
+    """A row's path below the folder of its split. Raises ``DataError`` if it does not fit the
+    row.
+    """
     if reason := misplaced(row):
-        raise BadData(
+        raise DataError(
             f"{row['path']}: {reason}. See all such files with `robustbench-aigi verify FOLDER`."
         )
     return PurePosixPath(*PurePosixPath(row["path"]).parts[1:]).as_posix()
 
 
-def _filled(row: Row) -> int:
+def _filled(row: SuiteRow) -> int:
     return sum(value is not None and value == value for value in row.values())

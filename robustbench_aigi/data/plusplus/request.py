@@ -18,12 +18,12 @@ from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import write_skipped
 from robustbench_aigi.data.loading import load_data
 from robustbench_aigi.data.plusplus.build import Part
-from robustbench_aigi.data.plusplus.surrogates import makers_of
+from robustbench_aigi.data.plusplus.surrogates import load_surrogates
 from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.data.sources import Split
 from robustbench_aigi.data.suggestions import as_recipe
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")
@@ -56,7 +56,7 @@ class Kind(BaseModel, extra="ignore"):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
+class BuildRequest:
     """What is asked of a build.
 
     Args:
@@ -114,7 +114,7 @@ class Order:
         )
 
 
-class Assembly(NamedTuple):
+class BuildPlan(NamedTuple):
     """All that ``build_plusplus`` takes, and the dataset and recipe behind it."""
 
     recipe: Recipe
@@ -124,12 +124,12 @@ class Assembly(NamedTuple):
     surrogates: Mapping[str, Detector]
 
 
-def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
+def plan_build(order: BuildRequest, skipped: Path, progress: Progress) -> BuildPlan:
     """Read the dataset, list in ``skipped`` what is left out, and load the surrogates."""
     recipe = recipe_of(as_recipe(order.dataset))
     suite = load_suite(order.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    makers = makers_of(suite, order.surrogates, recipe.surrogates)
+    makers = load_surrogates(suite, order.surrogates, recipe.surrogates)
     data = load_data(
         recipe.base,
         order.source,
@@ -146,7 +146,7 @@ def assemble(order: Order, skipped: Path, progress: Progress) -> Assembly:
             made = order.samples if order.samples is not None else recipe.samples.get(split, 0)
             every, generated = split not in recipe.by_turns, _generated(order.generated, split)
             parts[split] = Part(images, all_rows=every, samples=made, generated=generated)
-    return Assembly(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
+    return BuildPlan(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
 
 
 def apart(data: Dataset, skipped: Path) -> Dataset:
@@ -179,7 +179,7 @@ def _generated(folder: Path | None, split: str) -> Dataset | None:
         return None
     place = folder / "manifest.parquet"
     if not place.is_file():
-        raise BadData(
+        raise DataError(
             f"{folder} has no manifest.parquet. Give a folder that `robustbench-aigi generate`"
             " wrote."
         )

@@ -14,9 +14,9 @@ from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.decoding import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts
 from robustbench_aigi.data.recipes import Progress, silent
-from robustbench_aigi.errors import BadData, Unavailable
+from robustbench_aigi.errors import DataError, UnavailableError
 from robustbench_aigi.generators.pipelines import Sampler, load_sampler
-from robustbench_aigi.io.files import write_text, write_whole
+from robustbench_aigi.io.files import atomic_write, write_text
 from robustbench_aigi.io.hashing import digest, file_digest, rng_for
 
 EXTRA = ("seed", "prompt", "revision")
@@ -49,21 +49,21 @@ def make_samples(
         in the file begin at ``out``.
 
     Raises:
-        Unavailable: models that cannot be loaded, once all others are done.
+        UnavailableError: models that cannot be loaded, once all others are done.
     """
     tables: list[pd.DataFrame] = []
     out_of_reach: dict[str, str] = {}
     for model in prompts.models:
         try:
             _draw(prompts, model, out, progress, batch)
-        except Unavailable as error:
+        except UnavailableError as error:
             out_of_reach[model.id] = str(error)
         tables.append(_rows(prompts, model, out))
     table = pd.concat(tables, ignore_index=True)
-    write_whole(out / "manifest.parquet", functools.partial(table.to_parquet, index=False))
+    atomic_write(out / "manifest.parquet", functools.partial(table.to_parquet, index=False))
     if out_of_reach:
         first = next(iter(out_of_reach.values()))
-        raise Unavailable(
+        raise UnavailableError(
             f"{len(out_of_reach)} of {len(prompts.models)} models are out of reach:"
             f" {', '.join(out_of_reach)}; the images of the others are in {out}, and repeating the"
             f" call makes the rest. The first: {first}"
@@ -109,7 +109,7 @@ def _draw(prompts: Prompts, model: Model, out: Path, progress: Progress, batch: 
             content = encoded(
                 reduced(pixels, prompts.size, prompts.filter), prompts.encoding, prompts.quality
             )
-            write_whole(_place(prompts, out, one.id), functools.partial(_write, content=content))
+            atomic_write(_place(prompts, out, one.id), functools.partial(_write, content=content))
     progress(task, len(wanted), len(wanted))
 
 
@@ -124,7 +124,7 @@ def _sampler(prompts: Prompts, model: Model, out: Path) -> Sampler:
         out / _folder(prompts, model) / "revision.txt",
     )
     if known.is_file() and (before := known.read_text(encoding="utf-8")) != sampler.revision:
-        raise BadData(
+        raise DataError(
             f"{known.parent} was begun with {before or 'an unknown revision'} of {model.id}, and"
             f" now there is {sampler.revision or 'an unknown one'}. Write revision = {before!r} in"
             " the prompt file, or delete it."

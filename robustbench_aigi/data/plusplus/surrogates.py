@@ -8,7 +8,7 @@ from robustbench_aigi.detectors import Detector, load_detector, load_trained, sh
 from robustbench_aigi.errors import UserError
 
 
-def makers_of(
+def load_surrogates(
     suite: Suite, checkpoints: Sequence[str], otherwise: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Detector]:
     """Load the surrogates that a suite's rows name.

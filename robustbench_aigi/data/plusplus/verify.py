@@ -16,18 +16,18 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.reader import (
     SUITE,
     Built,
     Progress,
-    Row,
+    SuiteRow,
     json_line,
     misplaced,
     silent,
 )
-from robustbench_aigi.errors import BadData, UserError
+from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.imaging.quality import psnr
@@ -67,7 +67,7 @@ def verify(built: Path, progress: Progress = silent) -> list[Offender]:
     and paths.
 
     Raises:
-        BadData: ``built`` holds no whole manifest.
+        DataError: ``built`` holds no whole manifest.
     """
     the_set = Built(built)
     total, offenders = len(the_set), _suite_faults(the_set)
@@ -115,7 +115,7 @@ class Checker:
         limits = budgets(suite) if suite else {}
         return cls(built, sources, limits, {row.id: row.numbers.get("eps") for row in rows})
 
-    def faults(self, row: Row) -> Iterator[str]:
+    def faults(self, row: SuiteRow) -> Iterator[str]:
         """Yield the reasons why a row and its file are not in order."""
         if reason := misplaced(row):
             yield reason
@@ -124,14 +124,14 @@ class Checker:
         except FileNotFoundError:
             yield "is missing"
             return
-        except (OSError, BadData) as error:
+        except (OSError, DataError) as error:
             yield f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
             return
         if (sha256 := hashlib.sha256(content).hexdigest()) != row["sha256"]:
             yield f"its SHA-256 is {sha256[:12]}..., the manifest says {row['sha256'][:12]}..."
         try:
             image = decode(content)
-        except UnreadableImage as reason:
+        except ImageError as reason:
             yield f"is no readable image: {reason}"
             return
         if row["attack"] == "clean":
@@ -141,7 +141,7 @@ class Checker:
         elif row["label"] != 1:
             yield f"was generated, so its label is 1, and the manifest says {row['label']}"
 
-    def _attack_faults(self, row: Row, content: bytes, image: Tensor) -> Iterator[str]:
+    def _attack_faults(self, row: SuiteRow, content: bytes, image: Tensor) -> Iterator[str]:
         if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[24:26] != EIGHT_BIT_RGB:
             yield "is perturbed, and no 8-bit RGB PNG"
         source = self.sources.get(row["source"])
@@ -159,7 +159,7 @@ class Checker:
             )
         try:
             clean = decode(self.built.place(source.path).read_bytes())
-        except (OSError, UnreadableImage, BadData):
+        except (OSError, ImageError, DataError):
             yield f"its source {source.path} cannot be read, so its budget is not checked"
             return
         if clean.shape != image.shape:
@@ -167,7 +167,7 @@ class Checker:
             return
         yield from self._budget_faults(row, image, clean)
 
-    def _budget_faults(self, row: Row, image: Tensor, clean: Tensor) -> Iterator[str]:
+    def _budget_faults(self, row: SuiteRow, image: Tensor, clean: Tensor) -> Iterator[str]:
         levels, before = image[None].int(), clean[None].int()
         found = {
             name: float(value[0])
@@ -193,7 +193,7 @@ def _same(one: float | None, other: float | None, tolerance: float) -> bool:
     return math.isclose(one, other, rel_tol=0, abs_tol=tolerance)
 
 
-def _columns(built: Built, *names: str) -> Iterator[Row]:
+def _columns(built: Built, *names: str) -> Iterator[SuiteRow]:
     for batch in built.table(*names).to_batches():
         yield from batch.to_pylist()
 

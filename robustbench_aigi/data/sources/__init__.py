@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_aigi.data.sources.entry import Entry, Refused, Terms, Unfitting
+from robustbench_aigi.data.sources.entry import Entry, Refused, Terms, UnfitError
 from robustbench_aigi.data.sources.folders import LAYOUTS, fitted, folder_entries, unfitting
 from robustbench_aigi.data.sources.metadata import TABLES, described, metadata_entries
-from robustbench_aigi.data.sources.parquet import Strange, opened, parquet_entries
+from robustbench_aigi.data.sources.parquet import OtherTableError, opened, parquet_entries
 from robustbench_aigi.data.sources.splits import SPLITS, Split
 from robustbench_aigi.data.sources.survey import SHARD_ENDINGS, Survey
 from robustbench_aigi.data.sources.webdataset import tar_entries
-from robustbench_aigi.errors import BadData, Unavailable
+from robustbench_aigi.errors import DataError, UnavailableError
 
 __all__ = [
     "LAYOUTS",
@@ -25,7 +25,7 @@ __all__ = [
     "Refused",
     "Split",
     "Terms",
-    "Unfitting",
+    "UnfitError",
     "entries",
     "recognised",
 ]
@@ -55,8 +55,8 @@ class Found:
 def entries(source: str, terms: Terms, revision: str | None = None) -> Iterator[Entry | Refused]:
     """List the images of a source without opening them, and what is left out unopened.
 
-    Args and Raises: see :func:`recognised`; ``BadData`` also for labels and splits that the recipe
-        does not know.
+    Args and Raises: see :func:`recognised`; ``DataError`` also for labels and splits that the
+        recipe does not know.
     """
     found = recognised(source, terms, revision)
     yield from found.left
@@ -74,8 +74,8 @@ def recognised(source: str, terms: Terms, revision: str | None = None) -> Found:
         revision: of the hub dataset.
 
     Raises:
-        BadData: the path is missing or damaged, or holds no such layout.
-        Unavailable: the hub cannot be reached.
+        DataError: the path is missing or damaged, or holds no such layout.
+        UnavailableError: the hub cannot be reached.
     """
     path = Path(source).expanduser()
     if not path.exists():
@@ -86,9 +86,11 @@ def recognised(source: str, terms: Terms, revision: str | None = None) -> Found:
 def _of_file(path: Path, terms: Terms) -> Found:
     kind = SHARD_ENDINGS.get(path.suffix.lower())
     if terms.layout in ENDINGS and kind != terms.layout:
-        raise BadData(f"{path} is no {ENDINGS[terms.layout]} file. Give one, or a folder of them.")
+        raise DataError(
+            f"{path} is no {ENDINGS[terms.layout]} file. Give one, or a folder of them."
+        )
     if kind is None or terms.layout not in (None, kind):
-        raise BadData(
+        raise DataError(
             f"{path} is neither a folder, a Parquet file nor a WebDataset .tar. Unpack an archive"
             " first and give its folder, such as one with train/REAL/*.jpg; of a table or an image"
             " give the folder that it is in."
@@ -102,7 +104,7 @@ def _of_folder(path: Path, terms: Terms) -> Found:
     survey = Survey.of(path)
     if terms.layout in ENDINGS:
         if not survey.shards[terms.layout]:
-            raise BadData(
+            raise DataError(
                 f"{path} holds no {ENDINGS[terms.layout]} file. Give one, or a folder of them."
             )
         return _of_kind(path, terms.layout, survey, terms)
@@ -113,7 +115,7 @@ def _of_folder(path: Path, terms: Terms) -> Found:
         told = "".join(
             f" {table} {fault}." for table, fault in (tables.faults if tables else {}).items()
         )
-        raise BadData(
+        raise DataError(
             f"{path} has no {' or '.join(TABLES)} with the columns file_name and label.{told} Write"
             " one, or sort the images into class folders."
         )
@@ -153,7 +155,7 @@ def _of_nothing(path: Path, survey: Survey, terms: Terms, faults: dict[Path, str
         )
     fault = unfitting(path, survey, terms)
     tables = "".join(f" The table {table} {reason}." for table, reason in faults.items())
-    raise Unfitting(f"{fault}{tables}", fault.folders)
+    raise UnfitError(f"{fault}{tables}", fault.folders)
 
 
 def _usable(kind: str, survey: Survey) -> bool:
@@ -169,9 +171,9 @@ def _strange(shard: Path) -> str | None:
     """Why a Parquet file is another table, which is passed over; None if it is not."""
     try:
         opened(shard)
-    except Strange as reason:
+    except OtherTableError as reason:
         return str(reason).removeprefix(f"{shard} ")
-    except BadData:
+    except DataError:
         return None
     return None
 
@@ -229,7 +231,7 @@ def _below(root: Path, path: Path) -> str:
 
 def _from_hub(source: str, revision: str | None) -> Path:
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise BadData(
+        raise DataError(
             f"no file or folder at {source}. Give an existing path, or a hub id such as owner/name."
         )
     from huggingface_hub import snapshot_download
@@ -241,7 +243,7 @@ def _from_hub(source: str, revision: str | None) -> Path:
             snapshot_download(source, repo_type="dataset", revision=revision, allow_patterns=wanted)
         )
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ConnectionError) as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"no file or folder at {source}, and the hub has no dataset of that name within reach"
             f" ({type(error).__name__}). Download it elsewhere and give its folder with --source"
             " PATH, or set HF_HOME."

@@ -7,10 +7,10 @@ from typing import final
 
 import pyarrow as pa
 
-from robustbench_aigi.data.decoding import MOST_BYTES, UnreadableImage
+from robustbench_aigi.data.decoding import MOST_BYTES, ImageError
 from robustbench_aigi.data.sources.parquet import opened
 from robustbench_aigi.data.sources.webdataset import read_member
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 
 @final
@@ -35,13 +35,13 @@ class Contents:
                 if path.lower().endswith(".tar")
                 else self._cell(path, row)
             )
-        except (OSError, ValueError, BadData, pa.ArrowException) as error:
+        except (OSError, ValueError, DataError, pa.ArrowException) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise UnreadableImage(f"cannot be read: {reason}") from error
+            raise ImageError(f"cannot be read: {reason}") from error
 
     def _file(self, path: Path) -> bytes:
         if (size := path.stat().st_size) > MOST_BYTES:
-            raise UnreadableImage(f"{size} bytes; {MOST_BYTES} are the most")
+            raise ImageError(f"{size} bytes; {MOST_BYTES} are the most")
         return path.read_bytes()
 
     def _cell(self, path: str, row: int) -> bytes:

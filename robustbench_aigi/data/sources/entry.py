@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from robustbench_aigi.data.sources.splits import SPLITS, splits_of
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 TEXTS = ("generator", "category", "parent", "split")
 """What shards may say of an image beside its label."""
@@ -44,7 +44,7 @@ class Refused(NamedTuple):
     reason: str
 
 
-class Unfitting(BadData):
+class UnfitError(DataError):
     """No folder, or no class name, of a source fits the recipe.
 
     ``folders`` are those that hold images, or ``in_table`` the class names that a table has.
@@ -113,14 +113,14 @@ class Terms(NamedTuple):
         )
 
     def split_said(self, name: str, where: str) -> str | None:
-        """The split that a column or a JSON file names; None for an empty one. Raises ``BadData``
+        """The split that a column or a JSON file names; None for an empty one. Raises ``DataError``
         if it is unknown.
         """
         if not name.strip():
             return None
         split = self.split(name.strip())
         if split is None:
-            raise BadData(
+            raise DataError(
                 f"{where} has the split {name!r}, which the recipe does not know. Known:"
                 f" {', '.join(self.splits)}. {recipe_line(self, [name])}"
             )
@@ -131,7 +131,7 @@ class Terms(NamedTuple):
         it, is named after.
 
         Raises:
-            BadData: the names do not say one thing; see
+            DataError: the names do not say one thing; see
                 :func:`~robustbench_aigi.data.sources.splits.splits_of`.
         """
         return splits_of(self.split_names, shards, root)
@@ -182,7 +182,7 @@ def pattern_of(name: str) -> str:
     return re.escape(name).replace(r"\*", "[^/]*")
 
 
-def fault_of(name: str) -> str:
+def skip_reason(name: str) -> str:
     """Why a file of this name is refused unopened; empty if it is not."""
     try:
         name.encode()

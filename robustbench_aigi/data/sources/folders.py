@@ -9,14 +9,14 @@ from robustbench_aigi.data.sources.entry import (
     Entry,
     Refused,
     Terms,
-    Unfitting,
-    fault_of,
+    UnfitError,
     pattern_of,
     printable,
+    skip_reason,
 )
 from robustbench_aigi.data.sources.positions import check_splits
 from robustbench_aigi.data.sources.survey import Survey, image_files
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 LAYOUTS = {
     "raid": ("{original,epsilonN}/{class}", r"(?P<category>original|epsilon[\d.]+)/CLASS"),
@@ -64,7 +64,7 @@ def folder_entries(root: Path, fit: Fit, terms: Terms) -> Iterator[Entry | Refus
     for name, path, _, fault in image_files(root):
         inner = name.removeprefix(fit.above)
         found = pattern.fullmatch(inner.rpartition("/")[0])
-        fault = fault or fault_of(name)
+        fault = fault or skip_reason(name)
         if not fault and found is None:
             fault = f"not in a folder of the layout {fit.layout}: {LAYOUTS[fit.layout][0]}"
         if fault or found is None:
@@ -80,7 +80,7 @@ def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
         folders: paths below the root of the folders that hold images.
 
     Raises:
-        BadData: a folder stands where the splits stand and its name is no split's, or one of a
+        DataError: a folder stands where the splits stand and its name is no split's, or one of a
             split's name elsewhere.
     """
     names = set(folders)
@@ -113,7 +113,7 @@ def _is_deep(layout: str, matches: Sequence[re.Match[str]]) -> bool:
     return layout == "classes" and any(match[0].count("/") > 1 for match in matches)
 
 
-def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
+def unfitting(root: Path, survey: Survey, terms: Terms) -> UnfitError:
     """What is wrong with a folder in which no layout fits."""
     folders = sorted(survey.images)
     shown = _few([printable(name) or "the folder itself" for name in folders])
@@ -130,7 +130,7 @@ def unfitting(root: Path, survey: Survey, terms: Terms) -> Unfitting:
             f" There are tables ({found}): one of labels is read if it is metadata.csv, with"
             " file_name and label."
         )
-    return Unfitting(
+    return UnfitError(
         f"{root} has no train or test folder, or no class folder, with images. Found images in:"
         f" {shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)},"
         f" with the classes {', '.join(terms.labels)}; other names go into the recipe, under"
@@ -170,7 +170,7 @@ def _above(folders: set[str], terms: Terms) -> str:
 def _check_consumed(
     root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms
 ) -> None:
-    """Raise ``BadData`` for folders of splits that the layout would read as something else."""
+    """Raise ``DataError`` for folders of splits that the layout would read as something else."""
     wrong: dict[str, list[str]] = {}
     for match in matches:
         splits = [part for part in match[0].split("/") if terms.split(part)]
@@ -181,7 +181,7 @@ def _check_consumed(
     if wrong:
         names = sorted({name for own in wrong.values() for name in own})
         own = ", ".join(f'"{name}" = "{name}"' for name in names)
-        raise BadData(
+        raise DataError(
             f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be"
             f" read as no split: the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of"
             " splits first, such as train/real and test/real; or, if these are generators, write"
@@ -193,7 +193,7 @@ def _entry(fit: Fit, name: str, path: Path, found: re.Match[str], terms: Terms) 
     words = found.groupdict()
     label = terms.label(words["cls"])
     if label is None:
-        raise BadData(
+        raise DataError(
             f"{path} is in no class of {', '.join(terms.labels)}. Add its folder to the recipe's"
             " labels."
         )

@@ -18,12 +18,12 @@ from robustbench_aigi.data.sources.entry import (
     Entry,
     Refused,
     Terms,
-    fault_of,
     printable,
+    skip_reason,
     unlabelled,
 )
 from robustbench_aigi.data.sources.survey import image_files
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 TABLES = ("metadata.jsonl", "metadata.csv")
 NEEDED = frozenset({"file_name", "label"})
@@ -68,7 +68,7 @@ def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[E
     The split is a column, or the name of the table's folder.
 
     Raises:
-        BadData: a table is damaged, or has a label or a split that the recipe does not know.
+        DataError: a table is damaged, or has a label or a split that the recipe does not know.
     """
     faults = {file.name: file.fault for file in image_files(root)}
     known: set[str] = set()
@@ -77,7 +77,7 @@ def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[E
         for number, row in enumerate(_rows(table), 1):
             given = str(row.get("file_name") or "").replace("\\", "/")
             name = (table.parent.relative_to(root) / given).as_posix()
-            fault = fault_of(given) or faults.get(name, "no image of this name is there")
+            fault = skip_reason(given) or faults.get(name, "no image of this name is there")
             fault = fault or ("described before" if name in known else "")
             known.add(name)
             if not fault and unlabelled(row.get("label")):
@@ -87,7 +87,7 @@ def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[E
                 continue
             label = terms.label_of(row.get("label"))
             if label is None:
-                raise BadData(
+                raise DataError(
                     f"{table} row {number} has label {row.get('label')!r}. Expected one of"
                     f" {_known(terms)}; others go into the recipe, under [labels] and [numbers]. To"
                     ' go by folders instead, write layout = "folder" there.'
@@ -118,7 +118,7 @@ def _rows(table: Path) -> Iterator[dict[str, object]]:
             else:
                 yield from _lines(file)
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise BadData(
+        raise DataError(
             f"{table} cannot be read ({error}). Save it as CSV in UTF-8, or mend it, or write "
             'layout = "folder" in the recipe.'
         ) from error

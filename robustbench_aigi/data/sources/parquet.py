@@ -17,11 +17,11 @@ from robustbench_aigi.data.sources.entry import (
     Entry,
     Refused,
     Terms,
-    Unfitting,
-    fault_of,
+    UnfitError,
+    skip_reason,
     unlabelled,
 )
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 IMAGE_COLUMNS = ("image", "img", "image_bytes")
 LABEL_COLUMNS = ("label", "labels")
@@ -43,7 +43,7 @@ class Columns(NamedTuple):
         return f"{self.image}.bytes" if self.nested else self.image
 
 
-class Strange(BadData):
+class OtherTableError(DataError):
     """A Parquet file that holds no labelled images: another table."""
 
 
@@ -52,7 +52,7 @@ def parquet_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[En
     folder.
 
     Raises:
-        BadData: a file is damaged, or lacks a column, or has a label or a split that the recipe
+        DataError: a file is damaged, or lacks a column, or has a label or a split that the recipe
             does not know.
     """
     named = terms.splits_of(shards, root)
@@ -93,7 +93,7 @@ class _Reader:
         self._names = _class_names(file, columns.label)
         self._labels: dict[object, int] = {}
         if None in [terms.label(name) for name in self._names]:
-            raise Unfitting(
+            raise UnfitError(
                 f"{shard} names its classes {self._names}. Expected {', '.join(terms.labels)}; add"
                 " them to the recipe, under [labels].",
                 self._names,
@@ -107,7 +107,7 @@ class _Reader:
         return [*place, self._columns.label, *self._texts]
 
     def entry(self, number: int, values: dict[str, Any], block: int) -> Entry | Refused:
-        """One row. Raises ``BadData`` for a label or a split that the recipe does not know."""
+        """One row. Raises ``DataError`` for a label or a split that the recipe does not know."""
         given = values[self._columns.label]
         if unlabelled(given):
             return Refused(f"{self._shard.name}/{number}", f"no label: {given!r}")
@@ -121,7 +121,7 @@ class _Reader:
             (values.get(self._columns.image) or {}).get("path") if self._columns.named else None
         )
         name = name or f"{self._shard.stem}-{number}"
-        if fault := fault_of(name):
+        if fault := skip_reason(name):
             return Refused(f"{self._shard.name}/{number}", fault)
         stem = str(Path(f"{split}/{name}" if split else name).with_suffix(""))
         return Entry(
@@ -139,7 +139,7 @@ class _Reader:
                     if self._names or self._terms.numbers
                     else ", or numbers that [numbers] of a recipe names"
                 )
-                raise Unfitting(
+                raise UnfitError(
                     f"{self._shard} row {number} has label {given!r}. Expected one of"
                     f" {', '.join(known)}{numbers}.",
                     self._all_labels(),
@@ -157,13 +157,13 @@ class _Reader:
 
 
 def opened(path: Path) -> tuple[pq.ParquetFile, Columns]:
-    """A Parquet file of labelled images. Raises ``BadData`` if it is damaged, ``Strange`` if it is
-    another table.
+    """A Parquet file of labelled images. Raises ``DataError`` if it is damaged, ``OtherTableError``
+    if it is another table.
     """
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise BadData(
+        raise DataError(
             f"{path} is no readable Parquet file ({error}). Download it again."
         ) from error
     schema = file.schema_arrow
@@ -171,7 +171,7 @@ def opened(path: Path) -> tuple[pq.ParquetFile, Columns]:
     label = next((name for name in LABEL_COLUMNS if name in schema.names), None)
     if image is None or label is None:
         got = ", ".join(schema.names)
-        raise Strange(
+        raise OtherTableError(
             f"{path} has the columns {got}. Expected image (struct of bytes and path) and label."
         )
     kind = schema.field(image).type
@@ -183,7 +183,7 @@ def opened(path: Path) -> tuple[pq.ParquetFile, Columns]:
     if not (
         (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)) and _holds_images(file, image)
     ):
-        raise Strange(
+        raise OtherTableError(
             f"{path} has a column {image} of {kind}. Expected a struct of bytes and path, or image"
             " files."
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from robustbench_aigi.data.sources.entry import Terms, recipe_line
 from robustbench_aigi.data.sources.splits import one_name_each, suspects
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 Parts = tuple[str, ...]
 
@@ -18,7 +18,7 @@ def check_splits(root: Path, folders: Iterable[str], terms: Terms) -> None:
         folders: paths below the root of the folders that hold images.
 
     Raises:
-        BadData: there is another folder, or one called like a split (``train_images``) where no
+        DataError: there is another folder, or one called like a split (``train_images``) where no
             split is known.
     """
     if terms.layout == "raid":
@@ -71,10 +71,10 @@ def _check_suspects(root: Path, above_classes: Iterable[Parts], terms: Terms) ->
         raise _refusal(root, [], sorted(meant), terms)
 
 
-def _refusal(place: Path, splits: list[str], unknown: list[str], terms: Terms) -> BadData:
+def _refusal(place: Path, splits: list[str], unknown: list[str], terms: Terms) -> DataError:
     beside = f"the splits {', '.join(splits)} and beside them " if splits else ""
     generators = ", ".join(f'"{name}" = "{name}"' for name in unknown)
-    return BadData(
+    return DataError(
         f"{place} has {beside}the folders {', '.join(unknown)}, which hold classes and are no split"
         f" that the recipe knows. {recipe_line(terms, unknown)} If they are generators, write there"
         f" generators = {{ {generators} }}."

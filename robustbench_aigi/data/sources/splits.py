@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Literal
 
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: dict[str, Split] = {
@@ -49,7 +49,7 @@ def splits_of(
         splits: names to splits. root: the source, a folder above the files or the file itself.
 
     Raises:
-        BadData: a file's name has names of two splits, or two names of one split stand side by
+        DataError: a file's name has names of two splits, or two names of one split stand side by
             side.
     """
     named = {shard: _named(splits, shard, root) for shard in shards}
@@ -61,7 +61,7 @@ def _named(splits: Mapping[str, str], shard: Path, root: Path) -> str | None:
     """The name of a split in a file's name, or else of a folder above it."""
     found = _words(splits, shard.stem)
     if len(set(found.values())) > 1:
-        raise BadData(
+        raise DataError(
             f"{shard.name} has the names of several splits: {', '.join(found)}. Rename it, or write"
             " its whole name in "
             f'a recipe of your own: splits = {{ "{shard.stem}" = "test" }}.'
@@ -93,7 +93,7 @@ def suspects(splits: Mapping[str, str], name: str) -> str | None:
 
 
 def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) -> None:
-    """Raise ``BadData`` if two of the usual names found side by side stand for one split, such as
+    """Raise ``DataError`` if two of the usual names found side by side stand for one split, such as
     dev and val.
 
     A recipe's own table of splits may join several names.
@@ -108,7 +108,7 @@ def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) 
         if len(found) > 1:
             both = sorted(found)
             known = ", ".join(f'"{name}" = "{split}"' for name in both)
-            raise BadData(
+            raise DataError(
                 f"{where} has {' and '.join(both)}, which would both be read as the {split} split."
                 f" Say which is which in a recipe of your own: splits = {{ {known}, ... }}, or"
                 " leave one of them out."

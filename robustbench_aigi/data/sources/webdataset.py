@@ -20,8 +20,8 @@ from robustbench_aigi.data.decoding import (
     SNIFFED_BYTES,
     looks_like_image,
 )
-from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, fault_of, printable
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.data.sources.entry import TEXTS, Entry, Refused, Terms, printable, skip_reason
+from robustbench_aigi.errors import DataError
 
 MOST_TEXT = 2**20
 
@@ -43,7 +43,7 @@ def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry 
     folder.
 
     Raises:
-        BadData: a file is no tar archive, or has a split that the recipe does not know.
+        DataError: a file is no tar archive, or has a split that the recipe does not know.
     """
     named = terms.splits_of(shards, root)
     for shard in shards:
@@ -131,7 +131,7 @@ def _opened(shard: Path) -> tarfile.TarFile:
     try:
         return tarfile.open(shard, "r:")
     except (tarfile.TarError, ValueError, OSError) as error:
-        raise BadData(
+        raise DataError(
             f"{shard} is no readable tar archive ({error}). Unpack .tar.gz to .tar first."
         ) from error
 
@@ -140,7 +140,7 @@ def _member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Member | Refus
     folder, slash, base = member.name.removeprefix("./").rpartition("/")
     stem, _, ending = base.partition(".")
     ending = ending.lower()
-    fault = fault_of(member.name)
+    fault = skip_reason(member.name)
     if not fault and (not member.isfile() or member.issparse()):
         fault = "a link or a device in an archive"
     text = ending in ("cls", "json")

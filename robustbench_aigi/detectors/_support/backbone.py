@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Detector, Normalise
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.errors import CheckpointError
 
 
 class Backbone(Detector):
@@ -80,7 +80,7 @@ def below_net(
         heads: name of the network's last linear layer, or of all that it has.
 
     Raises:
-        BadCheckpoint: the head is of one or two classes, and ``fake_index`` is None.
+        CheckpointError: the head is of one or two classes, and ``fake_index`` is None.
     """
     last = tuple(f"{head}." for head in ([heads] if isinstance(heads, str) else heads))
     state = {}
@@ -90,7 +90,7 @@ def below_net(
             state[place] = value
         elif len(value) <= 2:
             if fake_index is None:
-                raise BadCheckpoint(
+                raise CheckpointError(
                     f"{name} has {len(value)} row(s), and nothing says which class is AI-generated."
                     " Write fake_index=1 if it is the last, or fake_index=0."
                 )
@@ -105,10 +105,10 @@ def one_row(layer: Tensor, fake_index: int) -> Tensor:
     ``(1, D)`` or ``(1,)``.
 
     A layer that has one output already is given back; its sign turned where ``fake_index`` is 0.
-    Raises ``BadCheckpoint`` for more than two.
+    Raises ``CheckpointError`` for more than two.
     """
     if len(layer) > 2:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"the checkpoint's head has {len(layer)} outputs, not 1 or 2. Give one of two classes."
         )
     if len(layer) == 1:

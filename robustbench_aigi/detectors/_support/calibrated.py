@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Detector, Labelled
-from robustbench_aigi.errors import BadData, Collapsed, UserError
+from robustbench_aigi.errors import DataError, TrainingCollapsedError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 
 BATCH = 100
@@ -75,20 +75,21 @@ class Calibrated(Detector):
         """Measure direction, threshold and scale on the validation images.
 
         Raises:
-            BadData: they are of one class. Collapsed: the score is the same for all of them.
+            DataError: they are of one class. TrainingCollapsedError: the score is the same for all
+                of them.
         """
         from sklearn.metrics import roc_auc_score
 
         fake = validation.labels == 1
         if fake.all() or not fake.any():
-            raise BadData(
+            raise DataError(
                 f"{self.card.name} is calibrated on reals and fakes; the validation images are of"
                 " one class."
             )
         self.eval()
         raw = torch.cat([self.raw(from_bytes(part)) for part in validation.images.split(BATCH)])
         if not raw.std() > 0:
-            raise Collapsed(
+            raise TrainingCollapsedError(
                 f"{self.card.name} scores all {len(raw)} validation images alike: {raw[0]:.4g}."
             )
         auc = float(roc_auc_score(fake.numpy(), raw.double().numpy()))

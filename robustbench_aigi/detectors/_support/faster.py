@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors.base import Card, Detector
 from robustbench_aigi.detectors.external.onnx_graph import session
 from robustbench_aigi.detectors.external.outputs import optional
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 
 By = Literal["compile", "onnx", "int8"]
 FEWEST = 8
@@ -39,8 +39,8 @@ def faster(detector: Detector, by: By = "compile") -> Detector:
             with ``python -m tests.benchmarks.latency``.
 
     Raises:
-        UserError: no such way, or nothing in the detector to quicken. Unavailable: a compiler or a
-            package is missing.
+        UserError: no such way, or nothing in the detector to quicken. UnavailableError: a compiler
+            or a package is missing.
     """
     if by not in VIEWS:
         raise UserError(f"no faster path called {by!r}. Write one of {', '.join(VIEWS)}.")
@@ -93,7 +93,7 @@ class Compiled(Detector):
         super().__init__()
         compiler = os.environ.get("CXX", "g++")
         if shutil.which(compiler) is None and shutil.which("clang++") is None:
-            raise Unavailable(
+            raise UnavailableError(
                 f"torch.compile needs a C++ compiler, and there is no {compiler}. Install g++"
                 " (`apt-get install g++`), or write by='onnx'."
             )
@@ -142,7 +142,7 @@ class InOnnxRuntime(Detector):
         return self.__dict__ | {"_graphs": {}}
 
     def _exported(self, height: int, width: int) -> Any:
-        """The graph for a size. Raises ``Unavailable`` if torch cannot export it, or what it
+        """The graph for a size. Raises ``UnavailableError`` if torch cannot export it, or what it
         exports is unfaithful.
         """
         example = torch.linspace(0, 1, 2 * 3 * height * width).view(2, 3, height, width)
@@ -155,7 +155,7 @@ class InOnnxRuntime(Detector):
                 self.net, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False
             )
         except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
-            raise Unavailable(
+            raise UnavailableError(
                 f"torch cannot export {self.card.name}:"
                 f" {str(error.__cause__ or error).splitlines()[0]}. Write by='compile'."
             ) from error
@@ -164,7 +164,7 @@ class InOnnxRuntime(Detector):
         )
         furthest = float(((self._run(graph, example) - wanted).abs() / (1 + wanted.abs())).max())
         if not furthest <= FAITHFUL:
-            raise Unavailable(
+            raise UnavailableError(
                 f"{self.card.name} differs from torch by {furthest:.2g} at {height} x {width}, more"
                 f" than {FAITHFUL}. Write by='compile'."
             )

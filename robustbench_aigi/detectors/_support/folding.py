@@ -19,14 +19,14 @@ folding was wrong.
 """
 
 
-class Pair(NamedTuple):
+class FoldablePair(NamedTuple):
     """Names of a convolution, and of the batch norm that alone takes its output."""
 
     convolution: str
     norm: str
 
 
-_known: WeakKeyDictionary[Detector, tuple[Pair, ...]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Detector, tuple[FoldablePair, ...]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def folded(detector: Detector, images: Tensor) -> Iterator[None]:
         yield
 
 
-def _tried(detector: Detector, images: Tensor) -> tuple[Pair, ...]:
+def _tried(detector: Detector, images: Tensor) -> tuple[FoldablePair, ...]:
     """The pairs to fold; none in what torch has compiled, which would be compiled anew."""
     kinds = {type(module) for module in detector.modules()}
     if nn.BatchNorm2d not in kinds or any(kind.__name__ == "OptimizedModule" for kind in kinds):
@@ -57,7 +57,7 @@ def _tried(detector: Detector, images: Tensor) -> tuple[Pair, ...]:
     return pairs if bool(((own - other).abs() <= CLOSE * (1 + own.abs())).all()) else ()
 
 
-def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tensor]:
+def _watched(detector: Detector, images: Tensor) -> tuple[tuple[FoldablePair, ...], Tensor]:
     """The pairs that a pass shows, and its logits."""
     outputs: list[tuple[Tensor, nn.Module]] = []
     sources: dict[nn.Module, list[nn.Module | None]] = defaultdict(list)
@@ -87,7 +87,7 @@ def _watched(detector: Detector, images: Tensor) -> tuple[tuple[Pair, ...], Tens
     for name, module in detector.named_modules(remove_duplicate=False):
         names[module].append(name)
     pairs = (
-        Pair(names[makers[0]][0], names[norm][0])
+        FoldablePair(names[makers[0]][0], names[norm][0])
         for norm, makers in sources.items()
         if makers[0] is not None
         and norm.running_var is not None
@@ -104,7 +104,7 @@ def _plain(convolution: nn.Conv2d) -> bool:
 
 
 @contextmanager
-def _applied(detector: Detector, pairs: tuple[Pair, ...]) -> Iterator[None]:
+def _applied(detector: Detector, pairs: tuple[FoldablePair, ...]) -> Iterator[None]:
     """Fold the pairs that are not folded already."""
     with ExitStack() as undo:
         for pair in pairs:
@@ -129,7 +129,7 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
 
 
 def _put_back(
-    detector: Detector, pair: Pair, weight: Tensor, bias: Tensor | None, norm: nn.Module
+    detector: Detector, pair: FoldablePair, weight: Tensor, bias: Tensor | None, norm: nn.Module
 ) -> None:
     convolution = cast("nn.Conv2d", detector.get_submodule(pair.convolution))
     convolution.weight, convolution.bias = weight, bias

@@ -9,10 +9,10 @@ from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from robustbench_aigi.detectors._support.fetching import weights_wanted
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 
 
-def timm_trunk(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
+def timm_backbone(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
     """A timm model.
 
     Args:
@@ -20,7 +20,7 @@ def timm_trunk(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
         numbers: further arguments of ``timm.create_model``, such as ``num_classes=1``.
 
     Raises:
-        Unavailable: the weights are not on this machine and no hub can be reached.
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
     pretrained = pretrained and weights_wanted()
     try:
@@ -28,7 +28,7 @@ def timm_trunk(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
     except (OSError, RuntimeError) as error:
         if not pretrained:
             raise
-        raise Unavailable(
+        raise UnavailableError(
             f"timm cannot fetch the weights of {name}: {str(error).splitlines()[0]}. Reach the hub"
             " once so that HF_HOME holds them, or write pretrained=False and load a checkpoint"
             " with weights=PATH."

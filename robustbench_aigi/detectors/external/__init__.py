@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from robustbench_aigi.detectors._support.addresses.address import constructed
 from robustbench_aigi.detectors.base import Detector
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 
 KINDS = {
     "hf": ("hf.detector", "HFModel"),
@@ -32,7 +32,7 @@ def addressed(name: str, /, **config: Any) -> Detector | None:
         config: arguments of the detector, such as ``fake_index=0``.
 
     Raises:
-        BadConfig: it does not take these arguments.
+        ConfigError: it does not take these arguments.
     """
     scheme, _, place = name.partition(":")
     cls = class_at(name)
@@ -52,7 +52,7 @@ def class_at(name: str) -> type[Detector] | None:
 
 
 def check_query(url: str) -> None:
-    """Raise ``BadConfig`` if the query of a URL has what may be meant as an argument here."""
+    """Raise ``ConfigError`` if the query of a URL has what may be meant as an argument here."""
     from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 
     query = dict(parse_qsl(urlsplit(url).query, keep_blank_values=True))
@@ -63,7 +63,7 @@ def check_query(url: str) -> None:
     if meant:
         place = url.partition("?")[0]
         told = "&".join(f"{key}={query[key]}" for key in meant)
-        raise BadConfig(
+        raise ConfigError(
             f"{', '.join(meant)} in the query of {place} may be the endpoint's own, or an argument"
             f" here. Write arguments after a #, as in '{place}#{told}'; a # at the end of the URL"
             " leaves its query to the endpoint."

@@ -12,7 +12,7 @@ import torch
 
 from robustbench_aigi.detectors.external.outputs import optional
 from robustbench_aigi.detectors.external.returned import NAMES
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import CheckpointError, UserError
 from robustbench_aigi.io.hashing import digest, file_digest
 
 TYPES = {
@@ -33,7 +33,7 @@ def session(model: str | bytes, who: str) -> Any:
         model: a file's path, or its bytes. who: what it is, for messages.
 
     Raises:
-        Unavailable: ONNX Runtime is not installed. BadCheckpoint: it cannot read the model.
+        UnavailableError: ONNX Runtime is not installed. CheckpointError: it cannot read the model.
     """
     runtime = optional("onnxruntime", "onnx")
     options = runtime.SessionOptions()
@@ -42,7 +42,7 @@ def session(model: str | bytes, who: str) -> Any:
     try:
         return runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its errors have no class in common
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"ONNX Runtime cannot read {who}: {error}. Give what an ONNX exporter wrote."
         ) from error
 
@@ -50,14 +50,14 @@ def session(model: str | bytes, who: str) -> Any:
 def checked_digest(path: Path, expected: str | None = None) -> str:
     """SHA-256 of an ONNX file, and of the files beside it that hold its weights, if there are any.
 
-    Raises ``BadCheckpoint`` if there is no such file, or its digest is not the expected one.
+    Raises ``CheckpointError`` if there is no such file, or its digest is not the expected one.
     """
     if not path.is_file():
-        raise BadCheckpoint(f"no ONNX file at {path}. Write onnx: and the file's path.")
+        raise CheckpointError(f"no ONNX file at {path}. Write onnx: and the file's path.")
     beside = {name: file_digest(path.parent / name) for name in weight_files(path)}
     found = digest(file_digest(path), beside) if beside else file_digest(path)
     if expected not in (None, found):
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} has changed: sha256 {found}, expected {expected}. Give the file that was"
             " saved."
         )

@@ -24,10 +24,10 @@ from robustbench_aigi.detectors.external.outputs import (
     CLIP,
     FakeIndex,
     Scale,
-    check_ends,
-    one_logit,
+    check_output_spec,
     slug,
     threshold_logit,
+    to_binary_logit,
 )
 from robustbench_aigi.detectors.external.returned import columns
 from robustbench_aigi.errors import UserError
@@ -54,8 +54,8 @@ class OnnxModel(Detector):
             odds if None.
 
     Raises:
-        Unavailable: ONNX Runtime is not installed. BadCheckpoint: no such file, or not an ONNX
-            file.
+        UnavailableError: ONNX Runtime is not installed. CheckpointError: no such file, or not an
+            ONNX file.
         UserError: the graph leaves something open, or an argument does not fit it.
     """
 
@@ -82,7 +82,7 @@ class OnnxModel(Detector):
         threshold: float | None = None,
         sha256: str | None = None,
     ) -> None:
-        check_ends(fake_index, scale)
+        check_output_spec(fake_index, scale)
         means, stds = checked_statistics(mean, std)
         sides = None if size is None else checked_size(size, "size")
         digest = checked_digest(Path(path), sha256)
@@ -176,9 +176,9 @@ class OnnxModel(Detector):
         if self.channels_last:
             inputs = inputs.permute(0, 2, 3, 1)
         outputs = torch.cat([self._run(part) for part in inputs.split(self.batch or len(inputs))])
-        return one_logit(outputs.float(), self.fake_index, self.scale, self.card.name, CLIP).to(
-            images
-        )
+        return to_binary_logit(
+            outputs.float(), self.fake_index, self.scale, self.card.name, CLIP
+        ).to(images)
 
     def _run(self, inputs: Tensor) -> Tensor:
         """Outputs of a batch, filled up where the graph has a batch size of its own."""

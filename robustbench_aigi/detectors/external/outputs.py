@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.external.returned import Key, columns, find_output
-from robustbench_aigi.errors import BadLogits, Unavailable, UserError
+from robustbench_aigi.errors import LogitsError, UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 
 Scale = Literal["logit", "probability", "percent"]
@@ -42,13 +42,13 @@ def logits_seen() -> Iterator[list[Tensor]]:
 
 
 def optional(package: str, extra: str) -> Any:
-    """Import a package that not every installation has. Raises ``Unavailable`` with the line that
-    installs it.
+    """Import a package that not every installation has. Raises ``UnavailableError`` with the line
+    that installs it.
     """
     try:
         return importlib.import_module(package)
     except ImportError as error:
-        raise Unavailable(
+        raise UnavailableError(
             f"{package} cannot be imported: {error}. Type `{install_command(extra)}`."
         ) from error
 
@@ -58,8 +58,8 @@ def slug(address: str) -> str:
     return re.sub(r"[^\w.]+", "-", address).strip("-.")
 
 
-def check_ends(fake_index: FakeIndex, scale: str) -> None:
-    """Raise ``UserError`` unless the arguments of :func:`one_logit` mean something."""
+def check_output_spec(fake_index: FakeIndex, scale: str) -> None:
+    """Raise ``UserError`` unless the arguments of :func:`to_binary_logit` mean something."""
     if isinstance(fake_index, Sequence) and not isinstance(fake_index, str):
         whole = all(isinstance(index, Integral) and int(index) >= 0 for index in fake_index)
         if not fake_index or not whole or len(set(fake_index)) != len(fake_index):
@@ -78,7 +78,7 @@ def check_ends(fake_index: FakeIndex, scale: str) -> None:
         )
 
 
-def one_logit(
+def to_binary_logit(
     outputs: Tensor, fake_index: FakeIndex, scale: str, who: str, clip: float | None = CLIP
 ) -> Tensor:
     """``(N,)`` logits from ``(N,)``, ``(N, 1)``, ``(N, 2)`` or, with a list as ``fake_index``,
@@ -94,7 +94,7 @@ def one_logit(
             that whatever is not exactly 0 or 1 keeps its own logit and its gradient.
 
     Raises:
-        UserError: another number of outputs. BadLogits: a probability outside [0, 1], or NaN.
+        UserError: another number of outputs. LogitsError: a probability outside [0, 1], or NaN.
     """
     outputs = outputs.reshape(outputs.shape[0] if outputs.ndim else 1, -1)
     fakes, reals = _split(outputs.shape[1], fake_index, who)
@@ -130,14 +130,14 @@ def _split(count: int, fake_index: FakeIndex, who: str) -> tuple[list[int], list
 
 
 def _probabilities(outputs: Tensor, scale: str, who: str) -> Tensor:
-    """Outputs in [0, 1]. Raises ``BadLogits`` if one is outside; a graph that is being traced has
+    """Outputs in [0, 1]. Raises ``LogitsError`` if one is outside; a graph that is being traced has
     no values yet.
     """
     most = 100.0 if scale == "percent" else 1.0
     if not torch.compiler.is_compiling() and not bool(((outputs >= 0) & (outputs <= most)).all()):
         flat = outputs.detach().flatten()
         worst = float(flat[(flat - most / 2).abs().argmax()])
-        raise BadLogits(
+        raise LogitsError(
             f"{who} gave {worst:g}, which is no {scale} (0 to {most:g}). If it gives logits, write"
             " scale='logit'."
         )
@@ -165,10 +165,10 @@ class Ends:
     logits.
 
     Attributes:
-        fake_index, scale: see :func:`one_logit`.
+        fake_index, scale: see :func:`to_binary_logit`.
         output: which part of what it returns, where that is an object, a dict or a tuple: an
             attribute, key or index.
-        clip: see :func:`one_logit`.
+        clip: see :func:`to_binary_logit`.
     """
 
     fake_index: FakeIndex = 1
@@ -177,7 +177,7 @@ class Ends:
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        check_ends(self.fake_index, self.scale)
+        check_output_spec(self.fake_index, self.scale)
         given = self.fake_index
         plain = tuple(map(int, given)) if isinstance(given, Sequence) else int(given)
         object.__setattr__(self, "fake_index", plain)
@@ -187,14 +187,14 @@ class Ends:
         H, W)`` images.
 
         Raises:
-            UserError: it is not clear which output is meant, or there are too many. BadLogits: not
-                a row per image.
+            UserError: it is not clear which output is meant, or there are too many. LogitsError:
+                not a row per image.
         """
         many = not isinstance(self.fake_index, int)
         found = find_output(returned, images.shape[0], who, self.output, self.scale, many=many)
         rows = columns(found, images.shape[0], who)
         rows = rows.to(torch.promote_types(rows.dtype, images.dtype))
-        return one_logit(rows, self.fake_index, self.scale, who, self.clip).to(images)
+        return to_binary_logit(rows, self.fake_index, self.scale, who, self.clip).to(images)
 
 
 def threshold_logit(threshold: float | None, scale: str) -> float:

@@ -16,7 +16,7 @@ from robustbench_aigi.detectors.base import Card, Detector
 from robustbench_aigi.detectors.external.outputs import SCALES, Ends, threshold_logit
 from robustbench_aigi.detectors.external.returned import as_tensor
 from robustbench_aigi.detectors.external.wrapped import GIVEN, card_with, wrap
-from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.errors import ConfigError, UserError
 
 OUTPUTS = frozenset({"fake_index", "scale", "output"})
 OURS = OUTPUTS | {"threshold", "name"}
@@ -86,13 +86,13 @@ def adapted(address: str, found: Any, config: Mapping[str, Any]) -> Detector:
             ``mean`` and ``std`` for a network without a method ``logits``.
 
     Raises:
-        BadConfig: an argument that nobody takes. UserError: what is there cannot score images.
+        ConfigError: an argument that nobody takes. UserError: what is there cannot score images.
     """
     ready, ours = _made(address, found, config)
     scores = isinstance(ready, Detector) or callable(getattr(ready, "logits", None))
     if scores and ours.keys() & OF_NETWORKS:
         unused = ", ".join(sorted(ours.keys() & OF_NETWORKS))
-        raise BadConfig(
+        raise ConfigError(
             f"{address} prepares images in its own method logits, so {unused} has no use. Leave it"
             " out."
         )
@@ -171,7 +171,7 @@ def _made(address: str, found: Any, config: Mapping[str, Any]) -> tuple[Any, dic
         if builds:
             inspect.signature(found).bind(**theirs)
     except TypeError as error:
-        raise BadConfig(
+        raise ConfigError(
             f"{address}: {error}. It takes {', '.join(taken) or 'no argument'}, and every detector"
             f" takes {', '.join(sorted(OURS))}. Write {address}?NAME=VALUE."
         ) from error

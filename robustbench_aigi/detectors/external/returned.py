@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.errors import BadLogits, UserError
+from robustbench_aigi.errors import LogitsError, UserError
 
 Key = int | str
 NAMES: Mapping[str, tuple[str, ...]] = {
@@ -68,13 +68,13 @@ def columns(scores: Tensor, count: int, who: str) -> Tensor:
     """``(count, K)`` scores, also from what was squeezed; the number of images tells ``(2,)`` of
     one from one of two.
 
-    Raises ``BadLogits`` unless there is a row for each image.
+    Raises ``LogitsError`` unless there is a row for each image.
     """
     if scores.ndim and scores.shape[0] == count:
         return scores.reshape(count, -1) if scores.ndim > 1 else scores[:, None]
     if count == 1:
         return scores.reshape(1, -1)
-    raise BadLogits(
+    raise LogitsError(
         f"{who} gave scores of shape {tuple(scores.shape)} for {count} images. Return a row for"
         " each image, (N,), (N, 1) or (N, 2)."
     )

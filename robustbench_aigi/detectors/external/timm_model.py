@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.backbone import below_net
 from robustbench_aigi.detectors._support.resizing import resize
-from robustbench_aigi.detectors._support.timm_backbones import timm_trunk
+from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Detector, Normalise
 from robustbench_aigi.detectors.external.outputs import slug
-from robustbench_aigi.errors import UnknownName
+from robustbench_aigi.errors import UnknownNameError
 
 PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4")
 
@@ -31,8 +31,8 @@ class TimmModel(Detector):
             AI-generated.
 
     Raises:
-        UnknownName: timm has no such model. Unavailable: the weights are not here and no hub can be
-            reached.
+        UnknownNameError: timm has no such model. UnavailableError: the weights are not here and no
+            hub can be reached.
     """
 
     default_card = Card(
@@ -56,8 +56,8 @@ class TimmModel(Detector):
                 if near
                 else "timm.list_models() has all names."
             )
-            raise UnknownName(f"timm has no model called {model!r}. {hint}")
-        self.net = timm_trunk(model, pretrained=pretrained, num_classes=1).to(
+            raise UnknownNameError(f"timm has no model called {model!r}. {hint}")
+        self.net = timm_backbone(model, pretrained=pretrained, num_classes=1).to(
             memory_format=torch.channels_last
         )
         made_for = cast("dict[str, Any]", self.net.pretrained_cfg)

@@ -94,7 +94,10 @@ def zero_gradient(detector: str, gradient: Table) -> Flag | None:
     """``zero-gradient``: the logit's slope is zero, or no number, on some clean image."""
     if isinstance(gradient, str):
         return None
-    zero, odd = int((gradient["steepest"] == 0).sum()), int(gradient["steepest"].isna().sum())
+    zero, odd = (
+        int((gradient["max_abs_gradient"] == 0).sum()),
+        int(gradient["max_abs_gradient"].isna().sum()),
+    )
     if not zero + odd:
         return None
     message = (
@@ -181,14 +184,16 @@ def unchanged(detector: str, attack: str, own: Table, mode: str = "") -> Flag | 
     """
     if isinstance(own, str):
         return None
-    tried = own if mode == "static" else own[~own["kept"] | (own["linf"] > 0)]
-    if tried.empty or int(tried["linf"].max()) > 0:
+    attacked = own if mode == "static" else own[~own["kept"] | (own["linf"] > 0)]
+    if attacked.empty or int(attacked["linf"].max()) > 0:
         return None
     message = (
-        f"Not one of {len(tried)} images was changed: the attack found nothing to try, or its"
+        f"Not one of {len(attacked)} images was changed: the attack found nothing to try, or its"
         " budget is below one grey level. The accuracy is that of the clean images."
     )
-    return Flag(detector, attack, "unchanged", message, {"images": len(tried), "changed": 0}, mode)
+    return Flag(
+        detector, attack, "unchanged", message, {"images": len(attacked), "changed": 0}, mode
+    )
 
 
 def kept_not_fresh(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from robustbench_aigi.attacks import Attack, Row, Suite
+from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.attacks._engine.norm_balls import Ball
 from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
 from robustbench_aigi.attacks.gradient.fgsm import FGSM
@@ -29,18 +29,20 @@ from robustbench_aigi.evaluation.adequacy.flags import (
 )
 from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
 from robustbench_aigi.evaluation.aimed import CONTROL
-from robustbench_aigi.evaluation.cell_runner import Bench
+from robustbench_aigi.evaluation.cell_runner import CellRunner
 from robustbench_aigi.evaluation.cells import Table
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
-from robustbench_aigi.io.files import reading, write_text
+from robustbench_aigi.io.files import describe_read_errors, write_text
 
 Cells = Mapping[tuple[str, str], Table]
 """By mode and attack."""
 WORST_CASES = ("worst-case", "worst-case-bound")
 
 
-def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) -> list[Flag]:
-    """All flags of a detector, sorted. ``tried``: its probes' tables by name, see
+def check(
+    bench: CellRunner, suite: Suite, cells: Cells, probe_tables: Mapping[str, Table]
+) -> list[Flag]:
+    """All flags of a detector, sorted. ``probe_tables``: its probes' tables by name, see
     :func:`probe_jobs`.
     """
     clean = cells["clean", "clean"]
@@ -50,8 +52,8 @@ def check(bench: Bench, suite: Suite, cells: Cells, tried: Mapping[str, Table]) 
     summary = summarise(clean, bench.detector.threshold, ranked=True, frozen=frozen)
     found: list[Flag | None] = [*of_clean(bench.name, bench.detector.threshold, clean, summary)]
     found += [flag for row in suite.rows for flag in _of_cells(bench.name, row, suite, cells)]
-    if tried:
-        found += _of_probes(bench, clean, tried, *probed(suite))
+    if probe_tables:
+        found += _of_probes(bench, clean, probe_tables, *probed(suite))
     return sorted({flag for flag in found if flag is not None})
 
 
@@ -92,11 +94,11 @@ def read_flags(out: Path) -> list[Flag] | None:
     path = out / "adequacy.json"
     if not path.is_file():
         return None
-    with reading(path, "Delete it and repeat the command that wrote it; finished shards are kept."):
+    with describe_read_errors(path):
         return TypeAdapter(list[Flag]).validate_python(json.loads(path.read_text())["flags"])
 
 
-def _of_cells(detector: str, row: Row, suite: Suite, cells: Cells) -> Iterator[Flag | None]:
+def _of_cells(detector: str, row: SuiteRow, suite: Suite, cells: Cells) -> Iterator[Flag | None]:
     static, own = (cells.get((mode, row.id)) for mode in ("static", "white-box"))
     if static is not None:
         yield unchanged(detector, row.id, static, "static")
@@ -145,10 +147,10 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
 
 
 def _of_probes(
-    bench: Bench, clean: Table, tried: Mapping[str, Table], row: str, attack: PGDLinf
+    bench: CellRunner, clean: Table, probe_tables: Mapping[str, Table], row: str, attack: PGDLinf
 ) -> list[Flag | None]:
     sizes = ("eps-half", "own", "eps-double", "eps-huge")
-    named = {name: (describe(probe), tried[name]) for name, probe in probes(attack).items()}
+    named = {name: (describe(probe), probe_tables[name]) for name, probe in probes(attack).items()}
     pairs = [("eps-not-monotone", large, small) for small, large in itertools.pairwise(sizes)]
     pairs += [
         ("steps-not-monotone", "own", "steps-one"),
@@ -156,17 +158,17 @@ def _of_probes(
     ]
     pairs += [("weaker-than-noise", "own", "noise")]
     return [
-        crashed(bench.name, "", tried),
-        zero_gradient(bench.name, tried["gradient"]),
-        eps_zero_not_clean(bench.name, clean, tried["eps-zero"]),
-        huge_eps_not_zero(bench.name, [tried[name] for name in sizes]),
+        crashed(bench.name, "", probe_tables),
+        zero_gradient(bench.name, probe_tables["gradient"]),
+        eps_zero_not_clean(bench.name, clean, probe_tables["eps-zero"]),
+        huge_eps_not_zero(bench.name, [probe_tables[name] for name in sizes]),
         not_converged(
             bench.name,
             row,
             bench.detector.threshold,
             attack.steps,
-            tried["own"],
-            tried["steps-double"],
+            probe_tables["own"],
+            probe_tables["steps-double"],
         ),
         *(weaker(bench.name, row, kind, named[own], named[other]) for kind, own, other in pairs),
     ]

@@ -19,7 +19,7 @@ from robustbench_aigi.evaluation.adequacy.detector_flags import (
     sums_to_one,
     within_unit_interval,
 )
-from robustbench_aigi.evaluation.cells import Failure, tried
+from robustbench_aigi.evaluation.cells import Failure, capture_failure
 
 SAMPLE = 32
 """Images that a detector is shown."""
@@ -58,7 +58,9 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
     """
     sample = Dataset(data.name, choose(data.manifest, SAMPLE))
     with frozen(placed(detector)):
-        found = tried(detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE))))
+        found = capture_failure(
+            detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE)))
+        )
     if isinstance(found, Failure):
         return Preflight(
             warnings=(

@@ -18,8 +18,8 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors.base import placed
-from robustbench_aigi.errors import BadLogits
-from robustbench_aigi.evaluation.cell_runner import Job
+from robustbench_aigi.errors import LogitsError
+from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD, Work
 from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import LEVELS
@@ -48,7 +48,7 @@ class Noise(LinfBall):
                 return
             clean = oracle.images[which]
             change = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-            oracle.score(self.on_grid(self.inside(change, clean), clean), which)
+            oracle.submit(self.quantise(self.project(change, clean), clean), which)
 
 
 def probed(suite: Suite) -> tuple[str, PGDLinf]:
@@ -94,17 +94,17 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
     }
 
 
-def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[Job]:
+def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]:
     """The probes as cells to compute, by name; none of a black box. ``gradient`` has a column
-    ``steepest``.
+    ``max_abs_gradient``.
     """
     if detector.card.gradient == "none":
         return []
     sample = Dataset(data.name, choose(data.manifest, IMAGES))
-    jobs = [Job("probe", "gradient", sample, slopes(detector))]
+    jobs = [CellJob("probe", "gradient", sample, slopes(detector))]
     for name, attack in probes(probed(suite)[1]).items():
         work = attacked(detector, attack, suite.seed, None, keep_images=False)
-        jobs.append(Job("probe", name, sample, work, (repr(attack), suite.seed)))
+        jobs.append(CellJob("probe", name, sample, work, (repr(attack), suite.seed)))
     return jobs
 
 
@@ -120,12 +120,12 @@ def slopes(detector: Detector) -> Work:
             with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
                 slope = torch.zeros_like(levels)
                 with suppress(
-                    BadLogits
+                    LogitsError
                 ):  # The clean logits were good, so it is the slope that is missing.
-                    _, slope = oracle.ascend(levels, torch.arange(len(levels)))
-            steepest = slope.flatten(1).abs().amax(dim=1).double()
-            steepest[steepest.isinf()] = torch.nan
-            tables.append(pd.DataFrame({"id": batch.ids, "steepest": steepest}))
+                    _, slope = oracle.submit_with_gradient(levels, torch.arange(len(levels)))
+            max_abs_gradient = slope.flatten(1).abs().amax(dim=1).double()
+            max_abs_gradient[max_abs_gradient.isinf()] = torch.nan
+            tables.append(pd.DataFrame({"id": batch.ids, "max_abs_gradient": max_abs_gradient}))
         return pd.concat(tables, ignore_index=True)
 
     return work

@@ -15,7 +15,7 @@ from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.examples.selection import cases, image_of
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
-from robustbench_aigi.io.files import reading, write_whole
+from robustbench_aigi.io.files import atomic_write, describe_read_errors
 
 MAPS = "maps.parquet"
 """In a white-box cell's folder: ``id``, ``clean`` and ``attacked`` (PNG), and ``similarity``."""
@@ -65,7 +65,7 @@ def similarity(first: Tensor, second: Tensor) -> float:
     return float(F.cosine_similarity(first.flatten(), second.flatten(), dim=0))
 
 
-class Pair(NamedTuple):
+class ImagePair(NamedTuple):
     """A case: ``images`` uint8 ``(2, 3, H, W)``, clean and attacked."""
 
     id: str
@@ -80,25 +80,25 @@ def mapped(folder: Path) -> bool:
     return kept.is_file() and all(kept.stat().st_mtime >= shard.stat().st_mtime for shard in shards)
 
 
-def pairs_of(data: Dataset, folder: Path, threshold: float) -> list[Pair]:
+def pairs_of(data: Dataset, folder: Path, threshold: float) -> list[ImagePair]:
     """A white-box cell's cases, of a detector with this threshold."""
     pairs = []
     for row in cases(folder, threshold).to_dict("records"):
         own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
         both = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
-        pairs.append(Pair(str(row["id"]), int(row["label"]), torch.stack(both)))
+        pairs.append(ImagePair(str(row["id"]), int(row["label"]), torch.stack(both)))
     return pairs
 
 
 @dataclass(frozen=True)
-class Maps:
+class GradCamWorker:
     """What an executor's workers hold: the maps of cases, as the rows that :func:`write_maps`
     takes.
     """
 
     detector: Detector
 
-    def __call__(self, pairs: Sequence[Pair]) -> pd.DataFrame:
+    def __call__(self, pairs: Sequence[ImagePair]) -> pd.DataFrame:
         """Empty if no map can be made."""
         rows = []
         for pair in pairs:
@@ -120,7 +120,7 @@ class Maps:
 def write_maps(table: pd.DataFrame, folder: Path) -> None:
     """Keep maps beside their cell."""
     if len(table):
-        write_whole(folder / MAPS, lambda temporary: table.to_parquet(temporary, index=False))
+        atomic_write(folder / MAPS, lambda temporary: table.to_parquet(temporary, index=False))
 
 
 def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
@@ -128,7 +128,7 @@ def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
     path = folder / MAPS
     if not path.is_file():
         return {}
-    with reading(path, "Delete it and repeat the command that wrote it, which makes it again."):
+    with describe_read_errors(path):
         table = pd.read_parquet(path)
         return {
             r["id"]: (r["clean"], r["attacked"], r["similarity"]) for r in table.to_dict("records")

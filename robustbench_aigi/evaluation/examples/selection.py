@@ -8,9 +8,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import UnreadableImage, decode
+from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.evaluation.cells import finished_shards, read_shards
-from robustbench_aigi.io.files import reading
+from robustbench_aigi.io.files import describe_read_errors
 
 STRONGEST, WEAKEST = 2, 1
 
@@ -77,14 +77,12 @@ def _numbers(shard: Path) -> pd.DataFrame:
 
 
 def image_of(shard: str, identity: str) -> Tensor:
-    """An attacked image, uint8 ``(3, H, W)``. Raises ``BadData`` if its shard is damaged."""
-    with reading(
-        Path(shard), "Delete it and repeat the command that wrote it, which makes it again."
-    ):
+    """An attacked image, uint8 ``(3, H, W)``. Raises ``DataError`` if its shard is damaged."""
+    with describe_read_errors(Path(shard)):
         kept = pd.read_parquet(shard, columns=["png"], filters=[("id", "==", identity)])[
             "png"
         ].iloc[0]
         try:
             return decode(kept)
-        except UnreadableImage as reason:
+        except ImageError as reason:
             raise ValueError(f"the image of {identity}: {reason}") from reason

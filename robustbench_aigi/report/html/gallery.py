@@ -11,12 +11,12 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.build import plusplus
 from robustbench_aigi.data.plusplus.contact_sheets import times_ten
-from robustbench_aigi.errors import BadData
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.cells import Cell
 from robustbench_aigi.evaluation.examples.grad_cam import read_maps
 from robustbench_aigi.evaluation.examples.selection import cases, image_of
-from robustbench_aigi.evaluation.run_plan import read_cells, read_grid
-from robustbench_aigi.report.run_results import Finished, Run
+from robustbench_aigi.evaluation.run_plan import read_cells, read_run_plan
+from robustbench_aigi.report.run_results import RunFolder, RunResults
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Picture:
     similarity: float
 
 
-def gallery(finished: Finished) -> list[Picture]:
+def gallery(finished: RunResults) -> list[Picture]:
     """For every finished white-box cell its strongest cases and its weakest, by choice: see
     :func:`cases`.
     """
@@ -55,9 +55,9 @@ def gallery(finished: Finished) -> list[Picture]:
     ]
 
 
-def _of_run(run: Run) -> Iterator[Picture]:
+def _of_run(run: RunFolder) -> Iterator[Picture]:
     clean = plusplus(run.folder / "plusplus", "test", "clean")
-    grid = read_grid(run.folder)
+    grid = read_run_plan(run.folder)
     subjects = {} if grid is None else grid.detectors
     for detector, mode, attack in read_cells(run.folder):
         if mode != "white-box":
@@ -67,7 +67,7 @@ def _of_run(run: Run) -> Iterator[Picture]:
         for row in cases(folder, subjects[detector].threshold).to_dict("records"):
             own = clean.manifest[clean.manifest["source"] == row["id"]]
             if own.empty:
-                raise BadData(
+                raise DataError(
                     f"{row['shard']} is of an image that the run has not, {row['id']!r}. Delete it"
                     " and repeat the command that wrote it, which makes it again."
                 )

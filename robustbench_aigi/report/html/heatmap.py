@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.evaluation.cells import read_times
-from robustbench_aigi.report.run_results import Finished, Run
+from robustbench_aigi.report.run_results import RunFolder, RunResults
 from robustbench_aigi.report.tables import absence
 
 METRICS = {
@@ -33,7 +33,7 @@ CHANCE = {"tpr_frozen_1": 0.01, "tpr_frozen_5": 0.05}
 WAYS = ("both", "evasion", "framing")
 
 
-def heatmap(finished: Finished) -> dict[str, Any]:
+def heatmap(finished: RunResults) -> dict[str, Any]:
     """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column,
     JSON values alone.
     """
@@ -133,7 +133,7 @@ def _strength(row: dict[str, Any]) -> str:
     return f"{row['attack']}{f' ({numbers})' if numbers else ''}{made}"
 
 
-def _seconds(run: Run, pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
+def _seconds(run: RunFolder, pairs: list[tuple[str, str]]) -> dict[tuple[str, str, str], float]:
     """How long each cell of a run took, where it says so."""
     spent: dict[tuple[str, str, str], float] = {}
     for folder in sorted((run.folder / "cells").glob("*")):

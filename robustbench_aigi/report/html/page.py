@@ -16,11 +16,11 @@ from robustbench_aigi.report.html.headline import headlines
 from robustbench_aigi.report.html.heatmap import heatmap, shade
 from robustbench_aigi.report.html.plots import plots
 from robustbench_aigi.report.html.rendering import rendered
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.tables import flag_lines, missing, note_lines, transfer_tables
 
 
-def write_html(finished: Finished, path: Path, policy: str | None = None) -> None:
+def write_html(finished: RunResults, path: Path, policy: str | None = None) -> None:
     """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its
     runs.
 
@@ -54,7 +54,7 @@ def write_html(finished: Finished, path: Path, policy: str | None = None) -> Non
     write_text(path, page)
 
 
-def _gate(policy: str | None, finished: Finished) -> dict[str, Any] | None:
+def _gate(policy: str | None, finished: RunResults) -> dict[str, Any] | None:
     name = policy or finished.facts.get("suite", {}).get("policy")
     if name is None:
         return None

@@ -17,7 +17,7 @@ from sklearn.metrics import roc_curve
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.evaluation.run_plan import Tables
-from robustbench_aigi.report.run_results import Finished
+from robustbench_aigi.report.run_results import RunResults
 
 INK = "#123456"
 """Stands for the page's text colour until the SVG is written."""
@@ -38,7 +38,7 @@ class Plot(NamedTuple):
     svg: str
 
 
-def plots(finished: Finished) -> list[Plot]:
+def plots(finished: RunResults) -> list[Plot]:
     """Every plot that the runs have numbers for."""
     matrix, cells, suite = (
         finished.matrix,
@@ -107,7 +107,7 @@ def _smallest(matrix: pd.DataFrame, cells: Tables, suite: list[dict[str, Any]]) 
     seeking = [
         row["id"]
         for row in suite
-        if load_attack(row["attack"], **row.get("with", {})).seeks == "linf"
+        if load_attack(row["attack"], **row.get("with", {})).minimises == "linf"
     ]
     found = {key[0]: cells[key] for key in cells if key[1] == "white-box" and key[2] in seeking}
     if not found:

@@ -17,9 +17,9 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, snap
 from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
-from robustbench_aigi.training.config import Plan
-from robustbench_aigi.training.objectives.base import Batch, Loss
-from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.config import TrainConfig
+from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
+from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,10 @@ class Adversarial:
     as they are.
     """
 
-    plan: Plan
+    plan: TrainConfig
     ramp: Ramp
 
-    def __call__(self, detector: Detector, batch: Batch) -> Loss:
+    def __call__(self, detector: Detector, batch: TrainingBatch) -> Loss:
         """Attack the batch, but for the first images of those that came clean."""
         came_clean = (
             torch.ones(len(batch.labels), dtype=torch.bool)
@@ -62,9 +62,9 @@ class Adversarial:
             images[places] = self.attacked(detector, batch.only(places))
         return lambda: detector.loss(images, batch.targets)
 
-    def attacked(self, detector: Detector, batch: Batch) -> Tensor:
+    def attacked(self, detector: Detector, batch: TrainingBatch) -> Tensor:
         """The batch's images, changed."""
-        return climb(
+        return inner_maximisation(
             detector,
             batch.images,
             away_from(detector, batch.labels),
@@ -73,7 +73,7 @@ class Adversarial:
             steps=self.plan.steps,
         )
 
-    def draws(self, batch: Batch) -> torch.Generator:
+    def draws(self, batch: TrainingBatch) -> torch.Generator:
         """Random numbers of this step."""
         return rng_for(self.plan.seed, "inner attack", batch.step)
 
@@ -87,11 +87,11 @@ class Fast(Adversarial):
     2020.
     """
 
-    def attacked(self, detector: Detector, batch: Batch) -> Tensor:
+    def attacked(self, detector: Detector, batch: TrainingBatch) -> Tensor:
         """The batch's images, one step on."""
         eps = self.plan.eps * self.ramp(batch.step)
         away = away_from(detector, batch.labels)
-        return climb(
+        return inner_maximisation(
             detector, batch.images, away, self.draws(batch), eps=eps, steps=1, step=1.25 * eps
         )
 
@@ -104,11 +104,11 @@ class Trades(Adversarial):
         2019.
     """
 
-    def __call__(self, detector: Detector, batch: Batch) -> Loss:
+    def __call__(self, detector: Detector, batch: TrainingBatch) -> Loss:
         """Attack the batch."""
         with frozen(detector), torch.no_grad():
             clean = detector.logits(batch.images)
-        attacked = climb(
+        attacked = inner_maximisation(
             detector,
             batch.images,
             lambda images: divergence(clean, detector.logits(images)),
@@ -128,16 +128,20 @@ class Trades(Adversarial):
 class Mixed(Adversarial):
     """A batch meets one of several threats, drawn anew each step."""
 
-    def attacked(self, detector: Detector, batch: Batch) -> Tensor:
+    def attacked(self, detector: Detector, batch: TrainingBatch) -> Tensor:
         """The batch's images under the threat that was drawn."""
         rng, share = self.draws(batch), self.ramp(batch.step)
         drawn = THREATS[int(torch.randint(len(THREATS), (), generator=rng))]
         away, steps = away_from(detector, batch.labels), self.plan.steps
         if drawn == "pgd-linf":
-            return climb(detector, batch.images, away, rng, eps=self.plan.eps * share, steps=steps)
+            return inner_maximisation(
+                detector, batch.images, away, rng, eps=self.plan.eps * share, steps=steps
+            )
         if drawn == "pgd-l2":
             eps = L2_OF_LINF * self.plan.eps * share
-            return climb(detector, batch.images, away, rng, eps=eps, steps=steps, norm="l2")
+            return inner_maximisation(
+                detector, batch.images, away, rng, eps=eps, steps=steps, norm="l2"
+            )
         noise = 2 * self.plan.eps * share
         numbers: dict[str, Any] = {
             "dct-noise": {"eps": noise if noise >= 1 else 0},  # less would be lost in rounding
@@ -231,7 +235,7 @@ class Robustness:
         return {"score": score, "clean": balanced_accuracy(detector, clean), **under, **others}
 
 
-def robustness(plan: Plan, method: str) -> Robustness:
+def robustness(plan: TrainConfig, method: str) -> Robustness:
     """What picks the epoch of a method."""
     eps = max(1, round(plan.eps))
     linf = load_attack("pgd-linf", eps=eps, step=max(1, round(eps / 4)), steps=7)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.training.objectives.base import Batch, Loss
+from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
 
 SECOND = "second_head"
 
@@ -46,7 +46,7 @@ class Category:
     def __init__(self, weight: float) -> None:
         self._weight = weight
 
-    def __call__(self, detector: Detector, batch: Batch) -> Loss:
+    def __call__(self, detector: Detector, batch: TrainingBatch) -> Loss:
         """The loss, as a function of the weights."""
 
         def loss() -> Tensor:

@@ -12,7 +12,7 @@ Loss = Callable[[], Tensor]
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainingBatch:
     """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``:
     smoothed labels.
 
@@ -27,17 +27,17 @@ class Batch:
     categories: Tensor = field(default_factory=lambda: torch.empty(0))
     changed: Tensor | None = None
 
-    def only(self, index: Tensor) -> "Batch":
+    def only(self, index: Tensor) -> "TrainingBatch":
         """The images at an index, which are told nothing of what they show."""
-        return Batch(self.images[index], self.labels[index], self.targets[index], self.step)
+        return TrainingBatch(self.images[index], self.labels[index], self.targets[index], self.step)
 
 
-Objective = Callable[[Detector, Batch], Loss]
+Objective = Callable[[Detector, TrainingBatch], Loss]
 """What a training method is: it attacks the batch, and gives the loss to lower as a function of the
 weights.
 """
 
 
-def own_loss(detector: Detector, batch: Batch) -> Loss:
+def own_loss(detector: Detector, batch: TrainingBatch) -> Loss:
     """The detector's own loss on clean images, binary cross-entropy for most: the plain method."""
     return lambda: detector.loss(batch.images, batch.targets)

@@ -12,14 +12,14 @@ from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.objectives.adversarial import Ramp
-from robustbench_aigi.training.objectives.base import Batch, Loss
-from robustbench_aigi.training.objectives.pgd_inner import climb
+from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
+from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
 
-LossOf = Callable[[Tensor], Tensor]
+EmbeddingLoss = Callable[[Tensor], Tensor]
 """Embeddings ``(N, D)`` to losses ``(N,)``."""
-Aim = Callable[[Tensor, Tensor], LossOf]
+EncoderObjective = Callable[[Tensor, Tensor], EmbeddingLoss]
 """Clean images and labels to what the attack raises and the training lowers."""
 JUDGED = 500
 """Most validation images that an epoch of a tower is judged by."""
@@ -33,11 +33,11 @@ class Tower:
     PGD with momentum 0.9 from a random start, as FARE and TeCoA are trained.
     """
 
-    aim: Aim
-    plan: Plan
+    aim: EncoderObjective
+    plan: TrainConfig
     ramp: Ramp = field(default_factory=lambda: Ramp(0))
 
-    def __call__(self, detector: Detector, batch: Batch) -> Loss:
+    def __call__(self, detector: Detector, batch: TrainingBatch) -> Loss:
         """Attack the batch."""
         clip = clip_of(detector)
         loss_of = self.aim(batch.images, batch.labels)
@@ -63,11 +63,16 @@ class Tower:
         return {"score": -total / len(labels)}
 
     def _attacked(
-        self, clip: ClipDetector, images: Tensor, loss_of: LossOf, rng: torch.Generator, eps: float
+        self,
+        clip: ClipDetector,
+        images: Tensor,
+        loss_of: EmbeddingLoss,
+        rng: torch.Generator,
+        eps: float,
     ) -> Tensor:
         steps = self.plan.steps
         raised = lambda candidates: loss_of(clip.embed(candidates))  # noqa: E731
-        return climb(
+        return inner_maximisation(
             clip, images, raised, rng, eps=eps, steps=steps, step=2 * eps / steps, momentum=0.9
         )
 

@@ -7,10 +7,14 @@ from torch import Tensor
 
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
-from robustbench_aigi.training.objectives.clip_encoder import Aim, LossOf, clip_of
+from robustbench_aigi.training.objectives.clip_encoder import (
+    EmbeddingLoss,
+    EncoderObjective,
+    clip_of,
+)
 
 
-def fare(detector: ClipDetector) -> Aim:
+def fare(detector: ClipDetector) -> EncoderObjective:
     """Needs no labels: the squared distance of an embedding to the clean image's in the tower as it
     is now.
 
@@ -18,7 +22,7 @@ def fare(detector: ClipDetector) -> Aim:
     """
     original = clip_of(copied(detector))
 
-    def aim(images: Tensor, labels: Tensor) -> LossOf:
+    def aim(images: Tensor, labels: Tensor) -> EmbeddingLoss:
         original.to(images.device)
         with torch.no_grad():
             target = original.embed(images)

@@ -14,7 +14,7 @@ from robustbench_aigi.detectors._support.folding import folded
 from robustbench_aigi.imaging.pixels import LEVELS
 
 
-def climb(
+def inner_maximisation(
     detector: Detector,
     images: Tensor,
     loss: Callable[[Tensor], Tensor],

@@ -6,20 +6,20 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors.clip_mlp import TEMPLATES, ClipDetector
 from robustbench_aigi.generators import CLASSES
-from robustbench_aigi.training.objectives.clip_encoder import Aim, LossOf
+from robustbench_aigi.training.objectives.clip_encoder import EmbeddingLoss, EncoderObjective
 
 SCALE = 100.0
 """Factor on cosines before the softmax, as CLIP learns it."""
 
 
-def tecoa(detector: ClipDetector) -> Aim:
+def tecoa(detector: ClipDetector) -> EncoderObjective:
     """The cross-entropy of an embedding's cosines with two texts, real and AI-generated.
 
     Source: Mao et al., Understanding Zero-Shot Adversarial Robustness, ICLR 2023.
     """
     texts = caption_embeddings(detector)
 
-    def aim(images: Tensor, labels: Tensor) -> LossOf:
+    def aim(images: Tensor, labels: Tensor) -> EmbeddingLoss:
         captions = texts.to(images.device).T
         return lambda embedding: F.cross_entropy(
             SCALE * F.normalize(embedding, dim=1) @ captions, labels, reduction="none"

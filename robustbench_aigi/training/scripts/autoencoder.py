@@ -14,8 +14,8 @@ from torch import Tensor
 from robustbench_aigi.data import load_data
 from robustbench_aigi.generators import SHIPPED_AUTOENCODER, SmallAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.io.files import write_whole
-from robustbench_aigi.training.config import Plan
+from robustbench_aigi.io.files import atomic_write
+from robustbench_aigi.training.config import TrainConfig
 
 
 def fakes(dataset: str, source: str | None = None) -> Tensor:
@@ -35,7 +35,7 @@ def fit_autoencoder(
     """
     rng = torch.Generator().manual_seed(0)
     optimizer = torch.optim.AdamW(model.train().parameters(), lr=rate, weight_decay=1e-4)
-    schedule = Plan(epochs=1, rate=rate, warmup=0.02).schedule_for(optimizer, steps)
+    schedule = TrainConfig(epochs=1, rate=rate, warmup=0.02).schedule_for(optimizer, steps)
     losses = list[float]()
     for step in range(steps):
         drawn = [
@@ -65,7 +65,7 @@ def train(args: argparse.Namespace) -> None:
     pools = [fakes("mini")] + ([fakes("cifake", args.cifake)] if args.cifake else [])
     model = SmallAutoencoder()
     fit_autoencoder(model, pools, steps=args.steps)
-    write_whole(args.out, model.save)
+    atomic_write(args.out, model.save)
 
 
 if __name__ == "__main__":

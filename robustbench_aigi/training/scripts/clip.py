@@ -19,7 +19,7 @@ from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
-from robustbench_aigi.training.config import Plan
+from robustbench_aigi.training.config import TrainConfig
 
 
 def one_of_each(kinds: Tensor, rng: torch.Generator) -> Tensor:
@@ -76,7 +76,9 @@ def train(args: argparse.Namespace) -> None:
     )
     per_epoch = len(one_of_each(kinds, rng)) // args.groups
     step, total, began = 0, args.epochs * per_epoch, time.monotonic()
-    schedule = Plan(epochs=args.epochs, rate=args.rate, warmup=0.05).schedule_for(optimizer, total)
+    schedule = TrainConfig(epochs=args.epochs, rate=args.rate, warmup=0.05).schedule_for(
+        optimizer, total
+    )
     for epoch in range(args.epochs):
         rows = one_of_each(kinds, rng)
         for part in rows[torch.randperm(len(rows), generator=rng)][: per_epoch * args.groups].split(

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.training import saved_state
 
 PHOTOGRAPH = CLASSES.index("photograph")
@@ -153,7 +153,7 @@ def checkpoint(
     out: Path, model: PixelDiffusion, average: Average, optimizer: torch.optim.Optimizer, step: int
 ) -> None:
     """Write the average to ``out``, and beside it what a later call needs to go on."""
-    write_whole(out, average.model.save)
+    atomic_write(out, average.model.save)
     everything = {"model": model.state_dict(), "average": average.model.state_dict()}
     saved_state.save(
         out.with_suffix(".state.pt"),

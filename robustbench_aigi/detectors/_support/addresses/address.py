@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar
 from urllib.parse import unquote
 
 from robustbench_aigi.detectors._support.addresses.arguments import Written, typed
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import renamed
 
 T = TypeVar("T")
@@ -65,7 +65,7 @@ def parse(text: str) -> Address:
     """Split an address into its parts.
 
     Raises:
-        BadConfig: an argument without a value, or given twice; a new name that is none.
+        ConfigError: an argument without a value, or given twice; a new name that is none.
     """
     place, query = _cut(text)
     new, place = ("", place) if is_there(place) else renamed(place)
@@ -73,12 +73,12 @@ def parse(text: str) -> Address:
     for pair in filter(None, query.split("&")):
         key, equals, value = pair.partition("=")
         if not equals:
-            raise BadConfig(
+            raise ConfigError(
                 f"{text}: an argument is KEY=VALUE, got {pair!r}. Write {place}?weights={pair}, for"
                 " example."
             )
         if unquote(key) in arguments:
-            raise BadConfig(f"{text}: {unquote(key)} is given twice. Give it once.")
+            raise ConfigError(f"{text}: {unquote(key)} is given twice. Give it once.")
         arguments[unquote(key)] = Written(value)
     return Address(place, arguments, new, apart="#" in text)
 
@@ -121,7 +121,7 @@ def constructed(make: Callable[..., T], who: str, config: Mapping[str, Any], *gi
             path.
 
     Raises:
-        BadConfig: it does not take an argument, or not such a value.
+        ConfigError: it does not take an argument, or not such a value.
     """
     signature = inspect.signature(make)
     try:
@@ -132,7 +132,7 @@ def constructed(make: Callable[..., T], who: str, config: Mapping[str, Any], *gi
         near = get_close_matches(lost, [*taken, *COMMON], n=1)
         hint = f" Did you mean {near[0]}?" if near else ""
         takes = ", ".join(taken) or "no argument"
-        raise BadConfig(
+        raise ConfigError(
             f"{who}: {error}. It takes {takes}; every detector takes {', '.join(COMMON)}.{hint}"
         ) from error
     hints = _hints(make)

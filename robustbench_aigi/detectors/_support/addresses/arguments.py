@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from urllib.parse import quote, unquote
 
-from robustbench_aigi.errors import BadConfig
+from robustbench_aigi.errors import ConfigError
 
 TRUE, FALSE, NONE = ("true", "yes", "on", "1"), ("false", "no", "off", "0"), ("none", "null", "")
 LISTS = (list, tuple, set, frozenset, Sequence, Collection, Iterable)
@@ -35,7 +35,7 @@ def typed(value: Any, hint: Any, who: str) -> Any:
         hint: the annotation. who: detector and argument, for messages.
 
     Raises:
-        BadConfig: it stands for no such value.
+        ConfigError: it stands for no such value.
     """
     if not isinstance(value, Written):
         return value
@@ -43,7 +43,7 @@ def typed(value: Any, hint: Any, who: str) -> Any:
         return _typed(value, hint)
     except (ValueError, TypeError) as error:
         key = who.rpartition(" ")[2]
-        raise BadConfig(
+        raise ConfigError(
             f"{who} must be {_words(hint)}, got {unquote(value)!r}. Write {key}={_example(hint)}."
         ) from error
 

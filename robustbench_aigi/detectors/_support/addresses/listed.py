@@ -16,7 +16,7 @@ from typing import Any
 
 from robustbench_aigi.detectors._support.addresses.address import FILES, URLS, Address, parse
 from robustbench_aigi.detectors._support.addresses.arguments import Written
-from robustbench_aigi.errors import BadConfig, UserError
+from robustbench_aigi.errors import ConfigError, UserError
 
 LOCAL = Path("detectors.toml")
 PATHS = ("weights", "processor", "path")
@@ -31,7 +31,7 @@ def expanded(text: str, taken: Collection[str]) -> list[Address]:
         taken: names of registered and shipped detectors, which no listed one may have.
 
     Raises:
-        BadConfig: the file or an entry of it cannot be used. UserError: it has no such entry.
+        ConfigError: the file or an entry of it cannot be used. UserError: it has no such entry.
     """
     address = parse(text)
     file, _, name = address.place.partition("#")
@@ -76,27 +76,29 @@ def read(path: Path, taken: Collection[str] = ()) -> dict[str, Address]:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise BadConfig(f"no file at {path}. Write one with entries such as:\n{FORM}") from error
+        raise ConfigError(f"no file at {path}. Write one with entries such as:\n{FORM}") from error
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise BadConfig(f"{path} cannot be read as TOML: {error}. An entry is:\n{FORM}") from error
+        raise ConfigError(
+            f"{path} cannot be read as TOML: {error}. An entry is:\n{FORM}"
+        ) from error
     return {name: _entry(path, name, fields, taken) for name, fields in table.items()}
 
 
 def _entry(path: Path, name: str, fields: Any, taken: Collection[str]) -> Address:
     who = f"{path}, entry {name!r}"
     if not re.fullmatch(r"[\w+-]+(\.[\w+-]+)*", name) or name.endswith((".toml", ".safetensors")):
-        raise BadConfig(
+        raise ConfigError(
             f"{who}: a name is made of letters, digits and . _ + -. Write [mine], for example."
         )
     if name in taken:
-        raise BadConfig(
+        raise ConfigError(
             f"{who}: there is a detector of that name. Call it [my-{name}], for example."
         )
     if not isinstance(fields, dict) or not isinstance(fields.get("address"), str):
-        raise BadConfig(f"{who}: it needs an address. Write it as:\n{FORM}")
+        raise ConfigError(f"{who}: it needs an address. Write it as:\n{FORM}")
     address = parse(fields["address"])
     if address.place.partition("#")[0].endswith(".toml"):
-        raise BadConfig(
+        raise ConfigError(
             f"{who}: its address is another list, {address.place}. Write the detector's own"
             " address."
         )
@@ -107,7 +109,7 @@ def _entry(path: Path, name: str, fields: Any, taken: Collection[str]) -> Addres
     }
     twice = sorted(own.keys() & address.arguments.keys())
     if twice:
-        raise BadConfig(f"{who}: {', '.join(twice)} is in the address, too. Give it once.")
+        raise ConfigError(f"{who}: {', '.join(twice)} is in the address, too. Give it once.")
     return Address(
         _place(path, address.place),
         _paths(path, address.arguments) | own,

@@ -32,8 +32,8 @@ from robustbench_aigi.detectors._support.fetching import weights_follow
 from robustbench_aigi.detectors.base import FRESH, PACKAGE, Card, Detector, detectors
 from robustbench_aigi.detectors.external import addressed, check_query, class_at
 from robustbench_aigi.detectors.external.python_object import adapted
-from robustbench_aigi.errors import BadCheckpoint, BadConfig, UserError
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.errors import CheckpointError, ConfigError, UserError
+from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.io.hashing import file_digest
 
 
@@ -57,7 +57,7 @@ def save_detector(detector: Detector, path: str | Path, *, half: bool = False) -
         "config": json.dumps(detector.config),
         "card": detector.card.model_dump_json(),
     }
-    write_whole(Path(path), lambda temporary: _save(tensors, metadata, temporary))
+    atomic_write(Path(path), lambda temporary: _save(tensors, metadata, temporary))
 
 
 def check_restorable(detector: Detector) -> None:
@@ -103,13 +103,15 @@ def shipped_names(trained_on: str = "cifake") -> list[str]:
 
 
 def shipped(name: str, trained_on: str = "cifake") -> Path:
-    """The path of the weights that ship with the package. Raises ``BadCheckpoint`` naming those
+    """The path of the weights that ship with the package. Raises ``CheckpointError`` naming those
     there are.
     """
     path = WEIGHTS / f"{name}-{trained_on}.safetensors"
     if not path.is_file():
         known = ", ".join(shipped_names(trained_on)) or "none"
-        raise BadCheckpoint(f"no weights of {name} for {trained_on} are shipped. Shipped: {known}.")
+        raise CheckpointError(
+            f"no weights of {name} for {trained_on} are shipped. Shipped: {known}."
+        )
     return path
 
 
@@ -131,8 +133,8 @@ def load_detector(name: str, weights: str | Path | None = None, **config: Any) -
             a logit.
 
     Raises:
-        UnknownName: no such detector. BadConfig: it does not take these arguments.
-        BadCheckpoint: the file is missing, damaged, holds code, or does not fit the detector.
+        UnknownNameError: no such detector. ConfigError: it does not take these arguments.
+        CheckpointError: the file is missing, damaged, holds code, or does not fit the detector.
     """
     address = parse(name)
     apart = address.apart or bool(config)
@@ -161,7 +163,7 @@ def load_at(address: Address, weights: str | Path | None = None) -> Detector:
         weights if weights is not None else common.get("weights"),
     )
     if name and not re.fullmatch(r"[\w.+-]+", name):
-        raise BadConfig(
+        raise ConfigError(
             f"a name is made of letters, digits and . _ + -, got {name!r}. Write name=mine, for"
             " example."
         )
@@ -197,7 +199,7 @@ def _loaded(name: str, weights: str | Path | None, config: dict[str, Any]) -> De
         name.endswith(FILES) and not name.startswith((*SCHEMES, *URLS))
     ):
         if weights is not None:
-            raise BadConfig(
+            raise ConfigError(
                 f"{name} brings its own weights, got weights={weights}. Leave out one of the two."
             )
         return _from_checkpoint(Path(name), None, config)
@@ -219,18 +221,18 @@ def _built(name: str, config: dict[str, Any]) -> Detector:
 
 def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
     if not path.is_file():
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"no checkpoint at {path}. Train one with `robustbench-aigi train"
             f" {expected or 'tinyvit-5m'} --out mine.safetensors`."
         )
     if path.suffix == ".onnx":
-        raise BadCheckpoint(f"{path} is a network, not weights of one. Write onnx:{path}.")
+        raise CheckpointError(f"{path} is a network, not weights of one. Write onnx:{path}.")
     stored = read_tensors(path)
     name = stored.metadata.get("detector", expected)
     if name is None:
-        raise BadCheckpoint(_nameless(path, stored))
+        raise CheckpointError(_nameless(path, stored))
     if expected in detectors.names() and name != expected:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} holds weights of {name}, but {expected} was asked for. Write {name} instead."
         )
     own, card = _own(path, stored.metadata)
@@ -238,7 +240,7 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
         with weights_follow():
             detector = _built(name, own | config)
         if expected and expected.startswith("timm:") and detector.card.source != expected:
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"{path} holds weights of {detector.card.source}, but {expected} was asked for."
                 f" Write {path} alone."
             )
@@ -250,7 +252,7 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     try:
         detector.load_state_dict({key: _as(tensor) for key, tensor in state.items()})
     except RuntimeError as error:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} does not fit {name}: {misfit(state, detector.state_dict())}. Give a file that"
             " `train` wrote, or the one named in the detector's card."
         ) from error
@@ -288,13 +290,13 @@ def _is_headless(detector: Detector, tensors: Mapping[str, Tensor]) -> bool:
 
 
 def _own(path: Path, metadata: Mapping[str, str]) -> tuple[dict[str, Any], Card | None]:
-    """Arguments and card that a file says of itself. Raises ``BadCheckpoint``."""
+    """Arguments and card that a file says of itself. Raises ``CheckpointError``."""
     try:
         own = dict(json.loads(metadata.get("config", "{}")))
         return own, Card.model_validate_json(metadata["card"]) if "card" in metadata else None
     except (ValueError, TypeError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"what {path} says of itself cannot be read: {reason}. Give a file that `train` wrote."
         ) from error
 

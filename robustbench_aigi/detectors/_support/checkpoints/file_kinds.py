@@ -4,7 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.errors import CheckpointError
 
 MAGIC = (
     (b"version https://git-lfs", "lfs"),
@@ -86,18 +86,18 @@ def file_kind(path: Path) -> str:
 
 
 def check_is_weights(path: Path) -> str:
-    """The kind of a file that may hold weights. Raises ``BadCheckpoint`` naming any other for what
-    it is.
+    """The kind of a file that may hold weights. Raises ``CheckpointError`` naming any other for
+    what it is.
     """
     try:
         kind = file_kind(path)
     except OSError as error:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} cannot be read: {error.strerror}. Give a file that may be read."
         ) from error
     if kind in REFUSED:
         advice = REFUSED[kind].format(path=str(path), folder=path.parent)
-        raise BadCheckpoint(f"{path} is no checkpoint: it is {advice}")
+        raise CheckpointError(f"{path} is no checkpoint: it is {advice}")
     return kind
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_aigi.detectors._support.checkpoints.tensors import Stored, first_three
 from robustbench_aigi.detectors._support.fetching import weights_follow
 from robustbench_aigi.detectors.base import Detector, detectors
-from robustbench_aigi.errors import BadCheckpoint, UserError
+from robustbench_aigi.errors import CheckpointError, UserError
 
 PREFIXES = (
     "module.",
@@ -66,7 +66,7 @@ def fitted(detector: Detector, stored: Stored) -> tuple[dict[str, Tensor], tuple
     A prefix is taken off, or ``net.`` put before, only if more tensors fit the detector that way.
 
     Raises:
-        BadCheckpoint: the detector says that it cannot be one of its checkpoints, or the tensors
+        CheckpointError: the detector says that it cannot be one of its checkpoints, or the tensors
             are no real numbers.
     """
     own = detector.state_dict()
@@ -74,17 +74,17 @@ def fitted(detector: Detector, stored: Stored) -> tuple[dict[str, Tensor], tuple
     for steps, tensors in _renamings(stored.tensors, own):
         try:
             fit = _Fit(own, detector.adopted(tensors), steps)
-        except (BadCheckpoint, KeyError, IndexError, RuntimeError) as error:
+        except (CheckpointError, KeyError, IndexError, RuntimeError) as error:
             refusal = refusal or error
             continue
         if best is None or fit.score > best.score:
             best = fit
         if best.whole:
             break
-    if best is None or (isinstance(refusal, BadCheckpoint) and not best.whole):
-        raise BadCheckpoint(
+    if best is None or (isinstance(refusal, CheckpointError) and not best.whole):
+        raise CheckpointError(
             str(refusal)
-            if isinstance(refusal, BadCheckpoint)
+            if isinstance(refusal, CheckpointError)
             else (
                 f"the tensors of the file are not those of {detector.card.name}: {refusal}. Give"
                 " its own checkpoint."
@@ -180,7 +180,7 @@ def _check_numbers(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> No
     for name in state.keys() & own.keys():
         value = state[name]
         if value.is_quantized or (own[name].is_floating_point() and not value.is_floating_point()):
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"{name} is of {value.dtype}, not of floating-point numbers: the checkpoint is"
                 " quantised or of another kind. Give the weights as they were before, in float32"
                 " or float16."

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.checkpoints.file_kinds import check_is_weights
-from robustbench_aigi.errors import BadCheckpoint
+from robustbench_aigi.errors import CheckpointError
 
 ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
 SCHEMES = ("hf:", "timm:", "onnx:", "http:", "https:")
@@ -61,7 +61,7 @@ def read_tensors(path: Path) -> Stored:
     in it is run.
 
     Raises:
-        BadCheckpoint: the file is damaged, something else, or would have to run code.
+        CheckpointError: the file is damaged, something else, or would have to run code.
     """
     kind = check_is_weights(path)
     if kind == "safetensors" or (kind == "unknown" and path.suffix == ".safetensors"):
@@ -70,7 +70,7 @@ def read_tensors(path: Path) -> Stored:
                 metadata = file.metadata() or {}
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         except SafetensorError as error:
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"{path} is not a safetensors file: {error}. Give a file that `train` wrote, or"
                 " download it again."
             ) from error
@@ -78,13 +78,13 @@ def read_tensors(path: Path) -> Stored:
         return Stored(metadata, kept, frozenset(), notes)
     held, beside, notes = _looked_through(_loaded(path))
     if not isinstance(held, Mapping):
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict."
         )
     tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
     if not tensors:
         keys = ", ".join(str(key) for key in list(held)[:8]) or "nothing"
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} holds no state dict below {', '.join(PLAIN)} or {EMA[0]}: it holds {keys}."
             " Save that part alone: torch.save(checkpoint[KEY], 'weights.pth')."
         )
@@ -177,7 +177,7 @@ def _plain_classes() -> list[Any]:
 
 
 def _loaded(path: Path) -> Any:
-    """What ``torch.save`` wrote. Raises ``BadCheckpoint``."""
+    """What ``torch.save`` wrote. Raises ``CheckpointError``."""
     try:
         # a path is read by its ending, an open file by its content
         safe = torch.serialization.safe_globals(_plain_classes())
@@ -186,14 +186,14 @@ def _loaded(path: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except DAMAGE as error:
         if classes := _classes_in(path, str(error)):
-            raise BadCheckpoint(_holds_objects(path, classes)) from error
+            raise CheckpointError(_holds_objects(path, classes)) from error
         unpickled = re.search(r"WeightsUnpickler error: (.+)", str(error))
         reason = (
             unpickled[1]
             if unpickled
             else (str(error) or "it ends too early").splitlines()[0].split(". ")[0]
         )
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"{path} is refused: it is damaged, or torch did not write it ({reason}). Download it"
             " again, or give .safetensors or a state dict that torch.save wrote."
         ) from error

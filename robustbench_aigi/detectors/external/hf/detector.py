@@ -38,9 +38,9 @@ class HFModel(Detector):
         pretrained: False leaves the weights fresh, for a checkpoint of ours to fill.
 
     Raises:
-        Unavailable: it is not on this machine and no hub can be reached, or it would have to run
-            its own code.
-        BadCheckpoint: its weights are not those of the network in its config, or cannot be read.
+        UnavailableError: it is not on this machine and no hub can be reached, or it would have to
+            run its own code.
+        CheckpointError: its weights are not those of the network in its config, or cannot be read.
         UserError: its labels do not tell which mean AI-generated, or its image processor is missing
             or does something that is not known here.
     """

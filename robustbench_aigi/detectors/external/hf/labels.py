@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.external.outputs import check_ends
+from robustbench_aigi.detectors.external.outputs import check_output_spec
 from robustbench_aigi.errors import UserError
 
 
@@ -100,7 +100,7 @@ def _given_index(labels: Mapping[int, str], model: str, fake_index: int) -> Labe
             f"{model} has {len(labels)} labels, {', '.join(labels.values())}, and fake_index is for"
             " one or two. " + _way_on(labels, model)
         )
-    check_ends(fake_index, "logit")
+    check_output_spec(fake_index, "logit")
     if len(labels) == 1:
         return LabelGroups((0,), ()) if fake_index else LabelGroups((), (0,))
     return LabelGroups((fake_index,), (1 - fake_index,))

@@ -18,7 +18,7 @@ from robustbench_aigi.detectors._support.checkpoints.file_kinds import check_is_
 from robustbench_aigi.detectors._support.checkpoints.tensors import first_three
 from robustbench_aigi.detectors._support.fetching import weights_wanted
 from robustbench_aigi.detectors.external.outputs import optional
-from robustbench_aigi.errors import BadCheckpoint, Unavailable, UserError
+from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 
 AGREEMENT = 1e-3
 """Largest difference of the logits of two loads, as a share of the logit or absolutely: far above
@@ -52,7 +52,7 @@ class HubNetwork:
 
         Raises:
             UserError: the network does not take what its image processor gives.
-            BadCheckpoint: the two loads differ, or there is not one output for each label.
+            CheckpointError: the two loads differ, or there is not one output for each label.
         """
         image = torch.linspace(0, 1, 3 * 256 * 256).view(1, 3, 256, 256)
         with torch.no_grad():
@@ -73,12 +73,12 @@ class HubNetwork:
         if first.shape != (1, len(self.labels)) or list(self.labels) != list(
             range(len(self.labels))
         ):
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"{model} has outputs of shape {tuple(first.shape)} for the labels {self.labels}."
                 " Its config is of another network: give the two that belong together."
             )
         if not torch.allclose(first, second, rtol=AGREEMENT, atol=AGREEMENT):
-            raise BadCheckpoint(
+            raise CheckpointError(
                 f"two loads of {model} give one image different logits, {first[0].tolist()} and"
                 f" {second[0].tolist()}: a part of the network is not in its weights. Give the"
                 " weights that belong to its config."
@@ -95,8 +95,8 @@ def load_network(
         hint: what is known of the model, for the message where it has no image processor.
 
     Raises:
-        Unavailable: out of reach, or it would have to run its own code.
-        BadCheckpoint: the weights are not those of the network in the config, or cannot be read.
+        UnavailableError: out of reach, or it would have to run its own code.
+        CheckpointError: the weights are not those of the network in the config, or cannot be read.
         UserError: it is no image classifier, or no image processor is beside it.
     """
     transformers = optional("transformers", "diffusion")
@@ -106,7 +106,7 @@ def load_network(
         try:
             config = transformers.AutoConfig.from_pretrained(model, **where)
         except (OSError, ValueError) as error:
-            raise Unavailable(_out_of_reach(model, error)) from error
+            raise UnavailableError(_out_of_reach(model, error)) from error
         if type(config) not in transformers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
             raise UserError(
                 f"{model} is no image classifier: its config is a {type(config).__name__}. Give a"
@@ -182,9 +182,9 @@ def _loaded(transformers: Any, model: str, where: Mapping[str, Any]) -> tuple[An
                 model, output_loading_info=True, ignore_mismatched_sizes=True, **where
             )
     except (OSError, ValueError) as error:
-        raise Unavailable(_out_of_reach(model, error)) from error
+        raise UnavailableError(_out_of_reach(model, error)) from error
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, KeyError) as error:
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"the weights of {model} cannot be read: they are damaged, or hold objects that could"
             f" run code ({_first_line(error)}). Download them again, or take a model with"
             " .safetensors."
@@ -201,7 +201,7 @@ def _loaded(transformers: Any, model: str, where: Mapping[str, Any]) -> tuple[An
         ("errors", list(found.get("error_msgs") or ())),
     )
     if faults := "; ".join(f"{what}: {first_three(names)}" for what, names in parts if names):
-        raise BadCheckpoint(
+        raise CheckpointError(
             f"the weights of {model} are not those of the {type(net).__name__} in its config, and"
             f" these layers would be random: {faults}. Give the config and the weights that belong"
             " together."

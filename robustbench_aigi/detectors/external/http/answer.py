@@ -8,7 +8,7 @@ import sys
 from typing import Any, Literal, NamedTuple
 
 from robustbench_aigi.detectors.external.http.spec import Scale, Verdict
-from robustbench_aigi.errors import BadLogits, UserError
+from robustbench_aigi.errors import LogitsError, UserError
 
 PATH_PART = re.compile(r"(?:^|\.)([^.\[\]=]+)|\[(\d+)\]|\[([^\[\]=]+)=([^\[\]]+)\]")
 LABEL_KEYS = ("label", "class")
@@ -24,7 +24,7 @@ RANGES: dict[Scale, tuple[float, float]] = {
 }
 
 
-class Part(NamedTuple):
+class AnswerPart(NamedTuple):
     """A step of a path: a key or an index, or a choice of entries of a list whose ``key`` is one of
     ``labels``.
     """
@@ -36,7 +36,7 @@ class Part(NamedTuple):
         return f"[{self.key}={'|'.join(self.labels)}]" if self.labels else self.key
 
 
-def parsed(path: str) -> list[Part]:
+def parsed(path: str) -> list[AnswerPart]:
     """Return the parts of a path such as ``output.0.classes[class=ai_generated].value``.
 
     Raises:
@@ -48,7 +48,7 @@ def parsed(path: str) -> list[Part]:
             break
         end = match.end()
         labels = tuple(match[4].split("|")) if match[4] else ()
-        parts.append(Part(match[3] or match[1] or match[2], labels))
+        parts.append(AnswerPart(match[3] or match[1] or match[2], labels))
     if (
         end != len(path)
         or path.startswith(".")
@@ -66,7 +66,7 @@ def found_at(answer: Any, path: str, who: str) -> list[Any]:
     """Return what a JSON value has at a path: one value, or one for each label that the path names.
 
     Raises:
-        BadLogits: a part or a label is missing; or an index chooses from a list of labels, whose
+        LogitsError: a part or a label is missing; or an index chooses from a list of labels, whose
             order may be that of the scores.
     """
     found = [answer]
@@ -75,7 +75,7 @@ def found_at(answer: Any, path: str, who: str) -> list[Any]:
     return found
 
 
-def _step(item: Any, part: Part, path: str, who: str) -> list[Any]:
+def _step(item: Any, part: AnswerPart, path: str, who: str) -> list[Any]:
     if part.labels:
         return _chosen(item, part, path, who)
     if isinstance(item, dict) and part.key in item:
@@ -84,13 +84,13 @@ def _step(item: Any, part: Part, path: str, who: str) -> list[Any]:
         _check_unlabelled(item, part.key, path, who)
         return [item[int(part.key)]]
     there = f", only {_shown(list(item))}" if isinstance(item, dict) else ""
-    raise BadLogits(
+    raise LogitsError(
         f"the answer of {who} has no {part.key!r} of {path!r}{there}. Write the path of the number:"
         " score='a.0.b'."
     )
 
 
-def _chosen(item: Any, part: Part, path: str, who: str) -> list[Any]:
+def _chosen(item: Any, part: AnswerPart, path: str, who: str) -> list[Any]:
     entries = item if isinstance(item, list) else []
     known = {
         str(entry[part.key]): entry
@@ -99,13 +99,13 @@ def _chosen(item: Any, part: Part, path: str, who: str) -> list[Any]:
     }
     missing = [label for label in part.labels if label not in known]
     if missing:
-        raise BadLogits(
+        raise LogitsError(
             f"the answer of {who} has no {part.key} {' or '.join(map(repr, missing))} at"
             f" {str(part)!r} of {path!r}; it has"
             f" {_shown(list(known)) or 'no list of such entries'}. Write one of these."
         )
     if len(known) < len(entries):
-        raise BadLogits(
+        raise LogitsError(
             f"in the answer of {who} several entries, or some without one, share a {part.key} at"
             f" {str(part)!r} of {path!r}. Write a path that chooses one: score='a.0.b'."
         )
@@ -120,7 +120,7 @@ def _check_unlabelled(items: list[Any], index: str, path: str, who: str) -> None
         if all(isinstance(entry, dict) and isinstance(entry.get(key), str) for entry in items):
             rest = path.partition(f"{index}.")[2]
             labels = _shown([entry[key] for entry in items])
-            raise BadLogits(
+            raise LogitsError(
                 f"{path!r} is the score of whichever {key} is number {index} in the answer of"
                 f" {who}, and services sort by score: it would change its meaning from image to"
                 f" image. Write the {key} that means AI-generated, as in"
@@ -132,17 +132,17 @@ def number_at(answer: Any, path: str, who: str) -> float:
     """Return the number at a path of a JSON value, the sum where the path names several labels.
 
     Raises:
-        BadLogits: it is missing, is no number, or is NaN or infinite.
+        LogitsError: it is missing, is no number, or is NaN or infinite.
     """
     values = found_at(answer, path, who)
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise BadLogits(
+            raise LogitsError(
                 f"{path!r} in the answer of {who} is {type(value).__name__}, no number. Write"
                 " another path; for words, a table of verdicts."
             )
         if not -sys.float_info.max <= value <= sys.float_info.max:
-            raise BadLogits(
+            raise LogitsError(
                 f"{path!r} in the answer of {who} is NaN or infinite. Ask the service why."
             )
     return float(sum(values))
@@ -164,8 +164,8 @@ def label_beside(answer: Any, path: str) -> str:
 
 
 def checked_number(value: float, scale: Scale, who: str) -> float:
-    """Return a score that its scale allows. Raises ``BadLogits`` naming the scale that would allow
-    it.
+    """Return a score that its scale allows. Raises ``LogitsError`` naming the scale that would
+    allow it.
     """
     least, most = RANGES[scale]
     if least <= value <= most:
@@ -174,21 +174,21 @@ def checked_number(value: float, scale: Scale, who: str) -> float:
         return min(max(value, least), most)
     likely = "percent" if 0 <= value <= 100 else "logit"
     kind = "no probability" if scale == "probability" else "no percentage"
-    raise BadLogits(
+    raise LogitsError(
         f"{who} gave {value:g}, which is {kind}. If it gives"
         f" {'percentages' if likely == 'percent' else 'logits'}, write scale='{likely}'."
     )
 
 
 def verdict_at(answer: Any, path: str, verdicts: dict[str, Verdict], who: str) -> Verdict:
-    """Return what the word at a path means. Raises ``BadLogits`` for a word that the table does not
-    have.
+    """Return what the word at a path means. Raises ``LogitsError`` for a word that the table does
+    not have.
     """
     word, *more = found_at(answer, path, who)
     text = str(word).lower() if isinstance(word, bool) else word
     if more or not isinstance(text, str) or text not in verdicts:
         shown = repr(text)[:40] if isinstance(text, str) else type(word).__name__
-        raise BadLogits(
+        raise LogitsError(
             f"{path!r} in the answer of {who} is {shown}, and the verdicts known are"
             f" {', '.join(verdicts)}. Add it to the table: 1 for AI-generated, 0 for real, or"
             ' "abstain".'
@@ -197,11 +197,11 @@ def verdict_at(answer: Any, path: str, verdicts: dict[str, Verdict], who: str) -
 
 
 def outcome(abstain_as: Literal["real", "fake", "error"], who: str) -> Literal[0, 1]:
-    """Return what an image without a verdict counts as. Raises ``BadLogits`` where it is to end the
-    row.
+    """Return what an image without a verdict counts as. Raises ``LogitsError`` where it is to end
+    the row.
     """
     if abstain_as == "error":
-        raise BadLogits(
+        raise LogitsError(
             f"{who} gave no verdict on an image. Write abstain_as='real' to count it as not"
             " recognised."
         )

@@ -9,7 +9,7 @@ from robustbench_aigi.detectors.external.http.answer import checked_number, pars
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec
 from robustbench_aigi.detectors.external.http.template import uses
 from robustbench_aigi.detectors.external.http.url import checked_url
-from robustbench_aigi.detectors.external.outputs import one_logit, slug
+from robustbench_aigi.detectors.external.outputs import slug, to_binary_logit
 from robustbench_aigi.errors import UserError
 
 
@@ -20,7 +20,7 @@ def logits_of(values: Tensor, spec: EndpointSpec, who: str) -> Tensor:
     scores, scale = (
         (values / 100, "probability") if spec.scale == "percent" else (values, spec.scale)
     )
-    return one_logit(scores, 1 if spec.high == "fake" else 0, scale, who)
+    return to_binary_logit(scores, 1 if spec.high == "fake" else 0, scale, who)
 
 
 def facts_of(spec: EndpointSpec, path: str) -> dict[str, Any]:

@@ -32,8 +32,8 @@ from robustbench_aigi.detectors.external.http.reading import (
 )
 from robustbench_aigi.detectors.external.http.session import Session
 from robustbench_aigi.detectors.external.http.template import fill_text, redacted
-from robustbench_aigi.detectors.external.outputs import check_ends
-from robustbench_aigi.errors import BadLogits
+from robustbench_aigi.detectors.external.outputs import check_output_spec
+from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.pixels import to_bytes
 
 MIN_ANSWERS = 8
@@ -62,9 +62,9 @@ class HTTPEndpoint(Detector):
             ``budget``; they replace those of the description.
 
     Raises:
-        UserError: an entry that cannot be used. Unavailable: a secret is not set, or later no
+        UserError: an entry that cannot be used. UnavailableError: a secret is not set, or later no
             answer or no budget.
-        BadLogits: later, an answer without the number.
+        LogitsError: later, an answer without the number.
     """
 
     default_card = Card(
@@ -104,7 +104,7 @@ class HTTPEndpoint(Detector):
         **fields: Any,
     ) -> None:
         if fake_index is not None:
-            check_ends(fake_index, "logit")
+            check_output_spec(fake_index, "logit")
             fields["high"] = ("human", "fake")[fake_index]
         place = (address or "").removeprefix("endpoint:")
         described = (
@@ -220,8 +220,8 @@ class HTTPEndpoint(Detector):
             answer = self._session.ask(file.getvalue())
             try:
                 self._known[key] = self._read(answer)
-            except BadLogits as error:  # what a server sends back may be what was sent to it
-                raise BadLogits(redacted(str(error), self.spec.secrets)) from None
+            except LogitsError as error:  # what a server sends back may be what was sent to it
+                raise LogitsError(redacted(str(error), self.spec.secrets)) from None
         return self._known[key]
 
     def _read(self, answer: Any) -> float:

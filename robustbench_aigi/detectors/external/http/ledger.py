@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock
 
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec
-from robustbench_aigi.errors import Unavailable
+from robustbench_aigi.errors import UnavailableError
 
 
 class Ledger:
@@ -60,12 +60,12 @@ class Ledger:
 
     @contextmanager
     def turn(self, spec: EndpointSpec, source: str) -> Iterator[None]:
-        """Count a request when it may be sent, and send it inside. Raises ``Unavailable`` if the
-        budget is spent.
+        """Count a request when it may be sent, and send it inside. Raises ``UnavailableError`` if
+        the budget is spent.
         """
         with self.held() as counts:
             if counts["sent"] >= spec.budget:
-                raise Unavailable(
+                raise UnavailableError(
                     f"the budget of {spec.budget} requests to {source} is spent. "
                     f"Ask about fewer images, or write budget={2 * spec.budget}."
                 )

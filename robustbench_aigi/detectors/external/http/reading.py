@@ -14,8 +14,8 @@ from robustbench_aigi.errors import UserError
 
 
 def read_spec(name: str) -> EndpointSpec:
-    """Read a preset by name, or a file ending in ``.toml``. Raises ``UnknownName`` or
-    ``BadConfig``.
+    """Read a preset by name, or a file ending in ``.toml``. Raises ``UnknownNameError`` or
+    ``ConfigError``.
     """
     return catalogue.read("endpoints", name, EndpointSpec)
 
@@ -61,8 +61,8 @@ def rebased(url: str, base: str) -> str:
 
 
 def check_spec(spec: EndpointSpec) -> None:
-    """Raise ``UserError`` for a description that cannot be used, ``Unavailable`` for a secret that
-    is not set.
+    """Raise ``UserError`` for a description that cannot be used, ``UnavailableError`` for a secret
+    that is not set.
     """
     for where in ("url", "form", "template", "headers", "image_url", "authorization", "score"):
         check_placeholders(getattr(spec, where), where)

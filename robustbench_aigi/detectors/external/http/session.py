@@ -22,8 +22,8 @@ from robustbench_aigi.detectors.external.http.template import (
     uses,
 )
 from robustbench_aigi.detectors.external.http.transport import RefusedError, Transport
-from robustbench_aigi.errors import BadLogits, Unavailable
-from robustbench_aigi.io.files import write_whole
+from robustbench_aigi.errors import LogitsError, UnavailableError
+from robustbench_aigi.io.files import atomic_write
 
 Values = Mapping[str, Callable[[], str]]
 
@@ -52,7 +52,7 @@ class Session:
             if self.spec.poll is not None:
                 return self._polled(self.spec.poll, answer, values)
         if status == 202:
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.source} took the image and will answer later (status 202). Write where to"
                 " ask for the answer: poll={'url': '.../{path:id}', 'done': 'status', 'values':"
                 " ['done']}."
@@ -88,7 +88,7 @@ class Session:
         )
         (token,) = found_at(answer, login.token, f"the login of {self.source}")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise BadLogits(
+            raise LogitsError(
                 f"the login of {self.source} gave no token at {login.token!r}. Write another path."
             )
         self._token, self._expires = token, time.monotonic() + 3600 * login.hours
@@ -107,8 +107,8 @@ class Session:
         return self.transport.ask(make)
 
     def _polled(self, poll: Poll, first: Any, values: Values) -> Any:
-        """The answer once it is there. Raises ``Unavailable`` if it does not come, or the service
-        gives up.
+        """The answer once it is there. Raises ``UnavailableError`` if it does not come, or the
+        service gives up.
         """
         paths = [match[2] for match in PLACEHOLDER.finditer(poll.url) if match[1] == "path"]
         known = {path: str(_one(found_at(first, path, self.source))) for path in paths}
@@ -119,14 +119,14 @@ class Session:
             status, answer = self._authorised(lambda: _request(self.spec, url, None, values, "GET"))
             state = _state(answer, poll) if status != 202 else ""
             if state in poll.failed:
-                raise Unavailable(
+                raise UnavailableError(
                     f"{self.source} could not judge an image: {poll.done} is {state!r}. Try it"
                     " alone."
                 )
             if state in poll.values:
                 return answer
             if time.monotonic() + poll.every > ends:
-                raise Unavailable(
+                raise UnavailableError(
                     f"{self.source} gave no answer in {poll.longest:g} seconds: {poll.done} was"
                     f" never one of {', '.join(poll.values)}. Raise longest in its [poll]."
                 )
@@ -141,7 +141,7 @@ class Session:
             yield
             return
         place = Path(self.spec.upload_folder) / f"{hashlib.sha256(png).hexdigest()}.png"
-        write_whole(place, lambda temporary: temporary.write_bytes(png))
+        atomic_write(place, lambda temporary: temporary.write_bytes(png))
         try:
             yield
         finally:
@@ -203,7 +203,7 @@ def _state(answer: Any, poll: Poll) -> str:
     """The text of the field that says whether an answer is there; empty while it has none."""
     try:
         state = _one(found_at(answer, poll.done, ""))
-    except BadLogits:
+    except LogitsError:
         return ""
     return str(state).lower() if isinstance(state, bool) else str(state)
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from robustbench_aigi.errors import Unavailable, UserError
+from robustbench_aigi.errors import UnavailableError, UserError
 
 PLACEHOLDER = re.compile(r"\{(?:(env|path):([^{}]+)|([a-z][a-z0-9_]*))\}")
 KNOWN_NAMES = ("base64", "data_uri", "image_url", "label", "model", "sha256", "token", "uuid")
@@ -67,7 +67,7 @@ def fill(
         encode: applied to every text that is filled in, such as percent-encoding in a URL.
 
     Raises:
-        Unavailable: an environment variable is not set.
+        UnavailableError: an environment variable is not set.
     """
 
     def filled(match: re.Match[str]) -> str:
@@ -94,14 +94,14 @@ def fill_text(
 
 
 def secret(name: str) -> str:
-    """Return the secret in an environment variable. Raises ``Unavailable``, which never shows the
-    secret.
+    """Return the secret in an environment variable. Raises ``UnavailableError``, which never shows
+    the secret.
     """
     found = os.environ.get(name, "").strip()
     if not (found and found.isascii() and found.isprintable()):
         named = name if PLAIN_NAME.fullmatch(name) else "NAME"
         which = f"the environment variable {named} is" if named == name else "the one given is"
-        raise Unavailable(
+        raise UnavailableError(
             "a secret is read from the environment: token_env and {env:NAME} take the NAME of a"
             f" variable, and {which} not set or holds no printable ASCII text. Type `export"
             f" {named}=...` in the shell."

@@ -12,13 +12,13 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from robustbench_aigi.detectors.external.http.ledger import Ledger
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec
-from robustbench_aigi.errors import BadLogits, Unavailable
+from robustbench_aigi.errors import LogitsError, UnavailableError
 
 MAX_ANSWER = 2**24
 """Bytes of an answer that are read."""
 
 
-class RefusedError(Unavailable):
+class RefusedError(UnavailableError):
     """A status that trying again does not change."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -44,19 +44,19 @@ class Transport:
         """Return the status and the JSON that answers a request, made anew for every try.
 
         Raises:
-            RefusedError: a status that trying again does not change. Unavailable: no answer, or no
-                budget.
-            BadLogits: an answer that is no JSON.
+            RefusedError: a status that trying again does not change. UnavailableError: no answer,
+                or no budget.
+            LogitsError: an answer that is no JSON.
         """
         status, text = self._tried(make)
         if len(text) > MAX_ANSWER:
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.source} answered with more than {MAX_ANSWER} bytes. Look at the URL."
             )
         try:
             return status, json.loads(text)
         except (ValueError, RecursionError):
-            raise BadLogits(
+            raise LogitsError(
                 f"{self.source} answered with something that is no JSON. Look at the URL."
             ) from None
 
@@ -78,12 +78,12 @@ class Transport:
                 trouble = type(getattr(error, "reason", error)).__name__
             pause = self.spec.pause * 2**attempt if wanted is None else wanted
             if wanted is not None and wanted > self.spec.longest_pause:
-                raise Unavailable(
+                raise UnavailableError(
                     f"{self.source} answered with {trouble} and asks to wait {wanted:.0f} seconds,"
                     f" longer than the {self.spec.longest_pause:g} allowed. Come back later, or"
                     f" write longest_pause={wanted + 1:.0f}."
                 ) from None
-        raise Unavailable(
+        raise UnavailableError(
             f"{self.source} gave no answer in {self.spec.tries} tries, the last time {trouble}. "
             "Look whether it runs, or give it longer: timeout=60, tries=8."
         )
