@@ -24,6 +24,7 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "prompt file": "prompts",
         "report format": "formats",
         "endpoint": "endpoints",
+        "executor": "executors",
     }
 )
 """Kind of name, as messages call it, to what ``robustbench-aigi list`` calls it."""

@@ -7,9 +7,9 @@ import torch
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
-from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.io.files import write_text
+from robustbench_aigi.progress import silent
 from tests.conftest import Linear
 from tests.test_data import folder
 

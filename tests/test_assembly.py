@@ -14,7 +14,7 @@ from robustbench_aigi.data.plusplus.request import BuildPlan, BuildRequest, plan
 from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.errors import DataError
-from tests.test_builder import silent
+from robustbench_aigi.progress import silent
 from tests.test_data import folder
 
 

@@ -22,11 +22,8 @@ from robustbench_aigi.errors import DataError, WriteError
 from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import file_digest
+from robustbench_aigi.progress import silent
 from tests.test_evaluation import cnn
-
-
-def silent(task: str, done: int, total: int) -> None:
-    """Show nothing."""
 
 
 def test_plusplus_set_matches_its_manifest(

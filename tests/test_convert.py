@@ -29,7 +29,7 @@ from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.provenance import write_provenance
 from robustbench_aigi.imaging.png import MAX_CHUNK, without_large_chunks
-from tests.test_builder import silent
+from robustbench_aigi.progress import silent
 from tests.test_data import picture
 from tests.test_hostile import saved
 from tests.test_sources import files, own

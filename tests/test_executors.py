@@ -22,7 +22,7 @@ from robustbench_aigi.executors import (
     InProcessExecutor,
     PoolExecutor,
     RayExecutor,
-    executor,
+    load_executor,
 )
 from robustbench_aigi.executors.cluster import _got
 from robustbench_aigi.pipeline import harness
@@ -84,7 +84,7 @@ def test_a_piece_that_kills_every_worker_ends_the_work(by: Executor) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
         return item
 
-    with pytest.raises(WorkersLostError, match="3 times on the same piece"):
+    with pytest.raises(WorkersLostError, match="3 times on the same task"):
         list(by.map_ordered(dies, [1]))
 
 
@@ -117,17 +117,17 @@ def test_items_are_asked_for_when_needed(by: Executor) -> None:
 
 
 def test_what_does_not_go_together_is_told() -> None:
-    assert executor() == InProcessExecutor(None)
-    assert executor(workers=1) == InProcessExecutor(1)
-    assert executor(workers=2) == PoolExecutor(2)
-    assert executor(address="auto") == RayExecutor(1, "auto")
+    assert load_executor() == InProcessExecutor(None)
+    assert load_executor(workers=1) == InProcessExecutor(1)
+    assert load_executor(workers=2) == PoolExecutor(2)
+    assert load_executor(address="auto") == RayExecutor(1, "auto")
     for wrong, told in (
-        ({"name": "poool"}, "no executor called 'poool'. Write one of here, pool, ray"),
+        ({"name": "poool"}, "no executor called 'poool'. Did you mean pool"),
         ({"name": "pool", "gpus": 1.0}, "--executor ray"),
-        ({"name": "here", "workers": 2}, "--executor pool"),
+        ({"name": "local", "workers": 2}, "--executor pool"),
     ):
         with pytest.raises(UserError, match=told):
-            executor(**wrong)
+            load_executor(**wrong)
 
 
 def test_workers_of_a_killed_process_end() -> None:

@@ -17,9 +17,9 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
-from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.executors import InProcessExecutor
+from robustbench_aigi.progress import silent
 from tests.built_set import SUITE, contents, make
 from tests.test_data import folder, picture
 

@@ -293,7 +293,7 @@ def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path
             call()
     ((name, *words),) = typed(str(caught.value))
     assert (name, words[0]) == ("robustbench-aigi", "build")
-    done = CliRunner().invoke(app, [*words, "--executor", "here", "--workers", "1"])
+    done = CliRunner().invoke(app, [*words, "--executor", "local", "--workers", "1"])
     assert done.exit_code == 0, done.output
     assert not (built / ".command").exists()
     assert data_pipeline.audit(str(built), tmp_path / "audit").images == 12

@@ -10,6 +10,7 @@ import robustbench_aigi as rb
 PACKAGE = Path(rb.__file__).parent
 LAYERS = {
     "errors": 0,
+    "progress": 0,
     "registry": 0,
     "config": 0,
     "io": 0,

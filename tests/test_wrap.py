@@ -15,7 +15,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import wrap
 from robustbench_aigi.detectors._support.faster import copied, faster
 from robustbench_aigi.errors import LogitsError, UserError
-from robustbench_aigi.executors import InProcessExecutor, PoolExecutor, bound_here
+from robustbench_aigi.executors import InProcessExecutor, PoolExecutor, find_unsendable
 from robustbench_aigi.io.hashing import weights_digest
 from tests.foreign import Brightness
 
@@ -206,8 +206,8 @@ def test_detectors_that_stay_in_this_process_are_logged(caplog: pytest.LogCaptur
     net = Brightness()
     net.__dict__["held"] = threading.Lock()
     things = {"held": wrap(net, input_size=32), "free": wrap(Brightness(), input_size=32)}
-    assert bound_here(InProcessExecutor(), things, "it is evaluated") == {}
-    assert [*bound_here(PoolExecutor(2), things, "it is evaluated")] == ["held"]
+    assert find_unsendable(InProcessExecutor(), things, "it is evaluated") == {}
+    assert [*find_unsendable(PoolExecutor(2), things, "it is evaluated")] == ["held"]
     why = "TypeError: cannot pickle '_thread.lock' object"
     assert (
         f"held cannot be sent to other processes ({why}); it is evaluated in this one."

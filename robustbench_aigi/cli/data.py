@@ -37,7 +37,7 @@ Convert = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes of one thread each.")]
-By = Annotated[str | None, typer.Option("--executor", help="Who does the work: here, pool or ray.")]
+By = Annotated[str | None, typer.Option("--executor", help="Executor: local, pool or ray.")]
 Address = Annotated[
     str | None, typer.Option(help="Of a Ray cluster; one is started here if left out.")
 ]
@@ -132,7 +132,7 @@ def build(
 ) -> None:
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi.data.plusplus.request import BuildRequest
-    from robustbench_aigi.executors import executor
+    from robustbench_aigi.executors import load_executor
     from robustbench_aigi.pipeline import data as data_pipeline
 
     order = BuildRequest(
@@ -149,7 +149,7 @@ def build(
         manifest = data_pipeline.build(
             order,
             out,
-            executor=executor(
+            executor=load_executor(
                 by or ("ray" if address else "pool"), workers or os.cpu_count(), address, gpus
             ),
             dry_run=dry_run,

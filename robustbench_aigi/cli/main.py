@@ -103,7 +103,7 @@ def run(
     gpus: Gpus = 0,
 ) -> None:
     """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
-    from robustbench_aigi.executors import executor
+    from robustbench_aigi.executors import load_executor
     from robustbench_aigi.pipeline import harness
 
     folder = out or Path("runs") / Path(dataset).stem
@@ -115,7 +115,7 @@ def run(
             limit=limit,
             attacks=attacks,
             convert=convert,
-            executor=executor(by, workers, address, gpus),
+            executor=load_executor(by, workers, address, gpus),
             progress=screen.progress,
             say=screen.say,
         )
@@ -225,11 +225,11 @@ def evaluate(
     from robustbench_aigi.attacks import load_suite
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.data.plusplus.surrogates import load_surrogates
-    from robustbench_aigi.executors import executor
+    from robustbench_aigi.executors import load_executor
     from robustbench_aigi.pipeline import harness
 
     harness.writable(out)
-    by_whom = executor(by, workers, address, gpus)
+    by_whom = load_executor(by, workers, address, gpus)
     suite, named = load_suite(attacks), harness.named(detectors)
     makers = load_surrogates(suite, surrogates or [])
     with showing() as screen:

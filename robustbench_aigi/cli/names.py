@@ -12,7 +12,17 @@ from robustbench_aigi.errors import UserError
 if TYPE_CHECKING:
     from robustbench_aigi.registry import Registry
 
-KINDS = ("detectors", "attacks", "suites", "recipes", "policies", "prompts", "formats", "endpoints")
+KINDS = (
+    "detectors",
+    "attacks",
+    "suites",
+    "recipes",
+    "policies",
+    "prompts",
+    "formats",
+    "endpoints",
+    "executors",
+)
 
 app = typer.Typer()
 
@@ -52,6 +62,7 @@ def _known() -> Mapping[str, list[str]]:
     from robustbench_aigi.attacks import attacks
     from robustbench_aigi.data.prompts import prompt_names
     from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.executors import executors
     from robustbench_aigi.report.formats import FORMS
 
     return {
@@ -63,6 +74,7 @@ def _known() -> Mapping[str, list[str]]:
         "prompts": prompt_names(),
         "formats": sorted(FORMS),
         "endpoints": catalogue.names("endpoints"),
+        "executors": executors.names(),
     }
 
 

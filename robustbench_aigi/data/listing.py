@@ -4,7 +4,6 @@ order.
 
 import hashlib
 import re
-from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,11 @@ from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.sources.entry import printable, skip_reason
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import atomic_write
+from robustbench_aigi.progress import Progress
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import Recipe
 
-Progress = Callable[[str, int, int], None]
 Faults = list[tuple[str, str]]
 
 

@@ -6,10 +6,10 @@ import pandas as pd
 
 from robustbench_aigi.data.dataset import Dataset, choose
 from robustbench_aigi.data.listing import Faults, listed, read_all, write_skipped
-from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.data.sources import UnfitError
 from robustbench_aigi.data.suggestions import readers_hint, recipe_named, to_type
 from robustbench_aigi.errors import DataError
+from robustbench_aigi.progress import Progress, silent
 
 DRAWING = "folder-split"
 """The recipe that draws splits of a folder that has none."""

@@ -5,7 +5,7 @@ reconstructions.
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import cache_folder
 from robustbench_aigi.io.hashing import digest, file_digest, rngs_for
+from robustbench_aigi.progress import Progress
 
 if TYPE_CHECKING:
     from robustbench_aigi.data.recipes import MiniParts, Recipe
 
-Progress = Callable[[str, int, int], None]
 PHOTOGRAPH = CLASSES.index("photograph")
 BATCH = 50
 GENERATOR = "mini-diffusion"

@@ -1,6 +1,5 @@
 """Recipes: what a dataset is made of, read from ``datasets/*.toml``."""
 
-from collections.abc import Callable
 from typing import Literal, Self
 
 from pydantic import BaseModel, Field, model_validator
@@ -15,14 +14,9 @@ from robustbench_aigi.config.units import (
 )
 from robustbench_aigi.data.sources import SPLITS, Split
 
-Progress = Callable[[str, int, int], None]
 Layout = Literal[
     "classes", "genimage", "forensynths", "raid", "folder", "metadata", "parquet", "webdataset"
 ]
-
-
-def silent(task: str, done: int, total: int) -> None:
-    """A progress callback that shows nothing."""
 
 
 class Training(BaseModel, frozen=True, extra="forbid"):

@@ -21,7 +21,6 @@ from robustbench_aigi.evaluation.cells import (
     Cell,
     CellContents,
     Failure,
-    Progress,
     Table,
     Work,
     capture_failure,
@@ -33,6 +32,7 @@ from robustbench_aigi.evaluation.cells import (
 )
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.hashing import digest
+from robustbench_aigi.progress import Progress
 
 
 class CellJob(NamedTuple):

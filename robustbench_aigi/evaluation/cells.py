@@ -47,7 +47,6 @@ itself saw. All agree for a detector that does not score at random, of which one
 """
 MODES = ("clean", "static", "transfer", "white-box")
 ERROR, CONTENTS, TIMES = "error.txt", "cell.json", "times.jsonl"
-Progress = Callable[[str, int, int], None]
 Work = Callable[[Dataset], pd.DataFrame]
 Table = pd.DataFrame | str
 """A cell's table, or the status that stands in its place: ``error: ...`` or ``unavailable: ...``.

@@ -1,7 +1,7 @@
 """The grid: every detector under every attack of a suite, static beside white-box."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -21,14 +21,7 @@ from robustbench_aigi.evaluation.adequacy.probes import probe_jobs
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner, OutOfMemoryError
-from robustbench_aigi.evaluation.cells import (
-    Cell,
-    Failure,
-    Progress,
-    Table,
-    capture_and_log,
-    capture_failure,
-)
+from robustbench_aigi.evaluation.cells import Cell, Failure, Table, capture_and_log, capture_failure
 from robustbench_aigi.evaluation.examples.grad_cam import (
     GradCamWorker,
     ImagePair,
@@ -53,9 +46,10 @@ from robustbench_aigi.executors import (
     IN_PROCESS,
     Executor,
     InProcessExecutor,
-    bound_here,
-    write_bound,
+    find_unsendable,
+    write_unsendable,
 )
+from robustbench_aigi.progress import Progress, Say, say_nothing, silent
 
 
 def evaluate(
@@ -67,8 +61,8 @@ def evaluate(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     keep_images: bool = True,
     executor: Executor = IN_PROCESS,
-    progress: Progress = lambda task, done, total: None,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
+    say: Say = say_nothing,
     identities: Identities | None = None,
 ) -> pd.DataFrame:
     """Return the matrix in long form, a row per detector, mode, attack and direction; cells are
@@ -103,10 +97,10 @@ def evaluate(
     by_whom = (progress, executor, identities)
     static = _static(suite.rows, suite, data, makers, out / "plusplus", *by_whom)
     transfer = _static(transferred(suite, ready), suite, data, ready, out / "transfer", *by_whom)
-    alone = bound_here(
+    alone = find_unsendable(
         executor, {n: d for n, d in detectors.items() if isinstance(d, Detector)}, "it is evaluated"
     )
-    write_bound(alone, out)
+    write_unsendable(alone, out)
     grid = plan_run(
         detectors, suite, data, makers, identities, notes
     )  # a surrogate may have come to smaller batches
@@ -166,7 +160,7 @@ def _size(detectors: Mapping[str, Detector | str], data: Dataset, before: RunPla
 
 
 def _looked_at(
-    detectors: Mapping[str, Detector | str], data: Dataset, say: Callable[[str], None]
+    detectors: Mapping[str, Detector | str], data: Dataset, say: Say
 ) -> dict[str, Preflight]:
     """What a few images tell about each detector, said line by line."""
     looks = {name: _prepared(d, data) for name, d in detectors.items() if isinstance(d, Detector)}

@@ -11,38 +11,48 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar, final
 
 import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import UnavailableError, WorkersLostError
-from robustbench_aigi.executors.local import AHEAD, TRIES
+from robustbench_aigi.executors.base import ExecutorOptions, executors
+from robustbench_aigi.executors.pool import MAX_TRIES, TASKS_AHEAD
 from robustbench_aigi.extras import install_command
 
 T = TypeVar("T")
 R = TypeVar("R")
-PATIENCE = 1.0
+POLL_SECONDS = 1.0
 """Seconds between two looks at how many processors there are, and whether the head still answers.
 """
 
 
+@executors.add("ray")
+@final
 @dataclass(frozen=True)
 class RayExecutor:
-    """Ray's workers, of one thread each. Ray places the work, repeats what a dead one had, and
-    finds new nodes.
+    """Runs tasks in Ray's workers, one thread each.
 
-    A worker keeps the ``work``, and the detectors in it, from one piece to the next.
+    Ray schedules the tasks, repeats those of a dead worker and uses nodes that join. A worker keeps
+    ``work``, and the detectors in it, from one task to the next.
 
     Attributes:
-        workers: processors of the cluster that Ray starts here; without meaning at an ``address``,
-            whose processors are all used. gpus: of each worker; a share is possible.
+        workers: processors of the cluster that Ray starts on this machine. Without meaning at an
+            ``address``, where all processors are used.
+        address: of a running cluster, as ``HOST:PORT``.
+        gpus: GPUs of each worker; a fraction is possible.
     """
 
     workers: int
     address: str | None = None
     gpus: float = 0.0
+
+    @classmethod
+    def from_options(cls, options: ExecutorOptions) -> Self:
+        """Take ``workers``, ``address`` and ``gpus``."""
+        return cls(options.workers or 1, options.address, options.gpus)
 
     def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield the result of ``work`` for every item, in order, as they come.
@@ -54,17 +64,17 @@ class RayExecutor:
         ray = self._started()
         data = dumps(work)
         kept, key = ray.put(data), hashlib.sha256(data).hexdigest()
-        ask = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=TRIES - 1)
+        ask = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=MAX_TRIES - 1)
         waiting, flying = iter(items), deque[Any]()
         workers, counted = 1, -math.inf
         try:
             while True:
-                if time.monotonic() - counted >= PATIENCE:
+                if time.monotonic() - counted >= POLL_SECONDS:
                     workers, counted = (
                         max(1, int(ray.cluster_resources().get("CPU", 1))),
                         time.monotonic(),
                     )
-                for item in islice(waiting, max(0, AHEAD * workers - len(flying))):
+                for item in islice(waiting, max(0, TASKS_AHEAD * workers - len(flying))):
                     flying.append(ask.remote(key, [kept], item))
                 if not flying:
                     return
@@ -77,9 +87,8 @@ class RayExecutor:
             ray.exceptions.NodeDiedError,
         ) as error:
             raise WorkersLostError(
-                f"a worker of the Ray cluster died {TRIES} times on the same piece of work, most"
-                " likely for want of memory. Give each worker more, and repeat the command; it"
-                " goes on from what is finished."
+                f"a worker of the Ray cluster died {MAX_TRIES} times on the same task, probably"
+                " out of memory. Give each worker more memory and rerun the command to resume."
             ) from error
         finally:
             for one in flying:
@@ -120,11 +129,11 @@ def _got(ray: Any, asked: Any) -> Any:
     head = str(ray.get_runtime_context().gcs_address)
     while True:
         try:
-            return ray.get(asked, timeout=PATIENCE)
+            return ray.get(asked, timeout=POLL_SECONDS)
         except ray.exceptions.GetTimeoutError:
             host, _, port = head.rpartition(":")
             try:
-                socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+                socket.create_connection((host, int(port)), timeout=POLL_SECONDS).close()
             except OSError as error:
                 raise WorkersLostError(
                     f"the head of the Ray cluster, {head}, answers no more ({error}). Start one"

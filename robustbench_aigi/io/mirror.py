@@ -19,6 +19,7 @@ from robustbench_aigi.errors import DataError, UnavailableError, WriteError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.io.files import cache_folder, write_text
 from robustbench_aigi.io.remote_lock import Lock, brief, reaching
+from robustbench_aigi.progress import say_nothing
 
 OWN = (".lock", ".tmp")
 """Ends of names that stay where they are: locks, and files not yet whole."""
@@ -53,7 +54,7 @@ def mirrored(
     *,
     write: bool = True,
     only: str = "",
-    say: Callable[[str], object] = lambda line: None,
+    say: Callable[[str], object] = say_nothing,
 ) -> Iterator[Path]:
     """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also
     while work goes on.

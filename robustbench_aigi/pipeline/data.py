@@ -23,7 +23,7 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.executors import Executor, PoolExecutor
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline.harness import Progress, Say, silent
+from robustbench_aigi.progress import Progress, Say, say_nothing, silent
 
 
 def build(
@@ -33,7 +33,7 @@ def build(
     executor: Executor | None = None,
     dry_run: bool = False,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
 ) -> pd.DataFrame:
     """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
 

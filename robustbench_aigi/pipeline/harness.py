@@ -4,7 +4,7 @@ step resumes.
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -40,15 +40,9 @@ from robustbench_aigi.pipeline.training_stages import (
     trained_on,
     training_on,
 )
+from robustbench_aigi.progress import Progress, Say, say_nothing, silent
 from robustbench_aigi.report import Matrix, RunResults, write_report
 from robustbench_aigi.training import Files, TrainingJob, train_detector
-
-Progress = Callable[[str, int, int], None]
-Say = Callable[[str], None]
-
-
-def silent(task: str, done: int, total: int) -> None:
-    """A progress callback that shows nothing."""
 
 
 def run(
@@ -61,7 +55,7 @@ def run(
     convert: bool = False,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
 ) -> Matrix:
     """Do the whole job in ``out``; repeating the call goes on where a killed one stopped.
 
@@ -107,7 +101,7 @@ def train(
     rehearse: tuple[str, str | None] | None = None,
     convert: bool = False,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
 ) -> Detector:
     """Train one detector and write its checkpoint to ``out`` (.safetensors); repeated after a kill,
     it goes on.
@@ -188,7 +182,7 @@ def evaluate(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
 ) -> Matrix:
     """Attack every detector with every row of a suite and write the matrix and the report to
     ``out``.
@@ -227,7 +221,7 @@ def evaluate_named(
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
 ) -> Matrix:
     """:func:`evaluate` for what :func:`named` gave, so that a wrong name is told before the data is
     read.
@@ -266,7 +260,7 @@ def plan(
     source: str | None = None,
     limit: int | None = None,
     progress: Progress = silent,
-    say: Say = lambda line: None,
+    say: Say = say_nothing,
     convert: bool = False,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """What :func:`evaluate` will take, a row per cell, and the bytes that each detector's passes

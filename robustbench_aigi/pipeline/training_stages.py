@@ -29,13 +29,12 @@ from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.errors import TrainingCollapsedError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest
+from robustbench_aigi.progress import Progress, Say
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.presets import Files, TrainingJob, method_of, train_detector
 from robustbench_aigi.training.replay import rehearsed
 from robustbench_aigi.training.training_run import History
 
-Progress = Callable[[str, int, int], None]
-Say = Callable[[str], None]
 PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
 """What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower.
 """

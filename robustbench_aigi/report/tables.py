@@ -9,7 +9,7 @@ import pandas as pd
 from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.evaluation.run_plan import read_run_plan
-from robustbench_aigi.executors.sending import read_bound
+from robustbench_aigi.executors.unsendable import read_unsendable
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.report.html.headline import alarms
@@ -128,7 +128,7 @@ def note_lines(finished: RunResults) -> list[str]:
             " be compared."
         )
     for run in finished.runs:
-        grid, bound = read_run_plan(run.folder), read_bound(run.folder)
+        grid, bound = read_run_plan(run.folder), read_unsendable(run.folder)
         for name, subject in (grid.detectors if grid is not None else {}).items():
             lines += [f"{run.called(name)}: {note}" for note in subject.notes]
         lines += [

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.progress import Progress, silent
 from robustbench_aigi.training import guards
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.config import TrainConfig
@@ -16,7 +17,6 @@ from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.objectives.base import Objective, own_loss
 from robustbench_aigi.training.training_run import History, Score, TrainingRun
 
-Progress = Callable[[str, int, int], None]
 KEEP_SECONDS = 60
 """Least time between two writings of a training's state, which may be a hundred megabytes."""
 
@@ -36,7 +36,7 @@ def fit(
     score: Score = clean_score,
     alarm: Callable[[Mapping[str, float]], str] = lambda row: "",
     part: nn.Module | None = None,
-    progress: Progress = lambda task, done, total: None,
+    progress: Progress = silent,
     task: str = "fit",
     kept: Path | None = None,
     log: Log | None = None,

@@ -16,6 +16,7 @@ from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
+from robustbench_aigi.progress import Progress, silent
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.guards import overfitted
@@ -44,8 +45,6 @@ from robustbench_aigi.training.objectives.tecoa import tecoa
 from robustbench_aigi.training.replay import Both
 from robustbench_aigi.training.training_run import History
 from robustbench_aigi.training.transforms import DELIVERIES
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -162,7 +161,7 @@ def train_detector(
     known: Arrays | None = None,
     trained_on: str = "",
     seen: tuple[str, ...] = (),
-    progress: Progress = lambda task, done, total: None,
+    progress: Progress = silent,
     files: Files | None = None,
 ) -> tuple[Detector, History]:
     """Train a detector and give it a card that says how.

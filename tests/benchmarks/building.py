@@ -16,8 +16,8 @@ from pathlib import Path
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import Part, build_plusplus
-from robustbench_aigi.data.recipes import silent
 from robustbench_aigi.executors import PoolExecutor
+from robustbench_aigi.progress import silent
 
 WORKS = ("jpeg", "resize", "dct-noise")
 BOUND = 1000

@@ -1,6 +1,6 @@
 """The audit of a dataset: measure every image once, compare the classes, look for twins, judge."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from robustbench_aigi.data.audit.write import write_audit
 from robustbench_aigi.data.dataset import Dataset, is_converted
 from robustbench_aigi.data.decoding import ImageError
 from robustbench_aigi.errors import DataError
+from robustbench_aigi.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 CHUNK = 1000
 CARRIED = ("id", "label", "split", "generator", "parent", "attack")
 

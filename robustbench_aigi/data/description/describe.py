@@ -2,7 +2,7 @@
 what is in it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,13 +21,13 @@ from robustbench_aigi.data.description.counts import (
 from robustbench_aigi.data.drawing import CLASSES
 from robustbench_aigi.data.listing import Faults, manifest_rows, place_of, terms_of
 from robustbench_aigi.data.plusplus.reader import is_built, unfinished
-from robustbench_aigi.data.recipes import Recipe, silent
+from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.data.sources import Found, UnfitError, recognised
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.suggestions import readers, readers_hint, recipe_named
 from robustbench_aigi.errors import ConfigError, DataError
+from robustbench_aigi.progress import Progress, silent
 
-Progress = Callable[[str, int, int], None]
 MAX_HEADERS = 2000
 """Images whose headers are read, at most; of more, every so many."""
 MAX_DECODED = 2**27

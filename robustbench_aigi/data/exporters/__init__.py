@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from robustbench_aigi.data.exporters import image_folder, npz, parquet, raid, webdataset
-from robustbench_aigi.data.plusplus.reader import Built, Progress, silent, write_jsonl
+from robustbench_aigi.data.plusplus.reader import Built, write_jsonl
 from robustbench_aigi.errors import DataError, UnknownNameError
 from robustbench_aigi.io.files import describe_write_errors, write_text
 from robustbench_aigi.io.hashing import file_digest
+from robustbench_aigi.progress import Progress, silent
 
 __all__ = ["FORMS", "Built", "Exported", "export", "write_jsonl"]
 

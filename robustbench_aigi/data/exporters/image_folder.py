@@ -10,12 +10,12 @@ from pathlib import Path, PurePosixPath
 from robustbench_aigi.data.plusplus.reader import (
     CLASSES,
     Built,
-    Progress,
-    SuiteRow,
+    ManifestRow,
     metadata_lines,
     within_split,
     write_lines,
 )
+from robustbench_aigi.progress import Progress
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
@@ -29,7 +29,7 @@ def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict
     return {}
 
 
-def _name(number: int, row: SuiteRow) -> str:
+def _name(number: int, row: ManifestRow) -> str:
     within_split(row)
     return (
         f"{CLASSES[row['label']]}/{row['attack']}/{number:08d}{PurePosixPath(row['path']).suffix}"

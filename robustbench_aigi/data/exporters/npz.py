@@ -12,9 +12,10 @@ import numpy as np
 
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.photographs import Pixels
-from robustbench_aigi.data.plusplus.reader import Built, Progress
+from robustbench_aigi.data.plusplus.reader import Built
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import atomic_write
+from robustbench_aigi.progress import Progress
 
 LONG_AGO = (1980, 1, 1, 0, 0, 0)
 """The time that every member is given, so that the same images are the same bytes."""

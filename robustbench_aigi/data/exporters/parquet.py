@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigi.data.exporters.shards import shards
-from robustbench_aigi.data.plusplus.reader import CLASSES, Built, Item, Progress, within_split
+from robustbench_aigi.data.plusplus.reader import CLASSES, Built, Item, within_split
 from robustbench_aigi.io.files import atomic_write
+from robustbench_aigi.progress import Progress
 
 GROUP = 100
 """Rows in a row group, what is in memory at a time."""

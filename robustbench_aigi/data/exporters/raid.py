@@ -12,8 +12,9 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.plusplus.budgets import budgets
-from robustbench_aigi.data.plusplus.reader import Built, Progress, SuiteRow
+from robustbench_aigi.data.plusplus.reader import Built, ManifestRow
 from robustbench_aigi.io.files import write_text
+from robustbench_aigi.progress import Progress
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
@@ -49,6 +50,6 @@ def _folders(built: Built) -> dict[str, str]:
     return {attack: folder for folder, attack in first.items()}
 
 
-def _name(row: SuiteRow, generators: dict[str, str]) -> str:
+def _name(row: ManifestRow, generators: dict[str, str]) -> str:
     path = PurePosixPath(row["path"])
     return f"{generators[row['generator']] if row['label'] else 'real'}/{path.name}"

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from robustbench_aigi.data.exporters.shards import shards
-from robustbench_aigi.data.plusplus.reader import Built, Item, Progress, json_line
+from robustbench_aigi.data.plusplus.reader import Built, Item, json_line
 from robustbench_aigi.io.files import atomic_write
+from robustbench_aigi.progress import Progress
 
 
 def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:

@@ -21,12 +21,12 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.faster import copied
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError, UserError
-from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, bound_here
+from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, find_unsendable
 from robustbench_aigi.io.files import atomic_write, write_text
+from robustbench_aigi.progress import Progress
 
 __all__ = ["Part", "build_plusplus", "plan", "plusplus"]
 
-Progress = Callable[[str, int, int], None]
 PROBE = 8
 """Images of a trial batch; the first batch of two warms up, the second is timed."""
 BLOCK = 4096
@@ -163,7 +163,11 @@ def _make(
     left = [task for task in _in_turn(made) if not (out / task.place).is_file()]
     if not left:
         return
-    by = InProcessExecutor(1) if bound_here(executor, used, "images are made on it") else executor
+    by = (
+        InProcessExecutor(1)
+        if find_unsendable(executor, used, "images are made on it")
+        else executor
+    )
     done = [len(builder.data) for builder in made]
     for task in left:
         done[task.builder] -= len(task.shard)

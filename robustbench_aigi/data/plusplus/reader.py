@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import atomic_write, describe_read_errors
+from robustbench_aigi.progress import Progress, silent
 
-Progress = Callable[[str, int, int], None]
-SuiteRow = dict[str, Any]
+ManifestRow = dict[str, Any]
 CLASSES = ("REAL", "FAKE")
 """Names of the labels 0 and 1."""
 SUITE = "suite.json"
@@ -40,15 +40,11 @@ NEEDED = (
 BATCH = 1000
 
 
-def silent(task: str, done: int, total: int) -> None:
-    """A progress callback that shows nothing."""
-
-
 class Item(NamedTuple):
     """One image: its place in the split from 0, its manifest row, and its file's bytes."""
 
     number: int
-    row: SuiteRow
+    row: ManifestRow
     content: bytes
 
 
@@ -106,7 +102,7 @@ class Built:
                 )
         return {entry["values"]: entry["counts"] for entry in found}
 
-    def rows(self, split: str | None = None) -> Iterator[SuiteRow]:
+    def rows(self, split: str | None = None) -> Iterator[ManifestRow]:
         """Yield the manifest's rows in order, of one split or of all."""
         batches = self._file().iter_batches(BATCH)
         while True:
@@ -152,7 +148,7 @@ class Built:
                 " the `robustbench-aigi build` command that made it: finished images are kept."
             ) from error
 
-    def _content(self, row: SuiteRow) -> bytes:
+    def _content(self, row: ManifestRow) -> bytes:
         place = self.place(row["path"])
         within_split(row)
         try:
@@ -205,7 +201,7 @@ def unfinished(folder: Path) -> str:
     return f"{folder} is an unfinished build. Finish it with {again}; what is there is kept."
 
 
-def misplaced(row: SuiteRow) -> str | None:
+def misplaced(row: ManifestRow) -> str | None:
     """Why a row does not fit its path, which is ``split/attack/REAL/name`` or
     ``split/attack/FAKE/name``.
     """
@@ -221,7 +217,7 @@ def misplaced(row: SuiteRow) -> str | None:
     )
 
 
-def json_line(row: SuiteRow) -> str:
+def json_line(row: ManifestRow) -> str:
     """A row as a line of JSON; numbers that JSON does not have (not a number, infinite) become
     null.
     """
@@ -242,14 +238,16 @@ def write_lines(path: Path, lines: Iterator[str]) -> None:
     atomic_write(path, write)
 
 
-def metadata_lines(built: Built, split: str, name: Callable[[int, SuiteRow], str]) -> Iterator[str]:
+def metadata_lines(
+    built: Built, split: str, name: Callable[[int, ManifestRow], str]
+) -> Iterator[str]:
     """Lines of a Hugging Face ``metadata.jsonl``: ``file_name``, then all columns of the manifest.
 
     The fullest row comes first, the others keep their order: readers take the columns' types from
     the beginning of the file, where clean images alone would leave eps and others without one.
     """
 
-    def line(position: int, row: SuiteRow) -> str:
+    def line(position: int, row: ManifestRow) -> str:
         return json_line({"file_name": name(position, row), **row})
 
     first, row = max(enumerate(built.rows(split)), key=lambda pair: (_filled(pair[1]), -pair[0]))
@@ -275,7 +273,7 @@ def write_jsonl(folder: Path) -> None:
         write_lines(folder / split / "metadata.jsonl", lines)
 
 
-def within_split(row: SuiteRow) -> str:
+def within_split(row: ManifestRow) -> str:
     """A row's path below the folder of its split. Raises ``DataError`` if it does not fit the
     row.
     """
@@ -286,5 +284,5 @@ def within_split(row: SuiteRow) -> str:
     return PurePosixPath(*PurePosixPath(row["path"]).parts[1:]).as_posix()
 
 
-def _filled(row: SuiteRow) -> int:
+def _filled(row: ManifestRow) -> int:
     return sum(value is not None and value == value for value in row.values())

@@ -3,7 +3,7 @@ and surrogates.
 """
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -24,8 +24,8 @@ from robustbench_aigi.data.sources import Split
 from robustbench_aigi.data.suggestions import as_recipe
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import DataError
+from robustbench_aigi.progress import Progress
 
-Progress = Callable[[str, int, int], None]
 SPLITS = ("train", "validation", "test")
 
 

@@ -13,11 +13,11 @@ from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.data.dataset import COLUMNS
 from robustbench_aigi.data.decoding import encode_jpeg, encode_png
 from robustbench_aigi.data.prompts import Model, Prompts
-from robustbench_aigi.data.recipes import Progress, silent
 from robustbench_aigi.errors import DataError, UnavailableError
 from robustbench_aigi.generators.pipelines import Sampler, load_sampler
 from robustbench_aigi.io.files import atomic_write, write_text
 from robustbench_aigi.io.hashing import digest, file_digest, rng_for
+from robustbench_aigi.progress import Progress, silent
 
 EXTRA = ("seed", "prompt", "revision")
 """Columns of a sample beyond those of every dataset."""

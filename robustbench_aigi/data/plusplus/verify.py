@@ -18,19 +18,12 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.plusplus.budgets import budgets
-from robustbench_aigi.data.plusplus.reader import (
-    SUITE,
-    Built,
-    Progress,
-    SuiteRow,
-    json_line,
-    misplaced,
-    silent,
-)
+from robustbench_aigi.data.plusplus.reader import SUITE, Built, ManifestRow, json_line, misplaced
 from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.imaging.quality import psnr
+from robustbench_aigi.progress import Progress, silent
 
 OWN = frozenset(
     {
@@ -115,7 +108,7 @@ class Checker:
         limits = budgets(suite) if suite else {}
         return cls(built, sources, limits, {row.id: row.numbers.get("eps") for row in rows})
 
-    def faults(self, row: SuiteRow) -> Iterator[str]:
+    def faults(self, row: ManifestRow) -> Iterator[str]:
         """Yield the reasons why a row and its file are not in order."""
         if reason := misplaced(row):
             yield reason
@@ -141,7 +134,7 @@ class Checker:
         elif row["label"] != 1:
             yield f"was generated, so its label is 1, and the manifest says {row['label']}"
 
-    def _attack_faults(self, row: SuiteRow, content: bytes, image: Tensor) -> Iterator[str]:
+    def _attack_faults(self, row: ManifestRow, content: bytes, image: Tensor) -> Iterator[str]:
         if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[24:26] != EIGHT_BIT_RGB:
             yield "is perturbed, and no 8-bit RGB PNG"
         source = self.sources.get(row["source"])
@@ -167,7 +160,7 @@ class Checker:
             return
         yield from self._budget_faults(row, image, clean)
 
-    def _budget_faults(self, row: SuiteRow, image: Tensor, clean: Tensor) -> Iterator[str]:
+    def _budget_faults(self, row: ManifestRow, image: Tensor, clean: Tensor) -> Iterator[str]:
         levels, before = image[None].int(), clean[None].int()
         found = {
             name: float(value[0])
@@ -193,7 +186,7 @@ def _same(one: float | None, other: float | None, tolerance: float) -> bool:
     return math.isclose(one, other, rel_tol=0, abs_tol=tolerance)
 
 
-def _columns(built: Built, *names: str) -> Iterator[SuiteRow]:
+def _columns(built: Built, *names: str) -> Iterator[ManifestRow]:
     for batch in built.table(*names).to_batches():
         yield from batch.to_pylist()
 

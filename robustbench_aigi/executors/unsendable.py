@@ -17,13 +17,15 @@ BOUND_FILE = "in_process.json"
 LOG = logging.getLogger("robustbench_aigi")
 
 
-def bound_here(executor: object, things: Mapping[str, Any], consequence: str) -> dict[str, str]:
+def find_unsendable(
+    executor: object, things: Mapping[str, Any], consequence: str
+) -> dict[str, str]:
     """The things that cannot be sent to an executor's workers, and why; each is logged with what
     follows from it.
     """
     if isinstance(executor, InProcessExecutor):
         return {}
-    reasons = {name: why_not_sent(thing) for name, thing in things.items()}
+    reasons = {name: why_unsendable(thing) for name, thing in things.items()}
     bound = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in bound.items():
         LOG.warning(
@@ -32,8 +34,8 @@ def bound_here(executor: object, things: Mapping[str, Any], consequence: str) ->
     return bound
 
 
-def write_bound(bound: Mapping[str, str], out: Path) -> None:
-    """Keep in a run's folder what :func:`bound_here` found; no file if that is nothing."""
+def write_unsendable(bound: Mapping[str, str], out: Path) -> None:
+    """Keep in a run's folder what :func:`find_unsendable` found; no file if that is nothing."""
     (out / BOUND_FILE).unlink(missing_ok=True)
     if bound:
         write_text(
@@ -41,8 +43,8 @@ def write_bound(bound: Mapping[str, str], out: Path) -> None:
         )
 
 
-def read_bound(out: Path) -> dict[str, str]:
-    """What :func:`write_bound` kept in a run's folder: detectors evaluated in one process,
+def read_unsendable(out: Path) -> dict[str, str]:
+    """What :func:`write_unsendable` kept in a run's folder: detectors evaluated in one process,
     and why.
     """
     path = out / BOUND_FILE
@@ -55,7 +57,7 @@ def read_bound(out: Path) -> dict[str, str]:
         }
 
 
-def why_not_sent(thing: Any) -> str:
+def why_unsendable(thing: Any) -> str:
     """Why something cannot be pickled; empty if it can."""
     try:
         Pickler(_Nowhere()).dump(thing)
