@@ -156,8 +156,8 @@ def _check_saved(detector: Detector, images: Tensor, folder: Path | None) -> Non
             same = torch.equal(loaded.logits(images), detector.logits(images))
     require(
         same,
-        f"{name} must give the same scores after it was saved and loaded; state that changes logits belongs"
-        " into parameters, buffers or the arguments given to super().__init__()",
+        f"{name} must give the same scores after it was saved and loaded; state that changes"
+        " logits belongs into parameters, buffers or the arguments given to super().__init__()",
     )
     require(
         loaded.config == detector.config,
