@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Attack, Perturbation, load_attack
-from robustbench_aigi.attacks.base import Result
+from robustbench_aigi.attacks import Attack, Perturbation, Result, load_attack
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import LEVELS, on_grid
 from robustbench_aigi.testing.errors import require
