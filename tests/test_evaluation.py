@@ -14,7 +14,8 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.evaluation.intervals import bootstrap, wilson
-from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
+from robustbench_aigi.evaluation.metrics import summarise, worst_case
+from robustbench_aigi.evaluation.scores import calibration_error
 from robustbench_aigi.evaluation.shard_work import attacked, psnr
 from robustbench_aigi.pipeline import harness
 

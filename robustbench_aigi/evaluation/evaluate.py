@@ -22,6 +22,7 @@ from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner, OutOfMemoryError
 from robustbench_aigi.evaluation.cells import Cell, Failure, Table, capture_and_log, capture_failure
+from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
 from robustbench_aigi.evaluation.examples.grad_cam import (
     GradCamWorker,
     ImagePair,
@@ -30,7 +31,6 @@ from robustbench_aigi.evaluation.examples.grad_cam import (
     write_maps,
 )
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.evaluation.run_plan import (
     RunPlan,
     aimed_rows,

@@ -27,8 +27,8 @@ from robustbench_aigi.evaluation.cells import (
     finished_shards,
     read_shards,
 )
+from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
 from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.io.hashing import digest
 

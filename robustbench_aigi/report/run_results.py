@@ -12,7 +12,7 @@ import pandas as pd
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
 from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_run_plan, unfinished
 from robustbench_aigi.io.files import describe_read_errors
 from robustbench_aigi.report.matrix import Matrix

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.metrics import TYPES
+from robustbench_aigi.evaluation.columns import TYPES
 from robustbench_aigi.report.html.page import write_html
 from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.run_results import RunResults
