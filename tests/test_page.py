@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustbench_aigi.evaluation.run_plan import Tables
+from robustbench_aigi.evaluation.run_state import Tables
 from robustbench_aigi.report import Matrix, RunResults, read_matrix, read_runs, write_html
 from robustbench_aigi.report.html.plots import _generators
 from tests.finished_run import detector, finished

@@ -13,7 +13,8 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
-from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_run_plan, unfinished
+from robustbench_aigi.evaluation.run_plan import read_run_plan
+from robustbench_aigi.evaluation.run_state import Tables, read_cells, unfinished_matrix
 from robustbench_aigi.io.files import describe_read_errors
 from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile
@@ -64,7 +65,7 @@ def read_matrix(out: Path) -> Matrix:
     """
     path, grid, flags = out / "matrix.csv", read_run_plan(out), read_flags(out)
     if grid is not None and (flags is None or not path.is_file()):
-        return Matrix(unfinished(grid, out, flags or ()))
+        return Matrix(unfinished_matrix(grid, out, flags or ()))
     if not path.is_file():
         raise DataError(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
     with describe_read_errors(path):
