@@ -12,8 +12,8 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.config.units import PASSES, SHARE, Number
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME
+from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report.compare import compare
-from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.run_results import RunResults, read_runs
 
 GATED_METRICS = tuple(metric.name for metric in METRICS if metric.can_be_gated)
@@ -168,7 +168,7 @@ def verdict(judgements: Sequence[Judgement]) -> Verdict:
     return "fail" if "fail" in given else "undecided" if "undecided" in given else "pass"
 
 
-def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
+def _bounded(rule: Bound, name: str, matrix: MatrixFrame) -> Judgement:
     rows = matrix[
         (matrix["detector"] == name)
         & (matrix["attack"] == rule.attack)
