@@ -136,8 +136,8 @@ def _got(ray: Any, asked: Any) -> Any:
                 socket.create_connection((host, int(port)), timeout=POLL_SECONDS).close()
             except OSError as error:
                 raise WorkersLostError(
-                    f"lost connection to the Ray head node {head} ({error}). Start one with `ray start"
-                    " --head` and rerun the command with --executor ray:HOST:PORT to resume."
+                    f"lost connection to the Ray head node {head} ({error}). Start one with"
+                    " `ray start --head` and rerun the command with --executor ray:HOST:PORT to resume."
                 ) from error
 
 
