@@ -137,7 +137,8 @@ def _got(ray: Any, asked: Any) -> Any:
             except OSError as error:
                 raise WorkersLostError(
                     f"lost connection to the Ray head node {head} ({error}). Start one with"
-                    " `ray start --head` and rerun the command with --executor ray:HOST:PORT to resume."
+                    " `ray start --head` and rerun the command with --executor ray:HOST:PORT to"
+                    " resume."
                 ) from error
 
 
