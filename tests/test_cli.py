@@ -193,20 +193,16 @@ BAD_CALLS = {
     "missing image": (["detect", "no.png"], "no file at"),
     "missing run": (["report", "nowhere"], "holds no matrix.csv"),
     "odd checkpoint name": (["train", "cifake-cnn", "--out", "x.pt"], ".safetensors"),
-    "no JSON": (
-        ["train", "cifake-cnn", "--with", "size=224", "--out", "x.safetensors"],
-        "must be a JSON object",
-    ),
     "no such argument": (
-        ["train", "cifake-cnn", "--with", '{"size": 2}', "--out", "x.safetensors"],
+        ["train", "cifake-cnn?size=2", "--out", "x.safetensors"],
         "It takes filters, dense",
     ),
-    "no JSON plan": (
-        ["train", "cifake-cnn", "--plan", "eps=3", "--out", "x.safetensors"],
-        "--plan must be a JSON object",
+    "no setting": (
+        ["train", "cifake-cnn", "--config", '{"eps": 3}', "--out", "x.safetensors"],
+        "--config must be KEY=VALUE",
     ),
     "no such number": (
-        ["train", "cifake-cnn", "--plan", '{"epsilon": 3}', "--out", "x.safetensors"],
+        ["train", "cifake-cnn", "--config", "epsilon=3", "--out", "x.safetensors"],
         "There are: epochs, batch",
     ),
     "adapt without the old": (

@@ -92,14 +92,18 @@ def test_what_does_not_go_together_is_told() -> None:
     assert load_executor() == InProcessExecutor(None)
     assert load_executor(workers=1) == InProcessExecutor(1)
     assert load_executor(workers=2) == PoolExecutor(2)
-    assert load_executor(address="auto") == RayExecutor(1, "auto")
-    for wrong, told in (
-        ({"name": "poool"}, "no executor called 'poool'. Did you mean pool"),
-        ({"name": "pool", "gpus": 1.0}, "--executor ray"),
-        ({"name": "local", "workers": 2}, "--executor pool"),
+    assert load_executor("ray:auto") == RayExecutor(1, "auto")
+    for text, workers, message in (
+        ("poool", None, "no executor called 'poool'. Did you mean pool"),
+        ("pool?gpus=1", None, "takes neither an address nor gpus"),
+        ("local:HOST:6379", None, "takes neither an address nor gpus"),
+        ("ray:HOST:6379?cpus=1", None, "takes one argument, gpus"),
+        ("ray:HOST:6379?gpus=many", None, "takes one argument, gpus"),
+        ("local", 2, "--executor pool"),
     ):
-        with pytest.raises(UserError, match=told):
-            load_executor(**wrong)
+        with pytest.raises(UserError, match=message):
+            load_executor(text, workers)
+    assert load_executor("ray:HOST:6379?gpus=0.5", 3) == RayExecutor(3, "HOST:6379", 0.5)
 
 
 def test_workers_of_a_killed_process_end() -> None:
@@ -121,7 +125,7 @@ def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: P
             *out.rglob("*.parquet"),
             *out.glob("matrix.*"),
             out / "adequacy.json",
-            out / "grid.json",
+            out / "plan.json",
         ]
         seen.append({path.relative_to(out): path.read_bytes() for path in kept})
         assert len(seen[0]) > 30
@@ -159,6 +163,6 @@ def test_a_cluster_that_lost_its_head_is_told() -> None:
     alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
     with pytest.raises(
         WorkersLostError,
-        match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head",
+        match=rf"Ray head node {head} .*ray start --head",
     ):
         _got(alone, None)

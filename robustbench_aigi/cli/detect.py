@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli.data import Convert
+from robustbench_aigi.cli.options import Convert
 from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.errors import DataError, LogitsError
 
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from robustbench_aigi.detectors import Detector
     from robustbench_aigi.judging import Judgement, Skipped
 
+PANEL = "Stress-test a detector"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def detect(
     images: Annotated[
         list[Path],

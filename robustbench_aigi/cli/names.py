@@ -12,7 +12,7 @@ from robustbench_aigi.errors import UserError
 if TYPE_CHECKING:
     from robustbench_aigi.registry import Registry
 
-KINDS = (
+LISTED_KINDS = (
     "detectors",
     "attacks",
     "suites",
@@ -27,10 +27,10 @@ KINDS = (
 app = typer.Typer()
 
 
-@app.command("list")
+@app.command("list", rich_help_panel="Look around")
 def list_names(
     kind: Annotated[
-        str | None, typer.Argument(help=f"{', '.join(KINDS)}; all if left out.")
+        str | None, typer.Argument(help=f"{', '.join(LISTED_KINDS)}; all if left out.")
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON: each kind with its names.")
@@ -39,8 +39,9 @@ def list_names(
     """List detectors, attacks, suites, recipes, policies, prompt files, report formats and presets
     of services.
     """
-    if kind is not None and kind not in KINDS:
-        raise UserError(f"nothing of the kind {kind!r} to list. Write one of {', '.join(KINDS)}.")
+    if kind is not None and kind not in LISTED_KINDS:
+        known = ", ".join(LISTED_KINDS)
+        raise UserError(f"nothing of the kind {kind!r} to list. Write one of {known}.")
     shown = {name: names for name, names in _known().items() if kind in (None, name)}
     if as_json:
         typer.echo(json.dumps(shown))
@@ -118,7 +119,7 @@ def _attack(name: str) -> list[str]:
     ]
 
 
-DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(KINDS, _plain) | {
+DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
     "detectors": _detector,
     "attacks": _attack,
 }

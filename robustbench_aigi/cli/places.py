@@ -70,7 +70,7 @@ class Places:
             raise DataError(f"no file at {url}. Give the URL of a checkpoint that train wrote.")
         return str(found)
 
-    def told(self, words: Path | str) -> str:
+    def display_path(self, words: Path | str) -> str:
         """A path, or a text with paths in it, as the user knows them: of a mirror's, the URL."""
         text = str(words)
         for top, url in self._urls.items():

@@ -1,4 +1,4 @@
-"""The commands about finished runs: report, gate, leaderboard, status, plan."""
+"""The commands about finished runs: report, gate, leaderboard, status."""
 
 import json
 from pathlib import Path
@@ -6,29 +6,15 @@ from typing import Annotated
 
 import typer
 
-from robustbench_aigi.cli.data import DETECTORS, Convert, Limit, Source, showing
+from robustbench_aigi.cli.options import AsJson, BaseRun, RunFolder
 from robustbench_aigi.cli.places import PLACES
 from robustbench_aigi.errors import UserError
 
-Run = Annotated[
-    Path,
-    typer.Argument(
-        parser=PLACES.to_read, metavar="RUN", help="The --out place of run or evaluate."
-    ),
-]
-Base = Annotated[
-    Path | None,
-    typer.Option(
-        parser=PLACES.to_read,
-        metavar="RUN",
-        help="An earlier run, of the same images, to compare with.",
-    ),
-]
-
+PANEL = "Report and decide"
 app = typer.Typer()
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def report(
     runs: Annotated[
         list[Path],
@@ -46,7 +32,7 @@ def report(
             help="Where to write to; to the run if left out.",
         ),
     ] = None,
-    compare: Base = None,
+    compare: BaseRun = None,
     policy: Annotated[
         str | None,
         typer.Option(
@@ -57,9 +43,7 @@ def report(
         str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")
     ] = None,
 ) -> None:
-    """Write the report of runs again, or print it in another form; of a stopped run it says what is
-    missing.
-    """
+    """Write the report of one or more runs, or print it in another format."""
     from robustbench_aigi.io.locks import exclusive_lock
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
@@ -78,19 +62,19 @@ def report(
         with exclusive_lock(folder):
             write_report(finished, folder, policy)
         typer.echo(to_markdown(finished.matrix))
-        typer.echo(f"\nreport: {PLACES.told(folder / 'report.html')}")
+        typer.echo(f"\nreport: {PLACES.display_path(folder / 'report.html')}")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def gate(
     policy: Annotated[
         str,
         typer.Argument(help="Policy: release, quick, no-regression, or a path ending in .toml."),
     ],
-    run_folder: Run,
-    base: Base = None,
+    run_folder: RunFolder,
+    base: BaseRun = None,
     junit: Annotated[Path | None, typer.Option(help="Also write JUnit XML here.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Check a run against a release policy.
 
@@ -126,7 +110,7 @@ def gate(
     raise typer.Exit(EXIT_CODES[verdict(found)])
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def leaderboard(
     runs: Annotated[
         Path,
@@ -149,15 +133,15 @@ def leaderboard(
     found = boards(runs)
     write_page(found, out)
     typer.echo("\n\n".join(to_markdown(board) for board in found))
-    typer.echo(f"\npage: {PLACES.told(out)}")
+    typer.echo(f"\npage: {PLACES.display_path(out)}")
 
 
-@app.command()
+@app.command(rich_help_panel=PANEL)
 def status(
-    run_folder: Run,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a line a cell.")] = False,
+    run_folder: RunFolder,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how far a run is: cells done, missing, failed, and the time left."""
+    """Show run progress: cells done, missing, failed, and estimated time remaining."""
     from robustbench_aigi.evaluation.status import status as standing
     from robustbench_aigi.evaluation.status import to_text
 
@@ -165,63 +149,7 @@ def status(
     if as_json:
         for place in found.cell_states:
             own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
-            typer.echo(
-                json.dumps(own | {"state": place.state, "done": place.done, "why": place.why})
-            )
+            why = "" if place.why is None else str(place.why)
+            typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": why}))
     else:
-        typer.echo(to_text(PLACES.told(run_folder), found))
-
-
-@app.command()
-def plan(
-    detectors: Annotated[list[str] | None, DETECTORS] = None,
-    data: Annotated[str, typer.Option(help="Recipe.")] = "mini",
-    source: Source = None,
-    limit: Limit = None,
-    attacks: Annotated[
-        str, typer.Option(help="Suite by name, or a path ending in .toml.")
-    ] = "quick",
-    workers: Annotated[int, typer.Option(min=1, help="Processes of one thread each.")] = 1,
-    width: Annotated[
-        str | None, typer.Option(help="Width of the 95% interval that is wanted, such as 2%.")
-    ] = None,
-    convert: Convert = False,
-    share: Annotated[
-        str, typer.Option(help="The accuracy or success rate expected; 50% needs the most images.")
-    ] = "50%",
-) -> None:
-    """Say what an evaluation will take; with --width, how many images make an interval as narrow as
-    wanted.
-    """
-    if width is not None:
-        from robustbench_aigi.evaluation.intervals import images_for
-
-        wide, around = _fraction("--width", width), _fraction("--share", share)
-        typer.echo(
-            f"{images_for(wide, around)} images in each direction: --limit"
-            f" {2 * images_for(wide, around)}"
-        )
-    if detectors:
-        from robustbench_aigi.evaluation.costs import to_text
-        from robustbench_aigi.pipeline import harness
-
-        with showing() as screen:
-            asked = (detectors, attacks, data, source, limit)
-            table, held = harness.plan(
-                *asked, progress=screen.progress, say=screen.say, convert=convert
-            )
-        typer.echo(to_text(table, workers, held))
-    if width is None and not detectors:
-        raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")
-
-
-def _fraction(option: str, text: str) -> float:
-    try:
-        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < 1:
-        raise UserError(
-            f"{option} must be more than 0% and less than 100%, got {text!r}. Write {option} 2%."
-        )
-    return value
+        typer.echo(to_text(PLACES.display_path(run_folder), found))

@@ -29,8 +29,8 @@ class ExecutorOptions:
         """Raise ``UserError`` if an address or GPUs are asked of an executor that takes neither."""
         if self.address or self.gpus:
             raise UserError(
-                f"--address and --gpus are options of the executor ray, got the executor {name}."
-                " Write --executor ray."
+                f"the executor {name} takes neither an address nor gpus. Write --executor"
+                " 'ray:HOST:6379?gpus=1'."
             )
 
 
@@ -52,28 +52,37 @@ class Executor(Protocol):
 executors: Registry[Executor] = Registry("executor", __package__)
 
 
-def load_executor(
-    name: str | None = None,
-    workers: int | None = None,
-    address: str | None = None,
-    gpus: float = 0,
-) -> Executor:
-    """Return the executor called ``name``.
+def load_executor(text: str | None = None, workers: int | None = None) -> Executor:
+    """Return the executor that a text describes.
 
     Args:
-        name: a registered name: ``local``, ``pool`` or ``ray``. None means ``ray`` where there is
-            an ``address``, ``pool`` for more than one worker, else ``local``.
+        text: ``NAME``, ``NAME:ADDRESS`` or ``NAME:ADDRESS?gpus=N``, such as ``pool`` or
+            ``ray:HOST:6379?gpus=0.5``, where ``gpus`` is per worker. None means ``pool`` for more
+            than one worker, else ``local``.
         workers: single-threaded worker processes; None leaves ``local`` torch's own threads.
-        address: of a Ray cluster, as ``HOST:PORT``.
-        gpus: GPUs of each of Ray's workers.
 
     Raises:
         UnknownNameError: no executor has this name.
-        UserError: options that do not go together.
+        UserError: options that do not go together, or a text of another form.
     """
-    options = ExecutorOptions(workers, address, gpus)
-    if name is None:
-        name = "ray" if address else "local"
-        if (workers or 1) > 1 and not address:
-            name = "pool"
+    if text is None:
+        text = "pool" if (workers or 1) > 1 else "local"
+    place, _, query = text.partition("?")
+    name, _, address = place.partition(":")
+    options = ExecutorOptions(workers, address or None, _gpus_in(query, text))
     return executors.get(name).from_options(options)
+
+
+def _gpus_in(query: str, text: str) -> float:
+    if not query:
+        return 0.0
+    key, _, value = query.partition("=")
+    try:
+        gpus = float(value)
+    except ValueError:
+        gpus = -1.0
+    if key != "gpus" or gpus < 0:
+        raise UserError(
+            f"an executor takes one argument, gpus, got {text!r}. Write ray:HOST:6379?gpus=1."
+        )
+    return gpus

@@ -136,9 +136,9 @@ def _got(ray: Any, asked: Any) -> Any:
                 socket.create_connection((host, int(port)), timeout=POLL_SECONDS).close()
             except OSError as error:
                 raise WorkersLostError(
-                    f"the head of the Ray cluster, {head}, answers no more ({error}). Start one"
-                    " with `ray start --head` and repeat the command with its --address; it goes"
-                    " on from what is finished."
+                    f"lost connection to the Ray head node {head} ({error}). Start one with"
+                    " `ray start --head` and rerun the command with --executor ray:HOST:PORT to"
+                    " resume."
                 ) from error
 
 

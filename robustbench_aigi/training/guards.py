@@ -79,8 +79,8 @@ def finite(loss: Tensor, detector: Detector, step: int, plan: TrainConfig) -> fl
     if not math.isfinite(value):
         raise TrainingDivergedError(
             f"the loss of {detector.card.name} is {value} at step {step + 1}. The checkpoint of the"
-            f" best epoch so far, if there was one, is kept. Lower the rate ({plan.rate:g}): --plan"
-            f" '{{\"rate\": {plan.rate / 3:.1g}}}'."
+            f" best epoch so far, if there was one, is kept. Lower the rate ({plan.rate:g}):"
+            f" --config rate={plan.rate / 3:.1g}."
         )
     return value
 

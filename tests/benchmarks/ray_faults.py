@@ -133,7 +133,7 @@ def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> t
     """
     told: list[str] = []
     for commands in range(1, 5):
-        how = command(out, images, "--executor", "ray", "--address", bed.address)
+        how = command(out, images, "--executor", f"ray:{bed.address}")
         with tempfile.TemporaryFile("w+") as said:
             with subprocess.Popen(how, stdout=subprocess.DEVNULL, stderr=said) as process:
                 if commands == 1:

@@ -1,0 +1,279 @@
+"""The commands that train and attack detectors: run, train, evaluate, plan."""
+
+import json
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robustbench_aigi.cli.options import (
+    DETECTORS_ARGUMENT,
+    OUT_HELP,
+    Convert,
+    Data,
+    ExecutorName,
+    Limit,
+    Out,
+    Source,
+    Suite,
+    Surrogates,
+    Workers,
+    shown_progress,
+)
+from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.errors import UserError
+
+if TYPE_CHECKING:
+    from robustbench_aigi.report import Matrix
+
+PANEL = "Stress-test a detector"
+app = typer.Typer()
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        parser=PLACES.file_to_write,
+        metavar="PLACE",
+        help="Checkpoint to write, ending in .safetensors; a path or URL.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option(
+        parser=PLACES.detector,
+        metavar="PLACE",
+        help="Checkpoint to fine-tune, or a dataset whose weights of this detector ship.",
+    ),
+]
+
+
+@app.command(rich_help_panel=PANEL)
+def evaluate(
+    detectors: Annotated[list[str], DETECTORS_ARGUMENT],
+    out: Out,
+    attacks: Suite = "quick",
+    surrogates: Surrogates = None,
+    data: Data = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    workers: Workers = None,
+    executor: ExecutorName = None,
+) -> None:
+    """Attack detectors and write the matrix and the report."""
+    from robustbench_aigi.attacks import load_suite
+    from robustbench_aigi.data import counts, load_data
+    from robustbench_aigi.data.plusplus.surrogates import load_surrogates
+    from robustbench_aigi.executors import load_executor
+    from robustbench_aigi.pipeline import harness
+
+    harness.writable(out)
+    by = load_executor(executor, workers)
+    suite = load_suite(attacks)
+    named = harness.named(detectors)
+    makers = load_surrogates(suite, surrogates or [])
+    with shown_progress() as screen:
+        for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
+            screen.say(note)
+        images = load_data(
+            data, source, "test", limit, out / "skipped.csv", screen.progress, convert
+        )
+        screen.say(counts(images, out / "skipped.csv"))
+        matrix = harness.evaluate_named(
+            named,
+            suite,
+            images,
+            out,
+            surrogates=makers,
+            executor=by,
+            progress=screen.progress,
+            say=screen.say,
+        )
+    _print_matrix(matrix, out)
+
+
+@app.command(rich_help_panel=PANEL)
+def train(
+    detector: Annotated[
+        str, typer.Argument(help="Registered name or timm:NAME; arguments as ?KEY=VALUE&...")
+    ],
+    out: Checkpoint,
+    method: Annotated[
+        str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
+    ] = "plain",
+    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's if omitted.")] = None,
+    start: Start = None,
+    config: Annotated[
+        list[str] | None,
+        typer.Option(help="Training setting as KEY=VALUE, such as eps=4. Can be repeated."),
+    ] = None,
+    data: Annotated[
+        str,
+        typer.Option(help="Recipe, or a folder that build wrote.", rich_help_panel="Images"),
+    ] = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    rehearse: Annotated[
+        str | None,
+        typer.Option(
+            help="For the method adapt: the old images, as RECIPE?source=PLACE or a folder.",
+            rich_help_panel="Images",
+        ),
+    ] = None,
+) -> None:
+    """Train a detector, plainly or against attacks."""
+    from robustbench_aigi.pipeline import harness
+
+    if out.suffix != ".safetensors":
+        raise UserError(
+            f"--out must end in .safetensors, got {out}. Write --out"
+            f" {out.with_suffix('.safetensors')}."
+        )
+    numbers = dict(_setting(text) for text in config or [])
+    with shown_progress() as screen:
+        harness.train(
+            detector,
+            data,
+            out,
+            source=source,
+            limit=limit,
+            method=method,
+            epochs=epochs,
+            start=start,
+            numbers=numbers,
+            rehearse=None if rehearse is None else _recipe_and_source(rehearse),
+            convert=convert,
+            progress=screen.progress,
+            say=screen.say,
+        )
+    typer.echo(f"checkpoint: {PLACES.display_path(out)}")
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    """Return name and value of ``KEY=VALUE``; a value that is JSON is read as such."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise UserError(f"--config must be KEY=VALUE, got {text!r}. Write --config eps=4.")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
+
+
+def _recipe_and_source(text: str) -> tuple[str, str | None]:
+    """Return the parts of ``RECIPE?source=PLACE``."""
+    recipe, _, query = text.partition("?")
+    if query and not query.startswith("source="):
+        raise UserError(
+            f"--rehearse takes one argument, source, got {query!r}. Write --rehearse"
+            f" '{recipe}?source=PLACE'."
+        )
+    return recipe, query.removeprefix("source=") or None
+
+
+@app.command(rich_help_panel=PANEL)
+def run(
+    dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path to a .toml.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            parser=PLACES.to_write, metavar="PLACE", help=f"{OUT_HELP} runs/DATASET if omitted."
+        ),
+    ] = None,
+    attacks: Suite = "quick",
+    source: Source = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    workers: Workers = None,
+    executor: ExecutorName = None,
+) -> None:
+    """Run the full pipeline.
+
+    Train, build the perturbed set, adversarially fine-tune, evaluate, report.
+    """
+    from robustbench_aigi.executors import load_executor
+    from robustbench_aigi.pipeline import harness
+
+    folder = out or Path("runs") / Path(dataset).stem
+    with shown_progress() as screen:
+        matrix = harness.run(
+            dataset,
+            folder,
+            source=source,
+            limit=limit,
+            attacks=attacks,
+            convert=convert,
+            executor=load_executor(executor, workers),
+            progress=screen.progress,
+            say=screen.say,
+        )
+    _print_matrix(matrix, folder)
+
+
+@app.command(rich_help_panel=PANEL)
+def plan(
+    detectors: Annotated[list[str] | None, DETECTORS_ARGUMENT] = None,
+    attacks: Suite = "quick",
+    data: Data = "mini",
+    source: Source = None,
+    limit: Limit = None,
+    convert: Convert = False,
+    workers: Workers = None,
+    width: Annotated[
+        str | None, typer.Option(help="Wanted width of the 95% interval, such as 2%.")
+    ] = None,
+    share: Annotated[
+        str, typer.Option(help="Expected accuracy or success rate; 50% needs the most images.")
+    ] = "50%",
+) -> None:
+    """Estimate the cost of an evaluation.
+
+    With --width, the sample size for a 95% interval of that width.
+    """
+    if width is not None:
+        from robustbench_aigi.evaluation.intervals import images_for
+
+        images = images_for(_fraction("--width", width), _fraction("--share", share))
+        typer.echo(f"{images} images in each direction: --limit {2 * images}")
+    if detectors:
+        from robustbench_aigi.evaluation.costs import to_text
+        from robustbench_aigi.pipeline import harness
+
+        with shown_progress() as screen:
+            table, held = harness.plan(
+                detectors,
+                attacks,
+                data,
+                source,
+                limit,
+                progress=screen.progress,
+                say=screen.say,
+                convert=convert,
+            )
+        typer.echo(to_text(table, workers or 1, held))
+    if width is None and not detectors:
+        raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")
+
+
+def _fraction(option: str, text: str) -> float:
+    try:
+        value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < 1:
+        raise UserError(
+            f"{option} must be more than 0% and less than 100%, got {text!r}. Write {option} 2%."
+        )
+    return value
+
+
+def _print_matrix(matrix: "Matrix", out: Path) -> None:
+    """Print a run's matrix, after what makes every number of a detector meaningless."""
+    from robustbench_aigi.report import RunResults, to_markdown
+    from robustbench_aigi.report.tables import alarm_lines
+
+    for line in alarm_lines(RunResults.of(out, matrix)):
+        typer.echo(f"warning: {line}\n")
+    typer.echo(to_markdown(matrix))
+    typer.echo(f"\nreport: {PLACES.display_path(out / 'report.html')}")
