@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench audit clean
+.PHONY: demo test check docs bench audit clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
@@ -21,6 +21,10 @@ bench: .venv/ready-dev
 check: .venv/ready-dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
+# The site, in site/, built without a network. Its search needs a server: python3 -m http.server --directory site
+docs: .venv/ready-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 .venv/bin/python:
 	@echo "making .venv (the download is about 3 GB; two to five minutes)"
 	$(PYTHON) -m venv .venv
@@ -37,10 +41,14 @@ check: .venv/ready-dev
 	@$(BIN)/python -c "import art"  # it writes a file the first time, over which two processes at once stumble
 	@touch $@
 
+.venv/ready-docs: .venv/ready
+	$(BIN)/pip install -c constraints.txt -e '.[docs]'
+	@touch $@
+
 # Known holes in what .venv holds. Strict: a package that could not be looked up fails, where pip-audit would say "none known".
 audit: .venv/ready
 	test -x .audit/bin/pip-audit || { $(PYTHON) -m venv .audit && .audit/bin/pip install pip-audit; }
 	.audit/bin/pip-audit --strict --skip-editable --path $$(echo .venv/lib/python3*/site-packages)
 
 clean:
-	rm -rf .venv .audit runs dist build
+	rm -rf .venv .audit runs dist build site

@@ -41,7 +41,7 @@ start = "cifake"
 """
 """A dataset in place of ``mini`` that is learnt in a moment: fakes are bright."""
 IMAGES_PER_CLASS = {"train": 40, "validation": 8, "test": 8}
-PAGES = {
+DOCS_PAGES = {
     path.relative_to(CHECKOUT_ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in markdown_files(CHECKOUT_ROOT, "docs", "README.md")
 }
@@ -153,10 +153,10 @@ def run_block(block: Block, scope: dict[str, Any]) -> None:
                 run_command(arguments[1:])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
+@pytest.mark.parametrize("page", [page for page in DOCS_PAGES if page.startswith("docs/")])
 def test_examples_of_a_page_run(page: str, session: Path) -> None:
     scope: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks_in(PAGES[page]):
+    for block in blocks_in(DOCS_PAGES[page]):
         if block.not_run is None:
             try:
                 run_block(block, scope)
@@ -172,13 +172,13 @@ def parsed_commands(text: str) -> Iterator[tuple[int, str]]:
                 yield block.line, command
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", DOCS_PAGES)
 def test_commands_of_a_page_are_parsed(
     page: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Those that are not run too."""
     monkeypatch.chdir(tmp_path)
-    for line, command in parsed_commands(PAGES[page]):
+    for line, command in parsed_commands(DOCS_PAGES[page]):
         arguments = shlex.split(command.replace("s3://", "runs/"))[1:]  # no cloud is asked
         try:
             parse_command(arguments)

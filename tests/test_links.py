@@ -1,16 +1,20 @@
 """Links inside the documentation, the README and the reports lead somewhere, without a network."""
 
+import pydoc
 import re
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 from generated_pages import generated_pages
 
+import robustbench_aigi
+from robustbench_aigi.evaluation.columns import METRICS
 from tests.markdown import anchors_in, links_in, markdown_files
 
 CHECKOUT_ROOT = Path(__file__).parent.parent
-FILES = markdown_files(
+MARKDOWN_FILES = markdown_files(
     CHECKOUT_ROOT,
     "docs",
     "reports",
@@ -26,7 +30,7 @@ FILES = markdown_files(
 @pytest.fixture(scope="module")
 def texts() -> dict[Path, str]:
     """Text of every Markdown file, those that are generated among them, by its path."""
-    written = {path: path.read_text(encoding="utf-8") for path in FILES}
+    written = {path: path.read_text(encoding="utf-8") for path in MARKDOWN_FILES}
     docs = CHECKOUT_ROOT / "docs"
     return written | {docs / path: text for path, text in generated_pages().items()}
 
@@ -74,3 +78,22 @@ def test_every_report_is_in_the_index() -> None:
     folders = [path.parent.name for path in (CHECKOUT_ROOT / "reports").glob("*/README.md")]
     assert folders
     assert [name for name in folders if f"({name}/README.md)" not in index] == []
+
+
+def test_every_metric_is_explained() -> None:
+    page = (CHECKOUT_ROOT / "docs" / "guides" / "what-the-numbers-mean.md").read_text("utf-8")
+    assert [metric.name for metric in METRICS if f"`{metric.name}`" not in page] == []
+
+
+def test_names_in_the_reference_exist() -> None:
+    pages = (CHECKOUT_ROOT / "docs" / "reference").glob("*.md")
+    names = [name for page in pages for name in re.findall(r"^::: (\S+)$", page.read_text(), re.M)]
+    assert len(names) > 30
+    for name in names:
+        assert pydoc.locate(name) is not None, name
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((CHECKOUT_ROOT / "CITATION.cff").read_text("utf-8"))
+    assert citation["version"] == robustbench_aigi.__version__
+    assert {"cff-version", "message", "title", "authors"} <= citation.keys()

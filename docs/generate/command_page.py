@@ -14,14 +14,14 @@ EXIT_CODES = [
 ]
 
 
-def commands_by_name() -> dict[str, TyperCommand]:
-    """Return the commands of the real command line, sorted by name."""
+def commands_by_panel() -> dict[str, dict[str, TyperCommand]]:
+    """Return the commands of the real command line under the titles that its help has."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    found = {}
-    for name, command in sorted(group.commands.items()):
+    found: dict[str, dict[str, TyperCommand]] = {}
+    for name, command in group.commands.items():
         assert isinstance(command, TyperCommand)
-        found[name] = command
+        found.setdefault(str(command.rich_help_panel), {})[name] = command
     return found
 
 
@@ -33,8 +33,10 @@ def command_pages() -> dict[str, str]:
         "## Exit codes",
         md.table(["code", "meaning"], EXIT_CODES),
     ]
-    for name, command in commands_by_name().items():
-        parts += command_parts(name, command)
+    for panel, commands in commands_by_panel().items():
+        parts += [f"## {panel}"]
+        for name, command in commands.items():
+            parts += command_parts(name, command)
     return {"reference/commands.md": md.page("Commands", *parts)}
 
 
@@ -49,7 +51,7 @@ def command_parts(name: str, command: TyperCommand) -> list[str]:
     arguments = [p for p in command.params if isinstance(p, TyperArgument)]
     options = [p for p in command.params if isinstance(p, TyperOption)]
     usage = " ".join(map(argument_name, arguments))
-    parts = [f"## {name}", text, md.fenced("text", f"robustbench-aigi {name} [OPTIONS] {usage}")]
+    parts = [f"### {name}", text, md.fenced("text", f"robustbench-aigi {name} [OPTIONS] {usage}")]
     given = [(f"`{argument_name(p)}`", required_text(p), p.help or "") for p in arguments]
     given += [(f"`{', '.join(p.opts)}`", required_text(p), p.help or "") for p in options]
     return [*parts, md.table(["argument or option", "default", "meaning"], given)]

@@ -9,7 +9,7 @@ from docstrings import docstring_of
 
 from robustbench_aigi.detectors import Card, Detector, detectors, shipped_names
 
-GRADIENTS = {
+GRADIENT_CLASSES = {
     "full": "full: differentiable from end to end",
     "eot": "eot: stochastic, so an attack averages over draws",
     "bpda": "bpda: a step without a gradient is given that of the identity",
@@ -95,7 +95,7 @@ def card_rows(card: Card) -> list[tuple[str, str]]:
         ("size", card.summary),
         ("input", f"{card.input_size} pixels a side"),
         ("resizing", card.resize),
-        ("gradient", GRADIENTS[card.gradient]),
+        ("gradient", GRADIENT_CLASSES[card.gradient]),
         ("scores at random", yes_or_no(card.stochastic)),
         ("threshold", f"a logit of {card.threshold:g}"),
         ("published results", card.published),
