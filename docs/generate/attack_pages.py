@@ -170,7 +170,7 @@ def default_of(field: "dataclasses.Field[Any]") -> Any:
     """Return the default of a field of an attack; every field has one."""
     if field.default is not dataclasses.MISSING:
         return field.default
-    return field.default_factory()  # type: ignore[misc]
+    return typing.cast("Any", field).default_factory()
 
 
 def range_of(quantity: Quantity | None) -> str:
