@@ -83,8 +83,8 @@ def weaker(
     accuracy = float((~mine).mean())
     less = float((~others).mean())
     message = (
-        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are classified correctly, under {other[0]}"
-        f" {less:.1%} (one-sided exact McNemar test, p = {p:.1g})."
+        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are classified correctly, under"
+        f" {other[0]} {less:.1%} (one-sided exact McNemar test, p = {p:.1g})."
     )
     return Flag(
         detector,
