@@ -8,8 +8,9 @@ from torch import Tensor
 
 from robustbench_aigi.detectors.base import FRESH, Card, Detector
 from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
-from robustbench_aigi.detectors.external.hf.loading import HubNetwork, load_network
+from robustbench_aigi.detectors.external.hf.loading import load_network
 from robustbench_aigi.detectors.external.hf.models import HubModel, logit, published_facts
+from robustbench_aigi.detectors.external.hf.network import HubNetwork
 from robustbench_aigi.detectors.external.hf.processing import processing_of
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
