@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,9 +17,26 @@ from tests.contract import built
 from tests.test_onnx import write_onnx
 
 
+def output_nodes(helper: Any, name: str, kind: str, columns: int) -> list[Any]:
+    """Return the nodes from ``raw`` to one output of :func:`outputs_onnx`."""
+    negative = f"{name}-neg"
+    positive = f"{name}-pos"
+    joined = [positive] * columns
+    if columns < 3:
+        joined = [negative, positive][2 - columns :]
+    last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(kind, "Identity")
+    extra = {"axis": 1, "keepdims": 0} if kind == "label" else {}
+    inputs = [f"{name}-all", "zero"] if kind == "flag" else [f"{name}-all"]
+    return [
+        helper.make_node("Neg", ["raw"], [negative]),
+        helper.make_node("Identity", ["raw"], [positive]),
+        helper.make_node("Concat", joined, [f"{name}-all"], axis=1),
+        helper.make_node(last, inputs, [name], **extra),
+    ]
+
+
 def outputs_onnx(path: Path, outputs: dict[str, tuple[str, int]], shape: list[int | str]) -> Tensor:
-    """A graph with these outputs, by name: a kind and a number of columns; returns the weight of
-    the score.
+    """Write a graph with outputs by name, each of a kind and columns; return the score's weight.
 
     Kinds: ``score`` and ``features`` (float), ``probability`` (float, a sigmoid), ``label``
         (int64), ``flag`` (bool).
@@ -34,27 +52,10 @@ def outputs_onnx(path: Path, outputs: dict[str, tuple[str, int]], shape: list[in
     ]
     ends = []
     for name, (kind, columns) in outputs.items():
-        parts = [
-            helper.make_node("Neg", ["raw"], [f"{name}-neg"]),
-            helper.make_node("Identity", ["raw"], [f"{name}-pos"]),
-        ]
-        joined = (
-            [f"{name}-neg", f"{name}-pos"][2 - columns :]
-            if columns < 3
-            else [f"{name}-pos"] * columns
-        )
-        parts.append(helper.make_node("Concat", joined, [f"{name}-all"], axis=1))
-        last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(
-            kind, "Identity"
-        )
-        extra = {"axis": 1, "keepdims": 0} if kind == "label" else {}
-        given = [f"{name}-all", "zero"] if kind == "flag" else [f"{name}-all"]
-        parts.append(helper.make_node(last, given, [name], **extra))
-        nodes += parts
+        nodes += output_nodes(helper, name, kind, columns)
         held = {"label": kinds.INT64, "flag": kinds.BOOL}.get(kind, kinds.FLOAT)
-        ends.append(
-            helper.make_tensor_value_info(name, held, ["n"] if kind == "label" else ["n", columns])
-        )
+        sizes = ["n"] if kind == "label" else ["n", columns]
+        ends.append(helper.make_tensor_value_info(name, held, sizes))
     start = helper.make_tensor_value_info("x", kinds.FLOAT, shape)
     constants = [
         onnx.numpy_helper.from_array(weight.numpy(), "w"),
