@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.training import TrainConfig, fit
 from robustbench_aigi.training.arrays import Arrays, predict
@@ -18,7 +18,7 @@ SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
 
 def built(address: str, **config: Any) -> Detector:
     """The detector at an address."""
-    detector = addressed(address, **config)
+    detector = load_external(address, **config)
     assert detector is not None
     return detector
 

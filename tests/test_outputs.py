@@ -1,6 +1,4 @@
-"""Whatever a network returns, its logit is the one that it means, or it is refused in a
-sentence.
-"""
+"""Whatever a network returns, its logit is the one that it means, or an error says why not."""
 
 from collections import namedtuple
 from collections.abc import Callable

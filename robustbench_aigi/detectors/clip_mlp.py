@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.catalogue import WEIGHTS
-from robustbench_aigi.detectors._support.fetching import weights_wanted
+from robustbench_aigi.detectors._support.fetching import is_fetching_weights
 from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors.base import (
     CLIP_MEAN,
@@ -67,7 +67,7 @@ def clip_model(model: str, pretrained: str | None, *, quick_gelu: bool = False) 
             f" features would be off without a word. Write model='{model}-quickgelu'."
         )
     weights: dict[str, Any] = {"pretrained": pretrained, "require_pretrained": ":" in model}
-    if not weights_wanted():
+    if not is_fetching_weights():
         weights = {"load_weights": False}
     try:
         return open_clip.create_model(model, force_quick_gelu=quick_gelu, **weights)

@@ -8,9 +8,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from robustbench_aigi.detectors._support.addresses.address import Address
-from robustbench_aigi.detectors._support.addresses.listed import expanded, one_of
-from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
-    load_at,
+from robustbench_aigi.detectors._support.addresses.listed import expand_address, single_address
+from robustbench_aigi.detectors._support.checkpoints.loading import load_at
+from robustbench_aigi.detectors._support.checkpoints.shipped import (
+    DEFAULT_DATASET,
+    is_shipped_dataset,
     shipped,
     shipped_names,
 )
@@ -28,12 +30,12 @@ def addresses_of(text: str) -> list[Address]:
     """The addresses that a text stands for: one, or those of a list of detectors
     (``FILE.toml``).
     """
-    return expanded(text, taken_names())
+    return expand_address(text, taken_names())
 
 
 def address_of(text: str) -> Address:
     """The one address that a text stands for. Raises ``UserError`` if there are several."""
-    return one_of(text, taken_names())
+    return single_address(text, taken_names())
 
 
 def load_trained(address: str | Address) -> Detector:
@@ -52,7 +54,7 @@ def load_trained(address: str | Address) -> Detector:
             raise UnknownNameError(unknown("detector", address.place, sorted(taken_names())))
         if address.place not in shipped_names():
             raise CheckpointError(untrained(address))
-        return load_at(address, "cifake")
+        return load_at(address, DEFAULT_DATASET)
     detector = load_at(address)
     if detector.card.weights == FRESH and asked != FRESH:
         raise CheckpointError(untrained(address))
@@ -94,8 +96,8 @@ def begun_from(
     arguments.
 
     Args:
-        detector: an address, whose weights stand for ``start``. start: a checkpoint, ``cifake``,
-            ``fresh``, or a name that ships.
+        detector: an address, whose weights stand for ``start``. start: a checkpoint, a
+            dataset for which weights ship, ``fresh``, or a name that ships.
 
     Raises:
         UserError: an argument that is none of a training's. CheckpointError: ``start`` is a name
@@ -115,9 +117,9 @@ def begun_from(
 
 def _weights(start: str | None) -> str | None:
     """A checkpoint by path; of a name that ships, its path."""
-    if start in (None, "cifake"):
+    if start is None or is_shipped_dataset(start):
         return start
-    address = address_of(str(start))
+    address = address_of(start)
     if not address.is_bare:
         return address.place
     if address.place in shipped_names():

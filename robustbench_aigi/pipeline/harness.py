@@ -17,7 +17,7 @@ from robustbench_aigi.data.plusplus.request import SPLITS
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
 from robustbench_aigi.detectors._support.addresses.address import Address
-from robustbench_aigi.detectors._support.checkpoints.checkpoint import check_restorable
+from robustbench_aigi.detectors._support.checkpoints.saving import check_restorable
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.detectors.base import FRESH
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
@@ -315,7 +315,7 @@ def _ready(given: Detector | Address) -> tuple[str, Detector | Unavailable]:
     try:
         ready = load_trained(given)
     except UnavailableError as error:
-        return given.new or str(given), Unavailable(str(error))
+        return given.alias or str(given), Unavailable(str(error))
     return ready.card.name, ready
 
 

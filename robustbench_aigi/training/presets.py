@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.detectors._support.faster import copied
+from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.detectors.external.outputs import slug
@@ -180,7 +180,9 @@ def train_detector(
     """
     torch.manual_seed(recipe.seed)
     detector = (
-        copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
+        copy_detector(start)
+        if start is not None
+        else load_detector(recipe.detector, **recipe.config)
     )
     method, files = METHODS[recipe.method], files or Files()
     if method.tower is not None:
@@ -241,7 +243,7 @@ def _plain(detector: Detector, plan: TrainConfig) -> Detector:
     """
     if not plan.lora and not plan.category:
         return detector
-    alone = without_second_head(copied(detector))
+    alone = without_second_head(copy_detector(detector))
     return merged(alone) if plan.lora else alone
 
 

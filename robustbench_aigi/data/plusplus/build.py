@@ -18,7 +18,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.dataset import CONVERTED, Dataset
 from robustbench_aigi.data.plusplus.parts import Part, PartBuilder, part_builders
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors._support.faster import copied
+from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, find_unsendable
@@ -125,7 +125,7 @@ def _all(
 def _copied_if_possible(detector: Detector) -> Detector:
     """A copy, which drops what a pass left behind; the detector itself if it cannot be copied."""
     try:
-        return copied(detector)
+        return copy_detector(detector)
     except UserError:
         return detector
 
