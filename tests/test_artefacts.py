@@ -8,9 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector
+from robustbench_aigi.detectors._support.attention import ChannelAttention
+from robustbench_aigi.detectors._support.residual_net import resample_nearest
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from robustbench_aigi.detectors.fft_vae import FFTVAE, spectrum
-from robustbench_aigi.detectors.npr import NPR, ChannelAttention, NPRMultiscale, coarse
+from robustbench_aigi.detectors.npr import NPR
+from robustbench_aigi.detectors.npr_multiscale import NPRMultiscale
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainingJob, train_detector
@@ -57,7 +60,7 @@ def test_coarse_is_nearest_resampling_there_and_back(quarters: int) -> None:
         images, scale_factor=quarters / 4, mode="nearest", recompute_scale_factor=True
     )
     assert torch.equal(
-        coarse(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest")
+        resample_nearest(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest")
     )
 
 
@@ -161,10 +164,12 @@ def test_mix_of_scales_is_a_softmax_times_a_gain() -> None:
     detector = cast("NPRMultiscale", small("npr-multiscale"))
     images = random(1, 3, 32, 32)
     with torch.no_grad():
-        mean = torch.stack([images - coarse(images, q) for q in (1, 2, 3)]).mean(dim=0)
+        mean = torch.stack([images - resample_nearest(images, q) for q in (1, 2, 3)]).mean(dim=0)
         torch.testing.assert_close(detector.residual(images), 2 / 3 * mean)
         detector.mix[1] = 50
-        torch.testing.assert_close(detector.residual(images), 2 / 3 * (images - coarse(images, 2)))
+        torch.testing.assert_close(
+            detector.residual(images), 2 / 3 * (images - resample_nearest(images, 2))
+        )
 
 
 def test_channel_attention_adds_two_sigmoids() -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.evaluation.batching import (
     batch_for,
     bytes_an_image,

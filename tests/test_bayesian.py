@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import detectors, load_detector, save_detector
-from robustbench_aigi.detectors.bayesian import BayesianLinear, BayesianResNet
+from robustbench_aigi.detectors._support.bayesian_linear import BayesianLinear
+from robustbench_aigi.detectors.bayesian import BayesianResNet
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainingJob, train_detector
 from tests.test_artefacts import easy

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors import gapl, load_detector, save_detector
-from robustbench_aigi.detectors.clip_mlp import clip_tower
+from robustbench_aigi.detectors import load_detector, save_detector
+from robustbench_aigi.detectors._support import lora_encoder
+from robustbench_aigi.detectors._support.clip_encoder import ImageEncoder, load_image_encoder
 from robustbench_aigi.detectors.gapl import GAPL
 from robustbench_aigi.errors import CheckpointError, DataError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
@@ -23,7 +24,7 @@ def small_gapl() -> GAPL:
 @torch.no_grad()
 def test_lora_begins_as_the_tower_it_adapts() -> None:
     detector = small_gapl()
-    tower: Any = clip_tower("tiny-clip", None)[0].eval()
+    tower: Any = load_image_encoder("tiny-clip", None).net.eval()
     tower.proj = None
     images = random(2, 3, 32, 32)
     expected = F.normalize(detector.foren_proj(tower(NORMALISE(images))), dim=1)
@@ -92,7 +93,8 @@ def test_gapl_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     torch.save({"model": {"fc.weight": torch.zeros(1, 128)}}, tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="no prototypes"):
         load_detector("gapl", weights=tmp_path / "bare.pt")
-    monkeypatch.setattr(gapl, "clip_tower", lambda *_: (nn.Conv2d(3, 4, 3), 32, 4))
+    convolution = ImageEncoder(nn.Conv2d(3, 4, 3), size=32, width=4)
+    monkeypatch.setattr(lora_encoder, "load_image_encoder", lambda *_: convolution)
     with pytest.raises(UserError, match="needs a vision transformer"):
         load_detector("gapl")
 

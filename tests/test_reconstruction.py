@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
+from robustbench_aigi.detectors._support.denoiser import Denoiser, ddim
 from robustbench_aigi.detectors.aeroblade import Aeroblade, FeatureDistance, MultiscaleL1
-from robustbench_aigi.detectors.dire import Denoiser, Dire, ddim
+from robustbench_aigi.detectors.dire import Dire
 from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
 from robustbench_aigi.imaging.pixels import from_bytes

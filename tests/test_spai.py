@@ -6,7 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import detectors, load_detector
-from robustbench_aigi.detectors.spai import SPAI, circle, windows
+from robustbench_aigi.detectors._support.spectral_similarity import circle, windows
+from robustbench_aigi.detectors.spai import SPAI
 from robustbench_aigi.errors import UserError
 from tests.test_artefacts import NORMALISE, random, small, stir
 

@@ -1,7 +1,7 @@
 """A detector that is one network on resized images: what most detectors share."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ class Backbone(Detector):
     """One network, ``net``, with one output, on images resized to a square.
 
     Args:
-        config: the subclass's own arguments. size: side of the square.
-        cam: the part that Grad-CAM weighs.
+        net: the network.
+        size: side of the square in pixels.
+        cam: dotted name of the module whose feature map Grad-CAM weighs.
+        mean: per channel, subtracted from images in [0, 1].
+        std: per channel, divided by.
         channels_last: keep the network and its input in the memory format that convolutions are
             quicker in.
         fake_index: the output of a two-class checkpoint that means AI-generated.
@@ -30,7 +33,6 @@ class Backbone(Detector):
     def __init__(
         self,
         net: nn.Module,
-        config: dict[str, Any],
         *,
         size: int,
         cam: str,
@@ -39,13 +41,13 @@ class Backbone(Detector):
         channels_last: bool = False,
         fake_index: int = 1,
     ) -> None:
-        super().__init__(**config)
+        super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.net, self.size, self.fake_index = net, size, fake_index
         self.last_layer = f"net.{self.head}"
         self.net.to(memory_format=self.layout)
         self.normalise = Normalise(mean, std)
-        self.card = self.card.model_copy(update={"input_size": size, "cam": cam})
+        self.describe(input_size=size, cam=cam)
 
     def fitted(self, images: Tensor) -> Tensor:
         """Images ``(N, 3, H, W)`` of any size as ``(N, 3, size, size)``, differentiably."""

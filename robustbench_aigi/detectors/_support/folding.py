@@ -11,7 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
 CLOSE = 1e-4
 """How far a folded logit may be from the detector's own, beside its size; further means that

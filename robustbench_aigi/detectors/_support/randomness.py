@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
 PROBE_IMAGES = 4
 """Images scored twice, once in the life of a detector, to see whether its scores move."""

@@ -29,7 +29,7 @@ from robustbench_aigi.detectors._support.checkpoints.fitting import (
 )
 from robustbench_aigi.detectors._support.checkpoints.tensors import Stored, read_tensors
 from robustbench_aigi.detectors._support.fetching import weights_follow
-from robustbench_aigi.detectors.base import FRESH, PACKAGE, Card, Detector, detectors
+from robustbench_aigi.detectors.base import FRESH, PACKAGE_NAME, Card, Detector, detectors
 from robustbench_aigi.detectors.external import addressed, check_query, class_at
 from robustbench_aigi.detectors.external.python_object import adapted
 from robustbench_aigi.errors import CheckpointError, ConfigError, UserError
@@ -188,7 +188,7 @@ def _parameters(place: str) -> frozenset[str]:
     if place.endswith(FILES) or is_there(place, "is_file") or not named:
         return frozenset()
     found = detectors.get(place)
-    if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE}."):
+    if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE_NAME}."):
         return frozenset()
     taken = frozenset(inspect.signature(found).parameters) if callable(found) else frozenset()
     return taken | {"threshold", "name"} if ":" in place else taken

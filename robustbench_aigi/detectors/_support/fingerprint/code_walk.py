@@ -174,7 +174,7 @@ def _members(cls: "type[Any]") -> Iterator[tuple[str, Any]]:
             continue
         table = name.startswith("__") and name.endswith("__")
         if not table or isinstance(value, FunctionType | staticmethod | classmethod | property):
-            yield name, value
+            yield name, getattr(value, "__recorded__", value)  # a detector's own constructor
 
 
 def _builders(classes: "list[type[Any]]") -> frozenset[str]:
