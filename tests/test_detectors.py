@@ -111,7 +111,7 @@ def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyP
 
 def test_the_same_detector_is_the_same_file(tmp_path: Path) -> None:
     made = load_detector("cifake-cnn")
-    made.card = made.card.model_copy(update={"summary": 'näher \\ "beschrieben"\n\t\x01'})
+    made.describe(summary='näher \\ "beschrieben"\n\t\x01')
     for number in range(8):
         save_detector(made, tmp_path / f"{number}.safetensors")
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1

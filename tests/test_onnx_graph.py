@@ -211,7 +211,8 @@ def test_onnx_models_are_copied_and_sent(images: Tensor, tmp_path: Path) -> None
     path = tmp_path / "net.onnx"
     write_onnx(path, ["n", 3, 16, 16], 2)
     detector = built(f"onnx:{path}")
-    detector.card, detector.at_once = detector.card.model_copy(update={"name": "other"}), 7
+    detector.describe(name="other")
+    detector.at_once = 7
     expected = detector.logits(images)
     for twin in (copied(detector), pickle.loads(dumps(detector))):
         assert torch.equal(twin.logits(images), expected)

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors._support.card import (
-    FRESH,
+    FRESH_WEIGHTS,
     FROM_SCRATCH,
-    GIVEN,
+    GIVEN_WEIGHTS,
     NO_WEIGHTS,
     OWN_CODE,
     TRAINED_HERE,
@@ -27,9 +27,9 @@ from robustbench_aigi.registry import Registry
 __all__ = [
     "CLIP_MEAN",
     "CLIP_STD",
-    "FRESH",
+    "FRESH_WEIGHTS",
     "FROM_SCRATCH",
-    "GIVEN",
+    "GIVEN_WEIGHTS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "NO_WEIGHTS",
@@ -151,8 +151,9 @@ class Detector(nn.Module, ABC):
         if config or "config" not in vars(self):
             self.config = config
         self.card = self.default_card
-        if self.card.weights == GIVEN and type(self).__module__.startswith(f"{PACKAGE_NAME}."):
-            self.describe(weights=FRESH)  # a user's own class may load what it likes
+        is_ours = type(self).__module__.startswith(f"{PACKAGE_NAME}.")
+        if is_ours and self.card.weights == GIVEN_WEIGHTS:  # a user's class may load what it likes
+            self.describe(weights=FRESH_WEIGHTS)
 
     @abstractmethod
     def logits(self, images: Tensor) -> Tensor:
@@ -197,8 +198,8 @@ class Detector(nn.Module, ABC):
             assign: whether to take over the tensors instead of copying their values.
         """
         done = super().load_state_dict(state_dict, strict, assign)
-        if self.card.weights == FRESH:
-            self.describe(weights=GIVEN)
+        if self.card.weights == FRESH_WEIGHTS:
+            self.describe(weights=GIVEN_WEIGHTS)
         return done
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors._support.calibrated import Calibrated
 from robustbench_aigi.detectors._support.denoiser import SHIPPED_MODEL, ddim, load_denoiser
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors.base import FRESH, Card, Labelled, detectors
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Labelled, detectors
 from robustbench_aigi.errors import UserError
 
 
@@ -78,7 +78,7 @@ class Dire(Calibrated):
         self.head = error_network() if head == "cnn" else None
         self.describe(input_size=self.model.size)
         if self.head is not None:
-            self.describe(orientation=self.default_card.orientation, weights=FRESH)
+            self.describe(orientation=self.default_card.orientation, weights=FRESH_WEIGHTS)
 
     def error_map(self, images: Tensor) -> Tensor:
         """Return the absolute difference of images and their reconstructions, held constant.

@@ -12,7 +12,7 @@ from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
     shipped,
     shipped_names,
 )
-from robustbench_aigi.detectors.base import FRESH, Detector, detectors
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Detector, detectors
 from robustbench_aigi.errors import CheckpointError, UnknownNameError, UserError
 from robustbench_aigi.registry import unknown
 
@@ -68,7 +68,7 @@ def load_trained(address: str | Address) -> Detector:
             raise CheckpointError(untrained_message(address))
         return load_at(address, "cifake")
     detector = load_at(address)
-    if detector.card.weights == FRESH and weights != FRESH:
+    if detector.card.weights == FRESH_WEIGHTS and weights != FRESH_WEIGHTS:
         raise CheckpointError(untrained_message(address))
     return detector
 
@@ -82,7 +82,7 @@ def untrained_message(address: Address) -> str:
     weights = address.arguments.get("weights")
     own = {key: value for key, value in address.arguments.items() if key not in COMMON_ARGUMENTS}
     plain = Address(address.place, own)
-    fresh = Address(address.place, {**own, "weights": FRESH})
+    fresh = Address(address.place, {**own, "weights": FRESH_WEIGHTS})
     given = Address(address.place, {**own, "weights": "FILE"})
     file = f"{address.place.rpartition(':')[2].rpartition('/')[2]}.safetensors"
     start = ""
@@ -126,7 +126,7 @@ def begun_from(
         )
     if not start:
         start = unquote(own.pop("weights")) if "weights" in own else None
-    return address.place, None if start == FRESH else _weights(start), {**own, **config}
+    return address.place, None if start == FRESH_WEIGHTS else _weights(start), {**own, **config}
 
 
 def _weights(start: str | None) -> str | None:

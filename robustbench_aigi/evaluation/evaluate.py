@@ -176,7 +176,7 @@ def _prepared(detector: Detector, data: Dataset) -> Preflight:
     """
     look = examine(detector, data)
     facts = {"stochastic": look.at_random, "score_step": look.score_step}
-    detector.card = detector.card.model_copy(update=facts)
+    detector.describe(**facts)
     if look.batch_shift:
         detector.at_once = 1
     return look

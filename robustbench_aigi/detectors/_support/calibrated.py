@@ -3,6 +3,7 @@ measured on data.
 """
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +31,7 @@ class Calibrated(Detector):
         UserError: ``false_alarms`` is not between 0 and 1.
     """
 
-    config_first = ("false_alarms",)
+    config_first: ClassVar[tuple[str, ...]] = ("false_alarms",)
     direction: Tensor
     offset: Tensor
     scale: Tensor

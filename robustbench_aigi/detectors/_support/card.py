@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-FRESH = "fresh"
-GIVEN = "given by the user"
+FRESH_WEIGHTS = "fresh"
+GIVEN_WEIGHTS = "given by the user"
 TRAINED_HERE = "trained in this process"
-"""Values of ``Card.weights`` for weights from no file and no hub; ``FRESH`` if untrained."""
+"""Values of ``Card.weights`` for weights that come from no file and no hub."""
 
 OWN_CODE = "MIT"
 NO_WEIGHTS = "none: no weights are shipped"
@@ -61,7 +61,7 @@ class Card(BaseModel, frozen=True, extra="forbid"):
     score_step: float = 0.0
     cam: str = ""
     published: str = ""
-    weights: str = GIVEN
+    weights: str = GIVEN_WEIGHTS
     trained_on: str = ""
     trained_size: tuple[int, int] | None = None
     seen: tuple[str, ...] = ()

@@ -151,8 +151,9 @@ class ConvolutionalTransformer(nn.Module):
         kernels = [stem_kernel] + [3] * (len(dims) - 1)
         strides = [stem] + [2] * (len(dims) - 1)
         inputs = [3, *dims[:-1]]
-        shapes = zip(inputs, dims, depths, heads, kernels, strides, strict=True)
-        stages = [Stage(*shape, last=i == len(dims) - 1) for i, shape in enumerate(shapes)]
+        is_last = [False] * (len(dims) - 1) + [True]
+        shapes = zip(inputs, dims, depths, heads, kernels, strides, is_last, strict=True)
+        stages = [Stage(*shape) for shape in shapes]
         self.stages = nn.Sequential(*stages)
         self.norm = nn.LayerNorm(dims[-1])
         self.head = nn.Linear(dims[-1], 1)

@@ -118,7 +118,7 @@ class OnnxModel(Detector):
             "threshold": threshold_logit(threshold, scale),
             "weights": f"sha256:{digest}",
         }
-        self.card = self.card.model_copy(update=facts)
+        self.describe(**facts)
 
     def fingerprint_parts(self) -> dict[str, Any]:
         """The arguments, with the bytes of the file, and of those that hold its weights, in the

@@ -55,7 +55,7 @@ class PlainDetector(Detector):
         returned = self._answer(images)
         black_box = not isinstance(returned, Tensor) and as_tensor(returned) is not None
         if black_box and self.card.gradient != "none":
-            self.card = self.card.model_copy(update={"gradient": "none"})
+            self.describe(gradient="none")
         return self.ends(returned, images, self.card.name)
 
     def _answer(self, images: Tensor) -> Any:

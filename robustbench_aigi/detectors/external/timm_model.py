@@ -48,7 +48,7 @@ class TimmModel(Detector):
     def __init__(
         self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None
     ) -> None:
-        super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
+        super().__init__()
         if not timm.is_model(model):
             near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
             hint = (
@@ -76,7 +76,7 @@ class TimmModel(Detector):
             "cam": last_stage(self.net),
             "summary": "weights of timm below a fresh last layer" if pretrained else "",
         }
-        self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
+        self.describe(**facts, **(licences(made_for) if pretrained else {}))
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """From timm's names: a head of one or two outputs gives the logit, one of more gives way to

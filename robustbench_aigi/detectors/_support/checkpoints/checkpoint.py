@@ -29,7 +29,7 @@ from robustbench_aigi.detectors._support.checkpoints.fitting import (
 )
 from robustbench_aigi.detectors._support.checkpoints.tensors import Stored, read_tensors
 from robustbench_aigi.detectors._support.fetching import weights_follow
-from robustbench_aigi.detectors.base import FRESH, PACKAGE_NAME, Card, Detector, detectors
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, PACKAGE_NAME, Card, Detector, detectors
 from robustbench_aigi.detectors.external import addressed, check_query, class_at
 from robustbench_aigi.detectors.external.python_object import adapted
 from robustbench_aigi.errors import CheckpointError, ConfigError, UserError
@@ -167,12 +167,12 @@ def load_at(address: Address, weights: str | Path | None = None) -> Detector:
             f"a name is made of letters, digits and . _ + -, got {name!r}. Write name=mine, for"
             " example."
         )
-    detector = _loaded(address.place, None if weights == FRESH else weights, config)
+    detector = _loaded(address.place, None if weights == FRESH_WEIGHTS else weights, config)
     facts = ({"name": name} if name else {}) | (
         {} if threshold is None else {"threshold": float(threshold)}
     )
     if facts:
-        detector.card = detector.card.model_copy(update=facts)
+        detector.describe(**facts)
     return detector
 
 
@@ -259,7 +259,7 @@ def _from_checkpoint(path: Path, expected: str | None, config: dict[str, Any]) -
     if notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(notes)}.")
     card = card or detector.card
-    new: dict[str, Any] = {"weights": FRESH if headless else f"sha256:{file_digest(path)}"}
+    new: dict[str, Any] = {"weights": FRESH_WEIGHTS if headless else f"sha256:{file_digest(path)}"}
     new["cam"] = card.cam or detector.card.cam
     if path.parent == WEIGHTS and card.trained_size is None:
         new["trained_size"] = WEIGHTS_SIZES.get(path.stem.rpartition("-")[2])

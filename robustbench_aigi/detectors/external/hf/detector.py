@@ -6,7 +6,7 @@ from typing import Any, cast, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import FRESH, Card, Detector
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector
 from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
 from robustbench_aigi.detectors.external.hf.loading import HubNetwork, load_network
 from robustbench_aigi.detectors.external.hf.models import HubModel, known, logit
@@ -98,7 +98,7 @@ class HFModel(Detector):
             *([where] if where else []),
             *_unpinned(model, revision, loaded.commit),
         )
-        self.card = self.card.model_copy(update=self._facts(loaded, facts) | {"threshold": cut})
+        self.describe(**self._facts(loaded, facts), threshold=cut)
 
     def _facts(self, loaded: HubNetwork, facts: HubModel | None) -> dict[str, Any]:
         """Fields of the card."""
@@ -115,7 +115,7 @@ class HFModel(Detector):
             "orientation": self.groups.describe(loaded.labels),
             "resize": f"{self.processing}, inside the detector",
             "input_size": self.processing.side,
-            "weights": source if self.config["pretrained"] else FRESH,
+            "weights": source if self.config["pretrained"] else FRESH_WEIGHTS,
         } | licence
 
     def logits(self, images: Tensor) -> Tensor:
