@@ -53,7 +53,8 @@ def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(
     folder: str, tmp_path: Path
 ) -> None:
     rng = torch.Generator().manual_seed(1)
-    weight, bias = torch.randn(1, 24, generator=rng), torch.randn(1, generator=rng)
+    weight = torch.randn(1, 24, generator=rng)
+    bias = torch.randn(1, generator=rng)
     torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
     detector = load_detector("clip-linear", weights=tmp_path / "fc_weights.pth", model=folder)
     assert isinstance(detector, ClipLinear)
@@ -175,8 +176,10 @@ def test_captions_of_real_and_of_generated_images_differ() -> None:
 def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
     torch.manual_seed(0)
     detector = RobustClip(head="linear").eval()
-    texts, held = caption_embeddings(detector), easy(32, seed=1)
-    images, head = from_bytes(held.images), copy.deepcopy(detector.head.state_dict())
+    texts = caption_embeddings(detector)
+    held = easy(32, seed=1)
+    images = from_bytes(held.images)
+    head = copy.deepcopy(detector.head.state_dict())
 
     def loss_of(embedding: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -211,8 +214,11 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 
 
 def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector, data, shown = clip_of(load_detector("clip-mlp")), easy(8), []
-    images, embed = from_bytes(data.images), detector.embed
+    detector = clip_of(load_detector("clip-mlp"))
+    data = easy(8)
+    shown: list[Tensor] = []
+    images = from_bytes(data.images)
+    embed = detector.embed
     tower = Tower(tecoa(detector), TrainConfig(epochs=1, eps=8, steps=2), Ramp(8))
 
     def noted(given: Tensor) -> Tensor:
