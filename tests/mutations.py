@@ -183,7 +183,7 @@ CASES: Mapping[str, Case] = {
     "matrix.json": Case("matrix.json", run, boards),
     "run.json": Case("run.json", run, reported),
     "adequacy.json": Case("adequacy.json", run, reported),
-    "grid": Case("grid.json", stopped, reported),
+    "grid": Case("plan.json", stopped, reported),
     "contents of a cell": Case("cells/good/clean-clean/cell.json", stopped, reported),
     "shard of a cell": Case("cells/good/white-box-pgd-2/shard-0000.parquet", stopped, reported),
 }

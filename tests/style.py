@@ -98,7 +98,9 @@ def parameters_of(path: Path) -> Iterator[tuple[str, str, bool]]:
     one parameter whose first line says all.
     """
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for scope in [tree, *(n for n in tree.body if isinstance(n, ast.ClassDef))]:
+    scopes: list[ast.Module | ast.ClassDef] = [tree]
+    scopes += [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for scope in scopes:
         for node in scope.body:
             if not isinstance(node, ast.FunctionDef) or node.name.startswith("_"):
                 continue

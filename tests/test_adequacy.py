@@ -17,6 +17,7 @@ from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
 from robustbench_aigi.evaluation.adequacy.flags import Flag, crashed, weaker
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
+from robustbench_aigi.outcomes import Failed, Unavailable
 from robustbench_aigi.report import Matrix, RunResults, read_runs, write_report
 from tests.conftest import Linear
 
@@ -245,8 +246,8 @@ def test_chance_raises_no_flag() -> None:
     assert flag is not None
     assert flag.evidence["p"] == pytest.approx(2**-7)
     assert weaker("d", "a", "weaker-than-noise", ("a", other), ("b", own)) is None
-    assert weaker("d", "a", "weaker-than-noise", ("a", "error: x"), ("b", own)) is None
-    assert crashed("d", "a", {"a": "unavailable: x"}) is None
+    assert weaker("d", "a", "weaker-than-noise", ("a", Failed("x")), ("b", own)) is None
+    assert crashed("d", "a", {"a": Unavailable("x")}) is None
 
 
 def test_flags_and_probes_are_kept_and_the_same_again(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.evaluation.batching import (
     batch_for,
     bytes_an_image,
+    is_out_of_memory,
     kept_bytes,
-    out_of_memory,
     set_batches,
 )
 from robustbench_aigi.evaluation.run_plan import read_run_plan
@@ -143,6 +143,6 @@ def test_errors_that_say_so_are_of_memory() -> None:
         "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: not enough memory: you tried to"
         " allocate 80 GB"
     )
-    assert out_of_memory(RuntimeError(said))
-    assert out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
-    assert not out_of_memory(RuntimeError("shape mismatch"))
+    assert is_out_of_memory(RuntimeError(said))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shape mismatch"))

@@ -187,7 +187,7 @@ def test_nothing_is_recorded_that_json_cannot_hold() -> None:
     with pytest.raises(TypeError, match="JSON cannot hold bytes"):
         json_value([1, b"a"])
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'factor'"):
-        Scaled()  # type: ignore[call-arg]
+        Scaled()
 
 
 def test_a_saved_class_is_built_with_its_arguments(images: Tensor, tmp_path: Path) -> None:

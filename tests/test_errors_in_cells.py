@@ -10,6 +10,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation import evaluate
+from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix
 from tests.test_adequacy import JPEG, PGD8, SQUARE8, Made, bright, brightness, honest, suite
@@ -142,7 +143,7 @@ def test_nothing_but_errors_is_still_a_report(data: Dataset, tmp_path: Path) -> 
     assert matrix["accuracy"].isna().all()
     assert "made: n/a" not in (tmp_path / "report.html").read_text()
     assert read_matrix(tmp_path)["status"].tolist() == matrix["status"].tolist()
-    table = evaluate({"far": "no hub"}, SUITE, data, tmp_path, surrogates={})
+    table = evaluate({"far": Unavailable("no hub")}, SUITE, data, tmp_path, surrogates={})
     assert table["status"].tolist() == ["unavailable: no hub"]
 
 

@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,10 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.evaluation.intervals import bootstrap, wilson
-from robustbench_aigi.evaluation.metrics import calibration_error, summarise, worst_case
+from robustbench_aigi.evaluation.metrics import summarise, worst_case
+from robustbench_aigi.evaluation.scores import calibration_error
 from robustbench_aigi.evaluation.shard_work import attacked, psnr
+from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline import harness
 
 
@@ -154,9 +157,11 @@ def test_unavailable_detectors_and_surrogates_keep_their_rows(
     from robustbench_aigi.evaluation import evaluate
 
     suite = load_suite(tiny_suite)
-    table = evaluate(
-        {"far": "no hub", "resnet18-c32": load_detector("resnet18-c32")}, suite, data, tmp_path
-    )
+    detectors: dict[str, Any] = {
+        "far": Unavailable("no hub"),
+        "resnet18-c32": load_detector("resnet18-c32"),
+    }
+    table = evaluate(detectors, suite, data, tmp_path)
     assert table.loc[table["detector"] == "far", "status"].tolist() == ["unavailable: no hub"]
     lost = table[(table["attack"] == "pgd-linf-8") & (table["mode"] == "static")]
     assert lost["status"].str.contains("the surrogate cifake-cnn was not given").all()

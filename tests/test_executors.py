@@ -149,7 +149,7 @@ def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: P
             *out.rglob("*.parquet"),
             *out.glob("matrix.*"),
             out / "adequacy.json",
-            out / "grid.json",
+            out / "plan.json",
         ]
         seen.append({path.relative_to(out): path.read_bytes() for path in kept})
         assert len(seen[0]) > 30

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 from robustbench_aigi.errors import UnknownNameError
-from robustbench_aigi.report import Matrix, RunResults, read_runs
+from robustbench_aigi.evaluation.matrix import MatrixFrame
+from robustbench_aigi.report import RunResults, read_runs
 from robustbench_aigi.report.formats import FORMS, in_form
 from tests.finished_run import detector, finished
 
@@ -34,11 +35,11 @@ def whole(run: Path) -> RunResults:
 
 
 @pytest.fixture(scope="module")
-def matrix(whole: RunResults) -> Matrix:
+def matrix(whole: RunResults) -> MatrixFrame:
     return whole.matrix
 
 
-def test_json_fits_its_published_schema(run: Path, whole: RunResults, matrix: Matrix) -> None:
+def test_json_fits_its_published_schema(run: Path, whole: RunResults, matrix: MatrixFrame) -> None:
     file = json.loads((run / "matrix.json").read_text())
     schema = json.loads(in_form("schema", whole))
     jsonschema.validate(file, schema)
@@ -47,7 +48,7 @@ def test_json_fits_its_published_schema(run: Path, whole: RunResults, matrix: Ma
         jsonschema.validate({"schema": 3, "rows": [{"detector": "x"}]}, schema)
 
 
-def test_wide_has_every_accuracy_once(run: Path, whole: RunResults, matrix: Matrix) -> None:
+def test_wide_has_every_accuracy_once(run: Path, whole: RunResults, matrix: MatrixFrame) -> None:
     wide = pd.read_csv(io.StringIO(in_form("wide", whole)), index_col="detector")
     assert list(wide.index) == list(dict.fromkeys(matrix["detector"]))
     for row in matrix[matrix["accuracy"].notna()].to_dict("records"):
@@ -58,7 +59,7 @@ def test_wide_has_every_accuracy_once(run: Path, whole: RunResults, matrix: Matr
 
 
 def test_latex_compiles_and_shows_the_numbers(
-    run: Path, whole: RunResults, matrix: Matrix, tmp_path: Path
+    run: Path, whole: RunResults, matrix: MatrixFrame, tmp_path: Path
 ) -> None:
     text = in_form("latex", whole)
     assert r"\toprule" in text
@@ -79,7 +80,7 @@ def test_latex_compiles_and_shows_the_numbers(
 
 
 def test_sarif_has_a_result_for_each_flag_and_gap(
-    run: Path, whole: RunResults, matrix: Matrix
+    run: Path, whole: RunResults, matrix: MatrixFrame
 ) -> None:
     log = json.loads(in_form("sarif", whole))
     flags = json.loads((run / "adequacy.json").read_text())["flags"]
@@ -92,7 +93,7 @@ def test_sarif_has_a_result_for_each_flag_and_gap(
 
 
 def test_model_index_and_entries_carry_the_numbers(
-    run: Path, whole: RunResults, matrix: Matrix
+    run: Path, whole: RunResults, matrix: MatrixFrame
 ) -> None:
     index = yaml.safe_load(in_form("model-index", whole))["model-index"]
     assert [entry["name"] for entry in index] == ["good", ODD]
@@ -107,15 +108,15 @@ def test_model_index_and_entries_carry_the_numbers(
 
 
 def test_every_form_takes_tables_of_no_one_and_many_rows(
-    run: Path, whole: RunResults, matrix: Matrix
+    run: Path, whole: RunResults, matrix: MatrixFrame
 ) -> None:
-    one = Matrix(matrix[matrix["detector"] == "good"].head(1))
-    many = Matrix(
+    one = MatrixFrame(matrix[matrix["detector"] == "good"].head(1))
+    many = MatrixFrame(
         pd.concat(
             [matrix[matrix["detector"] == "good"].assign(detector=f"d{i}") for i in range(50)]
         )
     )
-    gone = Matrix(matrix.head(0))
+    gone = MatrixFrame(matrix.head(0))
     for name in FORMS:
         for table in (gone, one, many):
             assert in_form(name, replace(whole, matrix=table))

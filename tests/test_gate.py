@@ -22,8 +22,10 @@ from robustbench_aigi.errors import ConfigError, DataError, UnknownNameError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import write_flags
 from robustbench_aigi.evaluation.intervals import holm, images_for, mcnemar
+from robustbench_aigi.evaluation.matrix import MatrixFrame
+from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline import harness
-from robustbench_aigi.report import Matrix, read_matrix, read_runs
+from robustbench_aigi.report import read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.formats import to_junit
 from robustbench_aigi.report.gate import EXIT_CODES, Judgement, Policy, judge, load_policy, verdict
@@ -46,14 +48,16 @@ def reals_only(tmp_path_factory: pytest.TempPathFactory, tiny_recipe: str) -> Pa
 
 
 def judged(
-    run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any
+    run: Path, matrix: MatrixFrame | None = None, base: Path | None = None, **rule: Any
 ) -> list[Judgement]:
     policy = Policy.model_validate({"name": "test", "version": 1, "rules": [rule]})
     whole = read_runs([run])
     return judge(policy, whole if matrix is None else replace(whole, matrix=matrix), base)
 
 
-def only(run: Path, matrix: Matrix | None = None, base: Path | None = None, **rule: Any) -> str:
+def only(
+    run: Path, matrix: MatrixFrame | None = None, base: Path | None = None, **rule: Any
+) -> str:
     (judgement,) = judged(run, matrix, base, **rule)
     return judgement.verdict
 
@@ -67,7 +71,7 @@ CLEAN: dict[str, Any] = {"metric": "accuracy", "attack": "clean", "mode": "clean
 
 def test_bounds_pass_fail_and_cannot_be_judged(good: Path) -> None:
     flagged = read_matrix(good)
-    matrix = Matrix(flagged.assign(flags=None))
+    matrix = MatrixFrame(flagged.assign(flags=None))
     row = matrix.cell("good", "clean", "clean")
     assert (
         only(good, at_least=row["accuracy"] - 0.01, **CLEAN) == "undecided"
@@ -200,7 +204,7 @@ def test_a_suites_own_policy_speaks_first_on_the_page(tiny_recipe: str, tmp_path
     for name, given, suite, said in (
         ("asked", detector("good"), own, "quick: fail"),
         ("not-asked", detector("good"), SUITE, None),
-        ("nothing-to-judge", "far away", own, None),
+        ("nothing-to-judge", Unavailable("far away"), own, None),
     ):
         harness.evaluate_named({"good": given}, suite, data, tmp_path / name)
         found = re.search(

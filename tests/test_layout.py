@@ -1,6 +1,7 @@
 import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,32 @@ LAYERS = {
 
 def modules() -> list[Path]:
     return sorted(p for p in PACKAGE.rglob("*.py") if p != PACKAGE / "__init__.py")
+
+
+def imported(name: str, path: Path, known: set[str]) -> set[str]:
+    """Modules of the package that a file imports anywhere, in functions and for types too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in known else node.module)
+    return (found & known) - {name}
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    files = {
+        ".".join(("robustbench_aigi", *path.relative_to(PACKAGE).with_suffix("").parts)): path
+        for path in modules()
+    }
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    graph = {name: imported(name, path, set(files)) for name, path in files.items()}
+    try:
+        list(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        pytest.fail(f"circle: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: p.relative_to(PACKAGE).as_posix())

@@ -7,49 +7,14 @@ from pathlib import Path
 import pytest
 
 from robustbench_aigi.errors import DataError
+from robustbench_aigi.evaluation.columns import COLUMNS
 from robustbench_aigi.report.leaderboard import boards, to_markdown, write_page
 from tests.finished_run import detector, finished
 
 
 def entry(name: str, worst: float, n: int = 1000, key: str = "k") -> str:
     """A matrix.json of one detector."""
-    empty = dict.fromkeys(
-        (
-            "low",
-            "high",
-            "balanced_accuracy",
-            "n_correct_before",
-            "success_rate",
-            "success_low",
-            "success_high",
-            "auc",
-            "auc_low",
-            "auc_high",
-            "ap",
-            "tpr_frozen_01",
-            "tpr_frozen_1",
-            "tpr_frozen_5",
-            "fpr_frozen_01",
-            "fpr_frozen_1",
-            "fpr_frozen_5",
-            "frozen_reals",
-            "draws",
-            "majority_accuracy",
-            "majority_low",
-            "majority_high",
-            "kept_accuracy",
-            "replaced_by",
-            "calibration_error",
-            "worst_generator",
-            "worst_generator_accuracy",
-            "worst_generator_low",
-            "worst_generator_high",
-            "mean_forwards",
-            "mean_backwards",
-            "flags",
-            "seen",
-        )
-    )
+    empty = dict.fromkeys(COLUMNS)
     spread = (worst * (1 - worst) / n) ** 0.5 * 1.96
     cells = [("clean", "clean", 0.95, 0.02), ("white-box", "worst-case", worst, spread)]
     rows = [
@@ -68,7 +33,7 @@ def entry(name: str, worst: float, n: int = 1000, key: str = "k") -> str:
         for mode, attack, share, wide in cells
     ]
     of = {"suite": "standard", "suite_version": 2, "data": "cifake", "data_key": key, "images": n}
-    return json.dumps({"schema": 4, "of": of, "rows": rows})
+    return json.dumps({"schema": 5, "of": of, "rows": rows})
 
 
 def test_ranks_are_shared_where_intervals_overlap(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from robustbench_aigi.evaluation.run_plan import Tables
-from robustbench_aigi.report import Matrix, RunResults, read_matrix, read_runs, write_html
+from robustbench_aigi.evaluation.matrix import MatrixFrame
+from robustbench_aigi.evaluation.run_state import Tables
+from robustbench_aigi.report import RunResults, read_matrix, read_runs, write_html
 from robustbench_aigi.report.html.plots import _generators
 from tests.finished_run import detector, finished
 
@@ -80,7 +81,9 @@ class Page:
         return list(self.page.locator("#heatmap tbody th").all_inner_texts())
 
 
-def expected(matrix: Matrix, metric: str, mode: str, direction: str) -> dict[tuple[str, str], str]:
+def expected(
+    matrix: MatrixFrame, metric: str, mode: str, direction: str
+) -> dict[tuple[str, str], str]:
     found = {}
     for row in matrix[
         (matrix["direction"] == direction) & matrix["mode"].isin(["clean", mode])
@@ -137,7 +140,7 @@ def test_sorting_and_filtering_change_what_is_shown(run: Path, browser: Any) -> 
 
 def test_odd_names_are_text(tmp_path: Path, run: Path, browser: Any) -> None:
     matrix = read_matrix(run).replace({"detector": {"good": ODD}})
-    write_html(RunResults(Matrix(matrix)), tmp_path / "odd.html")
+    write_html(RunResults(MatrixFrame(matrix)), tmp_path / "odd.html")
     opened = Page(browser, tmp_path / "odd.html")
     assert ODD in opened.names()
     assert opened.page.locator(".tiles h2").first.inner_text() == ODD
@@ -146,7 +149,7 @@ def test_odd_names_are_text(tmp_path: Path, run: Path, browser: Any) -> None:
 
 def test_many_detectors_and_attacks_stay_usable(tmp_path: Path, run: Path, browser: Any) -> None:
     good = read_matrix(run)
-    good = Matrix(good[(good["detector"] == "good") & (good["attack"] != "worst-case")])
+    good = MatrixFrame(good[(good["detector"] == "good") & (good["attack"] != "worst-case")])
     attacked = pd.DataFrame(good[good["mode"] != "clean"])
     wide = pd.concat(
         [
@@ -154,7 +157,7 @@ def test_many_detectors_and_attacks_stay_usable(tmp_path: Path, run: Path, brows
             *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(9)),
         ]
     )
-    many = Matrix(pd.concat([wide.assign(detector=f"detector {i}") for i in range(50)]))
+    many = MatrixFrame(pd.concat([wide.assign(detector=f"detector {i}") for i in range(50)]))
     write_html(RunResults(many), tmp_path / "many.html")
     assert (tmp_path / "many.html").stat().st_size < 5_000_000
     opened = Page(browser, tmp_path / "many.html")
@@ -203,7 +206,7 @@ def test_a_wide_matrix_fits_on_paper_and_paper_is_white(
             *(attacked.assign(attack=attacked["attack"] + f"-{i}") for i in range(4)),
         ]
     )
-    write_html(RunResults(Matrix(wide)), tmp_path / "wide.html")
+    write_html(RunResults(MatrixFrame(wide)), tmp_path / "wide.html")
     opened = Page(browser, tmp_path / "wide.html", 1046)  # A4 sideways within its margins
     opened.page.emulate_media(media="print", color_scheme="dark")
     assert opened.page.locator("#heatmap thead th").count() > 24
@@ -233,7 +236,7 @@ def test_colours_run_from_chance_upwards(tmp_path: Path, run: Path, browser: Any
     """B18: a detector of 48% was coloured greenish."""
     clean = pd.DataFrame(read_matrix(run)).query("detector == 'good' and mode == 'clean'")
     shares = {"low": 0.2, "near": 0.48, "chance": 0.5, "some": 0.75, "all": 1.0}
-    many = Matrix(
+    many = MatrixFrame(
         pd.concat([clean.assign(detector=name, accuracy=share) for name, share in shares.items()])
     )
     write_html(RunResults(many), tmp_path / "page.html")

@@ -10,7 +10,7 @@ from robustbench_aigi.cli.main import main
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import save_detector
 from robustbench_aigi.evaluation.costs import to_text
-from robustbench_aigi.evaluation.run_plan import read_cells
+from robustbench_aigi.evaluation.run_state import read_cells
 from robustbench_aigi.pipeline import harness
 from tests.finished_run import SUITE, detector
 

@@ -13,7 +13,7 @@ import pytest
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.evaluation.run_plan import Tables, read_cells
+from robustbench_aigi.evaluation.run_state import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
 from robustbench_aigi.pipeline import harness
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report
@@ -123,14 +123,14 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     write_report(whole, run)
     for name in ("report.html", "matrix.md"):
         text = (run / name).read_text()
-        assert "other, static, jpeg-50: missing: not begun" in text
+        assert "other, static, jpeg-50: missing: not started" in text
         assert "the run was stopped before its end" in text
     found = {
         (j.rule, j.detector): (j.verdict, j.evidence)
         for j in judge(load_policy("no-regression"), whole, one)
     }
     assert found["no missing", "other"][0] == "fail"
-    assert "missing: not begun" in found["no missing", "other"][1]
+    assert "missing: not started" in found["no missing", "other"][1]
     assert found["no regression at p < 0.01", "other"] == (
         "undecided",
         "cells of the base that are not in this run: 1",

@@ -3,12 +3,19 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit
 from scipy.stats import rankdata
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import brier_score_loss, roc_auc_score
 
+from robustbench_aigi.evaluation.columns import COLUMNS, METRICS
 from robustbench_aigi.evaluation.intervals import bootstrap, holm, images_for, mcnemar, wilson
-from robustbench_aigi.evaluation.metrics import _auc
+from robustbench_aigi.evaluation.scores import auc_of_ranks, brier_score, equal_error_rate
+from robustbench_aigi.report.gate import GATED_METRICS
+from robustbench_aigi.report.schema import FullRow
 
 
 def test_wilson_against_published_numbers() -> None:
@@ -70,6 +77,36 @@ def test_counting_gives_the_area_that_sorting_gives() -> None:
     labels[:, 0], labels[:, 1] = 0, 1
     places = rankdata(scores, method="dense").reshape(scores.shape) - 1
     rows = [roc_auc_score(*pair) for pair in zip(labels, scores, strict=True)]
-    assert _auc(labels, places) == pytest.approx(rows, abs=1e-12)
-    assert _auc(labels[0], places[0]) == pytest.approx(rows[0], abs=1e-12)
-    assert np.isnan(_auc(np.ones(4, dtype=int), np.arange(4)))
+    assert auc_of_ranks(labels, places) == pytest.approx(rows, abs=1e-12)
+    assert auc_of_ranks(labels[0], places[0]) == pytest.approx(rows[0], abs=1e-12)
+    assert np.isnan(auc_of_ranks(np.ones(4, dtype=int), np.arange(4)))
+
+
+def test_brier_score_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    labels = pd.Series(rng.integers(0, 2, 50))
+    logits = pd.Series(rng.normal(size=50))
+    expected = brier_score_loss(labels, expit(logits))
+    assert brier_score(labels, logits) == pytest.approx(expected, abs=1e-12)
+
+
+@given(seed=st.integers(0, 2**31 - 1), shift=st.floats(-1.0, 3.0))
+def test_equal_error_rate_is_between_the_errors_beside_it(seed: int, shift: float) -> None:
+    """At every threshold the larger of both errors is at least the rate; the smaller at most."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation([0, 1] * 10)
+    logits = rng.normal(size=20) + shift * labels
+    rate = equal_error_rate(pd.Series(labels), pd.Series(logits))
+    thresholds = [-np.inf, *logits, np.inf]
+    false_alarms = [float((logits[labels == 0] > t).mean()) for t in thresholds]
+    missed = [float((logits[labels == 1] <= t).mean()) for t in thresholds]
+    errors = list(zip(false_alarms, missed, strict=True))
+    assert max(min(pair) for pair in errors) - 1e-9 <= rate <= min(max(p) for p in errors) + 1e-9
+
+
+def test_a_metric_is_one_entry() -> None:
+    """Columns, schema, gate and heat map follow the one list."""
+    for metric in METRICS:
+        assert set(metric.companions) | {metric.name} <= set(FullRow.model_fields)
+        assert (metric.name in GATED_METRICS) == metric.can_be_gated
+    assert set(COLUMNS) == set(FullRow.model_fields)

@@ -165,9 +165,8 @@ def status(
     if as_json:
         for place in found.cell_states:
             own = place.cell.model_dump(include={"detector", "mode", "attack", "images"})
-            typer.echo(
-                json.dumps(own | {"state": place.state, "done": place.done, "why": place.why})
-            )
+            why = "" if place.why is None else str(place.why)
+            typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": why}))
     else:
         typer.echo(to_text(PLACES.told(run_folder), found))
 

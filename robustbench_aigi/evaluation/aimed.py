@@ -1,23 +1,22 @@
-"""Which attack of a suite's row is really aimed at a detector: one that it can answer."""
+"""Which attack of a suite's row a detector is attacked by: one that it can answer."""
 
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
+from robustbench_aigi.outcomes import Unavailable
 
 CONTROL = " at eps 0"
-"""Behind a row's name: the same attack with as many queries that changes nothing."""
+"""Ending of a control row's id: the same attack with as many queries, which changes nothing."""
 
 
 def aimed(row: SuiteRow, detector: Detector) -> Attack:
-    """The row's attack, or, where the detector's scores come in coarse steps, the attack by
-    verdicts in its place.
-    """
+    """Return the row's attack, or one by verdicts where the detector's scores are coarse."""
     by_verdicts = row.built.by_verdicts() if detector.card.score_step >= COARSE_STEP else None
     return row.built if by_verdicts is None else by_verdicts
 
 
 def replaced_by(suite: Suite, detector: Detector) -> dict[str, str]:
-    """Rows to the name of the attack that takes the place of their own."""
+    """Return the rows whose attack is replaced, and the name of the attack that replaces it."""
     return {
         row.id: aimed(row, detector).name
         for row in suite.rows
@@ -25,19 +24,24 @@ def replaced_by(suite: Suite, detector: Detector) -> dict[str, str]:
     }
 
 
-def not_aimed(row: SuiteRow, detector: Detector) -> str:
-    """The status of a row that cannot be aimed at a detector; empty if it can."""
+def not_aimed(row: SuiteRow, detector: Detector) -> Unavailable | None:
+    """Return why a row cannot attack a detector; None if it can.
+
+    Args:
+        row: of a suite.
+        detector: which may be a black box.
+    """
     if row.built.access != "gradients" or detector.card.gradient != "none":
-        return ""
-    return (
-        f"unavailable: {row.attack} needs gradients, and {detector.card.name} has none (a black"
-        " box)"
+        return None
+    return Unavailable(
+        f"{row.attack} needs gradients, and {detector.card.name} has none (a black box)"
     )
 
 
 def controls(suite: Suite, detector: Detector) -> list[SuiteRow]:
-    """For a detector that scores at random, each attack by queries once more with eps 0: what luck
-    alone fools.
+    """Return the control rows of a detector that scores at random; none for any other.
+
+    They are its attacks by queries with eps 0, so that chance alone can fool it.
     """
     asked = [
         row for row in suite.rows if row.built.access == "scores" and hasattr(row.built, "eps")

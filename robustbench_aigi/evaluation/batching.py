@@ -75,7 +75,7 @@ def kept_bytes(detector: Detector, images: Tensor) -> int:
     return sum(sizes.values())
 
 
-def out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out: Python's, torch's on an accelerator, or torch's on
     the processor.
     """

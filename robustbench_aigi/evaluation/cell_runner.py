@@ -1,6 +1,4 @@
-"""The bench: one detector's cells are planned, given to an executor shard by shard, and written as
-they come.
-"""
+"""The cells of one detector, computed shard by shard by an executor and written as they arrive."""
 
 import time
 from collections import deque
@@ -15,13 +13,13 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.cells import (
-    ERROR,
-    SCHEMA,
-    SHARD,
+    CELL_SCHEMA,
+    ERROR_FILE,
+    SHARD_SIZE,
     Cell,
     CellContents,
-    Failure,
-    Table,
+    CellKey,
+    CellTable,
     Work,
     capture_failure,
     key_of,
@@ -32,17 +30,25 @@ from robustbench_aigi.evaluation.cells import (
 )
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.hashing import digest
+from robustbench_aigi.outcomes import Failed
 from robustbench_aigi.progress import Progress
 
 
 class CellJob(NamedTuple):
-    """A cell to compute; ``key`` is all that it depends on besides detector and images."""
+    """A cell to compute.
+
+    Attributes:
+        mode, attack: which cell of the detector.
+        data: its images.
+        work: turns a shard of them into a table.
+        depends_on: all that the table depends on besides detector and images.
+    """
 
     mode: str
     attack: str
     data: Dataset
     work: Work
-    key: tuple[object, ...] = ()
+    depends_on: tuple[object, ...] = ()
 
 
 class OutOfMemoryError(Exception):
@@ -50,7 +56,7 @@ class OutOfMemoryError(Exception):
 
 
 class ShardTask(NamedTuple):
-    """A shard of a job: of which job, its number there, and its images."""
+    """A shard of a job: the job's place in the list, the shard's number, and its images."""
 
     job: int
     number: int
@@ -66,116 +72,146 @@ class ShardResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Compute:
-    """What an executor's workers hold: how each job turns a shard into a table, by its attack's
-    name.
-    """
+    """What workers hold: for each job the name of its attack, and its work."""
 
     works: Sequence[tuple[str, Work]]
 
-    def __call__(self, task: ShardTask) -> ShardResult | Failure:
-        """Do a task; what it raises is an answer too, because other cells do not depend on it."""
+    def __call__(self, task: ShardTask) -> ShardResult | Failed:
+        """Do a task. What it raises is a result too, because other cells do not depend on it."""
         attack, work = self.works[task.job]
         began = time.monotonic()
-        found = capture_failure(attack, lambda: work(task.shard))
-        return found if isinstance(found, Failure) else ShardResult(found, time.monotonic() - began)
+        table = capture_failure(attack, lambda: work(task.shard))
+        if isinstance(table, Failed):
+            return table
+        return ShardResult(table, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
 class CellRunner:
-    """One detector of a run: whose cells they are, where they are kept, and who computes them.
+    """Computes the cells of one detector.
 
-    ``marks`` are those of the run's grid, by mode and attack; ``identities`` are the run's.
+    Attributes:
+        name: of the detector in the matrix.
+        detector: whose cells they are.
+        out: folder of the run.
+        progress: called after each shard.
+        fingerprints: of the run's plan, by mode and attack.
+        executor: who computes.
+        identities: fingerprints of the run's detectors.
     """
 
     name: str
     detector: Detector
     out: Path
     progress: Progress
-    marks: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    fingerprints: Mapping[CellKey, str] = field(default_factory=dict)
     executor: Executor = IN_PROCESS
     identities: Identities = field(default_factory=Identities)
 
     @property
     def identity(self) -> str:
-        """See :class:`Identities`."""
+        """Fingerprint of the detector."""
         return self.identities.of(self.detector)
 
-    def tables(self, jobs: Sequence[CellJob]) -> dict[tuple[str, str], Table]:
-        """The tables of cells, by mode and attack: shards that are not there yet are computed, all
-        jobs' together.
+    def folder(self, mode: str, attack: str) -> Path:
+        """Return the folder of a cell."""
+        return Cell(self.name, mode, attack).folder(self.out)
 
-        A cell of which a shard raises has the status ``error: ...`` in the place of its table.
-            Raises ``OutOfMemoryError``.
+    def tables(self, jobs: Sequence[CellJob]) -> dict[CellKey, CellTable]:
+        """Return the tables of cells, by mode and attack.
+
+        Shards that are on disk are not computed again; those of all jobs are computed together. A
+        cell with a shard that raises is :class:`~robustbench_aigi.outcomes.Failed`.
+
+        Args:
+            jobs: the cells.
+
+        Raises:
+            OutOfMemoryError: fewer images at once may fit.
         """
-        cut = {id(job.data): job.data.slices(SHARD) for job in jobs}
-        fills = [PartialCell(self, job, cut[id(job.data)]) for job in jobs]
-        failed: dict[int, str] = {}
-        asked: deque[ShardTask] = deque()
-
-        def tasks() -> Iterator[ShardTask]:
-            for number, fill in enumerate(fills):
-                for index, shard in fill.missing:
-                    if number not in failed:
-                        fill.tell()
-                        asked.append(ShardTask(number, index, shard))
-                        yield asked[-1]
-
+        shards = {id(job.data): job.data.slices(SHARD_SIZE) for job in jobs}
+        cells = [PartialCell(self, job, shards[id(job.data)]) for job in jobs]
+        failed: dict[int, Failed] = {}
+        in_flight: deque[ShardTask] = deque()
         compute = Compute([(job.attack, job.work) for job in jobs])
-        for answer in self.executor.map_ordered(compute, tasks()):
-            task = asked.popleft()
-            if isinstance(answer, Failure) and answer.memory and self.detector.at_once > 1:
-                raise OutOfMemoryError
+        for answer in self.executor.map_ordered(compute, _tasks(cells, failed, in_flight)):
+            task = in_flight.popleft()
             if isinstance(answer, ShardResult):
-                fills[task.job].write(task, answer)
-            elif task.job not in failed:
-                failed[task.job] = answer.kept(fills[task.job].folder / ERROR)
+                cells[task.job].write(task, answer)
+                continue
+            if answer.is_out_of_memory and self.detector.at_once > 1:
+                raise OutOfMemoryError
+            if task.job not in failed:
+                answer.write_log(cells[task.job].folder / ERROR_FILE)
+                failed[task.job] = answer
         return {
-            (job.mode, job.attack): failed[number] if number in failed else fill.table()
-            for number, (job, fill) in enumerate(zip(jobs, fills, strict=True))
+            (job.mode, job.attack): failed[number] if number in failed else cell.table()
+            for number, (job, cell) in enumerate(zip(jobs, cells, strict=True))
         }
+
+
+def _tasks(
+    cells: Sequence["PartialCell"], failed: Mapping[int, Failed], in_flight: deque[ShardTask]
+) -> Iterator[ShardTask]:
+    """Yield the missing shards of cells that have not failed, noting each in ``in_flight``."""
+    for number, cell in enumerate(cells):
+        for index, shard in cell.missing:
+            if number not in failed:
+                cell.report()
+                task = ShardTask(number, index, shard)
+                in_flight.append(task)
+                yield task
 
 
 class PartialCell:
-    """A cell on its way to be whole; ``shards`` are its images, which several cells may share."""
+    """A partially computed cell.
 
-    def __init__(self, bench: CellRunner, job: CellJob, shards: Sequence[Dataset]) -> None:
-        self.bench, self.job = bench, job
-        cell = Cell(bench.name, job.mode, job.attack)
-        self.title, self.folder = (
-            f"{cell.detector}: {cell.mode} {cell.attack}",
-            cell.folder(bench.out),
-        )
+    Args:
+        runner: of the detector.
+        job: the cell.
+        shards: its images, which several cells may share.
+    """
+
+    def __init__(self, runner: CellRunner, job: CellJob, shards: Sequence[Dataset]) -> None:
+        self.runner = runner
+        self.job = job
+        self.title = f"{runner.name}: {job.mode} {job.attack}"
+        self.folder = runner.folder(job.mode, job.attack)
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / ERROR).unlink(missing_ok=True)
-        own = digest(bench.identity, bench.detector.at_once, *job.key)
+        (self.folder / ERROR_FILE).unlink(missing_ok=True)
+        own = digest(runner.identity, runner.detector.at_once, *job.depends_on)
         self.keys = {
-            self._name(index): digest(SCHEMA, own, shard.key) for index, shard in enumerate(shards)
-        }
-        mark = bench.marks.get((job.mode, job.attack), "")
-        write_contents(self.folder, CellContents(mark=mark, shards=self.keys))
-        self.missing = [
-            (index, shard)
+            _shard_name(index): digest(CELL_SCHEMA, own, shard.key)
             for index, shard in enumerate(shards)
-            if key_of(self.folder / self._name(index)) != self.keys[self._name(index)]
+        }
+        fingerprint = runner.fingerprints.get((job.mode, job.attack), "")
+        write_contents(self.folder, CellContents(fingerprint=fingerprint, shards=self.keys))
+        self.missing = [
+            (index, shard) for index, shard in enumerate(shards) if not self._is_done(index)
         ]
         self.left = sum(len(shard) for _, shard in self.missing)
 
-    @staticmethod
-    def _name(index: int) -> str:
-        return f"shard-{index:04d}.parquet"
+    def _is_done(self, index: int) -> bool:
+        name = _shard_name(index)
+        return key_of(self.folder / name) == self.keys[name]
 
-    def tell(self) -> None:
-        """Report how far it is."""
-        self.bench.progress(self.title, len(self.job.data) - self.left, len(self.job.data))
+    def report(self) -> None:
+        """Report the progress."""
+        images = len(self.job.data)
+        self.runner.progress(self.title, images - self.left, images)
 
-    def write(self, task: ShardTask, done: ShardResult) -> None:
-        """Keep a shard."""
-        name = self._name(task.number)
-        write_shard(done.table, self.folder / name, self.keys[name])
-        note_time(self.folder, task.number, done.seconds)
+    def write(self, task: ShardTask, result: ShardResult) -> None:
+        """Write a shard to disk."""
+        name = _shard_name(task.number)
+        write_shard(result.table, self.folder / name, self.keys[name])
+        note_time(self.folder, task.number, result.seconds)
         self.left -= len(task.shard)
-        self.tell()
+        self.report()
 
     def table(self) -> pd.DataFrame:
-        """The whole table, without the images."""
+        """Read the whole table, without the images."""
         return read_shards([self.folder / name for name in self.keys])
+
+
+def _shard_name(index: int) -> str:
+    return f"shard-{index:04d}.parquet"

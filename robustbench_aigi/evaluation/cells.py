@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -18,12 +18,17 @@ from pydantic import BaseModel, ValidationError
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.errors import RobustbenchError, WorkersLostError, WriteError
-from robustbench_aigi.evaluation.batching import out_of_memory
+from robustbench_aigi.evaluation.batching import is_out_of_memory
 from robustbench_aigi.io.files import atomic_write, describe_read_errors, write_text
+from robustbench_aigi.outcomes import Absent, Failed
 
-SCHEMA = 2
-SHARD = 250
-TABLE = (
+CELL_SCHEMA = 2
+"""Version of a cell's table; shards of another one are computed again."""
+SHARD_SIZE = 250
+"""Images in a shard, the unit of work."""
+MAX_REASON_LENGTH = 500
+"""Characters of an error in the column ``status``."""
+TABLE_COLUMNS = (
     "id",
     "label",
     "generator",
@@ -46,11 +51,15 @@ TABLE = (
 itself saw. All agree for a detector that does not score at random, of which one score is drawn.
 """
 MODES = ("clean", "static", "transfer", "white-box")
-ERROR, CONTENTS, TIMES = "error.txt", "cell.json", "times.jsonl"
+ERROR_FILE = "error.txt"
+CONTENTS_FILE = "cell.json"
+TIMES_FILE = "times.jsonl"
 Work = Callable[[Dataset], pd.DataFrame]
-Table = pd.DataFrame | str
-"""A cell's table, or the status that stands in its place: ``error: ...`` or ``unavailable: ...``.
-"""
+"""A shard of images to a table with one row per image."""
+CellTable = pd.DataFrame | Absent
+"""A cell's table, or why it has none."""
+CellKey = tuple[str, str]
+"""Mode and attack of one detector's cell."""
 T = TypeVar("T")
 
 
@@ -71,77 +80,61 @@ class Cell:
         return out / "cells" / self.detector / f"{self.mode}-{self.attack}"
 
 
-class Failure(NamedTuple):
-    """What is left of work that raised: a status ``error: ...``, the traceback, and whether memory
-    ran out.
+def capture_failure(name: str, work: Callable[[], T]) -> T | Failed:
+    """Return what ``work`` returns; if it raises, the error as an outcome.
+
+    Args:
+        name: of what is done; the reason begins with it where the error does not contain it.
+        work: what to do.
+
+    Raises:
+        WriteError, WorkersLostError: nothing else would succeed either.
     """
-
-    status: str
-    traceback: str
-    memory: bool = False
-
-    def kept(self, note: Path) -> str:
-        """The status, after writing all of it to ``note``."""
-        write_text(note, f"{self.status}\n\n{self.traceback}")
-        return self.status
-
-
-def capture_failure(name: str, work: Callable[[], T]) -> T | Failure:
-    """What ``work`` returns; if it raises, a failure whose status names ``name``."""
     try:
         return work()
     except (WriteError, WorkersLostError):
-        raise  # nothing else would fare better
+        raise
     except Exception as error:
-        text = (
-            str(error)
-            if isinstance(error, RobustbenchError)
-            else f"{type(error).__name__}: {error}"
+        known = isinstance(error, RobustbenchError)
+        text = str(error) if known else f"{type(error).__name__}: {error}"
+        reason = textwrap.shorten(
+            text if name in text else f"{name}: {text}", MAX_REASON_LENGTH, placeholder=" ..."
         )
-        text = textwrap.shorten(
-            text if name in text else f"{name}: {text}", 500, placeholder=" ..."
-        )
-        return Failure(f"error: {text}", traceback.format_exc(), out_of_memory(error))
-
-
-def capture_and_log(name: str, work: Callable[[], T], note: Path) -> T | str:
-    """What ``work`` returns; if it raises, the status, kept with the traceback at ``note``."""
-    note.unlink(missing_ok=True)
-    found = capture_failure(name, work)
-    return found.kept(note) if isinstance(found, Failure) else found
+        return Failed(reason, traceback.format_exc(), is_out_of_memory(error))
 
 
 class CellContents(BaseModel, frozen=True):
-    """``cell.json``: the mark of what a cell is of, and the key that each of its shards will
-    have.
-    """
+    """``cell.json``: the cell's fingerprint, and the key that each of its shards will have."""
 
-    mark: str
+    fingerprint: str
     shards: dict[str, str]
 
 
 def write_contents(folder: Path, contents: CellContents) -> None:
     """Write ``cell.json``."""
     text = contents.model_dump_json()
-    path = folder / CONTENTS
+    path = folder / CONTENTS_FILE
     if not path.is_file() or path.read_text() != text:
         write_text(path, text)
 
 
-def finished_shards(folder: Path, mark: str | None = None) -> tuple[list[Path], bool]:
-    """The finished shards of a cell with that mark, or any if None, and whether they are all of it.
+def finished_shards(folder: Path, fingerprint: str | None = None) -> tuple[list[Path], bool]:
+    """Return the finished shards of a cell, and whether they are all of it.
 
-    None where that cannot be told. Files that an earlier, larger run left in the folder are not
-    among them.
+    Files that an earlier, larger run left in the folder are not among them.
+
+    Args:
+        folder: of the cell.
+        fingerprint: what the cell must be of; any if None.
     """
-    path = folder / CONTENTS
+    path = folder / CONTENTS_FILE
     if not path.is_file():
         return [], False
     try:
         contents = CellContents.model_validate_json(path.read_bytes())
     except ValidationError:
         return [], False
-    if (mark is not None and contents.mark != mark) or any(
+    if (fingerprint is not None and contents.fingerprint != fingerprint) or any(
         Path(name).name != name for name in contents.shards
     ):
         return [], False
@@ -167,7 +160,7 @@ def read_shards(places: Sequence[Path], columns: Sequence[str] | None = None) ->
     """
     parts = [_read(place, columns) for place in places]
     if not parts:
-        return pd.DataFrame(columns=list(columns or TABLE))
+        return pd.DataFrame(columns=list(columns or TABLE_COLUMNS))
     with describe_read_errors(places[0].parent):
         whole = pa.concat_tables(
             parts, promote_options="permissive"
@@ -196,13 +189,13 @@ def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
 
 def note_time(folder: Path, index: int, seconds: float) -> None:
     """Keep how long a shard took."""
-    with (folder / TIMES).open("a") as file:
+    with (folder / TIMES_FILE).open("a") as file:
         file.write(json.dumps({"shard": index, "seconds": round(seconds, 3)}) + "\n")
 
 
 def read_times(folder: Path) -> dict[int, float]:
     """Seconds by shard, the last time each was made; a line cut short by a kill is left out."""
-    path = folder / TIMES
+    path = folder / TIMES_FILE
     found: dict[int, float] = {}
     for line in path.read_text(errors="replace").splitlines() if path.is_file() else ():
         with suppress(ValueError, KeyError, TypeError):

@@ -1,112 +1,121 @@
-"""What an evaluation will take: every kind of cell is tried on a few images, and multiplied."""
+"""What an evaluation will take: each kind of cell is tried on a few images and multiplied."""
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.build import Part
 from robustbench_aigi.data.plusplus.parts import part_builders
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.probes import IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.remote_costs import (
     NO_REQUESTS,
-    Shared,
     attack_requests,
-    can_ask,
+    cell_requests,
     made_remotely,
     remote_lines,
-    requests_of,
     shared_rows,
 )
-from robustbench_aigi.evaluation.run_plan import limited
+from robustbench_aigi.evaluation.run_plan import CellSpec, limited, plan_run
 from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.io.markdown import table_head, table_row
 
-SIZES = (8, 32, 128)
-ENOUGH = 0.5
+TRIAL_SIZES = (8, 32, 128)
+"""Images of a trial, and of the next ones if it was too short."""
+ENOUGH_SECONDS = 0.5
 """Seconds that a trial must take to be believed; a shorter one, perhaps a warm-up, is repeated with
 more images.
 """
-COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
+COST_COLUMNS = ["detector", "mode", "attack", "images", "passes", "seconds", "megabytes"]
 NOTHING_SENT = (
     "Nothing was sent for this plan. Rows that need gradients are not run on a black box."
 )
 Made = Callable[[Dataset], pd.DataFrame]
 
 
-def plan(
+def estimate(
     detectors: Mapping[str, Detector], suite: Suite, data: Dataset
 ) -> tuple[pd.DataFrame, dict[str, int]]:
-    """A row a cell: images, passes, seconds on one thread, megabytes on the disk; what all share
-    has no detector.
+    """Return what an evaluation takes, one row per cell, and the memory of each detector's passes.
 
-    And the bytes that each detector's passes hold, with as many images at once as the evaluation
-    shows.
+    Columns are ``detector, mode, attack, images, passes, seconds`` (on one thread) and
+    ``megabytes`` (on disk); images that all share have no detector. Memory is in bytes. Cells that
+    cannot be computed are left out. A detector on another machine is not asked: its rows are upper
+    bounds from the attacks' budgets.
 
-    A static row whose surrogate is not among the detectors is left out, as the evaluation leaves it
-    out. A detector on another machine is not asked: its rows are upper bounds, from the attacks'
-    budgets.
+    Args:
+        detectors: by name; they are the surrogates too.
+        suite: the rows.
+        data: the clean images.
     """
     held = dict(zip(detectors, set_batches(detectors.values(), data), strict=True))
-    rows: list[dict[str, object]] = []
-    shared = shared_rows(suite, detectors)
-    for mode, row in shared:
-        if made_remotely(row, detectors):
-            rows.append(
-                {"detector": ""} | attack_requests(detectors[str(row.surrogate)], mode, row, data)
-            )
-            continue
-        one = suite.model_copy(update={"rows": (row,)})
-        with tempfile.TemporaryDirectory() as folder:
-            build = partial(_built, suite=one, makers=detectors, folder=Path(folder))
-            rows.append(
-                {"detector": "", "mode": mode, "attack": row.id} | _tried(build, limited(data, row))
-            )
+    plan = plan_run(detectors, suite, data, detectors, Identities())
+    cells = [cell for cell in plan.cells if cell.unavailable is None]
+    rows = [_shared_cost(mode, row, detectors, suite, data) for mode, row in shared_rows(cells)]
     for name, detector in detectors.items():
-        cells = requests_of if detector.remote else _cells
-        rows += cells(name, detector, suite, data, shared)
-    return (
-        pd.DataFrame([dict(NO_REQUESTS) | row for row in rows], columns=[*COLUMNS, *NO_REQUESTS]),
-        held,
-    )
+        own = [cell for cell in cells if cell.detector == name]
+        if detector.remote:
+            rows += [cell_requests(cell, detector, data) for cell in own]
+        else:
+            rows += _cell_costs(own, detector, suite, data)
+            rows += _probe_costs(name, detector, suite, data)
+    filled = [dict(NO_REQUESTS) | row for row in rows]
+    return pd.DataFrame(filled, columns=[*COST_COLUMNS, *NO_REQUESTS]), held
 
 
-def _cells(
-    name: str, detector: Detector, suite: Suite, data: Dataset, shared: Shared
+def _shared_cost(
+    mode: str, row: SuiteRow, makers: Mapping[str, Detector], suite: Suite, data: Dataset
+) -> dict[str, object]:
+    """Return the cost of the images of a shared row."""
+    if made_remotely(row, makers):
+        return {"detector": ""} | attack_requests(makers[str(row.surrogate)], mode, row, data)
+    one = suite.model_copy(update={"rows": (row,)})
+    with tempfile.TemporaryDirectory() as folder:
+        build = partial(_built, suite=one, makers=makers, folder=Path(folder))
+        found = _tried(build, limited(data, row))
+    return {"detector": "", "mode": mode, "attack": row.id} | found
+
+
+def _cell_costs(
+    cells: Sequence[CellSpec], detector: Detector, suite: Suite, data: Dataset
 ) -> list[dict[str, object]]:
-    """The rows of a detector on this machine, each kind of cell tried."""
+    """Return the costs of the cells of a detector on this machine, each kind tried."""
     clean = _tried(scored(detector, None), data)
-    rows: list[dict[str, object]] = [{"detector": name, "mode": "clean", "attack": "clean"} | clean]
-    for mode, row in shared:
-        images = len(limited(data, row))
-        own = {key: float(str(clean[key])) * images / len(data) for key in ("passes", "seconds")}
-        cell = {
-            "detector": name,
-            "mode": mode,
-            "attack": row.id,
-            "images": images,
-            "megabytes": 0.0,
+    rows: list[dict[str, object]] = []
+    for cell in cells:
+        head: dict[str, object] = {
+            "detector": cell.detector,
+            "mode": cell.mode,
+            "attack": cell.attack,
         }
-        rows.append(cell | own)
-    for row in suite.rows:
-        if can_ask(row, detector):
-            full = row.strength == "full"
-            work = attacked(
-                detector, aimed(row, detector), suite.seed, None, keep_images=True, full=full
-            )
-            found = _tried(work, limited(data, row))
-            rows.append({"detector": name, "mode": "white-box", "attack": row.id} | found)
-    return rows + _probes(name, detector, suite, data)
+        if cell.mode == "clean" or cell.row is None:
+            rows.append(head | clean)
+        elif cell.mode == "white-box":
+            attack = aimed(cell.row, detector)
+            is_full = cell.row.strength == "full"
+            work = attacked(detector, attack, suite.seed, None, keep_images=True, full=is_full)
+            rows.append(head | _tried(work, limited(data, cell.row)))
+        else:
+            rows.append(head | _scoring_cost(clean, cell.images, len(data)))
+    return rows
+
+
+def _scoring_cost(clean: Mapping[str, object], images: int, of: int) -> dict[str, object]:
+    """Return the cost of scoring some images, from that of scoring all."""
+    share = images / of
+    own = {key: float(str(clean[key])) * share for key in ("passes", "seconds")}
+    return {"images": images, "megabytes": 0.0, **own}
 
 
 def _built(
@@ -124,7 +133,9 @@ def _built(
     return table.assign(size=[(folder / path).stat().st_size for path in table["path"]])
 
 
-def _probes(name: str, detector: Detector, suite: Suite, data: Dataset) -> list[dict[str, object]]:
+def _probe_costs(
+    name: str, detector: Detector, suite: Suite, data: Dataset
+) -> list[dict[str, object]]:
     """What the adequacy checks take; a black box has none."""
     if detector.card.gradient == "none":
         return []
@@ -141,12 +152,12 @@ def _probes(name: str, detector: Detector, suite: Suite, data: Dataset) -> list[
 def _tried(work: Made, data: Dataset) -> dict[str, object]:
     """Time a work on a few images, on more if that was too short to tell, and multiply."""
     with_one = InProcessExecutor(1)
-    for size in SIZES:
+    for size in TRIAL_SIZES:
         sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
         began = time.perf_counter()
         (table,) = with_one.map_ordered(work, [sample])
         spent = time.perf_counter() - began
-        if spent >= ENOUGH or len(sample) == len(data):
+        if spent >= ENOUGH_SECONDS or len(sample) == len(data):
             break
     share = len(data) / len(table)
     passes = sum(

@@ -1,102 +1,169 @@
-"""From a detector's cells to its rows of the matrix."""
+"""From the cells of a detector to its rows of the matrix."""
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
-from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks import Attack, Suite
 from robustbench_aigi.attacks.suites import FROM
 from robustbench_aigi.evaluation.adequacy.families import met
 from robustbench_aigi.evaluation.adequacy.flags import Flag
-from robustbench_aigi.evaluation.adequacy.judge import WORST_CASES, Cells, names
+from robustbench_aigi.evaluation.adequacy.judge import names
 from robustbench_aigi.evaluation.aimed import CONTROL
-from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.cells import CellKey, CellTable
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise, worst_case
+from robustbench_aigi.evaluation.run_plan import DetectorSpec
 from robustbench_aigi.executors import IN_PROCESS, Executor
+from robustbench_aigi.outcomes import Absent, CellStatus, Failed, Unavailable
 
-MODES = ("static", "white-box")
+WORST_CASE_MODES = ("static", "white-box")
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A cell of the matrix: its table, or why it has none.
+
+    Attributes:
+        mode, attack: its place in the matrix.
+        table: one row per image.
+        status: ``ok``, or what is missing or incomplete.
+        is_ranked: whether every image was scored or attacked at full strength, so that AUC, AP and
+            calibration mean something.
+    """
+
+    mode: str
+    attack: str
+    table: CellTable
+    status: str = CellStatus.OK
+    is_ranked: bool = False
+
+
+def unavailable_row(detector: str, why: Unavailable) -> dict[str, object]:
+    """Return the one row of a detector that is not evaluated.
+
+    Args:
+        detector: its name in the matrix.
+        why: the reason.
+    """
+    return {"detector": detector, "status": str(why)}
 
 
 def matrix_rows(
     detector: str,
-    threshold: float,
-    seen: Sequence[str],
+    spec: DetectorSpec,
     suite: Suite,
-    cells: Cells,
+    cells: Mapping[CellKey, CellTable],
     flags: Sequence[Flag],
-    replaced: Mapping[str, str] = MappingProxyType({}),
     executor: Executor = IN_PROCESS,
 ) -> list[dict[str, object]]:
-    """A detector's part of the matrix; numbers stay empty where a cell has none.
+    """Return a detector's rows of the matrix; numbers stay empty where a cell has none.
 
     Args:
-        threshold, seen: the card's. cells: its tables, or the statuses in their place. executor:
-            who resamples them.
-        replaced: rows to the attack that took the place of their own.
+        detector: its name in the matrix.
+        spec: what the plan says of it.
+        suite: the rows.
+        cells: its cells by mode and attack.
+        flags: those of the detector.
+        executor: who computes the intervals.
     """
     built = {row.id: row.built for row in suite.rows}
     full = {row.id for row in suite.rows if row.strength == "full"}
+    results = [
+        _result(mode, attack, table, is_ranked=mode != "white-box" or attack in full)
+        for (mode, attack), table in cells.items()
+    ]
+    results += _worst_cases(built, cells)
     clean = cells["clean", "clean"]
     frozen = FrozenThresholds.of(clean) if isinstance(clean, pd.DataFrame) else None
-    tables = {key: ("ok", table) for key, table in cells.items()}
-    # What seeks the smallest change is held to no size: with it the worst case would be 0 of
-    # whatever detector.
+
+    def numbers_of(result: CellResult) -> list[dict[str, object]]:
+        if isinstance(result.table, Absent):
+            return [{}]
+        return summarise(result.table, spec.threshold, result.is_ranked, frozen)
+
+    numbers = executor.map_ordered(numbers_of, results)
+    rows: list[dict[str, object]] = []
+    for result, directions in zip(results, numbers, strict=True):
+        head = _head(detector, result, spec, built, flags)
+        rows += [head | direction for direction in directions]
+    return rows
+
+
+def _result(mode: str, attack: str, table: CellTable, *, is_ranked: bool) -> CellResult:
+    status = str(table) if isinstance(table, Absent) else CellStatus.OK
+    return CellResult(mode, attack, table, status, is_ranked)
+
+
+def _head(
+    detector: str,
+    result: CellResult,
+    spec: DetectorSpec,
+    built: Mapping[str, Attack],
+    flags: Sequence[Flag],
+) -> dict[str, object]:
+    """Return the columns that all directions of a cell share."""
+    row_id = result.attack.partition(FROM)[0].removesuffix(CONTROL)
+    attack = built.get(row_id)
+    head: dict[str, object] = {
+        "detector": detector,
+        "mode": result.mode,
+        "attack": result.attack,
+        "status": result.status,
+    }
+    if attack is not None:
+        head["seen"] = met(attack, spec.seen)
+    if result.mode == "white-box" and row_id in spec.replaced:
+        head["replaced_by"] = spec.replaced[row_id]
+    if not result.attack.endswith(CONTROL):
+        access = "" if attack is None else attack.access
+        head["flags"] = names(flags, result.mode, result.attack, access)
+    return head
+
+
+def _worst_cases(
+    built: Mapping[str, Attack], cells: Mapping[CellKey, CellTable]
+) -> Iterator[CellResult]:
+    """Yield the worst cases of each mode.
+
+    Minimum-norm attacks have no budget; including them would drive every worst case to 0.
+    """
     bounded = [name for name, attack in built.items() if not attack.minimises]
-    there = [mode for mode in MODES if any((mode, name) in cells for name in bounded)]
-    for mode in there:
-        tables |= {(mode, name): worst for name, worst in _worst(bounded, cells, mode).items()}
-    heads: list[dict[str, object]] = []
-    for (mode, attack), (status, table) in tables.items():
-        head: dict[str, object] = {
-            "detector": detector,
-            "mode": mode,
-            "attack": attack,
-            "status": status,
-        }
-        own = attack.partition(FROM)[0].removesuffix(CONTROL)
-        if own in built:
-            head["seen"] = met(built[own], seen)
-        if mode == "white-box" and own in replaced:
-            head["replaced_by"] = replaced[own]
-        if not attack.endswith(CONTROL):
-            head["flags"] = names(flags, mode, attack, built[own].access if own in built else "")
-        heads.append(head | {"status": table} if isinstance(table, str) else head)
-    asked = [
-        (table, attack not in WORST_CASES and (mode != "white-box" or attack in full))
-        for (mode, attack), (_, table) in tables.items()
-    ]
-
-    def summarised(item: tuple[Table, bool]) -> list[dict[str, object]]:
-        table, ranked = item
-        return [{}] if isinstance(table, str) else summarise(table, threshold, ranked, frozen)
-
-    found = executor.map_ordered(summarised, asked)
-    return [head | row for head, rows in zip(heads, found, strict=True) for row in rows]
+    for mode in WORST_CASE_MODES:
+        if any((mode, name) in cells for name in bounded):
+            yield from _worst_case(bounded, cells, mode)
 
 
-def _worst(attacks: Sequence[str], cells: Cells, mode: str) -> dict[str, tuple[str, Table]]:
-    """Status and table of the adversary who has every one of these attacks, of a mode, that could
-    be measured.
+def _worst_case(
+    attacks: Sequence[str], cells: Mapping[CellKey, CellTable], mode: str
+) -> Iterator[CellResult]:
+    """Yield the adversary who has every one of the attacks that could be measured.
 
-    ``worst-case`` is over the images that every one of them met. Where a row has a limit,
-    ``worst-case-bound`` is over all images: it takes an image that a row never met as not fooled,
+    ``worst-case`` is over the images that all of them met. Where a row has a limit,
+    ``worst-case-bound`` is over all images: it counts an image that a row never met as not fooled,
     so it is an upper bound.
     """
     clean = cells["clean", "clean"]
-    met = {name: cells.get((mode, name), cells.get(("static", name))) for name in attacks}
-    there = [table for table in met.values() if isinstance(table, pd.DataFrame)]
-    lost = [
-        f"{name} {'failed' if table.startswith('error') else table.partition(':')[0]}"
-        for name, table in met.items()
-        if isinstance(table, str)
-    ]
-    status = f"incomplete: {', '.join(lost)}" if lost else "ok"
-    if not there or not isinstance(clean, pd.DataFrame):
-        return {"worst-case": (status, status)}
-    whole = worst_case(clean, there)
-    ids = set(clean["id"]).intersection(*(table["id"] for table in there))
+    found = {name: cells.get((mode, name), cells.get(("static", name))) for name in attacks}
+    tables = [table for table in found.values() if isinstance(table, pd.DataFrame)]
+    lost = [_lost(name, why) for name, why in found.items() if isinstance(why, Absent)]
+    status: str = CellStatus.OK
+    if lost:
+        status = f"{CellStatus.INCOMPLETE}: {', '.join(lost)}"
+    if not tables or not isinstance(clean, pd.DataFrame):
+        yield CellResult(mode, "worst-case", Unavailable(""), status)
+        return
+    whole = worst_case(clean, tables)
+    ids = set(clean["id"]).intersection(*(table["id"] for table in tables))
     if len(ids) == len(clean):
-        return {"worst-case": (status, whole)}
+        yield CellResult(mode, "worst-case", whole, status)
+        return
     common = whole[whole["id"].isin(ids)].reset_index(drop=True)
-    return {"worst-case": (status, common), "worst-case-bound": (status, whole)}
+    yield CellResult(mode, "worst-case", common, status)
+    yield CellResult(mode, "worst-case-bound", whole, status)
+
+
+def _lost(name: str, why: Absent) -> str:
+    if isinstance(why, Failed):
+        return f"{name} failed"
+    return f"{name} {CellStatus.of(str(why))}"

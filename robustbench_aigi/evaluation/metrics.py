@@ -9,69 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import expit
-from scipy.stats import rankdata
-from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from robustbench_aigi.evaluation.intervals import bootstrap, wilson
+from robustbench_aigi.evaluation.columns import FROZEN_RATES, METRICS
+from robustbench_aigi.evaluation.intervals import wilson
 
 DIRECTIONS = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
-
-COLUMNS = (
-    "detector",
-    "mode",
-    "attack",
-    "direction",
-    "status",
-    "n",
-    "accuracy",
-    "low",
-    "high",
-    "balanced_accuracy",
-    "n_correct_before",
-    "success_rate",
-    "success_low",
-    "success_high",
-    "auc",
-    "auc_low",
-    "auc_high",
-    "ap",
-    "tpr_frozen_01",
-    "tpr_frozen_1",
-    "tpr_frozen_5",
-    "fpr_frozen_01",
-    "fpr_frozen_1",
-    "fpr_frozen_5",
-    "frozen_reals",
-    "calibration_error",
-    "worst_generator",
-    "worst_generator_accuracy",
-    "worst_generator_low",
-    "worst_generator_high",
-    "draws",
-    "majority_accuracy",
-    "majority_low",
-    "majority_high",
-    "kept_accuracy",
-    "mean_forwards",
-    "mean_backwards",
-    "replaced_by",
-    "flags",
-    "seen",
-)
-BINS = 15
-FROZEN_RATES = {"01": 0.001, "1": 0.01, "5": 0.05}
-"""Ending of a column to the false-positive rate on clean reals at which its threshold is frozen."""
-TYPES = {
-    "n": "Int64",
-    "n_correct_before": "Int64",
-    "frozen_reals": "Int64",
-    "draws": "Int64",
-    "seen": "boolean",
-}
-"""Of columns that pandas would take for something else where a number is missing."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +66,7 @@ def summarise(
         float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))
     ) / 2
     if ranked and table["label"].nunique() == 2:
-        rows[-1] |= _ranking(table)
+        rows[-1] |= _scores(table)
         rows[-1] |= {} if frozen is None else _at_frozen(table, frozen)
     return rows
 
@@ -197,47 +140,17 @@ def _worst_generator(generators: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def calibration_error(labels: "pd.Series[int]", logits: "pd.Series[float]") -> float:
-    """Expected calibration error of sigmoid(logit) in 15 equal bins, in [0, 1]. Source: Guo et al.,
-    ICML 2017.
-    """
-    probabilities = expit(logits.to_numpy())
-    true, said = calibration_curve(labels, probabilities, n_bins=BINS)
-    filled = np.histogram(probabilities, bins=BINS, range=(0, 1))[0]
-    return float(np.average(np.abs(true - said), weights=filled[filled > 0]))
-
-
-def _auc(
-    labels: NDArray[np.int64], places: NDArray[np.int64], axis: int = -1
-) -> NDArray[np.float64]:
-    """Area under the ROC curve along the last axis, of each row of resamples, by counts: sorting
-    each takes longer.
-
-    Args:
-        places: where each score stands among all that there are, 0 for the lowest; equal scores
-            stand together.
-    """
-    rows, most = math.prod(places.shape[:-1]), int(places.max()) + 1
-    first = 2 * most * np.arange(rows).reshape(*places.shape[:-1], 1)
-    counts = np.bincount((first + most * (labels == 1) + places).ravel(), minlength=2 * most * rows)
-    reals, fakes = np.moveaxis(counts.reshape(*places.shape[:-1], 2, most), -2, 0)
-    above = (fakes * (reals.cumsum(axis=-1) - reals / 2)).sum(axis=-1)
-    with np.errstate(invalid="ignore"):  # a resample of one class
-        found: NDArray[np.float64] = above / (fakes.sum(axis=-1) * reals.sum(axis=-1))
+def _scores(table: pd.DataFrame) -> dict[str, object]:
+    """Compute every metric of :data:`METRICS` that compares logits with labels."""
+    labels, logits = table["label"], table["logit"]
+    found: dict[str, object] = {}
+    for metric in METRICS:
+        if metric.score is not None:
+            found[metric.name] = metric.score(labels, logits)
+        if metric.score_interval is not None and metric.interval is not None:
+            ends = metric.score_interval(labels, logits)
+            found |= dict(zip(metric.interval, ends, strict=True))
     return found
-
-
-def _ranking(table: pd.DataFrame) -> dict[str, object]:
-    low, high = bootstrap(
-        [table["label"], rankdata(table["logit"], method="dense") - 1], _auc, resamples=1000
-    )
-    return {
-        "auc": float(roc_auc_score(table["label"], table["logit"])),
-        "auc_low": low,
-        "auc_high": high,
-        "calibration_error": calibration_error(table["label"], table["logit"]),
-        "ap": float(average_precision_score(table["label"], table["logit"])),
-    }
 
 
 def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, object]:

@@ -17,13 +17,14 @@ from robustbench_aigi.data.conversion import CONVERT_RULES
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.io.files import write_text
+from robustbench_aigi.outcomes import Unavailable
 
 PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
 
 
 def write_provenance(
     out: Path,
-    detectors: Mapping[str, Detector | str],
+    detectors: Mapping[str, Detector | Unavailable],
     surrogates: Mapping[str, Detector],
     suite: Suite,
     data: Dataset,
@@ -44,7 +45,7 @@ def write_provenance(
         "suite": suite.model_dump(by_alias=True),
         "data": {"name": data.name, "images": len(data), "key": data.key} | converted,
         "detectors": {
-            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d}
+            n: d.card.model_dump() if isinstance(d, Detector) else {"unavailable": d.reason}
             for n, d in detectors.items()
         },
         "surrogates": {n: d.card.model_dump() for n, d in surrogates.items()},

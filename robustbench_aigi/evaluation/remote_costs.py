@@ -11,9 +11,11 @@ import pandas as pd
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.evaluation.aimed import aimed, not_aimed
-from robustbench_aigi.evaluation.run_plan import limited, transferred
+from robustbench_aigi.evaluation.aimed import aimed
+from robustbench_aigi.evaluation.run_plan import CellSpec, limited, plan_run
+from robustbench_aigi.outcomes import Unavailable
 
 NO_REQUESTS: Mapping[str, object] = MappingProxyType(
     {
@@ -32,51 +34,21 @@ TERMS = (
     "Images are sent to a third party: its terms must allow such a test, and the images must be"
     " yours to send. Make sure of both first."
 )
-Shared = Sequence[tuple[str, SuiteRow]]
-"""Rows whose images are made once and shown to all detectors, by mode."""
 
 
-def can_ask(row: SuiteRow, detector: Detector) -> bool:
-    """Return whether an attack asks a detector and can attack this one: a black box gives no
-    gradients.
+def cell_requests(cell: CellSpec, detector: Detector, data: Dataset) -> dict[str, object]:
+    """Return the row of the plan for a cell of a remote detector: the most requests it can take.
+
+    Args:
+        cell: of the plan; its images are scored once, or attacked.
+        detector: which is asked.
+        data: the clean images.
     """
-    return row.built.access != "none" and not not_aimed(row, detector)
-
-
-def shared_rows(
-    suite: Suite,
-    detectors: Mapping[str, Detector],
-    surrogates: Mapping[str, Detector] = MappingProxyType({}),
-) -> Shared:
-    """Return the rows whose images all detectors are shown, without those that their surrogate
-    cannot make.
-    """
-    makers = dict(surrogates) | dict(detectors)
-    rows = [
-        ("static", row) for row in suite.rows if row.shared and row.surrogate in (None, *makers)
-    ]
-    rows += [("transfer", row) for row in transferred(suite, detectors)]
-    return [
-        (mode, row)
-        for mode, row in rows
-        if row.surrogate is None or can_ask(row, makers[row.surrogate])
-    ]
-
-
-def requests_of(
-    name: str, detector: Detector, suite: Suite, data: Dataset, shared: Shared
-) -> list[dict[str, object]]:
-    """Return a remote detector's rows of the plan: one per cell, with the most requests that the
-    cell can take.
-    """
-    cells = [_requests(detector, "clean", "clean", data, 1)]
-    cells += [_requests(detector, mode, row.id, limited(data, row), 1) for mode, row in shared]
-    cells += [
-        attack_requests(detector, "white-box", row, data)
-        for row in suite.rows
-        if can_ask(row, detector)
-    ]
-    return [{"detector": name} | cell for cell in cells]
+    head: dict[str, object] = {"detector": cell.detector}
+    if cell.mode == "white-box" and cell.row is not None:
+        return head | attack_requests(detector, cell.mode, cell.row, data)
+    images = data if cell.row is None else limited(data, cell.row)
+    return head | _requests(detector, cell.mode, cell.attack, images, 1)
 
 
 def attack_requests(
@@ -120,27 +92,46 @@ def _requests(
 
 
 def remote_notice(
-    detectors: Mapping[str, Detector | str],
+    detectors: Mapping[str, Detector | Unavailable],
     suite: Suite,
     data: Dataset,
     surrogates: Mapping[str, Detector],
 ) -> list[str]:
-    """Return what is printed before images are sent to other machines; nothing where none
-    will be.
+    """Return what is printed before images are sent to other machines; nothing where none is.
+
+    Args:
+        detectors: by name in the matrix.
+        suite: the rows.
+        data: the clean images.
+        surrogates: detectors that shared images are made on.
     """
-    ready = {
-        name: detector for name, detector in detectors.items() if isinstance(detector, Detector)
-    }
+    ready = {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     makers = dict(surrogates) | ready
-    shared = shared_rows(suite, ready, surrogates)
+    if not any(detector.remote for detector in makers.values()):
+        return []
+    plan = plan_run(ready, suite, data, makers, Identities())
+    possible = [cell for cell in plan.cells if cell.unavailable is None]
     rows = [
         attack_requests(makers[str(row.surrogate)], mode, row, data)
-        for mode, row in shared
+        for mode, row in shared_rows(possible)
         if made_remotely(row, makers)
     ]
-    for name, detector in ready.items():
-        rows += requests_of(name, detector, suite, data, shared) if detector.remote else []
+    rows += [
+        cell_requests(cell, ready[cell.detector], data)
+        for cell in possible
+        if ready[cell.detector].remote
+    ]
     return remote_lines(pd.DataFrame(rows)) if rows else []
+
+
+def shared_rows(cells: Sequence[CellSpec]) -> list[tuple[str, SuiteRow]]:
+    """Return the rows whose images all detectors are shown, by mode, each once.
+
+    Args:
+        cells: of a plan.
+    """
+    found = {cell.key: cell.row for cell in cells if cell.mode in ("static", "transfer")}
+    return [(mode, row) for (mode, _), row in found.items() if row is not None]
 
 
 def made_remotely(row: SuiteRow, makers: Mapping[str, Detector]) -> bool:

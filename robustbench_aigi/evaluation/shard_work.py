@@ -16,7 +16,7 @@ from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
-from robustbench_aigi.evaluation.cells import SHARD, TABLE, Work
+from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
 from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
 from robustbench_aigi.io.hashing import digest
 
@@ -28,7 +28,7 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
 
     def work(shard: Dataset) -> pd.DataFrame:
         drawn, sizes = [], []
-        for batch in shard.batches(SHARD):
+        for batch in shard.batches(SHARD_SIZE):
             drawn.append(_drawn(placed(detector), batch))
             sizes += [batch.images[0].numel()] * len(batch.ids)
         rows, scores = shard.manifest, torch.cat(drawn, dim=1).double()
@@ -49,7 +49,7 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
         for column in ("linf", "l2", "l0"):
             table[column] = rows.get(column, 0)
         table["psnr"] = [psnr(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)]
-        return table.assign(forwards=1, backwards=0)[list(TABLE)]
+        return table.assign(forwards=1, backwards=0)[list(TABLE_COLUMNS)]
 
     return work
 
@@ -72,7 +72,7 @@ def attacked(
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
-        for batch in shard.batches(SHARD):
+        for batch in shard.batches(SHARD_SIZE):
             clean = (
                 None
                 if originals is None
@@ -91,7 +91,7 @@ def attacked(
         table = pd.concat(tables, ignore_index=True).assign(
             generator=shard.manifest["generator"].to_numpy()
         )
-        return table[[*TABLE, "png"] if keep_images else list(TABLE)]
+        return table[[*TABLE_COLUMNS, "png"] if keep_images else list(TABLE_COLUMNS)]
 
     return work
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.cells import Cell, read_times
-from robustbench_aigi.evaluation.run_plan import CellState, cell_states, read_run_plan
+from robustbench_aigi.evaluation.run_plan import read_run_plan
+from robustbench_aigi.evaluation.run_state import CellState, cell_states
 from robustbench_aigi.io.locks import is_locked
 
 Speeds = Mapping[tuple[str, str, str], float]
@@ -43,7 +44,7 @@ def status(run: Path) -> Status:
     """How far a run is. Raises ``DataError`` for a folder without a grid."""
     grid = read_run_plan(run)
     if grid is None:
-        raise DataError(f"{run} holds no grid.json. Give the --out folder of `run` or `evaluate`.")
+        raise DataError(f"{run} holds no plan.json. Give the --out folder of `run` or `evaluate`.")
     found = cell_states(grid, run)
     finished = read_flags(run) is not None and (run / "matrix.csv").is_file()
     speeds = {

@@ -29,6 +29,7 @@ from robustbench_aigi.evaluation.remote_costs import remote_notice
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.files import describe_write_errors
 from robustbench_aigi.io.locks import exclusive_lock
+from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.training_stages import (
     attack_of,
     course_of,
@@ -213,7 +214,7 @@ def evaluate(
 
 
 def evaluate_named(
-    detectors: Mapping[str, Detector | str],
+    detectors: Mapping[str, Detector | Unavailable],
     suite: Suite,
     data: Dataset,
     out: Path,
@@ -274,9 +275,9 @@ def plan(
     loaded = named(detectors)
     ready = {name: d for name, d in loaded.items() if isinstance(d, Detector)}
     reasons = [
-        f"{name} is not in the plan: {reason}"
-        for name, reason in loaded.items()
-        if isinstance(reason, str)
+        f"{name} is not in the plan: {why.reason}"
+        for name, why in loaded.items()
+        if isinstance(why, Unavailable)
     ]
     if not ready:
         raise UnavailableError(
@@ -285,16 +286,16 @@ def plan(
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
-    return costs.plan(ready, suite, data)
+    return costs.estimate(ready, suite, data)
 
 
-def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | str]:
+def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | Unavailable]:
     """Load trained detectors by name; in the place of one that is out of reach stands the reason.
 
     A text means what it means to a command: see :func:`load_trained`; ``FILE.toml`` stands for all
         that it lists.
     """
-    loaded: dict[str, Detector | str] = {}
+    loaded: dict[str, Detector | Unavailable] = {}
     for given in detectors:
         for one in [given] if isinstance(given, Detector) else addresses_of(str(given)):
             name, ready = _ready(one)
@@ -307,18 +308,18 @@ def named(detectors: Sequence[Detector | str | Path]) -> dict[str, Detector | st
     return loaded
 
 
-def _ready(given: Detector | Address) -> tuple[str, Detector | str]:
+def _ready(given: Detector | Address) -> tuple[str, Detector | Unavailable]:
     """A detector and its name, or why it is out of reach and how it was asked for."""
     if isinstance(given, Detector):
         return given.card.name, given
     try:
         ready = load_trained(given)
     except UnavailableError as error:
-        return given.new or str(given), str(error)
+        return given.new or str(given), Unavailable(str(error))
     return ready.card.name, ready
 
 
-def fresh_notes(detectors: Mapping[str, Detector | str]) -> list[str]:
+def fresh_notes(detectors: Mapping[str, Detector | Unavailable]) -> list[str]:
     """A warning for each detector of which nothing was trained."""
     fresh = [
         name

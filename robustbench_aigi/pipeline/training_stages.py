@@ -29,6 +29,7 @@ from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.errors import TrainingCollapsedError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest
+from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.progress import Progress, Say
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.presets import Files, TrainingJob, method_of, train_detector
@@ -61,12 +62,12 @@ class TrainingData:
 
 def fit_plain(
     recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say
-) -> dict[str, Detector | str]:
+) -> dict[str, Detector | Unavailable]:
     """The undefended detectors by name, kept in ``folder``; where training collapsed, what it
     said.
     """
     clean = TrainingData(data.key, lambda: _splits(data), data.name)
-    fitted: dict[str, Detector | str] = {}
+    fitted: dict[str, Detector | Unavailable] = {}
     for name in PLAIN:
         made = TrainingJob(
             detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed
@@ -79,12 +80,12 @@ def fine_tune(
     recipe: Recipe,
     suite: Suite,
     makers: Mapping[str, Detector],
-    fitted: Mapping[str, Detector | str],
+    fitted: Mapping[str, Detector | Unavailable],
     data: Dataset,
     out: Path,
     progress: Progress,
     say: Say,
-) -> dict[str, Detector | str]:
+) -> dict[str, Detector | Unavailable]:
     """The fine-tuned detectors by name; where training collapsed, what it said."""
     own, folder = recipe.training, out / "plusplus" / "training"
     few = data.limit(own.adversarial_limit)
@@ -127,16 +128,16 @@ def fine_tune(
 def _kept(
     made: TrainingJob,
     lesson: TrainingData,
-    start: Detector | str | None,
+    start: Detector | Unavailable | None,
     folder: Path,
     progress: Progress,
     say: Say,
-) -> Detector | str:
+) -> Detector | Unavailable:
     """The kept detector if all it depends on is the same, else one trained now; text says why there
     is none.
     """
-    if isinstance(start, str):
-        return f"{made.detector}, which it starts from, is not there"
+    if isinstance(start, Unavailable):
+        return Unavailable(f"{made.detector}, which it starts from, is not there")
     key = digest(asdict(made), lesson.key, "fresh" if start is None else fingerprint(start).digest)
     path = folder / f"{made.name}.safetensors"
     note = path.with_suffix(".json")
@@ -161,7 +162,7 @@ def _kept(
         )
     except TrainingCollapsedError as error:
         say(f"{error} It becomes a row without numbers.")
-        return str(error)
+        return Unavailable(str(error))
     note.unlink(missing_ok=True)
     save_detector(detector, path)
     write_text(

@@ -7,7 +7,7 @@ import pandas as pd
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.intervals import holm, mcnemar
 from robustbench_aigi.evaluation.metrics import DIRECTIONS
-from robustbench_aigi.evaluation.run_plan import Key, Tables
+from robustbench_aigi.evaluation.run_state import TableKey, Tables
 from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.run_results import RunResults
 
@@ -76,7 +76,7 @@ def _paired(before: Tables, now: Tables) -> Tables:
 
 
 def _rows(
-    key: Key, before: pd.DataFrame | None, now: pd.DataFrame | None
+    key: TableKey, before: pd.DataFrame | None, now: pd.DataFrame | None
 ) -> Iterator[dict[str, object]]:
     head: dict[str, object] = dict(zip(("detector", "mode", "attack"), key, strict=True))
     if before is None or now is None:

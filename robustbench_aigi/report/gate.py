@@ -11,35 +11,12 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 from robustbench_aigi import catalogue
 from robustbench_aigi.config.units import PASSES, SHARE, Number
 from robustbench_aigi.errors import ConfigError
+from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME
+from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report.compare import compare
-from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.run_results import RunResults, read_runs
 
-INTERVALS = {
-    "accuracy": ("low", "high"),
-    "success_rate": ("success_low", "success_high"),
-    "auc": ("auc_low", "auc_high"),
-    "majority_accuracy": ("majority_low", "majority_high"),
-    "worst_generator_accuracy": ("worst_generator_low", "worst_generator_high"),
-}
-METRICS = (
-    "accuracy",
-    "majority_accuracy",
-    "balanced_accuracy",
-    "success_rate",
-    "auc",
-    "ap",
-    "tpr_frozen_01",
-    "tpr_frozen_1",
-    "tpr_frozen_5",
-    "fpr_frozen_01",
-    "fpr_frozen_1",
-    "fpr_frozen_5",
-    "calibration_error",
-    "worst_generator_accuracy",
-    "mean_forwards",
-    "mean_backwards",
-)
+GATED_METRICS = tuple(metric.name for metric in METRICS if metric.can_be_gated)
 Verdict = Literal["pass", "fail", "undecided"]
 EXIT_CODES: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
 """Verdict to what the command ends with; 2 stands for a request that cannot be met, such as a typo
@@ -70,13 +47,14 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
     def _whole(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("write at_least or at_most, one of them")
-        if self.metric not in METRICS:
-            raise ValueError(f"no metric called {self.metric!r}. {_near(self.metric, METRICS)}")
+        if self.metric not in GATED_METRICS:
+            hint = _near(self.metric, GATED_METRICS)
+            raise ValueError(f"no metric called {self.metric!r}. {hint}")
         limit = self.at_most if self.at_least is None else self.at_least
-        (PASSES if self.metric.startswith("mean_") else SHARE).read(
-            limit, self.metric, f"a bound on {self.metric} wants"
-        )
-        if self.bound == "worse" and self.metric not in INTERVALS:
+        metric = METRICS_BY_NAME[self.metric]
+        unit = PASSES if metric.unit == "passes" else SHARE
+        unit.read(limit, self.metric, f"a bound on {self.metric} wants")
+        if self.bound == "worse" and metric.interval is None:
             raise ValueError(f"{self.metric} has no interval in the matrix; write bound = 'value'")
         return self
 
@@ -190,7 +168,7 @@ def verdict(judgements: Sequence[Judgement]) -> Verdict:
     return "fail" if "fail" in given else "undecided" if "undecided" in given else "pass"
 
 
-def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
+def _bounded(rule: Bound, name: str, matrix: MatrixFrame) -> Judgement:
     rows = matrix[
         (matrix["detector"] == name)
         & (matrix["attack"] == rule.attack)
@@ -212,8 +190,9 @@ def _bounded(rule: Bound, name: str, matrix: Matrix) -> Judgement:
             str(row["status"]) if row["status"] != "ok" else "no number",
         )
     shown, held = f"{value:.4f}", float(value)
-    if rule.metric in INTERVALS:
-        low, high = (float(row[column]) for column in INTERVALS[rule.metric])
+    interval = METRICS_BY_NAME[rule.metric].interval
+    if interval is not None:
+        low, high = (float(row[column]) for column in interval)
         shown += f" [{low:.4f}, {high:.4f}]"
         if rule.bound == "worse":
             held = low if rule.at_least is not None else high

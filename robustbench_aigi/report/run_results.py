@@ -12,10 +12,11 @@ import pandas as pd
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
-from robustbench_aigi.evaluation.metrics import COLUMNS, TYPES
-from robustbench_aigi.evaluation.run_plan import Tables, read_cells, read_run_plan, unfinished
+from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
+from robustbench_aigi.evaluation.matrix import MatrixFrame
+from robustbench_aigi.evaluation.run_plan import read_run_plan
+from robustbench_aigi.evaluation.run_state import Tables, read_cells, unfinished_matrix
 from robustbench_aigi.io.files import describe_read_errors
-from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile
 
 
@@ -40,13 +41,13 @@ class RunResults:
             was stopped.
     """
 
-    matrix: Matrix
+    matrix: MatrixFrame
     facts: dict[str, Any] = field(default_factory=dict)
     flags: list[Flag] | None = None
     runs: tuple[RunFolder, ...] = ()
 
     @classmethod
-    def of(cls, folder: Path, matrix: Matrix) -> "RunResults":
+    def of(cls, folder: Path, matrix: MatrixFrame) -> "RunResults":
         """One run, whose matrix is at hand."""
         return cls(matrix, facts_of(folder), read_flags(folder), (RunFolder(folder, {}),))
 
@@ -57,14 +58,14 @@ class RunResults:
         return Tables({key: reader for run in runs for key, reader in run.items()})
 
 
-def read_matrix(out: Path) -> Matrix:
+def read_matrix(out: Path) -> MatrixFrame:
     """The matrix of a run; of one that was stopped, what is finished and what is missing.
 
     Raises ``DataError`` for a folder that is no run.
     """
     path, grid, flags = out / "matrix.csv", read_run_plan(out), read_flags(out)
     if grid is not None and (flags is None or not path.is_file()):
-        return Matrix(unfinished(grid, out, flags or ()))
+        return MatrixFrame(unfinished_matrix(grid, out, flags or ()))
     if not path.is_file():
         raise DataError(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
     with describe_read_errors(path):
@@ -76,7 +77,7 @@ def read_matrix(out: Path) -> Matrix:
         MatrixFile.model_validate(
             {"schema": SCHEMA, "rows": json.loads(table.to_json(orient="records"))}
         )
-    return Matrix(table)
+    return MatrixFrame(table)
 
 
 def facts_of(run: Path) -> dict[str, Any]:
@@ -120,7 +121,9 @@ def read_runs(folders: Sequence[Path]) -> RunResults:
         )
     flags = [flag for run in runs for flag in _flags(run) or ()]
     looked = all(_flags(run) is not None for run in runs)
-    return RunResults(Matrix(called), _joined(runs, facts), flags if looked else None, tuple(runs))
+    return RunResults(
+        MatrixFrame(called), _joined(runs, facts), flags if looked else None, tuple(runs)
+    )
 
 
 def _flags(run: RunFolder) -> list[Flag] | None:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.metrics import TYPES
+from robustbench_aigi.evaluation.columns import TYPES
+from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report.html.page import write_html
-from robustbench_aigi.report.matrix import Matrix
 from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.tables import write_tables
 
@@ -20,7 +20,7 @@ def write_report(finished: RunResults, out: Path, policy: str | None = None) -> 
         policy: a gate's, whose verdict stands first on the page; the suite's own if None.
     """
     write_tables(finished, out)
-    as_read = Matrix(
+    as_read = MatrixFrame(
         pd.read_csv(out / "matrix.csv", dtype=TYPES)
     )  # so that the page is the same when written again
     write_html(replace(finished, matrix=as_read), out / "report.html", policy)

@@ -25,7 +25,7 @@ from ray.cluster_utils import Cluster as Simulated
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner
-from robustbench_aigi.evaluation.cells import SHARD, TABLE
+from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS
 from robustbench_aigi.executors import IN_PROCESS, Executor, RayExecutor
 from robustbench_aigi.pipeline import harness
 from tests.benchmarks.scale import started
@@ -45,7 +45,7 @@ class Wait:
 
     def __call__(self, shard: Dataset) -> pd.DataFrame:
         time.sleep(self.seconds)
-        empty: dict[str, Any] = dict.fromkeys(TABLE, 0.0)
+        empty: dict[str, Any] = dict.fromkeys(TABLE_COLUMNS, 0.0)
         return pd.DataFrame(
             {**empty, "id": shard.manifest["id"], "generator": "", "label": 1, "fooled": False}
         )
@@ -68,7 +68,8 @@ def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
         (table,) = bench.tables(
             [CellJob("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]
         ).values()
-    held = {"manifest": bytes_of(manifest), "table": bytes_of(pd.DataFrame(table))}
+    assert isinstance(table, pd.DataFrame)
+    held = {"manifest": bytes_of(manifest), "table": bytes_of(table)}
     return {"wall": time.perf_counter() - began, "own": time.process_time() - before, **held}
 
 
@@ -84,7 +85,7 @@ def fleet(nodes: int) -> dict[str, float]:
     try:
         by = RayExecutor(nodes * OF_EACH, str(simulated.address))
         started(by, nodes * OF_EACH)
-        return driven(SHARD * nodes * OF_EACH * ROUNDS, WAIT, by)
+        return driven(SHARD_SIZE * nodes * OF_EACH * ROUNDS, WAIT, by)
     finally:
         ray.shutdown()  # else the machine that this process is connected to may not go
         simulated.shutdown()
@@ -129,7 +130,7 @@ def main() -> int:
     say(
         "| work, thread-hours | disk, GB | files of images | shards |\n|---:|---:|---:|---:|\n"
         f"| {hours / 3600:.0f} | "
-        f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD:.3g} |\n"
+        f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD_SIZE:.3g} |\n"
     )
     say(
         "| images of a cell | driver's seconds a shard | manifest, bytes an image | table, bytes an"
@@ -139,7 +140,8 @@ def main() -> int:
     small, large = (child("--rows", str(rows)) for rows in ROWS)
     for rows, found in zip(ROWS, (small, large), strict=True):
         say(
-            f"| {rows} | {found['own'] / (rows / SHARD):.4f} | {found['manifest'] / rows:.0f} | "
+            f"| {rows} | {found['own'] / (rows / SHARD_SIZE):.4f} |"
+            f" {found['manifest'] / rows:.0f} | "
             f"{found['table'] / rows:.0f} |"
         )
     each = (large["manifest"] + large["table"] * cells / len(DETECTORS)) / ROWS[1]
@@ -148,7 +150,10 @@ def main() -> int:
         " detector: "
         f"{each * args.images / 1e9:.1f} GB for {args.images} images."
     )
-    busy, own = table["seconds"].sum() / (cells * SAMPLE / SHARD), large["own"] / (ROWS[1] / SHARD)
+    busy, own = (
+        table["seconds"].sum() / (cells * SAMPLE / SHARD_SIZE),
+        large["own"] / (ROWS[1] / SHARD_SIZE),
+    )
     say(
         f"A shard takes {busy:.2f} s of a thread and {own:.4f} s of the driver: {busy / own:.0f}"
         " threads keep it busy."

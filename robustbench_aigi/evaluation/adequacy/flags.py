@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import pandas as pd
 from scipy.stats import binomtest
 
-from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.cells import CellTable
 from robustbench_aigi.evaluation.intervals import wilson
 from robustbench_aigi.evaluation.metrics import shares_right
+from robustbench_aigi.outcomes import Absent, Failed
 
 SIGNIFICANCE = 0.01
 FALLING = 0.1
@@ -39,16 +40,12 @@ class Flag:
     mode: str = ""
 
 
-def crashed(detector: str, attack: str, tables: Mapping[str, Table]) -> Flag | None:
+def crashed(detector: str, attack: str, tables: Mapping[str, CellTable]) -> Flag | None:
     """``crashed``: of these tables some are errors."""
-    errors = {
-        name: table
-        for name, table in tables.items()
-        if isinstance(table, str) and table.startswith("error")
-    }
+    errors = {name: table for name, table in tables.items() if isinstance(table, Failed)}
     if not errors:
         return None
-    text = next(iter(errors.values()))
+    text = str(next(iter(errors.values())))
     message = (
         text
         if len(tables) == 1
@@ -60,14 +57,14 @@ def crashed(detector: str, attack: str, tables: Mapping[str, Table]) -> Flag | N
 
 
 def weaker(
-    detector: str, attack: str, kind: str, own: tuple[str, Table], other: tuple[str, Table]
+    detector: str, attack: str, kind: str, own: tuple[str, CellTable], other: tuple[str, CellTable]
 ) -> Flag | None:
     """``weaker-than-...``, ``...-not-monotone``: the other attack fools more of the same images,
     beyond chance.
 
     By a one-sided exact McNemar test at 0.01; each attack is a description and a table.
     """
-    if isinstance(own[1], str) or isinstance(other[1], str):
+    if isinstance(own[1], Absent) or isinstance(other[1], Absent):
         return None
     mine, others = (
         own[1].set_index("id")["fooled"].align(other[1].set_index("id")["fooled"], join="inner")
@@ -90,9 +87,9 @@ def weaker(
     )
 
 
-def zero_gradient(detector: str, gradient: Table) -> Flag | None:
+def zero_gradient(detector: str, gradient: CellTable) -> Flag | None:
     """``zero-gradient``: the logit's slope is zero, or no number, on some clean image."""
-    if isinstance(gradient, str):
+    if isinstance(gradient, Absent):
         return None
     zero, odd = (
         int((gradient["max_abs_gradient"] == 0).sum()),
@@ -113,9 +110,9 @@ def zero_gradient(detector: str, gradient: Table) -> Flag | None:
     )
 
 
-def eps_zero_not_clean(detector: str, clean: Table, zero: Table) -> Flag | None:
+def eps_zero_not_clean(detector: str, clean: CellTable, zero: CellTable) -> Flag | None:
     """``eps-zero-not-clean``: an attack with an empty budget changes logits."""
-    if isinstance(clean, str) or isinstance(zero, str):
+    if isinstance(clean, Absent) or isinstance(zero, Absent):
         return None
     before = clean.set_index("id")["logit"].reindex(zero["id"]).to_numpy()
     change = (zero["logit"] - before).abs()
@@ -135,7 +132,7 @@ def eps_zero_not_clean(detector: str, clean: Table, zero: Table) -> Flag | None:
     )
 
 
-def huge_eps_not_zero(detector: str, tables: Sequence[Table]) -> Flag | None:
+def huge_eps_not_zero(detector: str, tables: Sequence[CellTable]) -> Flag | None:
     """``huge-eps-not-zero``: images survive at eps 255 and below it, where any image at all is
     allowed.
     """
@@ -154,12 +151,12 @@ def huge_eps_not_zero(detector: str, tables: Sequence[Table]) -> Flag | None:
 
 
 def not_converged(
-    detector: str, attack: str, threshold: float, steps: int, own: Table, double: Table
+    detector: str, attack: str, threshold: float, steps: int, own: CellTable, double: CellTable
 ) -> Flag | None:
     """``not-converged``: the loss still rises at the last step, on images that are not yet
     fooled.
     """
-    if isinstance(own, str) or isinstance(double, str):
+    if isinstance(own, Absent) or isinstance(double, Absent):
         return None
     sign = 2 * own["label"] - 1
     # A margin below zero is a fooled image: the attack is done with it, whatever its loss.
@@ -178,11 +175,11 @@ def not_converged(
     )
 
 
-def unchanged(detector: str, attack: str, own: Table, mode: str = "") -> Flag | None:
+def unchanged(detector: str, attack: str, own: CellTable, mode: str = "") -> Flag | None:
     """``unchanged``: not one image that the detector was right on was changed, so nothing was
     attacked.
     """
-    if isinstance(own, str):
+    if isinstance(own, Absent):
         return None
     attacked = own if mode == "static" else own[~own["kept"] | (own["linf"] > 0)]
     if attacked.empty or int(attacked["linf"].max()) > 0:
@@ -197,7 +194,7 @@ def unchanged(detector: str, attack: str, own: Table, mode: str = "") -> Flag | 
 
 
 def kept_not_fresh(
-    detector: str, attack: str, own: Table, control: Table | None = None
+    detector: str, attack: str, own: CellTable, control: CellTable | None = None
 ) -> Flag | None:
     """``kept-not-fresh``: what the search saw and what fresh scores say differ by more than their
     intervals.
@@ -205,7 +202,7 @@ def kept_not_fresh(
     Args:
         control: the table of the same attack with as many queries at eps 0, where there is one.
     """
-    if isinstance(own, str) or int(own["draws"].max()) == 1:
+    if isinstance(own, Absent) or int(own["draws"].max()) == 1:
         return None
     n, kept, fresh = len(own), float((~own["kept"]).sum()), float(shares_right(own).sum())
     if wilson(kept, n)[1] >= wilson(fresh, n)[0]:

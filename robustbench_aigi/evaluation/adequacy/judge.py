@@ -30,24 +30,25 @@ from robustbench_aigi.evaluation.adequacy.flags import (
 from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
 from robustbench_aigi.evaluation.aimed import CONTROL
 from robustbench_aigi.evaluation.cell_runner import CellRunner
-from robustbench_aigi.evaluation.cells import Table
+from robustbench_aigi.evaluation.cells import CellTable
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
 from robustbench_aigi.io.files import describe_read_errors, write_text
+from robustbench_aigi.outcomes import Absent
 
-Cells = Mapping[tuple[str, str], Table]
+Cells = Mapping[tuple[str, str], CellTable]
 """By mode and attack."""
 WORST_CASES = ("worst-case", "worst-case-bound")
 
 
 def check(
-    bench: CellRunner, suite: Suite, cells: Cells, probe_tables: Mapping[str, Table]
+    bench: CellRunner, suite: Suite, cells: Cells, probe_tables: Mapping[str, CellTable]
 ) -> list[Flag]:
     """All flags of a detector, sorted. ``probe_tables``: its probes' tables by name, see
     :func:`probe_jobs`.
     """
     clean = cells["clean", "clean"]
-    if isinstance(clean, str):
-        return [Flag(bench.name, "", "crashed", clean)]
+    if isinstance(clean, Absent):
+        return [Flag(bench.name, "", "crashed", str(clean))]
     frozen = FrozenThresholds.of(clean)
     summary = summarise(clean, bench.detector.threshold, ranked=True, frozen=frozen)
     found: list[Flag | None] = [*of_clean(bench.name, bench.detector.threshold, clean, summary)]
@@ -147,7 +148,11 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
 
 
 def _of_probes(
-    bench: CellRunner, clean: Table, probe_tables: Mapping[str, Table], row: str, attack: PGDLinf
+    bench: CellRunner,
+    clean: CellTable,
+    probe_tables: Mapping[str, CellTable],
+    row: str,
+    attack: PGDLinf,
 ) -> list[Flag | None]:
     sizes = ("eps-half", "own", "eps-double", "eps-huge")
     named = {name: (describe(probe), probe_tables[name]) for name, probe in probes(attack).items()}

@@ -19,7 +19,8 @@ from robustbench_aigi.evaluation.adequacy.detector_flags import (
     sums_to_one,
     within_unit_interval,
 )
-from robustbench_aigi.evaluation.cells import Failure, capture_failure
+from robustbench_aigi.evaluation.cells import capture_failure
+from robustbench_aigi.outcomes import Failed
 
 SAMPLE = 32
 """Images that a detector is shown."""
@@ -61,13 +62,10 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
         found = capture_failure(
             detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE)))
         )
-    if isinstance(found, Failure):
+    if isinstance(found, Failed):
         return Preflight(
             warnings=(
-                (
-                    "The check before the run failed, so nothing is known of its scores:"
-                    f" {found.status}"
-                ),
+                (f"The check before the run failed, so nothing is known of its scores: {found}"),
             )
         )
     return found

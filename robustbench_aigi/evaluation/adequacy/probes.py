@@ -20,7 +20,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
-from robustbench_aigi.evaluation.cells import SHARD, Work
+from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
 from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
@@ -115,7 +115,7 @@ def slopes(detector: Detector) -> Work:
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
-        for batch in shard.batches(SHARD):
+        for batch in shard.batches(SHARD_SIZE):
             levels = batch.images.mul(LEVELS).round()
             with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
                 slope = torch.zeros_like(levels)

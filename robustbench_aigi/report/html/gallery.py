@@ -15,7 +15,8 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.cells import Cell
 from robustbench_aigi.evaluation.examples.grad_cam import read_maps
 from robustbench_aigi.evaluation.examples.selection import cases, image_of
-from robustbench_aigi.evaluation.run_plan import read_cells, read_run_plan
+from robustbench_aigi.evaluation.run_plan import read_run_plan
+from robustbench_aigi.evaluation.run_state import read_cells
 from robustbench_aigi.report.run_results import RunFolder, RunResults
 
 

@@ -8,28 +8,10 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.evaluation.cells import read_times
+from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME, MetricSpec
 from robustbench_aigi.report.run_results import RunFolder, RunResults
 from robustbench_aigi.report.tables import absence
 
-METRICS = {
-    "accuracy": ("Accuracy, %", ("low", "high")),
-    "success_rate": ("Attack success, %", ("success_low", "success_high")),
-    "balanced_accuracy": ("Balanced accuracy, %", None),
-    "auc": ("AUC, %", ("auc_low", "auc_high")),
-    "tpr_frozen_1": ("TPR at 1% FPR on clean reals, %", None),
-    "tpr_frozen_5": ("TPR at 5% FPR on clean reals, %", None),
-    "fpr_frozen_5": ("FPR at the threshold of 5% on clean reals, %", None),
-    "majority_accuracy": ("Accuracy of a majority of draws, %", ("majority_low", "majority_high")),
-    "worst_generator_accuracy": (
-        "Worst generator recognised, %",
-        ("worst_generator_low", "worst_generator_high"),
-    ),
-    "calibration_error": ("Calibration error, %", None),
-}
-"""Metric to its title and the columns of its interval."""
-BAD_WHEN_HIGH = ("success_rate", "calibration_error", "fpr_frozen_5")
-CHANCE = {"tpr_frozen_1": 0.01, "tpr_frozen_5": 0.05}
-"""What guessing reaches; one half where a metric is not named."""
 WAYS = ("both", "evasion", "framing")
 
 
@@ -58,10 +40,9 @@ def heatmap(finished: RunResults) -> dict[str, Any]:
         for r in there.to_dict("records")
     }
     cells: dict[str, dict[str, list[list[dict[str, Any]]]]] = {}
-    for metric in METRICS:
-        if metric != "accuracy" and not there[metric].notna().any():
-            continue
-        cells[metric] = {
+    shown = [metric for metric in METRICS if metric.title and there[metric.name].notna().any()]
+    for metric in shown or [METRICS_BY_NAME["accuracy"]]:
+        cells[metric.name] = {
             way: [
                 [
                     _cell(
@@ -80,25 +61,34 @@ def heatmap(finished: RunResults) -> dict[str, Any]:
         {"mode": mode, "attack": attack, "about": strengths.get(attack.partition(" from ")[0], "")}
         for mode, attack in pairs
     ]
-    titles = {name: title for name, (title, _) in METRICS.items() if name in cells}
+    titles = {name: METRICS_BY_NAME[name].title for name in cells}
     return {"detectors": names, "columns": columns, "metrics": titles, "cells": cells}
 
 
-def shade(metric: str, value: float) -> float:
-    """How good a value in [0, 1] is, from 0 (no better than guessing, red) to 1 (the best there is,
-    green).
+def shade(metric: MetricSpec, value: float) -> float:
+    """Return how good a value is: 0 for no better than guessing (red), 1 for the best (green).
 
-    >>> shade("accuracy", 0.48), shade("accuracy", 0.75), shade("success_rate", 0.0)
-    (0.0, 0.5, 1.0)
+    Args:
+        metric: which metric.
+        value: its value, in [0, 1].
+
+    Example:
+        >>> accuracy, success = METRICS_BY_NAME["accuracy"], METRICS_BY_NAME["success_rate"]
+        >>> shade(accuracy, 0.48), shade(accuracy, 0.75), shade(success, 0.0)
+        (0.0, 0.5, 1.0)
     """
-    share, chance = 1 - value if metric in BAD_WHEN_HIGH else value, CHANCE.get(metric, 0.5)
-    return round(max(0.0, (share - chance) / (1 - chance)), 3)
+    good = value
+    chance = metric.chance
+    if metric.is_bad_when_high:
+        good = 1 - value
+        chance = 1 - metric.chance
+    return round(max(0.0, (good - chance) / (1 - chance)), 3)
 
 
 def _cell(
-    row: dict[Any, Any], metric: str, seconds: float | None, unavailable: object
+    row: dict[Any, Any], metric: MetricSpec, seconds: float | None, unavailable: object
 ) -> dict[str, Any]:
-    value = row.get(metric, math.nan)
+    value = row.get(metric.name, math.nan)
     if not row or pd.isna(value):
         status = str(row.get("status", unavailable or "not part of this run"))
         return {
@@ -107,11 +97,11 @@ def _cell(
         }
     share = float(value)
     cell: dict[str, Any] = {"t": f"{100 * share:.1f}", "s": shade(metric, share)}
-    interval = METRICS[metric][1]
+    interval = metric.interval
     if interval is not None and all(pd.notna(row[end]) for end in interval):
         cell["i"] = " to ".join(f"{100 * float(row[end]):.1f}" for end in interval)
-    cell["n"] = int(row["n_correct_before"] if metric == "success_rate" else row["n"])
-    if metric == "worst_generator_accuracy":
+    cell["n"] = int(row["n_correct_before"] if metric.name == "success_rate" else row["n"])
+    if metric.name == "worst_generator_accuracy":
         cell["g"] = str(row["worst_generator"])
         del cell["n"]
     if seconds is not None:

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.detectors.base import UNKNOWN_LICENCE
+from robustbench_aigi.evaluation.columns import METRICS_BY_NAME
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.html.gallery import Picture, gallery
@@ -83,7 +84,7 @@ MISSING = {"text": "n/a", "share": "0", "class": "missing"}
 def _share(accuracy: float) -> dict[str, str]:
     return {
         "text": f"{100 * accuracy:.1f}",
-        "share": f"{shade('accuracy', accuracy):.3f}",
+        "share": f"{shade(METRICS_BY_NAME['accuracy'], accuracy):.3f}",
         "class": "value",
     }
 

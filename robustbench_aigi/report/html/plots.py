@@ -16,7 +16,7 @@ from sklearn.metrics import roc_curve
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.evaluation.metrics import by_generator
-from robustbench_aigi.evaluation.run_plan import Tables
+from robustbench_aigi.evaluation.run_state import Tables
 from robustbench_aigi.report.run_results import RunResults
 
 INK = "#123456"
