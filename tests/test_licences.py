@@ -62,14 +62,14 @@ STATED = {
     "fft-vae": ("MIT", "none: no weights are shipped", "none: trained from scratch", True),
     "gapl": ("MIT", "MIT (tiny-clip; the authors' checkpoint.pt)", "MIT", True),
     "npr": (
-        "MIT (written anew from the paper; the authors' code states no licence); timm Apache-2.0",
+        "MIT (written from the paper; the authors' code states no licence); timm Apache-2.0",
         "none stated (the authors' NPR.pth): all rights reserved",
         "none: trained from scratch",
         False,
     ),
     "npr-multiscale": (
         (
-            "MIT (written anew from a description; the study's code states no licence); timm"
+            "MIT (written from a description; the study's code states no licence); timm"
             " Apache-2.0"
         ),
         "none stated (the study's checkpoints): all rights reserved",
@@ -85,7 +85,7 @@ STATED = {
     ),
     "resnet50-attn-bnn": (
         (
-            "MIT (written anew from a description; the study's code states no licence); timm"
+            "MIT (written from a description; the study's code states no licence); timm"
             " Apache-2.0"
         ),
         "none: no weights are shipped",
@@ -94,7 +94,7 @@ STATED = {
     ),
     "resnet50-bnn": (
         (
-            "MIT (written anew from a description; the study's code states no licence); timm"
+            "MIT (written from a description; the study's code states no licence); timm"
             " Apache-2.0"
         ),
         "none: no weights are shipped",
