@@ -1,4 +1,4 @@
-"""What every detector keeps, whatever it is and wherever it comes from."""
+"""Checks that every detector passes, whatever it is and wherever it comes from."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.training import TrainConfig, fit
 from robustbench_aigi.training.arrays import Arrays, predict
 
-SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
+IMAGE_SIZES = ((32, 32), (33, 33), (224, 224), (45, 61), (300, 40), (512, 512))
 
 
 def built(address: str, **config: Any) -> Detector:
@@ -24,7 +24,7 @@ def built(address: str, **config: Any) -> Detector:
 
 
 def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
-    """Sizes, independence of the batch, and a file that builds the same detector again."""
+    """Check sizes, independence of the batch, and a file that builds the same detector again."""
     rng = torch.Generator().manual_seed(0)
     with torch.no_grad():
         logits = detector.logits(images)
@@ -33,7 +33,7 @@ def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
         assert torch.equal(detector(images), logits)
         alone = torch.cat([detector.logits(image[None]) for image in images])
         torch.testing.assert_close(alone, logits, atol=1e-4, rtol=1e-4)
-        for size in SIZES:
+        for size in IMAGE_SIZES:
             assert detector.logits(torch.rand(1, 3, *size, generator=rng)).isfinite().all()
         save_detector(detector, folder / "saved.safetensors")
         again = load_detector(str(folder / "saved.safetensors"))
@@ -45,13 +45,13 @@ def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
 
 
 def gradient_error(detector: Detector, images: Tensor) -> float:
-    """How far the gradient of a logit is, at most and as a share, from finite differences where it
-    is largest.
+    """Return the largest relative error of a gradient against finite differences.
 
-    A cut in the graph, or preprocessing outside it, would show here; a BPDA step is smooth by
-    declaration only: 0.
+    It is taken where the gradient is largest. A cut in the graph, or preprocessing outside it,
+    would show here; for BPDA, whose step is smooth by declaration only, it is 0.
     """
-    detector, leaf = detector.double(), images.double().requires_grad_(True)
+    detector = detector.double()
+    leaf = images.double().requires_grad_(True)
     (slope,) = torch.autograd.grad(detector.logits(leaf).sum(), leaf)
     assert torch.isfinite(slope).all()
     assert (slope.flatten(1).abs().amax(dim=1) > 0).all()
@@ -73,7 +73,7 @@ def gradient_error(detector: Detector, images: Tensor) -> float:
 
 
 def auc_after_a_short_fit(detector: Detector, images: Tensor) -> float:
-    """On bright images against dark ones."""
+    """Return the AUC after a short fit on bright images against dark ones."""
     labels = torch.arange(16) % 2
     bright = (images.repeat(4, 1, 1, 1) * 0.5 + 0.3 * labels.view(-1, 1, 1, 1)).clamp(0, 1)
     data = Arrays(to_bytes(bright), labels)

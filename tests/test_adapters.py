@@ -251,7 +251,7 @@ def test_failures_inside_a_library_name_the_attack(
 
 def test_a_black_box_is_not_asked_for_gradients(images: Tensor, labels: Tensor) -> None:
     detector, _ = even(images)
-    detector.card = detector.card.model_copy(update={"gradient": "none"})
+    detector.describe(gradient="none")
     with pytest.raises(LogitsError, match="has none"):
         load_attack("art:DeepFool")(detector, images, labels)
 

@@ -160,7 +160,7 @@ def test_squares_scored_ahead_change_nothing(
 
 def test_a_black_box_is_asked_no_square_ahead(images: Tensor, labels: Tensor) -> None:
     detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0)
-    detector.card = detector.card.model_copy(update={"gradient": "none"})
+    detector.describe(gradient="none")
     result = load_attack("square-linf", eps=2, queries=50)(
         detector.looked_at(images), images, labels, full=True
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.evaluation.batching import (
     batch_for,
     bytes_per_image,
@@ -51,7 +51,7 @@ def test_a_black_box_is_not_asked(tiny_recipe: str) -> None:
             raise AssertionError("asked")
 
     black, white = Silent(torch.ones(3, 32, 32), 0.0), detector("good")
-    black.card = black.card.model_copy(update={"gradient": "none"})
+    black.describe(gradient="none")
     data = load_data(tiny_recipe, split="test")
     kept = set_batches([black, white], data)
     assert kept == [0, bytes_per_image(white, torch.rand(1, 3, 32, 32)) * min(128, len(data))]

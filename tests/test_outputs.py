@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, wrap
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.detectors.external.outputs import to_binary_logit
 from robustbench_aigi.errors import LogitsError, UserError
 from tests.conftest import Linear

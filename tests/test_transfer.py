@@ -22,7 +22,7 @@ from robustbench_aigi.training.presets import METHODS
 def named(name: str, seed: int, seen: tuple[str, ...] = ()) -> Detector:
     torch.manual_seed(seed)
     detector = load_detector("cifake-cnn").eval()
-    detector.card = detector.card.model_copy(update={"name": name, "seen": seen})
+    detector.describe(name=name, seen=seen)
     return detector
 
 

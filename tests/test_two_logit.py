@@ -12,7 +12,7 @@ from tests.test_adapters import even
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_two_logits_say_what_the_one_says(threshold: float, images: Tensor, labels: Tensor) -> None:
     detector, _ = even(images)
-    detector.card = detector.card.model_copy(update={"threshold": threshold})
+    detector.describe(threshold=threshold)
     with Oracle(detector, (images * 255).round(), labels, full=True) as oracle:
         view, leaf = TwoLogits(oracle), images.clone().requires_grad_(True)
         logits = view(leaf)

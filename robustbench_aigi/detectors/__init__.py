@@ -1,6 +1,4 @@
-"""Detectors: images in [0, 1] in, one logit an image out; above the threshold means
-AI-generated.
-"""
+"""Detectors: images in [0, 1] in, one logit per image out; high means AI-generated."""
 
 from robustbench_aigi.detectors._support.checkpoints.loading import load_detector
 from robustbench_aigi.detectors._support.checkpoints.saving import save_detector

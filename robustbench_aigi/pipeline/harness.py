@@ -19,7 +19,7 @@ from robustbench_aigi.detectors import Detector, load_detector, load_trained, sa
 from robustbench_aigi.detectors._support.addresses.address import Address
 from robustbench_aigi.detectors._support.checkpoints.saving import check_restorable
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.detectors.base import FRESH
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
 from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.evaluation import costs
@@ -142,7 +142,7 @@ def train(
     for note in begin.notes:
         say(note)
     check_restorable(begin)
-    if start and begin.card.weights == FRESH:
+    if start and begin.card.weights == FRESH_WEIGHTS:
         say(
             f"{start} brings no last layer of one or two classes: that of {begin.card.name} is"
             " fresh"
@@ -322,7 +322,9 @@ def _ready(given: Detector | Address) -> tuple[str, Detector | Unavailable]:
 def fresh_notes(detectors: Mapping[str, Detector | Unavailable]) -> list[str]:
     """A warning for each detector of which nothing was trained."""
     fresh = [
-        name for name, d in detectors.items() if isinstance(d, Detector) and d.card.weights == FRESH
+        name
+        for name, d in detectors.items()
+        if isinstance(d, Detector) and d.card.weights == FRESH_WEIGHTS
     ]
     return [
         f"{name} has fresh weights: nothing in it was trained, and its numbers are those of chance"

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.data import Recipe, photographs
+from robustbench_aigi.detectors._support.clip_encoder import load_image_encoder
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
-from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import snap
 from robustbench_aigi.io.hashing import rngs_for
@@ -30,7 +30,7 @@ Features = npt.NDArray[np.float64]
 
 
 def embed(images: Tensor) -> Features:
-    tower, _, _ = clip_tower("tiny-clip", None)
+    tower, _, _ = load_image_encoder("tiny-clip", None)
     with torch.no_grad():
         features = [
             tower.eval()(Normalise(CLIP_MEAN, CLIP_STD)(part)) for part in images.split(250)

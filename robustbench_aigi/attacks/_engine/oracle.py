@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.norms import Distance
 from robustbench_aigi.imaging.pixels import LEVELS

@@ -19,7 +19,7 @@ from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.data.dataset import CONVERTED, Batch, Dataset, choose
 from robustbench_aigi.data.decoding import FORMATS, encode_jpeg, encode_png
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.base import placed
+from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.norms import norms

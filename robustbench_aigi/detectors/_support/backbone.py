@@ -1,7 +1,7 @@
 """The base class of detectors that are one network on resized images."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,13 @@ class Backbone(Detector):
     """One network, ``net``, with one output, on images resized to a square.
 
     Args:
-        net: maps normalised ``(N, 3, size, size)`` images to ``(N, 1)`` logits.
-        config: the subclass's own arguments.
+        net: the network.
         size: side of the square in pixels.
-        cam: dotted name of the part that Grad-CAM weighs.
-        mean: of each channel of images in [0, 1]; it is subtracted.
-        std: of each channel of images in [0, 1]; images are divided by it.
-        channels_last: keep the network and its input in the memory format that is faster for
-            convolutions.
+        cam: dotted name of the module whose feature map Grad-CAM weighs.
+        mean: per channel, subtracted from images in [0, 1].
+        std: per channel, divided by.
+        channels_last: keep the network and its input in the memory format that convolutions are
+            quicker in.
         fake_index: the output of a two-class checkpoint that means AI-generated.
 
     Attributes:
@@ -34,7 +33,6 @@ class Backbone(Detector):
     def __init__(
         self,
         net: nn.Module,
-        config: dict[str, Any],
         *,
         size: int,
         cam: str,
@@ -43,7 +41,7 @@ class Backbone(Detector):
         channels_last: bool = False,
         fake_index: int = 1,
     ) -> None:
-        super().__init__(**config)
+        super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.net = net
         self.size = size
@@ -51,7 +49,7 @@ class Backbone(Detector):
         self.last_layer = f"net.{self.head}"
         self.net.to(memory_format=self.layout)
         self.normalise = Normalise(mean, std)
-        self.card = self.card.model_copy(update={"input_size": size, "cam": cam})
+        self.describe(input_size=size, cam=cam)
 
     def fitted(self, images: Tensor) -> Tensor:
         """Resize images to the network's size, differentiably.

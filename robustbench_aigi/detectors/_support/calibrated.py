@@ -1,7 +1,7 @@
 """The base class of training-free detectors: a raw score, calibrated to a logit on data."""
 
 from abc import abstractmethod
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -30,12 +30,13 @@ class Calibrated(Detector):
         UserError: ``false_alarms`` is not between 0 and 1.
     """
 
+    config_first: ClassVar[tuple[str, ...]] = ("false_alarms",)
     direction: Tensor
     offset: Tensor
     scale: Tensor
 
-    def __init__(self, false_alarms: float, **config: Any) -> None:
-        super().__init__(false_alarms=false_alarms, **config)
+    def __init__(self, false_alarms: float) -> None:
+        super().__init__()
         if not 0 < false_alarms < 1:
             raise UserError(
                 f"false_alarms must be between 0 and 1, got {false_alarms}. Write 0.05 for one real"
@@ -49,9 +50,7 @@ class Calibrated(Detector):
             "NOT CALIBRATED: direction as published, no threshold yet. Type `train"
             f" {self.card.name}`"
         )
-        self.card = self.card.model_copy(
-            update={"orientation": unmeasured, "weights": "training-free, not calibrated"}
-        )
+        self.describe(orientation=unmeasured, weights="training-free, not calibrated")
 
     @abstractmethod
     def raw(self, images: Tensor) -> Tensor:
@@ -113,11 +112,10 @@ class Calibrated(Detector):
         self.direction.fill_(direction)
         self.offset.copy_(direction * level)
         self.scale.copy_(raw.std())
-        done = {
-            "orientation": self._measured(auc, len(raw)),
-            "weights": "training-free, calibrated in this process",
-        }
-        self.card = self.card.model_copy(update=done)
+        self.describe(
+            orientation=self._measured(auc, len(raw)),
+            weights="training-free, calibrated in this process",
+        )
 
     def _measured(self, auc: float, count: int) -> str:
         """Describe the direction and its evidence, for the card."""

@@ -13,7 +13,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
 MAX_DIFFERENCE = 1e-4
 """Largest difference of a folded logit, relative above 1; more means that folding was wrong."""

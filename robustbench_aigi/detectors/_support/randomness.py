@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
 PROBE_IMAGES = 4
 """Images that are scored twice, once per detector, to see whether its scores differ."""

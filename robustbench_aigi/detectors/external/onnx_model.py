@@ -117,7 +117,7 @@ class OnnxModel(Detector):
             "threshold": threshold_logit(threshold, scale),
             "weights": f"sha256:{digest}",
         }
-        self.card = self.card.model_copy(update=facts)
+        self.describe(**facts)
 
     def fingerprint_parts(self) -> dict[str, Any]:
         """Return the arguments, with the digests of the files with weights instead of the path."""

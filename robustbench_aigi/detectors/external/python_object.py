@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.addresses.address import construct
 from robustbench_aigi.detectors._support.addresses.arguments import decode
-from robustbench_aigi.detectors.base import GIVEN, Card, Detector
+from robustbench_aigi.detectors.base import GIVEN_WEIGHTS, Card, Detector
 from robustbench_aigi.detectors.external.output_spec import OutputSpec, threshold_logit
 from robustbench_aigi.detectors.external.outputs import SCALE_NAMES
 from robustbench_aigi.detectors.external.returned import as_tensor
@@ -37,7 +37,7 @@ class PlainDetector(Detector):
         output_spec: what the outputs mean.
     """
 
-    default_card = Card(name="plain", source=GIVEN)
+    default_card = Card(name="plain", source=GIVEN_WEIGHTS)
     restorable = False
 
     def __init__(self, inner: Any, card: Card, output_spec: OutputSpec) -> None:
@@ -59,7 +59,7 @@ class PlainDetector(Detector):
         returned = self._returned(images)
         is_black_box = not isinstance(returned, Tensor) and as_tensor(returned) is not None
         if is_black_box and self.card.gradient != "none":
-            self.card = self.card.model_copy(update={"gradient": "none"})
+            self.describe(gradient="none")
         return self.output_spec.logits_from(returned, images, self.card.name)
 
     def _returned(self, images: Tensor) -> Any:
@@ -128,7 +128,11 @@ def _plain(address: str, ready: Any, name: str, own: dict[str, Any]) -> Detector
     base = getattr(ready, "card", None)
     if not isinstance(base, Card):
         base = Card(
-            name=name, source=address, weights=GIVEN, input_size=0, resize="inside the detector"
+            name=name,
+            source=address,
+            weights=GIVEN_WEIGHTS,
+            input_size=0,
+            resize="inside the detector",
         )
     spec = OutputSpec(**{key: own[key] for key in OUTPUT_ARGUMENTS & own.keys()})
     return PlainDetector(ready, _card_of(base, own), spec).eval()

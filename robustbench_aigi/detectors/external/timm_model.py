@@ -48,7 +48,7 @@ class TimmModel(Detector):
     def __init__(
         self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None
     ) -> None:
-        super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
+        super().__init__()
         if not timm.is_model(model):
             raise UnknownNameError(_unknown_model(model))
         self.net = timm_backbone(model, pretrained=pretrained, num_classes=1).to(
@@ -72,7 +72,7 @@ class TimmModel(Detector):
         if pretrained:
             facts["summary"] = "weights of timm below a fresh last layer"
             facts |= licence_facts(made_for)
-        self.card = self.card.model_copy(update=facts)
+        self.describe(**facts)
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return a timm checkpoint's tensors as this detector's state dict.

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import resize
-from robustbench_aigi.detectors.base import GIVEN, Card, Detector, Normalise
+from robustbench_aigi.detectors.base import GIVEN_WEIGHTS, Card, Detector, Normalise
 from robustbench_aigi.detectors.external.inputs import checked_size, checked_statistics
 from robustbench_aigi.detectors.external.output_spec import OutputSpec, threshold_logit
 from robustbench_aigi.detectors.external.outputs import FakeIndex, Scale
@@ -34,7 +34,7 @@ class Wrapped(Detector):
         output_spec: what the outputs mean.
     """
 
-    default_card = Card(name="wrapped", source=GIVEN)
+    default_card = Card(name="wrapped", source=GIVEN_WEIGHTS)
     restorable = False
 
     def __init__(
@@ -171,7 +171,9 @@ def card_with(fields: Mapping[str, Any], base: Card | None = None) -> Card:
             f" {', '.join(Card.model_fields)}; other arguments of wrap are input_size, mean, std,"
             " fake_index, scale and output."
         )
-    defaults = {"source": GIVEN, "weights": GIVEN} if base is None else base.model_dump()
+    defaults = (
+        {"source": GIVEN_WEIGHTS, "weights": GIVEN_WEIGHTS} if base is None else base.model_dump()
+    )
     try:
         return Card.model_validate(defaults | dict(fields))
     except ValidationError as error:

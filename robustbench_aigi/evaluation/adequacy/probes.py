@@ -17,7 +17,7 @@ from robustbench_aigi.config.units import Count
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.base import placed
+from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work

@@ -5,8 +5,8 @@ clean one.
 import torch
 from torch import Tensor
 
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
 from robustbench_aigi.detectors._support.faster import copy_detector
-from robustbench_aigi.detectors.clip_mlp import ClipDetector
 from robustbench_aigi.training.objectives.clip_encoder import (
     EmbeddingLoss,
     EncoderObjective,

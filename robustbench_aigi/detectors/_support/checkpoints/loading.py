@@ -16,7 +16,7 @@ from robustbench_aigi.detectors._support.addresses.arguments import decode
 from robustbench_aigi.detectors._support.checkpoints.building import build
 from robustbench_aigi.detectors._support.checkpoints.restoring import restore
 from robustbench_aigi.detectors._support.checkpoints.shipped import is_shipped_dataset, shipped
-from robustbench_aigi.detectors.base import FRESH, PACKAGE, Detector, detectors
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, PACKAGE_NAME, Detector, detectors
 from robustbench_aigi.detectors.external import check_query, class_at
 from robustbench_aigi.errors import ConfigError
 
@@ -76,9 +76,9 @@ def load_at(address: Address, weights: str | Path | None = None) -> Detector:
         )
     facts = {"name": name, "threshold": common.get("threshold")}
     facts = {key: value for key, value in facts.items() if value not in (None, "")}
-    detector = _loaded(address.place, None if weights == FRESH else weights, config)
+    detector = _loaded(address.place, None if weights == FRESH_WEIGHTS else weights, config)
     if facts:
-        detector.card = detector.card.model_copy(update=facts)
+        detector.describe(**facts)
     return detector
 
 
@@ -107,7 +107,7 @@ def _own_parameters(place: str) -> frozenset[str]:
     if is_weights_path(place) or file_exists(place) or not is_named:
         return frozenset()
     found = detectors.get(place)
-    if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE}."):
+    if str(getattr(found, "__module__", "")).startswith(f"{PACKAGE_NAME}."):
         return frozenset()
     taken = frozenset(inspect.signature(found).parameters) if callable(found) else frozenset()
     return taken | {"threshold", "name"} if ":" in place else taken

@@ -17,7 +17,7 @@ from robustbench_aigi.detectors._support.checkpoints.fitting import (
 from robustbench_aigi.detectors._support.checkpoints.shipped import SHIPPED_IMAGE_SIZES
 from robustbench_aigi.detectors._support.checkpoints.tensors import StoredTensors, read_tensors
 from robustbench_aigi.detectors._support.fetching import without_pretrained_weights
-from robustbench_aigi.detectors.base import FRESH, Card, Detector, detectors
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector, detectors
 from robustbench_aigi.errors import CheckpointError
 from robustbench_aigi.io.hashing import file_digest
 
@@ -64,7 +64,7 @@ def restore(path: Path, expected: str | None, config: dict[str, Any]) -> Detecto
         ) from error
     if restored.notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(restored.notes)}.")
-    weights = FRESH if is_headless else f"sha256:{file_digest(path)}"
+    weights = FRESH_WEIGHTS if is_headless else f"sha256:{file_digest(path)}"
     detector.card = _updated_card(restored.card or detector.card, detector.card, path, weights)
     return detector.eval()
 

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
-from robustbench_aigi.detectors.base import PACKAGE
+from robustbench_aigi.detectors.base import PACKAGE_NAME
 from robustbench_aigi.io.hashing import file_digest
 
 SITE_FOLDERS = tuple(Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
@@ -44,8 +44,8 @@ def package_of(module: str) -> str | None:
         ('collections', None)
     """
     top = module.partition(".")[0]
-    if top == PACKAGE:
-        return f"{PACKAGE} {version('robustbench-aigi')}"
+    if top == PACKAGE_NAME:
+        return f"{PACKAGE_NAME} {version('robustbench-aigi')}"
     places = _places(top)
     if not places:
         return top if top in sys.builtin_module_names or top in sys.stdlib_module_names else None

@@ -202,7 +202,7 @@ def _members(cls: "type[Any]") -> Iterator[tuple[str, Any]]:
             continue
         is_table = name.startswith("__") and name.endswith("__")
         if not is_table or isinstance(value, FunctionType | staticmethod | classmethod | property):
-            yield name, value
+            yield name, getattr(value, "__recorded__", value)  # a detector's own constructor
 
 
 def _builder_names(classes: "list[type[Any]]") -> frozenset[str]:

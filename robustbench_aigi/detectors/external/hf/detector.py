@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import FRESH, Card, Detector
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector
 from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
 from robustbench_aigi.detectors.external.hf.loading import load_network
 from robustbench_aigi.detectors.external.hf.models import HubModel, logit, published_facts
@@ -94,9 +94,7 @@ class HFModel(Detector):
                 notes.append(published.note)
         notes += _revision_notes(model, revision, loaded.commit)
         self.notes = tuple(notes)
-        self.card = self.card.model_copy(
-            update=self._card_facts(loaded, facts) | {"threshold": threshold or 0.0}
-        )
+        self.describe(**self._card_facts(loaded, facts), threshold=threshold or 0.0)
 
     def _card_facts(self, loaded: HubNetwork, facts: HubModel | None) -> dict[str, Any]:
         """Return the fields of the card, apart from the threshold."""
@@ -111,7 +109,7 @@ class HFModel(Detector):
             "orientation": self.groups.describe(loaded.labels),
             "resize": f"{self.processing}, inside the detector",
             "input_size": self.processing.side,
-            "weights": source if self.config["pretrained"] else FRESH,
+            "weights": source if self.config["pretrained"] else FRESH_WEIGHTS,
         } | licence
 
     def logits(self, images: Tensor) -> Tensor:

@@ -112,7 +112,7 @@ class HTTPEndpoint(Detector):
         self._path = fill_text(spec.score, {"label": lambda: spec.label})
         self._known: dict[str, float] = {}
         self._labels: set[str] = set()
-        self.card = self.card.model_copy(update=card_facts(spec, self._path))
+        self.describe(**card_facts(spec, self._path))
         self._session = Session(spec, self.card.source)
 
     def fingerprint_parts(self) -> dict[str, Any]:
