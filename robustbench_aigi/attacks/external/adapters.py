@@ -79,7 +79,7 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
     equal.
     """
     source, known = base.sources()[kind], _known(base, kind)
-    choice = {field: norm for field in ("norm", "seeks") if getattr(known, field) == "any"}
+    choice = {field: norm for field in ("norm", "minimises") if getattr(known, field) == "any"}
     known = dataclasses.replace(known, **cast("Any", choice))
     parameters = inspect.signature(source).parameters
     numbers = {
@@ -105,7 +105,7 @@ def _made(base: type[ThirdParty], kind: str, norm: str) -> type[ThirdParty]:
         "source": source,
         "known": known,
         "access": known.access,
-        "seeks": known.minimises,
+        "minimises": known.minimises,
     }
     told |= {"__doc__": f"{kind} of {base.library}.", "__module__": base.__module__}
     made = dataclasses.make_dataclass(
