@@ -147,8 +147,8 @@ def test_squares_scored_ahead_change_nothing(
         [],
         [],
     )
-    for ahead in (square.AHEAD, 1):
-        monkeypatch.setattr(square, "AHEAD", ahead)
+    for ahead in (square.MAX_AHEAD, 1):
+        monkeypatch.setattr(square, "MAX_AHEAD", ahead)
         detector = Waves(weight, 0.0).looked_at(images)
         results.append(attack(detector, images, labels, full=full))
         passes.append(detector.passes)

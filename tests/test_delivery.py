@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.base import Perturbation
+from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.attacks.through_transform import AveragedDetector, Delivered
 from robustbench_aigi.detectors import Card, Detector, load_detector, straight_through, wrap
 from robustbench_aigi.errors import ConfigError, LogitsError

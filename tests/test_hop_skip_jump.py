@@ -3,11 +3,15 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.decision.hop_skip_jump import FEWEST, HALVINGS, STEPS
+from robustbench_aigi.attacks.decision.hop_skip_jump import (
+    BISECTION_STEPS,
+    MIN_PROBES,
+    STEP_LENGTHS,
+)
 from robustbench_aigi.imaging.pixels import snap
 from tests.conftest import Linear
 
-LEAST_ROUND = FEWEST + HALVINGS + STEPS
+LEAST_ROUND = MIN_PROBES + BISECTION_STEPS + STEP_LENGTHS
 
 
 def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:

@@ -12,7 +12,7 @@ from skimage import data
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, attacks, load_attack
-from robustbench_aigi.attacks.corruptions.resize import FILTERS, resized
+from robustbench_aigi.attacks.corruptions.resize import PILLOW_FILTERS, resized
 from robustbench_aigi.errors import ConfigError, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from robustbench_aigi.io.hashing import rng_for
@@ -68,7 +68,7 @@ def test_jpeg_is_pillows(size: tuple[int, int], quality: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kernel", sorted(FILTERS))
+@pytest.mark.parametrize("kernel", sorted(PILLOW_FILTERS))
 @pytest.mark.parametrize("scale", [0.01, 0.37, 0.5, 1])
 def test_resize_is_pillows(size: tuple[int, int], kernel: str, scale: float) -> None:
     images = photographs(*size)

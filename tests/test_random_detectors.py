@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.attacks import Suite, load_attack
-from robustbench_aigi.attacks.base import FRESH_DRAWS
+from robustbench_aigi.attacks.result import FRESH_DRAWS
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.detectors._support.randomness import is_random

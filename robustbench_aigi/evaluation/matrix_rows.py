@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.attacks.suites import FROM
+from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
 from robustbench_aigi.evaluation.adequacy.families import met
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import WORST_CASES, Cells, names
@@ -54,7 +54,7 @@ def matrix_rows(
             "attack": attack,
             "status": status,
         }
-        own = attack.partition(FROM)[0].removesuffix(CONTROL)
+        own = attack.partition(SURROGATE_SEPARATOR)[0].removesuffix(CONTROL)
         if own in built:
             head["seen"] = met(built[own], seen)
         if mode == "white-box" and own in replaced:
