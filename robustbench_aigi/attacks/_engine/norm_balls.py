@@ -199,8 +199,8 @@ def scaled(gradient: Tensor, size: float) -> Tensor:
         size: in grey levels.
 
     Example:
-        >>> length(scaled(torch.ones(1, 3, 2, 2), 5.0)).item()
-        5.0
+        >>> length(scaled(torch.ones(1, 3, 2, 2), 5.0)).flatten()
+        tensor([5.0000])
     """
     largest = gradient.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
     gradient = gradient / torch.where(largest > 0, largest, 1)

@@ -95,7 +95,7 @@ def encoded(light: Floats) -> Floats:
 
     Example:
         >>> encoded(np.array([0.0, 0.214, 1.0])).round(3)
-        array([0., 0.5, 1. ])
+        array([0. , 0.5, 1. ])
     """
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 

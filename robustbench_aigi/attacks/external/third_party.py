@@ -241,9 +241,10 @@ class ThirdParty(Attack):
         of the budget reports it.
         """
         rounded = (clean + change * factor).round().clamp(0, LEVELS)
-        if self.traits.norm not in NORM_BALLS:
+        ball_class = NORM_BALLS.get(self.traits.norm or "")
+        if ball_class is None:
             return rounded
-        ball = NORM_BALLS[self.traits.norm](eps=getattr(self, self.traits.size))
+        ball = ball_class(eps=getattr(self, self.traits.size))
         left = ball.size(change) > ball.eps * ball.unit * (1 + 1e-3) + 1e-2
         inside = ball.quantise(ball.project(change * factor, clean), clean)
         return torch.where(left, rounded, inside)
