@@ -157,7 +157,7 @@ def test_wrong_names_and_numbers_get_near_misses() -> None:
         load_attack("art:zzz")
     with pytest.raises(ConfigError, match="Did you mean max_iter"):
         load_attack("art:HopSkipJump", max_itr=3)
-    with pytest.raises(ConfigError, match="wants norm of linf or l2, got '1'"):
+    with pytest.raises(ConfigError, match=r"norm must be .linf. or .l2., got '1'"):
         load_attack("art:SquareAttack", norm=1)
     with pytest.raises(ConfigError, match="wants eps of 0, or 1 to 255 grey levels, got -1"):
         load_attack("art:SquareAttack", eps=-1)

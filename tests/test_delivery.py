@@ -155,7 +155,7 @@ def test_bad_numbers_name_the_attack_and_the_value() -> None:
         ((key, value),) = numbers.items()
         with pytest.raises(ConfigError, match=rf"{name} wants {key} of .* got {value}"):
             load_attack(name, **numbers)
-    with pytest.raises(ConfigError, match="without a model"):
+    with pytest.raises(ConfigError, match="delivery must be a perturbation, got 'pgd-linf'"):
         load_attack("survives", delivery="pgd-linf")
 
 

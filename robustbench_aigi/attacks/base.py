@@ -127,7 +127,7 @@ class Attack(ABC):
         return False
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """Scores averaged per candidate, where the detector scores at random."""
         return 1
 
@@ -200,6 +200,7 @@ class Attack(ABC):
         if clean_logits is not None and clean_logits.shape != labels.shape:
             raise UserError(
                 f"{len(labels)} images need as many clean_logits, got {tuple(clean_logits.shape)}."
+                " Write clean_logits=detector.logits(images), or leave it out."
             )
         self._check_access(detector)
         levels = images.detach().mul(LEVELS).round()
@@ -225,7 +226,8 @@ class Attack(ABC):
         """Attack a detector that scores at random, and draw fresh scores of the final images."""
         state = digest("draws", rngs.seed, self.seed_name, rngs.ids)
         with seeded(int(state[:8], 16)):
-            with self.oracle(detector, levels, labels, full=True, draws=self.averaged) as oracle:
+            draws = self.draws_per_candidate
+            with self.oracle(detector, levels, labels, full=True, draws=draws) as oracle:
                 self.perturb(oracle, rngs)
             return self._checked_result(oracle, oracle.fresh_logits(FRESH_DRAWS))
 

@@ -45,7 +45,7 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
     known = sorted(field.name for field in dataclasses.fields(cls))
     for key in numbers:
         if key not in known:
-            raise ConfigError(unknown(f"number of {name}", key, known))
+            raise ConfigError(unknown(f"parameter of {name}", key, known))
     return cls(**numbers)
 
 
@@ -63,7 +63,7 @@ def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
     return {key: getattr(attack, key, value) for key, value in numbers.items()}
 
 
-class Described(NamedTuple):
+class AttackDescription(NamedTuple):
     """What a user must know to write an attack.
 
     Attributes:
@@ -79,7 +79,7 @@ class Described(NamedTuple):
     severities: int
 
 
-def numbers_of(name: str) -> Described:
+def describe_attack(name: str) -> AttackDescription:
     """Describe a registered attack.
 
     Args:
@@ -93,7 +93,7 @@ def numbers_of(name: str) -> Described:
     summary = paragraph.partition(". ")[0].replace("``", "").removesuffix(".")
     numbers = {field.name: _default(field) for field in dataclasses.fields(cls)}
     severities = next(iter(_severities(cls).values()), ())
-    return Described(summary, cls.access, numbers, len(severities))
+    return AttackDescription(summary, cls.access, numbers, len(severities))
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
@@ -121,13 +121,13 @@ def _numbers_at(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
     table = _severities(cls)
     if not table:
         raise ConfigError(
-            f"{name} has no severities, got severity {severity!r}. Give its own numbers instead."
+            f"{name} has no severities, got severity {severity!r}. Give its own parameters instead."
         )
     try:
         index = int(SEVERITY.read(severity, "severity", name)) - 1
     except ValueError as error:
         raise ConfigError(
             f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write"
-            f" severity = 3, or its own numbers: {', '.join(table)}."
+            f" severity = 3, or its own parameters: {', '.join(table)}."
         ) from error
     return {number: values[index] for number, values in table.items()}

@@ -81,7 +81,9 @@ class Perturbation(Attack):
         """
         check_pixels(images)
         if len(ids) != len(images):
-            raise UserError(f"{len(images)} images need as many ids, got {len(ids)}.")
+            raise UserError(
+                f"{len(images)} images need as many ids, got {len(ids)}. Give one name per image."
+            )
         given = images if images.dtype == torch.uint8 else images.float()
         return changed(self.change_all, given, 1, Draws(seed, self.name, ids))
 

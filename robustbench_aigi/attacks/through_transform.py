@@ -154,8 +154,8 @@ class AfterTransform(ThroughTransform):
         delivery = load_attack(self.delivery, **self.settings)
         if not isinstance(delivery, Perturbation):
             raise ConfigError(
-                f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or"
-                " resize."
+                f"survives: delivery must be a perturbation, got {self.delivery!r}. Write"
+                ' delivery = "jpeg" or "resize".'
             )
         object.__setattr__(self, "settings", plain_numbers(delivery, self.settings))
 

@@ -40,11 +40,12 @@ def batch_of(
     if labels.shape != images.shape[:1] or len(names) != len(images):
         raise UserError(
             f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and"
-            f" {len(names)}."
+            f" {len(names)}. Give one of each per image."
         )
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise UserError(
             f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}."
+            " Map your own classes to these two."
         )
     return _on_grid(images), labels.to(torch.int64), names
 

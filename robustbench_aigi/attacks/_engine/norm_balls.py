@@ -49,7 +49,7 @@ class Ball(Attack):
         """
 
     @abstractmethod
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return a random change of one image, uniform in the ball.
 
         Args:
@@ -106,7 +106,7 @@ class LinfBall(Ball):
         """Return the largest absolute value of each ``change``."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return uniform whole grey levels of the shape of ``like``, drawn from ``rng``."""
         return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
 
@@ -143,7 +143,7 @@ class L2Ball(Ball):
         """Return the L2 norm of each ``change``."""
         return length(change)
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return a change of the shape of ``like``, uniform in the ball, drawn from ``rng``."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius

@@ -218,7 +218,7 @@ class Oracle:
         self,
         candidates: Tensor,
         which: Tensor,
-        kept: Tensor | None = None,
+        allowed: Tensor | None = None,
         logits: Tensor | None = None,
     ) -> Tensor:
         """Score candidates, keep the best of each image, and return their margins ``(M,)``.
@@ -226,8 +226,8 @@ class Oracle:
         Args:
             candidates: ``(M, 3, H, W)`` in grey levels.
             which: int64 ``(M,)``, the image that each belongs to; an index may repeat.
-            kept: bool ``(M,)``, the candidates inside the threat model, the only ones that may be
-                kept; all if None.
+            allowed: bool ``(M,)``, whether a candidate is inside the threat model, so that it may
+                be kept; all are if None.
             logits: ``(M,)``, what :meth:`logits_of` returned for them, if it was called.
 
         Raises:
@@ -236,11 +236,11 @@ class Oracle:
         counts = self._charge(which)
         logits = self.logits_of(candidates) if logits is None else logits
         self.forwards += counts
-        self._remember(candidates, logits, which, kept)
+        self._remember(candidates, logits, which, allowed)
         return self.margins(logits, which)
 
     def submit_with_gradient(
-        self, candidates: Tensor, which: Tensor, kept: Tensor | None = None
+        self, candidates: Tensor, which: Tensor, allowed: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Score candidates and return their margins and the direction in which each falls fastest.
 
@@ -249,7 +249,7 @@ class Oracle:
         Args:
             candidates: ``(M, 3, H, W)`` in grey levels.
             which: int64 ``(M,)``, the image that each belongs to; an index may repeat.
-            kept: bool ``(M,)``, the candidates that may be kept; all if None.
+            allowed: bool ``(M,)``, whether a candidate may be kept; all may if None.
 
         Returns:
             Margins ``(M,)`` and directions ``(M, 3, H, W)``, the fall per grey level.
@@ -267,7 +267,7 @@ class Oracle:
         scores, gradients = self._scorer.logits_and_gradients(candidates)
         self.forwards += counts
         self.backwards += counts
-        self._remember(candidates, scores, which, kept)
+        self._remember(candidates, scores, which, allowed)
         return self.margins(scores, which), gradients * sign
 
     @torch.no_grad()
@@ -291,13 +291,13 @@ class Oracle:
         return counts
 
     def _remember(
-        self, candidates: Tensor, logits: Tensor, which: Tensor, kept: Tensor | None
+        self, candidates: Tensor, logits: Tensor, which: Tensor, allowed: Tensor | None
     ) -> None:
         """Keep the best candidate of each image, if it beats the best so far."""
-        if kept is not None:
-            candidates = candidates[kept]
-            logits = logits[kept]
-            which = which[kept]
+        if allowed is not None:
+            candidates = candidates[allowed]
+            logits = logits[allowed]
+            which = which[allowed]
         costs = self._costs(candidates, logits, which)
         order = costs.argsort(stable=True)
         order = order[which[order].argsort(stable=True)]

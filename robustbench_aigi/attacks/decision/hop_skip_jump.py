@@ -59,12 +59,12 @@ class HopSkipJump(Ball):
         return self.queries
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 
     @abstractmethod
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
         """Return the change at a share of its size, on the shortest path to the clean image.
 
         Args:
@@ -178,10 +178,10 @@ class Walk:
         high = torch.ones(len(change), 1, 1, 1)
         for _ in range(BISECTION_STEPS):
             middle = (low + high) / 2
-            wrong = self._fools(self._shown(self._ball.shorter(change, middle)))
+            wrong = self._fools(self._shown(self._ball.shortened(change, middle)))
             low = torch.where(wrong, low, middle)
             high = torch.where(wrong, middle, high)
-        return self._ball.shorter(change, high)
+        return self._ball.shortened(change, high)
 
     def _shown(self, change: Tensor) -> Tensor:
         """Return the images of changes, rounded up or down at random.
@@ -198,7 +198,7 @@ class Walk:
         which = self.which.repeat_interleave(each)
         size = self._ball.size((images - self._oracle.images[which]).double()).flatten()
         self.spent += each
-        margins = self._oracle.submit(images, which, kept=size <= self._ball.radius)
+        margins = self._oracle.submit(images, which, allowed=size <= self._ball.radius)
         wrong = (margins < 0) | ((margins == 0) & (self._oracle.labels[which] == 1))
         return wrong.view(-1, 1, 1, 1)
 
@@ -240,7 +240,7 @@ class Walk:
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
     """HopSkipJump: decision-based walk along the boundary, in L-inf; ``eps`` in grey levels."""
 
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
         """Clamp ``change`` to a ``share`` of its largest value."""
         most = share * self.size(change)
         return change.clamp(-most, most)
@@ -252,6 +252,6 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 class HopSkipJumpL2(L2Ball, HopSkipJump):
     """HopSkipJump: decision-based boundary walk, in L2; ``eps`` in the [0, 1]-pixel norm."""
 
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
         """Scale ``change`` by ``share``."""
         return share * change

@@ -9,12 +9,11 @@ from functools import cache
 from typing import Any, cast
 
 from robustbench_aigi.attacks.base import Norm
-from robustbench_aigi.attacks.external.third_party import (
+from robustbench_aigi.attacks.external.third_party import NORM_BALLS, ThirdParty
+from robustbench_aigi.attacks.external.traits import (
     COUNT_PARAMETERS,
     DEFAULT_BUDGETS,
-    NORM_BALLS,
     AttackTraits,
-    ThirdParty,
 )
 from robustbench_aigi.config.units import Count, Number, PixelCount
 from robustbench_aigi.errors import ConfigError, UnavailableError, UnknownNameError
@@ -62,7 +61,10 @@ def attack_class(base: type[ThirdParty], kind: str, norm: str | None) -> type[Th
         return _made(base, kind, None)
     chosen = _default_norm(base, sources[kind]) if norm is None else norm.lower()
     if chosen not in NORM_BALLS:
-        raise ConfigError(f"{base.library}:{kind} wants norm of linf or l2, got {norm!r}.")
+        raise ConfigError(
+            f'{base.library}:{kind}: norm must be "linf" or "l2", got {norm!r}. Write'
+            ' norm = "linf".'
+        )
     return _made(base, kind, chosen)
 
 
@@ -153,7 +155,7 @@ def _defaults(source: type, traits: AttackTraits, norm: str | None) -> Mapping[s
             defaults[name] = default
     if norm is not None:
         defaults["norm"] = norm
-    return defaults | dict(traits.numbers)
+    return defaults | dict(traits.defaults)
 
 
 def _constructor_defaults(source: type) -> Iterator[tuple[str, Any]]:

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
+from robustbench_aigi.attacks.external.third_party import ThirdParty
+from robustbench_aigi.attacks.external.traits import AttackTraits
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import UnavailableError
 
@@ -83,27 +84,27 @@ TRAITS_TABLE: Mapping[str, AttackTraits] = MappingProxyType(
             for why, kinds in UNSUPPORTED_KINDS.items()
             for name in kinds
         },
-        "BoundaryAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
-        "CarliniL0Method": AttackTraits(minimises="l0", boundary=True),
-        "CarliniL2Method": AttackTraits(minimises="l2", boundary=True),
-        "CarliniLInfMethod": AttackTraits(minimises="linf", boundary=True),
-        "DeepFool": AttackTraits(minimises="l2", boundary=True),
-        "ElasticNet": AttackTraits(minimises="l2", boundary=True),
-        "HopSkipJump": AttackTraits(minimises="any", boundary=True, access="scores"),
-        "NewtonFool": AttackTraits(minimises="l2", boundary=True),
+        "BoundaryAttack": AttackTraits(minimises="l2", stops_at_boundary=True, access="scores"),
+        "CarliniL0Method": AttackTraits(minimises="l0", stops_at_boundary=True),
+        "CarliniL2Method": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "CarliniLInfMethod": AttackTraits(minimises="linf", stops_at_boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "ElasticNet": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "HopSkipJump": AttackTraits(minimises="any", stops_at_boundary=True, access="scores"),
+        "NewtonFool": AttackTraits(minimises="l2", stops_at_boundary=True),
         "PixelAttack": AttackTraits(
-            norm="l0", size="th", access="scores", numbers={"th": 1}, uses_own_verdicts=True
+            norm="l0", size="th", access="scores", defaults={"th": 1}, uses_own_verdicts=True
         ),
         "SaliencyMapMethod": AttackTraits(aims_at_label=True),
-        "ShadowAttack": AttackTraits(single=True),
+        "ShadowAttack": AttackTraits(takes_single_images=True),
         "SimBA": AttackTraits(access="scores", wants_probabilities=True),
         "SpatialTransformation": AttackTraits(access="scores"),
         "SquareAttack": AttackTraits(norm="any", access="scores"),
         "VirtualAdversarialMethod": AttackTraits(
             norm="l2", access="scores", wants_probabilities=True
         ),
-        "Wasserstein": AttackTraits(numbers={"regularization": 100.0}),
-        "ZooAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
+        "Wasserstein": AttackTraits(defaults={"regularization": 100.0}),
+        "ZooAttack": AttackTraits(minimises="l2", stops_at_boundary=True, access="scores"),
     }
 )
 

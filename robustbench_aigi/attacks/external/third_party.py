@@ -9,19 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.norm_balls import Ball
 from robustbench_aigi.attacks._engine.oracle import Oracle
-from robustbench_aigi.attacks.base import Attack, Budget, Norm
+from robustbench_aigi.attacks.base import Attack, Budget
+from robustbench_aigi.attacks.external.traits import AttackTraits
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.attacks.gradient.pgd import PGDL2, PGDLinf
 from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.config.quantity import quantities
-from robustbench_aigi.config.units import L2Radius, L2Step, LinfRadius, UnroundedStep
 from robustbench_aigi.detectors._support.randomness import seeded
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import LEVELS
@@ -29,73 +29,10 @@ from robustbench_aigi.io.hashing import Draws
 
 NORM_BALLS: Mapping[str, type[Ball]] = MappingProxyType({"linf": PGDLinf, "l2": PGDL2})
 """Norm to an attack that has its ball."""
-DEFAULT_BUDGETS: Mapping[str, Mapping[str, tuple[Any, float]]] = MappingProxyType(
-    {
-        "linf": {
-            "eps": (LinfRadius, 8),
-            "max_epsilon": (LinfRadius, 16),
-            "alpha": (UnroundedStep, 2),
-            "eps_step": (UnroundedStep, 2),
-        },
-        "l2": {"eps": (L2Radius, 1.0), "alpha": (L2Step, 0.2), "eps_step": (L2Step, 0.25)},
-    }
-)
-"""Norm to the parameters that have its unit: their types, which know it, and their defaults."""
-COUNT_PARAMETERS = (
-    "steps",
-    "nb_steps",
-    "nb_iter",
-    "num_iter_set",
-    "eot_iter",
-    "max_iter",
-    "max_iterations",
-    "max_inner_iter",
-    "n_queries",
-    "max_eval",
-    "restarts",
-    "n_restarts",
-    "nb_restarts",
-    "popsize",
-    "batch_size",
-)
-"""Parameters that libraries count with."""
 OVERSHOOT_FACTORS = (1.0, 1.02, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0)
 """Lengths at which a change that ends on the decision boundary is tried: on the grid it may fall
 short of the boundary.
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class AttackTraits:
-    """What there is to know of an attack beyond its constructor.
-
-    Attributes:
-        norm: of the ball it stays in; None if it has none, "any" if its parameter ``norm`` chooses.
-        size: the parameter that bounds the change.
-        minimises: for an attack that stays in no ball, the norm it makes as small as it can,
-            likewise.
-        boundary: whether it stops at the decision boundary, so that its change is stretched until
-            it fools on the grid.
-        access: what it needs of a detector.
-        numbers: defaults other than the library's, in our units.
-        single: whether it takes one image at a time.
-        aims_at_label: whether it moves towards the label it is given, not away from it.
-        wants_probabilities: whether it wants the softmax of the logits.
-        uses_own_verdicts: whether it takes the detector's verdicts instead of labels.
-        unsupported: why it cannot attack a detector, and what to use instead; None if it can.
-    """
-
-    norm: Norm | Literal["any"] | None = None
-    size: str = "eps"
-    minimises: Norm | Literal["any"] | None = None
-    boundary: bool = False
-    access: Literal["scores", "gradients"] = "gradients"
-    numbers: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    single: bool = False
-    aims_at_label: bool = False
-    wants_probabilities: bool = False
-    uses_own_verdicts: bool = False
-    unsupported: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +126,7 @@ class ThirdParty(Attack):
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Let the library attack the active images of ``oracle``, seeded by ``rngs``."""
         active = oracle.active()
-        for which in active.split(1 if self.traits.single else max(1, len(active))):
+        for which in active.split(1 if self.traits.takes_single_images else max(1, len(active))):
             if len(which):
                 self._attack(oracle, which, rngs)
 
@@ -219,13 +156,13 @@ class ThirdParty(Attack):
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             raise UserError(
-                f"{self.name} failed inside {self.library}: {why}. Change its numbers."
+                f"{self.name} failed inside {self.library}: {why}. Change its parameters."
             ) from error
         return images
 
     def _submit(self, oracle: Oracle, change: Tensor, which: Tensor) -> None:
         """Score the change on the grid; stretch one that ends on the boundary until it fools."""
-        factors = OVERSHOOT_FACTORS if self.traits.boundary else OVERSHOOT_FACTORS[:1]
+        factors = OVERSHOOT_FACTORS if self.traits.stops_at_boundary else OVERSHOOT_FACTORS[:1]
         for factor in factors:
             margins = oracle.submit(self._on_grid(change, oracle.images[which], factor), which)
             is_right = margins >= 0

@@ -11,7 +11,8 @@ from typing import Any, cast
 from torch import Tensor
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
+from robustbench_aigi.attacks.external.third_party import ThirdParty
+from robustbench_aigi.attacks.external.traits import AttackTraits
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.extras import install_command
@@ -21,19 +22,19 @@ TRAITS_TABLE: Mapping[str, AttackTraits] = MappingProxyType(
     {
         "VANILA": AttackTraits(access="scores"),
         "GN": AttackTraits(access="scores"),
-        "FFGSM": AttackTraits(norm="linf", numbers={"alpha": 10}),
+        "FFGSM": AttackTraits(norm="linf", defaults={"alpha": 10}),
         "PIFGSM": AttackTraits(norm="linf", size="max_epsilon"),
         "PIFGSMPP": AttackTraits(norm="linf", size="max_epsilon"),
         "PGDL2": AttackTraits(norm="l2"),
         "PGDRSL2": AttackTraits(norm="l2"),
         "SPSA": AttackTraits(norm="linf", access="scores"),
         "Square": AttackTraits(norm="any", access="scores"),
-        "FAB": AttackTraits(norm="any", boundary=True),
-        "CW": AttackTraits(minimises="l2", boundary=True),
-        "DeepFool": AttackTraits(minimises="l2", boundary=True),
-        "EADEN": AttackTraits(minimises="l2", boundary=True),
-        "EADL1": AttackTraits(minimises="l2", boundary=True),
-        "SparseFool": AttackTraits(minimises="l0", boundary=True),
+        "FAB": AttackTraits(norm="any", stops_at_boundary=True),
+        "CW": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "EADEN": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "EADL1": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "SparseFool": AttackTraits(minimises="l0", stops_at_boundary=True),
         # By default it aims at the class of the next higher number, which need not exist.
         "JSMA": AttackTraits(aims_at_label=True),
         "OnePixel": AttackTraits(norm="l0", size="pixels", access="scores"),

@@ -45,7 +45,7 @@ class APGD(Ball):
 
     def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws) -> None:
         clean = oracle.images[which]
-        starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+        starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
         state = APGDState.begin(which, clean, self.project(starts, clean), 2 * self.radius)
         checks = checkpoints(self.steps)
         for step in range(self.steps + 1):

@@ -39,13 +39,13 @@ class DCTPGD(L2Ball, PGD):
         super().__post_init__()
         if self.low > self.high:
             raise ConfigError(
-                f"dct-pgd wants low at most as large as high, got low = {self.low} and high ="
-                f" {self.high}. Between them is no frequency; swap them."
+                f"dct-pgd: low must not exceed high, got low = {self.low} and high = {self.high}."
+                " Swap them."
             )
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return the band of a change like ``like`` drawn uniformly in the ball from ``rng``."""
-        return self.band(super().start(like, rng))
+        return self.band(super().random_change(like, rng))
 
     def steepest_step(self, gradient: Tensor) -> Tensor:
         """Return the band of ``gradient``, scaled to one grey level."""

@@ -50,15 +50,15 @@ class FAB(Ball):
             clean = oracle.images[which]
             change = torch.zeros_like(clean)
             if turn:
-                starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-                change = self.project(starts / 2, clean)
+                starts = [self.random_change(clean[0], rngs[i]) for i in which.tolist()]
+                change = self.project(torch.stack(starts) / 2, clean)
             self._search(oracle, which, clean, change)
 
     def _search(self, oracle: Oracle, which: Tensor, clean: Tensor, change: Tensor) -> None:
-        nothing_kept = torch.zeros(len(which), dtype=torch.bool)
+        none_allowed = torch.zeros(len(which), dtype=torch.bool)
         for _ in range(self.steps):
             margins, gradient = oracle.submit_with_gradient(
-                clean + change, which, kept=nothing_kept[: len(which)]
+                clean + change, which, allowed=none_allowed[: len(which)]
             )
             across = (margins < 0) & (self.size(change).flatten() <= self.radius)
             if bool(across.any()):

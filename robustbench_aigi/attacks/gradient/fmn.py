@@ -46,7 +46,7 @@ class FMN(Attack):
         return Budget()
 
     @abstractmethod
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Return the radius at which a linear detector is fooled, in grey levels ``(M, 1, 1, 1)``.
 
         Args:
@@ -111,7 +111,7 @@ class FMN(Attack):
             fools = (margins < 0).view(-1, 1, 1, 1)
             best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
             if radius is None:
-                radius = torch.minimum(self.guess(margins, gradient), widest)
+                radius = torch.minimum(self.linear_radius(margins, gradient), widest)
             else:
                 radius = self._adapted(radius, best, fools, share)
             radius = torch.minimum(radius, self.shrunk(best, share))
@@ -132,7 +132,7 @@ class FMNLinf(FMN):
 
     minimises = "linf"
 
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Return ``margins`` over the L1 norm of ``gradient``, rounded up to a whole level."""
         rate = gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
         return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(min=1)
@@ -163,7 +163,7 @@ class FMNL2(FMN):
 
     minimises = "l2"
 
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Return ``margins`` over the L2 norm of ``gradient``."""
         return margins.view(-1, 1, 1, 1) / length(gradient).clamp(min=1e-30)
 

@@ -55,7 +55,7 @@ class PGD(Ball):
         clean = oracle.images[which]
         change = torch.zeros_like(clean)
         if rngs is not None:
-            starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+            starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
             change = self.project(starts, clean)
         predicted = torch.full((len(which),), torch.inf)
         return PGDState(which, clean, change, torch.zeros_like(clean), predicted)

@@ -62,7 +62,7 @@ class PixelEvolution(Attack):
         return Budget(l0=self.count, queries=self.draws * self.population * (self.generations + 1))
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 

@@ -49,5 +49,5 @@ class RandomLinf(LinfBall):
             if not len(which):
                 return
             clean = oracle.images[which]
-            change = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+            change = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
             oracle.submit(self.quantise(self.project(change, clean), clean), which)

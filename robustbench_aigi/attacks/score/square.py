@@ -58,7 +58,7 @@ class Square(Ball):
         return self.queries
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 
@@ -83,7 +83,7 @@ class Square(Ball):
     def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws) -> "SquareState":
         """Draw all random numbers, and score the first changes."""
         clean = oracle.images[which]
-        first = torch.stack([self.first(clean[0], rngs[i]) for i in which.tolist()])
+        first = torch.stack([self.first_change(clean[0], rngs[i]) for i in which.tolist()])
         uniform = torch.stack(
             [torch.rand(self.squares, DRAWS_PER_SQUARE, generator=rngs[i]) for i in which.tolist()]
         )
@@ -137,7 +137,7 @@ class Square(Ball):
         return new
 
     @abstractmethod
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return the change of one image to begin with.
 
         Args:
@@ -211,7 +211,7 @@ class SquareLinf(LinfBall, Square):
         """Return HopSkipJump in the same ball, with as many queries."""
         return HopSkipJumpLinf(eps=self.eps, queries=self.queries, draws=self.draws)
 
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return vertical stripes of one pixel, shaped as ``like``, of signs drawn from ``rng``."""
         signs = torch.rand(like.shape[0], 1, like.shape[2], generator=rng) < 0.5
         return torch.where(signs, self.radius, -self.radius).expand_as(like)
@@ -240,7 +240,7 @@ class SquareL2(L2Ball, Square):
         """Return HopSkipJump in the same ball, with as many queries."""
         return HopSkipJumpL2(eps=self.eps, queries=self.queries, draws=self.draws)
 
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return five by five bumps shaped as ``like``, of the whole budget, signed by ``rng``."""
         channels, height, width = like.shape
         side = max(1, min(height, width) // 5)
