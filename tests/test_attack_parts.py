@@ -19,10 +19,12 @@ from robustbench_aigi.attacks.score.square import first_improvement
 from robustbench_aigi.io.hashing import rng_for
 from tests.conftest import Linear
 
-MODULES = [found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+ATTACK_MODULES = [
+    found.name for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+]
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", ATTACK_MODULES)
 def test_examples_in_docstrings_hold(name: str) -> None:
     assert doctest.testmod(importlib.import_module(name)).failed == 0
 

@@ -52,7 +52,8 @@ def test_a_detector_with_quantisation_inside_falls_only_with_bpda(
             inside = straight_through(coarse, images) if self.honest else coarse(images)
             return ((inside - 0.5) * weight).sum(dim=(1, 2, 3))
 
-    masked, honest = Quantised().eval(), Quantised().eval()
+    masked = Quantised().eval()
+    honest = Quantised().eval()
     honest.honest = True
     with torch.no_grad():
         labels = (masked.logits(images) > 0).long()
@@ -84,7 +85,8 @@ def smooth(count: int) -> Tensor:
 
 
 def test_an_adaptive_attack_survives_more() -> None:
-    detector, images = load_detector("resnet18-c32", "cifake"), smooth(24)
+    detector = load_detector("resnet18-c32", "cifake")
+    images = smooth(24)
     margins = {}
     for adaptive in (False, True):
         inner = {"eps": 4, "step": 1, "steps": 10}
@@ -97,7 +99,8 @@ def test_an_adaptive_attack_survives_more() -> None:
 
 
 def test_delivered_scores_what_arrives() -> None:
-    detector, images = load_detector("resnet18-c32", "cifake"), smooth(4)
+    detector = load_detector("resnet18-c32", "cifake")
+    images = smooth(4)
     jpeg = load_attack("jpeg", quality=50)
     assert isinstance(jpeg, Perturbation)
     with torch.no_grad():

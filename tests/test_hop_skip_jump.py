@@ -20,10 +20,8 @@ def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:
     """
     rng = torch.Generator().manual_seed(size)
     weight = torch.randn(3, size, size, generator=rng)
-    noise, sides = (
-        torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255,
-        torch.tensor([1.0, -1, 1, -1]),
-    )
+    noise = torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255
+    sides = torch.tensor([1.0, -1, 1, -1])
     noise = (
         noise
         - (noise * weight).sum(dim=(1, 2, 3)).view(-1, 1, 1, 1) * weight / weight.square().sum()
