@@ -136,7 +136,7 @@ def unsupported(base: type[ThirdParty]) -> list[str]:
 @pytest.mark.parametrize("name", unsupported(art.ART))
 def test_art_attacks_that_cannot_work_say_why(name: str) -> None:
     if name.partition(":")[2] not in art.ART.sources():
-        pytest.skip("this installation of ART_NAMES does not export it")
+        pytest.skip("this installation of ART does not export it")
     with pytest.raises(ConfigError, match=f"{name} cannot attack a detector: "):
         load_attack(name)
 
