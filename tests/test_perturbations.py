@@ -169,7 +169,7 @@ def test_severity_fills_in_numbers_and_numbers_given_win() -> None:
         ):
             load_attack("jpeg", severity=wrong)  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"
+        ConfigError, match=r"pgd-linf has no severities, got severity 2\. Give its own parameters"
     ):
         load_attack("pgd-linf", severity=2)
 
