@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
-from robustbench_aigi.attacks.loading import numbers_of
+from robustbench_aigi.attacks.loading import describe_attack
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import Recipe, load_data
 from robustbench_aigi.data.plusplus.request import Kind, PlusPlus
@@ -150,7 +150,7 @@ def test_attacks_are_listed_with_what_they_are_and_take() -> None:
     assert "asks for gradients; takes eps=8, step=2, steps=10" in text
     assert "takes quality=75, severity=1 to 5" in text
     for name in attacks.names():
-        about = numbers_of(name)
+        about = describe_attack(name)
         assert about.summary, name
         assert load_attack(
             name,
@@ -265,7 +265,7 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "row": (
         load_suite,
         'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nwith = { epsilon = 8 }\n',
-        "row a: no number of pgd-linf called 'epsilon'. Did you mean eps?",
+        "row a: no parameter of pgd-linf called 'epsilon'. Did you mean eps?",
     ),
     "recipe": (
         load_data,

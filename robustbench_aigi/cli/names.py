@@ -107,9 +107,9 @@ def _attack(name: str) -> list[str]:
     """What an attack does, by the first line of its docstring; what it needs of a detector, and its
     numbers.
     """
-    from robustbench_aigi.attacks.loading import numbers_of
+    from robustbench_aigi.attacks.loading import describe_attack
 
-    about = numbers_of(name)
+    about = describe_attack(name)
     takes = [f"{key}={value!r}" for key, value in about.numbers.items()]
     takes += [f"severity=1 to {about.severities}"] if about.severities else []
     needs = "" if about.access == "none" else f"asks for {about.access}; "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks._engine.oracle import Oracle, frozen
-from robustbench_aigi.attacks.base import FRESH_DRAWS, Result
+from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector

@@ -2,7 +2,7 @@
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Budget
-from robustbench_aigi.attacks.loading import ADAPTERS
+from robustbench_aigi.attacks.loading import ADAPTER_MODULES
 
 
 def budgets(suite: Suite) -> dict[str, Budget]:
@@ -16,4 +16,4 @@ def budgets(suite: Suite) -> dict[str, Budget]:
 
 
 def _own(attack: str) -> bool:
-    return ":" not in attack or attack.partition(":")[0] in ADAPTERS
+    return ":" not in attack or attack.partition(":")[0] in ADAPTER_MODULES
