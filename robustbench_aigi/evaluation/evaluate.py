@@ -10,7 +10,8 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.detector_flags import of_detector
@@ -225,7 +226,7 @@ def _static(
         build(
             [row for row in shared if row.id not in lost]
         )  # of no row, the clean images: the gallery shows them
-    return {row.id: lost.get(row.id) or plusplus(folder, "test", row.id) for row in shared}
+    return {row.id: lost.get(row.id) or load_plusplus(folder, "test", row.id) for row in shared}
 
 
 def _cells(
