@@ -157,7 +157,7 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
         )
         patch.setattr(Path, method, refuse)
         with pytest.raises(
-            WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"
+            WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*to resume"
         ):
             make(tmp_path / "full", silent, InProcessExecutor(1))
     kept = list((tmp_path / "full" / "parts").iterdir())

@@ -14,7 +14,7 @@ CLASS_WORDS = {0: "real", 1: "AI-generated"}
 
 
 def draw_splits(rows: pd.DataFrame, recipe: LabelledRecipe) -> pd.DataFrame:
-    """Give every image a split: the source's, or one drawn by the hash of its parent.
+    """Assign a split to every image: the source's, or one drawn by the hash of its parent.
 
     Args:
         rows: a manifest; ``split`` may be None.

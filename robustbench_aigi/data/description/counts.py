@@ -50,10 +50,10 @@ def count_by_class(table: pd.DataFrame, column: str) -> CountsByClass:
         column: its name.
     """
     counts = Counter(zip(table[column].astype(str), table["class"], strict=True))
-    return {
-        value: {name: counts[value, name] for name in CLASS_WORDS.values()}
-        for value in sorted({key for key, _ in counts})
-    }
+    found = {}
+    for value in sorted({value for value, _ in counts}):
+        found[value] = {name: counts[value, name] for name in CLASS_WORDS.values()}
+    return found
 
 
 def count_texts(values: "pd.Series[str]") -> dict[str, int]:

@@ -21,7 +21,7 @@ from robustbench_aigi.imaging.quality import psnr
 
 EIGHT_BIT_RGB = b"\x08\x02"
 """Bit depth and colour type in a PNG's header."""
-TOLERANCES = {"linf": 0.0, "l0": 0.0, "l2": 1e-6, "psnr": 1e-3}
+MAX_DIFFERENCES = {"linf": 0.0, "l0": 0.0, "l2": 1e-6, "psnr": 1e-3}
 """Column to the difference that is allowed between the manifest and what is measured."""
 L2_SLACK = 1e-6 / LEVELS
 """What rounding may add to an L2 norm at the budget."""
@@ -120,7 +120,7 @@ class Checker:
     def _budget_faults(self, row: Record, image: Tensor, clean: Tensor) -> Iterator[str]:
         found = _distances(image, clean)
         for name, value in found.items():
-            if not _agree(value, row.get(name, value), TOLERANCES[name]):
+            if not _agree(value, row.get(name, value), MAX_DIFFERENCES[name]):
                 yield f"its {name} is {value:g}, and the manifest says {row[name]}"
         budget = self.budgets.get(row["attack"], Budget())
         limits = {"linf": budget.linf, "l2": budget.l2, "l0": budget.l0}

@@ -84,7 +84,7 @@ def perturb_images(
         measured += _as_records(passes | _distances(images, batch.images))
     rows = _store(shard.manifest, _stored_hashes(shard), split, row.id, files, out)
     eps = float(plain_numbers(row.built, row.numbers).get("eps", float("nan")))
-    common = {
+    common: dict[str, Any] = {
         "surrogate": row.surrogate or "",
         "surrogate_sha256": surrogate.sha256 if surrogate else "",
         "seed": seed,
@@ -164,8 +164,12 @@ def _attack(
     """Return the changed images, whether each fooled the surrogate, and the passes spent."""
     count = len(batch.ids)
     if isinstance(row.built, Perturbation):
-        facts = {"fooled": [None] * count, "forwards": [0] * count, "backwards": [0] * count}
-        return row.built.apply(batch.images, batch.ids, seed), facts
+        unknown: dict[str, list[Any]] = {
+            "fooled": [None] * count,
+            "forwards": [0] * count,
+            "backwards": [0] * count,
+        }
+        return row.built.apply(batch.images, batch.ids, seed), unknown
     if surrogate is None:
         raise DataError(
             f'row {row.id} asks a detector, so it needs a surrogate. Add surrogate = "resnet18-c32"'

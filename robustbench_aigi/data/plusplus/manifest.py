@@ -8,7 +8,7 @@ import pandas as pd
 
 from robustbench_aigi.data.dataset import CONVERT_COLUMN
 
-NEEDED = {"needed": True}
+IS_NEEDED = {"needed": True}
 """Metadata of the columns without which a set cannot be read."""
 
 
@@ -44,35 +44,35 @@ class ManifestRow:
             converted, and then the column is left out.
     """
 
-    id: str = field(metadata=NEEDED)
-    label: int = field(metadata=NEEDED)
-    split: str = field(metadata=NEEDED)
-    source: str = field(metadata=NEEDED)
+    id: str = field(metadata=IS_NEEDED)
+    label: int = field(metadata=IS_NEEDED)
+    split: str = field(metadata=IS_NEEDED)
+    source: str = field(metadata=IS_NEEDED)
     parent_sha256: str
     generator: str
     category: str
-    parent: str = field(metadata=NEEDED)
-    attack: str = field(metadata=NEEDED)
+    parent: str = field(metadata=IS_NEEDED)
+    attack: str = field(metadata=IS_NEEDED)
     surrogate: str = ""
     surrogate_sha256: str = ""
     seed: int = -1
     eps: float = math.nan
-    linf: int = field(default=0, metadata=NEEDED)
-    l2: float = field(default=0.0, metadata=NEEDED)
-    l0: int = field(default=0, metadata=NEEDED)
+    linf: int = field(default=0, metadata=IS_NEEDED)
+    l2: float = field(default=0.0, metadata=IS_NEEDED)
+    l0: int = field(default=0, metadata=IS_NEEDED)
     psnr: float = math.nan
     ssim: float = math.nan
     forwards: int = 0
     backwards: int = 0
     fooled: bool | None = None
-    sha256: str = field(metadata=NEEDED)
-    path: str = field(metadata=NEEDED)
+    sha256: str = field(metadata=IS_NEEDED)
+    path: str = field(metadata=IS_NEEDED)
     convert: str | None = None
 
 
 SET_COLUMNS = tuple(one.name for one in fields(ManifestRow))
 """All columns, in their order."""
-NEEDED_COLUMNS = tuple(one.name for one in fields(ManifestRow) if one.metadata == NEEDED)
+NEEDED_COLUMNS = tuple(one.name for one in fields(ManifestRow) if one.metadata == IS_NEEDED)
 """Columns without which a set cannot be read."""
 
 

@@ -153,7 +153,7 @@ def plan_build(request: BuildRequest, skipped: Path, progress: Progress) -> Buil
         convert=request.convert,
     )
     data = drop_repeated_files(data, skipped)
-    parts = {
+    parts: dict[str, Part] = {
         split: _part(data.split(split), split, recipe, request)
         for split in SPLIT_ORDER
         if (data.manifest["split"] == split).any()

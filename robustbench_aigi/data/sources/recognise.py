@@ -78,10 +78,10 @@ def recognise(source: str, terms: Terms, revision: str | None = None) -> Recogni
 
 def _recognise_file(path: Path, terms: Terms) -> RecognisedSource:
     kind = KIND_BY_ENDING.get(path.suffix.lower())
-    if terms.layout in SHARD_KINDS and kind != terms.layout:
-        raise DataError(
-            f"{path} is no {SHARD_KINDS[terms.layout].ending} file. Give one, or a folder of them."
-        )
+    wanted = _shard_layout(terms)
+    if wanted is not None and kind != wanted:
+        ending = SHARD_KINDS[wanted].ending
+        raise DataError(f"{path} is no {ending} file. Give one, or a folder of them.")
     if kind is None or terms.layout not in (None, kind):
         raise DataError(
             f"{path} is neither a folder, a Parquet file nor a WebDataset .tar. Unpack an archive"
@@ -94,11 +94,12 @@ def _recognise_file(path: Path, terms: Terms) -> RecognisedSource:
 
 def _recognise_folder(path: Path, terms: Terms) -> RecognisedSource:
     survey = Survey.of(path)
-    if terms.layout in SHARD_KINDS:
-        if not survey.shards[terms.layout]:
-            ending = SHARD_KINDS[terms.layout].ending
+    wanted = _shard_layout(terms)
+    if wanted is not None:
+        if not survey.shards[wanted]:
+            ending = SHARD_KINDS[wanted].ending
             raise DataError(f"{path} holds no {ending} file. Give one, or a folder of them.")
-        return _from_folder_of_shards(path, terms.layout, survey, terms)
+        return _from_folder_of_shards(path, wanted, survey, terms)
     table_faults: Mapping[Path, str] = {}
     if terms.layout in (None, METADATA_LAYOUT):
         tables = sort_tables(survey.tables, terms)
@@ -115,6 +116,11 @@ def _recognise_folder(path: Path, terms: Terms) -> RecognisedSource:
     if fit is None:
         return _from_nothing(path, survey, terms, table_faults)
     return _from_class_folders(path, fit, survey, terms, table_faults)
+
+
+def _shard_layout(terms: Terms) -> str | None:
+    """Return the recipe's layout if it is a kind of shard."""
+    return terms.layout if terms.layout in SHARD_KINDS else None
 
 
 def _has_both_classes(fit: Fit | None, terms: Terms) -> bool:
