@@ -4,7 +4,7 @@ import pandas as pd
 from huggingface_hub import metadata_load
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data import Recipe
+from robustbench_aigi.data import LabelledRecipe
 from robustbench_aigi.data.exporters import export
 from robustbench_aigi.data.plusplus.card import write_card
 from robustbench_aigi.data.plusplus.verify import verify
@@ -14,7 +14,7 @@ COMMAND = "robustbench-aigi build cifake --out built"
 
 
 def test_card_says_what_is_in_the_set(tmp_path: Path) -> None:
-    built, recipe = make(tmp_path), catalogue.read("datasets", "cifake", Recipe)
+    built, recipe = make(tmp_path), catalogue.read("datasets", "cifake", LabelledRecipe)
     write_card(built, recipe, COMMAND)
     rows, text = pd.read_parquet(built / "manifest.parquet"), (built / "README.md").read_text()
     about = metadata_load(built / "README.md")

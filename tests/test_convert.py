@@ -22,9 +22,10 @@ from PIL import Image, ImageCms, PngImagePlugin
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.audit import audit
-from robustbench_aigi.data.conversion import CONVERT_RULES, RULES
-from robustbench_aigi.data.decoding import ImageError, decode, decoded, encode_png, header
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.conversion import CONVERSION_RULES, CONVERSION_VERSION
+from robustbench_aigi.data.decoding import ImageError, decode, decode_image, encode_png, read_header
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.provenance import write_provenance
@@ -83,8 +84,8 @@ def test_16_bits_are_rounded_to_8(channels: int) -> None:
     found = levels(deep_png(samples))
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
     assert (
-        decoded(deep_png(samples), convert=True).conversion
-        == f"16 to 8 bits (rules {CONVERT_RULES})"
+        decode_image(deep_png(samples), convert=True).conversion
+        == f"16 to 8 bits (rules {CONVERSION_VERSION})"
     )
 
 
@@ -103,7 +104,7 @@ def test_16_bits_with_transparency_are_composited_on_white(channels: int) -> Non
     found = levels(deep_png(samples))
     expected = np.round((colour * alpha + 255 * (255 - alpha)) / 255)
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
-    assert decoded(deep_png(samples), convert=True).conversion.startswith(
+    assert decode_image(deep_png(samples), convert=True).conversion.startswith(
         "16 to 8 bits, transparency on white"
     )
 
@@ -162,7 +163,7 @@ def test_cmyk_without_a_profile_is_converted_by_the_formula_and_says_so() -> Non
     inks = np.asarray(Image.open(io.BytesIO(content))).astype(int)
     exact = (255 - inks[..., 3:]) * (255 - inks[..., :3]) / 255
     assert np.abs(levels(content) - exact).max() < 1
-    assert "cmyk to rgb without a profile" in decoded(content, convert=True).conversion
+    assert "cmyk to rgb without a profile" in decode_image(content, convert=True).conversion
     with pytest.raises(ImageError, match=r"CMYK colours.*--convert"):
         decode(content)
 
@@ -172,15 +173,15 @@ def test_a_wide_profile_is_applied_when_asked_and_an_srgb_one_changes_nothing() 
     srgb = saved(
         "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     )
-    assert decoded(srgb, convert=True).conversion == ""
+    assert decode_image(srgb, convert=True).conversion == ""
     assert torch.equal(decode(srgb, convert=True), plain)
     wide = saved("PNG", icc_profile=wide_profile())
     assert torch.equal(decode(wide), plain)  # as ever: a profile is not looked at
-    found = decoded(wide, convert=True)
-    assert found.conversion == f"rgb to srgb by profile (rules {CONVERT_RULES})"
+    found = decode_image(wide, convert=True)
+    assert found.conversion == f"rgb to srgb by profile (rules {CONVERSION_VERSION})"
     assert not torch.equal(found.pixels, plain)
-    assert header(wide).profile
-    assert not header(srgb).profile
+    assert read_header(wide).profile
+    assert not read_header(srgb).profile
     source = ImageCms.ImageCmsProfile(io.BytesIO(wide_profile()))
     image = Image.open(io.BytesIO(saved("PNG")))
     expected = ImageCms.profileToProfile(
@@ -195,7 +196,7 @@ def test_a_broken_profile_says_nothing(profile: bytes) -> None:
     assert torch.equal(
         decode(saved("JPEG", icc_profile=profile), convert=True), decode(saved("JPEG"))
     )
-    cmyk = decoded(saved("JPEG", "CMYK", icc_profile=profile), convert=True)
+    cmyk = decode_image(saved("JPEG", "CMYK", icc_profile=profile), convert=True)
     assert "without a profile" in cmyk.conversion
 
 
@@ -212,7 +213,7 @@ def test_a_converted_image_is_turned_upright_too(orientation: int) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_needs_no_conversion_keeps_its_pixels(kind: str, mode: str) -> None:
     content = saved(kind, mode)
-    found = decoded(content, convert=True)
+    found = decode_image(content, convert=True)
     assert found.conversion == ""
     assert torch.equal(found.pixels, decode(content))
 
@@ -249,7 +250,7 @@ def test_converted_images_are_recorded_in_manifest_key_and_run(tmp_path: Path) -
     assert by_recipe.key == data.key != plain.key
     write_provenance(tmp_path, {}, {}, load_suite("quick"), data, Identities())
     about = json.loads((tmp_path / "run.json").read_text())["data"]
-    assert about["convert_rules"] == CONVERT_RULES
+    assert about["convert_rules"] == CONVERSION_VERSION
     assert sum(about["converted"].values()) == 4
     write_provenance(tmp_path, {}, {}, load_suite("quick"), plain, Identities())
     assert set(json.loads((tmp_path / "run.json").read_text())["data"]) == {"name", "images", "key"}
@@ -279,7 +280,7 @@ def test_a_built_set_holds_the_converted_pixels_as_png(tmp_path: Path, tiny_suit
     part = Part(data.split("test"), all_rows=True, samples=1)
     build_plusplus({"test": part}, suite, {}, tmp_path / "built", silent)
     assert verify(tmp_path / "built") == []
-    clean = plusplus(tmp_path / "built", "test", "clean")
+    clean = load_plusplus(tmp_path / "built", "test", "clean")
     assert all(
         torch.equal(one, other) for one, other in zip(clean.pixels(), data.pixels(), strict=True)
     )
@@ -298,12 +299,12 @@ def test_a_built_set_holds_the_converted_pixels_as_png(tmp_path: Path, tiny_suit
     )
     whole = pd.read_parquet(tmp_path / "built" / "manifest.parquet")
     assert (whole.loc[whole["attack"] == "diffusion", "convert"] == "").all()
-    assert audit(clean, tmp_path / "audit", silent).images == len(data)
+    assert audit(clean, silent).images == len(data)
 
 
 def test_an_audit_reads_images_as_they_are_converted(tmp_path: Path) -> None:
     data = load_data("folder", str(mixed(tmp_path / "set")), convert=True)
-    result = audit(data, tmp_path / "audit", silent)
+    result = audit(data, silent)
     assert result.images == len(data)
     assert result.tables["unreadable"].empty
 
@@ -333,7 +334,7 @@ def test_large_texts_and_profiles_do_not_lose_the_pixels(kind: bytes, where: str
 
 
 def test_a_large_profile_is_applied_when_asked() -> None:
-    found = decoded(large_text(b"iCCP", "before"), convert=True)
+    found = decode_image(large_text(b"iCCP", "before"), convert=True)
     assert "by profile" in found.conversion
     assert torch.equal(found.pixels, decode(saved("PNG", icc_profile=wide_profile()), convert=True))
 
@@ -378,5 +379,5 @@ def test_whatever_is_broken_is_converted_or_refused(place: float, value: int, ke
 
 def test_the_rules_stand_in_the_documentation() -> None:
     text = " ".join((Path(__file__).parent.parent / "datasets" / "README.md").read_text().split())
-    assert all(rule in text for rule in RULES)
-    assert f"version {CONVERT_RULES}" in text
+    assert all(rule in text for rule in CONVERSION_RULES)
+    assert f"version {CONVERSION_VERSION}" in text

@@ -15,8 +15,11 @@ import pytest
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.decoding import decode
-from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus
+from robustbench_aigi.data.exporters import export, export_formats
+from robustbench_aigi.data.plusplus.build import build_plusplus
+from robustbench_aigi.data.plusplus.jsonl import write_jsonl
+from robustbench_aigi.data.plusplus.parts import Part
+from robustbench_aigi.data.plusplus.reader import BuiltDataset
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.progress import silent
@@ -213,7 +216,7 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     assert export(tmp_path / "built", "parquet", tmp_path / "out").images == 16
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", export_formats.names())
 def test_the_same_set_gives_the_same_bytes_and_is_not_written_twice(
     form: str, built: Path, tmp_path: Path
 ) -> None:
@@ -232,4 +235,4 @@ def test_jsonl_says_what_the_parquet_manifest_says(
     write_jsonl(tmp_path / "built")
     again = pd.read_json(tmp_path / "built" / "manifest.jsonl", lines=True, dtype=False)
     same(again, manifest)
-    assert len(Built(built)) == len(again)
+    assert len(BuiltDataset(built)) == len(again)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.detectors import Detector, load_detector, wrap
 from robustbench_aigi.detectors.external.python_object import adapt_object
 from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, PoolExecutor
@@ -138,7 +139,7 @@ def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> 
     build_plusplus(
         {"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, PoolExecutor(2)
     )
-    assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
+    assert len(load_plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
     assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10
 
 

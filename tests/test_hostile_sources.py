@@ -194,7 +194,7 @@ def test_files_too_large_for_an_image_are_not_read(
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"].tolist() == [
         f"{2**40} bytes; {2**28} are the most"
     ]
-    monkeypatch.setattr(webdataset, "MOST_BYTES", 5000)
+    monkeypatch.setattr(webdataset, "MAX_BYTES", 5000)
     members = [
         (f"{i}.{end}", c)
         for i in range(3)

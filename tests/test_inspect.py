@@ -17,12 +17,13 @@ from typer.testing import CliRunner
 
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.description import describe
-from robustbench_aigi.data.description.counts import grouped
-from robustbench_aigi.data.description.describe import described
+from robustbench_aigi.data.description import headers
+from robustbench_aigi.data.description.counts import group_reasons
+from robustbench_aigi.data.description.describe import describe_source
 from robustbench_aigi.data.description.text import to_json, to_text
 from robustbench_aigi.data.plusplus.request import BuildRequest
-from robustbench_aigi.data.suggestions import recipe_named
+from robustbench_aigi.data.sources.entry import Skipped
+from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.errors import DataError, UnknownNameError, UserError
 from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.pipeline import data as data_pipeline
@@ -52,7 +53,7 @@ def test_a_folder_is_described(tmp_path: Path) -> None:
     (root / "test" / "real" / "large.png").write_bytes(picture(1, size=(40, 20)))
     (root / "test" / "fake" / "sd" / "broken.png").write_bytes(b"")
     (root / "notes.txt").write_text("passed over")
-    found = described(str(root))
+    found = describe_source(str(root))
     assert (found.recipe, found.layout, found.images) == ("folder", "folder", 17)
     assert "5 folders with images" in found.why
     assert found.classes["test"] == {"real": 4, "AI-generated": 7}
@@ -74,7 +75,7 @@ def test_formats_that_tell_the_class_get_a_word(tmp_path: Path) -> None:
     (root / "real").mkdir()
     for i in range(4):
         (root / "real" / f"{i}.jpg").write_bytes(picture(i, kind="JPEG", size=(8, 8)))
-    found = described(str(root))
+    found = describe_source(str(root))
     assert found.formats == {
         "JPEG": {"real": 4, "AI-generated": 0},
         "PNG": {"real": 0, "AI-generated": 4},
@@ -85,19 +86,19 @@ def test_formats_that_tell_the_class_get_a_word(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_grouped_and_convert_takes_it(tmp_path: Path) -> None:
     root = mixed(tmp_path)
-    found = described(str(root))
+    found = describe_source(str(root))
     assert sorted(one.count for one in found.left_out) == [2, 2]
     assert all("--convert" in one.reason for one in found.left_out)
     assert found.modes["CMYK"] == {"real": 1, "AI-generated": 1}
-    taken = described(str(root), convert=True)
+    taken = describe_source(str(root), convert=True)
     assert taken.left_out == ()
     assert sum(taken.conversions.values()) == 4
 
 
 def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> None:
     """Case B13."""
-    assert described(str(files(tmp_path / "a", "0_real", "1_fake"))).recipe == "forensynths"
-    found = described(
+    assert describe_source(str(files(tmp_path / "a", "0_real", "1_fake"))).recipe == "forensynths"
+    found = describe_source(
         str(
             files(tmp_path / "b", *(f"{s}/{k}" for s in ("train", "val") for k in ("nature", "ai")))
         )
@@ -105,7 +106,7 @@ def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> Non
     assert found.recipe == "genimage"
     assert any("the recipe folder does not read it" in note for note in found.notes)
     with pytest.raises(DataError, match="recipe genimage reads these folders"):
-        described(str(tmp_path / "b"), "folder")
+        describe_source(str(tmp_path / "b"), "folder")
 
 
 def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is_found(
@@ -123,7 +124,7 @@ def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is
         match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8",
     ):
         load_data("folder", str(tmp_path))
-    found = described(str(tmp_path))
+    found = describe_source(str(tmp_path))
     assert found.recipe == "cifake"
     assert any(
         "0 is AI-generated, 1 is real, as the recipe cifake says" in note for note in found.notes
@@ -134,19 +135,18 @@ def test_a_large_source_is_looked_at_in_part_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = files(tmp_path, "real", "fake", count=20)
-    monkeypatch.setattr(describe, "MAX_HEADERS", 10)
-    monkeypatch.setattr(describe, "MAX_DECODED", 8 * 8 * 4)
-    found = described(str(root))
+    monkeypatch.setattr(headers, "MAX_HEADERS", 10)
+    monkeypatch.setattr(headers, "MAX_DECODED", 8 * 8 * 4)
+    found = describe_source(str(root))
     assert (found.images, found.looked_at, found.decoded) == (40, 10, 4)
     assert any("a part of the images" in note for note in found.notes)
     assert "headers read of 10, pixels of 4" in to_text(found)
 
 
 def test_reasons_are_grouped_whatever_numbers_are_in_them() -> None:
-    faults = [(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)] + [
-        ("b", "label 'x' is none")
-    ]
-    first, second = grouped(faults)
+    skipped = [Skipped(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)]
+    skipped.append(Skipped("b", "label 'x' is none"))
+    first, second = group_reasons(skipped)
     assert (first.count, first.examples) == (5, ("a/1", "a/2", "a/3"))
     assert (second.count, second.reason) == (1, "label 'x' is none")
 
@@ -156,13 +156,17 @@ def test_a_profile_that_is_ignored_is_mentioned(tmp_path: Path) -> None:
 
     root = files(tmp_path, "real", "fake")
     (root / "fake" / "wide.png").write_bytes(saved("PNG", icc_profile=wide_profile()))
-    assert any("1 images have a colour profile" in note for note in described(str(root)).notes)
-    assert described(str(root), convert=True).conversions == {"rgb to srgb by profile (rules 1)": 1}
+    assert any(
+        "1 images have a colour profile" in note for note in describe_source(str(root)).notes
+    )
+    assert describe_source(str(root), convert=True).conversions == {
+        "rgb to srgb by profile (rules 1)": 1
+    }
 
 
 @needs_cifake
 def test_cifake_is_described_from_a_part_of_it() -> None:
-    found = described(str(CIFAKE / "test.parquet"))
+    found = describe_source(str(CIFAKE / "test.parquet"))
     assert found.recipe == "cifake"
     assert found.classes == {"test": {"real": 10_000, "AI-generated": 10_000}}
     assert found.formats.keys() == {"JPEG"}
@@ -182,11 +186,11 @@ def test_the_command_describes_or_says_what_was_found(tmp_path: Path) -> None:
     )
     assert json.loads(answer.stdout)["images"] == 4
     with pytest.raises(DataError, match="Found images in: stuff"):
-        described(str(files(tmp_path / "odd", "stuff")))
+        describe_source(str(files(tmp_path / "odd", "stuff")))
     with pytest.raises(DataError, match="no file or folder at"):
-        described(str(tmp_path / "nowhere"))
+        describe_source(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="makes its own images"):
-        described(str(root), "mini")
+        describe_source(str(root), "mini")
 
 
 def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
@@ -211,7 +215,7 @@ def test_a_path_in_the_place_of_a_recipe_is_explained(tmp_path: Path) -> None:
     place = files(tmp_path / "my images", "0_real", "1_fake")
     for call in (
         lambda: load_data(str(place)),
-        lambda: recipe_named(str(place)),
+        lambda: load_recipe(str(place)),
         lambda: data_pipeline.audit(str(place), tmp_path / "audit"),
         lambda: data_pipeline.build(BuildRequest(dataset=str(place)), tmp_path / "built"),
     ):
@@ -314,7 +318,7 @@ def test_audit_and_generate_hold_their_folder(
         with exclusive_lock(place):
             yield
 
-    monkeypatch.setattr(data_pipeline, "alone", noted)
+    monkeypatch.setattr(data_pipeline, "exclusive_lock", noted)
     root = files(tmp_path / "set", "real", "fake", count=6)
     data_pipeline.audit("folder", tmp_path / "audit", source=str(root))
     monkeypatch.setattr(data_pipeline, "make_samples", lambda *given: pd.DataFrame())

@@ -134,7 +134,7 @@ def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> 
     assert found["id"].tolist() == ["a", "b", "c"]
     assert found["l2"].tolist() == [0.5, 0.25, 0.0]
     assert found["generator"].isna().tolist() == [False, False, True]
-    with pytest.raises(DataError, match=r"is damaged.*Delete it and repeat"):
+    with pytest.raises(DataError, match=r"is damaged.*Delete it and rerun"):
         read_shards(places)
     with pytest.raises(DataError, match="no column logit"):
         read_shards(places[:1], ["id", "logit"])

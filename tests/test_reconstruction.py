@@ -89,7 +89,9 @@ def test_aeroblade_says_what_it_cannot_do(tmp_path: Path) -> None:
 
 def test_the_shipped_autoencoder_keeps_more_than_a_thumbnail_does() -> None:
     """Its latent is 8 x 8 with four channels, the thumbnail 8 x 8 with three."""
-    crops = list(photographs.crops(photographs.SPLITS["test"], 20, np.random.default_rng(0)))
+    crops = list(
+        photographs.crops(photographs.PHOTOGRAPH_SPLITS["test"], 20, np.random.default_rng(0))
+    )
     images = from_bytes(torch.from_numpy(np.stack([crop for _, crop in crops])).permute(0, 3, 1, 2))
     with torch.no_grad():
         coded = load_autoencoder(SMALL)(images)

@@ -16,9 +16,10 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
 from robustbench_aigi.attacks.loading import describe_attack
 from robustbench_aigi.cli.main import app
-from robustbench_aigi.data import Recipe, load_data
-from robustbench_aigi.data.plusplus.request import Kind, PlusPlus
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.exporters import export
 from robustbench_aigi.data.prompts import load_prompts
+from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import ConfigError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED, Registry
@@ -60,10 +61,7 @@ def test_every_suite_reads_and_builds(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("datasets"))
 def test_every_recipe_reads(name: str) -> None:
-    if catalogue.read("datasets", name, Kind).kind == "plusplus":
-        assert catalogue.read("datasets", name, PlusPlus).name == name
-    else:
-        assert catalogue.read("datasets", name, Recipe).name == name
+    assert read_recipe(name).name == name
 
 
 def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> None:
@@ -103,6 +101,7 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "policy": lambda: load_policy("relase"),
     "prompt file": lambda: load_prompts("cifakep"),
     "report format": lambda: in_form("latx", RunResults(Matrix())),
+    "export format": lambda: export(Path(), "parqet", Path("out")),
     "number": lambda: load_attack("pgd-linf", epsilon=8),
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),
 }

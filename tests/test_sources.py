@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data import Dataset, Recipe, load_data
+from robustbench_aigi.data import Dataset, LabelledRecipe, load_data
 from robustbench_aigi.errors import ConfigError, DataError
 from tests.conftest import SHARED
 from tests.test_data import picture
@@ -381,7 +381,7 @@ def test_class_names_in_a_table_name_the_recipe_that_reads_them(
 
 @pytest.mark.parametrize("name", ["folder", "forensynths", "genimage", "raid", "tiny-genimage"])
 def test_shipped_recipes_name_both_classes(name: str) -> None:
-    assert set(catalogue.read("datasets", name, Recipe).labels.values()) == {0, 1}
+    assert set(catalogue.read("datasets", name, LabelledRecipe).labels.values()) == {0, 1}
 
 
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs photographs in ../shared/data/photos256")

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.data.decoding import decode, encode_png
-from robustbench_aigi.data.exporters import Built, write_jsonl
-from robustbench_aigi.data.plusplus.reader import json_line, write_lines
+from robustbench_aigi.data.plusplus.jsonl import json_line, write_jsonl, write_lines
+from robustbench_aigi.data.plusplus.reader import BuiltDataset
 from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import file_digest
@@ -48,7 +48,7 @@ def edit(built: Path, identity: str, **values: str | float) -> None:
     for name, value in values.items():
         rows.loc[rows["id"] == identity, name] = value
     rows.to_parquet(built / "manifest.parquet", index=False)
-    write_lines(built / "manifest.jsonl", map(json_line, Built(built).rows()))
+    write_lines(built / "manifest.jsonl", map(json_line, BuiltDataset(built).rows()))
 
 
 def repaint(built: Path, attack: str, change: int, pixels: int, kind: str = "PNG") -> str:

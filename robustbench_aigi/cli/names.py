@@ -20,6 +20,8 @@ LISTED_KINDS = (
     "policies",
     "prompts",
     "formats",
+    "exports",
+    "layouts",
     "endpoints",
     "executors",
 )
@@ -61,7 +63,9 @@ def _known() -> Mapping[str, list[str]]:
     """Kind to its names."""
     from robustbench_aigi import catalogue
     from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.data.exporters import export_formats
     from robustbench_aigi.data.prompts import prompt_names
+    from robustbench_aigi.data.sources.recognise import layout_names
     from robustbench_aigi.detectors import detectors
     from robustbench_aigi.executors import executors
     from robustbench_aigi.report.formats import FORMS
@@ -74,6 +78,8 @@ def _known() -> Mapping[str, list[str]]:
         "policies": catalogue.names("policies"),
         "prompts": prompt_names(),
         "formats": sorted(FORMS),
+        "exports": export_formats.names(),
+        "layouts": sorted(layout_names()),
         "endpoints": catalogue.names("endpoints"),
         "executors": executors.names(),
     }

@@ -12,9 +12,9 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.data import Dataset, counts, load_data
-from robustbench_aigi.data.plusplus.request import SPLITS
-from robustbench_aigi.data.suggestions import recipe_named
+from robustbench_aigi.data import Dataset, describe_counts, load_data
+from robustbench_aigi.data.sources.splits import SPLIT_ORDER
+from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
 from robustbench_aigi.detectors._support.addresses.address import Address
 from robustbench_aigi.detectors._support.checkpoints.saving import check_restorable
@@ -64,10 +64,10 @@ def run(
         UserError: with what to type next; nothing already done is lost.
     """
     suite = load_suite(attacks)
-    recipe = recipe_named(dataset)
+    recipe = load_recipe(dataset)
     with exclusive_lock(out):
-        data = load_data(dataset, source, SPLITS, limit, out / "skipped.csv", progress, convert)
-        say(counts(data, out / "skipped.csv"))
+        data = load_data(recipe, source, SPLIT_ORDER, limit, out / "skipped.csv", progress, convert)
+        say(describe_counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
         makers = {

@@ -1,4 +1,4 @@
-"""What a source lists: images before they are opened, and what is left out unopened."""
+"""What a source lists: images before they are opened, and what is skipped unopened."""
 
 import math
 import re
@@ -8,12 +8,12 @@ from decimal import Decimal
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from robustbench_aigi.data.sources.splits import SPLITS, splits_of
+from robustbench_aigi.data.sources.splits import SPLIT_NAMES, splits_of_files
 from robustbench_aigi.errors import DataError
 
-TEXTS = ("generator", "category", "parent", "split")
-"""What shards may say of an image beside its label."""
-BLANK_WORDS = frozenset({"", "-1", "nan", "null", "none", "na", "n/a"})
+TEXT_COLUMNS = ("generator", "category", "parent", "split")
+"""What tables and shards may hold beside an image's label."""
+BLANK_LABELS = frozenset({"", "-1", "nan", "null", "none", "na", "n/a"})
 """Labels, as text in lower case, that stand for "no label"."""
 
 
@@ -21,9 +21,16 @@ BLANK_WORDS = frozenset({"", "-1", "nan", "null", "none", "na", "n/a"})
 class Entry:
     """One image before it is opened.
 
-    ``stem`` is its name in the source; ``split`` None where the source has none; ``parent`` empty
-    where the image is an original; ``row`` as in a manifest. Images of one ``block`` are read in
-    any order at the same cost.
+    Attributes:
+        stem: its name in the source, without the ending.
+        label: 1 is AI-generated, 0 is real.
+        split: None where the source has none.
+        path: the file that holds the image.
+        row: as in a manifest.
+        generator: empty if unknown.
+        category: empty if unknown.
+        parent: what the image was made from; empty for an original.
+        block: images of one block are read in any order at the same cost.
     """
 
     stem: str
@@ -37,59 +44,74 @@ class Entry:
     block: int = 0
 
 
-class Refused(NamedTuple):
-    """What is not opened, and why."""
+class Skipped(NamedTuple):
+    """What is left out, and why."""
 
-    stem: str
+    name: str
     reason: str
 
 
 class UnfitError(DataError):
     """No folder, or no class name, of a source fits the recipe.
 
-    ``folders`` are those that hold images, or ``in_table`` the class names that a table has.
+    Attributes:
+        folders: those that hold images, or the class names that a table has.
+        in_table: whether ``folders`` are class names of a table.
     """
 
     def __init__(
         self, message: str, folders: Sequence[str] = (), *, in_table: bool = False
     ) -> None:
         super().__init__(message)
-        self.folders, self.in_table = tuple(folders), in_table
+        self.folders = tuple(folders)
+        self.in_table = in_table
 
 
 class Terms(NamedTuple):
-    """A recipe's words: class names (``gen_*`` is a pattern) and class numbers to labels, folder
-    names to splits.
+    """A recipe's words, and what they mean.
 
-    ``generators`` are folder names that the recipe knows as generators, whatever else they may
-    mean.
+    Attributes:
+        labels: class names to labels; in a name ``*`` stands for anything.
+        numbers: class numbers to labels.
+        splits: folder and file names to splits.
+        layout: how the source is laid out; found by looking if None.
+        generators: folder names of generators in lower case, whatever else they may mean.
     """
 
     labels: Mapping[str, int]
     numbers: Mapping[int, int]
-    splits: Mapping[str, str] = SPLITS
+    splits: Mapping[str, str] = SPLIT_NAMES
     layout: str | None = None
     generators: frozenset[str] = frozenset()
 
     def label(self, name: str) -> int | None:
-        """The label of a class name, upper or lower case; None if the recipe does not know it."""
-        known = self.labels.items()
+        """Return the label of a class name, upper or lower case; None if it is unknown.
+
+        Example:
+            >>> Terms({"real": 0, "gen_*": 1}, {}).label("GEN_7")
+            1
+        """
         return next(
-            (label for own, label in known if re.fullmatch(pattern_of(own), name, re.IGNORECASE)),
+            (
+                label
+                for own, label in self.labels.items()
+                if re.fullmatch(pattern_of(own), name, re.IGNORECASE)
+            ),
             None,
         )
 
     def label_of(self, given: object, names: Sequence[str] = ()) -> int | None:
-        """The label of a class number or a class name; None if the recipe knows neither.
+        """Return the label of a class number or a class name; None if it is unknown.
 
         Args:
-            names: class names by number that the source itself has; they beat the recipe's numbers.
+            given: a cell of a table, a text, or a list of one of them.
+            names: class names by number that the source itself has; they beat ``numbers``.
         """
         value = _plain(given)
         if isinstance(value, str):
-            named = self.label(value)
-            if named is not None or not re.fullmatch(r"[0-9]{1,9}(\.0+)?", value):
-                return named
+            label = self.label(value)
+            if label is not None or not re.fullmatch(r"[0-9]{1,9}(\.0+)?", value):
+                return label
             value = int(float(value))
         if not isinstance(value, int):
             return None
@@ -99,74 +121,93 @@ class Terms(NamedTuple):
 
     @property
     def split_names(self) -> dict[str, str]:
-        """The names of splits, less those that the recipe knows as generators."""
+        """Names of splits to splits, less the names of generators."""
         return {
             own: split for own, split in self.splits.items() if own.lower() not in self.generators
         }
 
+    @property
+    def known_labels(self) -> str:
+        """The class names and numbers, for messages."""
+        return ", ".join([*self.labels, *map(str, self.numbers)])
+
     def split(self, name: str) -> str | None:
-        """The split of a folder of this name, upper or lower case; None if it is no split's
-        name.
-        """
+        """Return the split that a folder is named after, upper or lower case; None if none is."""
         return next(
             (split for own, split in self.split_names.items() if own.lower() == name.lower()), None
         )
 
-    def split_said(self, name: str, where: str) -> str | None:
-        """The split that a column or a JSON file names; None for an empty one. Raises ``DataError``
-        if it is unknown.
+    def split_of_text(self, text: str, where: str) -> str | None:
+        """Return the split that a column or a JSON file names; None for an empty text.
+
+        Args:
+            text: what stands there.
+            where: the place, for the message.
+
+        Raises:
+            DataError: the recipe does not know the split.
         """
-        if not name.strip():
+        if not text.strip():
             return None
-        split = self.split(name.strip())
+        split = self.split(text.strip())
         if split is None:
             raise DataError(
-                f"{where} has the split {name!r}, which the recipe does not know. Known:"
-                f" {', '.join(self.splits)}. {recipe_line(self, [name])}"
+                f"{where} has the split {text!r}, which the recipe does not know. Known:"
+                f" {', '.join(self.splits)}. {recipe_line(self, [text])}"
             )
         return split
 
-    def splits_of(self, shards: Sequence[Path], root: Path) -> dict[Path, str | None]:
-        """The split that each file such as ``train-00000-of-00004.parquet``, or else a folder above
-        it, is named after.
+    def splits_of_files(self, files: Sequence[Path], root: Path) -> dict[Path, str | None]:
+        """Return the split that each file's name, or else that of a folder above it, stands for.
+
+        Args:
+            files: such as ``train-00000-of-00004.parquet``.
+            root: the source.
 
         Raises:
-            DataError: the names do not say one thing; see
-                :func:`~robustbench_aigi.data.sources.splits.splits_of`.
+            DataError: see :func:`~robustbench_aigi.data.sources.splits.splits_of_files`.
         """
-        return splits_of(self.split_names, shards, root)
+        return splits_of_files(self.split_names, files, root)
 
 
 def recipe_line(terms: Terms, names: Sequence[str]) -> str:
-    """What to write in a recipe so that unknown names of splits are known."""
+    """Return what to write in a recipe so that unknown names of splits are known.
+
+    Args:
+        terms: the recipe's words so far.
+        names: the unknown names.
+    """
     known = [f'"{own}" = "{split}"' for own, split in terms.splits.items() if own == split]
     new = [f'"{name}" = "..."' for name in names]
     return (
         f"Write in a recipe of your own: splits = {{ {', '.join([*known, *new])} }} with train,"
-        " validation or test in the place of the dots."
+        " validation or test instead of the dots."
     )
 
 
-def unlabelled(given: object) -> bool:
-    """Whether a source's label says that an image has none: nothing, -1, not a number, a list of
-    several.
+def is_unlabelled(given: object) -> bool:
+    """Return whether a source's label stands for none: empty, -1, NaN, or a list of several.
+
+    Example:
+        >>> is_unlabelled("N/A"), is_unlabelled(0)
+        (True, False)
     """
     value = _plain(given)
-    return (
-        value is None
-        or isinstance(value, (list, dict))
-        or (isinstance(value, float) and math.isnan(value))
-        or str(value).lower() in BLANK_WORDS
-    )
+    if value is None or isinstance(value, list | dict):
+        return True
+    if isinstance(value, float) and math.isnan(value):
+        return True
+    return str(value).lower() in BLANK_LABELS
 
 
 def _plain(given: object) -> object:
-    """A label as a whole number or a stripped text where it is one; of a list of one, what is in
-    it.
+    """Return a label as a whole number or a stripped text where it is one.
+
+    Of a list of one, its entry counts.
     """
-    while isinstance(given, (list, tuple)) and len(given) == 1:
+    while isinstance(given, list | tuple) and len(given) == 1:
         given = given[0]
-    if isinstance(given, (float, Decimal)) and math.isfinite(given) and given == int(given):
+    if isinstance(given, float | Decimal) and math.isfinite(given) and given == int(given):
         return int(given)
     if isinstance(given, bool):
         return int(given)
@@ -176,14 +217,24 @@ def _plain(given: object) -> object:
 
 
 def pattern_of(name: str) -> str:
-    """The regular expression of a class name, in which ``*`` stands for anything within a folder's
-    name.
+    r"""Return the regular expression of a class name, in which ``*`` stands for anything but /.
+
+    Example:
+        >>> pattern_of("gen_*")
+        'gen_[^/]*'
     """
     return re.escape(name).replace(r"\*", "[^/]*")
 
 
-def skip_reason(name: str) -> str:
-    """Why a file of this name is refused unopened; empty if it is not."""
+def skip_reason(name: str) -> str | None:
+    """Return why a file of this name is skipped unopened; None if it is not.
+
+    Example:
+        >>> skip_reason("../other/1.png")
+        'its name leads out of the dataset; rename it'
+        >>> skip_reason("real/1.png") is None
+        True
+    """
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -191,9 +242,9 @@ def skip_reason(name: str) -> str:
     path = PurePosixPath(name.replace("\\", "/"))
     if "\0" in name or path.is_absolute() or ".." in path.parts:
         return "its name leads out of the dataset; rename it"
-    return ""
+    return None
 
 
 def printable(name: str) -> str:
-    """The name with bytes that are not UTF-8 written out."""
+    """Return the name with bytes that are not UTF-8 written out."""
     return name.encode(errors="backslashreplace").decode()
