@@ -21,7 +21,7 @@ from robustbench_aigi.data.exporters import export
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import detectors, load_detector
-from robustbench_aigi.errors import ConfigError, UnknownNameError, UserError
+from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED, Registry
 from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import in_form
@@ -83,13 +83,17 @@ def test_suite_refuses_two_rows_of_one_name() -> None:
         Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [row, row]})
 
 
-def test_every_error_of_ours_is_a_user_error() -> None:
+def test_errors_have_one_base_and_all_but_bugs_are_user_errors() -> None:
     import robustbench_aigi.errors as module
 
     own = [
         c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
     ]
-    assert all(issubclass(c, UserError) for c in own)
+    assert all(issubclass(c, RobustbenchError) for c in own)
+    assert {c.__name__ for c in own if not issubclass(c, UserError)} == {
+        "RobustbenchError",
+        "BrokenBudgetError",
+    }
     assert all(c.__name__ in (module.__doc__ or "") for c in own)
 
 
