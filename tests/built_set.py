@@ -14,7 +14,7 @@ from robustbench_aigi.progress import silent
 from tests.conftest import Linear
 from tests.test_data import folder
 
-SUITE = {
+TINY_SUITE = {
     "name": "tiny",
     "version": 1,
     "seed": 0,
@@ -52,7 +52,8 @@ SUITE = {
 def make(root: Path, samples: int = 2) -> Path:
     """A `++` set of 28 images of 32 x 32 in three splits, their perturbations and some samples."""
     data = load_data("cifake", str(folder(root / "source", count=7)))
-    suite, surrogates = Suite.model_validate(SUITE), {"linear": Linear(torch.randn(3, 32, 32), 0.1)}
+    suite = Suite.model_validate(TINY_SUITE)
+    surrogates = {"linear": Linear(torch.randn(3, 32, 32), 0.1)}
     parts = {
         split: Part(data.split(split), True, samples) for split in ("train", "validation", "test")
     }

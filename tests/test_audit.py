@@ -38,12 +38,11 @@ def encoded(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
 def dataset(
     root: Path, store: Callable[[int, int], bytes], count: int = 40, **columns: Any
 ) -> Dataset:
-    """``count`` images a class in each of train and test; ``store`` makes a file from a seed and a
-    label.
-    """
+    """``count`` images per class in each of train and test; ``store`` makes a file."""
     rows = []
     for place in range(4 * count):
-        label, split = place % 2, "train" if place < 2 * count else "test"
+        label = place % 2
+        split = "train" if place < 2 * count else "test"
         path = root / f"{place:04d}.img"
         path.write_bytes(store(place, label))
         identity = f"{split}/{place:04d}"

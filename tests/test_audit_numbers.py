@@ -100,7 +100,8 @@ def test_perceptual_hash_outlives_compression_and_tells_images_apart() -> None:
 def test_effects_agree_with_references_and_count_parents(seed: int) -> None:
     rng = np.random.default_rng(seed)
     fake = np.arange(60) % 2 == 1
-    values, alone = rng.integers(0, 12, 60) + 3.0 * fake, np.arange(60)
+    values = rng.integers(0, 12, 60) + 3.0 * fake
+    alone = np.arange(60)
     area = auc(values, fake, alone)
     assert area.value == pytest.approx(roc_auc_score(fake, values))
     above = np.sign(values[fake][:, None] - values[~fake]) / 2 + 0.5
@@ -110,7 +111,9 @@ def test_effects_agree_with_references_and_count_parents(seed: int) -> None:
     share = balanced_accuracy(right, fake, alone)
     assert share.value == pytest.approx(balanced_accuracy_score(fake, values > 7))
     named = pd.Series(values.astype(str))
-    twice, pairs = np.tile(fake, 2), np.tile(alone, 2)  # copies of one parent add no evidence
+    # copies of one parent add no evidence
+    twice = np.tile(fake, 2)
+    pairs = np.tile(alone, 2)
     assert auc(np.tile(values, 2), twice, pairs) == pytest.approx(area)
     assert balanced_accuracy(np.tile(right, 2), twice, pairs) == pytest.approx(share)
     assert cramers_v(pd.concat([named, named]), twice, pairs) == pytest.approx(
@@ -120,7 +123,8 @@ def test_effects_agree_with_references_and_count_parents(seed: int) -> None:
 
 def test_cramers_v_leaves_chance_out() -> None:
     rng = np.random.default_rng(0)
-    fake, alone = np.arange(4000) % 2 == 1, np.arange(4000)
+    fake = np.arange(4000) % 2 == 1
+    alone = np.arange(4000)
     linked = pd.Series(np.where(rng.random(4000) < 0.3, fake, rng.random(4000) < 0.5).astype(str))
     table = pd.crosstab(linked.to_numpy(), fake).to_numpy()
     found = cramers_v(linked, fake, alone)

@@ -31,7 +31,8 @@ from tests.test_evaluation import cnn
 def test_plusplus_set_matches_its_manifest(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path
 ) -> None:
-    data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
+    data = load_data(tiny_recipe)
+    suite = load_suite(tiny_suite)
     parts = {
         "train": Part(data.split("train"), all_rows=False, samples=3),
         "test": Part(data.split("test"), all_rows=True, samples=0),
@@ -137,25 +138,24 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
     make = functools.partial(
         build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}
     )
-    write, close = Path.write_bytes, Path.chmod
+    write = Path.write_bytes
+    close = Path.chmod
 
-    def refuse_image(path: Path, content: bytes) -> int:
+    def fail_image(path: Path, content: bytes) -> int:
         if "one-pixel" in str(path):
             write(path, content[:9])
             raise OSError(number, os.strerror(number))
         return write(path, content)
 
-    def refuse_table(path: Path, mode: int) -> None:
+    def fail_table(path: Path, mode: int) -> None:
         if "one-pixel" in path.name:
             raise OSError(number, os.strerror(number))
         close(path, mode)
 
     make(tmp_path / "whole", silent)
     with monkeypatch.context() as patch:
-        method, refuse = (
-            ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
-        )
-        patch.setattr(Path, method, refuse)
+        method, fail = ("write_bytes", fail_image) if what == "images" else ("chmod", fail_table)
+        patch.setattr(Path, method, fail)
         with pytest.raises(
             WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*to resume"
         ):

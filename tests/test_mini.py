@@ -42,8 +42,10 @@ def test_the_diffusion_models_gate_falls_back_on_the_wiener_filter() -> None:
     torch.manual_seed(0)
     model = PixelDiffusion(DiffusionConfig(widths=(16, 32), depth=1))
     model.gate.data.fill_(50.0)
-    noise, steps = torch.randn(4, 3, 32, 32), torch.tensor([50, 300, 600, 950])
-    classes, nothing = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 3, 32, 32)
+    noise = torch.randn(4, 3, 32, 32)
+    steps = torch.tensor([50, 300, 600, 950])
+    classes = torch.zeros(4, dtype=torch.int64)
+    nothing = torch.zeros(4, 3, 32, 32)
     with torch.no_grad():
         model.power = torch.zeros(32, 32)
         seen = model(model.scheduler.add_noise(nothing, noise, steps), steps, classes)

@@ -272,11 +272,22 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     ),
     "recipe": (
         load_data,
-        'licence = "test"\nkind = "labeled"\n[training]\nstatic_epoch = 2\n',
+        'licence = "test"\nkind = "labelled"\n[training]\nstatic_epoch = 2\n',
+        "training.static_epoch: not a key here; did you mean static_epochs",
+    ),
+    "kind of recipe": (
+        load_data,
+        'licence = "test"\nkind = "labeled"\n',
         (
-            "kind: expected one of 'labelled' or 'mini', got 'labeled'; did you mean labelled? "
-            "training.static_epoch: not a key here; did you mean static_epochs"
+            "kind: expected one of 'labelled', 'mini', 'plusplus', got 'labeled'; did you mean"
+            " labelled?"
         ),
+    ),
+    "recipe without a kind": (load_data, 'licence = "test"\n', "kind: this key is missing."),
+    "key of another kind of recipe": (
+        load_data,
+        'licence = "test"\nkind = "labelled"\nattacks = "quick"\n',
+        "attacks: not a key here; keys are name, version, licence, homepage, seed, training, kind",
     ),
 }
 

@@ -15,11 +15,11 @@ from robustbench_aigi.errors import DataError
 from tests.test_data import picture
 from tests.test_sources import files, own, seen, shard
 
-BOTH = ("REAL", "FAKE")
+BOTH_CLASSES = ("REAL", "FAKE")
 
 
 def beside(root: Path, *splits: str) -> Path:
-    return files(root, *(f"{split}/{kind}" for split in splits for kind in BOTH), count=2)
+    return files(root, *(f"{split}/{kind}" for split in splits for kind in BOTH_CLASSES), count=2)
 
 
 def table(path: Path, **columns: list[object]) -> Path:

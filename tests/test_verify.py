@@ -53,7 +53,8 @@ def edit(built: Path, identity: str, **values: str | float) -> None:
 
 def repaint(built: Path, attack: str, change: int, pixels: int, kind: str = "PNG") -> str:
     """Change values of one image further from its source and forge its hash; returns its path."""
-    row, rows = first(built, attack), rows_of(built)
+    row = first(built, attack)
+    rows = rows_of(built)
     image = decode((built / rows.loc[rows["id"] == row["source"], "path"].item()).read_bytes())
     image[0].view(-1)[:pixels] = (image[0].view(-1)[:pixels].int() ^ change).byte()
     (built / row["path"]).write_bytes(encode_png(image) if kind == "PNG" else picture(0, kind=kind))

@@ -88,9 +88,16 @@ def _known() -> Mapping[str, list[str]]:
 def _broken(kind: str) -> Mapping[str, str]:
     """What of a kind could not be imported, with the error."""
     from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.data.exporters import export_formats
+    from robustbench_aigi.data.sources.layouts import folder_layouts
     from robustbench_aigi.detectors import detectors
 
-    tables: Mapping[str, Registry[object]] = {"detectors": detectors, "attacks": attacks}  # type: ignore[dict-item]
+    tables: Mapping[str, Registry[object]] = {
+        "detectors": detectors,  # type: ignore[dict-item]
+        "attacks": attacks,  # type: ignore[dict-item]
+        "exports": export_formats,  # type: ignore[dict-item]
+        "layouts": folder_layouts,  # type: ignore[dict-item]
+    }
     return tables[kind].broken() if kind in tables else {}
 
 
