@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench audit clean
+.PHONY: demo test check docs bench audit clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
@@ -21,6 +21,10 @@ bench: .venv/ready-dev
 check: .venv/ready-dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
+# The site, in site/, built without a network. Its search needs a server: python3 -m http.server --directory site
+docs: .venv/ready-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 .venv/bin/python:
 	@echo "making .venv (the download is about 3 GB; two to five minutes)"
 	$(PYTHON) -m venv .venv
@@ -32,7 +36,7 @@ check: .venv/ready-dev
 # Every extra, so that no test of an optional part is skipped unseen. torchattacks pins an old requests, so it comes
 # without what it depends on, all of which is there.
 .venv/ready-dev: .venv/ready
-	$(BIN)/pip install -c constraints.txt -e '.[every,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[every,docs,dev]'
 	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
 	@$(BIN)/python -c "import art"  # it writes a file the first time, over which two processes at once stumble
 	@touch $@
@@ -43,4 +47,4 @@ audit: .venv/ready
 	.audit/bin/pip-audit --strict --skip-editable --path $$(echo .venv/lib/python3*/site-packages)
 
 clean:
-	rm -rf .venv .audit runs dist build
+	rm -rf .venv .audit runs dist build site

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import Perturbation, attacks, load_attack
+from robustbench_aigi.attacks import attacks, load_attack
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
@@ -14,54 +14,17 @@ from robustbench_aigi.attacks.score import square
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, UserError
-from robustbench_aigi.imaging.pixels import on_grid
+from robustbench_aigi.testing import check_attack
 from tests.conftest import Linear, small
 
 
 @pytest.mark.parametrize("name", attacks.names())
 @pytest.mark.parametrize("full", [False, True])
-def test_contract(name: str, full: bool, images: Tensor, labels: Tensor) -> None:
+def test_contract(name: str, full: bool) -> None:
     torch.manual_seed(1)
     detector = load_detector("cifake-cnn")
-    before = {key: value.clone() for key, value in detector.state_dict().items()}
-    flags = [p.requires_grad for p in detector.parameters()]
-    detector.train()
-    detector.net[0].eval()  # type: ignore[index, union-attr]
-    modes = [module.training for module in detector.modules()]
-    attack = small(name)
-    if name == "one-pixel-exhaustive":
-        images = images[..., :8, :8]
-    result = attack(detector, images, labels, ids=list("abcd"), seed=3, full=full)
-    assert result.images.shape == images.shape
-    assert on_grid(result.images)
-    assert torch.equal(
-        result.images, attack(detector, images, labels, ids=list("abcd"), seed=3, full=full).images
-    )
-    assert [p.requires_grad for p in detector.parameters()] == flags
-    assert [module.training for module in detector.modules()] == modes
-    detector.eval()
-    assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
-    with torch.no_grad():
-        logits = detector.logits(result.images)
-    torch.testing.assert_close(logits, result.logits, atol=1e-5, rtol=1e-5)
-    assert torch.equal((logits > 0) != (labels == 1), result.fooled)
-    levels = (result.images * 255).round() - (images * 255).round()
-    assert torch.equal(levels.abs().flatten(1).amax(dim=1).long(), result.linf)
-    assert (result.forwards >= 1).all()
-    assert ((result.backwards > 0).any() or attack.access != "gradients") or not full
-
-
-@pytest.mark.parametrize("name", [n for n in attacks.names() if attacks.get(n).access == "none"])
-def test_perturbations_do_not_depend_on_batch_or_order(name: str, images: Tensor) -> None:
-    attack = small(name)
-    assert isinstance(attack, Perturbation)
-    whole = attack.apply(images, list("abcd"), seed=5)
-    backwards = attack.apply(images.flip(0), list("dcba"), seed=5).flip(0)
-    alone = torch.cat([attack.apply(images[i : i + 1], ["abcd"[i]], seed=5) for i in range(4)])
-    assert torch.equal(whole, backwards)
-    assert torch.equal(whole, alone)
-    odd = attack.apply(torch.rand(1, 3, 13, 21).mul(255).round() / 255, ["x"])
-    assert odd.shape == (1, 3, 13, 21)
+    side = 8 if name == "one-pixel-exhaustive" else 32
+    check_attack(small(name), detector=detector, side=side, full=full)
 
 
 LINEAR: dict[str, tuple[dict[str, Any], Callable[[Tensor], Tensor]]] = {

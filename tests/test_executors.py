@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,6 +25,7 @@ from robustbench_aigi.executors import (
 )
 from robustbench_aigi.executors.cluster import _got
 from robustbench_aigi.pipeline import harness
+from robustbench_aigi.testing import check_executor
 from tests.finished_run import SUITE, detector
 
 SLEEPING = """
@@ -40,10 +40,6 @@ list(PoolExecutor(2).map_ordered(work, range(2)))
 """
 
 
-def double(item: int) -> int:
-    return 2 * item
-
-
 def executors() -> list[Executor]:
     try:
         import ray  # noqa: F401
@@ -53,17 +49,8 @@ def executors() -> list[Executor]:
 
 
 @pytest.mark.parametrize("by", executors(), ids=str)
-def test_results_come_in_order_whoever_works(by: Executor) -> None:
-    assert list(by.map_ordered(double, range(5))) == [0, 2, 4, 6, 8]
-
-
-@pytest.mark.parametrize("by", executors(), ids=str)
-def test_a_users_error_is_the_users_error_whoever_works(by: Executor) -> None:
-    def refused(item: int) -> int:
-        raise UserError(f"no {item}")
-
-    with pytest.raises(UserError, match=r"^no 3$"):
-        list(by.map_ordered(refused, [3]))
+def test_contract(by: Executor) -> None:
+    check_executor(by)
 
 
 @pytest.mark.parametrize("by", executors()[2:], ids=str)
@@ -99,21 +86,6 @@ def test_a_worker_may_take_memory() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(set(PoolExecutor(1).map_ordered(hungry, [0, 1, 2, 3]))) == 1
-
-
-@pytest.mark.parametrize("by", executors(), ids=str)
-def test_items_are_asked_for_when_needed(by: Executor) -> None:
-    asked = []
-
-    def items() -> Iterator[int]:
-        for item in range(1000):
-            asked.append(item)
-            yield item
-
-    results = by.map_ordered(double, items())
-    assert next(results) == 0
-    assert len(asked) < 100
-    results.close()  # type: ignore[attr-defined]
 
 
 def test_what_does_not_go_together_is_told() -> None:

@@ -26,6 +26,7 @@ LAYERS = {
     "training": 5,
     "evaluation": 5,
     "judging": 5,
+    "testing": 5,
     "report": 6,
     "pipeline": 7,
     "cli": 8,

@@ -1,0 +1,1 @@
+"""An attack and a detector for robustbench-aigi, as an example."""
