@@ -66,7 +66,7 @@ def test_a_layout_is_added_by_registering_it(
 
     folder_layouts.names()
     monkeypatch.setitem(folder_layouts._classes, "dated", Dated)
-    assert [*ordered_layouts()][0] == "dated"
+    assert next(iter(ordered_layouts())) == "dated"
     assert "dated" in layout_names()
     root = files(tmp_path / "set", "2024/real", "2024/fake")
     recipe = own(tmp_path, layout='"dated"')
