@@ -50,12 +50,20 @@ def is_deep(image: Image.Image) -> bool:
 
 
 def has_alpha(image: Image.Image) -> bool:
-    """Return whether an image may have transparent pixels."""
+    """Return whether an image may have transparent pixels.
+
+    Args:
+        image: its header is read.
+    """
     return image.mode in ALPHA_MODES or "transparency" in image.info
 
 
 def has_other_profile(image: Image.Image) -> bool:
-    """Return whether an embedded profile declares other colours than sRGB."""
+    """Return whether an embedded profile declares other colours than sRGB.
+
+    Args:
+        image: its header is read.
+    """
     profile = image.info.get("icc_profile")
     mode = {"L": "L", "LA": "L", "CMYK": "CMYK"}.get(image.mode, "RGB")
     return bool(profile) and _profile_transform(profile, mode) is not None

@@ -1,7 +1,6 @@
 """Image files to pixels and back; what is not decoded exactly is rejected with a reason."""
 
 import io
-import re
 import struct
 import warnings
 import zlib
@@ -21,13 +20,10 @@ from robustbench_aigi.data.conversion import (
     is_deep,
     to_rgb,
 )
+from robustbench_aigi.data.header_faults import CONVERT_HINT, MAX_PIXELS, header_fault
 from robustbench_aigi.data.image_formats import PILLOW_FORMATS
 from robustbench_aigi.imaging.png import opened
 
-MIN_SIDE = 8
-"""Pixels of the shorter side."""
-MAX_PIXELS = 2**26
-"""8192 x 8192. Larger images are left out by their header, before anything is decoded."""
 MAX_BYTES = 2**28
 """Bytes of an image file."""
 EXIF_ORIENTATION = 0x0112
@@ -41,7 +37,6 @@ UPRIGHT_TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns an image upright, by its EXIF orientation."""
-CONVERT_HINT = ", or give --convert"
 DAMAGE_ERRORS = (
     OSError,
     EOFError,
@@ -103,8 +98,8 @@ def decode(content: bytes, *, convert: bool = False) -> Tensor:
             :data:`~robustbench_aigi.data.conversion.CONVERSION_RULES`.
 
     Raises:
-        ImageError: with the reason; sides under :data:`MIN_SIDE` and images over
-            :data:`MAX_PIXELS` are left out too.
+        ImageError: with the reason; very small and very large images are left out too, see
+            :mod:`~robustbench_aigi.data.header_faults`.
     """
     return decode_image(content, convert=convert).pixels
 
@@ -120,7 +115,7 @@ def decode_image(content: bytes, *, convert: bool = False) -> Decoded:
         ImageError: as in :func:`decode`.
     """
     with _open_image(content) as image:
-        fault = _header_fault(image, convert)
+        fault = header_fault(image, convert)
         if fault is not None:
             raise ImageError(fault)
         if convert:
@@ -148,7 +143,7 @@ def read_header(content: bytes, *, convert: bool = False) -> Header:
             height,
             has_other_profile(image),
             has_alpha(image),
-            _header_fault(image, convert),
+            header_fault(image, convert),
         )
 
 
@@ -210,44 +205,6 @@ def _converted(image: Image.Image, content: bytes) -> Decoded:
     upright = rgb if turn is None else rgb.transpose(turn)
     conversion = f"{', '.join(steps)} (rules {CONVERSION_VERSION})" if steps else ""
     return Decoded(_to_tensor(upright), conversion)
-
-
-def _header_fault(image: Image.Image, convert: bool) -> str | None:
-    """Return why the header alone excludes an image; None if it does not."""
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        return f"{width} x {height}: more than {MAX_PIXELS} pixels; reduce it first"
-    if min(width, height) < MIN_SIDE:
-        return f"{width} x {height} pixels; {MIN_SIDE} x {MIN_SIDE} is the least"
-    # An MPO file is a photograph and its preview.
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        return "animated, or several pictures in one file; save the wanted frame by itself"
-    return _depth_fault(image, convert) or _colour_fault(image, convert)
-
-
-def _depth_fault(image: Image.Image, convert: bool) -> str | None:
-    tiles = getattr(image, "tile", ())
-    is_over_8_bits = any(re.search(r";(16|32)[BLNF]", str(tile)) for tile in tiles)
-    if not (is_over_8_bits or image.mode.startswith(("I", "F"))):
-        return None
-    if not is_deep(image):
-        return f"more than 8 bits per channel (mode {image.mode}); reduce it to 8 bits first"
-    if convert:
-        return None
-    return (
-        f"more than 8 bits per channel (mode {image.mode}); reduce it to 8 bits first{CONVERT_HINT}"
-    )
-
-
-def _colour_fault(image: Image.Image, convert: bool) -> str | None:
-    if image.mode == "1":
-        return "1 bit per pixel; not a photograph"
-    advice = f"{image.mode} colours; convert it to RGB with its colour profile first"
-    if image.mode in ("YCCK", "LAB"):
-        return advice
-    if image.mode == "CMYK" and not convert:
-        return f"{advice}{CONVERT_HINT}"
-    return None
 
 
 def _plain_pixels(image: Image.Image) -> Tensor:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.data.recipes import LabelledRecipe
-from robustbench_aigi.data.sources.entry import Terms
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import digest
 

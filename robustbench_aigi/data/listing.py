@@ -123,7 +123,11 @@ def write_skipped(path: Path, skipped: list[Skipped]) -> None:
 
 
 def read_skipped(path: Path) -> list[Skipped]:
-    """Return what :func:`write_skipped` wrote."""
+    """Return what :func:`write_skipped` wrote.
+
+    Args:
+        path: of the file.
+    """
     table = pd.read_csv(path, dtype=str, na_filter=False)
     return [Skipped(str(name), str(reason)) for name, reason in table.to_numpy()]
 

@@ -14,9 +14,9 @@ from robustbench_aigi.config.units import (
     PositiveShare,
     Share,
 )
-from robustbench_aigi.data.sources.entry import Terms
 from robustbench_aigi.data.sources.recognise import layout_names
 from robustbench_aigi.data.sources.splits import SPLIT_NAMES, Split
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.registry import unknown
 

@@ -45,7 +45,11 @@ def write_audit(result: Audit, out: Path) -> None:
 
 
 def to_table(frame: pd.DataFrame) -> str:
-    """Return a table in Markdown, numbers with three digits."""
+    """Return a table in Markdown, numbers with three digits.
+
+    Args:
+        frame: any table.
+    """
     lines = table_head(frame.columns)
     for row in frame.itertuples(index=False):
         lines.append(

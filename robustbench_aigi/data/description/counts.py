@@ -57,5 +57,9 @@ def count_by_class(table: pd.DataFrame, column: str) -> CountsByClass:
 
 
 def count_texts(values: "pd.Series[str]") -> dict[str, int]:
-    """Count each text that is not empty."""
+    """Count each text that is not empty.
+
+    Args:
+        values: texts; None is not counted.
+    """
     return dict(Counter(value for value in values if isinstance(value, str) and value))

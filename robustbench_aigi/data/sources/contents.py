@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from robustbench_aigi.data.decoding import MAX_BYTES, ImageError
-from robustbench_aigi.data.sources.parquet import Columns, open_parquet
+from robustbench_aigi.data.sources.parquet_file import Columns, open_parquet
 from robustbench_aigi.data.sources.webdataset import read_member
 from robustbench_aigi.errors import DataError
 

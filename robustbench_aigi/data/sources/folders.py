@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from robustbench_aigi.data.sources.entry import Entry, Skipped, Terms, printable, skip_reason
+from robustbench_aigi.data.sources.entry import Entry, Skipped, printable, skip_reason
 from robustbench_aigi.data.sources.layouts import (
     FolderLayout,
     candidate_layouts,
@@ -14,6 +14,7 @@ from robustbench_aigi.data.sources.layouts import (
 )
 from robustbench_aigi.data.sources.positions import check_splits, list_few
 from robustbench_aigi.data.sources.survey import image_files
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.errors import DataError
 
 WRAPPER_FOLDERS = frozenset(

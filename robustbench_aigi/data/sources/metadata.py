@@ -12,16 +12,9 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from robustbench_aigi.data.sources.entry import (
-    TEXT_COLUMNS,
-    Entry,
-    Skipped,
-    Terms,
-    is_unlabelled,
-    printable,
-    skip_reason,
-)
+from robustbench_aigi.data.sources.entry import TEXT_COLUMNS, Entry, Skipped, printable, skip_reason
 from robustbench_aigi.data.sources.survey import image_files
+from robustbench_aigi.data.sources.terms import Terms, is_unlabelled
 from robustbench_aigi.errors import DataError
 
 TABLE_NAMES = ("metadata.jsonl", "metadata.csv")

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from robustbench_aigi.data.sources.entry import Terms, recipe_line
 from robustbench_aigi.data.sources.layouts import ordered_layouts
 from robustbench_aigi.data.sources.splits import check_one_name_each, likely_split
+from robustbench_aigi.data.sources.terms import Terms, recipe_line
 from robustbench_aigi.errors import DataError
 
 MAX_LISTED = 6

@@ -5,20 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustbench_aigi.data.sources.entry import Entry, Skipped, Terms, UnfitError, printable
+from robustbench_aigi.data.sources.entry import Entry, Skipped, UnfitError
 from robustbench_aigi.data.sources.folders import Fit, fit_layout, folder_entries
 from robustbench_aigi.data.sources.hub import download_dataset
-from robustbench_aigi.data.sources.layouts import candidate_layouts, ordered_layouts
-from robustbench_aigi.data.sources.metadata import TABLE_NAMES, metadata_entries, sort_tables
-from robustbench_aigi.data.sources.positions import list_few
+from robustbench_aigi.data.sources.layouts import ordered_layouts
+from robustbench_aigi.data.sources.metadata import metadata_entries, sort_tables
 from robustbench_aigi.data.sources.shards import KIND_BY_ENDING, SHARD_KINDS
 from robustbench_aigi.data.sources.survey import Survey
+from robustbench_aigi.data.sources.terms import Terms
+from robustbench_aigi.data.sources.unfitting import describe_unfit, no_table_error
 from robustbench_aigi.errors import DataError
 
 METADATA_LAYOUT = "metadata"
 """Name of the layout of images that a table describes."""
-TABLE_GROUPS = frozenset({"*.csv", "*.tsv", "*.jsonl", "*.xlsx", "*.xls", "*.ods"})
-"""Groups of other files, as :class:`Survey` counts them, that may be tables of labels."""
 Listing = Callable[[], Iterator[Entry | Skipped]]
 
 
@@ -107,7 +106,7 @@ def _recognise_folder(path: Path, terms: Terms) -> RecognisedSource:
         if tables.good and (survey.images or terms.layout == METADATA_LAYOUT):
             return _from_tables(path, tables.good, survey, terms)
         if terms.layout == METADATA_LAYOUT:
-            raise _no_table(path, table_faults)
+            raise no_table_error(path, table_faults)
     fit = fit_layout(path, survey.images, terms) if survey.images else None
     if terms.layout is None and not _has_both_classes(fit, terms):
         for kind in SHARD_KINDS:
@@ -202,44 +201,7 @@ def _from_nothing(
             tuple(survey.skipped),
         )
     tables = "".join(f" The table {table} {fault}." for table, fault in table_faults.items())
-    raise UnfitError(f"{_no_layout(path, survey, terms)}{tables}", sorted(survey.images))
-
-
-def _no_layout(path: Path, survey: Survey, terms: Terms) -> str:
-    """Return what is wrong with a folder that no layout fits."""
-    folders = sorted(survey.images)
-    shown = list_few([printable(name) or "the folder itself" for name in folders])
-    expected = " or ".join(layout.shown for layout in candidate_layouts(terms).values())
-    links = ""
-    if survey.links:
-        links = (
-            f" Not followed are the links {list_few(survey.links)}: put the folders themselves"
-            " there."
-        )
-    others = ""
-    if survey.others and not folders:
-        counts = [f"{count} {group}" for group, count in survey.others.most_common()]
-        others = f" Passed over: {list_few(counts)}."
-    tables = list_few(sorted(group for group in survey.others if group in TABLE_GROUPS))
-    if tables:
-        others += (
-            f" There are tables ({tables}): one of labels is read if it is metadata.csv, with"
-            " file_name and label."
-        )
-    return (
-        f"{path} has no train or test folder, or no class folder, with images. Found images in:"
-        f" {shown or 'no folder'}. Expected {expected},"
-        f" with the classes {', '.join(terms.labels)}; other names go into the recipe, under"
-        f" [labels] and [splits].{links}{others}"
-    )
-
-
-def _no_table(path: Path, faults: Mapping[Path, str]) -> DataError:
-    found = "".join(f" {table} {fault}." for table, fault in faults.items())
-    return DataError(
-        f"{path} has no {' or '.join(TABLE_NAMES)} with the columns file_name and label.{found}"
-        " Write one, or sort the images into class folders."
-    )
+    raise UnfitError(f"{describe_unfit(path, survey, terms)}{tables}", sorted(survey.images))
 
 
 def _unread_shards(

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from robustbench_aigi.data.sources.entry import Entry, Skipped, Terms
-from robustbench_aigi.data.sources.parquet import open_parquet, other_table_reason, parquet_entries
+from robustbench_aigi.data.sources.entry import Entry, Skipped
+from robustbench_aigi.data.sources.parquet import parquet_entries
+from robustbench_aigi.data.sources.parquet_file import open_parquet, other_table_reason
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.data.sources.webdataset import tar_entries
 
 ListEntries = Callable[[Path, list[Path], Terms], Iterator[Entry | Skipped]]

@@ -19,14 +19,8 @@ from robustbench_aigi.data.image_formats import (
     SNIFFED_BYTES,
     looks_like_image,
 )
-from robustbench_aigi.data.sources.entry import (
-    TEXT_COLUMNS,
-    Entry,
-    Skipped,
-    Terms,
-    printable,
-    skip_reason,
-)
+from robustbench_aigi.data.sources.entry import TEXT_COLUMNS, Entry, Skipped, printable, skip_reason
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.errors import DataError
 
 MAX_TEXT_BYTES = 2**20

@@ -5,7 +5,7 @@ from abc import ABC
 from collections.abc import Sequence
 from typing import ClassVar, final
 
-from robustbench_aigi.data.sources.entry import Terms, pattern_of
+from robustbench_aigi.data.sources.terms import Terms, pattern_of
 from robustbench_aigi.registry import Registry
 
 
