@@ -22,7 +22,7 @@ check: .venv/ready-dev
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
 
 # The site, in site/, built without a network. Its search needs a server: python3 -m http.server --directory site
-docs: .venv/ready-docs
+docs: .venv/ready-dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 .venv/bin/python:
@@ -36,13 +36,9 @@ docs: .venv/ready-docs
 # Every extra, so that no test of an optional part is skipped unseen. torchattacks pins an old requests, so it comes
 # without what it depends on, all of which is there.
 .venv/ready-dev: .venv/ready
-	$(BIN)/pip install -c constraints.txt -e '.[every,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[every,docs,dev]'
 	$(BIN)/pip install -c constraints.txt --no-deps torchattacks
 	@$(BIN)/python -c "import art"  # it writes a file the first time, over which two processes at once stumble
-	@touch $@
-
-.venv/ready-docs: .venv/ready
-	$(BIN)/pip install -c constraints.txt -e '.[docs]'
 	@touch $@
 
 # Known holes in what .venv holds. Strict: a package that could not be looked up fails, where pip-audit would say "none known".

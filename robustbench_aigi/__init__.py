@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from robustbench_aigi.attacks import Attack, load_attack, load_suite
-    from robustbench_aigi.attacks.base import Result
+    from robustbench_aigi.attacks.result import Result
     from robustbench_aigi.data import Dataset, load_data
     from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
     from robustbench_aigi.detectors._support.faster import faster
@@ -21,7 +21,7 @@ _HOMES = {
     "Dataset": "data",
     "Detector": "detectors",
     "Matrix": "report",
-    "Result": "attacks.base",
+    "Result": "attacks",
     "evaluate": "pipeline.harness",
     "faster": "detectors._support.faster",
     "load_attack": "attacks",

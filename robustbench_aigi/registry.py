@@ -23,6 +23,8 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "policy": "policies",
         "prompt file": "prompts",
         "report format": "formats",
+        "export format": "exports",
+        "layout": "layouts",
         "endpoint": "endpoints",
         "executor": "executors",
     }

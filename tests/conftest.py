@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Attack, load_attack
-from robustbench_aigi.data import Recipe
+from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import Card, Detector
 
 SHARED = Path(__file__).parent.parent.parent / "shared" / "data"
@@ -165,7 +164,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> str:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
     path.write_text(TINY_RECIPE)
-    catalogue.read("datasets", str(path), Recipe)
+    read_recipe(str(path))
     return str(path)
 
 

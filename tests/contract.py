@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.testing import check_detector, gradient_error
 from robustbench_aigi.training import TrainConfig, fit
@@ -19,7 +19,7 @@ __all__ = ["auc_after_a_short_fit", "built", "check_contract", "gradient_error"]
 
 def built(address: str, **config: Any) -> Detector:
     """The detector at an address."""
-    detector = addressed(address, **config)
+    detector = load_external(address, **config)
     assert detector is not None
     return detector
 
@@ -31,7 +31,7 @@ def check_contract(detector: Detector, images: Tensor, folder: Path) -> None:
 
 
 def auc_after_a_short_fit(detector: Detector, images: Tensor) -> float:
-    """On bright images against dark ones."""
+    """Return the AUC after a short fit on bright images against dark ones."""
     labels = torch.arange(16) % 2
     bright = (images.repeat(4, 1, 1, 1) * 0.5 + 0.3 * labels.view(-1, 1, 1, 1)).clamp(0, 1)
     data = Arrays(to_bytes(bright), labels)

@@ -32,7 +32,7 @@ def detector(name: str, threshold: float = 0.0) -> Detector:
     AI-generated.
     """
     made = load_detector("cifake-cnn", "cifake").eval()
-    made.card = made.card.model_copy(update={"name": name, "threshold": threshold})
+    made.describe(name=name, threshold=threshold)
     return made
 
 

@@ -21,8 +21,9 @@ from PIL import Image
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data import Recipe, load_data
+from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.verify import verify
+from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import load_detector, load_trained, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.judging import judge, read_image
@@ -169,7 +170,7 @@ def cifake(folder: Path) -> object:
 CASES: Mapping[str, Case] = {
     **{f"image ({kind})": image(kind) for kind in ("png", "jpeg", "webp", "gif", "bmp")},
     "suite": text("attacks", "quick", load_suite),
-    "recipe": text("datasets", "mini", lambda path: catalogue.read("datasets", path, Recipe)),
+    "recipe": text("datasets", "mini", read_recipe),
     "policy": text("policies", "release", load_policy),
     "checkpoint": Case(
         "mine.safetensors", checkpoint, lambda p: load_detector(str(p / "mine.safetensors"))

@@ -5,9 +5,9 @@ import timm
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.detectors.external.outputs import slug, to_binary_logit
-from robustbench_aigi.detectors.external.timm_model import licences
+from robustbench_aigi.detectors.external.timm_model import licence_facts
 from robustbench_aigi.errors import LogitsError, UnknownNameError, UserError
 from tests.contract import auc_after_a_short_fit, built, check_contract, gradient_error
 
@@ -40,8 +40,8 @@ def test_one_logit_refuses_what_it_cannot_read() -> None:
 
 
 def test_names_that_are_no_address_are_left_to_the_registry() -> None:
-    assert addressed("tinyvit-5m") is None
-    assert addressed("package.module:Class") is None
+    assert load_external("tinyvit-5m") is None
+    assert load_external("package.module:Class") is None
     assert slug("https://api.example.com/v1/detect") == "https-api.example.com-v1-detect"
 
 
@@ -62,7 +62,7 @@ def test_timm_model_learns(images: Tensor) -> None:
 
 def test_timm_name_that_is_none_is_refused() -> None:
     with pytest.raises(UnknownNameError, match="Did you mean resnet18"):
-        addressed("timm:resnet_18")
+        load_external("timm:resnet_18")
 
 
 @pytest.mark.parametrize(
@@ -70,4 +70,4 @@ def test_timm_name_that_is_none_is_refused() -> None:
     [("apache-2.0", True), ("mit", True), ("cc-by-nc-4.0", False), (None, False)],
 )
 def test_only_known_licences_permit_commercial_use(licence: str | None, free: bool) -> None:
-    assert licences({"license": licence})["commercial"] is free
+    assert licence_facts({"license": licence})["commercial"] is free

@@ -8,15 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector
+from robustbench_aigi.detectors._support.attention import ChannelAttention
+from robustbench_aigi.detectors._support.residual_net import resample_nearest
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from robustbench_aigi.detectors.fft_vae import FFTVAE, spectrum
-from robustbench_aigi.detectors.npr import NPR, ChannelAttention, NPRMultiscale, coarse
+from robustbench_aigi.detectors.npr import NPR
+from robustbench_aigi.detectors.npr_multiscale import NPRMultiscale
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 
-NORMALISE = Normalise(IMAGENET_MEAN, IMAGENET_STD)
+IMAGENET_NORMALISE = Normalise(IMAGENET_MEAN, IMAGENET_STD)
 
 
 def random(*shape: int) -> Tensor:
@@ -57,7 +60,7 @@ def test_coarse_is_nearest_resampling_there_and_back(quarters: int) -> None:
         images, scale_factor=quarters / 4, mode="nearest", recompute_scale_factor=True
     )
     assert torch.equal(
-        coarse(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest")
+        resample_nearest(images, quarters), F.interpolate(small, size=(32, 40), mode="nearest")
     )
 
 
@@ -90,7 +93,7 @@ def public_npr(tmp_path: Path) -> tuple[Path, nn.Module, nn.Linear]:
 def test_npr_pth_loads_and_scores_alike(public_npr: tuple[Path, Any, nn.Linear]) -> None:
     path, net, head = public_npr
     images = random(2, 3, 37, 50)
-    even = NORMALISE(images[:, :, :36])
+    even = IMAGENET_NORMALISE(images[:, :, :36])
     half = F.interpolate(even, scale_factor=0.5, mode="nearest")
     residual = even - F.interpolate(half, scale_factor=2, mode="nearest")
     features = net.maxpool(F.relu(net.bn1(net.conv1(residual * 2.0 / 3.0))))
@@ -105,14 +108,14 @@ def test_npr_pth_loads_and_scores_alike(public_npr: tuple[Path, Any, nn.Linear])
     )
 
 
-ROWS: dict[str, dict[str, Any]] = {
+ABLATION_ROWS: dict[str, dict[str, Any]] = {
     "base": {"scales": [0.5], "channel": False},
     "multi-scale": {"channel": False},
     "channel": {"scales": [0.5]},
     "spatial": {"scales": [0.5], "channel": False, "spatial": True},
     "final": {},
 }
-ADDED = {
+ADDED_TENSORS = {
     "base": {"mix", "gain"},
     "multi-scale": {"mix", "gain"},
     "channel": {"mix", "gain", "gates.0.channel", "gates.1.channel"},
@@ -121,12 +124,12 @@ ADDED = {
 }
 
 
-@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("row", ABLATION_ROWS)
 def test_rows_of_the_ablation(row: str) -> None:
-    detector = small("npr-multiscale", **ROWS[row])
+    detector = small("npr-multiscale", **ABLATION_ROWS[row])
     plain = small("npr")
     added = set(detector.state_dict()) - set(plain.state_dict())
-    assert {".".join(name.split(".")[:3]) for name in added} == ADDED[row]
+    assert {".".join(name.split(".")[:3]) for name in added} == ADDED_TENSORS[row]
     used = [p for name, p in detector.named_parameters() if name in added and p.numel() > 1]
     for parameter in used:
         parameter.data.abs_()  # keeps the one hidden unit of a small attention alive
@@ -161,10 +164,12 @@ def test_mix_of_scales_is_a_softmax_times_a_gain() -> None:
     detector = cast("NPRMultiscale", small("npr-multiscale"))
     images = random(1, 3, 32, 32)
     with torch.no_grad():
-        mean = torch.stack([images - coarse(images, q) for q in (1, 2, 3)]).mean(dim=0)
+        mean = torch.stack([images - resample_nearest(images, q) for q in (1, 2, 3)]).mean(dim=0)
         torch.testing.assert_close(detector.residual(images), 2 / 3 * mean)
         detector.mix[1] = 50
-        torch.testing.assert_close(detector.residual(images), 2 / 3 * (images - coarse(images, 2)))
+        torch.testing.assert_close(
+            detector.residual(images), 2 / 3 * (images - resample_nearest(images, 2))
+        )
 
 
 def test_channel_attention_adds_two_sigmoids() -> None:
@@ -204,7 +209,8 @@ def test_spectrum_has_its_zero_frequency_in_the_middle() -> None:
 
 
 def test_fft_vae_standardises_by_the_training_images_once() -> None:
-    detector, data = fft_vae(), easy(600)
+    detector = fft_vae()
+    data = easy(600)
     detector.prepare(data, data)
     seen = detector.standardised(from_bytes(data.images))
     torch.testing.assert_close(seen.mean(dim=0), torch.zeros(3, 32, 32), atol=1e-3, rtol=0)
@@ -219,13 +225,12 @@ def test_fft_vae_loss_is_cross_entropy_error_and_divergence(images: Tensor, labe
     with torch.no_grad():
         spectra = detector.standardised(images)
         features = detector.encoded(spectra)
-        mu, deviation = detector.mu(features), (detector.log_variance(features) / 2).exp()
+        mu = detector.mu(features)
+        deviation = (detector.log_variance(features) / 2).exp()
         torch.manual_seed(4)
         decoded = detector.decoder(mu + deviation * torch.randn(mu.shape))
-        posterior, prior = (
-            torch.distributions.Normal(mu, deviation),
-            torch.distributions.Normal(0.0, 1.0),
-        )
+        posterior = torch.distributions.Normal(mu, deviation)
+        prior = torch.distributions.Normal(0.0, 1.0)
         divergence = torch.distributions.kl_divergence(posterior, prior).sum(dim=1).mean()
         expected = F.binary_cross_entropy_with_logits(detector.logits(images), labels.float())
         expected = expected + (decoded - spectra).square().mean() + 1e-3 * divergence
@@ -235,7 +240,8 @@ def test_fft_vae_loss_is_cross_entropy_error_and_divergence(images: Tensor, labe
 
 
 def test_fft_vae_learns_to_tell_and_to_decode() -> None:
-    train, test = easy(256), easy(64, seed=1)
+    train = easy(256)
+    test = easy(64, seed=1)
     torch.manual_seed(0)
     made, history = train_detector(TrainingJob(detector="fft-vae", epochs=6), train, test)
     assert history.rows[-1]["loss"] < 0.95 * history.rows[0]["loss"]

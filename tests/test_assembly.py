@@ -8,9 +8,14 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data import counts
-from robustbench_aigi.data.plusplus.build import build_plusplus, plusplus
-from robustbench_aigi.data.plusplus.request import BuildPlan, BuildRequest, plan_build, recipe_of
+from robustbench_aigi.data import describe_counts
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.request import (
+    BuildPlan,
+    BuildRequest,
+    plan_build,
+    resolve_recipe,
+)
 from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.errors import DataError
@@ -37,7 +42,11 @@ def test_a_recipe_of_a_set_names_its_surrogates(tiny_recipe: str, tmp_path: Path
         "test": True,
     }
     assert made.suite.surrogates == {"cifake-cnn"} == {*made.surrogates}
-    assert recipe_of(tiny_recipe).samples == {"train": 100, "validation": 100, "test": 100}
+    assert resolve_recipe(tiny_recipe).plusplus.samples == {
+        "train": 100,
+        "validation": 100,
+        "test": 100,
+    }
 
 
 def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> None:
@@ -61,7 +70,7 @@ def test_no_file_is_on_two_sides_of_a_split(tiny_suite: str, tmp_path: Path) -> 
     left = pd.read_csv(tmp_path / "skipped.csv").set_index("id")["reason"]
     assert (left == "the same file is in test").sum() == len(twins)
     assert len(left) == len(twins) + 1
-    assert "41 left out" in counts(made.data, tmp_path / "skipped.csv")
+    assert "41 left out" in describe_counts(made.data, tmp_path / "skipped.csv")
 
 
 def test_generated_images_are_added_as_they_are(
@@ -84,7 +93,7 @@ def test_generated_images_are_added_as_they_are(
         tmp_path / "set",
         silent,
     )
-    added = plusplus(tmp_path / "set", "test", "generated").manifest
+    added = load_plusplus(tmp_path / "set", "test", "generated").manifest
     assert added["sha256"].tolist() == made["sha256"].tolist()
     assert (added["label"] == 1).all()
     with pytest.raises(DataError, match="robustbench-aigi generate"):
@@ -99,7 +108,7 @@ def test_the_command_on_a_card_names_no_place(tmp_path: Path) -> None:
         surrogates=["/a/b"],
     )
     assert (
-        order.command
+        order.public_command
         == "robustbench-aigi build cifake --source PATH --attacks own.toml --surrogate CHECKPOINT"
         " --out FOLDER"
     )

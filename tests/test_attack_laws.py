@@ -17,10 +17,10 @@ from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import on_grid
 from tests.conftest import Linear, small
 
-LINF = [name for name in attacks.names() if issubclass(attacks.get(name), LinfBall)]
-L2 = [name for name in attacks.names() if issubclass(attacks.get(name), L2Ball)]
-NAMES = [name for name in attacks.names() if name != "one-pixel-exhaustive"]
-SEEDS = st.integers(0, 2**31 - 1)
+LINF_NAMES = [name for name in attacks.names() if issubclass(attacks.get(name), LinfBall)]
+L2_NAMES = [name for name in attacks.names() if issubclass(attacks.get(name), L2Ball)]
+QUICK_NAMES = [name for name in attacks.names() if name != "one-pixel-exhaustive"]
+ANY_SEED = st.integers(0, 2**31 - 1)
 
 
 def scene(seed: int, count: int = 3, size: int = 9) -> tuple[Linear, Tensor, Tensor]:
@@ -31,9 +31,9 @@ def scene(seed: int, count: int = 3, size: int = 9) -> tuple[Linear, Tensor, Ten
     return Linear(torch.randn(3, size, size, generator=rng), 0.0, centre=0.5), images, labels
 
 
-@pytest.mark.parametrize("name", LINF)
+@pytest.mark.parametrize("name", LINF_NAMES)
 @settings(max_examples=8, deadline=None)
-@given(seed=SEEDS, eps=st.just(0) | st.floats(1, 255), full=st.booleans())
+@given(seed=ANY_SEED, eps=st.just(0) | st.floats(1, 255), full=st.booleans())
 def test_linf_budget_holds_in_whole_grey_levels(
     name: str, seed: int, eps: float, full: bool
 ) -> None:
@@ -45,9 +45,9 @@ def test_linf_budget_holds_in_whole_grey_levels(
     assert torch.equal(change.abs().flatten(1).amax(dim=1), result.linf)
 
 
-@pytest.mark.parametrize("name", L2)
+@pytest.mark.parametrize("name", L2_NAMES)
 @settings(max_examples=8, deadline=None)
-@given(seed=SEEDS, eps=st.just(0) | st.floats(1 / 255, 6), full=st.booleans())
+@given(seed=ANY_SEED, eps=st.just(0) | st.floats(1 / 255, 6), full=st.booleans())
 def test_l2_budget_holds_on_integers(name: str, seed: int, eps: float, full: bool) -> None:
     detector, images, labels = scene(seed)
     result = small(name, eps=eps)(detector, images, labels, seed=seed, full=full)
@@ -56,9 +56,9 @@ def test_l2_budget_holds_on_integers(name: str, seed: int, eps: float, full: boo
     assert on_grid(result.images)
 
 
-@pytest.mark.parametrize("name", [*LINF, *L2])
+@pytest.mark.parametrize("name", [*LINF_NAMES, *L2_NAMES])
 @settings(max_examples=4, deadline=None)
-@given(seed=SEEDS)
+@given(seed=ANY_SEED)
 def test_eps_zero_is_the_identity(name: str, seed: int) -> None:
     detector, images, labels = scene(seed)
     result = small(name, eps=0)(detector, images, labels, seed=seed, full=True)
@@ -66,13 +66,14 @@ def test_eps_zero_is_the_identity(name: str, seed: int) -> None:
     assert torch.equal(result.logits, result.clean_logits)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_NAMES)
 @settings(max_examples=4, deadline=None)
-@given(seed=SEEDS)
+@given(seed=ANY_SEED)
 def test_nothing_depends_on_batch_or_order(name: str, seed: int) -> None:
     """The detector's sums do not depend on the batch, so what differs would be the draws."""
     detector, images, labels = scene(seed)
-    attack, ids = small(name), list("abc")
+    attack = small(name)
+    ids = list("abc")
     whole = attack(detector, images, labels, ids=ids, seed=seed)
     turned = attack(detector, images.flip(0), labels.flip(0), ids=ids[::-1], seed=seed).images.flip(
         0
@@ -88,7 +89,7 @@ def results() -> str:
     """Hash of what every attack makes of one scene."""
     detector, images, labels = scene(1)
     total = hashlib.sha256()
-    for name in NAMES:
+    for name in QUICK_NAMES:
         result = small(name)(detector, images, labels, seed=1)
         total.update((result.images * 255).round().to(torch.uint8).numpy().tobytes())
     return total.hexdigest()

@@ -85,17 +85,20 @@ def test_square_comes_closer_with_more_queries(name: str, images: Tensor, labels
 class Waves(Linear):
     """Neither linear nor monotonous, the same in any batch; counts what it is shown."""
 
-    shown, passes = 0, 0
+    shown = 0
+    passes = 0
 
     def logits(self, images: Tensor) -> Tensor:
-        self.shown, self.passes = self.shown + len(images), self.passes + 1
+        self.shown += len(images)
+        self.passes += 1
         parts = (images.double() * self.weight).sum(dim=1).flatten(1)
         return (50 * parts).sin().sum(dim=1).round(decimals=6).float() / 10
 
     def looked_at(self, images: Tensor) -> "Waves":
         """Itself, after the one look at a detector that tells whether it draws at random."""
         assert not is_random(self, images)
-        self.shown, self.passes = 0, 0
+        self.shown = 0
+        self.passes = 0
         return self
 
 
@@ -105,13 +108,11 @@ def test_squares_scored_ahead_change_nothing(
     name: str, full: bool, images: Tensor, labels: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weight = torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0))
-    attack, results, passes = (
-        load_attack(name, eps=2 if name == "square-linf" else 0.3, queries=200),
-        [],
-        [],
-    )
-    for ahead in (square.AHEAD, 1):
-        monkeypatch.setattr(square, "AHEAD", ahead)
+    attack = load_attack(name, eps=2 if name == "square-linf" else 0.3, queries=200)
+    results = []
+    passes = []
+    for ahead in (square.MAX_AHEAD, 1):
+        monkeypatch.setattr(square, "MAX_AHEAD", ahead)
         detector = Waves(weight, 0.0).looked_at(images)
         results.append(attack(detector, images, labels, full=full))
         passes.append(detector.passes)
@@ -123,7 +124,7 @@ def test_squares_scored_ahead_change_nothing(
 
 def test_a_black_box_is_asked_no_square_ahead(images: Tensor, labels: Tensor) -> None:
     detector = Waves(torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0)
-    detector.card = detector.card.model_copy(update={"gradient": "none"})
+    detector.describe(gradient="none")
     result = load_attack("square-linf", eps=2, queries=50)(
         detector.looked_at(images), images, labels, full=True
     )
@@ -138,11 +139,12 @@ def test_known_clean_logits_spare_a_pass_and_change_nothing_else(
         torch.rand(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.0
     ).looked_at(images)
     whole = small(name)(detector, images, labels)
-    shown, detector.shown = detector.shown, 0
-    told = small(name)(detector, images, labels, clean_logits=whole.clean_logits)
+    shown = detector.shown
+    detector.shown = 0
+    cheaper = small(name)(detector, images, labels, clean_logits=whole.clean_logits)
     assert detector.shown == shown - len(images)
     for field in ("images", "logits", "clean_logits", "forwards"):
-        assert torch.equal(getattr(whole, field), getattr(told, field))
+        assert torch.equal(getattr(whole, field), getattr(cheaper, field))
 
 
 def test_pgd_does_not_go_in_circles() -> None:
@@ -160,7 +162,8 @@ def test_active_set_stops_at_the_first_success_and_full_strength_does_not(
     weight = torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0))
     detector = Linear(weight, -float((images * weight).sum(dim=(1, 2, 3)).mean()))
     attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
-    quick, whole = attack(detector, images, labels), attack(detector, images, labels, full=True)
+    quick = attack(detector, images, labels)
+    whole = attack(detector, images, labels, full=True)
     assert torch.equal(quick.fooled, whole.fooled)
     assert quick.fooled.all()
     wrong = (quick.clean_logits > 0) != (labels == 1)
@@ -227,7 +230,8 @@ def test_a_broken_budget_is_loud(
 
 
 def test_bad_calls_say_what_was_expected(images: Tensor, labels: Tensor) -> None:
-    detector, attack = load_detector("cifake-cnn"), load_attack("jpeg")
+    detector = load_detector("cifake-cnn")
+    attack = load_attack("jpeg")
     with pytest.raises(UserError, match="grid"):
         attack(detector, images + 0.001, labels)
     with pytest.raises(UserError, match="N, 3, H, W"):
@@ -248,7 +252,8 @@ def test_oracle_keeps_the_best_of_repeated_candidates(images: Tensor, labels: Te
     weight = torch.ones(3, 32, 32)
     levels = (images * 255).round()
     with Oracle(Linear(weight, -1500.0), levels, labels, full=True) as oracle:
-        darker, lighter = (levels[1] - 5).clamp(0, 255), (levels[1] + 5).clamp(0, 255)
+        darker = (levels[1] - 5).clamp(0, 255)
+        lighter = (levels[1] + 5).clamp(0, 255)
         oracle.submit(torch.stack([lighter, darker, darker - 1]), torch.tensor([1, 1, 1]))
         assert torch.equal(oracle.best[1], darker - 1)
         assert torch.equal(oracle.best[0], levels[0])

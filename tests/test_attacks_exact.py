@@ -12,7 +12,8 @@ from robustbench_aigi.attacks.gradient.fab import nearest
 from robustbench_aigi.detectors import load_detector
 from tests.conftest import Linear
 
-SIZES, BATCHES = (8, 16, 32), (1, 3, 8)
+IMAGE_SIZES = (8, 16, 32)
+BATCH_SIZES = (1, 3, 8)
 
 
 def scene(size: int, batch: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,8 +51,8 @@ def reach(weight: Tensor, norm: str, eps: float) -> float:
     return float(weight.abs().sum() * eps / 255 if norm == "linf" else weight.norm() * eps)
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+@pytest.mark.parametrize("batch", BATCH_SIZES)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 4), ("l2", 0.5)])
 def test_fab_flips_what_5_percent_more_than_the_optimum_can_flip(
     norm: str, eps: float, batch: int, size: int
@@ -68,10 +69,8 @@ def test_fab_flips_what_5_percent_more_than_the_optimum_can_flip(
 def test_nearest_is_the_nearest_change_inside_the_pixel_range(norm: str) -> None:
     rng = torch.Generator().manual_seed(0)
     slope = torch.randn(20, 3, 4, 4, generator=rng)
-    low, high = (
-        -255 * torch.rand(20, 3, 4, 4, generator=rng),
-        255 * torch.rand(20, 3, 4, 4, generator=rng),
-    )
+    low = -255 * torch.rand(20, 3, 4, 4, generator=rng)
+    high = 255 * torch.rand(20, 3, 4, 4, generator=rng)
     most = (slope * torch.where(slope > 0, high, low)).sum(dim=(1, 2, 3), keepdim=True)
     fall = most * torch.linspace(0.05, 0.98, 20).view(-1, 1, 1, 1)
     ball = load_attack(f"pgd-{norm}")
@@ -94,8 +93,8 @@ def test_nearest_is_the_nearest_change_inside_the_pixel_range(norm: str) -> None
     )
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+@pytest.mark.parametrize("batch", BATCH_SIZES)
 @pytest.mark.parametrize("pixels", [1, 5, 20])
 def test_pgd_l0_finds_the_best_pixels_of_a_linear_detector(
     pixels: int, batch: int, size: int
@@ -108,8 +107,8 @@ def test_pgd_l0_finds_the_best_pixels_of_a_linear_detector(
     assert ((result.clean_logits - result.logits) * (2 * labels - 1) > optimum / 1.05).all()
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+@pytest.mark.parametrize("batch", BATCH_SIZES)
 @pytest.mark.parametrize(
     ("norm", "eps"), [("linf", 1), ("linf", 3), ("linf", 20), ("l2", 0.3), ("l2", 2.0)]
 )
@@ -135,7 +134,7 @@ class Sure(OwnBias):
         return torch.where(far, self.goal[which].sign(), near)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 3), ("linf", 20), ("l2", 0.5)])
 def test_fmn_finds_what_is_near_where_the_detector_is_flat(
     norm: str, eps: float, size: int

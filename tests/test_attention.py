@@ -52,7 +52,7 @@ def test_a_map_is_bright_where_the_evidence_is() -> None:
     made.net[0] = torch.nn.Conv2d(3, 1, 1, bias=False)
     torch.nn.init.ones_(made.net[0].weight)
     made.side = torch.ones(32)
-    made.card = made.card.model_copy(update={"cam": "net.0"})
+    made.describe(cam="net.0")
     images = torch.zeros(1, 3, 32, 32)
     images[..., :16] = 1.0
     maps = grad_cam(made, images, torch.tensor([1]))
@@ -82,7 +82,7 @@ def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(
     tmp_path: Path, tiny_recipe: str
 ) -> None:
     lost = detector("good")
-    lost.card = lost.card.model_copy(update={"cam": "nowhere"})
+    lost.describe(cam="nowhere")
     matrix = harness.evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
     assert "nowhere" in (folder / "maps-error.txt").read_text()

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.audit import Audit, audit
-from robustbench_aigi.data.audit.judge import judged, measured
-from robustbench_aigi.data.dataset import COLUMNS
+from robustbench_aigi.data.audit import Audit, audit, write_audit
+from robustbench_aigi.data.audit.judge import judge, measure
+from robustbench_aigi.data.dataset import MANIFEST_COLUMNS
 from robustbench_aigi.errors import DataError
 
 Pixels = npt.NDArray[np.uint8]
@@ -38,12 +38,11 @@ def encoded(pixels: Pixels, kind: str = "PNG", **options: Any) -> bytes:
 def dataset(
     root: Path, store: Callable[[int, int], bytes], count: int = 40, **columns: Any
 ) -> Dataset:
-    """``count`` images a class in each of train and test; ``store`` makes a file from a seed and a
-    label.
-    """
+    """``count`` images per class in each of train and test; ``store`` makes a file."""
     rows = []
     for place in range(4 * count):
-        label, split = place % 2, "train" if place < 2 * count else "test"
+        label = place % 2
+        split = "train" if place < 2 * count else "test"
         path = root / f"{place:04d}.img"
         path.write_bytes(store(place, label))
         identity = f"{split}/{place:04d}"
@@ -60,15 +59,21 @@ def dataset(
                 -1,
             )
         )
-    return Dataset("made", pd.DataFrame(rows, columns=list(COLUMNS)).assign(**columns))
+    return Dataset("made", pd.DataFrame(rows, columns=list(MANIFEST_COLUMNS)).assign(**columns))
 
 
 def examined(data: Dataset) -> Audit:
     """An audit that writes nothing."""
-    table, unreadable = measured(data, silent)
-    return judged(
+    table, unreadable = measure(data, silent)
+    return judge(
         data.name, data.manifest.iloc[table["place"]].reset_index(drop=True), table, unreadable
     )
+
+
+def audited(data: Dataset, out: Path) -> Audit:
+    result = audit(data, silent)
+    write_audit(result, out)
+    return result
 
 
 def cheats(result: Audit) -> set[str]:
@@ -77,7 +82,7 @@ def cheats(result: Audit) -> set[str]:
 
 def test_classes_stored_alike_pass_and_everything_is_written(tmp_path: Path) -> None:
     data = dataset(tmp_path, lambda seed, label: encoded(scene(seed)))
-    result = audit(data, tmp_path / "out", silent)
+    result = audited(data, tmp_path / "out")
     assert result.passed
     stored = result.tables["baselines"].query("features == 'stored'").iloc[0]
     assert stored["accuracy"] == 0.5
@@ -98,8 +103,8 @@ def test_an_audit_repeated_is_the_same(tmp_path: Path) -> None:
     data = dataset(
         tmp_path, lambda seed, label: encoded(scene(seed % 60), "JPEG", quality=70 + 10 * label)
     )
-    first = audit(data, tmp_path / "a", silent)
-    assert first.findings == audit(data, tmp_path / "b", silent).findings
+    first = audited(data, tmp_path / "a")
+    assert first.findings == audited(data, tmp_path / "b").findings
     for path in sorted((tmp_path / "a").iterdir()):
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes(), path.name
 
@@ -184,7 +189,7 @@ def test_twins_across_splits_and_classes_are_found_whatever_their_format(tmp_pat
         source, kind = copies.get(seed, (seed, "BMP"))
         return encoded(scene(source), kind)
 
-    result = audit(dataset(tmp_path, store, count=50), tmp_path / "out", silent)
+    result = audited(dataset(tmp_path, store, count=50), tmp_path / "out")
     found = result.tables["twins"].set_index(["first", "second"])
     assert set(found.index) == {
         ("train/0010", "test/0170"),
@@ -225,19 +230,15 @@ def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
     data = dataset(
         tmp_path, lambda seed, label: b"no image" if seed == 5 else encoded(scene(seed)), count=10
     )
-    result = audit(data, tmp_path / "out", silent)
+    result = audit(data, silent)
     assert result.images == 39
     assert result.tables["unreadable"]["id"].tolist() == ["train/0005"]
     assert "unreadable" in {finding.check for finding in result.findings}
     one = Dataset("made", data.manifest[data.manifest["label"] == 0].reset_index(drop=True))
     with pytest.raises(DataError, match="two classes"):
-        audit(one, tmp_path / "out", silent)
+        audit(one, silent)
     with pytest.raises(DataError, match="0 readable"):
-        audit(
-            Dataset("made", data.manifest.iloc[[5]].reset_index(drop=True)),
-            tmp_path / "out",
-            silent,
-        )
+        audit(Dataset("made", data.manifest.iloc[[5]].reset_index(drop=True)), silent)
     Path(data.manifest["path"][3]).unlink()
     with pytest.raises(DataError, match=r"0003\.img"):
-        audit(data, tmp_path / "out", silent)
+        audit(data, silent)

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.evaluation.batching import (
     batch_for,
-    bytes_an_image,
+    bytes_per_image,
     is_out_of_memory,
     kept_bytes,
     set_batches,
@@ -37,7 +37,7 @@ def test_what_a_pass_keeps_is_counted() -> None:
 
 def test_the_size_is_the_largest_that_fits() -> None:
     linear, image = Linear(torch.ones(3, 8, 8), 0.0), torch.rand(1, 3, 8, 8)
-    each = bytes_an_image(linear, image)
+    each = bytes_per_image(linear, image)
     assert each == 4 * 3 * 8 * 8
     assert batch_for(each) == 128
     assert batch_for(each, 9 * each) == 8
@@ -51,10 +51,10 @@ def test_a_black_box_is_not_asked(tiny_recipe: str) -> None:
             raise AssertionError("asked")
 
     black, white = Silent(torch.ones(3, 32, 32), 0.0), detector("good")
-    black.card = black.card.model_copy(update={"gradient": "none"})
+    black.describe(gradient="none")
     data = load_data(tiny_recipe, split="test")
     kept = set_batches([black, white], data)
-    assert kept == [0, bytes_an_image(white, torch.rand(1, 3, 32, 32)) * min(128, len(data))]
+    assert kept == [0, bytes_per_image(white, torch.rand(1, 3, 32, 32)) * min(128, len(data))]
     assert (black.at_once, white.at_once) == (128, 128)
 
 

@@ -10,12 +10,13 @@ from torch.nn import functional as F
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import detectors, load_detector, save_detector
-from robustbench_aigi.detectors.bayesian import BayesianLinear, BayesianResNet
+from robustbench_aigi.detectors._support.bayesian_linear import BayesianLinear
+from robustbench_aigi.detectors.bayesian import BayesianResNet
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainingJob, train_detector
 from tests.test_artefacts import easy
 
-NAMES = ("resnet50-bnn", "resnet50-attn-bnn")
+BAYESIAN_NAMES = ("resnet50-bnn", "resnet50-attn-bnn")
 
 
 def small(name: str = "resnet50-bnn", **config: object) -> BayesianResNet:
@@ -32,7 +33,7 @@ def test_divergence_is_that_of_gaussians() -> None:
     torch.testing.assert_close(head.divergence(), expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BAYESIAN_NAMES)
 def test_logit_is_that_of_the_mean_softmax_over_draws(name: str, images: Tensor) -> None:
     detector = small(name, samples=5, seed=3)
     head = detector.head
@@ -52,7 +53,8 @@ def test_logit_is_that_of_the_mean_softmax_over_draws(name: str, images: Tensor)
 
 
 def test_mean_weights_are_what_draws_shrink_to(images: Tensor) -> None:
-    drawn, mean = small(samples=8), small(samples=0)
+    drawn = small(samples=8)
+    mean = small(samples=0)
     with torch.no_grad():
         assert not torch.allclose(drawn.logits(images), mean.logits(images), atol=1e-4)
         drawn.head.rho.fill_(-30)
@@ -61,7 +63,8 @@ def test_mean_weights_are_what_draws_shrink_to(images: Tensor) -> None:
 
 
 def test_draws_are_fixed_unless_torchs_are_asked_for(images: Tensor) -> None:
-    fixed, free = small(seed=0), small(seed=None)
+    fixed = small(seed=0)
+    free = small(seed=None)
     with torch.no_grad():
         before = torch.random.get_rng_state()
         assert torch.equal(fixed.logits(images), fixed.logits(images))
@@ -80,7 +83,8 @@ def test_entropies_split_as_they_should(images: Tensor) -> None:
     detector = small()
     with torch.no_grad():
         detector.head.rho.add_(3)
-    whole, weights = detector.predictive_entropy(images), detector.mutual_information(images)
+    whole = detector.predictive_entropy(images)
+    weights = detector.mutual_information(images)
     assert ((weights > 0) & (weights < whole) & (whole <= math.log(2) + 1e-6)).all()
     probability = detector.logits(images).detach().sigmoid()
     expected = torch.distributions.Bernoulli(probability).entropy()
@@ -134,9 +138,10 @@ def _mean_layer(detector: BayesianResNet) -> tuple[Tensor, Tensor]:
     return layer[:, :-1], layer[:, -1]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BAYESIAN_NAMES)
 def test_training_counts_and_learns(name: str) -> None:
-    train, test = easy(128), easy(64, seed=1)
+    train = easy(128)
+    test = easy(64, seed=1)
     made, _ = train_detector(TrainingJob(detector=name, epochs=4), train, test, start=small(name))
     assert isinstance(made, BayesianResNet)
     assert int(made.counted) == 128

@@ -14,9 +14,11 @@ from PIL import Image
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.decoding import decode
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plan, plusplus
-from robustbench_aigi.data.plusplus.parts import encoded_like
-from robustbench_aigi.data.plusplus.reader import write_jsonl
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.estimate import estimate_build
+from robustbench_aigi.data.plusplus.image_files import encode_like
+from robustbench_aigi.data.plusplus.jsonl import write_jsonl
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.errors import DataError, WriteError
 from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
@@ -29,7 +31,8 @@ from tests.test_evaluation import cnn
 def test_plusplus_set_matches_its_manifest(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path
 ) -> None:
-    data, suite = load_data(tiny_recipe), load_suite(tiny_suite)
+    data = load_data(tiny_recipe)
+    suite = load_suite(tiny_suite)
     parts = {
         "train": Part(data.split("train"), all_rows=False, samples=3),
         "test": Part(data.split("test"), all_rows=True, samples=0),
@@ -54,7 +57,7 @@ def test_plusplus_set_matches_its_manifest(
     made = manifest[manifest["attack"] != "diffusion"]
     assert (made["parent"].to_numpy() == scene[made["source"]].to_numpy()).all()
     assert (made.groupby("parent")["label"].nunique() == 2).any()
-    assert plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
+    assert load_plusplus(tmp_path, "test", "clean").manifest["sha256"].tolist() == list(
         data.split("test").manifest["sha256"]
     )
     with pytest.raises(DataError, match="needs the surrogate cifake-cnn"):
@@ -86,7 +89,7 @@ def test_the_number_of_workers_changes_no_byte(
 def test_files_are_changed_while_a_detector_is_attacked(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("robustbench_aigi.data.plusplus.parts.SHARD", 2)
+    monkeypatch.setattr("robustbench_aigi.data.plusplus.parts.SHARD_IMAGES", 2)
     order: list[str] = []
 
     def noted(task: str, done: int, total: int) -> None:
@@ -135,27 +138,26 @@ def test_a_disk_that_fills_or_is_locked_loses_nothing_finished(
     make = functools.partial(
         build_plusplus, parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}
     )
-    write, close = Path.write_bytes, Path.chmod
+    write = Path.write_bytes
+    close = Path.chmod
 
-    def refuse_image(path: Path, content: bytes) -> int:
+    def fail_image(path: Path, content: bytes) -> int:
         if "one-pixel" in str(path):
             write(path, content[:9])
             raise OSError(number, os.strerror(number))
         return write(path, content)
 
-    def refuse_table(path: Path, mode: int) -> None:
+    def fail_table(path: Path, mode: int) -> None:
         if "one-pixel" in path.name:
             raise OSError(number, os.strerror(number))
         close(path, mode)
 
     make(tmp_path / "whole", silent)
     with monkeypatch.context() as patch:
-        method, refuse = (
-            ("write_bytes", refuse_image) if what == "images" else ("chmod", refuse_table)
-        )
-        patch.setattr(Path, method, refuse)
+        method, fail = ("write_bytes", fail_image) if what == "images" else ("chmod", fail_table)
+        patch.setattr(Path, method, fail)
         with pytest.raises(
-            WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*goes on"
+            WriteError, match=rf"cannot write .*one-pixel.*{os.strerror(number)}.*to resume"
         ):
             make(tmp_path / "full", silent, InProcessExecutor(1))
     kept = list((tmp_path / "full" / "parts").iterdir())
@@ -179,15 +181,15 @@ def test_as_many_fool_the_surrogate_after_a_reload_as_the_manifest_says(
         parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": surrogate}, tmp_path, silent
     )
     for attack in ("pgd-linf-8", "one-pixel"):
-        part = plusplus(tmp_path, "test", attack)
+        part = load_plusplus(tmp_path, "test", attack)
         images, labels = part.arrays()
         with torch.no_grad():
             wrong = (surrogate.logits(from_bytes(images)) > surrogate.threshold) != (labels == 1)
         assert wrong.tolist() == part.manifest["fooled"].tolist()
         assert (part.manifest["forwards"] > 1).all()
-    assert plusplus(tmp_path, "test", "jpeg-75").manifest["fooled"].isna().all()
-    assert plusplus(tmp_path, "test", "jpeg-75").manifest["psnr"].between(15, 60).all()
-    assert plusplus(tmp_path, "test", "jpeg-75").manifest["ssim"].between(0.2, 1).all()
+    assert load_plusplus(tmp_path, "test", "jpeg-75").manifest["fooled"].isna().all()
+    assert load_plusplus(tmp_path, "test", "jpeg-75").manifest["psnr"].between(15, 60).all()
+    assert load_plusplus(tmp_path, "test", "jpeg-75").manifest["ssim"].between(0.2, 1).all()
 
 
 class Usage(NamedTuple):
@@ -198,7 +200,7 @@ def test_a_plan_says_what_is_left_and_whether_it_fits(
     tiny_recipe: str, tiny_suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = (parts_of(tiny_recipe), load_suite(tiny_suite), {"cifake-cnn": cnn()}, tmp_path / "set")
-    expected = plan(*asked, workers=2)
+    expected = estimate_build(*asked, workers=2)
     assert not (tmp_path / "set").exists()
     assert expected.set_index("attack")["images"].to_dict() == {
         "clean": 24,
@@ -219,9 +221,9 @@ def test_a_plan_says_what_is_left_and_whether_it_fits(
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: Usage(free=10))
         with pytest.raises(DataError, match="has room for 0 MB"):
-            plan(*asked, workers=2)
+            estimate_build(*asked, workers=2)
     build_plusplus(*asked, silent)
-    assert plan(*asked, workers=2)["images"].sum() == 0
+    assert estimate_build(*asked, workers=2)["images"].sum() == 0
 
 
 @pytest.mark.parametrize("quality", [75, 95])
@@ -231,7 +233,7 @@ def test_generated_images_are_stored_as_the_others_are(quality: int, subsampling
     file = io.BytesIO()
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     picture.save(file, format="JPEG", quality=quality, subsampling=subsampling)
-    assert encoded_like(file.getvalue(), pixels) == file.getvalue()
+    assert encode_like(file.getvalue(), pixels) == file.getvalue()
     file = io.BytesIO()
     picture.save(file, format="PNG")
-    assert torch.equal(decode(encoded_like(file.getvalue(), pixels)), pixels)
+    assert torch.equal(decode(encode_like(file.getvalue(), pixels)), pixels)

@@ -4,19 +4,21 @@ import pandas as pd
 from huggingface_hub import metadata_load
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data import Recipe
+from robustbench_aigi.data import LabelledRecipe
 from robustbench_aigi.data.exporters import export
 from robustbench_aigi.data.plusplus.card import write_card
 from robustbench_aigi.data.plusplus.verify import verify
 from tests.built_set import make
 
-COMMAND = "robustbench-aigi build cifake --out built"
+BUILD_COMMAND = "robustbench-aigi build cifake --out built"
 
 
 def test_card_says_what_is_in_the_set(tmp_path: Path) -> None:
-    built, recipe = make(tmp_path), catalogue.read("datasets", "cifake", Recipe)
-    write_card(built, recipe, COMMAND)
-    rows, text = pd.read_parquet(built / "manifest.parquet"), (built / "README.md").read_text()
+    built = make(tmp_path)
+    recipe = catalogue.read("datasets", "cifake", LabelledRecipe)
+    write_card(built, recipe, BUILD_COMMAND)
+    rows = pd.read_parquet(built / "manifest.parquet")
+    text = (built / "README.md").read_text()
     about = metadata_load(built / "README.md")
     assert about is not None
     assert about["task_categories"] == ["image-classification"]
@@ -35,6 +37,6 @@ def test_card_says_what_is_in_the_set(tmp_path: Path) -> None:
     export(built, "npz", tmp_path / "out")
     assert (tmp_path / "out" / "CARD.md").read_text() == text
     before = (built / "README.md").read_bytes()
-    write_card(built, recipe, COMMAND)
+    write_card(built, recipe, BUILD_COMMAND)
     assert verify(built) == []
     assert (built / "README.md").read_bytes() == before

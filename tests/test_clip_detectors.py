@@ -12,10 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import load_detector, save_detector
+from robustbench_aigi.detectors._support.clip_encoder import (
+    grad_cam_layer,
+    load_image_encoder,
+    load_tiny_clip,
+)
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD
 from robustbench_aigi.detectors.clip_linear import ClipLinear
-from robustbench_aigi.detectors.clip_mlp import cam_part, clip_tower, tiny_clip
-from robustbench_aigi.detectors.robust_clip import VARIANTS, RobustClip
+from robustbench_aigi.detectors.robust_clip import ROBUST_ENCODERS, RobustClip
 from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainConfig, TrainingJob, fit, train_detector
@@ -49,7 +53,8 @@ def test_clip_linear_reads_the_authors_head_and_keeps_its_tower(
     folder: str, tmp_path: Path
 ) -> None:
     rng = torch.Generator().manual_seed(1)
-    weight, bias = torch.randn(1, 24, generator=rng), torch.randn(1, generator=rng)
+    weight = torch.randn(1, 24, generator=rng)
+    bias = torch.randn(1, generator=rng)
     torch.save({"weight": weight, "bias": bias}, tmp_path / "fc_weights.pth")
     detector = load_detector("clip-linear", weights=tmp_path / "fc_weights.pth", model=folder)
     assert isinstance(detector, ClipLinear)
@@ -80,7 +85,7 @@ def test_weights_that_need_quick_gelu_are_not_put_into_another_network(
     monkeypatch.setattr(open_clip, "create_model", never)
     for name in ("ViT-L-14", "ViT-B-32"):
         with pytest.raises(UserError, match=f"{name}-quickgelu"):
-            clip_tower(name, "openai")
+            load_image_encoder(name, "openai")
 
 
 def test_robust_towers_are_asked_for_by_name_and_with_the_right_gelu(
@@ -96,12 +101,12 @@ def test_robust_towers_are_asked_for_by_name_and_with_the_right_gelu(
         asked[name] = force_quick_gelu
         return tiny
 
-    tiny = tiny_clip()
+    tiny = load_tiny_clip()
     monkeypatch.setattr(open_clip, "create_model", create)
-    for variant in VARIANTS:
+    for variant in ROBUST_ENCODERS:
         if variant != "tiny-clip":
             RobustClip(variant=variant)
-    assert len(asked) == len(VARIANTS) - 1
+    assert len(asked) == len(ROBUST_ENCODERS) - 1
     for name in ("fare2", "fare4", "tecoa2", "tecoa4"):
         assert asked.pop(f"hf-hub:chs20/{name}-clip")
     assert not any(asked.values())
@@ -153,9 +158,13 @@ def test_robust_clip_has_two_heads_and_says_which(folder: str, images: Tensor) -
 
 
 def test_a_cam_part_is_the_last_attentions_norm_or_the_last_convolution() -> None:
-    assert cam_part(clip_tower("tiny-clip", None)[0]) == "transformer.resblocks.3.ln_1"
-    assert cam_part(timm.create_model("vit_tiny_patch16_224", img_size=32)) == "blocks.11.norm1"
-    assert cam_part(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU())) == "1"
+    assert (
+        grad_cam_layer(load_image_encoder("tiny-clip", None).net) == "transformer.resblocks.3.ln_1"
+    )
+    assert (
+        grad_cam_layer(timm.create_model("vit_tiny_patch16_224", img_size=32)) == "blocks.11.norm1"
+    )
+    assert grad_cam_layer(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), nn.ReLU())) == "1"
 
 
 def test_captions_of_real_and_of_generated_images_differ() -> None:
@@ -167,8 +176,10 @@ def test_captions_of_real_and_of_generated_images_differ() -> None:
 def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
     torch.manual_seed(0)
     detector = RobustClip(head="linear").eval()
-    texts, held = caption_embeddings(detector), easy(32, seed=1)
-    images, head = from_bytes(held.images), copy.deepcopy(detector.head.state_dict())
+    texts = caption_embeddings(detector)
+    held = easy(32, seed=1)
+    images = from_bytes(held.images)
+    head = copy.deepcopy(detector.head.state_dict())
 
     def loss_of(embedding: Tensor) -> Tensor:
         return F.cross_entropy(
@@ -203,8 +214,11 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 
 
 def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector, data, shown = clip_of(load_detector("clip-mlp")), easy(8), []
-    images, embed = from_bytes(data.images), detector.embed
+    detector = clip_of(load_detector("clip-mlp"))
+    data = easy(8)
+    shown: list[Tensor] = []
+    images = from_bytes(data.images)
+    embed = detector.embed
     tower = Tower(tecoa(detector), TrainConfig(epochs=1, eps=8, steps=2), Ramp(8))
 
     def noted(given: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from robustbench_aigi.data.decoding import decode, encode_png
 from robustbench_aigi.data.plusplus.contact_sheets import (
     contact_sheet,
     contact_sheets,
-    enlarged,
+    enlarge,
     times_ten,
 )
 from robustbench_aigi.errors import DataError
@@ -65,7 +65,7 @@ def read(path: Path) -> Pixels:
 
 def holds(sheet: Pixels, pixels: Tensor) -> bool:
     """Whether the sheet shows an image, each pixel as a square, at a place where a cell begins."""
-    tile = np.asarray(enlarged(pixels))
+    tile = np.asarray(enlarge(pixels))
     height, width = tile.shape[:2]
     corners = np.argwhere((sheet[: -height + 1, : -width + 1] == tile[0, 0]).all(axis=2))
     return any(np.array_equal(sheet[y : y + height, x : x + width], tile) for y, x in corners)
@@ -115,7 +115,7 @@ def test_images_of_any_size_fit_on_one_sheet(tmp_path: Path) -> None:
     for number in range(8):
         assert holds(sheet, decode((root / f"pgd-test_ü {number:02d}.png").read_bytes()))
     large = decode((root / "clean-test_ü 01.png").read_bytes())
-    assert np.array_equal(np.asarray(enlarged(large)), large[:, 22:278].permute(1, 2, 0).numpy())
+    assert np.array_equal(np.asarray(enlarge(large)), large[:, 22:278].permute(1, 2, 0).numpy())
 
 
 def test_parts_of_one_class_and_of_no_source_are_shown_alone(tmp_path: Path) -> None:

@@ -4,35 +4,23 @@ chunks (case B10).
 
 import io
 import itertools
-import json
 import struct
-import threading
 import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageCms
 
-from robustbench_aigi.attacks import load_suite
-from robustbench_aigi.data import load_data
-from robustbench_aigi.data.audit import audit
-from robustbench_aigi.data.conversion import CONVERT_RULES, RULES
-from robustbench_aigi.data.decoding import ImageError, decode, decoded, encode_png, header
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
-from robustbench_aigi.data.plusplus.verify import verify
-from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.evaluation.provenance import write_provenance
-from robustbench_aigi.imaging.png import MAX_CHUNK, without_large_chunks
-from robustbench_aigi.progress import silent
+from robustbench_aigi.data.conversion import CONVERSION_VERSION
+from robustbench_aigi.data.decoding import ImageError, decode, decode_image, read_header
 from tests.test_data import picture
 from tests.test_hostile import saved
-from tests.test_sources import files, own
+from tests.test_sources import files
 
 Deep = npt.NDArray[np.uint16]
 
@@ -83,8 +71,8 @@ def test_16_bits_are_rounded_to_8(channels: int) -> None:
     found = levels(deep_png(samples))
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
     assert (
-        decoded(deep_png(samples), convert=True).conversion
-        == f"16 to 8 bits (rules {CONVERT_RULES})"
+        decode_image(deep_png(samples), convert=True).conversion
+        == f"16 to 8 bits (rules {CONVERSION_VERSION})"
     )
 
 
@@ -99,11 +87,12 @@ def test_every_16_bit_value_goes_to_the_nearest_level(value: int) -> None:
 def test_16_bits_with_transparency_are_composited_on_white(channels: int) -> None:
     samples = deep(channels)
     reduced = np.round(samples / 257)
-    colour, alpha = reduced[..., :-1], reduced[..., -1:]
+    colour = reduced[..., :-1]
+    alpha = reduced[..., -1:]
     found = levels(deep_png(samples))
     expected = np.round((colour * alpha + 255 * (255 - alpha)) / 255)
     assert np.array_equal(found, np.broadcast_to(expected, found.shape))
-    assert decoded(deep_png(samples), convert=True).conversion.startswith(
+    assert decode_image(deep_png(samples), convert=True).conversion.startswith(
         "16 to 8 bits, transparency on white"
     )
 
@@ -162,7 +151,7 @@ def test_cmyk_without_a_profile_is_converted_by_the_formula_and_says_so() -> Non
     inks = np.asarray(Image.open(io.BytesIO(content))).astype(int)
     exact = (255 - inks[..., 3:]) * (255 - inks[..., :3]) / 255
     assert np.abs(levels(content) - exact).max() < 1
-    assert "cmyk to rgb without a profile" in decoded(content, convert=True).conversion
+    assert "cmyk to rgb without a profile" in decode_image(content, convert=True).conversion
     with pytest.raises(ImageError, match=r"CMYK colours.*--convert"):
         decode(content)
 
@@ -172,15 +161,15 @@ def test_a_wide_profile_is_applied_when_asked_and_an_srgb_one_changes_nothing() 
     srgb = saved(
         "PNG", icc_profile=ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     )
-    assert decoded(srgb, convert=True).conversion == ""
+    assert decode_image(srgb, convert=True).conversion == ""
     assert torch.equal(decode(srgb, convert=True), plain)
     wide = saved("PNG", icc_profile=wide_profile())
     assert torch.equal(decode(wide), plain)  # as ever: a profile is not looked at
-    found = decoded(wide, convert=True)
-    assert found.conversion == f"rgb to srgb by profile (rules {CONVERT_RULES})"
+    found = decode_image(wide, convert=True)
+    assert found.conversion == f"rgb to srgb by profile (rules {CONVERSION_VERSION})"
     assert not torch.equal(found.pixels, plain)
-    assert header(wide).profile
-    assert not header(srgb).profile
+    assert read_header(wide).profile
+    assert not read_header(srgb).profile
     source = ImageCms.ImageCmsProfile(io.BytesIO(wide_profile()))
     image = Image.open(io.BytesIO(saved("PNG")))
     expected = ImageCms.profileToProfile(
@@ -195,7 +184,7 @@ def test_a_broken_profile_says_nothing(profile: bytes) -> None:
     assert torch.equal(
         decode(saved("JPEG", icc_profile=profile), convert=True), decode(saved("JPEG"))
     )
-    cmyk = decoded(saved("JPEG", "CMYK", icc_profile=profile), convert=True)
+    cmyk = decode_image(saved("JPEG", "CMYK", icc_profile=profile), convert=True)
     assert "without a profile" in cmyk.conversion
 
 
@@ -212,7 +201,7 @@ def test_a_converted_image_is_turned_upright_too(orientation: int) -> None:
 @pytest.mark.parametrize("mode", ["RGB", "L"])
 def test_what_needs_no_conversion_keeps_its_pixels(kind: str, mode: str) -> None:
     content = saved(kind, mode)
-    found = decoded(content, convert=True)
+    found = decode_image(content, convert=True)
     assert found.conversion == ""
     assert torch.equal(found.pixels, decode(content))
 
@@ -234,131 +223,6 @@ def mixed(root: Path) -> Path:
     return root
 
 
-def test_converted_images_are_recorded_in_manifest_key_and_run(tmp_path: Path) -> None:
-    root = mixed(tmp_path / "set")
-    plain = load_data("folder", str(root), skipped=tmp_path / "skipped.csv")
-    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.contains("give --convert").sum() == 4
-    assert "convert" not in plain.manifest
-    data = load_data("folder", str(root), convert=True)
-    done = data.manifest.set_index("id")["convert"].to_dict()
-    assert done["test/real/cmyk"] == "cmyk to rgb without a profile (rules 1)"
-    assert done["test/real/deep"] == "16 to 8 bits (rules 1)"
-    assert done["test/real/0"] == ""
-    assert len(data) == len(plain) + 4
-    by_recipe = load_data(own(tmp_path, convert="true"), str(root))
-    assert by_recipe.key == data.key != plain.key
-    write_provenance(tmp_path, {}, {}, load_suite("quick"), data, Identities())
-    about = json.loads((tmp_path / "run.json").read_text())["data"]
-    assert about["convert_rules"] == CONVERT_RULES
-    assert sum(about["converted"].values()) == 4
-    write_provenance(tmp_path, {}, {}, load_suite("quick"), plain, Identities())
-    assert set(json.loads((tmp_path / "run.json").read_text())["data"]) == {"name", "images", "key"}
-
-
-def test_the_key_tells_other_pixels_of_the_same_files(tmp_path: Path) -> None:
-    files(tmp_path, "real", "fake")
-    (tmp_path / "fake" / "wide.png").write_bytes(saved("PNG", icc_profile=wide_profile()))
-    plain, converted = (
-        load_data("folder", str(tmp_path), convert=convert) for convert in (False, True)
-    )
-    assert plain.manifest["sha256"].tolist() == converted.manifest["sha256"].tolist()
-    assert plain.key != converted.key
-    (tmp_path / "fake" / "wide.png").unlink()
-    assert (
-        load_data("folder", str(tmp_path)).key
-        == load_data("folder", str(tmp_path), convert=True).key
-    )
-
-
-def test_a_built_set_holds_the_converted_pixels_as_png(tmp_path: Path, tiny_suite: str) -> None:
-    data = load_data("folder", str(mixed(tmp_path / "set")), convert=True)
-    suite = load_suite(tiny_suite)
-    suite = suite.model_copy(
-        update={"rows": tuple(row for row in suite.rows if row.attack == "jpeg")}
-    )
-    part = Part(data.split("test"), all_rows=True, samples=1)
-    build_plusplus({"test": part}, suite, {}, tmp_path / "built", silent)
-    assert verify(tmp_path / "built") == []
-    clean = plusplus(tmp_path / "built", "test", "clean")
-    assert all(
-        torch.equal(one, other) for one, other in zip(clean.pixels(), data.pixels(), strict=True)
-    )
-    names = clean.manifest["source"].tolist()
-    paths, done, hashes = (
-        dict(zip(names, map(str, clean.manifest[name]), strict=True))
-        for name in ("path", "convert", "sha256")
-    )
-    stored = decode(Path(paths["test/real/cmyk"]).read_bytes())
-    assert torch.equal(stored, decode(picture(0, "CMYK", "JPEG", (16, 12)), convert=True))
-    assert paths["test/real/cmyk"].endswith(".png")
-    assert done["test/real/cmyk"].startswith("cmyk to rgb")
-    assert (
-        hashes["test/real/0"]
-        == dict(zip(data.manifest["id"], data.manifest["sha256"], strict=True))["test/real/0"]
-    )
-    whole = pd.read_parquet(tmp_path / "built" / "manifest.parquet")
-    assert (whole.loc[whole["attack"] == "diffusion", "convert"] == "").all()
-    assert audit(clean, tmp_path / "audit", silent).images == len(data)
-
-
-def test_an_audit_reads_images_as_they_are_converted(tmp_path: Path) -> None:
-    data = load_data("folder", str(mixed(tmp_path / "set")), convert=True)
-    result = audit(data, tmp_path / "audit", silent)
-    assert result.images == len(data)
-    assert result.tables["unreadable"].empty
-
-
-def large_text(kind: bytes, where: str) -> bytes:
-    """A PNG file with 3 MB of text, or a colour profile of 3 MB, before or after the pixels."""
-    words = {
-        b"zTXt": b"Comment\0\0" + zlib.compress(bytes(3 * MAX_CHUNK)),
-        b"iTXt": b"Comment\0\1\0\0\0" + zlib.compress(b"x" * 3 * MAX_CHUNK),
-        b"tEXt": b"Comment\0" + b"x" * (3 * MAX_CHUNK),
-        b"iCCP": b"icc\0\0" + zlib.compress(wide_profile() + bytes(3 * MAX_CHUNK)),
-    }
-    whole = encode_png(decode(saved("PNG")))
-    place = 33 if where == "before" else len(whole) - 12
-    return whole[:place] + chunk(kind, words[kind]) + whole[place:]
-
-
-@pytest.mark.parametrize(
-    ("kind", "where"),
-    [*itertools.product((b"zTXt", b"iTXt", b"tEXt"), ("before", "after")), (b"iCCP", "before")],
-)
-def test_large_texts_and_profiles_do_not_lose_the_pixels(kind: bytes, where: str) -> None:
-    content = large_text(kind, where)
-    before = (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
-    assert torch.equal(decode(content), decode(saved("PNG")))
-    assert before == (PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY)
-
-
-def test_a_large_profile_is_applied_when_asked() -> None:
-    found = decoded(large_text(b"iCCP", "before"), convert=True)
-    assert "by profile" in found.conversion
-    assert torch.equal(found.pixels, decode(saved("PNG", icc_profile=wide_profile()), convert=True))
-
-
-def test_many_texts_and_threads_do_not_lose_the_pixels_either() -> None:
-    whole = encode_png(decode(saved("PNG")))
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(MAX_CHUNK - 9)))
-    content = whole[:33] + 80 * text + whole[33:]
-    found: list[torch.Tensor] = []
-    threads = [threading.Thread(target=lambda: found.append(decode(content))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 3
-    assert all(torch.equal(image, decode(whole)) for image in found)
-
-
-def test_small_texts_and_other_files_come_through_untouched() -> None:
-    about = PngImagePlugin.PngInfo()
-    about.add_text("Comment", "short", zip=True)
-    for content in (saved("PNG", pnginfo=about), saved("JPEG"), saved("PNG"), b""):
-        assert without_large_chunks(content) == content
-
-
 @settings(max_examples=100, deadline=None)
 @given(place=st.floats(0, 1), value=st.integers(0, 255), kept=st.floats(0.1, 1))
 def test_whatever_is_broken_is_converted_or_refused(place: float, value: int, kept: float) -> None:
@@ -374,9 +238,3 @@ def test_whatever_is_broken_is_converted_or_refused(place: float, value: int, ke
         except ImageError:
             continue
         assert pixels.dtype == torch.uint8
-
-
-def test_the_rules_stand_in_the_documentation() -> None:
-    text = " ".join((Path(__file__).parent.parent / "datasets" / "README.md").read_text().split())
-    assert all(rule in text for rule in RULES)
-    assert f"version {CONVERT_RULES}" in text

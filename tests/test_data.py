@@ -106,7 +106,7 @@ def test_images_of_mixed_size_are_batched_by_size(tmp_path: Path) -> None:
         data.arrays()
 
 
-BAD = {
+BAD_FILES = {
     "empty": (b"", "empty"),
     "text": (b"no image", "not an image"),
     "truncated": (picture(0, kind="JPEG")[:300], "damaged"),
@@ -120,14 +120,16 @@ def test_unreadable_images_are_listed_with_the_reason(kind: str, tmp_path: Path)
     if kind == "deep":
         file = io.BytesIO()
         Image.fromarray(np.arange(1024, dtype=np.uint16).reshape(32, 32)).save(file, format="PNG")
-        content, reason = file.getvalue(), "more than 8 bits"
+        content = file.getvalue()
+        reason = "more than 8 bits"
     elif kind == "alpha":
         file = io.BytesIO()
         rgba = np.random.default_rng(0).integers(0, 255, (32, 32, 4), dtype=np.uint8)
         Image.fromarray(rgba).save(file, format="PNG")
-        content, reason = file.getvalue(), "transparent"
+        content = file.getvalue()
+        reason = "transparent"
     else:
-        content, reason = BAD[kind]
+        content, reason = BAD_FILES[kind]
     (root / "train" / "REAL" / "bad.jpg").write_bytes(content)
     whole = load_data("cifake", str(folder(tmp_path / "good")))
     data = load_data("cifake", str(root), skipped=tmp_path / "skipped.csv")

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.base import Perturbation
+from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.attacks.through_transform import AveragedDetector, Delivered
 from robustbench_aigi.detectors import Card, Detector, load_detector, straight_through, wrap
 from robustbench_aigi.errors import ConfigError, LogitsError
@@ -53,7 +52,8 @@ def test_a_detector_with_quantisation_inside_falls_only_with_bpda(
             inside = straight_through(coarse, images) if self.honest else coarse(images)
             return ((inside - 0.5) * weight).sum(dim=(1, 2, 3))
 
-    masked, honest = Quantised().eval(), Quantised().eval()
+    masked = Quantised().eval()
+    honest = Quantised().eval()
     honest.honest = True
     with torch.no_grad():
         labels = (masked.logits(images) > 0).long()
@@ -85,7 +85,8 @@ def smooth(count: int) -> Tensor:
 
 
 def test_an_adaptive_attack_survives_more() -> None:
-    detector, images = load_detector("resnet18-c32", "cifake"), smooth(24)
+    detector = load_detector("resnet18-c32", "cifake")
+    images = smooth(24)
     margins = {}
     for adaptive in (False, True):
         inner = {"eps": 4, "step": 1, "steps": 10}
@@ -98,7 +99,8 @@ def test_an_adaptive_attack_survives_more() -> None:
 
 
 def test_delivered_scores_what_arrives() -> None:
-    detector, images = load_detector("resnet18-c32", "cifake"), smooth(4)
+    detector = load_detector("resnet18-c32", "cifake")
+    images = smooth(4)
     jpeg = load_attack("jpeg", quality=50)
     assert isinstance(jpeg, Perturbation)
     with torch.no_grad():
@@ -156,7 +158,7 @@ def test_bad_numbers_name_the_attack_and_the_value() -> None:
         ((key, value),) = numbers.items()
         with pytest.raises(ConfigError, match=rf"{name} wants {key} of .* got {value}"):
             load_attack(name, **numbers)
-    with pytest.raises(ConfigError, match="without a model"):
+    with pytest.raises(ConfigError, match="delivery must be a perturbation, got 'pgd-linf'"):
         load_attack("survives", delivery="pgd-linf")
 
 

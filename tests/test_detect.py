@@ -277,5 +277,5 @@ def test_training_states_the_size_of_its_images() -> None:
     data = Arrays(textured(24, 40)[None], torch.tensor([0]))
     assert _sizes(data, None) == (24, 40)
     for before, after in (((16, 32), (16, 40)), ((32, 64), (24, 64)), (None, None)):
-        made.card = made.card.model_copy(update={"trained_size": before})
+        made.describe(trained_size=before)
         assert _sizes(data, made) == after

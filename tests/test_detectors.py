@@ -111,7 +111,7 @@ def test_weights_out_of_reach_say_how_to_supply_them(monkeypatch: pytest.MonkeyP
 
 def test_the_same_detector_is_the_same_file(tmp_path: Path) -> None:
     made = load_detector("cifake-cnn")
-    made.card = made.card.model_copy(update={"summary": 'näher \\ "beschrieben"\n\t\x01'})
+    made.describe(summary='näher \\ "beschrieben"\n\t\x01')
     for number in range(8):
         save_detector(made, tmp_path / f"{number}.safetensors")
     assert len({path.read_bytes() for path in tmp_path.iterdir()}) == 1
@@ -169,7 +169,8 @@ def test_a_new_name_before_the_old_one(
 def test_arguments_replace_those_of_a_checkpoint(images: Tensor) -> None:
     coarse, fine = (load_detector("tinyvit-5m", "cifake", stem_stride=stride) for stride in (4, 2))
     assert fine.config == coarse.config | {"stem_stride": 2}
-    own, other = coarse.state_dict(), fine.state_dict()
+    own = coarse.state_dict()
+    other = fine.state_dict()
     resized = {name for name in own if own[name].shape != other[name].shape}
     assert resized == {name for name in own if name.endswith("attention_biases")}
     assert all(torch.equal(own[name], other[name]) for name in own.keys() - resized)

@@ -30,14 +30,14 @@ from robustbench_aigi.imaging.pixels import snap
 from tests.contract import built
 from tests.endpoints import Reply, Seen, brightness, decoded, serving
 
-KEY = "swordfish-123"
-UNAUTHORISED = Reply(401, {"error": "no valid key"})
+SERVICE_KEY = "swordfish-123"
+UNAUTHORISED_REPLY = Reply(401, {"error": "no valid key"})
 
 
 def hive(seen: Seen) -> Reply:
     assert seen.path == "/api/v3/hive/ai-generated-and-deepfake-content-detection"
-    if seen.headers.get("authorization") != f"Bearer {KEY}":
-        return UNAUTHORISED
+    if seen.headers.get("authorization") != f"Bearer {SERVICE_KEY}":
+        return UNAUTHORISED_REPLY
     (entry,) = seen.json["input"]
     mean = decoded(entry["media_base64"])
     classes = [
@@ -54,8 +54,8 @@ def hive(seen: Seen) -> Reply:
 def sightengine(seen: Seen) -> Reply:
     assert seen.path == "/1.0/check.json"
     form = seen.form
-    if (form.get("api_user"), form.get("api_secret")) != (b"12345", KEY.encode()):
-        return UNAUTHORISED
+    if (form.get("api_user"), form.get("api_secret")) != (b"12345", SERVICE_KEY.encode()):
+        return UNAUTHORISED_REPLY
     assert form["models"] == b"genai"
     assert form["media:type"] == b"image/png"
     return Reply(200, {"status": "success", "type": {"ai_generated": brightness(form["media"])}})
@@ -63,8 +63,8 @@ def sightengine(seen: Seen) -> Reply:
 
 def ai_or_not(seen: Seen) -> Reply:
     assert seen.path == "/v2/image/sync?only=ai_generated"
-    if seen.headers.get("authorization") != f"Bearer {KEY}":
-        return UNAUTHORISED
+    if seen.headers.get("authorization") != f"Bearer {SERVICE_KEY}":
+        return UNAUTHORISED_REPLY
     mean = brightness(seen.form["image"])
     human = {"is_detected": mean <= 0.5, "confidence": 1 - mean}
     report = {
@@ -77,8 +77,8 @@ def ai_or_not(seen: Seen) -> Reply:
 
 def hugging_face(seen: Seen) -> Reply:
     assert seen.path == "/hf-inference/models/Organika/sdxl-detector"
-    if seen.headers.get("authorization") != f"Bearer {KEY}":
-        return UNAUTHORISED
+    if seen.headers.get("authorization") != f"Bearer {SERVICE_KEY}":
+        return UNAUTHORISED_REPLY
     assert seen.headers["content-type"] == "image/png"
     mean = brightness(seen.body)
     pairs = sorted([("artificial", mean), ("human", 1 - mean)], key=lambda pair: -pair[1])
@@ -91,16 +91,16 @@ def copyleaks() -> Callable[[Seen], Reply]:
 
     def handle(seen: Seen) -> Reply:
         if seen.path == "/v3/account/login/api":
-            if seen.json != {"email": "me@example.org", "key": KEY}:
-                return UNAUTHORISED
-            tokens[f"issued-{len(tokens)}-{KEY}"] = 3
+            if seen.json != {"email": "me@example.org", "key": SERVICE_KEY}:
+                return UNAUTHORISED_REPLY
+            tokens[f"issued-{len(tokens)}-{SERVICE_KEY}"] = 3
             return Reply(200, {"access_token": list(tokens)[-1]})
         _, version, what, identity, verb = seen.path.split("/")
         assert (version, what, verb) == ("v1", "ai-image-detector", "check")
         assert len(identity) == 36
         token = seen.headers.get("authorization", "").removeprefix("Bearer ")
         if not tokens.get(token):
-            return UNAUTHORISED
+            return UNAUTHORISED_REPLY
         tokens[token] -= 1
         form = seen.form
         assert (form["filename"], form["model"], form["sandbox"]) == (
@@ -118,7 +118,7 @@ def copyleaks() -> Callable[[Seen], Reply]:
 
 
 class Preset(NamedTuple):
-    """A service: how it answers, the secrets it reads, and what else it is told."""
+    """A service: how it answers, the secrets it reads, and its other arguments."""
 
     handle: Callable[[Seen], Reply]
     secrets: dict[str, str]
@@ -126,17 +126,22 @@ class Preset(NamedTuple):
     large: bool = False
 
 
-PRESETS = {
-    "hive-v3": Preset(hive, {"HIVE_API_KEY": KEY}, {}),
+SERVICE_PRESETS = {
+    "hive-v3": Preset(hive, {"HIVE_API_KEY": SERVICE_KEY}, {}),
     "sightengine": Preset(
-        sightengine, {"SIGHTENGINE_API_USER": "12345", "SIGHTENGINE_API_SECRET": KEY}, {}
+        sightengine, {"SIGHTENGINE_API_USER": "12345", "SIGHTENGINE_API_SECRET": SERVICE_KEY}, {}
     ),
-    "ai-or-not": Preset(ai_or_not, {"AIORNOT_API_KEY": KEY}, {}),
+    "ai-or-not": Preset(ai_or_not, {"AIORNOT_API_KEY": SERVICE_KEY}, {}),
     "hugging-face": Preset(
-        hugging_face, {"HF_TOKEN": KEY}, {"model": "Organika/sdxl-detector", "label": "artificial"}
+        hugging_face,
+        {"HF_TOKEN": SERVICE_KEY},
+        {"model": "Organika/sdxl-detector", "label": "artificial"},
     ),
     "copyleaks": Preset(
-        copyleaks(), {"COPYLEAKS_EMAIL": "me@example.org", "COPYLEAKS_API_KEY": KEY}, {}, large=True
+        copyleaks(),
+        {"COPYLEAKS_EMAIL": "me@example.org", "COPYLEAKS_API_KEY": SERVICE_KEY},
+        {},
+        large=True,
     ),
 }
 
@@ -156,7 +161,7 @@ def sized(images: Tensor, preset: Preset) -> Tensor:
     return snap(interpolate(images, size=(512, 512))) if preset.large else images
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", list(SERVICE_PRESETS))
 def test_preset_reads_what_the_service_answers(
     name: str,
     images: Tensor,
@@ -164,7 +169,7 @@ def test_preset_reads_what_the_service_answers(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    preset = PRESETS[name]
+    preset = SERVICE_PRESETS[name]
     images = sized(images * torch.tensor([0.3, 0.8, 1.0, 1.4]).view(-1, 1, 1, 1), preset).clamp(
         0, 1
     )
@@ -193,14 +198,14 @@ def test_preset_reads_what_the_service_answers(
             texts.append(traceback.format_exc())
             assert "status 401" in texts[-1]
         assert len(texts) == 8
-        assert not any(KEY in text or "another-secret" in text for text in texts)
+        assert not any(SERVICE_KEY in text or "another-secret" in text for text in texts)
 
 
-@pytest.mark.parametrize("name", list(PRESETS))
+@pytest.mark.parametrize("name", list(SERVICE_PRESETS))
 def test_preset_names_the_secret_that_is_not_set(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    preset = PRESETS[name]
+    preset = SERVICE_PRESETS[name]
     for variable in preset.secrets:
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(UnavailableError, match=f"export ({'|'.join(preset.secrets)})="):
@@ -212,8 +217,8 @@ def winston(folder: Path) -> Callable[[Seen], Reply]:
 
     def handle(seen: Seen) -> Reply:
         assert seen.path == "/v2/image-detection"
-        if seen.headers.get("authorization") != f"Bearer {KEY}":
-            return UNAUTHORISED
+        if seen.headers.get("authorization") != f"Bearer {SERVICE_KEY}":
+            return UNAUTHORISED_REPLY
         place = folder / seen.json["url"].removeprefix("https://files.example.org/")
         mean = brightness(place.read_bytes())  # as the service would fetch it
         return Reply(
@@ -226,7 +231,7 @@ def winston(folder: Path) -> Callable[[Seen], Reply]:
 def test_winston_is_given_urls_of_published_files(
     images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("WINSTON_API_KEY", KEY)
+    monkeypatch.setenv("WINSTON_API_KEY", SERVICE_KEY)
     with pytest.raises(UserError, match="upload_folder"):
         endpoint("endpoint:winston")
 
@@ -244,7 +249,7 @@ def test_winston_is_given_urls_of_published_files(
 
 def test_every_preset_loads_and_says_what_it_was_written_from() -> None:
     names = catalogue.names("endpoints")
-    assert set(names) == {*PRESETS, "winston"}
+    assert set(names) == {*SERVICE_PRESETS, "winston"}
     for name in names:
         spec = read_spec(name)
         assert spec.title == name
@@ -292,7 +297,7 @@ def test_the_constructor_shows_each_entry_of_a_description() -> None:
 def test_hugging_face_label_that_is_not_there_is_named(
     images: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HF_TOKEN", KEY)
+    monkeypatch.setenv("HF_TOKEN", SERVICE_KEY)
     given = {"model": "Organika/sdxl-detector"}
     with pytest.raises(UserError, match="label"):
         endpoint("endpoint:hugging-face", **given)

@@ -15,17 +15,20 @@ import pytest
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.decoding import decode
-from robustbench_aigi.data.exporters import FORMS, Built, export, write_jsonl
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus
+from robustbench_aigi.data.exporters import ExportFormat, export, export_formats
+from robustbench_aigi.data.plusplus.build import build_plusplus
+from robustbench_aigi.data.plusplus.jsonl import write_jsonl
+from robustbench_aigi.data.plusplus.parts import Part
+from robustbench_aigi.data.plusplus.reader import BuiltDataset
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.executors import InProcessExecutor
-from robustbench_aigi.progress import silent
-from tests.built_set import SUITE, contents, make
+from robustbench_aigi.progress import Progress, silent
+from tests.built_set import TINY_SUITE, contents, make
 from tests.test_data import folder, picture
 
-RECIPE = 'name = "r"\nversion = 1\nlicence = "test"\nkind = "labelled"\n'
-RAID = RECIPE + '[labels]\nreal = 0\n"gen_*" = 1\n'
-OWN = RECIPE + "[numbers]\n0 = 0\n1 = 1\n"
+BASE_RECIPE = 'name = "r"\nversion = 1\nlicence = "test"\nkind = "labelled"\n'
+RAID_RECIPE = BASE_RECIPE + '[labels]\nreal = 0\n"gen_*" = 1\n'
+OWN_RECIPE = BASE_RECIPE + "[numbers]\n0 = 0\n1 = 1\n"
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +54,7 @@ def same(again: pd.DataFrame, manifest: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(again.astype(kinds), manifest)
 
 
-def read_again(source: Path, recipe: str = OWN) -> pd.DataFrame:
+def read_again(source: Path, recipe: str = OWN_RECIPE) -> pd.DataFrame:
     path = source.parent / "recipe.toml"
     path.write_text(recipe)
     return load_data(str(path), str(source)).manifest
@@ -122,7 +125,8 @@ def test_webdataset_is_read_as_the_same_images(
     built: Path, manifest: pd.DataFrame, tmp_path: Path
 ) -> None:
     export(built, "webdataset", tmp_path / "out", shard_bytes=100_000)
-    seen, keys = [], []
+    seen = []
+    keys = []
     for path in sorted((tmp_path / "out").glob("*.tar")):
         with tarfile.open(path) as archive:
             members = archive.getmembers()
@@ -174,7 +178,7 @@ def test_raid_layout_holds_clean_and_linf(
         assert top == ("epsilon8" if attack == "pgd-linf-8" else "original")
         assert (names[made_by] == generator) if label else (made_by == "real")
     assert not found
-    again = read_again(root, RAID)
+    again = read_again(root, RAID_RECIPE)
     assert held(again) == held(rows)
     assert (again.groupby("parent").size() == 2).sum() == (rows["attack"] == "clean").sum()
 
@@ -196,7 +200,7 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     root = folder(tmp_path / "source", count=4)
     (root / "test" / "REAL" / "0001 (2).png").write_bytes(picture(1, size=(20, 28)))
     data = load_data("cifake", str(root))
-    suite = Suite.model_validate(SUITE | {"attacks": SUITE["attacks"][-1:]})  # type: ignore[index]
+    suite = Suite.model_validate(TINY_SUITE | {"attacks": TINY_SUITE["attacks"][-1:]})  # type: ignore[index]
     build_plusplus(
         {"test": Part(data.split("test"), True, 0)},
         suite,
@@ -213,7 +217,7 @@ def test_npz_refuses_mixed_sizes(tmp_path: Path) -> None:
     assert export(tmp_path / "built", "parquet", tmp_path / "out").images == 16
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", export_formats.names())
 def test_the_same_set_gives_the_same_bytes_and_is_not_written_twice(
     form: str, built: Path, tmp_path: Path
 ) -> None:
@@ -232,4 +236,23 @@ def test_jsonl_says_what_the_parquet_manifest_says(
     write_jsonl(tmp_path / "built")
     again = pd.read_json(tmp_path / "built" / "manifest.jsonl", lines=True, dtype=False)
     same(again, manifest)
-    assert len(Built(built)) == len(again)
+    assert len(BuiltDataset(built)) == len(again)
+
+
+def test_a_format_is_added_by_registering_it(
+    built: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Ids(ExportFormat):
+        """One file of ids."""
+
+        def write(
+            self, built: BuiltDataset, out: Path, progress: Progress, shard_bytes: int
+        ) -> dict[str, int]:
+            (out / "ids.txt").write_text("\n".join(row["id"] for row in built.rows()))
+            return {}
+
+    export_formats.names()
+    monkeypatch.setitem(export_formats._classes, "ids", Ids)
+    assert "ids" in export_formats.names()
+    result = export(built, "ids", tmp_path / "out")
+    assert len((tmp_path / "out" / "ids.txt").read_text().splitlines()) == result.images

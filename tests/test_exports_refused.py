@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from robustbench_aigi.data.exporters import FORMS, export
+from robustbench_aigi.data.exporters import export, export_formats
 from robustbench_aigi.errors import DataError, UnknownNameError, WriteError
 from tests.built_set import contents, make
 from tests.test_data import picture
@@ -49,7 +49,10 @@ def test_another_folder_is_not_touched(built: Path, tmp_path: Path) -> None:
         export(built, "parquet", out)
     with pytest.raises(DataError, match="inside the set"):
         export(built, "parquet", built / "out")
-    with pytest.raises(UnknownNameError, match=r"no form called 'zip'\. Write one of imagefolder"):
+    with pytest.raises(
+        UnknownNameError,
+        match=r"no export format called 'zip'\. Known: imagefolder, .*list exports",
+    ):
         export(built, "zip", tmp_path / "zip")
     with pytest.raises(DataError, match=r"no whole manifest\.parquet"):
         export(tmp_path, "npz", tmp_path.with_name("elsewhere"))
@@ -80,7 +83,7 @@ HOSTILE: dict[str, tuple[str | int, str]] = {
 
 
 @pytest.mark.parametrize("column", HOSTILE)
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", export_formats.names())
 def test_a_hostile_manifest_writes_and_reads_nothing(
     column: str, form: str, built: Path, tmp_path: Path
 ) -> None:

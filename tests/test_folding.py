@@ -44,7 +44,8 @@ class Both(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
 
     def forward(self, images: Tensor) -> Tensor:
         made = self.conv(images)
@@ -53,30 +54,28 @@ class Both(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["resnet18-c32", "tinyvit-5m", "cvt-c32"])
-def test_folded_norms_give_the_same_logits_and_slopes_and_come_back(
+def test_folded_norms_give_the_same_logits_and_gradients_and_come_back(
     name: str, images: Tensor
 ) -> None:
     torch.manual_seed(0)
     detector = load_detector(name).double()  # single precision may put a ReLU on its other side
     unsettled(detector)
     images = images.double()
-    before, count = (
-        {key: value.clone() for key, value in detector.state_dict().items()},
-        norms(detector),
-    )
+    before = {key: value.clone() for key, value in detector.state_dict().items()}
+    count = norms(detector)
     parameters = [id(parameter) for parameter in detector.parameters()]
     leaf = images.clone().requires_grad_(True)
     own = detector.logits(leaf)
-    (slope,) = torch.autograd.grad(own.sum(), leaf)
+    (gradient,) = torch.autograd.grad(own.sum(), leaf)
     with folded(detector, images[:2]):
         assert norms(detector) == 0
         other = detector.logits(leaf)
-        (folded_slope,) = torch.autograd.grad(other.sum(), leaf)
+        (folded_gradient,) = torch.autograd.grad(other.sum(), leaf)
         with folded(detector, images):
             assert torch.equal(detector.logits(images), other.detach())
         assert norms(detector) == 0
     torch.testing.assert_close(other, own)
-    torch.testing.assert_close(folded_slope, slope)
+    torch.testing.assert_close(folded_gradient, gradient)
     assert norms(detector) == count
     assert [id(parameter) for parameter in detector.parameters()] == parameters
     assert all(torch.equal(value, before[key]) for key, value in detector.state_dict().items())
@@ -91,7 +90,7 @@ def test_folded_norms_give_the_same_logits_and_slopes_and_come_back(
         nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)),
         nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(inplace=True), nn.BatchNorm2d(4)),
     ],
-    ids=["taken twice", "not next to it", "weight made anew", "changed in place"],
+    ids=["taken twice", "not next to it", "weight computed at every call", "changed in place"],
 )
 def test_what_cannot_be_folded_stays_as_it_is(net: nn.Module, images: Tensor) -> None:
     detector = Seen(unsettled(net))
@@ -108,7 +107,8 @@ class OnItself(Detector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
 
     def logits(self, images: Tensor) -> Tensor:
         logits: Tensor = self.norm(self.conv(images)).flatten(1).mean(dim=1)
@@ -129,7 +129,7 @@ def test_layers_of_the_detector_itself_are_folded_and_keep_nothing_alive(images:
     assert gone() is None
 
 
-def test_new_weights_are_folded_anew(images: Tensor) -> None:
+def test_new_weights_are_folded_again(images: Tensor) -> None:
     detector = Seen(unsettled(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))))
     with folded(detector, images):
         before = detector.logits(images)

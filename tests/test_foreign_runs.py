@@ -14,26 +14,26 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.detectors import Detector, load_detector, wrap
-from robustbench_aigi.detectors.external.python_object import adapted
+from robustbench_aigi.detectors.external.python_object import adapt_object
 from robustbench_aigi.executors import IN_PROCESS, Executor, InProcessExecutor, PoolExecutor
 from tests.endpoints import serving
 from tests.foreign import SIDE, SURROGATE, Brightness, check_run, evaluated, images_in
 from tests.hugging_face import save_tiny_vit
-from tests.test_endpoints import KEY, PRESETS, Preset, winston
+from tests.test_endpoints import SERVICE_KEY, SERVICE_PRESETS, Preset, winston
 
 
 def write_onnx(path: Path) -> Path:
     """:class:`Brightness` as an ONNX file of one matrix product."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    helper, held = onnx.helper, onnx.numpy_helper.from_array
+    helper = onnx.helper
+    held = onnx.numpy_helper.from_array
     values = 3 * SIDE * SIDE
-    weight, bias = (
-        held(torch.full((values, 1), 20 / values).numpy(), "w"),
-        held(torch.tensor([-10.0]).numpy(), "b"),
-    )
+    weight = held(torch.full((values, 1), 20 / values).numpy(), "w")
+    bias = held(torch.tensor([-10.0]).numpy(), "b")
     nodes = [
         ("Flatten", ["x"], "flat"),
         ("MatMul", ["flat", "w"], "product"),
@@ -75,7 +75,8 @@ class Holder:
     scale = "probability"
 
     def __init__(self) -> None:
-        self.net, self.lock = Brightness().half(), threading.Lock()
+        self.net = Brightness().half()
+        self.lock = threading.Lock()
 
     def logits(self, images: Tensor) -> Tensor:
         """``(N, 3, H, W)`` to ``(N,)``, 0-d for one image."""
@@ -86,7 +87,7 @@ class Holder:
 
 def plain(folder: Path) -> Detector:
     """A plain class that can be neither copied nor sent to another process."""
-    return adapted("tests:Holder", Holder, {"name": SURROGATE})
+    return adapt_object("tests:Holder", Holder, {"name": SURROGATE})
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated")
@@ -97,9 +98,7 @@ def plain(folder: Path) -> Detector:
 def test_detectors_of_every_make_are_evaluated(
     made: Callable[[Path], Detector], tmp_path: Path
 ) -> None:
-    """B1 to B5: before, a traceback in the place of the matrix, or errors in the place of its
-    numbers.
-    """
+    """B1 to B5: before, a traceback instead of the matrix, or errors instead of its numbers."""
     check_run(evaluated(made(tmp_path), tmp_path), tmp_path)
 
 
@@ -140,11 +139,11 @@ def test_sets_are_built_with_a_surrogate_that_cannot_be_sent(tmp_path: Path) -> 
     build_plusplus(
         {"test": part}, one, made, tmp_path / "set", lambda task, done, total: None, PoolExecutor(2)
     )
-    assert len(plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
+    assert len(load_plusplus(tmp_path / "set", "test", "pgd-linf-8")) == 10
     assert len(load_data("folder", str(tmp_path / "data"), split="test")) == 10
 
 
-@pytest.mark.parametrize("name", [*PRESETS, "winston"])
+@pytest.mark.parametrize("name", [*SERVICE_PRESETS, "winston"])
 def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A9's kind: each preset through a whole evaluation, against a server that answers as the
     service does.
@@ -152,8 +151,8 @@ def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.M
     upload = tmp_path / "upload"
     upload.mkdir()
     where = {"image_url": "https://files.example.org/{sha256}.png", "upload_folder": str(upload)}
-    own = Preset(winston(upload), {"WINSTON_API_KEY": KEY}, where)
-    preset = own if name == "winston" else PRESETS[name]
+    own = Preset(winston(upload), {"WINSTON_API_KEY": SERVICE_KEY}, where)
+    preset = own if name == "winston" else SERVICE_PRESETS[name]
     for variable, value in ({"no_proxy": "*"} | preset.secrets).items():
         monkeypatch.setenv(variable, value)
     with serving(preset.handle) as server:
@@ -166,7 +165,7 @@ def test_services_are_evaluated(name: str, tmp_path: Path, monkeypatch: pytest.M
         status == f"unavailable: pgd-linf needs gradients, and {SURROGATE} has none (a black box)"
     )
     written = "".join(path.read_text() for path in (tmp_path / "run").rglob("*.json"))
-    assert KEY not in written
+    assert SERVICE_KEY not in written
 
 
 def test_a_folder_of_transformers_is_evaluated(tmp_path: Path) -> None:

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors import gapl, load_detector, save_detector
-from robustbench_aigi.detectors.clip_mlp import clip_tower
+from robustbench_aigi.detectors import load_detector, save_detector
+from robustbench_aigi.detectors._support import lora_encoder
+from robustbench_aigi.detectors._support.clip_encoder import ImageEncoder, load_image_encoder
 from robustbench_aigi.detectors.gapl import GAPL
 from robustbench_aigi.errors import CheckpointError, DataError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainConfig, TrainingJob, fit, train_detector
-from tests.test_artefacts import NORMALISE, easy, random
+from tests.test_artefacts import IMAGENET_NORMALISE, easy, random
 
 
 def small_gapl() -> GAPL:
@@ -23,15 +24,16 @@ def small_gapl() -> GAPL:
 @torch.no_grad()
 def test_lora_begins_as_the_tower_it_adapts() -> None:
     detector = small_gapl()
-    tower: Any = clip_tower("tiny-clip", None)[0].eval()
+    tower: Any = load_image_encoder("tiny-clip", None).net.eval()
     tower.proj = None
     images = random(2, 3, 32, 32)
-    expected = F.normalize(detector.foren_proj(tower(NORMALISE(images))), dim=1)
+    expected = F.normalize(detector.foren_proj(tower(IMAGENET_NORMALISE(images))), dim=1)
     torch.testing.assert_close(detector.feature(images), expected, atol=1e-5, rtol=1e-4)
 
 
 def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
-    train, test = easy(96), easy(32, seed=1)
+    train = easy(96)
+    test = easy(32, seed=1)
     fresh = small_gapl()
     first, _ = train_detector(TrainingJob(detector="gapl", epochs=3), train, test, start=fresh)
     assert isinstance(first, GAPL)
@@ -71,7 +73,8 @@ def test_gapl_trains_in_two_stages(tmp_path: Path) -> None:
 
 
 def test_prototypes_are_principal_components_of_each_class() -> None:
-    detector, data = small_gapl(), easy(64)
+    detector = small_gapl()
+    data = easy(64)
     detector.prepare(data, data)
     detector.prepare(data, data)
     with torch.no_grad():
@@ -83,7 +86,8 @@ def test_prototypes_are_principal_components_of_each_class() -> None:
 
 
 def test_gapl_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    detector, few = small_gapl(), easy(12)
+    detector = small_gapl()
+    few = easy(12)
     detector.prepare(few, few)
     with pytest.raises(DataError, match="over 8 images of each class, got 6"):
         detector.prepare(few, few)
@@ -92,7 +96,8 @@ def test_gapl_says_what_it_needs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     torch.save({"model": {"fc.weight": torch.zeros(1, 128)}}, tmp_path / "bare.pt")
     with pytest.raises(CheckpointError, match="no prototypes"):
         load_detector("gapl", weights=tmp_path / "bare.pt")
-    monkeypatch.setattr(gapl, "clip_tower", lambda *_: (nn.Conv2d(3, 4, 3), 32, 4))
+    convolution = ImageEncoder(nn.Conv2d(3, 4, 3), size=32, width=4)
+    monkeypatch.setattr(lora_encoder, "load_image_encoder", lambda *_: convolution)
     with pytest.raises(UserError, match="needs a vision transformer"):
         load_detector("gapl")
 
@@ -108,7 +113,9 @@ def test_the_authors_gapl_loads_and_scores_alike(tmp_path: Path) -> None:
     torch.save({**tensors, "prototype": prototypes}, tmp_path / "checkpoint.pt")
     detector = load_detector("gapl", weights=tmp_path / "checkpoint.pt")
     images = random(2, 3, 44, 32)
-    feature = F.normalize(project(tower_by_hand(tensors, NORMALISE(images[:, :, 6:38]))), dim=1)
+    feature = F.normalize(
+        project(tower_by_hand(tensors, IMAGENET_NORMALISE(images[:, :, 6:38]))), dim=1
+    )
     known = prototypes.expand(2, -1, -1)
     expected = score(attention(feature[:, None], known, known)[0])[:, 0, 0]
     torch.testing.assert_close(detector.logits(images), expected, atol=1e-4, rtol=1e-4)

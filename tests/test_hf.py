@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustbench_aigi.cli import main as cli
 from robustbench_aigi.detectors import load_detector, save_detector
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.detectors.external.hf.processing import Processing, processing_of
 from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
@@ -120,7 +120,7 @@ def test_hf_out_of_reach_says_what_to_type(monkeypatch: pytest.MonkeyPatch) -> N
     pytest.importorskip("transformers")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UnavailableError, match="HF_HOME"):
-        addressed("hf:nobody/no-such-detector")
+        load_external("hf:nobody/no-such-detector")
 
 
 def test_hf_never_runs_the_code_of_a_repository(hf_folder: Path) -> None:
@@ -132,7 +132,7 @@ def test_hf_never_runs_the_code_of_a_repository(hf_folder: Path) -> None:
     (hf_folder / "config.json").write_text(json.dumps(settings))
     (hf_folder / "own.py").write_text(f"open({str(hf_folder / 'ran')!r}, 'w')")
     with pytest.raises(UnavailableError, match="cannot load"):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
     assert not (hf_folder / "ran").exists()
 
 
@@ -159,7 +159,7 @@ def test_weights_of_another_network_are_refused(
             r"classifier\.weight, vit\.embeddings\.cls_token and \d+ more"
         ),
     ):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
     monkeypatch.setattr(
         "sys.argv",
         ["robustbench-aigi", "evaluate", f"hf:{hf_folder}", "--out", str(tmp_path / "run")],
@@ -181,7 +181,7 @@ def test_a_head_of_more_outputs_than_labels_is_refused(tmp_path: Path) -> None:
         r" \(5, 16\)"
     )
     with pytest.raises(CheckpointError, match=shape):
-        addressed(f"hf:{folder}", fake_labels=["label 1"])
+        load_external(f"hf:{folder}", fake_labels=["label 1"])
 
 
 def test_one_missing_tensor_is_refused_and_more_than_enough_is_noted(
@@ -202,7 +202,7 @@ def test_one_missing_tensor_is_refused_and_more_than_enough_is_noted(
     weights.pop("vit.layernorm.bias")
     save_file(weights, hf_folder / "model.safetensors", {"format": "pt"})
     with pytest.raises(CheckpointError, match=r"missing: vit\.layernorm\.bias\."):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
 
 
 def test_two_loads_that_differ_are_refused(
@@ -220,14 +220,14 @@ def test_two_loads_that_differ_are_refused(
         transformers.ViTForImageClassification, "_keys_to_ignore_on_load_missing", ignored
     )
     with pytest.raises(CheckpointError, match=r"two loads of .* different logits"):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
 
 
 def test_labels_of_several_generators_are_a_group(images: Tensor, tmp_path: Path) -> None:
     """Case B14: dalle, real and sd."""
     folder = save_tiny_vit(tmp_path / "vit", ["dalle", "real", "sd"])
     with pytest.raises(UserError, match="fake_labels=LABEL,LABEL"):
-        addressed(f"hf:{folder}")
+        load_external(f"hf:{folder}")
     detector = built(f"hf:{folder}", fake_labels=("dalle", "sd"))
     outputs = detector.net(pixel_values=detector.processing(images)).logits  # type: ignore[operator]
     expected = torch.logsumexp(outputs[:, [0, 2]], dim=1) - outputs[:, 1]
@@ -246,7 +246,7 @@ def test_one_output_wants_its_orientation(images: Tensor, tmp_path: Path) -> Non
     """Case B14: a sigmoid head."""
     folder = save_tiny_vit(tmp_path / "vit", ["LABEL_0"])
     with pytest.raises(UserError, match=r"\?fake_index=1 if a high output"):
-        addressed(f"hf:{folder}")
+        load_external(f"hf:{folder}")
     high = built(f"hf:{folder}", fake_index=1)
     outputs = high.net(pixel_values=high.processing(images)).logits  # type: ignore[operator]
     assert torch.equal(high.logits(images), outputs[:, 0])
@@ -257,7 +257,7 @@ def test_one_output_wants_its_orientation(images: Tensor, tmp_path: Path) -> Non
 def test_an_output_of_a_regression_is_no_logit(tmp_path: Path) -> None:
     folder = save_tiny_vit(tmp_path / "vit", ["fake"], problem_type="regression")
     with pytest.raises(UserError, match=r"trained by regression.*&threshold=0\.5"):
-        addressed(f"hf:{folder}")
+        load_external(f"hf:{folder}")
     assert built(f"hf:{folder}", threshold=0.5).threshold == 0.5
 
 
@@ -269,12 +269,12 @@ def test_a_processor_is_borrowed_where_none_is_there(
     (tmp_path / "other").mkdir()
     (hf_folder / "preprocessor_config.json").rename(tmp_path / "other" / "preprocessor_config.json")
     with pytest.raises(UserError, match=r"no image processor .*\?processor=REPO_OR_FOLDER"):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
     assert torch.equal(
         built(f"hf:{hf_folder}", processor=str(tmp_path / "other")).logits(images), expected
     )
     with pytest.raises(UserError, match=r"at .*nowhere, to borrow for"):
-        addressed(f"hf:{hf_folder}", processor=str(tmp_path / "nowhere"))
+        load_external(f"hf:{hf_folder}", processor=str(tmp_path / "nowhere"))
 
 
 @pytest.mark.parametrize(
@@ -291,14 +291,14 @@ def test_a_processor_that_does_not_serve_is_refused(
     file = hf_folder / "preprocessor_config.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | settings))
     with pytest.raises(UserError, match=message):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
 
 
 def test_a_network_for_text_is_no_detector(tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     transformers.RobertaConfig(vocab_size=10).save_pretrained(tmp_path)
     with pytest.raises(UserError, match="no image classifier: its config is a RobertaConfig"):
-        addressed(f"hf:{tmp_path}")
+        load_external(f"hf:{tmp_path}")
 
 
 class Harmful:
@@ -307,17 +307,17 @@ class Harmful:
 
 
 def test_weights_that_cannot_be_read_are_named(hf_folder: Path) -> None:
-    """Case B6: a Git LFS pointer in the place of the weights; a pickle with code in it."""
+    """Case B6: a Git LFS pointer instead of the weights; a pickle with code in it."""
     weights = hf_folder / "model.safetensors"
     weights.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     with pytest.raises(
         CheckpointError, match=r"model\.safetensors is no checkpoint: it is a Git LFS pointer"
     ):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
     weights.write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="cannot be read"):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")
     weights.unlink()
     torch.save({"classifier.weight": Harmful()}, hf_folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="could run code"):
-        addressed(f"hf:{hf_folder}")
+        load_external(f"hf:{hf_folder}")

@@ -3,11 +3,15 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.decision.hop_skip_jump import FEWEST, HALVINGS, STEPS
+from robustbench_aigi.attacks.decision.hop_skip_jump import (
+    BISECTION_STEPS,
+    MIN_PROBES,
+    STEP_LENGTHS,
+)
 from robustbench_aigi.imaging.pixels import snap
 from tests.conftest import Linear
 
-LEAST_ROUND = FEWEST + HALVINGS + STEPS
+LEAST_ROUND = MIN_PROBES + BISECTION_STEPS + STEP_LENGTHS
 
 
 def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:
@@ -16,10 +20,8 @@ def apart(size: int, distance: float) -> tuple[Linear, Tensor, Tensor, Tensor]:
     """
     rng = torch.Generator().manual_seed(size)
     weight = torch.randn(3, size, size, generator=rng)
-    noise, sides = (
-        torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255,
-        torch.tensor([1.0, -1, 1, -1]),
-    )
+    noise = torch.randint(-50, 51, (4, 3, size, size), generator=rng) / 255
+    sides = torch.tensor([1.0, -1, 1, -1])
     noise = (
         noise
         - (noise * weight).sum(dim=(1, 2, 3)).view(-1, 1, 1, 1) * weight / weight.square().sum()

@@ -1,10 +1,8 @@
-"""Folders, archives and Parquet files that nobody should trust: traps are refused and listed, the
-rest is read.
+"""Folders, archives and Parquet files that nobody should trust: traps are listed, the rest
+is read.
 """
 
-import io
 import os
-import tarfile
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +17,7 @@ from robustbench_aigi.data.sources import webdataset
 from robustbench_aigi.data.sources.entry import skip_reason
 from robustbench_aigi.errors import DataError
 from tests.test_data import picture
+from tests.test_hostile_parquet import labelled
 from tests.test_sources import files, shard
 
 
@@ -81,109 +80,6 @@ def test_a_folder_above_that_is_not_utf_8_is_explained(tmp_path: Path) -> None:
         load_data("folder", str(root))
 
 
-def hostile_archive(path: Path) -> Path:
-    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
-
-        def add(
-            name: str, content: bytes = b"", kind: bytes = tarfile.REGTYPE, link: str = ""
-        ) -> None:
-            info = tarfile.TarInfo(name)
-            info.size, info.type, info.linkname = len(content), kind, link
-            archive.addfile(info, io.BytesIO(content))
-
-        for i in range(4):
-            add(f"good/{i}.png", picture(i))
-            add(f"good/{i}.cls", str(i % 2).encode())
-        add("../../evil.png", picture(9))
-        add("../../evil.cls", b"0")
-        add("/etc/evil.png", picture(9))
-        add("link.png", kind=tarfile.SYMTYPE, link="/etc/passwd")
-        add("hard.png", kind=tarfile.LNKTYPE, link="good/0.png")
-        add("device.png", kind=tarfile.CHRTYPE)
-        add("text.png", b"no image")
-        add("text.cls", b"1")
-        add("number.png", picture(5))
-        add("number.cls", "٣".encode() * 10)
-        add("deep.png", picture(6))
-        add("deep.json", b"[" * 100_000)
-        add("surrogate.png", picture(2))
-        add("surrogate.json", b'{"label": 1, "generator": "\\udce9"}')
-        add("list.png", picture(7))
-        add("list.json", b"[1]")
-        add("caf\udce9.png", picture(8))
-        add("twice.png", picture(8))
-        add("twice.jpg", picture(8))
-    return path
-
-
-def test_an_archive_is_read_in_place_and_its_traps_are_listed(tmp_path: Path) -> None:
-    data = load_data(
-        "folder", str(hostile_archive(tmp_path / "test.tar")), skipped=tmp_path / "skipped.csv"
-    )
-    assert data.manifest["id"].tolist() == [*(f"test/good/{i}" for i in range(4)), "test/surrogate"]
-    assert list(data.contents()) == [picture(i) for i in (0, 1, 2, 3, 2)]
-    data.manifest.to_parquet(tmp_path / "manifest.parquet")
-    reasons = pd.read_csv(tmp_path / "skipped.csv").groupby("id")["reason"].agg("; ".join).to_dict()
-    expected = {
-        "../../evil.png": "leads out",
-        "../../evil.cls": "leads out",
-        "/etc/evil.png": "leads out",
-        "link.png": "link or a device",
-        "hard.png": "link or a device",
-        "device.png": "link or a device",
-        "test/text": "not an image",
-        "test.tar/number": "label '",
-        "test.tar/deep": "cannot be read",
-        "test.tar/list": "cannot be read",
-        "caf\\udce9.png": "not UTF-8",
-        "test.tar/twice": "2 images in one sample",
-    }
-    assert reasons.keys() == expected.keys()
-    assert all(part in reasons[name] for name, part in expected.items())
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "manifest.parquet",
-        "skipped.csv",
-        "test.tar",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("damage", "reason"), [("cut", "damaged|ends in the mi"), ("overwritten", "damaged; what")]
-)
-def test_a_damaged_archive_is_read_up_to_the_damage(
-    tmp_path: Path, damage: str, reason: str
-) -> None:
-    samples = [
-        m for i in range(8) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))
-    ]
-    path = shard(tmp_path / "test.tar", *samples)
-    content = bytearray(path.read_bytes())
-    half = content.index(b"5.png")
-    path.write_bytes(
-        content[: half + 1000]
-        if damage == "cut"
-        else content[:half] + b"x" * 512 + content[half + 512 :]
-    )
-    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
-    assert data.manifest["id"].tolist() == [f"test/{i}" for i in range(5)]
-    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.contains(reason).any()
-
-
-def test_a_member_of_negative_size_ends_the_archive(tmp_path: Path) -> None:
-    samples = [
-        m for i in range(4) for m in ((f"{i}.cls", str(i % 2).encode()), (f"{i}.png", picture(i)))
-    ]
-    path = shard(tmp_path / "test.tar", *samples)
-    content = bytearray(path.read_bytes())
-    trap = tarfile.TarInfo("trap.png")
-    trap.size = -512
-    content[content.index(b"3.cls") :] = trap.tobuf(tarfile.GNU_FORMAT) * 4
-    path.write_bytes(content)
-    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
-    assert data.manifest["id"].tolist() == [f"test/{i}" for i in range(3)]
-    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.contains("negative size").any()
-
-
 def test_files_too_large_for_an_image_are_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,7 +90,7 @@ def test_files_too_large_for_an_image_are_not_read(
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"].tolist() == [
         f"{2**40} bytes; {2**28} are the most"
     ]
-    monkeypatch.setattr(webdataset, "MOST_BYTES", 5000)
+    monkeypatch.setattr(webdataset, "MAX_BYTES", 5000)
     members = [
         (f"{i}.{end}", c)
         for i in range(3)
@@ -203,123 +99,6 @@ def test_files_too_large_for_an_image_are_not_read(
     path = shard(tmp_path / "x.tar", *members, ("9.png", bytes(6000)), ("9.cls", b"1"))
     load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
     assert pd.read_csv(tmp_path / "skipped.csv")["reason"][0] == "6000 bytes; 5000 are the most"
-
-
-def test_parquet_rows_with_bad_names_or_no_bytes_are_listed(tmp_path: Path) -> None:
-    rows: list[dict[str, object] | None] = [
-        {"bytes": picture(i), "path": f"{i}.png"} for i in range(4)
-    ]
-    rows += [
-        {"bytes": picture(9), "path": "../../../etc/passwd"},
-        {"bytes": None, "path": "lost.png"},
-        None,
-    ]
-    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-    pq.write_table(
-        pa.table({"image": pa.array(rows, kind), "label": [0, 1, 0, 1, 0, 1, 0]}),
-        tmp_path / "test.parquet",
-    )
-    data = load_data("folder", str(tmp_path / "test.parquet"), skipped=tmp_path / "skipped.csv")
-    reasons = pd.read_csv(tmp_path / "skipped.csv").set_index("id")["reason"].to_dict()
-    assert reasons.keys() == {"test.parquet/4", "test/lost", "test/test-6"}
-    assert "leads out" in reasons["test.parquet/4"]
-    assert reasons["test/lost"] == reasons["test/test-6"] == "the file is empty"
-    assert len(data) == 4
-
-
-LABELS: dict[str, pa.Array] = {
-    "words": pa.array(["Real", "FAKE", " real ", "fake"]),
-    "numbers as text": pa.array(["0", "1", "0.0", "1"]),
-    "dictionary": pa.array(["Real", "Fake", "Real", "Fake"]).dictionary_encode(),
-    "booleans": pa.array([False, True, False, True]),
-    "floats": pa.array([0.0, 1.0, 0.0, 1.0]),
-    "lists of one": pa.array([[0], [1], [0], [1]]),
-    "small integers": pa.array([0, 1, 0, 1], pa.uint8()),
-    "large text": pa.array(["real", "fake", "real", "fake"], pa.large_string()),
-}
-
-
-def labelled(path: Path, labels: pa.Array, **more: pa.Array) -> Path:
-    rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(len(labels))]
-    pq.write_table(pa.table({"image": rows, "label": labels, **more}), path)
-    return path
-
-
-@pytest.mark.parametrize("kind", LABELS)
-def test_labels_are_read_as_people_write_them(kind: str, tmp_path: Path) -> None:
-    """Case B8."""
-    data = load_data("folder", str(labelled(tmp_path / "test.parquet", LABELS[kind])))
-    assert data.manifest["label"].tolist() == [0, 1, 0, 1]
-
-
-@pytest.mark.parametrize(
-    "labels",
-    [
-        pa.array([0, 1, -1, None]),
-        pa.array([0.0, 1.0, float("nan"), None]),
-        pa.array(["real", "fake", "", None]),
-        pa.array([[0], [1], [], [0, 1]]),
-    ],
-)
-def test_rows_without_a_label_are_listed(labels: pa.Array, tmp_path: Path) -> None:
-    """Case B8."""
-    path = labelled(tmp_path / "test.parquet", labels)
-    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
-    assert data.manifest["id"].tolist() == ["test/0", "test/1"]
-    skipped = pd.read_csv(tmp_path / "skipped.csv")
-    assert skipped["id"].tolist() == ["test.parquet/2", "test.parquet/3"]
-    assert skipped["reason"].str.startswith("no label: ").all()
-
-
-def test_labels_that_the_recipe_does_not_know_are_refused(tmp_path: Path) -> None:
-    for labels in (
-        pa.array([0, 1, 2]),
-        pa.array(["real", "fake", "cat"]),
-        pa.array([0.0, 1.0, 0.5]),
-    ):
-        with pytest.raises(DataError, match=r"row 2 has label .*Expected one of real, fake, 0, 1"):
-            load_data("folder", str(labelled(tmp_path / "test.parquet", labels)))
-
-
-@pytest.mark.parametrize("above", ["/home/someone/set", "C:\\set", "\\\\server\\set"])
-def test_an_absolute_path_beside_the_bytes_gives_its_last_name_and_is_not_opened(
-    above: str, tmp_path: Path
-) -> None:
-    """Case B8."""
-    mark = "/" if "/" in above else "\\"
-    rows = [
-        {"bytes": picture(i), "path": f"{above}{mark}{i % 2}{mark}{i // 2}.png"} for i in range(4)
-    ]
-    pq.write_table(pa.table({"image": rows, "label": [0, 1, 0, 1]}), tmp_path / "test.parquet")
-    data = load_data("folder", str(tmp_path / "test.parquet"))
-    assert data.manifest["id"].tolist() == ["test/0", "test/0~1", "test/1", "test/1~1"]
-    assert list(data.contents()) == [picture(i) for i in range(4)]
-
-
-@pytest.mark.parametrize("path", ["", ".", "./", None])
-def test_a_path_that_names_nothing_gives_the_number_of_the_row(
-    path: str | None, tmp_path: Path
-) -> None:
-    rows = [{"bytes": picture(i), "path": path} for i in range(2)]
-    pq.write_table(pa.table({"image": rows, "label": [0, 1]}), tmp_path / "test.parquet")
-    assert load_data("folder", str(tmp_path)).manifest["id"].tolist() == [
-        "test/test-0",
-        "test/test-1",
-    ]
-
-
-def test_plain_bytes_and_a_column_called_img_are_read(tmp_path: Path) -> None:
-    pictures = [picture(i) for i in range(4)]
-    tables = {
-        "bytes": {"image": pictures, "label": [0, 1, 0, 1]},
-        "img": {"img": [{"bytes": content} for content in pictures], "labels": [0, 1, 0, 1]},
-    }
-    for name, columns in tables.items():
-        path = tmp_path / f"{name}.parquet"
-        pq.write_table(pa.table(columns), path, row_group_size=3)
-        data = load_data("folder", str(path))
-        assert list(data.contents()) == pictures
-        assert data.manifest["id"].tolist() == [f"{name}-{i}" for i in range(4)]
 
 
 def test_what_lies_beside_parquet_files_is_passed_over_and_listed(tmp_path: Path) -> None:
@@ -428,37 +207,6 @@ def test_links_to_class_folders_are_named(tmp_path: Path) -> None:
         load_data("folder", str(tmp_path / "set"))
 
 
-def damaged(path: Path, column: str) -> Path:
-    """A Parquet file of three row groups; the bytes of one column of the second are overwritten."""
-    rows = [{"bytes": picture(i), "path": f"{i}.png"} for i in range(12)]
-    table = pa.table({"image": rows, "label": [i % 2 for i in range(12)]})
-    pq.write_table(table, path, row_group_size=4, compression="zstd")
-    group = pq.ParquetFile(path).metadata.row_group(1)
-    place = next(
-        c for c in map(group.column, range(group.num_columns)) if c.path_in_schema == column
-    )
-    content = bytearray(path.read_bytes())
-    start = place.dictionary_page_offset or place.data_page_offset
-    content[start : start + place.total_compressed_size] = b"\xff" * place.total_compressed_size
-    path.write_bytes(content)
-    return path
-
-
-def test_a_parquet_file_damaged_inside_costs_its_own_images_only(tmp_path: Path) -> None:
-    path = damaged(tmp_path / "test.parquet", "image.bytes")
-    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
-    assert data.manifest["id"].tolist() == [f"test/{i}" for i in (0, 1, 2, 3, 8, 9, 10, 11)]
-    assert pd.read_csv(tmp_path / "skipped.csv")["reason"].str.startswith("cannot be read").all()
-
-
-def test_a_parquet_row_group_whose_labels_are_damaged_is_listed(tmp_path: Path) -> None:
-    path = damaged(tmp_path / "test.parquet", "label")
-    data = load_data("folder", str(path), skipped=tmp_path / "skipped.csv")
-    assert data.manifest["id"].tolist() == [f"test/{i}" for i in (0, 1, 2, 3, 8, 9, 10, 11)]
-    assert data.manifest["row"].tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
-    assert pd.read_csv(tmp_path / "skipped.csv")["id"].tolist() == ["test.parquet/row group 1"]
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 def test_unreadable_files_and_folders_are_listed(tmp_path: Path) -> None:
     root = files(tmp_path / "root", "real", "fake", "fake/locked")
@@ -477,12 +225,12 @@ def test_a_folder_that_cannot_be_listed_is_named(
     root = files(tmp_path / "root", "real", "fake", "fake/locked")
     scandir = os.scandir
 
-    def refuse(path: str) -> object:
+    def fail(path: str) -> object:
         if str(path).endswith("locked"):
             raise PermissionError(13, "Permission denied", path)
         return scandir(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", fail)
     data = load_data("folder", str(root), skipped=tmp_path / "skipped.csv")
     skipped = pd.read_csv(tmp_path / "skipped.csv").to_numpy().tolist()
     assert skipped == [["fake/locked", "cannot be listed: Permission denied"]]

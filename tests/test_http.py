@@ -15,13 +15,13 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.detectors import save_detector
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
 from robustbench_aigi.errors import LogitsError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import to_bytes
 from tests.contract import built, check_contract
 
-SECRET = "swordfish-123"
+SECRET_TOKEN = "swordfish-123"
 Reply = tuple[int, bytes]
 
 
@@ -50,7 +50,7 @@ class Service:
                 if status == 0:
                     self.close_connection = True
                     return
-                self.send_response(status, SECRET if status >= 400 else None)
+                self.send_response(status, SECRET_TOKEN if status >= 400 else None)
                 self.send_header("Content-Length", str(len(text)))
                 if 300 <= status < 400:
                     self.send_header("Location", "/elsewhere")
@@ -165,7 +165,8 @@ def test_http_pauses_grow(
 
 def test_http_gives_up_at_once_where_trying_again_is_vain(service: Service, images: Tensor) -> None:
     for status, words in ((401, "Check the token"), (404, "Check the URL"), (302, "redirects")):
-        service.replies, detector = [(status, b"")], asked(service)
+        service.replies = [(status, b"")]
+        detector = asked(service)
         with pytest.raises(UnavailableError, match=words):
             detector.logits(images)
         assert detector.sent == 1
@@ -190,10 +191,10 @@ def test_http_secret_reaches_the_service_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("MY_TOKEN", f"{SECRET}\n")
+    monkeypatch.setenv("MY_TOKEN", f"{SECRET_TOKEN}\n")
     detector = asked(service, token_env="MY_TOKEN")
     detector.logits(images)
-    assert service.headers[0]["Authorization"] == f"Bearer {SECRET}"
+    assert service.headers[0]["Authorization"] == f"Bearer {SECRET_TOKEN}"
     save_detector(detector, tmp_path / "saved.safetensors")
     written = (tmp_path / "saved.safetensors").read_bytes().decode("latin-1")
     texts = [
@@ -204,13 +205,13 @@ def test_http_secret_reaches_the_service_and_nothing_else(
         json.dumps(detector.config),
     ]
     for status in (401, 500):
-        service.replies = [(status, SECRET.encode())] * 5
+        service.replies = [(status, SECRET_TOKEN.encode())] * 5
         try:
             detector.logits(images / 2)
         except UnavailableError:
             texts.append(traceback.format_exc())
     assert len(texts) == 7
-    assert not any(SECRET in text for text in [*texts, *capfd.readouterr()])
+    assert not any(SECRET_TOKEN in text for text in [*texts, *capfd.readouterr()])
 
 
 def test_http_refuses_what_would_give_a_secret_away(
@@ -222,17 +223,17 @@ def test_http_refuses_what_would_give_a_secret_away(
         "https://host.example/?Token=",
     ):
         with pytest.raises(UserError, match="token_env='NAME'"):
-            addressed(url)
+            load_external(url)
     with pytest.raises(UnavailableError) as caught:
-        addressed(service.url, token_env=SECRET)  # the token itself, in the place of a name
-    assert SECRET not in str(caught.value)
-    monkeypatch.setenv("MY_TOKEN", SECRET)
+        load_external(service.url, token_env=SECRET_TOKEN)  # the token itself, instead of a name
+    assert SECRET_TOKEN not in str(caught.value)
+    monkeypatch.setenv("MY_TOKEN", SECRET_TOKEN)
     with pytest.raises(UserError, match="unencrypted"):
-        addressed("http://host.example/x", token_env="MY_TOKEN")
+        load_external("http://host.example/x", token_env="MY_TOKEN")
     with pytest.raises(UserError, match="Write it in full"):
-        addressed("https://")
+        load_external("https://")
     with pytest.raises(UserError, match="too low"):
-        addressed(service.url, tries=0)
+        load_external(service.url, tries=0)
 
 
 def test_http_that_is_not_there_is_unavailable(

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.external.http.answer import number_at, parsed
+from robustbench_aigi.detectors.external.http.answer import number_at
 from robustbench_aigi.detectors.external.http.endpoint import HTTPEndpoint
+from robustbench_aigi.detectors.external.http.path import parse_path
 from robustbench_aigi.errors import LogitsError, UserError
 from tests.contract import built
 from tests.endpoints import Reply, Seen, Server, brightness, serving
@@ -58,7 +59,7 @@ def test_the_top_of_a_sorted_list_is_refused_and_a_label_is_chosen_by_name(serve
         asked(server, score="[label=fake].score").logits(grey(0.9))
 
 
-ANSWER = {
+SAMPLE_ANSWER = {
     "output": [{"classes": [{"class": "dalle", "value": 0.25}, {"class": "sd", "value": 0.5}]}],
     "scores": [0.1, 0.9],
     "twice": [{"name": "a", "x": 1}, {"name": "a", "x": 2}],
@@ -79,7 +80,7 @@ ANSWER = {
     ],
 )
 def test_paths_are_read(path: str, value: float) -> None:
-    assert number_at(ANSWER, path, "it") == value
+    assert number_at(SAMPLE_ANSWER, path, "it") == value
 
 
 @pytest.mark.parametrize(
@@ -98,13 +99,13 @@ def test_paths_are_read(path: str, value: float) -> None:
 )
 def test_paths_that_lead_nowhere_are_told(path: str, words: str) -> None:
     with pytest.raises(LogitsError, match=words):
-        number_at(ANSWER, path, "it")
+        number_at(SAMPLE_ANSWER, path, "it")
 
 
 @pytest.mark.parametrize("path", ["", "a..b", "a[b", "a[=c]", "[a=b][c=d]", ".a", "a]"])
 def test_paths_that_are_none_are_refused(path: str) -> None:
     with pytest.raises(UserError, match="no path"):
-        parsed(path)
+        parse_path(path)
 
 
 @pytest.mark.parametrize(
@@ -149,27 +150,30 @@ def test_probabilities_read_as_percent_are_noted(server: Server) -> None:
     assert "scale='probability'" in note
 
 
-VERDICTS = {"ai": 1, "human": 0, "inconclusive": "abstain"}
+WORD_VERDICTS = {"ai": 1, "human": 0, "inconclusive": "abstain"}
 
 
 def judged(seen: Seen) -> Reply:
     mean = brightness(seen.body)
-    return Reply(
-        200, {"verdict": "ai" if mean > 0.7 else "human" if mean < 0.3 else "inconclusive"}
-    )
+    verdict = "inconclusive"
+    if mean > 0.7:
+        verdict = "ai"
+    elif mean < 0.3:
+        verdict = "human"
+    return Reply(200, {"verdict": verdict})
 
 
 def test_verdicts_are_labels_and_no_verdict_counts_as_said(server: Server) -> None:
     server.handle = judged
     for abstain_as, middle in (("real", -1.0), ("fake", 1.0)):
-        detector = asked(server, score="verdict", verdicts=VERDICTS, abstain_as=abstain_as)
+        detector = asked(server, score="verdict", verdicts=WORD_VERDICTS, abstain_as=abstain_as)
         assert detector.logits(grey(0.9, 0.5, 0.1)).tolist() == [1.0, middle, -1.0]
         assert detector.abstained == 1
         assert any(f"count as {abstain_as}" in note for note in detector.answer_notes)
         assert detector.card.score_step == detector.measured_step() == 1.0
         assert "inconclusive = abstain" in detector.card.orientation
     with pytest.raises(LogitsError, match="no verdict"):
-        asked(server, score="verdict", verdicts=VERDICTS, abstain_as="error").logits(grey(0.5))
+        asked(server, score="verdict", verdicts=WORD_VERDICTS, abstain_as="error").logits(grey(0.5))
     with pytest.raises(LogitsError, match="verdicts known are yes"):
         asked(server, score="verdict", verdicts={"yes": 1}).logits(grey(0.9))
 

@@ -100,6 +100,25 @@ def test_requests_keep_to_a_rate_and_to_a_budget_in_every_copy(
         detector.logits(images.flip(3)[2:])
 
 
+POLL_ARGUMENTS = {
+    "token_env": "MY_TOKEN",
+    "authorization": "Token {token}",
+    "score": "result.fake",
+    "scale": "percent",
+}
+
+
+def poll_at(server: Server, **changes: Any) -> dict[str, Any]:
+    """Return the entry ``poll`` of a service with jobs."""
+    poll = {
+        "url": f"{server.base}/jobs/{{path:data.id}}",
+        "done": "state",
+        "values": ["ready"],
+        "failed": ["lost"],
+    }
+    return poll | changes
+
+
 def test_an_answer_that_comes_later_is_polled_for(
     server: Server, images: Tensor, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,35 +134,28 @@ def test_an_answer_that_comes_later_is_polled_for(
         job[1] += 1
         if job[1] == 1:
             return Reply(202)
-        return Reply(
-            200, {"state": "ready" if job[1] == 3 else "busy", "result": {"fake": 100 * job[0]}}
-        )
+        state = "ready" if job[1] == 3 else "busy"
+        return Reply(200, {"state": state, "result": {"fake": 100 * job[0]}})
 
     server.handle = handle
-    poll = {
-        "url": f"{server.base}/jobs/{{path:data.id}}",
-        "done": "state",
-        "values": ["ready"],
-        "failed": ["lost"],
-    }
-    given = {
-        "token_env": "MY_TOKEN",
-        "authorization": "Token {token}",
-        "score": "result.fake",
-        "scale": "percent",
-    }
-    detector = asked(server, poll=poll | {"every": 2}, **given)
+    detector = asked(server, poll=poll_at(server, every=2), **POLL_ARGUMENTS)
     torch.testing.assert_close(
         detector.logits(images), images.mean(dim=(1, 2, 3)).logit(), atol=1e-4, rtol=1e-4
     )
     assert clock == [2.0] * 8
     assert detector.service.requests_per_image == 2
+
+
+def test_an_answer_that_never_comes_is_an_error(
+    server: Server, images: Tensor, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "swordfish-123")
     server.handle = lambda seen: Reply(200, {"data": {"id": "1"}, "state": "lost"})
     with pytest.raises(UnavailableError, match="state is 'lost'"):
-        asked(server, poll=poll, **given).logits(images)
+        asked(server, poll=poll_at(server), **POLL_ARGUMENTS).logits(images)
     server.handle = lambda seen: Reply(200, {"data": {"id": "1"}, "state": "busy"})
     with pytest.raises(UnavailableError, match="no answer in 9 seconds"):
-        asked(server, poll=poll | {"longest": 9}, **given).logits(images)
+        asked(server, poll=poll_at(server, longest=9), **POLL_ARGUMENTS).logits(images)
     server.handle = lambda seen: Reply(202, {"id": 1})
     with pytest.raises(LogitsError, match="answer later"):
         asked(server).logits(images)

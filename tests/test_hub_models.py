@@ -7,12 +7,17 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
-from robustbench_aigi.detectors.external.hf.models import HubModel, hub_models, known, logit
+from robustbench_aigi.detectors.external.hf.models import (
+    HubModel,
+    hub_models,
+    logit,
+    published_facts,
+)
 from robustbench_aigi.errors import UserError
 from tests.contract import built
 from tests.hugging_face import COMMIT, on_the_hub, save_tiny_vit
 
-MINE = "me/mine"
+OWN_MODEL = "me/mine"
 
 
 @pytest.mark.parametrize(
@@ -48,9 +53,9 @@ MINE = "me/mine"
     ],
 )
 def test_words_of_two_labels_tell_which_is_fake(fake: str, real: str) -> None:
-    assert group_labels({0: fake, 1: real}, MINE) == LabelGroups((0,), (1,))
-    assert group_labels({0: real, 1: fake}, MINE) == LabelGroups((1,), (0,))
-    assert group_labels({0: real, 1: fake}, MINE, fake_index=0) == LabelGroups((0,), (1,))
+    assert group_labels({0: fake, 1: real}, OWN_MODEL) == LabelGroups((0,), (1,))
+    assert group_labels({0: real, 1: fake}, OWN_MODEL) == LabelGroups((1,), (0,))
+    assert group_labels({0: real, 1: fake}, OWN_MODEL, fake_index=0) == LabelGroups((0,), (1,))
 
 
 @pytest.mark.parametrize(
@@ -77,12 +82,12 @@ def test_words_of_two_labels_tell_which_is_fake(fake: str, real: str) -> None:
 )
 def test_words_that_do_not_tell_are_refused(labels: tuple[str, str]) -> None:
     with pytest.raises(UserError, match=r"hf:me/mine\?fake_index=0 .*fake_index=1 .*load_detector"):
-        group_labels(dict(enumerate(labels)), MINE)
+        group_labels(dict(enumerate(labels)), OWN_MODEL)
 
 
 def test_three_labels_whose_words_all_tell_are_grouped() -> None:
     labels = {0: "AI", 1: "Deepfake", 2: "Real"}
-    groups = group_labels(labels, MINE)
+    groups = group_labels(labels, OWN_MODEL)
     assert groups == LabelGroups((0, 1), (2,))
     assert (
         groups.describe(labels)
@@ -95,38 +100,38 @@ def test_three_labels_whose_words_all_tell_are_grouped() -> None:
 )
 def test_three_labels_of_which_one_does_not_tell_are_refused(labels: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="fake_labels=LABEL,LABEL"):
-        group_labels(dict(enumerate(labels)), MINE)
+        group_labels(dict(enumerate(labels)), OWN_MODEL)
     with pytest.raises(UserError, match="3 labels"):
-        group_labels(dict(enumerate(labels)), MINE, fake_index=1)
+        group_labels(dict(enumerate(labels)), OWN_MODEL, fake_index=1)
 
 
 @pytest.mark.parametrize("given", [["dalle", "sd"], ("sd", "dalle"), "dalle,sd", "DALLE, SD"])
 def test_fake_labels_are_a_group(given: list[str] | str) -> None:
-    assert group_labels({0: "dalle", 1: "real", 2: "sd"}, MINE, fake_labels=given) == LabelGroups(
-        (0, 2), (1,)
-    )
+    assert group_labels(
+        {0: "dalle", 1: "real", 2: "sd"}, OWN_MODEL, fake_labels=given
+    ) == LabelGroups((0, 2), (1,))
 
 
 def test_fake_labels_that_do_not_fit_are_refused() -> None:
     labels = {0: "dalle", 1: "real", 2: "sd, or alike"}
-    assert group_labels(labels, MINE, fake_labels="sd, or alike").fake == (2,)
+    assert group_labels(labels, OWN_MODEL, fake_labels="sd, or alike").fake == (2,)
     with pytest.raises(UserError, match=r"no label 'midjourney'. Its labels are dalle, real, sd"):
-        group_labels(labels, MINE, fake_labels=["midjourney"])
+        group_labels(labels, OWN_MODEL, fake_labels=["midjourney"])
     for given in ([], list(labels.values())):
         with pytest.raises(UserError, match="some of the labels"):
-            group_labels(labels, MINE, fake_labels=given)
+            group_labels(labels, OWN_MODEL, fake_labels=given)
     with pytest.raises(UserError, match="Give one of them"):
-        group_labels(labels, MINE, 1, ["dalle"])
+        group_labels(labels, OWN_MODEL, 1, ["dalle"])
     with pytest.raises(UserError, match="fake_index must be 0 or 1"):
-        group_labels({0: "a", 1: "b"}, MINE, 2)
+        group_labels({0: "a", 1: "b"}, OWN_MODEL, 2)
 
 
 def test_one_output_is_never_guessed() -> None:
-    assert group_labels({0: "fake"}, MINE) == LabelGroups((0,), ())
-    assert group_labels({0: "authentic"}, MINE) == LabelGroups((), (0,))
-    assert group_labels({0: "LABEL_0"}, MINE, fake_index=0) == LabelGroups((), (0,))
+    assert group_labels({0: "fake"}, OWN_MODEL) == LabelGroups((0,), ())
+    assert group_labels({0: "authentic"}, OWN_MODEL) == LabelGroups((), (0,))
+    assert group_labels({0: "LABEL_0"}, OWN_MODEL, fake_index=0) == LabelGroups((), (0,))
     with pytest.raises(UserError, match=r"\?fake_index=1 if a high output means AI-generated"):
-        group_labels({0: "LABEL_0"}, MINE)
+        group_labels({0: "LABEL_0"}, OWN_MODEL)
 
 
 def test_the_logit_of_a_group_is_that_of_its_probability() -> None:
@@ -145,7 +150,7 @@ def an_id(name: str) -> str:
 def test_known_models_are_resolved_from_a_config_with_their_labels(
     name: str, images: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = known(an_id(name))
+    facts = published_facts(an_id(name))
     assert facts is not None
     assert set(facts.fake) < set(facts.labels) or not facts.labels
     folder = save_tiny_vit(
@@ -159,7 +164,7 @@ def test_known_models_are_resolved_from_a_config_with_their_labels(
         share = outputs[:, fake].exp().sum(dim=1)
         torch.testing.assert_close(detector.logits(images).sigmoid(), share)
         if len(facts.labels) == 2:
-            by_words = group_labels(dict(enumerate(facts.labels)), MINE)
+            by_words = group_labels(dict(enumerate(facts.labels)), OWN_MODEL)
             assert by_words.fake == tuple(fake)
     else:
         assert torch.equal(
@@ -194,28 +199,28 @@ def test_a_config_that_contradicts_the_table_is_refused(
 def test_a_branch_is_noted_with_the_commit_to_pin(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    save_tiny_vit(on_the_hub(monkeypatch, tmp_path, MINE), ["real", "ai"])
-    (note,) = built(f"hf:{MINE}").notes
+    save_tiny_vit(on_the_hub(monkeypatch, tmp_path, OWN_MODEL), ["real", "ai"])
+    (note,) = built(f"hf:{OWN_MODEL}").notes
     assert (
-        note == f"revision 'main' of {MINE} may move; to pin what was loaded now write"
-        f" hf:{MINE}?revision={COMMIT}"
+        note == f"revision 'main' of {OWN_MODEL} may move; to pin what was loaded now write"
+        f" hf:{OWN_MODEL}?revision={COMMIT}"
     )
-    pinned = built(f"hf:{MINE}", revision=COMMIT)
+    pinned = built(f"hf:{OWN_MODEL}", revision=COMMIT)
     assert pinned.notes == ()
-    assert pinned.card.source == f"hf:{MINE}@{COMMIT}"
+    assert pinned.card.source == f"hf:{OWN_MODEL}@{COMMIT}"
 
 
 def test_the_revision_of_the_table_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = {
-        MINE: HubModel(
+        OWN_MODEL: HubModel(
             labels=("x", "y"), fake=("x",), revision=COMMIT, licence="MIT", commercial=True
         )
     }
     monkeypatch.setattr("robustbench_aigi.detectors.external.hf.models.hub_models", lambda: rows)
-    save_tiny_vit(on_the_hub(monkeypatch, tmp_path, MINE), ["x", "y"])
-    detector = built(f"hf:{MINE}")
+    save_tiny_vit(on_the_hub(monkeypatch, tmp_path, OWN_MODEL), ["x", "y"])
+    detector = built(f"hf:{OWN_MODEL}")
     assert detector.notes == ()
     assert (detector.card.weights_licence, detector.card.commercial) == ("MIT", True)
     assert detector.card.orientation == "logit of 'x' minus logit of 'y'"

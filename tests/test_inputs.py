@@ -15,7 +15,7 @@ from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 from tests.conftest import Linear, small
 
-NAMES = (
+ATTACK_NAMES = (
     "jpeg",
     "gaussian-blur",
     "resize",
@@ -38,7 +38,7 @@ def every_level() -> Tensor:
     return torch.arange(4 * 3 * 32 * 32).remainder(256).to(torch.uint8).view(4, 3, 32, 32)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ATTACK_NAMES)
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float16, torch.bfloat16, torch.float64])
 def test_images_of_every_type_are_taken_as_what_they_are(
     name: str, dtype: torch.dtype, labels: Tensor
@@ -65,7 +65,8 @@ def test_images_of_every_type_are_taken_as_what_they_are(
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_perturbations_take_floats_of_every_size(dtype: torch.dtype) -> None:
-    attack, pixels = load_attack("jpeg"), every_level()
+    attack = load_attack("jpeg")
+    pixels = every_level()
     assert isinstance(attack, Perturbation)
     found = attack.apply((pixels.double() / 255).to(dtype), list("abcd"))
     assert found.dtype == torch.float32
@@ -119,9 +120,11 @@ def test_other_images_are_rejected_with_what_to_write_which_works(
     found = re.search(r"Write (.*?)(?: (?:if|to) .*)?\.$", rejected(wrong, labels))
     assert found is not None
     scope = {"images": wrong, "torch": torch, "numpy": np, "robustbench_aigi": rb}
-    mended = eval(found[1], scope)
+    corrected = eval(found[1], scope)
     assert load_attack("jpeg")(
-        detector(), snap(mended) if mended.is_floating_point() else mended, labels[: len(mended)]
+        detector(),
+        snap(corrected) if corrected.is_floating_point() else corrected,
+        labels[: len(corrected)],
     )
 
 

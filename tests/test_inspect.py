@@ -1,37 +1,28 @@
-"""A source is described before it is used; a path in the place of a recipe and a lack of splits are
-explained.
-"""
+"""A source is described before it is used."""
 
 import json
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 from typer.testing import CliRunner
 
 from robustbench_aigi.cli.main import app
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.description import describe
-from robustbench_aigi.data.description.counts import grouped
-from robustbench_aigi.data.description.describe import described
+from robustbench_aigi.data.description import headers
+from robustbench_aigi.data.description.counts import group_reasons
+from robustbench_aigi.data.description.describe import describe_source
 from robustbench_aigi.data.description.text import to_json, to_text
 from robustbench_aigi.data.plusplus.request import BuildRequest
-from robustbench_aigi.data.suggestions import recipe_named
-from robustbench_aigi.errors import DataError, UnknownNameError, UserError
-from robustbench_aigi.io.locks import exclusive_lock
+from robustbench_aigi.data.sources.entry import Skipped
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.pipeline import data as data_pipeline
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
 from tests.test_data import picture
 from tests.test_hostile import saved
 from tests.test_sources import files
-from tests.test_splits import table
 
 
 def typed(message: str) -> list[list[str]]:
@@ -52,7 +43,7 @@ def test_a_folder_is_described(tmp_path: Path) -> None:
     (root / "test" / "real" / "large.png").write_bytes(picture(1, size=(40, 20)))
     (root / "test" / "fake" / "sd" / "broken.png").write_bytes(b"")
     (root / "notes.txt").write_text("passed over")
-    found = described(str(root))
+    found = describe_source(str(root))
     assert (found.recipe, found.layout, found.images) == ("folder", "folder", 17)
     assert "5 folders with images" in found.why
     assert found.classes["test"] == {"real": 4, "AI-generated": 7}
@@ -74,7 +65,7 @@ def test_formats_that_tell_the_class_get_a_word(tmp_path: Path) -> None:
     (root / "real").mkdir()
     for i in range(4):
         (root / "real" / f"{i}.jpg").write_bytes(picture(i, kind="JPEG", size=(8, 8)))
-    found = described(str(root))
+    found = describe_source(str(root))
     assert found.formats == {
         "JPEG": {"real": 4, "AI-generated": 0},
         "PNG": {"real": 0, "AI-generated": 4},
@@ -85,19 +76,19 @@ def test_formats_that_tell_the_class_get_a_word(tmp_path: Path) -> None:
 
 def test_what_is_left_out_is_grouped_and_convert_takes_it(tmp_path: Path) -> None:
     root = mixed(tmp_path)
-    found = described(str(root))
+    found = describe_source(str(root))
     assert sorted(one.count for one in found.left_out) == [2, 2]
     assert all("--convert" in one.reason for one in found.left_out)
     assert found.modes["CMYK"] == {"real": 1, "AI-generated": 1}
-    taken = described(str(root), convert=True)
+    taken = describe_source(str(root), convert=True)
     assert taken.left_out == ()
     assert sum(taken.conversions.values()) == 4
 
 
 def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> None:
     """Case B13."""
-    assert described(str(files(tmp_path / "a", "0_real", "1_fake"))).recipe == "forensynths"
-    found = described(
+    assert describe_source(str(files(tmp_path / "a", "0_real", "1_fake"))).recipe == "forensynths"
+    found = describe_source(
         str(
             files(tmp_path / "b", *(f"{s}/{k}" for s in ("train", "val") for k in ("nature", "ai")))
         )
@@ -105,7 +96,7 @@ def test_a_source_that_another_recipe_reads_is_read_by_it(tmp_path: Path) -> Non
     assert found.recipe == "genimage"
     assert any("the recipe folder does not read it" in note for note in found.notes)
     with pytest.raises(DataError, match="recipe genimage reads these folders"):
-        described(str(tmp_path / "b"), "folder")
+        describe_source(str(tmp_path / "b"), "folder")
 
 
 def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is_found(
@@ -123,7 +114,7 @@ def test_labels_that_are_the_other_way_round_are_refused_and_the_right_recipe_is
         match=r"test/FAKE/0 is labelled real, and its name says AI-generated; so do 8 of 8",
     ):
         load_data("folder", str(tmp_path))
-    found = described(str(tmp_path))
+    found = describe_source(str(tmp_path))
     assert found.recipe == "cifake"
     assert any(
         "0 is AI-generated, 1 is real, as the recipe cifake says" in note for note in found.notes
@@ -134,19 +125,18 @@ def test_a_large_source_is_looked_at_in_part_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = files(tmp_path, "real", "fake", count=20)
-    monkeypatch.setattr(describe, "MAX_HEADERS", 10)
-    monkeypatch.setattr(describe, "MAX_DECODED", 8 * 8 * 4)
-    found = described(str(root))
+    monkeypatch.setattr(headers, "MAX_HEADERS", 10)
+    monkeypatch.setattr(headers, "MAX_DECODED", 8 * 8 * 4)
+    found = describe_source(str(root))
     assert (found.images, found.looked_at, found.decoded) == (40, 10, 4)
     assert any("a part of the images" in note for note in found.notes)
     assert "headers read of 10, pixels of 4" in to_text(found)
 
 
 def test_reasons_are_grouped_whatever_numbers_are_in_them() -> None:
-    faults = [(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)] + [
-        ("b", "label 'x' is none")
-    ]
-    first, second = grouped(faults)
+    skipped = [Skipped(f"a/{i}", f"{i} x {i} pixels; 8 x 8 is the least") for i in range(1, 6)]
+    skipped.append(Skipped("b", "label 'x' is none"))
+    first, second = group_reasons(skipped)
     assert (first.count, first.examples) == (5, ("a/1", "a/2", "a/3"))
     assert (second.count, second.reason) == (1, "label 'x' is none")
 
@@ -156,13 +146,17 @@ def test_a_profile_that_is_ignored_is_mentioned(tmp_path: Path) -> None:
 
     root = files(tmp_path, "real", "fake")
     (root / "fake" / "wide.png").write_bytes(saved("PNG", icc_profile=wide_profile()))
-    assert any("1 images have a colour profile" in note for note in described(str(root)).notes)
-    assert described(str(root), convert=True).conversions == {"rgb to srgb by profile (rules 1)": 1}
+    assert any(
+        "1 images have a colour profile" in note for note in describe_source(str(root)).notes
+    )
+    assert describe_source(str(root), convert=True).conversions == {
+        "rgb to srgb by profile (rules 1)": 1
+    }
 
 
 @needs_cifake
 def test_cifake_is_described_from_a_part_of_it() -> None:
-    found = described(str(CIFAKE / "test.parquet"))
+    found = describe_source(str(CIFAKE / "test.parquet"))
     assert found.recipe == "cifake"
     assert found.classes == {"test": {"real": 10_000, "AI-generated": 10_000}}
     assert found.formats.keys() == {"JPEG"}
@@ -182,11 +176,11 @@ def test_the_command_describes_or_says_what_was_found(tmp_path: Path) -> None:
     )
     assert json.loads(answer.stdout)["images"] == 4
     with pytest.raises(DataError, match="Found images in: stuff"):
-        described(str(files(tmp_path / "odd", "stuff")))
+        describe_source(str(files(tmp_path / "odd", "stuff")))
     with pytest.raises(DataError, match="no file or folder at"):
-        described(str(tmp_path / "nowhere"))
+        describe_source(str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="makes its own images"):
-        described(str(root), "mini")
+        describe_source(str(root), "mini")
 
 
 def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
@@ -204,142 +198,3 @@ def test_a_plan_shows_how_the_source_is_read(tmp_path: Path) -> None:
     assert "  test: 4 real, 4 AI-generated" in text
     assert "  stable-diffusion-1.4: 4 AI-generated" in text
     assert "  1 x the file is empty (test/FAKE/bad)" in text
-
-
-def test_a_path_in_the_place_of_a_recipe_is_explained(tmp_path: Path) -> None:
-    """Case B16: the words in the message work when typed."""
-    place = files(tmp_path / "my images", "0_real", "1_fake")
-    for call in (
-        lambda: load_data(str(place)),
-        lambda: recipe_named(str(place)),
-        lambda: data_pipeline.audit(str(place), tmp_path / "audit"),
-        lambda: data_pipeline.build(BuildRequest(dataset=str(place)), tmp_path / "built"),
-    ):
-        with pytest.raises(UnknownNameError, match="is a path, not a recipe") as caught:
-            call()
-        train, others, looked = typed(str(caught.value))
-        assert train == ["--data", "forensynths", "--source", str(place)]
-        assert len(load_data(others[0], others[2])) == 6
-        assert looked == ["robustbench-aigi", "inspect", str(place)]
-    file = table(tmp_path / "test.parquet")
-    with pytest.raises(UnknownNameError, match=re.escape(f"--data folder --source {file}")):
-        load_data(str(file))
-    with pytest.raises(UnknownNameError, match="Did you mean folder"):
-        load_data("foldr")
-
-
-@pytest.mark.parametrize("folders", [("real", "fake"), ("Real", "FAKE")])
-def test_training_on_a_folder_without_splits_says_which_recipe_draws_them(
-    folders: tuple[str, ...], tmp_path: Path
-) -> None:
-    """Case B16: the recipe in the message works, and trains on none of what it tests."""
-    root = files(tmp_path / "set", *folders, count=30)
-    with pytest.raises(DataError, match="let the recipe folder-split draw them") as caught:
-        load_data("folder", str(root), ("train", "validation"))
-    recipe, place = typed(str(caught.value))[1][0], typed(str(caught.value))[1][2]
-    parts = {
-        name: load_data(recipe, place, name).manifest for name in ("train", "validation", "test")
-    }
-    assert {name: len(rows) for name, rows in parts.items()} == {
-        "train": 42,
-        "validation": 4,
-        "test": 14,
-    }
-    assert not set(parts["train"]["sha256"]) & set(parts["test"]["sha256"])
-
-
-@pytest.mark.parametrize(("there", "wanted"), [("test", "train"), ("train", "test")])
-def test_a_split_that_is_not_there_is_not_drawn_from_another_one(
-    there: str, wanted: str, tmp_path: Path
-) -> None:
-    root = files(tmp_path, f"{there}/real", f"{there}/fake")
-    with pytest.raises(
-        DataError,
-        match=rf"no '{wanted}' split here, only {there}.* Put its images into a folder or file",
-    ):
-        load_data("folder", str(root), wanted)
-
-
-def unfinished(root: Path) -> Path:
-    """A build that is stopped in the middle."""
-    data = files(root / "data", "test/REAL", "test/FAKE")
-    suite = root / "suite.toml"
-    suite.write_text(
-        'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
-    )
-
-    def stop(task: str, done: int, total: int) -> None:
-        if "building" in task:
-            raise KeyboardInterrupt
-
-    from robustbench_aigi.executors import InProcessExecutor
-
-    order = BuildRequest(dataset="cifake", source=str(data), attacks=str(suite), samples=0)
-    with pytest.raises(KeyboardInterrupt):
-        data_pipeline.build(order, root / "built", executor=InProcessExecutor(1), progress=stop)
-    return root / "built"
-
-
-def test_an_unfinished_build_is_named_with_the_command_that_finishes_it(tmp_path: Path) -> None:
-    """Case B16."""
-    built = unfinished(tmp_path)
-    calls = (
-        lambda: data_pipeline.audit(str(built), tmp_path / "audit"),
-        lambda: data_pipeline.inspect(str(built)),
-        lambda: load_data(str(built)),
-    )
-    for call in calls:
-        with pytest.raises(UserError, match="is an unfinished build") as caught:
-            call()
-    ((name, *words),) = typed(str(caught.value))
-    assert (name, words[0]) == ("robustbench-aigi", "build")
-    done = CliRunner().invoke(app, [*words, "--executor", "local", "--workers", "1"])
-    assert done.exit_code == 0, done.output
-    assert not (built / ".command").exists()
-    assert data_pipeline.audit(str(built), tmp_path / "audit").images == 12
-    assert data_pipeline.inspect(str(built)).layout == "built set"
-    with pytest.raises(UnknownNameError, match="is a folder that build wrote, not a recipe"):
-        load_data(str(built))
-
-
-def test_audit_and_generate_hold_their_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Case C5."""
-    held: list[Path] = []
-
-    @contextmanager
-    def noted(place: Path) -> Iterator[None]:
-        held.append(place)
-        with exclusive_lock(place):
-            yield
-
-    monkeypatch.setattr(data_pipeline, "alone", noted)
-    root = files(tmp_path / "set", "real", "fake", count=6)
-    data_pipeline.audit("folder", tmp_path / "audit", source=str(root))
-    monkeypatch.setattr(data_pipeline, "make_samples", lambda *given: pd.DataFrame())
-    data_pipeline.generate("mini", tmp_path / "drawn")
-    assert held == [tmp_path / "audit", tmp_path / "drawn"]
-    assert (tmp_path / "drawn" / ".lock").exists()
-
-
-def test_names_of_several_lines_are_built_and_shown(tmp_path: Path) -> None:
-    """Case B12: a newline in a file name ended a build at its contact sheets."""
-    root = files(
-        tmp_path / "set", "test/real", "test/fake", names=("a\nb.png", "c\td.png", "e\x1b[31m.png")
-    )
-    suite = tmp_path / "suite.toml"
-    suite.write_text(
-        'name = "t"\nversion = 1\nseed = 0\n[[attacks]]\nid = "jpeg-75"\nattack = "jpeg"\n'
-    )
-    from robustbench_aigi.data.plusplus.verify import verify
-    from robustbench_aigi.executors import InProcessExecutor
-
-    order = BuildRequest(dataset="folder", source=str(root), attacks=str(suite), samples=0)
-    rows = data_pipeline.build(order, tmp_path / "built", executor=InProcessExecutor(1))
-    assert {f"test/real/{name}" for name in ("a\nb", "c\td", "e\x1b[31m")} <= set(rows["source"])
-    assert all(path.isprintable() for path in rows["path"])
-    assert rows["path"].is_unique
-    assert verify(tmp_path / "built") == []
-    with Image.open(tmp_path / "built" / "pictures" / "test-jpeg-75.png") as sheet:
-        assert np.asarray(sheet).std() > 0

@@ -15,7 +15,7 @@ from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
 from tests.test_perturbations import changed, distance, photographs
 
-BOTH = ("launder-diffusion", "launder-autoencoder")
+BOTH_MODELS = ("launder-diffusion", "launder-autoencoder")
 
 
 def rngs(count: int) -> list[torch.Generator]:
@@ -24,7 +24,8 @@ def rngs(count: int) -> list[torch.Generator]:
 
 @pytest.mark.parametrize("strength", [0.1, 0.25])
 def test_at_the_models_own_size_it_is_noise_and_denoise(strength: float) -> None:
-    images, cat = photographs(32, 32, count=2), CLASSES.index("cat")
+    images = photographs(32, 32, count=2)
+    cat = CLASSES.index("cat")
     kind = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
@@ -41,10 +42,8 @@ def test_at_the_models_own_size_it_is_noise_and_denoise(strength: float) -> None
 def test_an_autoencoder_is_encode_and_decode_and_noise_between(tmp_path: Path) -> None:
     torch.manual_seed(0)
     tiny_pipelines.autoencoder().save_pretrained(tmp_path / "vae")
-    hub, images = (
-        AutoencoderKL.from_pretrained(tmp_path / "vae").eval(),
-        photographs(24, 40, count=2),
-    )
+    hub = AutoencoderKL.from_pretrained(tmp_path / "vae").eval()
+    images = photographs(24, 40, count=2)
     with torch.no_grad():
         small = load_autoencoder(SMALL).double()(from_bytes(images).double())
         mean = hub.encode(from_bytes(images) * 2 - 1).latent_dist.mean
@@ -58,9 +57,11 @@ def test_an_autoencoder_is_encode_and_decode_and_noise_between(tmp_path: Path) -
     assert not torch.equal(noisy, launder(images, SMALL, 0.2, rngs(3)[1:]))
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", BOTH_MODELS)
 def test_content_depends_on_neither_batch_nor_order_nor_threads_nor_type(name: str) -> None:
-    images, ids, attack = photographs(36, 20, count=3), list("abc"), load_attack(name, strength=0.1)
+    images = photographs(36, 20, count=3)
+    ids = list("abc")
+    attack = load_attack(name, strength=0.1)
     assert isinstance(attack, Perturbation)
     threads = torch.get_num_threads()
     try:
@@ -77,7 +78,7 @@ def test_content_depends_on_neither_batch_nor_order_nor_threads_nor_type(name: s
     assert not torch.equal(attack.apply(images, ids, seed=1), whole)
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", BOTH_MODELS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (13, 21), (33, 57), (2, 70)])
 def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
     images = photographs(*size, count=2)
@@ -86,7 +87,7 @@ def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
     assert distance(new, images) < 40
 
 
-@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("name", BOTH_MODELS)
 def test_severities_rise(name: str) -> None:
     images = photographs(32, 32, count=4)
     changes = [
@@ -97,7 +98,7 @@ def test_severities_rise(name: str) -> None:
 
 
 def steps(images: Tensor, dim: int) -> Tensor:
-    """Mean absolute step between neighbours along a side, a number a place."""
+    """Mean absolute step between neighbours along a side, one number per position."""
     keep = [d for d in range(4) if d != dim]
     return images.double().diff(dim=dim).abs().mean(dim=keep)
 

@@ -62,16 +62,13 @@ STATED = {
     "fft-vae": ("MIT", "none: no weights are shipped", "none: trained from scratch", True),
     "gapl": ("MIT", "MIT (tiny-clip; the authors' checkpoint.pt)", "MIT", True),
     "npr": (
-        "MIT (written anew from the paper; the authors' code states no licence); timm Apache-2.0",
+        "MIT (written from the paper; the authors' code states no licence); timm Apache-2.0",
         "none stated (the authors' NPR.pth): all rights reserved",
         "none: trained from scratch",
         False,
     ),
     "npr-multiscale": (
-        (
-            "MIT (written anew from a description; the study's code states no licence); timm"
-            " Apache-2.0"
-        ),
+        ("MIT (written from a description; the study's code states no licence); timm Apache-2.0"),
         "none stated (the study's checkpoints): all rights reserved",
         "none: trained from scratch",
         False,
@@ -84,19 +81,13 @@ STATED = {
         True,
     ),
     "resnet50-attn-bnn": (
-        (
-            "MIT (written anew from a description; the study's code states no licence); timm"
-            " Apache-2.0"
-        ),
+        ("MIT (written from a description; the study's code states no licence); timm Apache-2.0"),
         "none: no weights are shipped",
         "BSD-3-Clause (torchvision), if pretrained",
         True,
     ),
     "resnet50-bnn": (
-        (
-            "MIT (written anew from a description; the study's code states no licence); timm"
-            " Apache-2.0"
-        ),
+        ("MIT (written from a description; the study's code states no licence); timm Apache-2.0"),
         "none: no weights are shipped",
         "BSD-3-Clause (torchvision), if pretrained",
         True,

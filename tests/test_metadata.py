@@ -8,7 +8,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import DataError
 from tests.test_sources import files, own, seen
 
-CSV = (
+CSV_TABLE = (
     "file_name,label,generator,split\na/0.png,1,Midjourney,train\n"
     "a/1.png,real,,train\na/2.png,FAKE,,\na/3.png,0,,\n"
 )
@@ -18,10 +18,12 @@ ROWS: list[dict[str, object]] = [
     {"file_name": "a/2.png", "label": "FAKE"},
     {"file_name": "a/3.png", "label": 0},
 ]
-JSONL = "\n\n".join(map(json.dumps, ROWS))
+JSONL_TABLE = "\n\n".join(map(json.dumps, ROWS))
 
 
-@pytest.mark.parametrize(("table", "text"), [("metadata.csv", CSV), ("metadata.jsonl", JSONL)])
+@pytest.mark.parametrize(
+    ("table", "text"), [("metadata.csv", CSV_TABLE), ("metadata.jsonl", JSONL_TABLE)]
+)
 def test_a_table_beside_the_images_tells_their_labels(
     table: str, text: str, tmp_path: Path
 ) -> None:
@@ -41,31 +43,31 @@ def test_a_table_beside_the_images_tells_their_labels(
     }
 
 
-SPREADSHEET = (
+SPREADSHEET_TABLE = (
     "File_Name;Label;Generator\na/0.png;1;Midjourney\na/1.png;Real;\na\\2.png;fake;\na/3.png;0;\n"
 )
-WRITTEN = {
-    "byte order mark": ("metadata.csv", SPREADSHEET.replace(";", ",").encode("utf-8-sig")),
-    "UTF-16": ("metadata.csv", SPREADSHEET.replace(";", "\t").encode("utf-16")),
-    "semicolons": ("metadata.csv", SPREADSHEET.encode()),
-    "a line on separators": ("Metadata.CSV", f"sep=;\n{SPREADSHEET}".encode("utf-8-sig")),
-    "tabs": ("metadata.tsv", SPREADSHEET.replace(";", "\t").encode()),
+WRITTEN_TABLES = {
+    "byte order mark": ("metadata.csv", SPREADSHEET_TABLE.replace(";", ",").encode("utf-8-sig")),
+    "UTF-16": ("metadata.csv", SPREADSHEET_TABLE.replace(";", "\t").encode("utf-16")),
+    "semicolons": ("metadata.csv", SPREADSHEET_TABLE.encode()),
+    "a line on separators": ("Metadata.CSV", f"sep=;\n{SPREADSHEET_TABLE}".encode("utf-8-sig")),
+    "tabs": ("metadata.tsv", SPREADSHEET_TABLE.replace(";", "\t").encode()),
     "spaces and lines of Windows": (
         "metadata.csv",
-        SPREADSHEET.replace(";", " ; ")
+        SPREADSHEET_TABLE.replace(";", " ; ")
         .replace("File_Name", "File Name")
         .replace(".png ", ".png")
         .replace("\n", "\r\n")
         .encode(),
     ),
-    "no underline": ("metadata.csv", SPREADSHEET.replace("File_Name", "filename").encode()),
+    "no underline": ("metadata.csv", SPREADSHEET_TABLE.replace("File_Name", "filename").encode()),
 }
 
 
-@pytest.mark.parametrize("kind", WRITTEN)
+@pytest.mark.parametrize("kind", WRITTEN_TABLES)
 def test_a_table_is_read_as_spreadsheets_write_it(kind: str, tmp_path: Path) -> None:
     """Case B9."""
-    name, content = WRITTEN[kind]
+    name, content = WRITTEN_TABLES[kind]
     (files(tmp_path, "a", count=4) / name).write_bytes(content)
     assert seen(load_data("folder", str(tmp_path))) == {
         ("a/0", 1, "test", "Midjourney", ""),
@@ -75,7 +77,7 @@ def test_a_table_is_read_as_spreadsheets_write_it(kind: str, tmp_path: Path) -> 
     }
 
 
-UNREAD = {
+UNREAD_TABLES = {
     "other columns": (
         b"name,kind\na/0.png,1\n",
         r"metadata\.csv has name, kind; expected the columns file_name and label",
@@ -92,17 +94,17 @@ UNREAD = {
 }
 
 
-@pytest.mark.parametrize("kind", UNREAD)
+@pytest.mark.parametrize("kind", UNREAD_TABLES)
 def test_a_table_that_cannot_be_read_is_named(kind: str, tmp_path: Path) -> None:
     """Case B9."""
-    content, reason = UNREAD[kind]
+    content, reason = UNREAD_TABLES[kind]
     (files(tmp_path, "a") / "metadata.csv").write_bytes(content)
     with pytest.raises(DataError, match=reason):
         load_data("folder", str(tmp_path))
 
 
 def test_a_table_of_another_name_is_mentioned(tmp_path: Path) -> None:
-    (files(tmp_path, "a") / "labels.csv").write_text(CSV)
+    (files(tmp_path, "a") / "labels.csv").write_text(CSV_TABLE)
     with pytest.raises(
         DataError,
         match=r"There are tables \(\*\.csv\): one of labels is read if it is metadata\.csv",

@@ -2,15 +2,15 @@ import numpy as np
 import torch
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.photographs import SPLITS, load
+from robustbench_aigi.data.photographs import PHOTOGRAPH_SPLITS, load_photograph
 from robustbench_aigi.generators import DiffusionConfig, PixelDiffusion
 
 
 def test_photographs_are_colour_and_on_one_side_only() -> None:
-    names = [name for split in SPLITS.values() for name in split]
+    names = [name for split in PHOTOGRAPH_SPLITS.values() for name in split]
     assert len(names) == len(set(names)) == 10
     for name in names:
-        pixels = load(name)
+        pixels = load_photograph(name)
         assert pixels.ndim == 3
         assert pixels.shape[2] == 3
         assert int(np.ptp(pixels.astype(int), axis=2).max()) > 20
@@ -29,7 +29,7 @@ def test_mini_matches_content_size_and_encoding(tiny_recipe: str) -> None:
         matched = reals.index[reals.index.str.replace("/REAL/", "/") == parent]
         assert len(matched) == 1
         assert reals.loc[matched[0], "split"] == split
-    for split, photographs in SPLITS.items():
+    for split, photographs in PHOTOGRAPH_SPLITS.items():
         ids = rows.loc[(rows["split"] == split) & (rows["label"] == 0), "id"]
         assert {i.split("/")[-1].split("-")[1] for i in ids} <= set(photographs)
     assert load_data(tiny_recipe).key == data.key
@@ -42,8 +42,10 @@ def test_the_diffusion_models_gate_falls_back_on_the_wiener_filter() -> None:
     torch.manual_seed(0)
     model = PixelDiffusion(DiffusionConfig(widths=(16, 32), depth=1))
     model.gate.data.fill_(50.0)
-    noise, steps = torch.randn(4, 3, 32, 32), torch.tensor([50, 300, 600, 950])
-    classes, nothing = torch.zeros(4, dtype=torch.int64), torch.zeros(4, 3, 32, 32)
+    noise = torch.randn(4, 3, 32, 32)
+    steps = torch.tensor([50, 300, 600, 950])
+    classes = torch.zeros(4, dtype=torch.int64)
+    nothing = torch.zeros(4, 3, 32, 32)
     with torch.no_grad():
         model.power = torch.zeros(32, 32)
         seen = model(model.scheduler.add_noise(nothing, noise, steps), steps, classes)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors._support.resizing import resize
-from robustbench_aigi.detectors.external import addressed
+from robustbench_aigi.detectors.external import load_external
 from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 from tests.contract import built, check_contract
@@ -91,16 +91,16 @@ def test_onnx_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     path = tmp_path / "net.onnx"
     with pytest.raises(CheckpointError, match="no ONNX file"):
-        addressed(f"onnx:{path}")
+        load_external(f"onnx:{path}")
     path.write_bytes(b"junk")
     with pytest.raises(CheckpointError, match="cannot read"):
-        addressed(f"onnx:{path}")
+        load_external(f"onnx:{path}")
     write_onnx(path, ["n", 3, "h", "w"], 1)
     with pytest.raises(UserError, match="size=224"):
-        addressed(f"onnx:{path}")
+        load_external(f"onnx:{path}")
     write_onnx(path, ["n", 4, 16, 16], 1)
     with pytest.raises(UserError, match="one float input"):
-        addressed(f"onnx:{path}")
+        load_external(f"onnx:{path}")
     write_onnx(path, ["n", 3, 16, 16], 3)
     with pytest.raises(UserError, match="1 or 2 outputs"):
         built(f"onnx:{path}").logits(torch.zeros(1, 3, 16, 16))
@@ -116,4 +116,4 @@ def test_onnx_runtime_that_is_missing_is_named(
     (tmp_path / "net.onnx").write_bytes(b"")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(UnavailableError, match=re.escape(install_command("onnx"))):
-        addressed(f"onnx:{tmp_path / 'net.onnx'}")
+        load_external(f"onnx:{tmp_path / 'net.onnx'}")

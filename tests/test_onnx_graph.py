@@ -2,13 +2,14 @@
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from cloudpickle import dumps  # type: ignore[import-untyped]
 from torch import Tensor
 
-from robustbench_aigi.detectors._support.faster import copied
+from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors._support.resizing import resize
 from robustbench_aigi.detectors.external.onnx_graph import checked_digest, weight_files
 from robustbench_aigi.errors import CheckpointError, UserError
@@ -16,16 +17,34 @@ from tests.contract import built
 from tests.test_onnx import write_onnx
 
 
+def output_nodes(helper: Any, name: str, kind: str, columns: int) -> list[Any]:
+    """Return the nodes from ``raw`` to one output of :func:`outputs_onnx`."""
+    negative = f"{name}-neg"
+    positive = f"{name}-pos"
+    joined = [positive] * columns
+    if columns < 3:
+        joined = [negative, positive][2 - columns :]
+    last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(kind, "Identity")
+    extra = {"axis": 1, "keepdims": 0} if kind == "label" else {}
+    inputs = [f"{name}-all", "zero"] if kind == "flag" else [f"{name}-all"]
+    return [
+        helper.make_node("Neg", ["raw"], [negative]),
+        helper.make_node("Identity", ["raw"], [positive]),
+        helper.make_node("Concat", joined, [f"{name}-all"], axis=1),
+        helper.make_node(last, inputs, [name], **extra),
+    ]
+
+
 def outputs_onnx(path: Path, outputs: dict[str, tuple[str, int]], shape: list[int | str]) -> Tensor:
-    """A graph with these outputs, by name: a kind and a number of columns; returns the weight of
-    the score.
+    """Write a graph with outputs by name, each of a kind and columns; return the score's weight.
 
     Kinds: ``score`` and ``features`` (float), ``probability`` (float, a sigmoid), ``label``
         (int64), ``flag`` (bool).
     """
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    helper, kinds = onnx.helper, onnx.TensorProto
+    helper = onnx.helper
+    kinds = onnx.TensorProto
     weight = torch.randn(3 * 16 * 16, 1, generator=torch.Generator().manual_seed(0)) / 30
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"]),
@@ -33,27 +52,10 @@ def outputs_onnx(path: Path, outputs: dict[str, tuple[str, int]], shape: list[in
     ]
     ends = []
     for name, (kind, columns) in outputs.items():
-        parts = [
-            helper.make_node("Neg", ["raw"], [f"{name}-neg"]),
-            helper.make_node("Identity", ["raw"], [f"{name}-pos"]),
-        ]
-        joined = (
-            [f"{name}-neg", f"{name}-pos"][2 - columns :]
-            if columns < 3
-            else [f"{name}-pos"] * columns
-        )
-        parts.append(helper.make_node("Concat", joined, [f"{name}-all"], axis=1))
-        last = {"label": "ArgMax", "flag": "Greater", "probability": "Sigmoid"}.get(
-            kind, "Identity"
-        )
-        extra = {"axis": 1, "keepdims": 0} if kind == "label" else {}
-        given = [f"{name}-all", "zero"] if kind == "flag" else [f"{name}-all"]
-        parts.append(helper.make_node(last, given, [name], **extra))
-        nodes += parts
+        nodes += output_nodes(helper, name, kind, columns)
         held = {"label": kinds.INT64, "flag": kinds.BOOL}.get(kind, kinds.FLOAT)
-        ends.append(
-            helper.make_tensor_value_info(name, held, ["n"] if kind == "label" else ["n", columns])
-        )
+        sizes = ["n"] if kind == "label" else ["n", columns]
+        ends.append(helper.make_tensor_value_info(name, held, sizes))
     start = helper.make_tensor_value_info("x", kinds.FLOAT, shape)
     constants = [
         onnx.numpy_helper.from_array(weight.numpy(), "w"),
@@ -85,13 +87,11 @@ def test_scores_are_told_from_labels(
     detector = built(f"onnx:{tmp_path / 'net.onnx'}", scale=scale)
     raw = (resize(images, (16, 16), "bilinear").flatten(1) @ weight)[:, 0]
     kind, columns = outputs[taken]
-    expected = (
-        raw
-        if columns == 1
-        else raw.sigmoid().log() - (-raw).sigmoid().log()
-        if kind != "score"
-        else 2 * raw
-    )
+    expected = 2 * raw
+    if columns == 1:
+        expected = raw
+    elif kind != "score":
+        expected = raw.sigmoid().log() - (-raw).sigmoid().log()
     torch.testing.assert_close(detector.logits(images), expected, rtol=1e-3, atol=1e-3)
     assert f"scores are the output {taken!r}" in detector.card.summary
 
@@ -126,12 +126,11 @@ def test_outputs_that_are_not_clear_are_asked_for(images: Tensor, tmp_path: Path
 
 
 def test_a_map_of_probabilities_is_refused_with_what_to_export(tmp_path: Path) -> None:
-    """A8: scikit-learn's models end in a ZipMap, a sequence of maps, unless they are told not
-    to.
-    """
+    """A8: scikit-learn's models end in a ZipMap, a sequence of maps, unless that is off."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    helper, kinds = onnx.helper, onnx.TensorProto
+    helper = onnx.helper
+    kinds = onnx.TensorProto
     nodes = [
         helper.make_node("Flatten", ["x"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w"], ["raw"]),
@@ -171,7 +170,7 @@ def test_a_map_of_probabilities_is_refused_with_what_to_export(tmp_path: Path) -
 def test_onnx_with_all_axes_open_needs_a_size_alone(
     shape: list[int | str], given: bool | None, last: bool, images: Tensor, tmp_path: Path
 ) -> None:
-    """B2: as optimum writes it; refused, also with ``size=``."""
+    """B2: as optimum writes it; rejected, also with ``size=``."""
     path = tmp_path / "net.onnx"
     weight = outputs_onnx(path, {"logits": ("score", 2)}, shape)
     with pytest.raises(UserError, match=rf"onnx:{path}\?size=224"):
@@ -211,9 +210,10 @@ def test_onnx_models_are_copied_and_sent(images: Tensor, tmp_path: Path) -> None
     path = tmp_path / "net.onnx"
     write_onnx(path, ["n", 3, 16, 16], 2)
     detector = built(f"onnx:{path}")
-    detector.card, detector.at_once = detector.card.model_copy(update={"name": "other"}), 7
+    detector.card = detector.card.model_copy(update={"name": "other"})
+    detector.at_once = 7
     expected = detector.logits(images)
-    for twin in (copied(detector), pickle.loads(dumps(detector))):
+    for twin in (copy_detector(detector), pickle.loads(dumps(detector))):
         assert torch.equal(twin.logits(images), expected)
         assert (twin.card.name, twin.at_once) == ("other", 7)
     sent = dumps(detector)
@@ -271,7 +271,8 @@ def test_onnx_of_another_number_format(kind: str, images: Tensor, tmp_path: Path
     """B4 for ``onnx:``."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
-    helper, held = onnx.helper, getattr(onnx.TensorProto, kind)
+    helper = onnx.helper
+    held = getattr(onnx.TensorProto, kind)
     nodes = [helper.make_node("ReduceMean", ["x"], ["logits"], axes=[1, 2, 3], keepdims=0)]
     start = helper.make_tensor_value_info("x", held, ["n", 3, 16, 16])
     end = helper.make_tensor_value_info("logits", held, ["n"])

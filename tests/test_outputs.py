@@ -1,6 +1,4 @@
-"""Whatever a network returns, its logit is the one that it means, or it is refused in a
-sentence.
-"""
+"""Whatever a network returns, its logit is the one that it means, or an error says why not."""
 
 from collections import namedtuple
 from collections.abc import Callable
@@ -13,7 +11,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector, wrap
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.detectors.external.outputs import to_binary_logit
 from robustbench_aigi.errors import LogitsError, UserError
 from tests.conftest import Linear

@@ -281,7 +281,7 @@ def test_labels_of_many_generators_do_not_overlap(tmp_path: Path, run: Path, bro
 def test_grad_cam_is_promised_only_where_it_is(tmp_path: Path, tiny_recipe: str, run: Path) -> None:
     """B18."""
     blind = detector("blind")
-    blind.card = blind.card.model_copy(update={"cam": ""})
+    blind.describe(cam="")
     out = finished(tmp_path / "blind", tiny_recipe, blind)
     text = (out / "report.html").read_text()
     assert "Gallery" in text

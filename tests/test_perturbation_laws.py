@@ -14,7 +14,7 @@ from robustbench_aigi.attacks.corruptions.camera import encoded, linear
 from robustbench_aigi.attacks.corruptions.spectrum import ring_heights, rings_of
 from tests.test_perturbations import changed, distance, photographs
 
-STILL = {"aberration": 0, "vignette": 0, "electrons": 1e12, "read": 0}
+NO_FLAWS = {"aberration": 0, "vignette": 0, "electrons": 1e12, "read": 0}
 """A camera without a flaw but its mosaic."""
 
 
@@ -31,8 +31,8 @@ def flat(*colour: int, side: int = 64) -> Tensor:
         ("gaussian-blur", {"sigma": 3.0}),
         ("contrast", {"factor": 0.2}),
         ("spectrum-match", {}),
-        ("camera", STILL),
-        ("camera", {**STILL, "aberration": 0.05}),
+        ("camera", NO_FLAWS),
+        ("camera", {**NO_FLAWS, "aberration": 0.05}),
     ],
 )
 def test_flat_images_stay(name: str, numbers: dict[str, Any]) -> None:
@@ -108,13 +108,14 @@ def test_a_clean_camera_only_interpolates() -> None:
     curve.
     """
     ramp = torch.arange(100, 164, dtype=torch.uint8).expand(1, 3, 64, 64)
-    new = changed("camera", ramp, **STILL)
+    new = changed("camera", ramp, **NO_FLAWS)
     assert (new.double() - ramp.double()).abs()[..., 1:-1].max() <= 1
 
 
 def test_a_vignette_darkens_the_corners_alone() -> None:
     light = linear(
-        changed("camera", flat(200, 200, 200, side=65), **{**STILL, "vignette": 0.4}).numpy() / 255
+        changed("camera", flat(200, 200, 200, side=65), **{**NO_FLAWS, "vignette": 0.4}).numpy()
+        / 255
     )
     whole = float(linear(np.array(200 / 255)))
     assert light[0, :, 32, 32] == pytest.approx(whole, rel=0.02)
@@ -123,9 +124,12 @@ def test_a_vignette_darkens_the_corners_alone() -> None:
 
 
 def test_camera_noise_has_the_variance_of_charge_and_readout() -> None:
-    electrons, read = 500, 10
+    electrons = 500
+    read = 10
     new = changed(
-        "camera", flat(188, 188, 188, side=256), **{**STILL, "electrons": electrons, "read": read}
+        "camera",
+        flat(188, 188, 188, side=256),
+        **{**NO_FLAWS, "electrons": electrons, "read": read},
     )
     seen = (
         linear(new.numpy()[0, 0, ::2, ::2] / 255) * electrons
@@ -138,7 +142,7 @@ def test_camera_noise_has_the_variance_of_charge_and_readout() -> None:
 def test_aberration_moves_red_outwards_and_blue_inwards() -> None:
     images = flat(0, 0, 0, side=65)
     images[:, :, 24:41, 24:41] = 255
-    new = changed("camera", images, **{**STILL, "aberration": 0.1}).numpy()[0]
+    new = changed("camera", images, **{**NO_FLAWS, "aberration": 0.1}).numpy()[0]
     red, green, blue = (int((channel > 127).sum()) for channel in new)
     assert red > green > blue
 

@@ -12,16 +12,18 @@ from skimage import data
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, attacks, load_attack
-from robustbench_aigi.attacks.corruptions.resize import FILTERS, resized
+from robustbench_aigi.attacks.corruptions.resize import PILLOW_FILTERS, resized
 from robustbench_aigi.errors import ConfigError, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from robustbench_aigi.io.hashing import rng_for
 from tests.benchmarks.perturbations import plain_dct_noise, plain_jpeg, plain_resize
 
 Bytes = npt.NDArray[np.uint8]
-SLOW = {"launder-diffusion"}  # the same laws hold in test_launder, at small sizes
-NAMES = [n for n in attacks.names() if issubclass(attacks.get(n), Perturbation) and n not in SLOW]
-SIZES = [(1, 1), (1, 9), (13, 1), (13, 21), (32, 32), (70, 40), (150, 90)]
+SLOW_CHANGES = {"launder-diffusion"}  # the same laws hold in test_launder, at small sizes
+CHANGE_NAMES = [
+    n for n in attacks.names() if issubclass(attacks.get(n), Perturbation) and n not in SLOW_CHANGES
+]
+IMAGE_SIZES = [(1, 1), (1, 9), (13, 1), (13, 21), (32, 32), (70, 40), (150, 90)]
 
 
 def changed(name: str, images: Tensor, **numbers: Any) -> Tensor:
@@ -48,7 +50,7 @@ def distance(a: Tensor, b: Tensor) -> float:
     return float((a.double() - b.double()).abs().mean())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANGE_NAMES)
 def test_memory_that_goes_pixel_by_pixel_gives_the_same_and_is_left_alone(name: str) -> None:
     images = photographs(40, 24)
     interleaved = images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
@@ -56,7 +58,7 @@ def test_memory_that_goes_pixel_by_pixel_gives_the_same_and_is_left_alone(name: 
     assert torch.equal(interleaved, images)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
 @pytest.mark.parametrize("quality", [1, 50, 75, 95, 100])
 def test_jpeg_is_pillows(size: tuple[int, int], quality: int) -> None:
     images = photographs(*size)
@@ -67,8 +69,8 @@ def test_jpeg_is_pillows(size: tuple[int, int], quality: int) -> None:
     )
 
 
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("kernel", sorted(FILTERS))
+@pytest.mark.parametrize("size", IMAGE_SIZES)
+@pytest.mark.parametrize("kernel", sorted(PILLOW_FILTERS))
 @pytest.mark.parametrize("scale", [0.01, 0.37, 0.5, 1])
 def test_resize_is_pillows(size: tuple[int, int], kernel: str, scale: float) -> None:
     images = photographs(*size)
@@ -77,7 +79,7 @@ def test_resize_is_pillows(size: tuple[int, int], kernel: str, scale: float) -> 
     assert torch.equal(changed("resize", images, scale=scale, filter=kernel), plain)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", IMAGE_SIZES)
 @pytest.mark.parametrize("eps", [0, 5, 30])
 def test_dct_noise_is_scipys(size: tuple[int, int], eps: float) -> None:
     images = photographs(*size)
@@ -104,9 +106,11 @@ def test_webp_is_pillows(quality: int) -> None:
     assert torch.equal(changed("webp", images, quality=quality), one_by_one(plain, images))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANGE_NAMES)
 def test_content_depends_on_neither_batch_nor_order_nor_threads_nor_type(name: str) -> None:
-    images, ids, threads = photographs(24, 20, count=9), list("abcdefghi"), torch.get_num_threads()
+    images = photographs(24, 20, count=9)
+    ids = list("abcdefghi")
+    threads = torch.get_num_threads()
     attack = load_attack(name)
     assert isinstance(attack, Perturbation)
     try:
@@ -128,8 +132,8 @@ def test_content_depends_on_neither_batch_nor_order_nor_threads_nor_type(name: s
     assert torch.equal(floats, whole.float() / 255)
 
 
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("size", [*SIZES, (2, 300)])
+@pytest.mark.parametrize("name", CHANGE_NAMES)
+@pytest.mark.parametrize("size", [*IMAGE_SIZES, (2, 300)])
 def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
     images = photographs(*size)
     for severity in (None, 1, 5):
@@ -138,7 +142,7 @@ def test_any_size_will_do(name: str, size: tuple[int, int]) -> None:
         assert new.dtype == torch.uint8
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHANGE_NAMES)
 @pytest.mark.parametrize("side", [32, 128])
 def test_severities_rise(name: str, side: int) -> None:
     cls = attacks.get(name)
@@ -165,7 +169,7 @@ def test_severity_fills_in_numbers_and_numbers_given_win() -> None:
         ):
             load_attack("jpeg", severity=wrong)  # type: ignore[arg-type]
     with pytest.raises(
-        ConfigError, match=r"pgd-linf has no severities, got severity 2\. Give its own numbers"
+        ConfigError, match=r"pgd-linf has no severities, got severity 2\. Give its own parameters"
     ):
         load_attack("pgd-linf", severity=2)
 

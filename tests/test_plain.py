@@ -13,13 +13,17 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector
-from robustbench_aigi.detectors.external.python_object import PlainDetector, adapted, networks_in
+from robustbench_aigi.detectors.external.python_object import (
+    PlainDetector,
+    adapt_object,
+    networks_in,
+)
 from robustbench_aigi.errors import ConfigError, LogitsError, UnknownNameError, UserError
 from robustbench_aigi.pipeline.harness import train
 from tests.conftest import Linear
 from tests.foreign import Brightness
 
-MODULE = """
+PLAIN_MODULE = """
 import torch
 from torch import nn
 
@@ -36,7 +40,7 @@ class Net(nn.Module):
 @pytest.fixture
 def folder_of_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current folder, with a module ``foreign_module_b5`` in it that is on nobody's path."""
-    (tmp_path / "foreign_module_b5.py").write_text(MODULE)
+    (tmp_path / "foreign_module_b5.py").write_text(PLAIN_MODULE)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))]
@@ -50,13 +54,14 @@ def test_plain_classes_are_detectors(images: Tensor, labels: Tensor) -> None:
 
     class Mine:
         def __init__(self, slope: float = 20.0) -> None:
-            self.slope, self.lock = slope, threading.Lock()
+            self.slope = slope
+            self.lock = threading.Lock()
 
         def logits(self, images: Tensor) -> Tensor:
             images.sub_(0.5)  # may overwrite what it is given
             return (self.slope * images.mean(dim=(1, 2, 3))).squeeze()
 
-    detector = adapted("mine:Mine", Mine, {"slope": 10.0, "threshold": 0.25, "name": "new"})
+    detector = adapt_object("mine:Mine", Mine, {"slope": 10.0, "threshold": 0.25, "name": "new"})
     assert (detector.card.name, detector.card.source, detector.threshold) == (
         "new",
         "mine:Mine",
@@ -69,15 +74,15 @@ def test_plain_classes_are_detectors(images: Tensor, labels: Tensor) -> None:
         )
     assert torch.equal(images, before)
     assert load_attack("fgsm", eps=2)(detector, images, labels).backwards.sum() > 0
-    assert adapted("mine:Mine", Mine, {}).card.name == "Mine"
+    assert adapt_object("mine:Mine", Mine, {}).card.name == "Mine"
     with pytest.raises(
         ConfigError, match=r"unexpected argument slop\. It takes slope.*mine:Mine\?NAME=VALUE"
     ):
-        adapted("mine:Mine", Mine, {"slop": 1})
+        adapt_object("mine:Mine", Mine, {"slop": 1})
     with pytest.raises(ConfigError, match="mean has no use"):
-        adapted("mine:Mine", Mine, {"mean": [0.5, 0.5, 0.5]})
+        adapt_object("mine:Mine", Mine, {"mean": [0.5, 0.5, 0.5]})
     with pytest.raises(UserError, match=r"no method logits\(images\)"):
-        adapted("mine:thing", object(), {})
+        adapt_object("mine:thing", object(), {})
 
 
 def test_plain_classes_state_their_scale(images: Tensor) -> None:
@@ -91,24 +96,24 @@ def test_plain_classes_state_their_scale(images: Tensor) -> None:
 
     expected = 20 * (images.mean(dim=(1, 2, 3)) - 0.5)
     torch.testing.assert_close(
-        adapted("m:Stated", Stated, {}).logits(images), expected, rtol=1e-3, atol=1e-4
+        adapt_object("m:Stated", Stated, {}).logits(images), expected, rtol=1e-3, atol=1e-4
     )
-    against = adapted("m:Stated", Stated(), {"scale": "probability", "fake_index": 0})
+    against = adapt_object("m:Stated", Stated(), {"scale": "probability", "fake_index": 0})
     torch.testing.assert_close(against.logits(images), -expected, rtol=1e-3, atol=1e-4)
     Stated.scale = "prob"
     with pytest.raises(UserError, match="attribute scale of m:Stated is 'prob'"):
-        adapted("m:Stated", Stated, {})
+        adapt_object("m:Stated", Stated, {})
 
 
 def test_detectors_of_ours_take_what_an_address_says(images: Tensor) -> None:
     def made() -> Detector:
         return Linear(torch.ones(3, 32, 32) / 100, -15.0)
 
-    assert type(adapted("m:made", made, {})) is Linear
-    named = adapted("m:made", made, {"name": "new", "threshold": 1.5})
+    assert type(adapt_object("m:made", made, {})) is Linear
+    named = adapt_object("m:made", made, {"name": "new", "threshold": 1.5})
     assert type(named) is Linear
     assert (named.card.name, named.threshold) == ("new", 1.5)
-    turned = adapted("m:made", made, {"fake_index": 0})
+    turned = adapt_object("m:made", made, {"fake_index": 0})
     torch.testing.assert_close(turned.logits(images), -made().logits(images))
 
 
@@ -117,7 +122,7 @@ def test_plain_classes_of_numpy_are_black_boxes(images: Tensor, labels: Tensor) 
         def logits(self, images: Any) -> Any:
             return 20 * (images.numpy().mean(axis=(1, 2, 3)) - 0.5)
 
-    detector = adapted("m:Arrays", Arrays, {})
+    detector = adapt_object("m:Arrays", Arrays, {})
     logits = detector.logits(images.clone().requires_grad_(True))
     torch.testing.assert_close(logits, 20 * (images.mean(dim=(1, 2, 3)) - 0.5))
     assert detector.card.gradient == "none"
@@ -135,7 +140,7 @@ def test_networks_in_a_plain_class_are_put_into_evaluation_mode(images: Tensor) 
             net: nn.Module = self.parts["net"][0]  # type: ignore[index]
             return net(images)  # type: ignore[no-any-return]
 
-    detector = adapted("m:Holder", Holder, {})
+    detector = adapt_object("m:Holder", Holder, {})
     assert torch.equal(detector.logits(images), detector.logits(images))
     assert "parts.0.1.mix.weight" in detector.state_dict()
     assert len(list(networks_in(Holder()))) == 1
@@ -143,8 +148,8 @@ def test_networks_in_a_plain_class_are_put_into_evaluation_mode(images: Tensor) 
 
 def test_networks_named_without_logits_need_an_input_size(images: Tensor) -> None:
     with pytest.raises(UserError, match=r"m:Brightness\?input_size=224"):
-        adapted("m:Brightness", Brightness, {})
-    detector = adapted("m:Brightness", Brightness, {"input_size": 32, "slope": 10.0})
+        adapt_object("m:Brightness", Brightness, {})
+    detector = adapt_object("m:Brightness", Brightness, {"input_size": 32, "slope": 10.0})
     torch.testing.assert_close(detector.logits(images), Brightness(10.0)(images)[:, 0])
     assert (detector.card.name, detector.card.source) == ("Brightness", "m:Brightness")
 
@@ -171,7 +176,9 @@ def test_a_folder_without_the_module_is_not_left_on_the_path(folder_of_modules: 
 
 def test_plain_detectors_and_wrapped_ones_are_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"derive its class from robustbench_aigi\.Detector"):
-        save_detector(adapted("m:B", Brightness, {"input_size": 32}), tmp_path / "x.safetensors")
+        save_detector(
+            adapt_object("m:B", Brightness, {"input_size": 32}), tmp_path / "x.safetensors"
+        )
     with pytest.raises(UserError, match="derive its class"):  # before any data is read
         train("tests.test_foreign_runs:Holder", "mini", tmp_path / "x.safetensors")
 
@@ -193,4 +200,4 @@ def test_cards_of_plain_classes_are_their_own(images: Tensor) -> None:
         def logits(self, images: Tensor) -> Tensor:
             return images.mean(dim=(1, 2, 3))
 
-    assert adapted("m:Carded", Carded, {}).card == Carded.card
+    assert adapt_object("m:Carded", Carded, {}).card == Carded.card

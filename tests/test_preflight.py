@@ -43,7 +43,7 @@ class Scored(Detector):
     def __init__(self, function: Callable[[Tensor], Tensor], **card: object) -> None:
         super().__init__()
         self.function = function
-        self.card = self.card.model_copy(update=card)
+        self.describe(**card)
 
     def logits(self, images: Tensor) -> Tensor:
         return self.function(brightness(images))

@@ -3,7 +3,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from robustbench_aigi.imaging.quality import psnr, ssim
+from robustbench_aigi.imaging.quality import psnr, psnr_from_l2, ssim
 
 
 @pytest.mark.parametrize("size", [(32, 32), (11, 40), (75, 33)])
@@ -25,6 +25,15 @@ def test_psnr_and_ssim_are_those_of_scikit_image(size: tuple[int, int]) -> None:
     }
     expected = [structural_similarity(a, b, **ways) for a, b in pairs]
     np.testing.assert_allclose(ssim(changed, source), expected, atol=2e-5)
+
+
+def test_psnr_from_a_norm_is_that_of_the_pixels() -> None:
+    rng = torch.Generator().manual_seed(0)
+    changed = torch.randint(0, 256, (1, 3, 9, 7), generator=rng).float()
+    source = torch.randint(0, 256, (1, 3, 9, 7), generator=rng).float()
+    l2 = ((changed - source) / 255).double().norm().item()
+    assert psnr_from_l2(l2, source.numel()) == pytest.approx(psnr(changed, source).item())
+    assert psnr_from_l2(0.0, 10) == float("inf")
 
 
 def test_nothing_changed_and_too_small() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.attacks import Suite, load_attack
-from robustbench_aigi.attacks.base import FRESH_DRAWS
+from robustbench_aigi.attacks.result import FRESH_DRAWS
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.detectors._support.randomness import is_random
@@ -83,7 +83,8 @@ def test_averaged_draws_search_better_and_cost_their_queries() -> None:
         )
         return float(found.fresh.float().mean()), int(found.forwards.max())
 
-    (one, spent), (eight, spent_eight) = result(1), result(8)
+    one, spent = result(1)
+    eight, spent_eight = result(8)
     assert eight > one
     assert spent_eight <= 64 + 8
     assert spent <= 64 + 1
@@ -137,7 +138,8 @@ def test_randomness_is_seen_without_being_declared(images: Tensor) -> None:
 
 
 def test_nothing_changes_for_a_deterministic_detector(images: Tensor, labels: Tensor) -> None:
-    detector, calls = Seeded(), list[int]()
+    detector = Seeded()
+    calls = list[int]()
     is_random(detector, images)
     original = detector.logits
 

@@ -65,11 +65,14 @@ def test_a_batch_has_a_bounded_number_of_pixels(
 
 @pytest.mark.parametrize("form", ["files", "parquet", "tar"])
 def test_reading_holds_a_few_images_however_many_there_are(tmp_path: Path, form: str) -> None:
-    size, count = 2**18, 40
+    size = 2**18
+    count = 40
     contents = [np.random.default_rng(i).bytes(size) for i in range(count)]
-    paths, rows = [str(tmp_path / f"all.{form}")] * count, list(range(count))
+    paths = [str(tmp_path / f"all.{form}")] * count
+    rows = list(range(count))
     if form == "files":
-        paths, rows = [str(tmp_path / f"{i}.png") for i in rows], [-1] * count
+        paths = [str(tmp_path / f"{i}.png") for i in rows]
+        rows = [-1] * count
         for path, content in zip(paths, contents, strict=True):
             Path(path).write_bytes(content)
     elif form == "parquet":
@@ -134,7 +137,7 @@ def test_shards_of_a_cell_are_one_table_or_the_cell_is_named(tmp_path: Path) -> 
     assert found["id"].tolist() == ["a", "b", "c"]
     assert found["l2"].tolist() == [0.5, 0.25, 0.0]
     assert found["generator"].isna().tolist() == [False, False, True]
-    with pytest.raises(DataError, match=r"is damaged.*Delete it and repeat"):
+    with pytest.raises(DataError, match=r"is damaged.*Delete it and rerun"):
         read_shards(places)
     with pytest.raises(DataError, match="no column logit"):
         read_shards(places[:1], ["id", "logit"])

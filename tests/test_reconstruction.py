@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
+from robustbench_aigi.detectors._support.denoiser import Denoiser, ddim
 from robustbench_aigi.detectors.aeroblade import Aeroblade, FeatureDistance, MultiscaleL1
-from robustbench_aigi.detectors.dire import Denoiser, Dire, ddim
+from robustbench_aigi.detectors.dire import Dire
 from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
 from robustbench_aigi.imaging.pixels import from_bytes
@@ -40,10 +41,8 @@ def test_aeroblade_takes_the_best_of_several_autoencoders(
     hub_autoencoder: str, images: Tensor
 ) -> None:
     detector = Aeroblade([SMALL, hub_autoencoder], size=32).eval()
-    own, hub = (
-        load_autoencoder(SMALL),
-        AutoencoderKL.from_pretrained(hub_autoencoder.replace(":", "/")).eval(),
-    )
+    own = load_autoencoder(SMALL)
+    hub = AutoencoderKL.from_pretrained(hub_autoencoder.replace(":", "/")).eval()
     with torch.no_grad():
         again = (hub.decode(hub.encode(images * 2 - 1).latent_dist.mode()).sample + 1) / 2
         torch.testing.assert_close(HubAutoencoder(hub_autoencoder)(images), again)
@@ -90,7 +89,9 @@ def test_aeroblade_says_what_it_cannot_do(tmp_path: Path) -> None:
 
 def test_the_shipped_autoencoder_keeps_more_than_a_thumbnail_does() -> None:
     """Its latent is 8 x 8 with four channels, the thumbnail 8 x 8 with three."""
-    crops = list(photographs.crops(photographs.SPLITS["test"], 20, np.random.default_rng(0)))
+    crops = list(
+        photographs.crops(photographs.PHOTOGRAPH_SPLITS["test"], 20, np.random.default_rng(0))
+    )
     images = from_bytes(torch.from_numpy(np.stack([crop for _, crop in crops])).permute(0, 3, 1, 2))
     with torch.no_grad():
         coded = load_autoencoder(SMALL)(images)
@@ -129,7 +130,8 @@ class Knowing(nn.Module):
 def test_a_denoiser_reads_every_kind_of_prediction(predicts: str) -> None:
     rng = torch.Generator().manual_seed(0)
     scheduler = DDIMScheduler(prediction_type=predicts)
-    clean, noise = torch.rand(2, 3, 8, 8, generator=rng), torch.randn(2, 3, 8, 8, generator=rng)
+    clean = torch.rand(2, 3, 8, 8, generator=rng)
+    noise = torch.randn(2, 3, 8, 8, generator=rng)
     step = torch.tensor([400, 400])
     velocity = scheduler.get_velocity(clean, noise, step)
     known = {"epsilon": noise, "v_prediction": velocity, "sample": clean}[predicts]
@@ -196,10 +198,8 @@ def test_a_network_on_the_error_map_is_trained() -> None:
     detector = Dire(steps=1, head="cnn")
     assert "NOT CALIBRATED" not in detector.card.orientation
     rng = torch.Generator().manual_seed(0)
-    noise, flat = (
-        torch.randint(0, 256, (24, 3, 32, 32), generator=rng),
-        torch.full((24, 3, 32, 32), 128),
-    )
+    noise = torch.randint(0, 256, (24, 3, 32, 32), generator=rng)
+    flat = torch.full((24, 3, 32, 32), 128)
     data = Arrays(torch.cat([noise, flat]).to(torch.uint8), torch.arange(48) // 24)
     before = copy.deepcopy(detector.model.state_dict())
     detector.prepare(data, data)

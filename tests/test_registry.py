@@ -14,13 +14,14 @@ from typer.testing import CliRunner
 
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, attacks, load_attack, load_suite
-from robustbench_aigi.attacks.loading import numbers_of
+from robustbench_aigi.attacks.loading import describe_attack
 from robustbench_aigi.cli.main import app
-from robustbench_aigi.data import Recipe, load_data
-from robustbench_aigi.data.plusplus.request import Kind, PlusPlus
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.exporters import export
 from robustbench_aigi.data.prompts import load_prompts
+from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import detectors, load_detector
-from robustbench_aigi.errors import ConfigError, UnknownNameError, UserError
+from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED, Registry
 from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import in_form
@@ -60,10 +61,7 @@ def test_every_suite_reads_and_builds(name: str) -> None:
 
 @pytest.mark.parametrize("name", catalogue.names("datasets"))
 def test_every_recipe_reads(name: str) -> None:
-    if catalogue.read("datasets", name, Kind).kind == "plusplus":
-        assert catalogue.read("datasets", name, PlusPlus).name == name
-    else:
-        assert catalogue.read("datasets", name, Recipe).name == name
+    assert read_recipe(name).name == name
 
 
 def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> None:
@@ -85,13 +83,17 @@ def test_suite_refuses_two_rows_of_one_name() -> None:
         Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [row, row]})
 
 
-def test_every_error_of_ours_is_a_user_error() -> None:
+def test_errors_have_one_base_and_all_but_bugs_are_user_errors() -> None:
     import robustbench_aigi.errors as module
 
     own = [
         c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__
     ]
-    assert all(issubclass(c, UserError) for c in own)
+    assert all(issubclass(c, RobustbenchError) for c in own)
+    assert {c.__name__ for c in own if not issubclass(c, UserError)} == {
+        "RobustbenchError",
+        "BrokenBudgetError",
+    }
     assert all(c.__name__ in (module.__doc__ or "") for c in own)
 
 
@@ -103,6 +105,7 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "policy": lambda: load_policy("relase"),
     "prompt file": lambda: load_prompts("cifakep"),
     "report format": lambda: in_form("latx", RunResults(Matrix())),
+    "export format": lambda: export(Path(), "parqet", Path("out")),
     "number": lambda: load_attack("pgd-linf", epsilon=8),
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),
 }
@@ -150,7 +153,7 @@ def test_attacks_are_listed_with_what_they_are_and_take() -> None:
     assert "asks for gradients; takes eps=8, step=2, steps=10" in text
     assert "takes quality=75, severity=1 to 5" in text
     for name in attacks.names():
-        about = numbers_of(name)
+        about = describe_attack(name)
         assert about.summary, name
         assert load_attack(
             name,
@@ -265,15 +268,26 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "row": (
         load_suite,
         'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nwith = { epsilon = 8 }\n',
-        "row a: no number of pgd-linf called 'epsilon'. Did you mean eps?",
+        "row a: no parameter of pgd-linf called 'epsilon'. Did you mean eps?",
     ),
     "recipe": (
         load_data,
-        'licence = "test"\nkind = "labeled"\n[training]\nstatic_epoch = 2\n',
+        'licence = "test"\nkind = "labelled"\n[training]\nstatic_epoch = 2\n',
+        "training.static_epoch: not a key here; did you mean static_epochs",
+    ),
+    "kind of recipe": (
+        load_data,
+        'licence = "test"\nkind = "labeled"\n',
         (
-            "kind: expected one of 'labelled' or 'mini', got 'labeled'; did you mean labelled? "
-            "training.static_epoch: not a key here; did you mean static_epochs"
+            "kind: expected one of 'labelled', 'mini', 'plusplus', got 'labeled'; did you mean"
+            " labelled?"
         ),
+    ),
+    "recipe without a kind": (load_data, 'licence = "test"\n', "kind: this key is missing."),
+    "key of another kind of recipe": (
+        load_data,
+        'licence = "test"\nkind = "labelled"\nattacks = "quick"\n',
+        "attacks: not a key here; keys are name, version, licence, homepage, seed, training, kind",
     ),
 }
 

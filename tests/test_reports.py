@@ -102,7 +102,7 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
     assert not (run / "matrix.csv").exists()
     standing = status(run)
     assert standing.counts == {"done": 7, "missing": 1}
-    assert (standing.running, standing.finished, standing.unknown) == (False, False, 0)
+    assert (standing.is_running, standing.is_finished, standing.unknown) == (False, False, 0)
     assert standing.seconds > 0
     assert "  other: 3 of 4 cells" in to_text(run, standing)
     whole, before = read_runs([run]), read_matrix(one)

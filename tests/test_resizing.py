@@ -5,13 +5,13 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
-from robustbench_aigi.detectors.external.hf.processing import KERNELS
+from robustbench_aigi.detectors.external.hf.processing import PILLOW_KERNELS
 
 
-@pytest.mark.parametrize("kernel", sorted(KERNELS))
+@pytest.mark.parametrize("kernel", sorted(PILLOW_KERNELS))
 @pytest.mark.parametrize("size", [(17, 40), (64, 50)])
 def test_resize_is_that_of_pillow(kernel: int, size: tuple[int, int], images: Tensor) -> None:
-    ours = resize(images, size, KERNELS[kernel])
+    ours = resize(images, size, PILLOW_KERNELS[kernel])
     for plane, expected in zip(ours.flatten(0, 1), images.flatten(0, 1), strict=True):
         theirs = Image.fromarray(expected.numpy()).resize(size[::-1], Image.Resampling(kernel))
         near = np.isclose(plane.numpy(), np.asarray(theirs).clip(0, 1), atol=1e-4)

@@ -8,10 +8,15 @@ import pytest
 import torch
 from PIL import Image, JpegImagePlugin
 
-from robustbench_aigi.data.dataset import COLUMNS, Dataset
+from robustbench_aigi.data.dataset import MANIFEST_COLUMNS, Dataset
 from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.plusplus import samples
-from robustbench_aigi.data.plusplus.samples import EXTRA, encoded, make_samples, reduced
+from robustbench_aigi.data.plusplus.samples import (
+    SAMPLE_COLUMNS,
+    encode_sample,
+    make_samples,
+    reduce_to_square,
+)
 from robustbench_aigi.data.prompts import Prompts, load_prompts
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError, UnknownNameError
 from robustbench_aigi.generators import CLASSES
@@ -49,7 +54,7 @@ def prompts(*models: str, **changes: Any) -> Prompts:
 def test_samples_are_rows_of_a_dataset(tmp_path: Path) -> None:
     wanted = prompts("mini-diffusion")
     table = make_samples(wanted, tmp_path)
-    assert list(table.columns) == [*COLUMNS, *EXTRA]
+    assert list(table.columns) == [*MANIFEST_COLUMNS, *SAMPLE_COLUMNS]
     assert table.groupby(["split", "category"]).size().to_dict() == {
         (split, category): count
         for split, count in wanted.images.items()
@@ -138,17 +143,17 @@ def test_two_revisions_are_not_mixed(tmp_path: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("kernel", ["box", "bilinear", "hamming", "bicubic", "lanczos"])
 def test_images_are_reduced_with_antialiasing_from_their_middle_square(kernel: str) -> None:
     stripes = (torch.arange(1024) % 2 * 255).to(torch.uint8).expand(3, 768, 1024)
-    small = reduced(stripes, 32, kernel)
+    small = reduce_to_square(stripes, 32, kernel)
     assert small.shape == (3, 32, 32)
     assert level(small, torch.full_like(small, 127)) <= 2
     ramp = torch.arange(64, dtype=torch.uint8).expand(3, 40, 64)
-    assert torch.equal(reduced(ramp, 40, kernel), ramp[..., 12:52])
+    assert torch.equal(reduce_to_square(ramp, 40, kernel), ramp[..., 12:52])
 
 
 @needs_cifake
 def test_jpeg_files_are_like_cifakes() -> None:
     prompt_file = load_prompts("cifakepp")
-    own = encoded(
+    own = encode_sample(
         torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8),
         prompt_file.encoding,
         prompt_file.quality,

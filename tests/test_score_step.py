@@ -59,7 +59,7 @@ def test_labels_alone_have_a_step_of_one_and_little_data_none() -> None:
     assert score_step([0.0, 1.0] * 8) == step_of_logits(torch.tensor([-1.0, 1.0]).repeat(8)) == 1.0
     assert score_step([0.0, 1.0] * 7) == step_of_logits(torch.tensor([-1.0, 1.0]).repeat(7)) == 0.0
     clipped = to_binary_logit(torch.tensor([0.0, 1.0]).repeat(20), 1, "probability", "it")
-    assert step_of_logits(clipped) == 0.0  # rounded, or saturated: it cannot be told
+    assert step_of_logits(clipped) == 0.0  # rounded, or saturated: both look the same
     for nothing in ([], [0.0] * 50, [2.0] * 50, [0.5, float("nan"), float("inf")]):
         assert step_of_logits(torch.tensor(nothing)) == 0.0
     assert score_step([]) == score_step([0.5, 0.5]) == 0.0

@@ -6,9 +6,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.detectors import detectors, load_detector
-from robustbench_aigi.detectors.spai import SPAI, circle, windows
+from robustbench_aigi.detectors._support.spectral_similarity import circle, windows
+from robustbench_aigi.detectors.spai import SPAI
 from robustbench_aigi.errors import UserError
-from tests.test_artefacts import NORMALISE, random, small, stir
+from tests.test_artefacts import IMAGENET_NORMALISE, random, small, stir
 
 
 def spai() -> SPAI:
@@ -33,7 +34,8 @@ def test_windows_tile_or_are_five_crops() -> None:
 
 @torch.no_grad()
 def test_one_window_is_five_equal_ones_and_order_is_nothing() -> None:
-    detector, image = spai(), random(1, 3, 32, 32)
+    detector = spai()
+    image = random(1, 3, 32, 32)
     described = detector.described(image)
     torch.testing.assert_close(
         detector.pool(described.expand(1, 5, -1)), detector.pool(described[:, None])
@@ -125,7 +127,9 @@ def spai_by_hand(t: dict[str, Tensor], image: Tensor) -> Tensor:
     low_mask = circle(32, 16 * 32 / 224)
     transformed = torch.fft.fft2(image)
     bands = [torch.fft.ifft2(transformed * m).real.clamp(0, 1) for m in (low_mask, 1 - low_mask)]
-    x, low, high = (_projected(t, _vit_by_hand(t, NORMALISE(part))) for part in (image, *bands))
+    x, low, high = (
+        _projected(t, _vit_by_hand(t, IMAGENET_NORMALISE(part))) for part in (image, *bands)
+    )
     moments = []
     for one, other in ((x, low), (x, high), (low, high)):
         alike = (one * other).sum(dim=-1) / (one.norm(dim=-1) * other.norm(dim=-1))
@@ -160,7 +164,8 @@ def _vit_by_hand(t: dict[str, Tensor], image: Tensor) -> list[Tensor]:
     for block in range(2):
         b = f"{v}blocks.{block}."
         normed = _norm(t, f"{b}norm1.", tokens, 1e-6)
-        q_bias, v_bias = t[f"{b}attn.q_bias"], t[f"{b}attn.v_bias"]
+        q_bias = t[f"{b}attn.q_bias"]
+        v_bias = t[f"{b}attn.v_bias"]
         joined = normed @ t[f"{b}attn.qkv.weight"].T + torch.cat([q_bias, torch.zeros(32), v_bias])
         q, k, value = (part.view(-1, 2, 16).transpose(0, 1) for part in joined.chunk(3, dim=1))
         mixed = (q @ k.transpose(1, 2) / 4).softmax(dim=-1) @ value

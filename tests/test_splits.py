@@ -10,16 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.sources.splits import SPLITS, suspects
+from robustbench_aigi.data.sources.splits import SPLIT_NAMES, likely_split
 from robustbench_aigi.errors import DataError
 from tests.test_data import picture
 from tests.test_sources import files, own, seen, shard
 
-BOTH = ("REAL", "FAKE")
+BOTH_CLASSES = ("REAL", "FAKE")
 
 
 def beside(root: Path, *splits: str) -> Path:
-    return files(root, *(f"{split}/{kind}" for split in splits for kind in BOTH), count=2)
+    return files(root, *(f"{split}/{kind}" for split in splits for kind in BOTH_CLASSES), count=2)
 
 
 def table(path: Path, **columns: list[object]) -> Path:
@@ -35,7 +35,7 @@ def splits_of(source: Path, recipe: str = "folder") -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "split"), [*SPLITS.items(), ("DEV", "validation"), ("Testing", "test")]
+    ("name", "split"), [*SPLIT_NAMES.items(), ("DEV", "validation"), ("Testing", "test")]
 )
 def test_known_names_of_splits_are_mapped(name: str, split: str, tmp_path: Path) -> None:
     recipe = own(tmp_path, validation_share="0")
@@ -96,7 +96,7 @@ def test_names_like_splits_are_not_tested_on_in_silence(tmp_path: Path) -> None:
     splits = '{ train_images = "train", test_images = "test" }'
     assert splits_of(root, own(tmp_path, splits=splits)) == {"train", "test", "validation"}
     assert splits_of(beside(tmp_path / "tested", "progan_test", "biggan_test")) == {"test"}
-    assert suspects(SPLITS, "flux-dev") is None
+    assert likely_split(SPLIT_NAMES, "flux-dev") is None
 
 
 @pytest.mark.parametrize("folder", ["train/dev", "dev"])

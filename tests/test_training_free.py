@@ -91,7 +91,8 @@ def test_a_checkpoint_holds_the_calibration(images: Tensor, tmp_path: Path) -> N
 
 
 def test_rigid_is_one_minus_the_cosine_of_features(images: Tensor) -> None:
-    rigid, other = Rigid(draws=3), ClipMLP()
+    rigid = Rigid(draws=3)
+    other = ClipMLP()
     with torch.no_grad():
         clean = other.embed(images)
         moved = [

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from robustbench_aigi.attacks import Suite, attacks, load_attack
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.plusplus.build import plusplus
+from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.adequacy.families import family, met
 from robustbench_aigi.pipeline import harness
@@ -22,7 +22,7 @@ from robustbench_aigi.training.presets import METHODS
 def named(name: str, seed: int, seen: tuple[str, ...] = ()) -> Detector:
     torch.manual_seed(seed)
     detector = load_detector("cifake-cnn").eval()
-    detector.card = detector.card.model_copy(update={"name": name, "seen": seen})
+    detector.describe(name=name, seen=seen)
     return detector
 
 
@@ -43,7 +43,7 @@ def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_pat
     assert list(table.index) == list(table.columns) == ["one", "two"]
     for judge in pair:
         for maker in pair:
-            made = plusplus(tmp_path / "transfer", "test", f"pgd-8 from {maker.card.name}")
+            made = load_plusplus(tmp_path / "transfer", "test", f"pgd-8 from {maker.card.name}")
             images, labels = made.arrays()
             right = (predict(judge, images) > 0) == (labels == 1)
             assert table.loc[judge.card.name, maker.card.name] == pytest.approx(

@@ -28,7 +28,7 @@ class Case(NamedTuple):
     logits: tuple[float, ...]
 
 
-CASES = {
+PUBLIC_CASES = {
     "vit-b16": Case(
         vit_shapes(),
         {"size": 32, "patch": 8, "width": 24, "depth": 2, "heads": 3},
@@ -69,16 +69,16 @@ them.
 
 def checkpoint(name: str, folder: Path) -> Path:
     path = folder / "model.safetensors"
-    tensors = {key: filled(key, shape) for key, shape in CASES[name].shapes.items()}
+    tensors = {key: filled(key, shape) for key, shape in PUBLIC_CASES[name].shapes.items()}
     save_file(tensors, path, metadata={"format": "pt"})
     return path
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PUBLIC_CASES)
 def test_checkpoints_of_hugging_face_give_fake_minus_real(
     name: str, images: Tensor, tmp_path: Path
 ) -> None:
-    case = CASES[name]
+    case = PUBLIC_CASES[name]
     path = checkpoint(name, tmp_path)
     detector = load_detector(name, weights=path, **case.config)
     torch.testing.assert_close(
@@ -89,12 +89,12 @@ def test_checkpoints_of_hugging_face_give_fake_minus_real(
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", PUBLIC_CASES)
 def test_the_logits_above_are_those_of_transformers(
     name: str, images: Tensor, tmp_path: Path
 ) -> None:
     transformers = pytest.importorskip("transformers")
-    case = CASES[name]
+    case = PUBLIC_CASES[name]
     checkpoint(name, tmp_path)
     getattr(transformers, f"{case.theirs}Config")(
         **case.their_config, num_labels=2
@@ -153,7 +153,8 @@ def test_checkpoints_of_timm(
     assert isinstance(detector, Backbone)
     with torch.no_grad():
         inputs = detector.normalise(detector.fitted(images[:2]))
-        outputs, logits = net(inputs), detector.logits(images[:2])
+        outputs = net(inputs)
+        logits = detector.logits(images[:2])
         if classes == 1000:
             own: Any = detector.net
             torch.testing.assert_close(own.forward_features(inputs), net.forward_features(inputs))
@@ -193,7 +194,7 @@ def test_tinyvit_at_published_sizes_has_published_windows() -> None:
         load_detector("tinyvit-5m", stem_stride=3)
 
 
-PARAMETERS = {
+PARAMETER_COUNTS = {
     "vit-b16": 85.80,
     "swin-t": 27.52,
     "cvt-13": 19.61,
@@ -206,12 +207,12 @@ PARAMETERS = {
 """Millions, as published less the classes of the head."""
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", PARAMETER_COUNTS)
 def test_networks_are_of_the_published_size(name: str) -> None:
     with torch.device("meta"):
         detector = detectors.get(name)(**({"size": 224} if "tinyvit" in name else {}))
     assert sum(p.numel() for p in detector.parameters()) / 1e6 == pytest.approx(
-        PARAMETERS[name], abs=0.01
+        PARAMETER_COUNTS[name], abs=0.01
     )
 
 

@@ -12,9 +12,10 @@ from tests.test_adapters import even
 @pytest.mark.parametrize("threshold", [0.0, 0.7])
 def test_two_logits_say_what_the_one_says(threshold: float, images: Tensor, labels: Tensor) -> None:
     detector, _ = even(images)
-    detector.card = detector.card.model_copy(update={"threshold": threshold})
+    detector.describe(threshold=threshold)
     with Oracle(detector, (images * 255).round(), labels, full=True) as oracle:
-        view, leaf = TwoLogits(oracle), images.clone().requires_grad_(True)
+        view = TwoLogits(oracle)
+        leaf = images.clone().requires_grad_(True)
         logits = view(leaf)
         assert torch.equal(logits.argmax(dim=1), (oracle.clean_logits > threshold).long())
         loss = F.cross_entropy(logits, labels)
@@ -26,7 +27,8 @@ def test_two_logits_say_what_the_one_says(threshold: float, images: Tensor, labe
 
 def test_the_slope_of_a_confident_fake_survives_two_logits(images: Tensor) -> None:
     """[0, s] has none beyond 17 in float32, and the detector would look robust."""
-    weight, labels = torch.full((3, 32, 32), 0.01), torch.ones(4, dtype=torch.int64)
+    weight = torch.full((3, 32, 32), 0.01)
+    labels = torch.ones(4, dtype=torch.int64)
     with Oracle(Linear(weight, 40.0), (images * 255).round(), labels, full=True) as oracle:
         leaf = images.clone().requires_grad_(True)
         F.cross_entropy(TwoLogits(oracle)(leaf), labels).backward()

@@ -20,7 +20,7 @@ from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.attacks.external import art, torchattacks
 from robustbench_aigi.attacks.external.third_party import ThirdParty
 from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
-from robustbench_aigi.data import Recipe
+from robustbench_aigi.data import MiniRecipe
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation.adequacy.probes import probes
 from robustbench_aigi.io.hashing import Draws
@@ -278,12 +278,12 @@ def test_a_recipe_on_another_scale_names_file_and_key(tmp_path: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"
     ):
-        catalogue.read("datasets", str(path), Recipe)
+        catalogue.read("datasets", str(path), MiniRecipe)
     path.write_text(text.replace("adversarial_eps = 8", 'adversarial_eps = "8/255"'))
-    assert catalogue.read("datasets", str(path), Recipe).training.adversarial_eps == 8
+    assert catalogue.read("datasets", str(path), MiniRecipe).training.adversarial_eps == 8
     path.write_text(text.replace("sampled_share = 0.75", "sampled_share = 75"))
     with pytest.raises(ConfigError, match=r"75 probably means 0\.75"):
-        catalogue.read("datasets", str(path), Recipe)
+        catalogue.read("datasets", str(path), MiniRecipe)
 
 
 @pytest.mark.parametrize("end", ["at_least", "at_most"])

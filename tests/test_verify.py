@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.data.decoding import decode, encode_png
-from robustbench_aigi.data.exporters import Built, write_jsonl
-from robustbench_aigi.data.plusplus.reader import json_line, write_lines
+from robustbench_aigi.data.plusplus.jsonl import json_line, write_jsonl, write_lines
+from robustbench_aigi.data.plusplus.reader import BuiltDataset
 from robustbench_aigi.data.plusplus.verify import verify
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import file_digest
@@ -48,12 +48,13 @@ def edit(built: Path, identity: str, **values: str | float) -> None:
     for name, value in values.items():
         rows.loc[rows["id"] == identity, name] = value
     rows.to_parquet(built / "manifest.parquet", index=False)
-    write_lines(built / "manifest.jsonl", map(json_line, Built(built).rows()))
+    write_lines(built / "manifest.jsonl", map(json_line, BuiltDataset(built).rows()))
 
 
 def repaint(built: Path, attack: str, change: int, pixels: int, kind: str = "PNG") -> str:
     """Change values of one image further from its source and forge its hash; returns its path."""
-    row, rows = first(built, attack), rows_of(built)
+    row = first(built, attack)
+    rows = rows_of(built)
     image = decode((built / rows.loc[rows["id"] == row["source"], "path"].item()).read_bytes())
     image[0].view(-1)[:pixels] = (image[0].view(-1)[:pixels].int() ^ change).byte()
     (built / row["path"]).write_bytes(encode_png(image) if kind == "PNG" else picture(0, kind=kind))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import wrap
-from robustbench_aigi.detectors._support.faster import copied, faster
+from robustbench_aigi.detectors._support.faster import copy_detector, faster
 from robustbench_aigi.errors import LogitsError, UserError
 from robustbench_aigi.executors import InProcessExecutor, PoolExecutor, find_unsendable
 from robustbench_aigi.io.hashing import weights_digest
@@ -120,7 +120,8 @@ def test_weights_of_another_number_format_work_with_their_gradient(
 ) -> None:
     """B4: a dtype traceback."""
     detector = wrap(Brightness().to(kind), input_size=32)
-    levels, labels = images.mul(255).round() / 255, torch.tensor([0, 1, 0, 1])
+    levels = images.mul(255).round() / 255
+    labels = torch.tensor([0, 1, 0, 1])
     expected = Brightness()(levels)[:, 0]
     near = 0.2 if kind == torch.bfloat16 else 0.02
     torch.testing.assert_close(detector.logits(levels), expected, atol=near, rtol=0)
@@ -174,7 +175,7 @@ def test_quantised_networks_score_and_say_that_they_have_no_gradient(
     with pytest.raises(LogitsError, match="has no gradient"):
         load_attack("pgd-linf", steps=1)(detector, images, labels)
     before = weights_digest(detector.state_dict())
-    assert weights_digest(copied(detector).state_dict()) == before
+    assert weights_digest(copy_detector(detector).state_dict()) == before
     with torch.no_grad():
         net.get_parameter("1.weight").mul_(2)
     assert weights_digest(wrap(quantised(net), input_size=32).state_dict()) != before
@@ -187,9 +188,11 @@ def test_what_cannot_be_copied_is_told_and_stays_as_it_was(images: Tensor) -> No
     net.__dict__["held"] = threading.Lock()
     detector = wrap(net, input_size=32, name="held")
     with pytest.raises(UserError, match=r"held cannot be copied: cannot pickle '_thread.lock'"):
-        copied(detector)
+        copy_detector(detector)
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
     with pytest.raises(UserError, match="cannot be copied"):
-        faster(detector, "int8")
+        faster(detector, "onnx")
     assert not any(module.training for module in detector.modules())
 
 

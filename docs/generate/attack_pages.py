@@ -170,7 +170,8 @@ def default_of(field: "dataclasses.Field[Any]") -> Any:
     """Return the default of a field of an attack; every field has one."""
     if field.default is not dataclasses.MISSING:
         return field.default
-    return typing.cast("Any", field).default_factory()
+    factory: Any = field.default_factory
+    return factory()
 
 
 def range_of(quantity: Quantity | None) -> str:

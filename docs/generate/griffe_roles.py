@@ -6,7 +6,7 @@ import griffe
 from docstrings import ROLE_TEXT
 
 
-class PlainRoles(griffe.Extension):  # type: ignore[misc]  # griffe is an extra
+class PlainRoles(griffe.Extension):
     """Rewrites the docstring of every object that is read."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:

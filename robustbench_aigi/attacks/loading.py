@@ -1,4 +1,4 @@
-"""Attacks by name, with their numbers checked."""
+"""Attacks by name, with their parameters checked."""
 
 import dataclasses
 import importlib
@@ -6,54 +6,71 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
-from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
+from robustbench_aigi.attacks.base import Attack, attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import SEVERITY
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import unknown
 
-ADAPTERS: Mapping[str, str] = MappingProxyType(
+ADAPTER_MODULES: Mapping[str, str] = MappingProxyType(
     {kind: f"robustbench_aigi.attacks.external.{kind}" for kind in ("torchattacks", "art")}
 )
 """Prefix of a name to the module that adapts that library's attacks."""
 
 
 def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> Attack:
-    """Build an attack by name, such as ``load_attack("pgd-linf", eps=8)`` or ``load_attack("jpeg",
-    severity=3)``.
-
-    L-inf sizes are in grey levels, L2 sizes in the norm over pixels in [0, 1]; either may be text,
-    ``eps="8/255"``.
+    """Build an attack by name.
 
     Args:
-        severity: 1 (mildest) to 5, for a perturbation that has severities; ``numbers`` given beside
-            it win.
+        name: a registered name, ``torchattacks:NAME``, ``art:NAME`` or ``module:Class``.
+        severity: 1 (mildest) to 5, for a perturbation that has severities.
+        numbers: parameters of the attack, which take precedence over the severity's. L-inf sizes
+            are in grey levels, L2 sizes in the norm over pixels in [0, 1]; either may be text,
+            ``eps="8/255"``.
 
     Raises:
-        UnknownNameError: no such attack. ConfigError: a number that it does not have, of the wrong
-            type, or out of range.
+        UnknownNameError: there is no such attack.
+        ConfigError: the attack does not have a parameter, or it is of the wrong type or out of
+            range.
+
+    Example:
+        >>> load_attack("fgsm", eps=4)
+        FGSM(eps=4)
+        >>> load_attack("jpeg", severity=3)
+        JPEG(quality=60)
     """
     cls = _class_of(name, numbers)
     if severity is not None:
-        numbers = {**_severity(cls, name, severity), **numbers}
+        numbers = {**_numbers_at(cls, name, severity), **numbers}
     known = sorted(field.name for field in dataclasses.fields(cls))
     for key in numbers:
         if key not in known:
-            raise ConfigError(unknown(f"number of {name}", key, known))
+            raise ConfigError(unknown(f"parameter of {name}", key, known))
     return cls(**numbers)
 
 
 def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers that an attack was built with, converted from text: ``"8/255"``
-    becomes 8.
+    """Return the parameters that an attack was built with, converted from text.
+
+    Args:
+        attack: what was built.
+        numbers: as the user wrote them, such as ``{"eps": "8/255"}``.
+
+    Example:
+        >>> plain_numbers(load_attack("fgsm", eps="8/255"), {"eps": "8/255"})
+        {'eps': 8}
     """
     return {key: getattr(attack, key, value) for key, value in numbers.items()}
 
 
-class Described(NamedTuple):
-    """What a user must know to write an attack: its summary, what it needs of a detector, its
-    numbers with defaults.
+class AttackDescription(NamedTuple):
+    """What a user must know to write an attack.
 
-    ``severities`` is how many severities it has, 0 for none.
+    Attributes:
+        summary: one sentence.
+        access: what it needs of a detector.
+        numbers: its parameters with their defaults.
+        severities: number of severities it has, 0 for none.
     """
 
     summary: str
@@ -62,49 +79,55 @@ class Described(NamedTuple):
     severities: int
 
 
-def numbers_of(name: str) -> Described:
-    """Describe the registered attack called ``name``. Raises ``UnknownNameError``."""
+def describe_attack(name: str) -> AttackDescription:
+    """Describe a registered attack.
+
+    Args:
+        name: of the attack.
+
+    Raises:
+        UnknownNameError: there is no such attack.
+    """
     cls = attacks.get(name)
     paragraph = " ".join((cls.__doc__ or "").partition("\n\n")[0].split())
     summary = paragraph.partition(". ")[0].replace("``", "").removesuffix(".")
     numbers = {field.name: _default(field) for field in dataclasses.fields(cls)}
-    severities = cls.severities if issubclass(cls, Perturbation) else {}
-    return Described(summary, cls.access, numbers, len(next(iter(severities.values()), ())))
+    severities = next(iter(_severities(cls).values()), ())
+    return AttackDescription(summary, cls.access, numbers, len(severities))
 
 
 def _default(field: "dataclasses.Field[Any]") -> Any:
-    return (
-        field.default
-        if field.default is not dataclasses.MISSING
-        else cast("Any", field).default_factory()
-    )
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return cast("Any", field).default_factory()
+
+
+def _severities(cls: type[Attack]) -> Mapping[str, tuple[Any, ...]]:
+    return cls.severities if issubclass(cls, Perturbation) else {}
 
 
 def _class_of(name: str, numbers: Mapping[str, Any]) -> type[Attack]:
-    """The registered class, or that of another library's attack, which is imported only when asked
-    for.
-    """
+    """Return the registered class, or that of another library, imported only when asked for."""
     library, _, kind = name.partition(":")
-    if library not in ADAPTERS:
+    if library not in ADAPTER_MODULES:
         return attacks.get(name)
-    adapter = importlib.import_module(ADAPTERS[library])
-    return cast(
-        "type[Attack]",
-        adapter.attack_class(kind, str(numbers["norm"]) if "norm" in numbers else None),
-    )
+    adapter = importlib.import_module(ADAPTER_MODULES[library])
+    norm = str(numbers["norm"]) if "norm" in numbers else None
+    return cast("type[Attack]", adapter.attack_class(kind, norm))
 
 
-def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
-    table = cls.severities if issubclass(cls, Perturbation) else {}
+def _numbers_at(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
+    """Return the parameters of a severity, or raise ``ConfigError``."""
+    table = _severities(cls)
     if not table:
         raise ConfigError(
-            f"{name} has no severities, got severity {severity!r}. Give its own numbers instead."
+            f"{name} has no severities, got severity {severity!r}. Give its own parameters instead."
         )
     try:
-        place = int(SEVERITY.read(severity, "severity", name))
+        index = int(SEVERITY.read(severity, "severity", name)) - 1
     except ValueError as error:
         raise ConfigError(
             f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write"
-            f" severity = 3, or its own numbers: {', '.join(table)}."
+            f" severity = 3, or its own parameters: {', '.join(table)}."
         ) from error
-    return {number: values[place - 1] for number, values in table.items()}
+    return {number: values[index] for number, values in table.items()}

@@ -11,10 +11,8 @@ from robustbench_aigi.attacks.base import Attack
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.errors import UserError
 
-FROM = " from "
-"""Between the attack and the detector that it was made on, in the name of a column of the transfer
-matrix.
-"""
+SURROGATE_SEPARATOR = " from "
+"""Stands between the attack and the detector it was made on, in a column of the transfer matrix."""
 
 
 class SuiteRow(BaseModel, frozen=True, extra="forbid"):
@@ -22,15 +20,16 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         id: the name in the matrix, such as ``pgd-linf-8``.
-        attack: a registered name, with its numbers in ``with``.
-        surrogate: the detector whose gradients or scores make the shared static set; none for
-            model-free changes, and for an attack that is to be run white-box only.
-        transfer: make the images on each detector under test and show them to all: the transfer
-            matrix.
-        limit: attack at most this many images per split (a costly attack), classes balanced.
+        attack: a registered name, with its parameters in ``with``.
+        numbers: those parameters.
+        surrogate: the detector whose gradients or scores make the shared static set; None for a
+            perturbation, and for an attack that is to be run white-box only.
+        transfer: whether to make the images on each detector under test and show them to all: the
+            transfer matrix.
+        limit: maximum number of images per split, class-balanced, for a costly attack.
         strength: "boundary" stops at an image once the detector is wrong on it. "full" attacks
-            every image to the end, and then AUC, AP, calibration and the rates at frozen thresholds
-            stand in the white-box cell too.
+            every image to the end; then AUC, AP, calibration and the rates at frozen thresholds are
+            in the white-box cell too.
     """
 
     id: str
@@ -48,27 +47,33 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def shared(self) -> bool:
-        """Whether its images can be made once and shown to every detector: by a surrogate, or
-        without a model.
-        """
+        """Whether its images can be made once, by a surrogate or no model, and shown to all."""
         return self.surrogate is not None or self.built.access == "none"
 
     def made_on(self, detector: str) -> "SuiteRow":
-        """The row of the images that this attack makes on a detector, to be shown to all."""
-        return self.model_copy(
-            update={"id": f"{self.id}{FROM}{detector}", "surrogate": detector, "transfer": False}
-        )
+        """Return the row of the images that this attack makes on a detector, to be shown to all.
+
+        Args:
+            detector: its name.
+        """
+        name = f"{self.id}{SURROGATE_SEPARATOR}{detector}"
+        return self.model_copy(update={"id": name, "surrogate": detector, "transfer": False})
 
     def renamed(self, name: str, **numbers: Any) -> "SuiteRow":
-        """The row under another name, with some of its numbers changed, aimed at detectors
-        alone.
+        """Return the row under another name, without a surrogate.
+
+        Args:
+            name: the new id.
+            numbers: parameters that are changed.
         """
         changed = self.model_dump(by_alias=True) | {"id": name, "with": self.numbers | numbers}
         return SuiteRow.model_validate(changed | {"surrogate": None, "transfer": False})
 
     def checked(self) -> "SuiteRow":
-        """Build the attack and convert numbers written as text. Raises ``UserError`` that names the
-        row.
+        """Build the attack, and return the row with parameters converted from text.
+
+        Raises:
+            UserError: the attack or a parameter is wrong; the message names the row.
         """
         try:
             plain = plain_numbers(self.built, self.numbers)
@@ -78,7 +83,7 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
 
     @model_validator(mode="after")
     def _attacks_a_detector(self) -> "SuiteRow":
-        with suppress(UserError):  # of its numbers, which checked() tells better
+        with suppress(UserError):  # checked() reports wrong parameters, and names the row
             if self.transfer and self.built.access == "none":
                 raise ValueError(
                     f"{self.id} asks no detector, so nothing transfers; leave transfer out"
@@ -89,7 +94,12 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
 class Suite(BaseModel, frozen=True, extra="forbid"):
     """The attacks of one benchmark, in order. Change a number, bump the version.
 
-    ``policy`` is the ready-made one of the gate whose verdict stands on the page of every run.
+    Attributes:
+        name: of the suite.
+        version: raised with every change of a row.
+        seed: of all random numbers.
+        policy: the ready-made release policy whose verdict is on the page of every run.
+        rows: the attacks, ``[[attacks]]`` in the file.
     """
 
     name: str
@@ -104,8 +114,10 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         return {row.surrogate for row in self.rows if row.surrogate}
 
     def checked(self) -> "Suite":
-        """Build all attacks and convert numbers written as text. Raises ``UserError`` that names
-        the row.
+        """Build all attacks, and return the suite with parameters converted from text.
+
+        Raises:
+            UserError: an attack or a parameter is wrong; the message names the row.
         """
         return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
 
@@ -120,10 +132,15 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
 
 def load_suite(name: str) -> Suite:
-    """Read a suite by name or path and build its attacks.
+    """Read a suite and build its attacks.
+
+    Args:
+        name: of a suite that ships, or a path such as ``./mine.toml``.
 
     Raises:
-        UnknownNameError, ConfigError, UnavailableError: with the file and the row.
+        UnknownNameError: there is no such suite, or no such attack in a row.
+        ConfigError: a parameter of a row is wrong.
+        UnavailableError: the library of a row's attack is not installed.
     """
     suite = catalogue.read("attacks", name, Suite)
     try:

@@ -1,4 +1,4 @@
-"""Attacks on what lies behind the pixels: a delivery that re-encodes them, chance in a detector."""
+"""Attacks through a transform of the image on its way, or through a detector's randomness."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast, final
@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
-from robustbench_aigi.attacks.base import Attack, Budget, Perturbation, attacks
+from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import DrawCount
 from robustbench_aigi.detectors import Card, Detector, straight_through
 from robustbench_aigi.errors import ConfigError
@@ -18,12 +19,16 @@ from robustbench_aigi.io.hashing import Draws
 
 @final
 class Delivered(Detector):
-    """A detector at the end of a delivery, differentiable by BPDA: forwards the real thing,
-    backwards the identity.
+    """A detector behind a delivery, differentiable by BPDA: its backward pass is the identity.
 
-    A delivery with chance in it is drawn ``draws`` times, the same draws for every image and every
-    call, and the logits are averaged (EOT), so the detector stays deterministic. Source: Athalye et
-    al., ICML 2018.
+    A delivery with randomness in it is drawn ``draws`` times, the same draws for every image and
+    every call, and the logits are averaged (EOT), so the detector stays deterministic. Source:
+    Athalye et al., ICML 2018.
+
+    Args:
+        detector: what scores the images that arrive.
+        delivery: what happens to an image on its way.
+        draws: deliveries averaged per score.
     """
 
     default_card = Card(name="delivered", source="Athalye et al., ICML 2018", gradient="bpda")
@@ -31,7 +36,9 @@ class Delivered(Detector):
 
     def __init__(self, detector: Detector, delivery: Perturbation, draws: int = 1) -> None:
         super().__init__()
-        self.detector, self.delivery, self.draws = detector, delivery, draws
+        self.detector = detector
+        self.delivery = delivery
+        self.draws = draws
         self.card = detector.card
 
     def logits(self, images: Tensor) -> Tensor:
@@ -46,8 +53,11 @@ class Delivered(Detector):
 
 @final
 class AveragedDetector(Detector):
-    """A stochastic detector, its logits averaged over ``draws`` fixed draws of torch's random
-    numbers (EOT).
+    """A stochastic detector with logits averaged over fixed draws of torch's generator (EOT).
+
+    Args:
+        detector: whose logits are averaged.
+        draws: scores averaged.
     """
 
     default_card = Card(name="averaged", source="Athalye et al., ICML 2018", gradient="eot")
@@ -55,11 +65,12 @@ class AveragedDetector(Detector):
 
     def __init__(self, detector: Detector, draws: int) -> None:
         super().__init__()
-        self.detector, self.draws = detector, draws
+        self.detector = detector
+        self.draws = draws
         self.card = detector.card
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]; the caller's random numbers are left alone."""
+        """Score ``(N, 3, H, W)`` images in [0, 1]; the caller's generator is left as it is."""
         scores = []
         for draw in range(self.draws):
             with torch.random.fork_rng(devices=[]):
@@ -73,7 +84,8 @@ class ThroughTransform(Attack):
     """Another attack, run at full strength on a view of the detector.
 
     Args:
-        attack: its name. numbers: its own numbers, such as ``{ eps = 8 }``.
+        attack: its name.
+        numbers: its own parameters, such as ``{ eps = 8 }``.
         draws: draws that the view averages over.
     """
 
@@ -89,29 +101,34 @@ class ThroughTransform(Attack):
 
     @property
     def inner(self) -> Attack:
-        """The attack itself."""
+        """The other attack."""
         return load_attack(self.attack, **self.numbers)
 
     def attacked(
-        self, view: Detector, oracle: Oracle, rngs: Draws, known: Tensor | None = None
+        self,
+        view: Detector,
+        oracle: Oracle,
+        rngs: Draws,
+        known: Tensor | None = None,
+        passes_per_call: int = 1,
     ) -> Tensor:
-        """The images that are worst for the view, in grey levels; its passes are charged, each draw
-        as one.
+        """Return the images that are worst for a view, in grey levels; its passes are charged.
 
         Args:
+            view: what is attacked.
+            oracle: whose images are attacked, and which is charged.
+            rngs: one random generator per image.
             known: candidates to begin with, ``(N, 3, H, W)`` in grey levels, inside the attack's
                 budget.
+            passes_per_call: passes of the detector itself that one score of the view takes.
         """
-        inner, draws = (
-            self.inner,
-            view.draws if isinstance(view, Delivered | AveragedDetector) else 1,
-        )
+        inner = self.inner
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
                 own.submit(known, torch.arange(len(known)))
-            inner.perturb(own, rngs.of(inner.name))
-        oracle.forwards += draws * own.forwards
-        oracle.backwards += draws * own.backwards
+            inner.perturb(own, rngs.of(inner.seed_name))
+        oracle.forwards += passes_per_call * own.forwards
+        oracle.backwards += passes_per_call * own.backwards
         return own.best
 
 
@@ -122,7 +139,8 @@ class AfterTransform(ThroughTransform):
     """Attack, then deliver, then score: does the change survive an upload?
 
     Args:
-        delivery: a perturbation without a model, such as ``jpeg``. settings: its numbers.
+        delivery: a perturbation, such as ``jpeg``.
+        settings: its parameters.
         adaptive: attack through the delivery too (BPDA, and EOT over ``draws``), and send what
             arrives worst of that and of the attack in ignorance of it.
     """
@@ -136,8 +154,8 @@ class AfterTransform(ThroughTransform):
         delivery = load_attack(self.delivery, **self.settings)
         if not isinstance(delivery, Perturbation):
             raise ConfigError(
-                f"survives wants a delivery without a model, got {self.delivery!r}. Write jpeg or"
-                " resize."
+                f"survives: delivery must be a perturbation, got {self.delivery!r}. Write"
+                ' delivery = "jpeg" or "resize".'
             )
         object.__setattr__(self, "settings", plain_numbers(delivery, self.settings))
 
@@ -147,16 +165,15 @@ class AfterTransform(ThroughTransform):
         return cast("Perturbation", load_attack(self.delivery, **self.settings))
 
     def budget(self) -> Budget:
-        """None after the delivery; the attack keeps its own before it."""
+        """Return an empty budget after the delivery; the attack keeps its own before it."""
         return Budget()
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """What arrives replaces the clean image, whether it fools or not."""
+        """Attack the images of ``oracle`` with ``rngs``, and replace them by what arrives."""
         sent = self.attacked(oracle.detector, oracle, rngs)
         if self.adaptive:
-            sent = self.attacked(
-                Delivered(oracle.detector, self.chain, self.draws), oracle, rngs, known=sent
-            )
+            view = Delivered(oracle.detector, self.chain, self.draws)
+            sent = self.attacked(view, oracle, rngs, known=sent, passes_per_call=self.draws)
         oracle.replace(self.chain.apply(sent / LEVELS, rngs.ids, rngs.seed) * LEVELS)
 
 
@@ -169,11 +186,12 @@ class EOT(ThroughTransform):
     draws: DrawCount = 8
 
     def budget(self) -> Budget:
-        """The attack's own."""
+        """Return the budget of the other attack."""
         return self.inner.budget()
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Attack the mean, then score once."""
-        sent = self.attacked(AveragedDetector(oracle.detector, self.draws), oracle, rngs)
+        """Attack the mean of the detector of ``oracle`` with ``rngs``, then score once."""
+        view = AveragedDetector(oracle.detector, self.draws)
+        sent = self.attacked(view, oracle, rngs, passes_per_call=self.draws)
         which = oracle.active()
         oracle.submit(sent[which], which)

@@ -20,6 +20,8 @@ LISTED_KINDS = (
     "policies",
     "prompts",
     "formats",
+    "exports",
+    "layouts",
     "endpoints",
     "executors",
 )
@@ -61,7 +63,9 @@ def _known() -> Mapping[str, list[str]]:
     """Kind to its names."""
     from robustbench_aigi import catalogue
     from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.data.exporters import export_formats
     from robustbench_aigi.data.prompts import prompt_names
+    from robustbench_aigi.data.sources.recognise import layout_names
     from robustbench_aigi.detectors import detectors
     from robustbench_aigi.executors import executors
     from robustbench_aigi.report.formats import FORMS
@@ -74,6 +78,8 @@ def _known() -> Mapping[str, list[str]]:
         "policies": catalogue.names("policies"),
         "prompts": prompt_names(),
         "formats": sorted(FORMS),
+        "exports": export_formats.names(),
+        "layouts": sorted(layout_names()),
         "endpoints": catalogue.names("endpoints"),
         "executors": executors.names(),
     }
@@ -82,9 +88,16 @@ def _known() -> Mapping[str, list[str]]:
 def _broken(kind: str) -> Mapping[str, str]:
     """What of a kind could not be imported, with the error."""
     from robustbench_aigi.attacks import attacks
+    from robustbench_aigi.data.exporters import export_formats
+    from robustbench_aigi.data.sources.layouts import folder_layouts
     from robustbench_aigi.detectors import detectors
 
-    tables: Mapping[str, Registry[object]] = {"detectors": detectors, "attacks": attacks}  # type: ignore[dict-item]
+    tables: Mapping[str, Registry[object]] = {
+        "detectors": detectors,  # type: ignore[dict-item]
+        "attacks": attacks,  # type: ignore[dict-item]
+        "exports": export_formats,  # type: ignore[dict-item]
+        "layouts": folder_layouts,  # type: ignore[dict-item]
+    }
     return tables[kind].broken() if kind in tables else {}
 
 
@@ -107,9 +120,9 @@ def _attack(name: str) -> list[str]:
     """What an attack does, by the first line of its docstring; what it needs of a detector, and its
     numbers.
     """
-    from robustbench_aigi.attacks.loading import numbers_of
+    from robustbench_aigi.attacks.loading import describe_attack
 
-    about = numbers_of(name)
+    about = describe_attack(name)
     takes = [f"{key}={value!r}" for key, value in about.numbers.items()]
     takes += [f"severity=1 to {about.severities}"] if about.severities else []
     needs = "" if about.access == "none" else f"asks for {about.access}; "

@@ -62,7 +62,7 @@ def evaluate(
 ) -> None:
     """Attack detectors and write the matrix and the report."""
     from robustbench_aigi.attacks import load_suite
-    from robustbench_aigi.data import counts, load_data
+    from robustbench_aigi.data import describe_counts, load_data
     from robustbench_aigi.data.plusplus.surrogates import load_surrogates
     from robustbench_aigi.executors import load_executor
     from robustbench_aigi.pipeline import harness
@@ -78,7 +78,7 @@ def evaluate(
         images = load_data(
             data, source, "test", limit, out / "skipped.csv", screen.progress, convert
         )
-        screen.say(counts(images, out / "skipped.csv"))
+        screen.say(describe_counts(images, out / "skipped.csv"))
         matrix = harness.evaluate_named(
             named,
             suite,

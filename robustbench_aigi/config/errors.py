@@ -7,7 +7,7 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 MAX_FAULTS = 6
 """Faults that are written out; of more, their number is given."""
@@ -32,6 +32,8 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
 )
 """Beginning of a pydantic error's type to what was expected, with the numbers of its context."""
 
+TAG_FAULTS = ("union_tag_invalid", "union_tag_not_found")
+"""Types of error about the key that tells which model of a union is meant."""
 Fault = Mapping[str, Any]
 
 
@@ -59,6 +61,8 @@ def _follows(loc: tuple[int | str, ...], faults: Sequence[Any]) -> bool:
 
 
 def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
+    if fault["type"] in TAG_FAULTS and str(fault["ctx"]["discriminator"]).startswith("'"):
+        return _tag_sentence(fault, given)
     kind, value = str(fault["type"]), repr(fault["input"])[:60]
     path = [*_path(fault["loc"], given), *([fault["loc"][-1]] if kind == "missing" else [])]
     where = ".".join(map(str, path)) or "the whole file"
@@ -79,6 +83,20 @@ def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
     )
 
 
+def _tag_sentence(fault: Fault, given: object) -> str:
+    """Return what is wrong with the key that tells which model of a union is meant."""
+    context = fault["ctx"]
+    key = str(context["discriminator"]).strip("'")
+    where = ".".join(map(str, [*_path(fault["loc"], given), key]))
+    if fault["type"] == "union_tag_not_found":
+        return f"{where}: this key is missing."
+    got = str(context["tag"])
+    known = str(context["expected_tags"])
+    near = get_close_matches(got, re.findall(r"'([^']*)'", known), n=2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else "."
+    return f"{where}: expected one of {known}, got {got!r}{hint}"
+
+
 def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
     """Yield the parts of a place that are in the file: pydantic adds names of its own, of unions
     and validators.
@@ -96,9 +114,9 @@ def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
     """Keys that the file may have at a place; in a union of models the place has the name of one as
     its tag.
     """
-    models = [model]
+    models = _models(model.model_fields["root"].annotation) if _is_root(model) else [model]
     for part in loc:
-        named = [one for one in models if one.__name__ == part]
+        named = [one for one in models if part in _tags(one)]
         fields = [
             field
             for one in models
@@ -110,6 +128,16 @@ def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
         elif fields:
             models = [found for field in fields for found in _models(field.annotation)]
     return [field.alias or name for one in models for name, field in one.model_fields.items()]
+
+
+def _is_root(model: type[BaseModel]) -> bool:
+    return issubclass(model, RootModel)
+
+
+def _tags(model: type[BaseModel]) -> tuple[object, ...]:
+    """Return what a place may call a model of a union: its class, or its literal ``kind``."""
+    kind = model.model_fields.get("kind")
+    return (model.__name__, *(get_args(kind.annotation) if kind else ()))
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:

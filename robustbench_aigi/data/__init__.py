@@ -1,7 +1,23 @@
 """Datasets: where images come from, which split they are on, and how they are read."""
 
-from robustbench_aigi.data.dataset import Batch, Dataset, counts
+from robustbench_aigi.data.dataset import Batch, Dataset, describe_counts
 from robustbench_aigi.data.loading import load_data
-from robustbench_aigi.data.recipes import Recipe
+from robustbench_aigi.data.recipes import (
+    DatasetRecipe,
+    LabelledRecipe,
+    MiniRecipe,
+    PlusPlusRecipe,
+    Recipe,
+)
 
-__all__ = ["Batch", "Dataset", "Recipe", "counts", "load_data"]
+__all__ = [
+    "Batch",
+    "Dataset",
+    "DatasetRecipe",
+    "LabelledRecipe",
+    "MiniRecipe",
+    "PlusPlusRecipe",
+    "Recipe",
+    "describe_counts",
+    "load_data",
+]

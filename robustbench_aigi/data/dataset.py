@@ -1,4 +1,4 @@
-"""A dataset: a manifest with a row an image, and the bytes behind it, read as a stream."""
+"""A dataset: a manifest with one row per image, and the bytes behind it, read as a stream."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,25 +16,35 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest
 
-COLUMNS = ("id", "label", "split", "generator", "category", "parent", "sha256", "path", "row")
-"""Manifest columns. ``row`` is -1 for a file of its own, else the row of the Parquet file at
-``path``, or the byte of the tar archive there at which the image begins. Rows come by image size,
-so that batches are whole.
+MANIFEST_COLUMNS = (
+    "id",
+    "label",
+    "split",
+    "generator",
+    "category",
+    "parent",
+    "sha256",
+    "path",
+    "row",
+)
+"""``row`` is -1 for an image file; else the row of the Parquet file at ``path``, or the byte of the
+tar archive there at which the image begins. Rows are sorted by image size, to fill batches.
 """
-CONVERTED = "convert"
-"""A further column where some images are converted: what was done to each, and the version of the
-rules; else empty.
-"""
-
+CONVERT_COLUMN = "convert"
+"""A further column where some images are converted: what was done to each, empty if nothing."""
+DEFAULT_BATCH = 64
+"""Images per batch when a dataset is iterated."""
 BATCH_PIXELS = 2**22
-"""Pixels in a batch, whatever its size: 64 images of 256 x 256, of which an attack holds a dozen
-copies.
-"""
+"""Pixels per batch at most: 64 images of 256 x 256, of which an attack holds a dozen copies."""
 
 
 class Batch(NamedTuple):
-    """``images`` float32 ``(N, 3, H, W)`` in [0, 1] on the 8-bit grid, ``labels`` int64 (1 =
-    AI-generated), ``ids``.
+    """Images of one size.
+
+    Attributes:
+        images: float32 ``(N, 3, H, W)`` in [0, 1], multiples of 1/255.
+        labels: int64 ``(N,)``; 1 is AI-generated, 0 is real.
+        ids: ``N`` names.
     """
 
     images: Tensor
@@ -44,8 +54,13 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Dataset:
-    """Rows of a manifest and how to read them. Iterating gives batches of 64; images are never all
-    in memory.
+    """Rows of a manifest and how to read them; the images are never all in memory.
+
+    Iterating yields batches of :data:`DEFAULT_BATCH` images.
+
+    Attributes:
+        name: what messages call it.
+        manifest: one row per image, with :data:`MANIFEST_COLUMNS`.
     """
 
     name: str
@@ -55,10 +70,17 @@ class Dataset:
         return len(self.manifest)
 
     def __iter__(self) -> Iterator[Batch]:
-        return self.batches(64)
+        return self.batches(DEFAULT_BATCH)
 
     def split(self, name: str) -> "Dataset":
-        """The images of one split. Raises ``DataError`` if it is empty."""
+        """Return the images of one split.
+
+        Args:
+            name: train, validation or test.
+
+        Raises:
+            DataError: it has no images.
+        """
         rows = self.manifest[self.manifest["split"] == name]
         if rows.empty:
             known = ", ".join(sorted(self.manifest["split"].unique()))
@@ -68,13 +90,17 @@ class Dataset:
         return Dataset(self.name, rows.reset_index(drop=True))
 
     def limit(self, count: int | None) -> "Dataset":
-        """At most ``count`` images a split, classes balanced, the same ones every time."""
+        """Return at most ``count`` images per split, half of each class, always the same ones.
+
+        Args:
+            count: images per split; None keeps all of them.
+        """
         if count is None:
             return self
         return Dataset(self.name, choose(self.manifest, count))
 
     def slices(self, size: int) -> list["Dataset"]:
-        """Consecutive parts of ``size`` images, the last one shorter."""
+        """Return consecutive parts of ``size`` images; the last one may be shorter."""
         starts = range(0, len(self), size)
         return [
             Dataset(self.name, self.manifest.iloc[start : start + size].reset_index(drop=True))
@@ -82,8 +108,10 @@ class Dataset:
         ]
 
     def pixels(self) -> Iterator[Tensor]:
-        """Yield every image as uint8 ``(3, H, W)``, in manifest order. Raises ``DataError`` if one
-        has changed.
+        """Yield every image as uint8 ``(3, H, W)``, in manifest order.
+
+        Raises:
+            DataError: an image is missing or has changed.
         """
         yield from read_pixels(self.manifest)
 
@@ -92,40 +120,45 @@ class Dataset:
         yield from read_contents(self.manifest)
 
     def files(self) -> Iterator[bytes]:
-        """Yield what a copy of every image is stored as: its file's bytes, or a PNG file if it is
-        converted.
+        """Yield the file that a copy of every image is stored as.
+
+        It is the image's own file, or a PNG file if the image is converted.
         """
         for content, convert in zip(self.contents(), is_converted(self.manifest), strict=True):
             yield encode_png(decode(content, convert=True)) if convert else content
 
     @property
     def conversions(self) -> dict[str, int]:
-        """How many images went through which conversion."""
-        if CONVERTED not in self.manifest:
+        """Number of images by the conversion that they went through."""
+        if CONVERT_COLUMN not in self.manifest:
             return {}
-        done = self.manifest.loc[is_converted(self.manifest), CONVERTED].value_counts()
+        done = self.manifest.loc[is_converted(self.manifest), CONVERT_COLUMN].value_counts()
         return {str(name): int(count) for name, count in done.items()}
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """Yield batches of at most ``size`` images, in manifest order.
+        """Yield batches in manifest order; a change of image size begins a new batch.
 
-        A change of image size starts a new batch; so do :data:`BATCH_PIXELS`, which bound the
-        memory.
+        Args:
+            size: images per batch at most; :data:`BATCH_PIXELS` may allow fewer.
         """
-        held: list[Tensor] = []
+        waiting: list[Tensor] = []
         start = 0
         for position, pixels in enumerate(self.pixels()):
-            most = min(size, max(1, BATCH_PIXELS // pixels[0].numel()))
-            if held and (len(held) == most or held[-1].shape != pixels.shape):
-                yield self._batch(held, start)
-                held, start = [], position
-            held.append(pixels)
-        if held:
-            yield self._batch(held, start)
+            capacity = min(size, max(1, BATCH_PIXELS // pixels[0].numel()))
+            is_full = len(waiting) == capacity
+            if waiting and (is_full or waiting[-1].shape != pixels.shape):
+                yield self._batch(waiting, start)
+                waiting = []
+                start = position
+            waiting.append(pixels)
+        if waiting:
+            yield self._batch(waiting, start)
 
     def arrays(self) -> tuple[Tensor, Tensor]:
-        """All images as one uint8 ``(N, 3, H, W)`` and their labels. Raises ``DataError`` if sizes
-        differ.
+        """Return all images as one uint8 ``(N, 3, H, W)``, and their labels ``(N,)``.
+
+        Raises:
+            DataError: there are no images, or their sizes differ.
         """
         images: Tensor | None = None
         for position, pixels in enumerate(self.pixels()):
@@ -140,54 +173,54 @@ class Dataset:
             images[position] = pixels
         if images is None:
             raise DataError(
-                f"{self.name} has no images here. Check the source with `robustbench-aigi build`."
+                f"{self.name} has no images here. Check the source with `robustbench-aigi inspect`."
             )
         return images, torch.tensor(self.manifest["label"].to_numpy())
 
     def groups(self) -> Tensor:
-        """``(N,)`` numbers, the same for images of one parent: a photograph and its
-        reconstructions.
+        """Return numbers ``(N,)`` that are equal for images of one parent.
+
+        A photograph and its reconstructions have one parent.
         """
         return torch.tensor(pd.factorize(self.manifest["parent"])[0])
 
     @cached_property
     def key(self) -> str:
-        """Hash of the ids, labels, splits, contents and conversions: two datasets with one key hold
-        the same images.
-        """
-        named = [
-            "id",
-            "label",
-            "split",
-            "sha256",
-            *([CONVERTED] if is_converted(self.manifest).any() else []),
-        ]
-        return digest(self.manifest[named].to_csv(index=False))
+        """Hash of ids, labels, splits, contents and conversions: equal keys mean equal images."""
+        columns = ["id", "label", "split", "sha256"]
+        if is_converted(self.manifest).any():
+            columns.append(CONVERT_COLUMN)
+        return digest(self.manifest[columns].to_csv(index=False))
 
-    def _batch(self, held: list[Tensor], start: int) -> Batch:
-        rows = self.manifest.iloc[start : start + len(held)]
+    def _batch(self, pixels: list[Tensor], start: int) -> Batch:
+        rows = self.manifest.iloc[start : start + len(pixels)]
         return Batch(
-            from_bytes(torch.stack(held)),
+            from_bytes(torch.stack(pixels)),
             torch.tensor(rows["label"].to_numpy()),
             rows["id"].tolist(),
         )
 
 
-def counts(data: Dataset, skipped: Path) -> str:
-    """One line: images of each class in each split, and how many were left out, as listed in
-    ``skipped``.
+def describe_counts(data: Dataset, skipped: Path) -> str:
+    """Return one line with the images per split and class, and how many were skipped.
+
+    Args:
+        data: what was loaded.
+        skipped: the CSV file that lists the skipped images; it may be missing.
     """
     table = data.manifest.groupby(["split", "label"]).size().unstack(fill_value=0)
     parts = [f"{split} {row[0]} real + {row[1]} AI-generated" for split, row in table.iterrows()]
-    left = len(pd.read_csv(skipped)) if skipped.is_file() else 0
-    return f"{data.name}: {'; '.join(parts)}; {left} left out" + (
-        f" (see {skipped})" if left else ""
-    )
+    count = len(pd.read_csv(skipped)) if skipped.is_file() else 0
+    where = f" (see {skipped})" if count else ""
+    return f"{data.name}: {'; '.join(parts)}; {count} left out{where}"
 
 
 def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """At most ``count`` rows a split, half of each label, drawn by the hash of the id; the order is
-    kept.
+    """Return at most ``count`` rows per split, half of each label, in the given order.
+
+    Args:
+        rows: a manifest.
+        count: rows per split. The smallest hashes of the ids are chosen, always the same ones.
     """
     rank = rows["id"].map(lambda identity: digest("choose", identity))
     place = rank.groupby([rows["split"], rows["label"]]).rank(method="first")
@@ -195,39 +228,48 @@ def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 
 def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the bytes behind manifest rows, in order. Raises ``DataError`` if some are gone."""
+    """Yield the bytes behind manifest rows, in order.
+
+    Args:
+        rows: a manifest.
+
+    Raises:
+        DataError: an image is missing.
+    """
     contents = Contents()
-    for place, (path, row) in enumerate(zip(rows["path"], rows["row"], strict=True)):
+    for position, (path, row) in enumerate(zip(rows["path"], rows["row"], strict=True)):
         try:
             yield contents.read(path, row)
         except ImageError as reason:
-            raise DataError(_changed(rows, place, reason)) from reason
+            raise DataError(_changed(rows, position, reason)) from reason
 
 
 def read_pixels(rows: pd.DataFrame) -> Iterator[Tensor]:
     """Yield the pixels behind manifest rows, uint8 ``(3, H, W)``, converted where the rows say so.
 
+    Args:
+        rows: a manifest.
+
     Raises:
-        DataError: an image is gone, or is not what was listed.
+        DataError: an image is missing, or is not what was listed.
     """
-    for place, (content, convert) in enumerate(
-        zip(read_contents(rows), is_converted(rows), strict=True)
-    ):
+    contents = zip(read_contents(rows), is_converted(rows), strict=True)
+    for position, (content, convert) in enumerate(contents):
         try:
             yield decode(content, convert=bool(convert))
         except ImageError as reason:
-            raise DataError(_changed(rows, place, reason)) from reason
+            raise DataError(_changed(rows, position, reason)) from reason
 
 
 def is_converted(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Which rows of a manifest are of images that a conversion changed."""
-    if CONVERTED not in rows:
+    """Return which rows of a manifest are of images that a conversion changed."""
+    if CONVERT_COLUMN not in rows:
         return pd.Series(False, index=rows.index)
-    return rows[CONVERTED].fillna("") != ""
+    return rows[CONVERT_COLUMN].fillna("") != ""
 
 
-def _changed(rows: pd.DataFrame, place: int, reason: ImageError) -> str:
-    where = f"{rows['id'].iat[place]} at {rows['path'].iat[place]}"
+def _changed(rows: pd.DataFrame, position: int, reason: ImageError) -> str:
+    where = f"{rows['id'].iat[position]} at {rows['path'].iat[position]}"
     return (
         f"{where}: {reason}. It was readable when the dataset was listed: restore it, or load or"
         " build it again."

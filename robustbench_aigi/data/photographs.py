@@ -1,7 +1,6 @@
 """Real photographs that ship inside scikit-image and scikit-learn, and square crops of them.
 
-Only colour photographs are used. A photograph belongs to one split for good, so no scene is on both
-sides.
+Only colour photographs are used. A photograph belongs to one split for good, so no scene is in two.
 """
 
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.uint8]
-
-SPLITS: dict[str, tuple[str, ...]] = {
+"""``(H, W, 3)`` RGB."""
+PHOTOGRAPH_SPLITS: dict[str, tuple[str, ...]] = {
     "train": (
         "astronaut",
         "cat",
@@ -25,19 +24,22 @@ SPLITS: dict[str, tuple[str, ...]] = {
     "validation": ("coffee",),
     "test": ("china", "rocket"),
 }
-LEAST_CONTRAST = 12.0
-"""Grey levels. A crop, or a sample, flatter than this shows nothing to either class."""
-SCALES = (2, 3, 4, 6)
-"""Reduction factors. Never 1: at full size a crop would still carry the JPEG blocks of the
-photograph's own file.
-"""
+SKLEARN_PHOTOGRAPHS = ("china", "flower")
+MIN_CONTRAST = 12.0
+"""Grey levels. A crop, or a sample, flatter than this shows nothing of either class."""
+CROP_SCALES = (2, 3, 4, 6)
+"""Reduction factors. Never 1: at full size a crop would show the JPEG blocks of its file."""
 
 
-def load(name: str) -> Pixels:
-    """Return a photograph as ``(H, W, 3)`` RGB bytes. Source: scikit-image and scikit-learn, as
-    installed.
+def load_photograph(name: str) -> Pixels:
+    """Return a photograph as uint8 ``(H, W, 3)``.
+
+    Args:
+        name: one of those in :data:`PHOTOGRAPH_SPLITS`.
+
+    Source: scikit-image and scikit-learn, as installed.
     """
-    if name in ("china", "flower"):
+    if name in SKLEARN_PHOTOGRAPHS:
         from sklearn.datasets import load_sample_image
 
         return np.asarray(load_sample_image(f"{name}.jpg"), dtype=np.uint8)
@@ -50,30 +52,43 @@ def load(name: str) -> Pixels:
 
 
 def contrast(pixels: Pixels) -> float:
-    """Standard deviation of brightness in grey levels: tells an empty sky from a texture."""
+    """Return the standard deviation of brightness, in grey levels.
+
+    Args:
+        pixels: uint8 ``(H, W, 3)``.
+
+    Example:
+        >>> contrast(np.full((8, 8, 3), 200, dtype=np.uint8))
+        0.0
+    """
     return float(pixels.mean(axis=2).std())
 
 
 def crops(
     names: tuple[str, ...], count: int, rng: np.random.Generator, size: int = 32
 ) -> Iterator[tuple[str, Pixels]]:
-    """Yield ``count`` pairs of a crop's name and its ``(size, size, 3)`` bytes, photographs taken
-    in turn.
+    """Yield crops as name and pixels, of each photograph in turn.
 
-    A crop is a random square of ``size`` times one of :data:`SCALES`, reduced with an antialiasing
-    Lanczos filter. Crops flatter than :data:`LEAST_CONTRAST` are passed over.
+    A crop is a random square of ``size`` times one of :data:`CROP_SCALES`, reduced with an
+    antialiasing Lanczos filter; those under :data:`MIN_CONTRAST` are passed over.
+
+    Args:
+        names: of the photographs.
+        count: number of crops.
+        rng: for scale and place.
+        size: pixels per side of a crop.
     """
-    photographs = {name: Image.fromarray(load(name)) for name in names}
+    photographs = {name: Image.fromarray(load_photograph(name)) for name in names}
     made = 0
     while made < count:
         name = names[made % len(names)]
         photograph = photographs[name]
-        side = size * int(rng.choice(SCALES))
+        side = size * int(rng.choice(CROP_SCALES))
         left = int(rng.integers(photograph.width - side + 1))
         top = int(rng.integers(photograph.height - side + 1))
         square = photograph.crop((left, top, left + side, top + side))
         pixels = np.asarray(square.resize((size, size), Image.Resampling.LANCZOS), dtype=np.uint8)
-        if contrast(pixels) < LEAST_CONTRAST:
+        if contrast(pixels) < MIN_CONTRAST:
             continue
         made += 1
         yield f"{name}-{left}-{top}-{side}", pixels

@@ -1,6 +1,4 @@
-"""Prompts: what text-to-image models are asked for and how it is stored, read from
-``datasets/prompts/*.toml``.
-"""
+"""Prompts: what text-to-image models are asked for, read from ``datasets/prompts/*.toml``."""
 
 import re
 from pathlib import Path
@@ -21,7 +19,9 @@ class Model(BaseModel, frozen=True, extra="forbid"):
         id: hub id, local folder, or ``mini-diffusion``; the name of the generator in manifests.
         licence: of its weights.
         revision: commit on the hub; the newest if None. What was used is in the manifest.
-        size: pixels a side that it makes; its own default if None.
+        steps: of the sampler.
+        guidance: weight of the prompt.
+        size: pixels per side that it makes; its own default if None.
         dtype: precision on a GPU.
         more: further arguments of the pipeline's call, written ``with``.
     """
@@ -45,12 +45,17 @@ class Prompts(BaseModel, frozen=True, extra="forbid"):
     """What is drawn, by which models, and how it is stored.
 
     Attributes:
+        name: as the file is called.
+        version: raised with every change of the images.
+        seed: of all draws.
         template: the prompt, with ``{}`` where the words of a class go.
-        classes: category to its words.
-        images: split to images a class, of each model.
-        size: pixels a side stored; ``filter`` is the antialiased Pillow filter that reduces to it.
-        encoding: as the rest of the set, so that the file does not tell the class.
+        size: pixels per side stored.
+        filter: the antialiased Pillow filter that reduces to ``size``.
+        encoding: as the rest of the set, so that the format does not reveal the class.
         quality: of JPEG, chroma halved.
+        images: split to images per class, of each model.
+        classes: category to its words.
+        models: those that draw.
     """
 
     name: str
@@ -67,29 +72,41 @@ class Prompts(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("template")
     @classmethod
-    def _has_a_place(cls, template: str) -> str:
+    def _check_template(cls, template: str) -> str:
         if template.count("{}") != 1:
             raise ValueError("the template must have one {} for the words of the class")
         return template
 
     @field_validator("models")
     @classmethod
-    def _distinct(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
+    def _check_distinct(cls, models: tuple[Model, ...]) -> tuple[Model, ...]:
         if len({model.slug for model in models}) < len(models):
             raise ValueError("the last parts of the models' ids must be distinct")
         return models
 
 
 def prompt_names() -> list[str]:
-    """Names of the prompt files that come with the package, sorted."""
-    return sorted(path.stem for path in (catalogue.folder("datasets") / "prompts").glob("*.toml"))
+    """Return the names of the prompt files that come with the package, sorted."""
+    return sorted(path.stem for path in _prompt_folder().glob("*.toml"))
 
 
 def load_prompts(name: str) -> Prompts:
-    """Read a prompt file by name or path. Raises ``UnknownNameError`` or ``ConfigError``."""
-    folder = catalogue.folder("datasets") / "prompts"
-    if not name.endswith(".toml") and not (folder / f"{name}.toml").is_file():
+    """Read a prompt file.
+
+    Args:
+        name: of a shipped file, or a path that ends in ``.toml``.
+
+    Raises:
+        UnknownNameError: there is no such file.
+        ConfigError: it is not TOML, or does not fit.
+    """
+    if name.endswith(".toml"):
+        return catalogue.read("datasets", name, Prompts)
+    path = _prompt_folder() / f"{name}.toml"
+    if not path.is_file():
         raise UnknownNameError(unknown("prompt file", name, prompt_names()))
-    return catalogue.read(
-        "datasets", name if name.endswith(".toml") else str(folder / f"{name}.toml"), Prompts
-    )
+    return catalogue.read("datasets", str(path), Prompts)
+
+
+def _prompt_folder() -> Path:
+    return catalogue.folder("datasets") / "prompts"

@@ -1,13 +1,8 @@
-"""Detectors: images in [0, 1] in, one logit an image out; above the threshold means
-AI-generated.
-"""
+"""Detectors: images in [0, 1] in, one logit per image out; high means AI-generated."""
 
-from robustbench_aigi.detectors._support.checkpoints.checkpoint import (
-    load_detector,
-    save_detector,
-    shipped,
-    shipped_names,
-)
+from robustbench_aigi.detectors._support.checkpoints.loading import load_detector
+from robustbench_aigi.detectors._support.checkpoints.saving import save_detector
+from robustbench_aigi.detectors._support.checkpoints.shipped import shipped, shipped_names
 from robustbench_aigi.detectors.base import Card, Detector, detectors, straight_through
 from robustbench_aigi.detectors.external.wrapped import Wrapped, wrap
 from robustbench_aigi.detectors.loading import load_trained

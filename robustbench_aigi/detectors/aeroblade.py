@@ -1,4 +1,4 @@
-"""AEROBLADE: how well an autoencoder of latent diffusion gives an image back."""
+"""AEROBLADE: how well an autoencoder of latent diffusion reconstructs an image."""
 
 from collections.abc import Sequence
 from typing import cast, final
@@ -13,14 +13,16 @@ from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import IMAGENET_MEAN, IMAGENET_STD, Card, Normalise, detectors
 from robustbench_aigi.errors import UserError
 
-SMALL, MULTISCALE = "small-autoencoder", "multiscale-l1"
+SHIPPED_AUTOENCODER = "small-autoencoder"
+DEFAULT_DISTANCE = "multiscale-l1"
+SCALE_STEPS = (1, 2, 4)
+"""Factors by which :class:`MultiscaleL1` shrinks an image."""
 
 
 @detectors.add("aeroblade")
 @final
 class Aeroblade(Calibrated):
-    """The smallest distance between an image and its reconstruction by one of several autoencoders,
-    negated.
+    """The smallest distance between an image and its reconstructions by autoencoders, negated.
 
     The published one has the autoencoders ``CompVis/stable-diffusion-v1-1:vae``,
     ``stabilityai/stable-diffusion-2-base:vae`` and Kandinsky 2.1's MoVQ (no AutoencoderKL, so left
@@ -31,16 +33,17 @@ class Aeroblade(Calibrated):
     Args:
         autoencoders: ``small-autoencoder``, hub ids or folders of AutoencoderKL; one name or
             several.
-        distance: ``multiscale-l1``, or a timm network with feature maps, whose second map is
-            compared as LPIPS does.
-        pretrained: fetch that network's weights.
-        size: pixels a side; 32 for the small autoencoder and 512 for others if left out.
-        false_alarms: share of reals that may be called AI-generated.
+        distance: ``multiscale-l1``, or the name of a timm network with feature maps, whose second
+            map is compared as LPIPS does.
+        pretrained: fetch that network's weights, from a hub.
+        size: side in pixels that images are resized to, a multiple of 8; None takes 32 for the
+            small autoencoder and 512 for others.
+        false_alarms: share of real images that may be called AI-generated, between 0 and 1.
 
     Raises:
         UnavailableError: an autoencoder or the network is not on this machine and no hub can be
             reached.
-        UserError: no autoencoder is named, or the size does not suit one.
+        UserError: no autoencoder is named, or the size is no multiple of 8.
     """
 
     default_card = Card(
@@ -62,8 +65,8 @@ class Aeroblade(Calibrated):
 
     def __init__(
         self,
-        autoencoders: str | Sequence[str] = SMALL,
-        distance: str = MULTISCALE,
+        autoencoders: str | Sequence[str] = SHIPPED_AUTOENCODER,
+        distance: str = DEFAULT_DISTANCE,
         pretrained: bool = False,
         size: int | None = None,
         false_alarms: float = 0.05,
@@ -71,30 +74,33 @@ class Aeroblade(Calibrated):
         from robustbench_aigi.generators import load_autoencoder
 
         names = [autoencoders] if isinstance(autoencoders, str) else list(autoencoders)
-        config = {
-            "autoencoders": names,
-            "distance": distance,
-            "pretrained": pretrained,
-            "size": size,
-        }
-        super().__init__(false_alarms=false_alarms, **config)
-        self.size = size or (32 if names == [SMALL] else 512)
+        super().__init__(false_alarms)
+        self.config["autoencoders"] = names
+        self.size = size or (32 if names == [SHIPPED_AUTOENCODER] else 512)
         if not names or self.size % 8:
             raise UserError(
                 "aeroblade needs one autoencoder or more and a size that is a multiple of 8, got"
-                f" {names} and {self.size}. Write autoencoders='{SMALL}' and size=32."
+                f" {names} and {self.size}. Write autoencoders='{SHIPPED_AUTOENCODER}' and size=32."
             )
         self.autoencoders = nn.ModuleList(load_autoencoder(name) for name in names)
         self.distance = (
-            MultiscaleL1() if distance == MULTISCALE else FeatureDistance(distance, pretrained)
+            MultiscaleL1()
+            if distance == DEFAULT_DISTANCE
+            else FeatureDistance(distance, pretrained)
         )
         self.requires_grad_(False)
-        cam = "autoencoders.0.encoder" if names[0] == SMALL else "autoencoders.0.net.encoder"
-        self.card = self.card.model_copy(update={"input_size": self.size, "cam": cam})
+        is_shipped = names[0] == SHIPPED_AUTOENCODER
+        cam = "autoencoders.0.encoder" if is_shipped else "autoencoders.0.net.encoder"
+        self.describe(input_size=self.size, cam=cam)
 
     def raw(self, images: Tensor) -> Tensor:
-        """The smallest distance over the autoencoders, negated: high, a good reconstruction, means
-        AI-generated.
+        """Return the smallest distance over the autoencoders, negated; high means AI-generated.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Raw scores, ``(N,)``.
         """
         images = fit_size(images, self.size)
         closeness = [
@@ -107,19 +113,29 @@ class MultiscaleL1(nn.Module):
     """Mean absolute difference at full, half and quarter size, averaged."""
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        """Distances ``(N,)`` of two batches ``(N, 3, H, W)`` in [0, 1]."""
+        """Return the distances of two batches, image by image.
+
+        Args:
+            images: in [0, 1], ``(N, 3, H, W)``.
+            others: of the same shape.
+
+        Returns:
+            Distances, ``(N,)``.
+        """
         change = images - others
-        return torch.stack(
-            [F.avg_pool2d(change, k).abs().mean(dim=(1, 2, 3)) for k in (1, 2, 4)]
-        ).mean(dim=0)
+        scales = [F.avg_pool2d(change, step).abs().mean(dim=(1, 2, 3)) for step in SCALE_STEPS]
+        return torch.stack(scales).mean(dim=0)
 
 
 class FeatureDistance(nn.Module):
-    """Mean squared difference of the unit feature vectors of a network's second map, all channels
-    weighed alike.
+    """Mean squared difference of the unit feature vectors of a network's second map.
 
-    With VGG-16 that is LPIPS's second layer without its learnt weights. Source: Zhang et al.,
-    LPIPS, CVPR 2018.
+    With VGG-16 that is LPIPS's second layer without its learnt weights of the channels.
+    Source: Zhang et al., LPIPS, CVPR 2018.
+
+    Args:
+        name: name of a timm network with feature maps.
+        pretrained: load its weights, from a hub.
     """
 
     def __init__(self, name: str, pretrained: bool) -> None:
@@ -130,7 +146,15 @@ class FeatureDistance(nn.Module):
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
 
     def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        """Distances ``(N,)`` of two batches ``(N, 3, H, W)`` in [0, 1]."""
+        """Return the distances of two batches, image by image.
+
+        Args:
+            images: in [0, 1], ``(N, 3, H, W)``.
+            others: of the same shape.
+
+        Returns:
+            Distances, ``(N,)``.
+        """
         one, two = (
             F.normalize(self.net(self.normalise(batch))[0], dim=1) for batch in (images, others)
         )

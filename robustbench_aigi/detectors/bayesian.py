@@ -1,4 +1,4 @@
-"""ResNet-50 with a Bayesian linear head: a score, and how sure the network is of it."""
+"""ResNet-50 with a Bayesian linear head, which also estimates its own uncertainty."""
 
 from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast, final
@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.attention import SpatialAttention
+from robustbench_aigi.detectors._support.bayesian_linear import BayesianLinear, binary_entropy
 from robustbench_aigi.detectors._support.resizing import fit_size
 from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import (
@@ -19,26 +21,33 @@ from robustbench_aigi.detectors.base import (
     Normalise,
     detectors,
 )
-from robustbench_aigi.detectors.npr import SpatialAttention
 
 
 class BayesianResNet(Detector):
     """A ResNet whose last layer is a Gaussian over weights, fitted by its evidence bound (ELBO).
 
     The head has the study's two outputs, real and AI-generated, and a logit is their difference:
-    its sigmoid is the softmax of the second. Over several draws of the weights the probabilities
-    are averaged, and the logit is that of their mean. Training draws once a batch, and adds KL /
-    (number of training images) to the cross-entropy.
+    its sigmoid is the softmax of the second. The probabilities are averaged over several draws of
+    the weights, and the logit is that of their mean. Training uses one draw per batch, and adds
+    KL / (number of training images) to the cross-entropy. An attack sees the mean weights with
+    ``samples=0``, and else the average over draws (EOT).
 
     Args:
-        model: timm's name of the trunk. pretrained: begin with its weights, from a hub.
+        model: name of the ResNet in timm.
+        pretrained: start from its weights, from a hub.
         width: channels of its first stage; ImageNet's networks have 64.
-        size: images are resized to it.
-        cifar_stem: a 3 x 3 stem of stride 1 and no max-pooling, for ``size=32``.
-        samples: draws of the weights when scoring; 0 scores with the mean weights.
-        seed: of these draws, the same at every call; None takes torch's random numbers, anew at
-            every call. Attacked with ``samples=0`` a detector shows its mean weights, with more it
-            shows the average over draws (EOT).
+        size: side in pixels that images are resized to.
+        cifar_stem: use a 3 x 3 stem of stride 1 and no max-pooling, for ``size=32``.
+        samples: number of draws of the weights in scoring; 0 scores with the mean weights.
+        seed: seed of these draws, which are then the same at every call; None draws from torch's
+            random numbers at every call.
+
+    Attributes:
+        attentive: whether attention over places comes before the mean.
+        counted: number of training images; 0 before :meth:`prepare`.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     attentive: ClassVar[bool]
@@ -57,15 +66,10 @@ class BayesianResNet(Detector):
         samples: int = 50,
         seed: int | None = 0,
     ) -> None:
-        trunk = {
-            "model": model,
-            "pretrained": pretrained,
-            "width": width,
-            "size": size,
-            "cifar_stem": cifar_stem,
-        }
-        super().__init__(**trunk, samples=samples, seed=seed)
-        self.size, self.samples, self.seed = size, samples, seed
+        super().__init__()
+        self.size = size
+        self.samples = samples
+        self.seed = seed
         channels = [width * 2**stage for stage in range(4)]
         net: Any = timm_backbone(model, pretrained=pretrained, num_classes=0, channels=channels)
         if cifar_stem:
@@ -76,18 +80,22 @@ class BayesianResNet(Detector):
         self.head = BayesianLinear(net.num_features, 2)
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.register_buffer("counted", torch.tensor(0))
-        self.card = self.card.model_copy(update={"input_size": size, **self._sampling()})
+        self.describe(input_size=size, **self._sampling_facts())
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]: the logit of the probability averaged over
-        draws.
-        """
+        """Score ``images``, ``(N, 3, H, W)`` in [0, 1], by the mean probability over draws."""
         drawn = self.drawn(images)
         return F.logsigmoid(drawn).logsumexp(dim=0) - F.logsigmoid(-drawn).logsumexp(dim=0)
 
     def drawn(self, images: Tensor) -> Tensor:
-        """Logits ``(S, N)`` of each draw of the weights; one, fresh, while training, and one of the
-        mean weights.
+        """Score images once per draw of the weights.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Logits, ``(S, N)``; S is 1 in training, which draws again at every call, and for the
+            mean weights.
         """
         inputs = self.normalise(fit_size(images, self.size)).contiguous(
             memory_format=torch.channels_last
@@ -97,40 +105,73 @@ class BayesianResNet(Detector):
         return cast("Tensor", fake - real)
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
-        """The negative evidence bound an image; the cross-entropy alone until the training images
-        were counted.
+        """Return the negative evidence bound per image.
+
+        It is the cross-entropy only until :meth:`prepare` has counted the training images.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+            labels: classes, ``(N,)``, 1 = AI-generated.
         """
         count = int(self.counted)
-        return super().loss(images, labels) + (self.head.divergence() / count if count else 0)
+        cross_entropy = super().loss(images, labels)
+        return cross_entropy + self.head.divergence() / count if count else cross_entropy
 
     def prepare(self, train: Labelled, validation: Labelled) -> None:
-        """Count the training images."""
+        """Count the training images.
+
+        Args:
+            train: training images.
+            validation: not used.
+        """
         self.counted.fill_(len(train.labels))
 
     @torch.no_grad()
     def predictive_entropy(self, images: Tensor) -> Tensor:
-        """How unsure the score is, in nats, ``(N,)``: 0 is sure, ln 2 undecided."""
-        return entropy(self.drawn(images).sigmoid().mean(dim=0))
+        """Return the uncertainty of the score.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Entropies in nats, ``(N,)``, from 0 (certain) to ln 2 (undecided).
+        """
+        return binary_entropy(self.drawn(images).sigmoid().mean(dim=0))
 
     @torch.no_grad()
     def mutual_information(self, images: Tensor) -> Tensor:
-        """How much of that the weights are to blame for, in nats, ``(N,)``: 0 where all draws
-        agree.
+        """Return the part of the uncertainty that comes from the weights.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Information in nats, ``(N,)``; 0 where all draws agree.
         """
         probabilities = self.drawn(images).sigmoid()
-        return entropy(probabilities.mean(dim=0)) - entropy(probabilities).mean(dim=0)
+        whole = binary_entropy(probabilities.mean(dim=0))
+        return whole - binary_entropy(probabilities).mean(dim=0)
 
     def scoring_with(self, samples: int, seed: int | None = 0) -> Self:
-        """The same weights, scored with other draws, in evaluation mode."""
-        made = type(self)(**{**self.config, "pretrained": False, "samples": samples, "seed": seed})
-        made.load_state_dict(self.state_dict())
-        made.card = self.card.model_copy(update=made._sampling())
-        return made.eval()
+        """Return a copy that scores with other draws, in evaluation mode.
 
-    def _sampling(self) -> dict[str, Any]:
-        """What the card says of the draws."""
-        how = "the mean weights" if self.samples == 0 else f"{self.samples} draws of the weights"
-        how += "" if self.seed is None or self.samples == 0 else f", seed {self.seed}"
+        Args:
+            samples: number of draws of the weights; 0 scores with the mean weights.
+            seed: seed of the draws; None draws again at every call.
+        """
+        other = type(self)(**{**self.config, "pretrained": False, "samples": samples, "seed": seed})
+        other.load_state_dict(self.state_dict())
+        facts = other._sampling_facts()
+        other.card = self.card
+        other.describe(**facts)
+        return other.eval()
+
+    def _sampling_facts(self) -> dict[str, Any]:
+        """Return what the card states about the draws."""
+        how = "the mean weights"
+        if self.samples:
+            how = f"{self.samples} draws of the weights"
+            how += "" if self.seed is None else f", seed {self.seed}"
         return {
             "summary": f"{self.default_card.summary}, {how}",
             "gradient": "eot" if self.samples else "full",
@@ -138,6 +179,7 @@ class BayesianResNet(Detector):
         }
 
     def _noise(self) -> Tensor:
+        """Return standard normal noise, one row per draw; zeros for the mean weights."""
         shape = self.head.mu.shape
         if self.training:
             return torch.randn(1, *shape)
@@ -145,47 +187,6 @@ class BayesianResNet(Detector):
             return torch.zeros(1, *shape)
         rng = None if self.seed is None else torch.Generator().manual_seed(self.seed)
         return torch.randn(self.samples, *shape, generator=rng)
-
-
-class BayesianLinear(nn.Module):
-    """A linear layer with independent Gaussian weights and the prior N(0, 1). Source: Blundell et
-    al., ICML 2015.
-
-    Weights and biases lie in one flat vector, so that weight decay, whose place the prior takes,
-    passes it by.
-    """
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        count = outputs * (inputs + 1)
-        self.inputs, self.outputs = inputs, outputs
-        self.mu = nn.Parameter(0.1 * torch.randn(count))
-        self.rho = nn.Parameter(-3 + 0.1 * torch.randn(count))
-
-    def forward(self, features: Tensor, noise: Tensor) -> Tensor:
-        """Outputs ``(S, N, K)`` of ``(N, D)`` features for standard normal noise ``(S, K * (D +
-        1))``.
-        """
-        drawn = self.mu + F.softplus(self.rho) * noise.to(self.mu)
-        weights, biases = drawn.unflatten(1, (self.outputs, self.inputs + 1)).split(
-            [self.inputs, 1], dim=2
-        )
-        outputs: Tensor = torch.einsum("nd,skd->snk", features, weights) + biases.transpose(1, 2)
-        return outputs
-
-    def divergence(self) -> Tensor:
-        """KL divergence of the weights from their prior, in nats."""
-        deviation = F.softplus(self.rho)
-        total: Tensor = (
-            deviation.square() + self.mu.square() - 1
-        ).sum() / 2 - deviation.log().sum()
-        return total
-
-
-def entropy(probability: Tensor) -> Tensor:
-    """Of a yes or no, in nats."""
-    total: Tensor = torch.special.entr(probability) + torch.special.entr(1 - probability)
-    return total
 
 
 def _card(name: str, summary: str, published: str) -> Card:
@@ -197,8 +198,7 @@ def _card(name: str, summary: str, published: str) -> Card:
         ),
         summary=summary,
         code_licence=(
-            "MIT (written anew from a description; the study's code states no licence); timm"
-            " Apache-2.0"
+            "MIT (written from a description; the study's code states no licence); timm Apache-2.0"
         ),
         weights_licence=NO_WEIGHTS,
         base_licence="BSD-3-Clause (torchvision), if pretrained",
@@ -215,9 +215,7 @@ def _card(name: str, summary: str, published: str) -> Card:
 @detectors.add("resnet50-bnn")
 @final
 class ResNet50BNN(BayesianResNet):
-    """ResNet-50, mean over places, Bayesian linear head. Arguments as in
-    :class:`BayesianResNet`.
-    """
+    """ResNet-50, mean over places, Bayesian linear head; arguments of :class:`BayesianResNet`."""
 
     default_card = _card(
         "resnet50-bnn", "ResNet-50 with a Bayesian linear head", "Tiny-GenImage 81.5"
@@ -228,8 +226,9 @@ class ResNet50BNN(BayesianResNet):
 @detectors.add("resnet50-attn-bnn")
 @final
 class ResNet50AttnBNN(BayesianResNet):
-    """The same, with attention over places before the mean. Arguments as in
-    :class:`BayesianResNet`.
+    """ResNet-50 with attention over places and a Bayesian linear head.
+
+    The arguments are those of :class:`BayesianResNet`.
     """
 
     default_card = _card(

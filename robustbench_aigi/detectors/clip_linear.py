@@ -5,23 +5,28 @@ from typing import final
 
 from torch import Tensor, nn
 
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
+from robustbench_aigi.detectors._support.clip_encoder import TINY_CLIP
 from robustbench_aigi.detectors._support.resizing import centre_crop
 from robustbench_aigi.detectors.base import OWN_CODE, Card, detectors
-from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector
 
 
 @detectors.add("clip-linear")
 @final
 class ClipLinear(ClipDetector):
-    """Frozen CLIP image embedding, projected but not normalised, then one logit. Source: Ojha et
-    al., CVPR 2023.
+    """Frozen CLIP image encoder, its embedding not normalised, then one logit.
 
     The published detector is ``model="ViT-L-14-quickgelu"``, ``pretrained="openai"`` with the
-    authors' ``fc_weights.pth`` as ``weights``: that file holds the head alone, and the tower keeps
-    its own weights.
+    authors' ``fc_weights.pth`` as ``weights``. That file holds the head only; the encoder keeps its
+    own weights. Source: Ojha et al., CVPR 2023.
 
     Args:
-        model, pretrained: the tower, as in :func:`~robustbench_aigi.detectors.clip_mlp.clip_model`.
+        model: a CLIP model, as in
+            :func:`~robustbench_aigi.detectors._support.clip_encoder.load_clip`.
+        pretrained: its tag, likewise.
+
+    Raises:
+        UnavailableError: the encoder is not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -42,19 +47,20 @@ class ClipLinear(ClipDetector):
         published="AIGCDetectBenchmark average 78.43; AIGIBench real 73.3, fake 71.5 (ViT-L/14)",
     )
 
-    def __init__(self, model: str = TINY, pretrained: str | None = None) -> None:
-        config = {"model": model, "pretrained": pretrained}
-        super().__init__(config, model=model, pretrained=pretrained)
+    def __init__(self, model: str = TINY_CLIP, pretrained: str | None = None) -> None:
+        super().__init__(model=model, pretrained=pretrained)
         self.head = nn.Linear(self.width, 1)
         nn.init.normal_(self.head.weight, std=0.02)
 
     def fitted(self, images: Tensor) -> Tensor:
-        """The centre of the images; nothing is resized, so that traces of single pixels stay."""
+        """Crop the centre of ``images``, ``(N, 3, H, W)``; resizing would blur its traces."""
         return centre_crop(images, (self.size, self.size))
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From ``fc_weights.pth``, the head alone: the tower keeps the weights it was built
-        with.
+        """Read ``fc_weights.pth``, which holds the head only, or a whole state dict.
+
+        Args:
+            tensors: tensors under their authors' names.
         """
         if set(tensors) != {"weight", "bias"}:
             return tensors

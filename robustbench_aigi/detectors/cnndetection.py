@@ -12,13 +12,16 @@ from robustbench_aigi.detectors.base import FROM_SCRATCH, Card, detectors
 @detectors.add("cnndetection")
 @final
 class CNNDetection(Backbone):
-    """ResNet-50 on the image at its own size, neither resized nor cropped. Source: Wang et al.,
-    CVPR 2020.
+    """ResNet-50 on the image at its own size, neither resized nor cropped.
 
     The authors' ``blur_jpg_prob0.5.pth`` and ``blur_jpg_prob0.1.pth`` load with ``weights=PATH``.
+    Source: Wang et al., CVPR 2020.
 
     Args:
-        pretrained: begin with ImageNet's weights, from a hub, as the authors did.
+        pretrained: start from ImageNet weights, from a hub, as the authors did.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -41,10 +44,8 @@ class CNNDetection(Backbone):
 
     def __init__(self, pretrained: bool = False) -> None:
         net = timm_backbone("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
-        super().__init__(
-            net, {"pretrained": pretrained}, size=224, cam="net.layer4", channels_last=True
-        )
+        super().__init__(net, size=224, cam="net.layer4", channels_last=True)
 
     def fitted(self, images: Tensor) -> Tensor:
-        """The images as they are."""
+        """Return ``images`` as they are."""
         return images

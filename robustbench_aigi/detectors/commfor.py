@@ -2,26 +2,35 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, final
+from typing import final
 
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.resizing import centre_crop, resize, short_side
+from robustbench_aigi.detectors._support.vit_backbone import vit_backbone
 from robustbench_aigi.detectors.base import Card, detectors
-from robustbench_aigi.detectors.vit import vit_trunk
 from robustbench_aigi.errors import UserError
 
-PUBLISHED = (
+PUBLISHED_RESULTS = (
     "GenImage 84, Chameleon 77.5, ForenSynths 92.3, own evaluation 86.8, SynthBuster 87, UniFD's"
     " set 94"
 )
-FIRST = "patch_embed.proj.weight"
+FIRST_TENSOR = "patch_embed.proj.weight"
+"""Name in timm of the first layer's weights."""
 
 
 class CommFor(Backbone):
-    """A ViT-S/16 on the centre square of an image whose short side is first brought to
-    ``short_side``.
+    """A ViT-S/16 on the centre square of an image whose short side is resized first.
+
+    Args:
+        size: side of the square in pixels.
+        short_side: what the image's short side is resized to, in pixels.
+        patch: side of a patch in pixels.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        pretrained: start from ImageNet weights, from a hub.
 
     Raises:
         UserError: the square is larger than the short side.
@@ -29,7 +38,6 @@ class CommFor(Backbone):
 
     def __init__(
         self,
-        config: dict[str, Any],
         *,
         size: int,
         short_side: int,
@@ -45,36 +53,55 @@ class CommFor(Backbone):
                 f" short_side={size}."
             )
         model = f"vit_small_patch16_{384 if size > 224 else 224}.augreg_in21k_ft_in1k"
-        net = vit_trunk(
+        net = vit_backbone(
             model, pretrained, 1, size=size, patch=patch, width=width, depth=depth, heads=heads
         )
-        super().__init__(net, config, size=size, cam=f"net.blocks.{depth - 1}.norm1")
+        super().__init__(net, size=size, cam=f"net.blocks.{depth - 1}.norm1")
         self.short_side = short_side
 
     def fitted(self, images: Tensor) -> Tensor:
-        """Resize ``(N, 3, H, W)`` images to the short side, up or down, and keep the centre ``(N,
-        3, size, size)``.
+        """Resize images so that their short side fits, up or down, and crop the centre.
+
+        Args:
+            images: ``(N, 3, H, W)``.
+
+        Returns:
+            Images ``(N, 3, size, size)``.
         """
         resized = resize(images, short_side(images, self.short_side), "bilinear")
         return centre_crop(resized, (self.size, self.size))
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names, below whatever name the authors' wrapper gave the ViT."""
-        prefix = next((name.removesuffix(FIRST) for name in tensors if name.endswith(FIRST)), "")
+        """Return tensors under timm's names, without the prefix that the authors' wrapper added.
+
+        Args:
+            tensors: tensors under their authors' names.
+        """
+        first = next((name for name in tensors if name.endswith(FIRST_TENSOR)), FIRST_TENSOR)
+        prefix = first.removesuffix(FIRST_TENSOR)
         return {name.removeprefix(prefix): value for name, value in tensors.items()}
 
 
 @detectors.add("commfor-224")
 @final
 class CommFor224(CommFor):
-    """Community Forensics at 224. Source: Park & Owens, Community Forensics, CVPR 2025.
+    """Community Forensics at 224.
 
     The file of ``OwensLab/commfor-model-224`` loads with ``weights=PATH``.
+    Source: Park & Owens, Community Forensics, CVPR 2025.
 
     Args:
-        size: side of the square. short_side: what the image's short side is resized to.
-        patch: side of a patch. width, depth, heads: of the tokens, the blocks and their attention.
-        pretrained: begin with ImageNet's weights, from a hub, as the authors did.
+        size: side of the square in pixels.
+        short_side: what the image's short side is resized to, in pixels.
+        patch: side of a patch in pixels.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        pretrained: start from ImageNet weights, from a hub, as the authors did.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
+        UserError: the square is larger than the short side.
     """
 
     default_card = Card(
@@ -91,7 +118,7 @@ class CommFor224(CommFor):
         input_size=224,
         resize="bilinear to a short side of 256, then the centre 224 x 224, inside the detector",
         cam="net.blocks.11.norm1",
-        published=PUBLISHED,
+        published=PUBLISHED_RESULTS,
     )
     small = MappingProxyType(
         {"size": 32, "short_side": 36, "patch": 8, "width": 48, "depth": 2, "heads": 3}
@@ -107,28 +134,38 @@ class CommFor224(CommFor):
         heads: int = 6,
         pretrained: bool = False,
     ) -> None:
-        config: dict[str, Any] = {
-            "size": size,
-            "short_side": short_side,
-            "patch": patch,
-            "width": width,
-        }
-        config |= {"depth": depth, "heads": heads, "pretrained": pretrained}
-        super().__init__(config, **config)
+        super().__init__(
+            size=size,
+            short_side=short_side,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            pretrained=pretrained,
+        )
 
 
 @detectors.add("commfor-384")
 @final
 class CommFor384(CommFor):
-    """Community Forensics at 384. Source: Park & Owens, Community Forensics, CVPR 2025.
+    """Community Forensics at 384.
 
     The file of ``OwensLab/commfor-model-384`` loads with ``weights=PATH``. The authors decide at a
-    probability of 0.5; deployments are known that decide at 0.65.
+    probability of 0.5; some deployments decide at 0.65.
+    Source: Park & Owens, Community Forensics, CVPR 2025.
 
     Args:
-        size: side of the square. short_side: what the image's short side is resized to.
-        patch: side of a patch. width, depth, heads: of the tokens, the blocks and their attention.
-        pretrained: begin with ImageNet's weights, from a hub, as the authors did.
+        size: side of the square in pixels.
+        short_side: what the image's short side is resized to, in pixels.
+        patch: side of a patch in pixels.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        pretrained: start from ImageNet weights, from a hub, as the authors did.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
+        UserError: the square is larger than the short side.
     """
 
     default_card = CommFor224.default_card.model_copy(
@@ -157,11 +194,12 @@ class CommFor384(CommFor):
         heads: int = 6,
         pretrained: bool = False,
     ) -> None:
-        config: dict[str, Any] = {
-            "size": size,
-            "short_side": short_side,
-            "patch": patch,
-            "width": width,
-        }
-        config |= {"depth": depth, "heads": heads, "pretrained": pretrained}
-        super().__init__(config, **config)
+        super().__init__(
+            size=size,
+            short_side=short_side,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            pretrained=pretrained,
+        )

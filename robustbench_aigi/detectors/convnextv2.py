@@ -1,4 +1,4 @@
-"""ConvNeXt V2, fine-tuned with a rate that falls from layer to layer."""
+"""ConvNeXt V2, fine-tuned with a learning rate that falls from block to block."""
 
 from types import MappingProxyType
 from typing import Any, ClassVar, cast, final
@@ -13,18 +13,23 @@ from robustbench_aigi.detectors.base import Card, detectors
 @detectors.add("convnextv2")
 @final
 class ConvNeXtV2(Backbone):
-    """ConvNeXt V2 with one logit. Source: Woo et al., CVPR 2023.
+    """ConvNeXt V2 with one logit.
+
+    Source: Woo et al., CVPR 2023.
 
     Args:
-        model: timm's name; ``convnextv2_base.fcmae_ft_in1k`` as published, ``convnextv2_atto`` for
+        model: name in timm; ``convnextv2_base.fcmae_ft_in1k`` as published, ``convnextv2_atto`` for
             small machines.
-        size: side that images are resized to.
-        patch: side of the stem's patches; 4 as published, 1 or 2 for images of 32 pixels.
-        pretrained: begin with timm's weights, from a hub.
-        fake_index: the output of a two-class checkpoint that means AI-generated.
+        size: side in pixels that images are resized to.
+        patch: side of the stem's patches in pixels; 4 as published, 1 or 2 for images of 32 pixels.
+        pretrained: start from timm's weights, from a hub.
+        fake_index: output of a two-class checkpoint that means AI-generated.
 
     Attributes:
-        layer_decay: share of the rate that each block passes to the one before it, as on the card.
+        layer_decay: learning rate of a block as a share of that of the block after it.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -54,15 +59,17 @@ class ConvNeXtV2(Backbone):
         pretrained: bool = False,
         fake_index: int = 1,
     ) -> None:
-        config: dict[str, Any] = {"model": model, "size": size, "patch": patch}
-        config |= {"pretrained": pretrained, "fake_index": fake_index}
         net = timm_backbone(model, pretrained=pretrained, num_classes=1, patch_size=patch)
         super().__init__(
-            net, config, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index
+            net, size=size, cam="net.stages.3", channels_last=True, fake_index=fake_index
         )
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """The rate falls by :attr:`layer_decay` from each block to the one before it."""
+        """Return groups whose learning rate falls by ``layer_decay`` from block to block.
+
+        Args:
+            decay: weight decay of matrices.
+        """
         groups = param_groups_layer_decay(
             self.net, weight_decay=decay, layer_decay=self.layer_decay
         )

@@ -1,21 +1,17 @@
-"""DIRE: what a diffusion model changes in an image when it is inverted to noise and generated
-again.
-"""
+"""DIRE: what changes when a diffusion model inverts an image to noise and generates it again."""
 
-from collections.abc import Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, cast, final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.calibrated import Calibrated
+from robustbench_aigi.detectors._support.denoiser import SHIPPED_MODEL, ddim, load_denoiser
 from robustbench_aigi.detectors._support.resizing import fit_size
-from robustbench_aigi.detectors.base import FRESH, Card, Labelled, detectors
-from robustbench_aigi.errors import UnavailableError, UserError
-
-SHIPPED_MODEL = "mini-diffusion"
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Labelled, detectors
+from robustbench_aigi.errors import UserError
 
 
 @detectors.add("dire")
@@ -30,15 +26,15 @@ class Dire(Calibrated):
     Args:
         model: ``mini-diffusion``, or a hub id or folder of an unconditional diffusers pipeline in
             pixels.
-        steps: of inversion, and as many of generation.
-        condition: class the shipped model is told, such as ``photograph`` or ``cat``.
+        steps: number of steps of inversion, and as many of generation.
+        condition: class that the shipped model is given, such as ``photograph`` or ``cat``.
         head: ``mean``, training-free: a small error means AI-generated, as published; or ``cnn``,
             to be trained.
-        false_alarms: share of reals that may be called AI-generated, for ``mean``.
+        false_alarms: share of real images that ``mean`` may call AI-generated, between 0 and 1.
 
     Raises:
-        UserError: no such head or condition. UnavailableError: the model is not on this machine and
-            no hub can be reached.
+        UnavailableError: the model is not on this machine and no hub can be reached.
+        UserError: no such head or condition.
     """
 
     default_card = Card(
@@ -69,7 +65,7 @@ class Dire(Calibrated):
         head: str = "mean",
         false_alarms: float = 0.05,
     ) -> None:
-        super().__init__(false_alarms, model=model, steps=steps, condition=condition, head=head)
+        super().__init__(false_alarms)
         if head not in ("mean", "cnn"):
             raise UserError(
                 f"head must be mean or cnn, got {head!r}. Write head='mean', which needs no"
@@ -80,17 +76,18 @@ class Dire(Calibrated):
         self.path = [round(last * step / steps) for step in range(steps + 1)]
         self.error = nn.Identity()
         self.head = error_network() if head == "cnn" else None
-        size = {"input_size": self.model.size}
-        update = (
-            size
-            if self.head is None
-            else size | {"orientation": type(self).default_card.orientation} | {"weights": FRESH}
-        )
-        self.card = self.card.model_copy(update=update)
+        self.describe(input_size=self.model.size)
+        if self.head is not None:
+            self.describe(orientation=self.default_card.orientation, weights=FRESH_WEIGHTS)
 
     def error_map(self, images: Tensor) -> Tensor:
-        """Absolute difference ``(N, 3, size, size)`` of images in [0, 1] and their reconstructions,
-        held constant.
+        """Return the absolute difference of images and their reconstructions, held constant.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Maps ``(N, 3, size, size)``.
         """
         images = fit_size(images, self.model.size)
         with torch.no_grad():
@@ -99,27 +96,36 @@ class Dire(Calibrated):
         return cast("Tensor", self.error((images - again).abs()))
 
     def raw(self, images: Tensor) -> Tensor:
-        """The mean error, negated: high, a good reconstruction, means AI-generated."""
+        """Return the mean error, negated, for ``images``: a good reconstruction is suspicious."""
         return -self.error_map(images).mean(dim=(1, 2, 3))
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         if self.head is None:
             return super().logits(images)
         return cast("Tensor", self.head(self.error_map(images))).squeeze(1)
 
     def parts_to_train(self) -> nn.Module:
-        """The network on the error map, if there is one."""
+        """Return the network on the error map, or an empty module."""
         return super().parts_to_train() if self.head is None else self.head
 
     def prepare(self, train: Labelled, validation: Labelled) -> None:
-        """Measure direction and threshold, unless a network learns them."""
+        """Measure direction and threshold, unless a network learns them.
+
+        Args:
+            train: not used.
+            validation: images to calibrate on.
+
+        Raises:
+            DataError: the validation images are of one class.
+            TrainingCollapsedError: the score is the same for all of them.
+        """
         if self.head is None:
             super().prepare(train, validation)
 
 
 def error_network() -> nn.Module:
-    """Three convolutions of stride 2, each normalised, and one logit."""
+    """Build three convolutions of stride 2, each normalised, and one logit."""
     widths = (3, 16, 32, 64)
     steps = [
         part
@@ -127,88 +133,3 @@ def error_network() -> nn.Module:
         for part in (nn.Conv2d(inner, outer, 3, 2, 1), nn.GroupNorm(8, outer), nn.GELU())
     ]
     return nn.Sequential(*steps, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(widths[-1], 1))
-
-
-class Denoiser(nn.Module):
-    """A diffusion model seen as two predictions at a time step: the clean image, and the noise in
-    it.
-
-    Args:
-        net: called with images in [-1, 1], time steps ``(N,)`` and ``more``.
-        signal: share of the clean image's variance that is left at each time step.
-        predicts: ``epsilon``, ``v_prediction`` or ``sample``, as diffusers calls them.
-    """
-
-    signal: Tensor
-
-    def __init__(
-        self, net: nn.Module, signal: Tensor, predicts: str, size: int, condition: int | None = None
-    ) -> None:
-        super().__init__()
-        self.net, self.predicts, self.size, self.condition = net, predicts, size, condition
-        self.register_buffer("signal", signal.clone(), persistent=False)
-
-    def forward(self, noisy: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        """Clean image in [-1, 1] and noise, each ``(N, 3, size, size)``, for a noisy image at a
-        time step.
-        """
-        steps = torch.full((len(noisy),), step, device=noisy.device)
-        more = () if self.condition is None else (torch.full_like(steps, self.condition),)
-        answer = self.net(noisy, steps, *more)
-        output = answer if isinstance(answer, Tensor) else answer.sample
-        kept, added = self.signal[step].sqrt(), (1 - self.signal[step]).sqrt()
-        if self.predicts == "epsilon":
-            clean, noise = (noisy - added * output) / kept, output
-        elif self.predicts == "v_prediction":
-            clean, noise = kept * noisy - added * output, kept * output + added * noisy
-        else:
-            clean, noise = output, (noisy - kept * output) / added
-        return clean.clamp(-1, 1), noise
-
-
-def ddim(model: nn.Module, images: Tensor, path: Sequence[int]) -> Tensor:
-    """Move images along time steps without drawing noise: upwards inverts, downwards generates.
-
-    Source: Song, Meng & Ermon, Denoising Diffusion Implicit Models, ICLR 2021.
-    """
-    signal = cast("Tensor", model.signal)
-    for now, after in pairwise(path):
-        clean, noise = model(images, now)
-        images = signal[after].sqrt() * clean + (1 - signal[after]).sqrt() * noise
-    return images
-
-
-def load_denoiser(name: str, condition: str) -> Denoiser:
-    """The shipped diffusion model under a condition, or an unconditional one of diffusers."""
-    from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-
-    if name == SHIPPED_MODEL:
-        if condition not in CLASSES:
-            raise UserError(
-                f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}."
-            )
-        own = PixelDiffusion.load(SHIPPED)
-        return Denoiser(
-            own,
-            own.scheduler.alphas_cumprod,
-            "v_prediction",
-            own.config.size,
-            CLASSES.index(condition),
-        )
-    from diffusers import DDPMPipeline
-
-    try:
-        pipeline: Any = DDPMPipeline.from_pretrained(name, low_cpu_mem_usage=False)
-    except (OSError, ValueError) as error:
-        raise UnavailableError(
-            f"diffusers cannot load a pixel diffusion pipeline from {name!r}:"
-            f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give a"
-            f" local folder, or write model='{SHIPPED_MODEL}', which is shipped."
-        ) from error
-    net, scheduler = pipeline.unet.eval(), pipeline.scheduler
-    return Denoiser(
-        net,
-        scheduler.alphas_cumprod,
-        scheduler.config["prediction_type"],
-        net.config["sample_size"],
-    )

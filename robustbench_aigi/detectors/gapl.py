@@ -1,6 +1,6 @@
 """GAPL: an image's CLIP feature, seen through prototypes of real and of AI-generated images."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, cast, final
 
@@ -8,6 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.clip_encoder import TINY_CLIP
+from robustbench_aigi.detectors._support.lora_encoder import (
+    LoRAAttention,
+    from_peft_names,
+    load_adapted_encoder,
+)
+from robustbench_aigi.detectors._support.parameter_groups import split_rates
 from robustbench_aigi.detectors._support.resizing import centre_crop, fit_size
 from robustbench_aigi.detectors.base import (
     IMAGENET_MEAN,
@@ -19,37 +26,46 @@ from robustbench_aigi.detectors.base import (
     Normalise,
     detectors,
 )
-from robustbench_aigi.detectors.clip_mlp import TINY, clip_tower
-from robustbench_aigi.detectors.spai import rated
 from robustbench_aigi.errors import CheckpointError, DataError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 
-HEADS = 4
+ATTENTION_HEADS = 4
+"""Heads of the attention from a feature to the prototypes."""
+FEATURE_BATCH = 500
+"""Images in one pass when features are collected."""
 
 
 @detectors.add("gapl")
 @final
 class GAPL(Detector):
-    """Generator-aware prototypes on a CLIP image tower, trained in two stages. Source: GAPL, CVPR
-    2026.
+    """Generator-aware prototypes on a CLIP image encoder, trained in two stages.
 
-    ``train gapl`` trains stage 1: a linear projection of the frozen tower's pooled feature, and a
+    ``train gapl`` trains stage 1: a linear projection of the frozen encoder's pooled feature, and a
     linear score. ``train gapl --start STAGE1`` takes the principal components of the projected
     features of real and of AI-generated training images as fixed prototypes, then trains stage 2:
-    LoRA on q, k and v of every attention of the tower, the projection, attention from the feature
-    to the prototypes, and a fresh score. A checkpoint knows its stage.
+    LoRA on query, key and value of every attention of the encoder, the projection, attention from
+    the feature to the prototypes, and a fresh score. A checkpoint stores its stage.
 
-    The authors' tower is ``model="ViT-L-14-quickgelu"``, with ``pretrained="openai"`` to train on
+    The authors' encoder is ``model="ViT-L-14-quickgelu"``, with ``pretrained="openai"`` to train on
     it; their ``checkpoint.pt`` brings its own and loads with ``weights=PATH,
-    model="ViT-L-14-quickgelu"``.
+    model="ViT-L-14-quickgelu"``. Source: GAPL, CVPR 2026.
 
     Args:
-        model, pretrained: a CLIP vision transformer, as in :func:`clip_tower`; the tiny one is
-            shipped.
-        prototypes: half of them of real images, half of AI-generated ones.
-        features: width of the projection. rank, alpha, dropout: of LoRA.
-        crop: take the middle, with zeros around smaller images, as its authors do; False resizes
+        model: a CLIP vision transformer, as in
+            :func:`~robustbench_aigi.detectors._support.clip_encoder.load_clip`.
+        pretrained: its tag, likewise.
+        prototypes: number of prototypes, half of them of real images.
+        features: dimensions of the projected feature.
+        rank: rank of LoRA.
+        alpha: LoRA is scaled by ``alpha / rank``.
+        dropout: dropout of LoRA.
+        crop: crop the centre, with zeros around smaller images, as its authors do; False resizes
             the whole image.
+
+    Raises:
+        UnavailableError: the encoder is not on this machine and no hub can be reached.
+        UserError: a number of prototypes that is odd or too large, or an encoder that is no vision
+            transformer.
     """
 
     default_card = Card(
@@ -68,13 +84,14 @@ class GAPL(Detector):
         published="mean accuracy 90.4; GenImage 96.7, ForenSynths 97.2, Chameleon 71",
     )
     small = MappingProxyType({"prototypes": 16, "rank": 4})
+    config_first = ("model", "pretrained", "rank", "alpha", "dropout")
 
     stage: Tensor
     prototypes: Tensor
 
     def __init__(
         self,
-        model: str = TINY,
+        model: str = TINY_CLIP,
         pretrained: str | None = None,
         prototypes: int = 64,
         features: int = 128,
@@ -83,44 +100,43 @@ class GAPL(Detector):
         dropout: float = 0.1,
         crop: bool = True,
     ) -> None:
-        tower = {
-            "model": model,
-            "pretrained": pretrained,
-            "rank": rank,
-            "alpha": alpha,
-            "dropout": dropout,
-        }
-        super().__init__(**tower, prototypes=prototypes, features=features, crop=crop)
+        super().__init__()
         if prototypes % 2 or not 2 <= prototypes <= 2 * features:
             raise UserError(
                 f"prototypes must be even, from 2 to twice the features ({2 * features}), got"
                 f" {prototypes}. Write 64."
             )
-        self.tower, self.size, width, self.adapted = adapted_tower(
+        self.tower, self.size, width, self.adapted = load_adapted_encoder(
             model, pretrained, lambda attention: LoRAAttention(attention, rank, alpha, dropout)
         )
         self.crop = crop
         self.foren_proj = nn.Linear(width, features, bias=False)
-        self.cross_attention = nn.MultiheadAttention(features, HEADS, batch_first=True)
+        self.cross_attention = nn.MultiheadAttention(features, ATTENTION_HEADS, batch_first=True)
         self.fc = nn.Linear(features, 1, bias=False)
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.register_buffer("prototypes", torch.zeros(prototypes, features))
         self.register_buffer("stage", torch.tensor(0))
-        cam = f"tower.transformer.resblocks.{len(self.adapted) - 1}.ln_1"
-        self.card = self.card.model_copy(update={"input_size": self.size, "cam": cam})
+        last_block = f"tower.transformer.resblocks.{len(self.adapted) - 1}"
+        self.describe(input_size=self.size, cam=f"{last_block}.ln_1")
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         feature = self.feature(images)
         if self.stage == 2:
             known = self.prototypes.expand(len(images), -1, -1)
-            feature = self.cross_attention(feature[:, None], known, known, need_weights=False)[0][
-                :, 0
-            ]
+            attended, _ = self.cross_attention(feature[:, None], known, known, need_weights=False)
+            feature = attended[:, 0]
         return cast("Tensor", self.fc(feature)).squeeze(1)
 
     def feature(self, images: Tensor) -> Tensor:
-        """Projected feature ``(N, D)`` of length 1."""
+        """Return the projected features of images.
+
+        Args:
+            images: float batch in [0, 1], ``(N, 3, H, W)``.
+
+        Returns:
+            Features ``(N, D)`` of length 1.
+        """
         fitted = (
             centre_crop(images, (self.size, self.size))
             if self.crop
@@ -129,28 +145,33 @@ class GAPL(Detector):
         return F.normalize(self.foren_proj(self.tower(self.normalise(fitted))), dim=1)
 
     def parts_to_train(self) -> nn.Module:
-        """Projection and score, in stage 2 LoRA and the attention to the prototypes too; the tower
-        stays frozen.
-        """
-        second, changes = bool(self.stage == 2), [attention.lora for attention in self.adapted]
-        for change in changes:
-            change.requires_grad_(second)  # in stage 1 no gradient need pass through the tower
-        return nn.ModuleList(
-            [self.foren_proj, self.fc, *([self.cross_attention, *changes] if second else [])]
-        )
+        """Return projection and score; in stage 2 also LoRA and the attention to the prototypes."""
+        is_second = bool(self.stage == 2)
+        updates = [attention.lora for attention in self.adapted]
+        for update in updates:
+            update.requires_grad_(is_second)  # stage 1 needs no backward pass through the encoder
+        more = [self.cross_attention, *updates] if is_second else []
+        return nn.ModuleList([self.foren_proj, self.fc, *more])
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """LoRA at a fifth of the plan's rate; the rest at 20 times it, because features of length 1
-        part slowly.
+        """Return groups with LoRA at a fifth of the learning rate, and the rest at 20 times.
+
+        Features of length 1 move apart slowly, which the high rate makes up for.
+
+        Args:
+            decay: weight decay of matrices.
         """
-        return rated(super().parameter_groups(decay), self.tower, inside=0.2, outside=20.0)
+        return split_rates(super().parameter_groups(decay), self.tower, inside=0.2, outside=20.0)
 
     def prepare(self, train: Labelled, validation: Labelled) -> None:
-        """Enter stage 1, or from stage 1 stage 2 with prototypes of the training images; in stage 2
-        they stay.
+        """Enter the next stage; stage 2 begins with prototypes of the training images.
+
+        Args:
+            train: training images.
+            validation: not used.
 
         Raises:
-            DataError: too few images of a class for its prototypes.
+            DataError: a class has too few images for its prototypes.
         """
         if self.stage == 1:
             self.prototypes.copy_(torch.cat([self._components(train, label) for label in (0, 1)]))
@@ -159,27 +180,33 @@ class GAPL(Detector):
 
     @torch.no_grad()
     def _components(self, data: Labelled, label: int) -> Tensor:
-        """Principal directions ``(K, D)`` of a class's features, their largest entry positive."""
-        count, training = len(self.prototypes) // 2, self.training
+        """Return principal directions ``(K, D)`` of a class, their largest entry positive."""
+        count = len(self.prototypes) // 2
         images = data.images[data.labels == label]
         if len(images) <= count:
             raise DataError(
                 f"stage 2 of gapl needs over {count} images of each class, got {len(images)} with"
                 f" label {label}. Give more training images, or train with fewer prototypes."
             )
+        was_training = self.training
         self.eval()
-        features = torch.cat([self.feature(from_bytes(part)) for part in images.split(500)])
-        self.train(training)
-        directions = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False).Vh[
-            :count
-        ]
+        parts = images.split(FEATURE_BATCH)
+        features = torch.cat([self.feature(from_bytes(part)) for part in parts])
+        self.train(was_training)
+        _, _, directions = torch.linalg.svd(features - features.mean(dim=0), full_matrices=False)
+        directions = directions[:count]
         largest = directions.gather(1, directions.abs().argmax(dim=1, keepdim=True))
         turned: Tensor = directions * largest.sign()
         return turned
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From the authors' names: a Hugging Face tower with PEFT's LoRA, and the prototypes saved
-        beside it.
+        """Rename the authors' tensors: Hugging Face's names, PEFT's LoRA, and the prototypes.
+
+        Args:
+            tensors: tensors under their authors' names.
+
+        Raises:
+            CheckpointError: the prototypes are missing.
         """
         given = {name.removeprefix("_orig_mod."): value for name, value in tensors.items()}
         prototypes = given.pop("prototype", given.pop("propVec", None))
@@ -188,107 +215,9 @@ class GAPL(Detector):
                 "this checkpoint of gapl has no prototypes. Put the tensor of pca_3type_num64.pt"
                 " under the name 'prototype' into the file, beside the network's tensors."
             )
-        tower = {
+        encoder = {
             name: value for name, value in given.items() if name.startswith("feature_extractor.")
         }
-        rest = {name: value for name, value in given.items() if name not in tower}
-        return (
-            rest | {"prototypes": prototypes, "stage": torch.tensor(2)} | from_hugging_face(tower)
-        )
-
-
-class LoRA(nn.Module):
-    """A linear change of low rank that is zero at first. Source: Hu et al., ICLR 2022."""
-
-    def __init__(self, width: int, rank: int, alpha: float, dropout: float) -> None:
-        super().__init__()
-        self.scale = alpha / rank
-        self.drop = nn.Dropout(dropout)
-        self.down, self.up = nn.Linear(width, rank, bias=False), nn.Linear(rank, width, bias=False)
-        nn.init.zeros_(self.up.weight)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """The change of ``(..., D)`` inputs' projection."""
-        changed: Tensor = self.up(self.down(self.drop(inputs)))
-        return self.scale * changed
-
-
-class LoRAAttention(nn.Module):
-    """Frozen self-attention with LoRA on its q, k and v; stands in for
-    ``nn.MultiheadAttention``.
-    """
-
-    def __init__(
-        self, attention: nn.MultiheadAttention, rank: int, alpha: float, dropout: float
-    ) -> None:
-        super().__init__()
-        self.attention = attention.requires_grad_(False)
-        self.lora = nn.ModuleList(LoRA(attention.embed_dim, rank, alpha, dropout) for _ in range(3))
-
-    def forward(self, inputs: Tensor, *same: Tensor, **unused: Any) -> tuple[Tensor, None]:
-        """Attend from ``(N, T, D)`` tokens to themselves; a CLIP image tower has no mask."""
-        frozen = F.linear(inputs, self.attention.in_proj_weight, self.attention.in_proj_bias)
-        joined = frozen + torch.cat([change(inputs) for change in self.lora], dim=-1)
-        q, k, v = joined.unflatten(-1, (3, self.attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-        return self.attention.out_proj(mixed), None
-
-
-def adapted_tower(
-    model: str, pretrained: str | None, adapt: Callable[[nn.MultiheadAttention], LoRAAttention]
-) -> tuple[nn.Module, int, int, list[LoRAAttention]]:
-    """A frozen CLIP tower without its last projection, its input size, its width, and its
-    attentions, adapted.
-    """
-    tower: Any
-    tower, size, _ = clip_tower(model, pretrained)
-    blocks = getattr(getattr(tower, "transformer", None), "resblocks", None)
-    if blocks is None or not all(isinstance(block.attn, nn.MultiheadAttention) for block in blocks):
-        raise UserError(
-            f"gapl needs a vision transformer of open_clip, got {model}. Write"
-            " model='ViT-L-14-quickgelu'."
-        )
-    tower.requires_grad_(False)
-    tower.proj = None
-    for block in blocks:
-        block.attn = adapt(block.attn)
-    return tower, size, tower.ln_post.normalized_shape[0], [block.attn for block in blocks]
-
-
-PARTS = MappingProxyType(
-    {
-        "embeddings.class_embedding": "class_embedding",
-        "embeddings.patch_embedding.": "conv1.",
-        "embeddings.position_embedding.weight": "positional_embedding",
-        "pre_layrnorm.": "ln_pre.",
-        "post_layernorm.": "ln_post.",
-        "encoder.layers.": "transformer.resblocks.",
-        ".layer_norm1.": ".ln_1.",
-        ".layer_norm2.": ".ln_2.",
-        ".mlp.fc1.": ".mlp.c_fc.",
-        ".mlp.fc2.": ".mlp.c_proj.",
-        ".self_attn.out_proj.": ".attn.attention.out_proj.",
-    }
-)
-"""Parts of Hugging Face's names of a CLIP vision transformer, and of open_clip's."""
-
-
-def from_hugging_face(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A tower's state dict from Hugging Face's names with PEFT's: q, k and v are joined, LoRA's
-    matrices are not.
-    """
-    made = {}
-    for name, value in tensors.items():
-        name = name.replace("feature_extractor.", "tower.").replace(".base_layer.", ".")
-        for theirs, ours in PARTS.items():
-            name = name.replace(theirs, ours)
-        for place, letter in enumerate("qkv"):
-            own = f".attn.lora.{place}."
-            name = name.replace(f".self_attn.{letter}_proj.lora_A.default.", f"{own}down.")
-            name = name.replace(f".self_attn.{letter}_proj.lora_B.default.", f"{own}up.")
-        made[name] = value
-    made.pop("tower.embeddings.position_ids", None)
-    for name in [name for name in made if ".self_attn.q_proj." in name]:
-        joined = torch.cat([made.pop(name.replace("q_proj", f"{letter}_proj")) for letter in "qkv"])
-        made[name.replace(".self_attn.q_proj.", ".attn.attention.in_proj_")] = joined
-    return made
+        rest = {name: value for name, value in given.items() if name not in encoder}
+        own = {"prototypes": prototypes, "stage": torch.tensor(2)}
+        return rest | own | from_peft_names(encoder)

@@ -1,9 +1,7 @@
-"""ResNet-50: at 224 with ImageNet's weights where a hub can be reached, and at native 32 x 32 with
-the CIFAR stem.
-"""
+"""ResNet-50, at 224 and at native 32 x 32."""
 
 from types import MappingProxyType
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from timm.models.resnet import Bottleneck
 
@@ -15,11 +13,18 @@ from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, dete
 @detectors.add("resnet50")
 @final
 class ResNet50(Backbone):
-    """ResNet-50 on images resized to ``size``. Source: He et al., CVPR 2016.
+    """ResNet-50 on resized images.
+
+    Source: He et al., CVPR 2016.
 
     Args:
-        pretrained: begin with ImageNet's weights, from a hub. fake_index: the output of a two-class
-            checkpoint that means AI-generated; torchvision's ImageFolder on CIFAKE gives 0.
+        size: side in pixels that images are resized to.
+        pretrained: start from ImageNet weights, from a hub.
+        fake_index: output of a two-class checkpoint that means AI-generated; torchvision's
+            ImageFolder on CIFAKE gives 0.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -38,21 +43,22 @@ class ResNet50(Backbone):
     head: ClassVar = "fc"
 
     def __init__(self, size: int = 224, pretrained: bool = False, fake_index: int = 1) -> None:
-        config: dict[str, Any] = {"size": size, "pretrained": pretrained, "fake_index": fake_index}
         net = timm_backbone("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
         super().__init__(
-            net, config, size=size, cam="net.layer4", channels_last=True, fake_index=fake_index
+            net, size=size, cam="net.layer4", channels_last=True, fake_index=fake_index
         )
 
 
 @detectors.add("resnet50-c32")
 @final
 class ResNet50C32(Backbone):
-    """ResNet-50 at native 32 x 32: a 3 x 3 stem of stride 1 and no max-pooling. Source: He et al.,
-    CVPR 2016.
+    """ResNet-50 at native 32 x 32, with a 3 x 3 stem of stride 1 and no max-pooling.
+
+    Source: He et al., CVPR 2016.
 
     Args:
-        width: channels of the stem; the published network has 64. The default trains on two cores.
+        width: channels of the stem. The published network has 64; the default is small enough to
+            train on two CPU cores.
     """
 
     default_card = Card(
@@ -70,4 +76,4 @@ class ResNet50C32(Backbone):
 
     def __init__(self, width: int = 16) -> None:
         net = cifar_resnet(Bottleneck, (3, 4, 6, 3), width)
-        super().__init__(net, {"width": width}, size=32, cam="net.layer4", channels_last=True)
+        super().__init__(net, size=32, cam="net.layer4", channels_last=True)

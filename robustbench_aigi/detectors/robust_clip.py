@@ -1,27 +1,31 @@
-"""Detectors on CLIP towers that were fine-tuned against attacks: FARE and TeCoA."""
+"""Detectors on CLIP image encoders that were fine-tuned against attacks: FARE and TeCoA."""
 
 from types import MappingProxyType
 from typing import NamedTuple, final
 
 from torch import nn
 
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector, mlp_head
+from robustbench_aigi.detectors._support.clip_encoder import TINY_CLIP
 from robustbench_aigi.detectors.base import OWN_CODE, Card, detectors
-from robustbench_aigi.detectors.clip_mlp import TINY, ClipDetector, mlp_head
 from robustbench_aigi.errors import UserError
 
 
 class Variant(NamedTuple):
-    """A public tower: its open_clip name, and whether it is a child of OpenAI's weights, which need
-    QuickGELU.
+    """A public image encoder.
+
+    Attributes:
+        model: its open_clip name.
+        quick_gelu: whether it was fine-tuned from OpenAI's weights, which need QuickGELU.
     """
 
     model: str
     quick_gelu: bool = False
 
 
-VARIANTS = MappingProxyType(
+ROBUST_ENCODERS = MappingProxyType(
     {
-        "tiny-clip": Variant(TINY),
+        TINY_CLIP: Variant(TINY_CLIP),
         "fare2": Variant("hf-hub:chs20/fare2-clip", quick_gelu=True),
         "fare4": Variant("hf-hub:chs20/fare4-clip", quick_gelu=True),
         "tecoa2": Variant("hf-hub:chs20/tecoa2-clip", quick_gelu=True),
@@ -34,27 +38,30 @@ VARIANTS = MappingProxyType(
         "tecoa4-convnext": Variant("hf-hub:chs20/TeCoA4-convnext_base_w-laion2B-s13B-b82K-augreg"),
     }
 )
-"""Name to tower; 2 and 4 are the grey levels of L-inf it was trained against. No suffix: OpenAI's
-ViT-L/14.
+"""Encoders by name; 2 and 4 are the L-inf radius in grey levels that they were trained against.
+
+Without a suffix it is OpenAI's ViT-L/14.
 """
 
 
 @detectors.add("robust-clip")
 @final
 class RobustClip(ClipDetector):
-    """A robust CLIP tower, frozen, and a head. Sources: Schlarmann et al., ICML 2024; Mao et al.,
-    ICLR 2023.
+    """A robust CLIP image encoder, frozen, and a head.
 
-    The default tower, the shipped tiny CLIP, is robust only after training by FARE or TeCoA.
+    The default encoder, the shipped tiny CLIP, is robust only after training by FARE or TeCoA.
+    Source: Schlarmann et al., ICML 2024; Mao et al., ICLR 2023.
 
     Args:
-        variant: a name in :data:`VARIANTS`, or an open_clip name such as ``local-dir:FOLDER``.
-        head: ``linear`` or ``mlp``. hidden: units of the MLP.
-        quick_gelu: for a tower by open_clip name that is a child of OpenAI's weights.
+        variant: a name in :data:`ROBUST_ENCODERS`, or an open_clip name such as
+            ``local-dir:FOLDER``.
+        head: ``linear`` or ``mlp``.
+        hidden: number of GELU units of the MLP.
+        quick_gelu: for an encoder by open_clip name that was fine-tuned from OpenAI's weights.
 
     Raises:
-        UserError: no such head. UnavailableError: the tower is not on this machine and no hub can
-            be reached.
+        UnavailableError: the encoder is not on this machine and no hub can be reached.
+        UserError: no such head or encoder.
     """
 
     default_card = Card(
@@ -81,7 +88,7 @@ class RobustClip(ClipDetector):
 
     def __init__(
         self,
-        variant: str = "tiny-clip",
+        variant: str = TINY_CLIP,
         head: str = "mlp",
         hidden: int = 256,
         quick_gelu: bool = False,
@@ -90,12 +97,11 @@ class RobustClip(ClipDetector):
             raise UserError(
                 f"head must be linear or mlp, got {head!r}. Write head='linear' for a single layer."
             )
-        if variant not in VARIANTS and ":" not in variant:
+        if variant not in ROBUST_ENCODERS and ":" not in variant:
             raise UserError(
-                f"no robust tower called {variant!r}. Write one of {', '.join(VARIANTS)}, or"
-                " local-dir:FOLDER."
+                f"no robust encoder called {variant!r}. Write one of"
+                f" {', '.join(ROBUST_ENCODERS)}, or local-dir:FOLDER."
             )
-        tower = VARIANTS.get(variant, Variant(variant, quick_gelu))
-        config = {"variant": variant, "head": head, "hidden": hidden, "quick_gelu": quick_gelu}
-        super().__init__(config, model=tower.model, quick_gelu=tower.quick_gelu)
+        encoder = ROBUST_ENCODERS.get(variant, Variant(variant, quick_gelu))
+        super().__init__(model=encoder.model, quick_gelu=encoder.quick_gelu)
         self.head = nn.Linear(self.width, 1) if head == "linear" else mlp_head(self.width, hidden)

@@ -1,8 +1,5 @@
-"""SPAI: how alike a network finds an image, its low frequencies and its high ones, window by
-window.
-"""
+"""SPAI: how similar a network finds an image, its low and its high frequencies, per window."""
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from itertools import combinations
 from types import MappingProxyType
@@ -13,6 +10,17 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robustbench_aigi.detectors._support.parameter_groups import split_rates
+from robustbench_aigi.detectors._support.renaming import replace_prefix
+from robustbench_aigi.detectors._support.spectral_similarity import (
+    Context,
+    Pooling,
+    circle,
+    deviation,
+    mlp,
+    projector,
+    windows,
+)
 from robustbench_aigi.detectors.base import (
     FROM_SCRATCH,
     IMAGENET_MEAN,
@@ -24,7 +32,7 @@ from robustbench_aigi.detectors.base import (
 )
 from robustbench_aigi.errors import UserError
 
-PUBLIC = MappingProxyType(
+AUTHORS_PREFIXES = MappingProxyType(
     {
         "mfvit.vit.": "vit.",
         "mfvit.features_processor.patch_projector.projectors.": "projectors.",
@@ -35,34 +43,37 @@ PUBLIC = MappingProxyType(
         "cls_head.head.": "head.",
     }
 )
-"""Prefixes of the authors' names and of ours."""
-MINIMUM = 4
-"""Windows below which the four corners and the middle are looked at instead."""
+"""Prefixes of the authors' names, and of ours."""
 
 
 @detectors.add("spai")
 @final
 class SPAI(Detector):
-    """Spectral similarity of ViT features over windows of an image of any size. Source:
-    Karageorgiou et al., CVPR 2025.
+    """Spectral similarity of ViT features over windows of an image of any size.
 
     Each window of the image, its low and its high frequencies go through one ViT. Its features
     after every block are projected; the mean and deviation over tokens of their three cosine
     similarities, and a summary of the image's own features, describe the window. A learnt query
     attends to the windows; a small network scores the result. The authors' ``spai.pth`` loads with
-    ``weights=PATH``. Grad-CAM gives a map a window.
+    ``weights=PATH``. Grad-CAM gives one map per window. Source: Karageorgiou et al., CVPR 2025.
 
     Args:
-        window: pixels a side; smaller images are padded with zeros around. patch: of the ViT.
-        width, depth, heads: of the ViT; the published one is a ViT-B/16 trained to restore masked
-            frequencies.
-        projection: width of the projected features. pooling, pooling_heads: of the attention over
-            windows.
-        radius: of the low frequencies' circle; None takes the published 16 for 224 pixels to the
-            window's size.
-        dropout: in everything after the ViT.
-        frozen: keep the ViT as it is in training, as its authors did; gradients still reach the
-            image.
+        window: side of a window in pixels; smaller images are padded with zeros around.
+        patch: side of a patch of the ViT in pixels.
+        width: dimensions of a token of the ViT; the published one is a ViT-B/16 trained to restore
+            masked frequencies.
+        depth: number of its blocks.
+        heads: number of attention heads of a block.
+        projection: dimensions of the projected features.
+        pooling: dimensions of the attention over windows.
+        pooling_heads: number of its heads.
+        radius: radius of the circle of low frequencies; None scales the published 16 for 224 pixels
+            to the window.
+        dropout: dropout of everything after the ViT.
+        frozen: do not train the ViT, as its authors did; gradients still reach the image.
+
+    Raises:
+        UserError: the window is no multiple of the patch.
     """
 
     default_card = Card(
@@ -93,8 +104,9 @@ class SPAI(Detector):
             "heads": 2,
             "projection": 16,
             "pooling": 32,
+            "pooling_heads": 2,
+            "dropout": 0.1,
         }
-        | {"pooling_heads": 2, "dropout": 0.1}
     )
 
     mask: Tensor
@@ -113,24 +125,23 @@ class SPAI(Detector):
         dropout: float = 0.5,
         frozen: bool = False,
     ) -> None:
-        own = {"window": window, "patch": patch, "width": width, "depth": depth, "heads": heads}
-        own |= {"projection": projection, "pooling": pooling, "pooling_heads": pooling_heads}
-        super().__init__(**own, radius=radius, dropout=dropout, frozen=frozen)
+        super().__init__()
         if window % patch:
             raise UserError(
                 f"window must be a multiple of patch, got {window} and {patch}. Write"
                 f" window={4 * patch}."
             )
         self.window = window
-        size = {
-            "img_size": window,
-            "patch_size": patch,
-            "embed_dim": width,
-            "depth": depth,
-            "num_heads": heads,
-        }
         self.vit = VisionTransformer(
-            **size, num_classes=0, global_pool="", final_norm=False, drop_path_rate=0.1
+            img_size=window,
+            patch_size=patch,
+            embed_dim=width,
+            depth=depth,
+            num_heads=heads,
+            num_classes=0,
+            global_pool="",
+            final_norm=False,
+            drop_path_rate=0.1,
         )
         self.vit.requires_grad_(not frozen)
         self.projectors = nn.ModuleList(projector(width, projection, dropout) for _ in range(depth))
@@ -140,40 +151,46 @@ class SPAI(Detector):
         self.norm = nn.LayerNorm(described)
         self.head = mlp(described, 3 * described, dropout)
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
-        self.register_buffer(
-            "mask",
-            circle(window, 16 * window / 224 if radius is None else radius),
-            persistent=False,
-        )
-        self.card = self.card.model_copy(
-            update={"input_size": window, "cam": f"vit.blocks.{depth - 1}.norm1"}
-        )
+        if radius is None:
+            radius = 16 * window / 224
+        self.register_buffer("mask", circle(window, radius), persistent=False)
+        self.describe(input_size=window, cam=f"vit.blocks.{depth - 1}.norm1")
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         looked_at = windows(images, self.window)
         described = self.described(looked_at.flatten(0, 1)).unflatten(0, looked_at.shape[:2])
         return cast("Tensor", self.head(self.norm(self.pool(described)))).squeeze(1)
 
     def described(self, looked_at: Tensor) -> Tensor:
-        """Similarities and context ``(M, D)`` of ``(M, 3, S, S)`` windows."""
+        """Describe windows by their similarities and their context.
+
+        Args:
+            looked_at: windows in [0, 1], ``(M, 3, S, S)``.
+
+        Returns:
+            Descriptions, ``(M, D)``.
+        """
         transformed = torch.fft.fft2(looked_at)
         bands = [
             torch.fft.ifft2(transformed * part).real.clamp(0, 1)
             for part in (self.mask, 1 - self.mask)
         ]
         features = [self.projected(self.normalise(part)) for part in (looked_at, *bands)]
-        alike = [
-            F.cosine_similarity(one, other, dim=-1) for one, other in combinations(features, 2)
-        ]
-        moments = [
-            moment for like in alike for moment in (like.mean(dim=-1), deviation(like, dim=-1))
-        ]
+        moments = []
+        for one, other in combinations(features, 2):
+            similarity = F.cosine_similarity(one, other, dim=-1)
+            moments += [similarity.mean(dim=-1), deviation(similarity, dim=-1)]
         return torch.cat([*moments, self.context(features[0])], dim=1)
 
     def projected(self, inputs: Tensor) -> Tensor:
-        """Features ``(M, blocks, tokens, D)`` of normalised windows, after every block of the
-        ViT.
+        """Return the projected features after every block of the ViT.
+
+        Args:
+            inputs: normalised windows, ``(M, 3, S, S)``.
+
+        Returns:
+            Features, ``(M, blocks, tokens, D)``.
         """
         outputs = self.vit.forward_intermediates(inputs, output_fmt="NLC", intermediates_only=True)
         return torch.stack(
@@ -182,20 +199,27 @@ class SPAI(Detector):
         )
 
     def parameter_groups(self, decay: float) -> list[dict[str, Any]]:
-        """The ViT at a tenth of the plan's rate."""
-        return rated(super().parameter_groups(decay), self.vit, inside=0.1, outside=1.0)
+        """Return groups with the ViT at a tenth of the learning rate.
+
+        Args:
+            decay: weight decay of matrices.
+        """
+        return split_rates(super().parameter_groups(decay), self.vit, inside=0.1, outside=1.0)
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From the authors' names; the ViT's biases of q and v are joined, and its own classifier
-        is left out.
+        """Rename the authors' tensors, join the ViT's biases, and leave out its own classifier.
+
+        Args:
+            tensors: tensors under their authors' names.
         """
         given = {
-            _renamed(name): value
+            replace_prefix(name, AUTHORS_PREFIXES): value
             for name, value in tensors.items()
             if name != "mfvit.frequencies_mask"
         }
         for name in [name for name in given if name.endswith(".q_bias")]:
-            q, v = given[name], given[name.replace(".q_bias", ".v_bias")]
+            q = given[name]
+            v = given[name.replace(".q_bias", ".v_bias")]
             given[name.replace(".q_bias", ".qkv.bias")] = torch.cat([q, torch.zeros_like(q), v])
         known = self.state_dict()
         return {
@@ -203,126 +227,3 @@ class SPAI(Detector):
             for name, value in given.items()
             if name in known or not name.startswith("vit.")
         }
-
-
-def rated(
-    groups: list[dict[str, Any]], trunk: nn.Module, *, inside: float, outside: float
-) -> list[dict[str, Any]]:
-    """Groups for AdamW, split in two: shares of the plan's rate for the parameters inside a trunk
-    and outside it.
-    """
-    held = {id(parameter) for parameter in trunk.parameters()}
-    return [
-        {
-            **group,
-            "params": [p for p in group["params"] if (id(p) in held) == within],
-            "lr_scale": share,
-        }
-        for group in groups
-        for within, share in ((True, inside), (False, outside))
-    ]
-
-
-class Pooling(nn.Module):
-    """Attention of a learnt query over the windows of an image: ``(N, L, D)`` to ``(N, D)``."""
-
-    def __init__(self, described: int, width: int, heads: int, dropout: float) -> None:
-        super().__init__()
-        self.query = nn.Parameter(0.02 * torch.randn(heads, 1, width // heads))
-        self.to_kv = nn.Linear(described, 2 * width, bias=False)
-        self.to_out = nn.Linear(width, described, bias=False)
-        self.dropout = dropout
-
-    def forward(self, described: Tensor) -> Tensor:
-        """Attend to ``(N, L, D)``."""
-        keys, values = (
-            self.to_kv(described).unflatten(-1, (2, len(self.query), -1)).permute(2, 0, 3, 1, 4)
-        )
-        asked = self.query.expand(len(described), -1, -1, -1)
-        drop = self.dropout if self.training else 0.0
-        found = F.scaled_dot_product_attention(asked, keys, values, dropout_p=drop)
-        return F.dropout(self.to_out(found.flatten(1)), self.dropout, self.training)
-
-
-class Context(nn.Module):
-    """The image's own features, blocks weighed by learnt importance: ``(M, blocks, tokens, D)`` to
-    ``(M, D)``.
-    """
-
-    def __init__(self, blocks: int, width: int, dropout: float) -> None:
-        super().__init__()
-        self.alpha = nn.Parameter(torch.randn(1, blocks, width))
-        self.proj1 = projector(2 * width, width, dropout, inner=True)
-        self.proj2 = projector(width, width, dropout, inner=True)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Mean and deviation over tokens, projected, summed over blocks, projected."""
-        moments = torch.cat([features.mean(dim=2), deviation(features, dim=2)], dim=-1)
-        return cast(
-            "Tensor", self.proj2((self.alpha.softmax(dim=1) * self.proj1(moments)).sum(dim=1))
-        )
-
-
-def projector(inputs: int, outputs: int, dropout: float, inner: bool = False) -> nn.Sequential:
-    """Two linear layers, normed before and after; an ``inner`` one is not normed before, and ends
-    in a GELU.
-    """
-    drop = nn.Dropout(dropout)
-    last = nn.GELU() if inner else nn.Identity()
-    layers = nn.Sequential(
-        drop, nn.Linear(inputs, outputs), nn.GELU(), drop, nn.Linear(outputs, outputs), last, drop
-    )
-    before = nn.Identity() if inner else nn.LayerNorm(inputs)
-    return nn.Sequential(OrderedDict(norm1=before, projector=layers, norm2=nn.LayerNorm(outputs)))
-
-
-def mlp(inputs: int, hidden: int, dropout: float) -> nn.Sequential:
-    """Two hidden layers of ReLU units and one logit."""
-    first, second = (nn.Linear(width, hidden) for width in (inputs, hidden))
-    drop = nn.Dropout(dropout)
-    return nn.Sequential(first, nn.ReLU(), drop, second, nn.ReLU(), drop, nn.Linear(hidden, 1))
-
-
-def deviation(values: Tensor, dim: int) -> Tensor:
-    """Standard deviation with a finite slope where all values are equal, as they are in a flat
-    image.
-    """
-    return (values.var(dim=dim) + 1e-12).sqrt()
-
-
-def circle(size: int, radius: float) -> Tensor:
-    """1 inside a circle of the unshifted spectrum ``(S, S)``; as its authors count, 0 and -1 are
-    both its middle.
-    """
-    frequencies = torch.fft.fftfreq(size, 1 / size).round()
-    steps = torch.where(frequencies < 0, -frequencies - 1, frequencies)
-    return (torch.hypot(steps[:, None], steps[None]) < radius).float()
-
-
-def windows(images: Tensor, size: int) -> Tensor:
-    """``(N, L, 3, S, S)`` windows side by side; corners and middle if they are fewer than
-    :data:`MINIMUM`.
-    """
-    height, width = images.shape[-2:]
-    missing = [max(0, size - width), max(0, size - height)]
-    images = F.pad(images, [part for m in missing for part in (m // 2, m - m // 2)])
-    height, width = images.shape[-2:]
-    if height == width == size:
-        return images[:, None]  # five crops of it would be five times the same
-    if (height // size) * (width // size) >= MINIMUM:
-        grid = images.unfold(2, size, size).unfold(3, size, size)
-        return grid.flatten(2, 3).transpose(1, 2)
-    down, right = height - size, width - size
-    corners = [(0, 0), (0, right), (down, 0), (down, right), (round(down / 2), round(right / 2))]
-    return torch.stack([images[..., y : y + size, x : x + size] for y, x in corners], dim=1)
-
-
-def _renamed(name: str) -> str:
-    return next(
-        (
-            ours + name.removeprefix(theirs)
-            for theirs, ours in PUBLIC.items()
-            if name.startswith(theirs)
-        ),
-        name,
-    )

@@ -3,24 +3,37 @@
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
+from robustbench_aigi.detectors._support.vit_backbone import from_hugging_face
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
-from robustbench_aigi.detectors.vit import from_hugging_face
+
+NOT_LEARNED = ("relative_position_index", "attn_mask")
+"""Ends of the names of tensors that follow from the size of windows."""
 
 
 class Swin(Backbone):
-    """A Swin whose mean token gives the logit."""
+    """A Swin whose mean token gives the logit.
+
+    Args:
+        size: side in pixels that images are resized to.
+        patch: side of a patch in pixels.
+        window: side of a window in patches.
+        width: channels of the first stage.
+        depths: number of blocks of each stage.
+        heads: number of attention heads of each stage.
+        pretrained: start from ImageNet weights, from a hub.
+        fake_index: output of a two-class checkpoint that means AI-generated.
+    """
 
     head: ClassVar[str] = "head.fc"
 
     def __init__(
         self,
-        config: dict[str, Any],
         *,
         size: int,
         patch: int,
@@ -31,45 +44,63 @@ class Swin(Backbone):
         pretrained: bool = False,
         fake_index: int = 1,
     ) -> None:
-        numbers = {"img_size": size, "patch_size": patch, "window_size": window, "embed_dim": width}
-        shape = {"depths": tuple(depths), "num_heads": tuple(heads)}
-        name = "swin_tiny_patch4_window7_224.ms_in1k"
-        net = timm_backbone(name, pretrained=pretrained, num_classes=1, **numbers, **shape)
-        super().__init__(net, config, size=size, cam="net.norm", fake_index=fake_index)
+        net = timm_backbone(
+            "swin_tiny_patch4_window7_224.ms_in1k",
+            pretrained=pretrained,
+            num_classes=1,
+            img_size=size,
+            patch_size=patch,
+            window_size=window,
+            embed_dim=width,
+            depths=tuple(depths),
+            num_heads=tuple(heads),
+        )
+        super().__init__(net, size=size, cam="net.norm", fake_index=fake_index)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names, or Hugging Face's, where merging ends a stage; in timm's it begins the
-        next one.
+        """Rename tensors from Hugging Face's names; timm's stay as they are.
+
+        Args:
+            tensors: tensors under their authors' names.
         """
-
-        def later(found: re.Match[str]) -> str:
-            return f"layers.{int(found[1]) + 1}.downsample"
-
-        moved = {
-            re.sub(r"encoder\.layers\.(\d+)\.downsample", later, name): value
+        learned = {
+            _merging_renamed(name): value
             for name, value in tensors.items()
+            if not name.endswith(NOT_LEARNED)
         }
-        counted = ("relative_position_index", "attn_mask")
-        learned = {name: value for name, value in moved.items() if not name.endswith(counted)}
         return from_hugging_face(learned, "swin.", self.head)
+
+
+def _merging_renamed(name: str) -> str:
+    """Merging ends a stage in Hugging Face's names, and begins the next one in timm's."""
+    return re.sub(
+        r"encoder\.layers\.(\d+)\.downsample",
+        lambda found: f"layers.{int(found[1]) + 1}.downsample",
+        name,
+    )
 
 
 @detectors.add("swin-t")
 @final
 class SwinT(Swin):
-    """Swin-T at 224. Source: Liu et al., ICCV 2021.
+    """Swin-T at 224.
 
     The file of ``mmanikanta/SWIN-AI-Image-Detector`` loads with ``weights=PATH``, as does any
-    Swin-T of two classes.
+    Swin-T of two classes. Source: Liu et al., ICCV 2021.
 
     Args:
-        size: side that images are resized to. patch, window: sides of a patch and, in patches, of a
-            window.
-        width: channels of the first stage. depths, heads: blocks and attention heads of each stage.
-        pretrained: begin with ImageNet's weights, from a hub; only with the other numbers as they
-            are.
-        fake_index: the output of a two-class checkpoint that means AI-generated; 0 in the file
-            named above.
+        size: side in pixels that images are resized to.
+        patch: side of a patch in pixels.
+        window: side of a window in patches.
+        width: channels of the first stage.
+        depths: number of blocks of each stage.
+        heads: number of attention heads of each stage.
+        pretrained: start from ImageNet weights, from a hub; only with the default numbers.
+        fake_index: output of a two-class checkpoint that means AI-generated; 0 in the file named
+            above.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -102,24 +133,31 @@ class SwinT(Swin):
         pretrained: bool = False,
         fake_index: int = 0,
     ) -> None:
-        config: dict[str, Any] = {"size": size, "patch": patch, "window": window, "width": width}
-        config |= {
-            "depths": list(depths),
-            "heads": list(heads),
-            "pretrained": pretrained,
-            "fake_index": fake_index,
-        }
-        super().__init__(config, **config)
+        super().__init__(
+            size=size,
+            patch=patch,
+            window=window,
+            width=width,
+            depths=depths,
+            heads=heads,
+            pretrained=pretrained,
+            fake_index=fake_index,
+        )
 
 
 @detectors.add("swin-c32")
 @final
 class SwinC32(Swin):
-    """A small Swin at native 32 x 32, its maps 16, 8 and 4 wide. Source: Liu et al., ICCV 2021.
+    """A small Swin at native 32 x 32, with maps of side 16, 8 and 4.
+
+    Source: Liu et al., ICCV 2021.
 
     Args:
-        patch, window: sides of a patch and, in patches, of a window.
-        width: channels of the first stage. depths, heads: blocks and attention heads of each stage.
+        patch: side of a patch in pixels.
+        window: side of a window in patches.
+        width: channels of the first stage.
+        depths: number of blocks of each stage.
+        heads: number of attention heads of each stage.
     """
 
     default_card = Card(
@@ -142,6 +180,6 @@ class SwinC32(Swin):
         depths: Sequence[int] = (2, 2, 4),
         heads: Sequence[int] = (3, 6, 12),
     ) -> None:
-        config: dict[str, Any] = {"patch": patch, "window": window, "width": width}
-        config |= {"depths": list(depths), "heads": list(heads)}
-        super().__init__(config, size=32, **config)
+        super().__init__(
+            size=32, patch=patch, window=window, width=width, depths=depths, heads=heads
+        )

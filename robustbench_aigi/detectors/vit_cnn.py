@@ -1,12 +1,17 @@
-"""A ViT's class token joined with the features of a small CNN, at 224 and at native 32 x 32."""
+"""A ViT's class token summed with the features of a small CNN, at 224 and at native 32 x 32."""
 
 from types import MappingProxyType
-from typing import Any, cast, final
+from typing import cast, final
 
 import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
+from robustbench_aigi.detectors._support.vit_backbone import (
+    HALF_STATISTICS,
+    VIT_B16_MODEL,
+    vit_backbone,
+)
 from robustbench_aigi.detectors.base import (
     FROM_SCRATCH,
     NO_WEIGHTS,
@@ -15,25 +20,28 @@ from robustbench_aigi.detectors.base import (
     Normalise,
     detectors,
 )
-from robustbench_aigi.detectors.vit import HALF, VIT_B16, vit_trunk
 
 
 class Fusion(nn.Module):
-    """The CNN, the two weights of the sum, and the head that makes a logit of it.
+    """The CNN, the two weights of the sum, and the head that turns it into a logit.
+
+    Args:
+        width: dimensions of the class token.
 
     Attributes:
-        alpha, beta: learned weights of the class token and of the CNN's features; 1 at first.
+        alpha: learned weight of the class token; 1 at first.
+        beta: learned weight of the CNN's features; 1 at first.
     """
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.alpha, self.beta = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+        self.alpha = nn.Parameter(torch.ones(()))
+        self.beta = nn.Parameter(torch.ones(()))
         self.cnn = nn.Sequential(
             *(nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU()),
             *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU()),
-            nn.AdaptiveAvgPool2d(
-                1
-            ),  # it commutes with the 1 x 1 convolution, which is cheaper on one pixel
+            # The mean commutes with the 1 x 1 convolution, which is cheaper on one pixel.
+            nn.AdaptiveAvgPool2d(1),
             *(nn.Conv2d(64, width, 1), nn.Flatten()),
         )
         self.head = nn.Sequential(
@@ -43,59 +51,90 @@ class Fusion(nn.Module):
         )
 
     def forward(self, token: Tensor, images: Tensor) -> Tensor:
-        """Logits ``(N,)`` of class tokens ``(N, D)`` and normalised images ``(N, 3, H, W)``."""
+        """Score images.
+
+        Args:
+            token: class tokens, ``(N, D)``.
+            images: normalised, ``(N, 3, H, W)``.
+
+        Returns:
+            Logits, ``(N,)``.
+        """
         joined = self.alpha * token + self.beta * self.cnn(images)
         return cast("Tensor", self.head(joined)).squeeze(1)
 
 
 class ViTWithCNN(Detector):
-    """A ViT and a CNN on the same image, resized to ``size``; with ``frozen`` a fit leaves the ViT
-    as it is.
+    """A ViT and a CNN on the same resized image.
+
+    Args:
+        size: side in pixels that images are resized to.
+        patch: side of a patch in pixels.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        pretrained: start from ImageNet weights of the ViT, from a hub.
+        frozen: train the CNN and the head only.
     """
 
     def __init__(
         self,
-        config: dict[str, Any],
         *,
         size: int,
+        patch: int,
         width: int,
         depth: int,
+        heads: int,
         pretrained: bool = False,
         frozen: bool = False,
-        **rest: int,
     ) -> None:
-        super().__init__(**config)
-        self.size, self.frozen = size, frozen
-        self.trunk = vit_trunk(VIT_B16, pretrained, 0, size=size, width=width, depth=depth, **rest)
+        super().__init__()
+        self.size = size
+        self.frozen = frozen
+        self.trunk = vit_backbone(
+            VIT_B16_MODEL,
+            pretrained,
+            0,
+            size=size,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+        )
         self.trunk.requires_grad_(not frozen)
         self.fusion = Fusion(width)
-        self.normalise = Normalise(HALF, HALF)
-        self.card = self.card.model_copy(
-            update={"input_size": size, "cam": f"trunk.blocks.{depth - 1}.norm1"}
-        )
+        self.normalise = Normalise(HALF_STATISTICS, HALF_STATISTICS)
+        self.describe(input_size=size, cam=f"trunk.blocks.{depth - 1}.norm1")
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]."""
+        """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         inputs = self.normalise(fit_size(images, self.size))
         return cast("Tensor", self.fusion(self.trunk(inputs), inputs))
 
     def parts_to_train(self) -> nn.Module:
-        """All of it, or the CNN and the head where the ViT is frozen."""
+        """Return the whole detector, or the CNN and the head if the ViT is frozen."""
         return self.fusion if self.frozen else self
 
 
 @detectors.add("vit-cnn")
 @final
 class ViTCNN(ViTWithCNN):
-    """ViT-B/16 and a small CNN. Source: the Tiny-GenImage study, of which this is a
-    re-implementation.
+    """ViT-B/16 and a small CNN.
+
+    Source: Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented.
 
     Args:
-        size: side that images are resized to. patch: side of a patch. width, depth, heads: of the
-            tokens, the blocks and their attention.
-        pretrained: begin with ImageNet's weights of the ViT, from a hub; only with the other
-            numbers as they are.
-        frozen: train the CNN and the head alone, as the study did on a pretrained ViT.
+        size: side in pixels that images are resized to.
+        patch: side of a patch in pixels.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
+        pretrained: start from ImageNet weights of the ViT, from a hub; only with the default
+            numbers.
+        frozen: train the CNN and the head only, as the study did on a pretrained ViT.
+
+    Raises:
+        UnavailableError: the weights are not on this machine and no hub can be reached.
     """
 
     default_card = Card(
@@ -125,26 +164,29 @@ class ViTCNN(ViTWithCNN):
         pretrained: bool = False,
         frozen: bool = False,
     ) -> None:
-        config: dict[str, Any] = {
-            "size": size,
-            "patch": patch,
-            "width": width,
-            "depth": depth,
-            "heads": heads,
-        }
-        config |= {"pretrained": pretrained, "frozen": frozen}
-        super().__init__(config, **config)
+        super().__init__(
+            size=size,
+            patch=patch,
+            width=width,
+            depth=depth,
+            heads=heads,
+            pretrained=pretrained,
+            frozen=frozen,
+        )
 
 
 @detectors.add("vit-cnn-c32")
 @final
 class ViTCNNC32(ViTWithCNN):
-    """A small ViT and a small CNN at native 32 x 32. Source: the Tiny-GenImage study; see
-    ``vit-cnn``.
+    """A small ViT and a small CNN at native 32 x 32.
+
+    Source: Tiny-GenImage study (CVLabWorks/CVIMGDetection), re-implemented.
 
     Args:
-        patch: side of a patch; 4 gives 64 tokens. width, depth, heads: of the tokens, the blocks
-            and their attention.
+        patch: side of a patch in pixels; 4 gives 64 tokens.
+        width: dimensions of a token.
+        depth: number of blocks.
+        heads: number of attention heads of a block.
     """
 
     default_card = Card(
@@ -163,5 +205,4 @@ class ViTCNNC32(ViTWithCNN):
     small = MappingProxyType({"width": 48, "depth": 2})
 
     def __init__(self, patch: int = 4, width: int = 192, depth: int = 6, heads: int = 3) -> None:
-        config: dict[str, Any] = {"patch": patch, "width": width, "depth": depth, "heads": heads}
-        super().__init__(config, size=32, **config)
+        super().__init__(size=32, patch=patch, width=width, depth=depth, heads=heads)

@@ -1,6 +1,4 @@
-"""How many images a detector is shown at once: as many as a bound on memory allows, fewer when
-memory ran out.
-"""
+"""Batch sizes: as many images as a bound on memory allows, fewer when memory runs out."""
 
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,45 +10,60 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import from_bytes
 
-BOUND = 2 * 2**30
-"""Bytes that a worker's passes may keep for the way back: not the machine's, so that every machine
-finds one size.
-"""
-MOST = 128
-LARGEST = 16
+MEMORY_BOUND = 2 * 2**30
+"""Bytes of activations per worker. Fixed, so that batch sizes do not depend on the machine."""
+MAX_BATCH = 128
+SAMPLE_IMAGES = 16
 """Images of which the largest stands for all."""
 
 
 def set_batches(detectors: Iterable[Detector], data: Dataset) -> list[int]:
-    """Set ``at_once`` of each detector for the largest of these images; returns the bytes that such
-    a pass keeps.
+    """Set ``at_once`` of each detector; return the bytes that a pass of so many images keeps.
 
-    A detector that raises gets the most, and 0 bytes: what it raises is told when it is evaluated.
+    A detector that raises gets the largest batch and 0 bytes: its evaluation reports the error.
+
+    Args:
+        detectors: to set.
+        data: its first images stand for all.
     """
-    some = [image[None] for image, _ in zip(data.pixels(), range(LARGEST), strict=False)]
-    largest, kept = from_bytes(max(some, key=Tensor.numel)), []
+    sample = [image[None] for image, _ in zip(data.pixels(), range(SAMPLE_IMAGES), strict=False)]
+    largest = from_bytes(max(sample, key=Tensor.numel))
+    kept = []
     for detector in detectors:
         each = 0
         with suppress(Exception):
-            each = bytes_an_image(detector.eval(), largest)
+            each = bytes_per_image(detector.eval(), largest)
         detector.at_once = batch_for(each)
         kept.append(each * min(detector.at_once, len(data)))
     return kept
 
 
-def batch_for(each: int, bound: int = BOUND) -> int:
-    """The largest power of two, at most 128, of images of ``each`` bytes that stay in the bound."""
-    size = MOST
+def batch_for(each: int, bound: int = MEMORY_BOUND) -> int:
+    """Return the largest power of two, at most 128, of images that stay within a bound.
+
+    Args:
+        each: bytes per image.
+        bound: bytes in all.
+
+    Example:
+        >>> batch_for(3, bound=100), batch_for(0), batch_for(1000, bound=100)
+        (32, 128, 1)
+    """
+    size = MAX_BATCH
     while size > 1 and size * each > bound:
         size //= 2
     return size
 
 
-def bytes_an_image(detector: Detector, image: Tensor) -> int:
-    """Bytes that a pass keeps for the way back of an image like ``(1, 3, H, W)``; 0 of a black box,
-    which is not asked.
+def bytes_per_image(detector: Detector, image: Tensor) -> int:
+    """Return the bytes that a pass keeps for the backward pass of one image.
 
-    They are counted, not timed or measured, so that the number is the same again.
+    They are counted, not measured, so the number is the same every time. It is 0 for a black box,
+    which is not queried.
+
+    Args:
+        detector: to count for.
+        image: ``(1, 3, H, W)`` in [0, 1].
     """
     if detector.card.gradient == "none":
         return 0
@@ -58,8 +71,11 @@ def bytes_an_image(detector: Detector, image: Tensor) -> int:
 
 
 def kept_bytes(detector: Detector, images: Tensor) -> int:
-    """Bytes of the tensors that a pass of ``(N, 3, H, W)`` images in [0, 1] keeps for the way
-    back.
+    """Return the bytes of the tensors that a forward pass keeps for the backward pass.
+
+    Args:
+        detector: to count for.
+        images: ``(N, 3, H, W)`` in [0, 1].
     """
     sizes: dict[int, int] = {}
 
@@ -76,8 +92,11 @@ def kept_bytes(detector: Detector, images: Tensor) -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: Python's, torch's on an accelerator, or torch's on
-    the processor.
+    """Return whether memory ran out, on the processor or on an accelerator.
+
+    Args:
+        error: of Python or torch.
     """
-    known = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return known or (isinstance(error, RuntimeError) and "not enough memory" in str(error).lower())
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "not enough memory" in str(error).lower()

@@ -11,8 +11,7 @@ import pandas as pd
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
-from robustbench_aigi.data.plusplus.build import Part
-from robustbench_aigi.data.plusplus.parts import part_builders
+from robustbench_aigi.data.plusplus.parts import Part, part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.probes import IMAGES, probed, probes, slopes

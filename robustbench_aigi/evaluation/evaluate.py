@@ -136,7 +136,7 @@ class _Run:
         for name, detector in self.ready.items():
             look = examine(detector, self.data)
             facts = {"stochastic": look.at_random, "score_step": look.score_step}
-            detector.card = detector.card.model_copy(update=facts)
+            detector.describe(**facts)
             if look.batch_shift:
                 detector.at_once = 1
             self.looks[name] = look

@@ -1,4 +1,4 @@
-"""Intervals, tests and sample sizes. Libraries compute them; this file only asks."""
+"""Intervals, tests and sample sizes."""
 
 import math
 import warnings
@@ -13,15 +13,21 @@ from statsmodels.stats.contingency_tables import mcnemar as contingency
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
-MOST = 1_000_000
+MAX_RESAMPLED = 1_000_000
 """Numbers that are resampled at once."""
 
 
 def wilson(successes: float, n: int) -> tuple[float, float]:
-    """Wilson's 95% interval of a proportion; (nan, nan) for n = 0.
+    """Return Wilson's 95% interval of a proportion; (nan, nan) for n = 0.
 
-    ``successes`` may be a sum of shares, one per image, of draws that were right: the interval is
-        then a little wide.
+    Args:
+        successes: a count, or a sum of shares per image, for which the interval is a little wide.
+        n: of how many.
+
+    Example:
+        >>> low, high = wilson(81, 263)
+        >>> round(low, 4), round(high, 4)
+        (0.2553, 0.3662)
     """
     if n == 0:
         return math.nan, math.nan
@@ -36,14 +42,16 @@ def bootstrap(
     resamples: int = 2000,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """A 95% percentile bootstrap interval of a statistic of paired columns, such as labels and
-    logits.
+    """Return a 95% percentile bootstrap interval of a statistic.
 
-    (nan, nan) where fewer than two rows, or a resample without a second class, leave it undefined.
+    It is (nan, nan) where fewer than two rows, or a resample without a second class, leave it
+    undefined.
 
     Args:
-        statistic: of the columns; one that takes ``axis`` gets many resamples at once, and is
-            quicker for it.
+        columns: paired values of equal length, such as labels and logits.
+        statistic: of the columns. One that takes ``axis`` gets many resamples at once.
+        resamples: how many.
+        seed: of the resampling.
     """
     data = [np.asarray(column) for column in columns]
     if len(data[0]) < 2:
@@ -54,7 +62,7 @@ def bootstrap(
             data,
             statistic,
             paired=True,
-            batch=max(1, MOST // len(data[0])),
+            batch=max(1, MAX_RESAMPLED // len(data[0])),
             n_resamples=resamples,
             method="percentile",
             rng=np.random.default_rng(seed),
@@ -63,8 +71,12 @@ def bootstrap(
 
 
 class PairedChange(NamedTuple):
-    """``lost`` images were right before and are wrong now, ``won`` the reverse; ``p`` is
-    two-sided.
+    """Outcome of a paired comparison.
+
+    Attributes:
+        lost: images that were right before and are wrong now.
+        won: the reverse.
+        p: two-sided p-value of McNemar's exact test.
     """
 
     lost: int
@@ -73,9 +85,16 @@ class PairedChange(NamedTuple):
 
 
 def mcnemar(before: ArrayLike, now: ArrayLike) -> PairedChange:
-    """Exact McNemar test of two lists of verdicts, true where right, on the same images."""
-    first, second = np.asarray(before, dtype=bool), np.asarray(now, dtype=bool)
-    lost, won = int((first & ~second).sum()), int((~first & second).sum())
+    """Compare two lists of verdicts on the same images by McNemar's exact test.
+
+    Args:
+        before: true where right.
+        now: likewise, in the same order.
+    """
+    first = np.asarray(before, dtype=bool)
+    second = np.asarray(now, dtype=bool)
+    lost = int((first & ~second).sum())
+    won = int((~first & second).sum())
     table = [[int((first & second).sum()), lost], [won, int((~first & ~second).sum())]]
     return PairedChange(
         lost, won, float(contingency(table, exact=True).pvalue) if lost + won else 1.0
@@ -83,13 +102,26 @@ def mcnemar(before: ArrayLike, now: ArrayLike) -> PairedChange:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values adjusted for how many there are, by Holm's step-down method."""
-    return [float(p) for p in multipletests(p_values, method="holm")[1]] if len(p_values) else []
+    """Return p-values adjusted for their number, by Holm's step-down method.
+
+    Args:
+        p_values: each in [0, 1].
+    """
+    if not len(p_values):
+        return []
+    return [float(p) for p in multipletests(p_values, method="holm")[1]]
 
 
 def images_for(width: float, share: float = 0.5) -> int:
-    """How many images make a 95% Wilson interval around ``share`` at most ``width`` wide, both in
-    [0, 1].
+    """Return how many images make a 95% Wilson interval narrow enough.
+
+    Args:
+        width: of the interval, above 0 and below 1.
+        share: the proportion it is around, in [0, 1].
+
+    Example:
+        >>> images_for(0.1)
+        381
     """
 
     def wide(n: int) -> float:
@@ -102,5 +134,8 @@ def images_for(width: float, share: float = 0.5) -> int:
     low = high // 2
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if wide(middle) <= width else (middle, high)
+        if wide(middle) <= width:
+            high = middle
+        else:
+            low = middle
     return high

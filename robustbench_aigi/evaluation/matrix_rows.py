@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from robustbench_aigi.attacks import Attack, Suite
-from robustbench_aigi.attacks.suites import FROM
+from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
 from robustbench_aigi.evaluation.adequacy.families import met
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import names
@@ -103,7 +103,7 @@ def _head(
     flags: Sequence[Flag],
 ) -> dict[str, object]:
     """Return the columns that all directions of a cell share."""
-    row_id = result.attack.partition(FROM)[0].removesuffix(CONTROL)
+    row_id = result.attack.partition(SURROGATE_SEPARATOR)[0].removesuffix(CONTROL)
     attack = built.get(row_id)
     head: dict[str, object] = {
         "detector": detector,

@@ -1,6 +1,4 @@
-"""From per-image tables to numbers with n and a 95% interval. Libraries compute them; this file
-only asks.
-"""
+"""From per-image tables to rows of numbers, each with n and a 95% interval."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -22,9 +20,8 @@ class FrozenThresholds:
     """Thresholds fixed on clean reals, which no attack moves.
 
     Attributes:
-        at: ending of a column to the lowest threshold, a logit, above which at most that share of
-            the clean reals lies; NaN where there are too few reals for one of them to be that
-            share.
+        at: ending of a column to its threshold: the lowest logit above which at most that share of
+            the clean reals lies; NaN where there are too few reals.
         reals: how many clean reals they were fixed on.
     """
 
@@ -33,7 +30,7 @@ class FrozenThresholds:
 
     @classmethod
     def of(cls, clean: pd.DataFrame) -> "FrozenThresholds":
-        """Fix them on the clean cell's table."""
+        """Fix the thresholds on the table of a clean cell."""
         reals = np.sort(clean.loc[clean["label"] == 0, "logit"].to_numpy(dtype=np.float64))[::-1]
         allowed = {name: int(rate * len(reals) + 1e-9) for name, rate in FROZEN_RATES.items()}
         return cls(
@@ -45,14 +42,14 @@ class FrozenThresholds:
 def summarise(
     table: pd.DataFrame, threshold: float, ranked: bool, frozen: FrozenThresholds | None = None
 ) -> list[dict[str, object]]:
-    """Rows of the matrix for one cell: evasion, framing, and both together.
+    """Return the rows of one cell: evasion, framing, and both together.
 
     Args:
-        table: a cell's table. threshold: the detector's.
-        ranked: whether every image was attacked at full strength (or not through the detector at
-            all), so that AUC, AP, calibration and the rates at frozen thresholds mean something;
-            they stay empty otherwise.
-        frozen: thresholds fixed on the detector's clean cell; without them those rates stay empty.
+        table: of the cell, one row per image.
+        threshold: the detector's, a logit.
+        ranked: whether every image was scored or attacked at full strength. Only then AUC, AP,
+            calibration and the rates at frozen thresholds mean something; else they stay empty.
+        frozen: thresholds fixed on the detector's clean cell; without them their rates stay empty.
     """
     before = (table["clean_logit"] > threshold) == (table["label"] == 1)
     rows = []
@@ -72,8 +69,11 @@ def summarise(
 
 
 def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, object]:
-    n, right = len(table), float(shares_right(table).sum())
-    turned, started = float((1 - shares_right(table))[before].sum()), int(before.sum())
+    n = len(table)
+    shares = shares_right(table)
+    right = float(shares.sum())
+    turned = float((1 - shares)[before].sum())
+    started = int(before.sum())
     low, high = wilson(right, n)
     success_low, success_high = wilson(turned, started)
     return {
@@ -92,28 +92,35 @@ def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, ob
 
 
 def shares_right(table: pd.DataFrame) -> "pd.Series[float]":
-    """For each image, the share of its scores drawn after the attack that are right: 0 or 1 without
-    chance.
+    """Return the share of each image's draws after the attack that are right.
+
+    It is 0 or 1 for a detector that is not random.
+
+    Args:
+        table: of a cell.
     """
     return 1 - table["wrong"] / table["draws"]
 
 
 def _of_draws(table: pd.DataFrame) -> dict[str, object]:
-    """For a detector that scores at random, what a majority vote of the draws says, and what the
-    attack itself saw.
-    """
+    """Return the verdict of a majority of draws, and what the attack itself saw."""
     draws = int(table["draws"].max()) if len(table) else 1
     if draws == 1:
         return {"draws": 1}
-    right, n = int((2 * table["wrong"] < table["draws"]).sum()), len(table)
+    right = int((2 * table["wrong"] < table["draws"]).sum())
+    n = len(table)
     low, high = wilson(right, n)
     majority = {"majority_accuracy": right / n, "majority_low": low, "majority_high": high}
     return {"draws": draws, **majority, "kept_accuracy": float((~table["kept"]).mean())}
 
 
 def by_generator(table: pd.DataFrame) -> pd.DataFrame:
-    """Fakes recognised, a row a generator in order of name: ``generator, n, accuracy, low,
-    high``.
+    """Return the share of fakes recognised, one row per generator in order of name.
+
+    Columns are ``generator, n, accuracy, low, high``.
+
+    Args:
+        table: of a cell.
     """
     fakes = table[(table["label"] == 1) & table["generator"].notna()]
     counted = shares_right(fakes).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
@@ -142,7 +149,8 @@ def _worst_generator(generators: pd.DataFrame) -> dict[str, object]:
 
 def _scores(table: pd.DataFrame) -> dict[str, object]:
     """Compute every metric of :data:`METRICS` that compares logits with labels."""
-    labels, logits = table["label"], table["logit"]
+    labels = table["label"]
+    logits = table["logit"]
     found: dict[str, object] = {}
     for metric in METRICS:
         if metric.score is not None:
@@ -154,7 +162,7 @@ def _scores(table: pd.DataFrame) -> dict[str, object]:
 
 
 def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, object]:
-    """Fakes still above the frozen thresholds, and reals that came above them, apart."""
+    """Return the shares of fakes and of reals above the frozen thresholds."""
     found: dict[str, object] = {"frozen_reals": frozen.reals}
     for name, threshold in frozen.at.items():
         above = table["logit"] > threshold
@@ -165,12 +173,15 @@ def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, objec
 
 
 def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
-    """The table of an adversary who has every attack: an image counts as fooled if any attack that
-    met it fooled it.
+    """Return the table of an adversary who has every attack.
 
-    Of a detector that scores at random, the worst attack of each image is chosen by one half of the
-    draws and judged by the other, both ways round: chosen and judged by the same draws, every
-    further attack would fool more by chance.
+    An image counts as fooled if any attack that met it fooled it. For a random detector the worst
+    attack of each image is chosen by one half of the draws and judged by the other, both ways
+    round: chosen and judged by the same draws, every further attack would fool more by chance.
+
+    Args:
+        clean: table of the clean cell.
+        cells: tables of the attacks, each of some or all of the images.
     """
     own = [cell.set_index("id").reindex(clean["id"]) for cell in [clean, *cells]]
     met = [table["fooled"].notna() for table in own]
@@ -189,13 +200,12 @@ def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
 def _cross_fitted(
     own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"]
 ) -> NDArray[np.float64]:
-    """Wrong draws of the worst attack on each image, chosen by one half of its draws and counted on
-    the other.
-    """
+    """Return the wrong draws of the worst attack on each image, chosen by the other half."""
     draws = np.stack([part["draws"].fillna(1).to_numpy(dtype=float) for part in own])
     first = np.stack([part["wrong_half"].fillna(0).to_numpy(dtype=float) for part in own])
     second = np.stack([part["wrong"].fillna(0).to_numpy(dtype=float) for part in own]) - first
-    half, columns = draws // 2, np.arange(draws.shape[1])
+    half = draws // 2
+    columns = np.arange(draws.shape[1])
     shares = [first / np.maximum(half, 1), second / (draws - half)]
     reachable = np.stack([np.asarray(column, dtype=bool) for column in met])
     found = np.zeros(draws.shape[1])

@@ -13,7 +13,7 @@ import torch
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.conversion import CONVERT_RULES
+from robustbench_aigi.data.conversion import CONVERSION_VERSION
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.io.files import write_text
@@ -39,7 +39,9 @@ def write_provenance(
     every = dict(surrogates) | {name: d for name, d in detectors.items() if isinstance(d, Detector)}
     prints = {name: identities.fingerprint(detector) for name, detector in every.items()}
     converted = (
-        {"converted": data.conversions, "convert_rules": CONVERT_RULES} if data.conversions else {}
+        {"converted": data.conversions, "convert_rules": CONVERSION_VERSION}
+        if data.conversions
+        else {}
     )
     facts = {
         "suite": suite.model_dump(by_alias=True),

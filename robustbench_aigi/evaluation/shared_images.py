@@ -8,7 +8,8 @@ from pathlib import Path
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.aimed import not_aimed
@@ -63,7 +64,7 @@ class SharedImageBuilder:
         # Without any row this writes the clean images, which the gallery shows.
         self._build([row for row in shared if row.id not in absent], folder)
         return {
-            row.id: absent[row.id] if row.id in absent else plusplus(folder, "test", row.id)
+            row.id: absent[row.id] if row.id in absent else load_plusplus(folder, "test", row.id)
             for row in shared
         }
 

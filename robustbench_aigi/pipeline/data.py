@@ -5,17 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.data import counts, load_data
-from robustbench_aigi.data.audit import Audit
-from robustbench_aigi.data.audit import audit as audited
-from robustbench_aigi.data.description.describe import Description, described, overview
-from robustbench_aigi.data.exporters import write_jsonl
+from robustbench_aigi.data import describe_counts, load_data
+from robustbench_aigi.data.audit import Audit, write_audit
+from robustbench_aigi.data.audit import audit as audit_dataset
+from robustbench_aigi.data.description.describe import describe_source, overview
+from robustbench_aigi.data.description.result import Description
 from robustbench_aigi.data.listing import read_skipped
-from robustbench_aigi.data.plusplus.build import build_plusplus, plan, plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
 from robustbench_aigi.data.plusplus.card import write_card
 from robustbench_aigi.data.plusplus.contact_sheets import contact_sheets
-from robustbench_aigi.data.plusplus.reader import COMMAND, unfinished
-from robustbench_aigi.data.plusplus.request import BuildRequest, plan_build, planned
+from robustbench_aigi.data.plusplus.estimate import estimate_build, estimate_text
+from robustbench_aigi.data.plusplus.jsonl import write_jsonl
+from robustbench_aigi.data.plusplus.reader import COMMAND_FILE, describe_unfinished
+from robustbench_aigi.data.plusplus.request import BuildRequest, plan_build
 from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -50,23 +52,25 @@ def _build(
     order: BuildRequest, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say
 ) -> pd.DataFrame:
     made, identities = plan_build(order, out / "skipped.csv", progress), Identities()
-    say(counts(made.data, out / "skipped.csv"))
+    say(describe_counts(made.data, out / "skipped.csv"))
     for line in overview(
         made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")
     ):
         say(line)
     for note in identities.notes(made.surrogates):
         say(note)
-    expected = plan(made.parts, made.suite, made.surrogates, out, executor.workers, identities)
-    say(planned(expected, executor.workers))
+    expected = estimate_build(
+        made.parts, made.suite, made.surrogates, out, executor.workers, identities
+    )
+    say(estimate_text(expected, executor.workers))
     if dry_run:
         return expected
-    write_text(out / COMMAND, order.typed(out))
+    write_text(out / COMMAND_FILE, order.command_line(out))
     build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor, identities)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
-    write_card(out, made.recipe, order.command)
-    (out / COMMAND).unlink(missing_ok=True)
+    write_card(out, made.recipe, order.public_command)
+    (out / COMMAND_FILE).unlink(missing_ok=True)
     return pd.read_parquet(out / "manifest.parquet")
 
 
@@ -97,13 +101,17 @@ def audit(
         UserError: such as ``DataError`` for the folder of a build that is not finished.
     """
     built = Path(dataset)
-    if fault := unfinished(built):
-        raise DataError(fault)
+    unfinished = describe_unfinished(built)
+    if unfinished is not None:
+        raise DataError(unfinished)
     with exclusive_lock(out):
         if (built / "manifest.parquet").is_file():
-            return audited(plusplus(built), out, progress)
-        data = load_data(dataset, source, None, limit, out / "skipped.csv", progress, convert)
-        return audited(data, out, progress)
+            data = load_plusplus(built)
+        else:
+            data = load_data(dataset, source, None, limit, out / "skipped.csv", progress, convert)
+        result = audit_dataset(data, progress)
+        write_audit(result, out)
+        return result
 
 
 def inspect(
@@ -120,4 +128,4 @@ def inspect(
     Raises:
         DataError: no recipe reads it; the message says what was found.
     """
-    return described(source, dataset, convert=convert, progress=progress)
+    return describe_source(source, dataset, convert=convert, progress=progress)

@@ -12,14 +12,14 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.data import Dataset, counts, load_data
-from robustbench_aigi.data.plusplus.request import SPLITS
-from robustbench_aigi.data.suggestions import recipe_named
+from robustbench_aigi.data import Dataset, describe_counts, load_data
+from robustbench_aigi.data.sources.splits import SPLIT_ORDER
+from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.detectors import Detector, load_detector, load_trained, save_detector
 from robustbench_aigi.detectors._support.addresses.address import Address
-from robustbench_aigi.detectors._support.checkpoints.checkpoint import check_restorable
+from robustbench_aigi.detectors._support.checkpoints.saving import check_restorable
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.detectors.base import FRESH
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
 from robustbench_aigi.errors import UnavailableError, UserError
 from robustbench_aigi.evaluation import costs
@@ -64,10 +64,10 @@ def run(
         UserError: with what to type next; nothing already done is lost.
     """
     suite = load_suite(attacks)
-    recipe = recipe_named(dataset)
+    recipe = load_recipe(dataset)
     with exclusive_lock(out):
-        data = load_data(dataset, source, SPLITS, limit, out / "skipped.csv", progress, convert)
-        say(counts(data, out / "skipped.csv"))
+        data = load_data(recipe, source, SPLIT_ORDER, limit, out / "skipped.csv", progress, convert)
+        say(describe_counts(data, out / "skipped.csv"))
         data.manifest.to_parquet(out / "data.parquet", index=False)
         fitted = fit_plain(recipe, data, out / "detectors", progress, say)
         makers = {
@@ -142,7 +142,7 @@ def train(
     for note in begin.notes:
         say(note)
     check_restorable(begin)
-    if start and begin.card.weights == FRESH:
+    if start and begin.card.weights == FRESH_WEIGHTS:
         say(
             f"{start} brings no last layer of one or two classes: that of {begin.card.name} is"
             " fresh"
@@ -315,14 +315,16 @@ def _ready(given: Detector | Address) -> tuple[str, Detector | Unavailable]:
     try:
         ready = load_trained(given)
     except UnavailableError as error:
-        return given.new or str(given), Unavailable(str(error))
+        return given.alias or str(given), Unavailable(str(error))
     return ready.card.name, ready
 
 
 def fresh_notes(detectors: Mapping[str, Detector | Unavailable]) -> list[str]:
     """A warning for each detector of which nothing was trained."""
     fresh = [
-        name for name, d in detectors.items() if isinstance(d, Detector) and d.card.weights == FRESH
+        name
+        for name, d in detectors.items()
+        if isinstance(d, Detector) and d.card.weights == FRESH_WEIGHTS
     ]
     return [
         f"{name} has fresh weights: nothing in it was trained, and its numbers are those of chance"

@@ -14,10 +14,11 @@ import pandas as pd
 import torch
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.data import Dataset, Recipe, counts, load_data
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus, plusplus
+from robustbench_aigi.data import Dataset, Recipe, describe_counts, load_data
+from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.data.recipes import Training
-from robustbench_aigi.data.suggestions import recipe_named
+from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.detectors import (
     Detector,
     load_detector,
@@ -98,7 +99,7 @@ def fine_tune(
     build_plusplus(parts, possible, makers, folder, progress)
     built = TrainingData(
         key=file_digest(folder / "manifest.parquet"),
-        parts=lambda: [plusplus(folder, split) for split in parts],
+        parts=lambda: [load_plusplus(folder, split) for split in parts],
         name=f"{data.name}++",
         seen=tuple(row.id for row in possible.rows),
     )
@@ -191,7 +192,7 @@ def told(detector: Detector, history: History) -> str:
 def training_on(dataset: str) -> Training:
     """How long to train: a recipe's numbers; the usual ones for a folder that ``build`` wrote."""
     built = Path(dataset, "manifest.parquet")
-    return Training() if built.is_file() else recipe_named(dataset).training
+    return Training() if built.is_file() else load_recipe(dataset).training
 
 
 def load_training_data(
@@ -207,12 +208,12 @@ def load_training_data(
     built = Path(dataset, "manifest.parquet")
     if built.is_file():
         attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
-        parts = [plusplus(Path(dataset), split) for split in ("train", "validation")]
+        parts = [load_plusplus(Path(dataset), split) for split in ("train", "validation")]
         return TrainingData(
             file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"}))
         )
     data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress, convert)
-    say(counts(data, skipped))
+    say(describe_counts(data, skipped))
     return TrainingData(data.key, lambda: _splits(data), data.name)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi.attacks.suites import FROM
+from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
 from robustbench_aigi.evaluation.metrics import by_generator
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.executors.unsendable import read_unsendable
@@ -66,7 +66,7 @@ def transfer_tables(matrix: pd.DataFrame, direction: str = "both") -> dict[str, 
     part = matrix[(matrix["mode"] == "transfer") & (matrix["direction"] == direction)]
     if part.empty:
         return {}
-    split = part["attack"].str.split(FROM, n=1, expand=True)
+    split = part["attack"].str.split(SURROGATE_SEPARATOR, n=1, expand=True)
     tables: dict[str, pd.DataFrame] = {}
     for attack in dict.fromkeys(split[0]):
         own = part.assign(source=split[1])[split[0] == attack]

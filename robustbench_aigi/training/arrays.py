@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.base import on_device
+from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.imaging.pixels import from_bytes
 
 

@@ -24,7 +24,8 @@ from robustbench_aigi.config.units import (
     Weight,
     WholeNumber,
 )
-from robustbench_aigi.detectors.base import Detector, decayed
+from robustbench_aigi.detectors._support.parameter_groups import decayed_groups
+from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.errors import ConfigError, UserError
 
 
@@ -108,7 +109,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         groups = (
             detector.parameter_groups(self.weight_decay)
             if part is None
-            else decayed(part, self.weight_decay)
+            else decayed_groups(part, self.weight_decay)
         )
         if self.layer_decay is not None and part is None:
             net = getattr(detector, "net", None)

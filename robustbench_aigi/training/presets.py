@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 
-from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.detectors._support.faster import copied
-from robustbench_aigi.detectors.base import TRAINED_HERE
-from robustbench_aigi.detectors.clip_mlp import ClipDetector
+from robustbench_aigi.detectors import Detector, detectors, load_detector
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
+from robustbench_aigi.detectors._support.faster import copy_detector
+from robustbench_aigi.detectors.base import TRAINED_HERE, TrainingDefaults
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.progress import Progress, silent
@@ -140,16 +140,6 @@ BATCHES = ((5_000, 16), (20_000, 64))
 """Training images up to which a batch size is used: few images need many steps, and stronger
 augmentation.
 """
-RATES = {"resnet18-c32": 2e-3}
-"""Peak rates of AdamW; 1e-3 for the others."""
-FEW_RATES = {"cifake-cnn": 2e-3}
-"""Peak rates for few images, where that of many is too low: halved, the CNN is far from done after
-30 epochs.
-"""
-GENTLE = ("tinyvit-5m", "tinyvit-11m", "tinyvit-21m")
-"""Detectors whose batch statistics few images upset: these are kept, and the rate is lower, when
-fine-tuning on few.
-"""
 
 
 def train_detector(
@@ -180,7 +170,9 @@ def train_detector(
     """
     torch.manual_seed(recipe.seed)
     detector = (
-        copied(start) if start is not None else load_detector(recipe.detector, **recipe.config)
+        copy_detector(start)
+        if start is not None
+        else load_detector(recipe.detector, **recipe.config)
     )
     method, files = METHODS[recipe.method], files or Files()
     if method.tower is not None:
@@ -200,7 +192,7 @@ def train_detector(
         "seen": met,
         "weights": TRAINED_HERE,
     }
-    detector.card = detector.card.model_copy(update=card)
+    detector.describe(**card)
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
         return detector.eval(), _measured(detector, recipe, validation)
@@ -241,7 +233,7 @@ def _plain(detector: Detector, plan: TrainConfig) -> Detector:
     """
     if not plan.lora and not plan.category:
         return detector
-    alone = without_second_head(copied(detector))
+    alone = without_second_head(copy_detector(detector))
     return merged(alone) if plan.lora else alone
 
 
@@ -284,6 +276,16 @@ def _fit_tower(
     run(gentle, objective=tower, score=tower.score, part=clip.tower, task=f"tower {recipe.name}")
 
 
+def training_defaults(detector: str) -> TrainingDefaults:
+    """Return the training defaults of a registered detector, and the usual ones for all others.
+
+    Args:
+        detector: a name or an address.
+    """
+    is_registered = detector in detectors.names()
+    return detectors.get(detector).training_defaults if is_registered else TrainingDefaults()
+
+
 def plan_for(recipe: TrainingJob, images: int, *, begun: bool, frozen: bool) -> TrainConfig:
     """The numbers that suit a recipe and so many training images.
 
@@ -293,12 +295,15 @@ def plan_for(recipe: TrainingJob, images: int, *, begun: bool, frozen: bool) -> 
     batch = next((b for most, b in BATCHES if images <= most), 128)
     few, attacked = batch < 128, METHODS[recipe.method].attacks is not None
     batch = max(batch, 64 if frozen else 32 if attacked else batch)
-    gently = begun and few and not attacked and recipe.detector in GENTLE
-    rate = RATES.get(recipe.detector, 1e-3) * (0.2 if gently else 0.5 if begun else 1.0)
+    defaults = training_defaults(recipe.detector)
+    gently = begun and few and not attacked and defaults.keeps_batch_statistics
+    rate = defaults.rate * (0.2 if gently else 0.5 if begun else 1.0)
+    if few and not attacked and defaults.rate_on_few is not None:
+        rate = defaults.rate_on_few
     numbers: dict[str, Any] = {
         "epochs": recipe.epochs,
         "batch": batch,
-        "rate": FEW_RATES.get(recipe.detector, rate) if few and not attacked else rate,
+        "rate": rate,
         "mix": 0.0 if few else 0.1,
         "colour": (
             0.4 if few and not frozen else 0.0
@@ -310,7 +315,7 @@ def plan_for(recipe: TrainingJob, images: int, *, begun: bool, frozen: bool) -> 
     }
     if recipe.method == "adapt":  # as the ConvNeXtV2 card says
         numbers |= {
-            "rate": 0.2 * RATES.get(recipe.detector, 1e-3),
+            "rate": 0.2 * defaults.rate,
             "smoothing": 0.05,
             "warmup": 0.07,
         }

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.plusplus.build import Part, build_plusplus
+from robustbench_aigi.data.plusplus.build import build_plusplus
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.executors import PoolExecutor
 from robustbench_aigi.progress import silent
 

@@ -19,9 +19,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.data import Recipe, photographs
+from robustbench_aigi.data import MiniRecipe, photographs
+from robustbench_aigi.detectors._support.clip_encoder import load_image_encoder
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
-from robustbench_aigi.detectors.clip_mlp import clip_tower
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
 from robustbench_aigi.imaging.pixels import snap
 from robustbench_aigi.io.hashing import rngs_for
@@ -30,7 +30,7 @@ Features = npt.NDArray[np.float64]
 
 
 def embed(images: Tensor) -> Features:
-    tower, _, _ = clip_tower("tiny-clip", None)
+    tower, _, _ = load_image_encoder("tiny-clip", None)
     with torch.no_grad():
         features = [
             tower.eval()(Normalise(CLIP_MEAN, CLIP_STD)(part)) for part in images.split(250)
@@ -51,13 +51,15 @@ def distance(a: Features, b: Features) -> float:
 
 def main(count: int) -> None:
     rng = np.random.default_rng(1)
-    pixels = [c for _, c in photographs.crops(photographs.SPLITS["test"], 2 * count, rng)]
+    pixels = [
+        c for _, c in photographs.crops(photographs.PHOTOGRAPH_SPLITS["test"], 2 * count, rng)
+    ]
     reals = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     first, second = reals[:count], reals[count:]
-    train = [c for _, c in photographs.crops(photographs.SPLITS["train"], count, rng)]
+    train = [c for _, c in photographs.crops(photographs.PHOTOGRAPH_SPLITS["train"], count, rng)]
     model, photograph = PixelDiffusion.load(SHIPPED), CLASSES.index("photograph")
     rngs = rngs_for(0, "distance", [str(i) for i in range(count)])
-    parts = catalogue.read("datasets", "mini", Recipe).parts
+    parts = catalogue.read("datasets", "mini", MiniRecipe).parts
     if parts is None:
         raise SystemExit("the recipe mini has no [parts]")
     fakes = {}

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.base import Result
+from robustbench_aigi.attacks.result import Result
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector

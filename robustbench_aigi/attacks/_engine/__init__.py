@@ -1,3 +1,1 @@
-"""What attacks share: the counted view of a detector, norm balls, batching, checks of what comes
-in.
-"""
+"""What attacks share: the counted view of a detector, norm balls, batching, checks of the input."""

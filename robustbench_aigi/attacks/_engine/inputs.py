@@ -1,6 +1,4 @@
-"""What an attack is given: images of any usual type become float32 on the 8-bit grid, labels become
-int64.
-"""
+"""Checks of what an attack is given: images become float32 on the 8-bit grid, labels int64."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +12,7 @@ from torch import Tensor
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, on_grid, snap
 
-FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def batch_of(
@@ -42,17 +40,25 @@ def batch_of(
     if labels.shape != images.shape[:1] or len(names) != len(images):
         raise UserError(
             f"{len(images)} images need as many labels and ids, got {tuple(labels.shape)} and"
-            f" {len(names)}."
+            f" {len(names)}. Give one of each per image."
         )
     if not bool(((labels == 0) | (labels == 1)).all()):
         raise UserError(
             f"labels must be 0 (real) or 1 (AI-generated), got {labels.unique().tolist()}."
+            " Map your own classes to these two."
         )
     return _on_grid(images), labels.to(torch.int64), names
 
 
 def check_pixels(images: Tensor) -> None:
-    """Raise ``UserError`` unless ``images`` are ``(N, 3, H, W)``, uint8 or floats in [0, 1]."""
+    """Raise unless images are ``(N, 3, H, W)``, uint8 or floats in [0, 1].
+
+    Args:
+        images: what the user gave.
+
+    Raises:
+        UserError: they are not; the message says what to write.
+    """
     if not isinstance(images, Tensor):
         raise UserError(
             f"images must be a tensor (N, 3, H, W), got {_type(images)}. {_conversion(images)}"
@@ -61,12 +67,12 @@ def check_pixels(images: Tensor) -> None:
         raise UserError(
             f"images must be (N, 3, H, W), got {tuple(images.shape)}. {_reshaped(images.shape)}"
         )
-    if images.dtype not in (torch.uint8, *FLOATS):
+    if images.dtype not in (torch.uint8, *FLOAT_TYPES):
         raise UserError(
             f"images must be uint8 grey levels or floats in [0, 1], got {images.dtype}. "
             "Write images.to(torch.uint8) if its values are 0 to 255."
         )
-    if images.dtype in FLOATS and images.numel():
+    if images.dtype in FLOAT_TYPES and images.numel():
         low, high = (float(end) for end in images.detach().aminmax())
         if not (low >= 0 and high <= 1):
             raise UserError(
@@ -76,29 +82,29 @@ def check_pixels(images: Tensor) -> None:
 
 
 def _on_grid(images: Tensor) -> Tensor:
-    """Return images that passed :func:`check_pixels` in float32; raise ``UserError`` if they are
-    off the grid.
-    """
+    """Return images that passed :func:`check_pixels` in float32; raise if they are off the grid."""
     if images.dtype == torch.uint8:
         return from_bytes(images)
     if images.dtype == torch.float32:
-        good, taken = on_grid(images), images
-    else:
-        levels = images.detach().double() * LEVELS
-        # The nearest float to k/255 is off by half the distance of two floats below 1, a quarter of
-        # the type's eps:
-        # 0.06 levels in float16 and 0.498 in bfloat16, so that the level is still known.
-        rounding = LEVELS * torch.finfo(images.dtype).eps / 4 + 1e-3
-        good, taken = (
-            bool(((levels - levels.round()).abs() <= rounding).all()),
-            snap(images.detach().float()),
-        )
-    if not good:
-        raise UserError(
-            "images must be on the 8-bit grid in [0, 1]. Write"
-            " robustbench_aigi.imaging.pixels.snap(images)."
-        )
-    return taken
+        if on_grid(images):
+            return images
+    elif _is_rounded_grid(images):
+        return snap(images.detach().float())
+    raise UserError(
+        "images must be on the 8-bit grid in [0, 1]. Write"
+        " robustbench_aigi.imaging.pixels.snap(images)."
+    )
+
+
+def _is_rounded_grid(images: Tensor) -> bool:
+    """Whether images of another float type are the nearest such floats to grid values.
+
+    The nearest float to k/255 is off by half the distance of two floats below 1, a quarter of the
+    type's eps: 0.06 levels in float16 and 0.498 in bfloat16, so that the level is still known.
+    """
+    levels = images.detach().double() * LEVELS
+    rounding = LEVELS * torch.finfo(images.dtype).eps / 4 + 1e-3
+    return bool(((levels - levels.round()).abs() <= rounding).all())
 
 
 def _type(given: Any) -> str:
@@ -106,27 +112,22 @@ def _type(given: Any) -> str:
 
 
 def _conversion(images: Any) -> str:
-    """What to write to make a tensor of images of another library."""
+    """Return what to write to make a tensor of images of another library."""
     if isinstance(images, np.ndarray):
-        turned = (
-            {3: ".permute(2, 0, 1)[None]", 4: ".permute(0, 3, 1, 2)"}
-            if images.shape[-1:] == (3,)
-            else {}
-        )
-        return f"Write torch.from_numpy(images){turned.get(images.ndim, '')}."
+        permutations = {3: ".permute(2, 0, 1)[None]", 4: ".permute(0, 3, 1, 2)"}
+        has_channels_last = images.shape[-1:] == (3,)
+        permuted = permutations.get(images.ndim, "") if has_channels_last else ""
+        return f"Write torch.from_numpy(images){permuted}."
     if isinstance(images, Image.Image):
         return 'Write torch.from_numpy(numpy.array(images.convert("RGB"))).permute(2, 0, 1)[None].'
     return "Write torch.stack(images) if it is a list of tensors (3, H, W)."
 
 
 def _reshaped(shape: torch.Size) -> str:
-    """What to write to make ``(N, 3, H, W)`` of a tensor of another shape."""
+    """Return what to write to make ``(N, 3, H, W)`` of a tensor of another shape."""
     if len(shape) == 3:
-        channels_last = shape[2] == 3 and shape[0] != 3
-        return (
-            f"Write images{'.permute(2, 0, 1)' if channels_last else ''}[None] to add the batch"
-            " axis."
-        )
+        permuted = ".permute(2, 0, 1)" if shape[2] == 3 and shape[0] != 3 else ""
+        return f"Write images{permuted}[None] to add the batch axis."
     if len(shape) == 4 and shape[3] == 3:
         return "Write images.permute(0, 3, 1, 2) to put the channels second."
     if len(shape) == 4 and shape[1] == 1:
@@ -137,7 +138,7 @@ def _reshaped(shape: torch.Size) -> str:
 
 
 def _rescaled(low: float, high: float) -> str:
-    """What to write to bring values into [0, 1]."""
+    """Return what to write to bring values into [0, 1]."""
     if math.isnan(low):
         return "Look for a division by zero where they are made."
     if low < 0:

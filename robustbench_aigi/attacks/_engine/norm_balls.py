@@ -1,5 +1,6 @@
-"""The two balls that gradient attacks stay in: where to start, which way to step, and how to come
-back inside.
+"""The two balls that gradient attacks stay in: random starts, steps, and projections.
+
+A *change* is the difference of an attacked and a clean image in grey levels, ``(M, 3, H, W)``.
 """
 
 from abc import abstractmethod
@@ -16,12 +17,16 @@ from robustbench_aigi.imaging.pixels import LEVELS
 
 @dataclass(frozen=True, kw_only=True)
 class Ball(Attack):
-    """An attack whose changes lie in a norm ball; a *change* is in grey levels, ``(M, 3, H,
-    W)``.
+    """An attack whose changes lie in a norm ball.
+
+    Attributes:
+        unit: grey levels per unit of ``eps``.
+        deterministic_steps: whether the image shown determines the next step, so that an image seen
+            twice is a cycle. This holds where every change is in whole grey levels.
     """
 
     unit: ClassVar[int]
-    """Grey levels in one of ``eps``."""
+    deterministic_steps: ClassVar[bool] = False
 
     eps: float = 8
 
@@ -32,28 +37,51 @@ class Ball(Attack):
 
     @property
     def query_budget(self) -> int | None:
-        """The most evaluations of an image, for an attack that is bounded so."""
+        """Maximum number of evaluations per image, or None if it is not bounded."""
         return None
 
     @abstractmethod
     def size(self, change: Tensor) -> Tensor:
-        """The ball's norm of each change, in grey levels, ``(M, 1, 1, 1)``."""
+        """Return the ball's norm of each change, ``(M, 1, 1, 1)``.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+        """
 
     @abstractmethod
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """A random change of one image, uniform in the ball, shaped as ``like``."""
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return a random change of one image, uniform in the ball.
+
+        Args:
+            like: ``(3, H, W)``, whose shape and type the change gets.
+            rng: the image's own generator.
+        """
 
     @abstractmethod
     def steepest_step(self, gradient: Tensor) -> Tensor:
-        """The step of size 1 that climbs a slope fastest; none where the slope is zero."""
+        """Return the step of size 1 that climbs a gradient fastest; zero where the gradient is.
+
+        Args:
+            gradient: ``(M, 3, H, W)``.
+        """
 
     @abstractmethod
     def project(self, change: Tensor, clean: Tensor) -> Tensor:
-        """A change near by that keeps the image in the ball and in [0, 255]."""
+        """Return a nearby change that keeps the image in the ball and in [0, 255].
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+            clean: the images it belongs to, of the same shape.
+        """
 
     @abstractmethod
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
-        """The image of a change, in whole grey levels, still inside the ball."""
+        """Return the image of a change in whole grey levels, still inside the ball.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels, inside the ball.
+            clean: the images it belongs to, of the same shape.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,36 +89,37 @@ class LinfBall(Ball):
     """At most ``eps`` grey levels on every value."""
 
     unit = 1
+    deterministic_steps = True
 
     eps: LinfRadius = 8
 
     def budget(self) -> Budget:
-        """``eps`` grey levels on every value."""
+        """Return ``eps`` grey levels on every value."""
         return Budget(linf=self.eps, queries=self.query_budget)
 
     @property
     def radius(self) -> float:
-        """Whole levels: a part of one cannot be kept in a PNG."""
+        """``eps`` in whole grey levels: a part of one cannot be stored in a PNG."""
         return float(int(self.eps))
 
     def size(self, change: Tensor) -> Tensor:
-        """The largest change of a value."""
+        """Return the largest absolute value of each ``change``."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """Uniform whole grey levels."""
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return uniform whole grey levels of the shape of ``like``, drawn from ``rng``."""
         return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
 
     def steepest_step(self, gradient: Tensor) -> Tensor:
-        """One level by the sign of the slope."""
+        """Return the sign of ``gradient``."""
         return gradient.sign()
 
     def project(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Clamp each value to the whole levels within ``eps``, then to [0, 255]."""
+        """Clamp ``change`` to the whole levels within ``eps``, then ``clean`` + it to [0, 255]."""
         return (clean + change.clamp(-self.radius, self.radius)).clamp(0, LEVELS) - clean
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Round."""
+        """Round ``clean`` + ``change``."""
         return (clean + change).round().clamp(0, LEVELS)
 
 
@@ -98,7 +127,7 @@ class LinfBall(Ball):
 class L2Ball(Ball):
     """A change of at most ``eps`` in the L2 norm over pixels in [0, 1].
 
-    The change is kept unrounded between steps, so that small slopes add up; every image shown is
+    The change is kept unrounded between steps, so that small gradients add up; every image shown is
     rounded and checked.
     """
 
@@ -107,31 +136,36 @@ class L2Ball(Ball):
     eps: L2Radius = 1.0
 
     def budget(self) -> Budget:
-        """``eps`` as the norm of the whole image's change."""
+        """Return ``eps`` as the norm of the whole image's change."""
         return Budget(l2=self.eps, queries=self.query_budget)
 
     def size(self, change: Tensor) -> Tensor:
-        """The length."""
+        """Return the L2 norm of each ``change``."""
         return length(change)
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """Uniform in the ball."""
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return a change of the shape of ``like``, uniform in the ball, drawn from ``rng``."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius
         return direction * (radius / float(torch.linalg.vector_norm(direction)))
 
     def steepest_step(self, gradient: Tensor) -> Tensor:
-        """The slope itself, one level long."""
+        """Return ``gradient`` itself, scaled to one grey level."""
         return scaled(gradient, 1.0)
 
     def project(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Clamp to [0, 255], then shrink to the ball: shrinking keeps the clamp."""
+        """Clamp ``clean`` + ``change`` to [0, 255], then shrink the change to the ball.
+
+        Shrinking cannot undo the clamp.
+        """
         change = (clean + change).clamp(0, LEVELS) - clean
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
-        """Round; where that leaves the ball shrink a little and round again, at last towards the
-        clean image.
+        """Round ``clean`` + ``change``.
+
+        Where that leaves the ball, the change is shrunk a little and rounded again; in the end it
+        is rounded towards the clean image.
         """
         rounded = change.round()
         for _ in range(3):
@@ -144,13 +178,30 @@ class L2Ball(Ball):
 
 
 def length(change: Tensor) -> Tensor:
-    """L2 norm of each image's change, shaped ``(N, 1, 1, 1)``."""
+    """Return the L2 norm of each image's change, ``(N, 1, 1, 1)``.
+
+    Args:
+        change: ``(N, 3, H, W)``.
+
+    Example:
+        >>> length(torch.ones(1, 3, 2, 2)).flatten()
+        tensor([3.4641])
+    """
     lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
     return lengths
 
 
 def scaled(gradient: Tensor, size: float) -> Tensor:
-    """Give each image's slope the length ``size``; a zero slope stays zero."""
+    """Scale each image's gradient to the L2 norm ``size``; a zero gradient stays zero.
+
+    Args:
+        gradient: ``(N, 3, H, W)``.
+        size: in grey levels.
+
+    Example:
+        >>> length(scaled(torch.ones(1, 3, 2, 2), 5.0)).flatten()
+        tensor([5.0000])
+    """
     largest = gradient.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
     gradient = gradient / torch.where(largest > 0, largest, 1)
     norm = length(gradient)

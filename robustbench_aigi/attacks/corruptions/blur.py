@@ -9,7 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import BlurSigma
 
 
@@ -20,7 +21,10 @@ class GaussianBlur(Perturbation):
     """Blur with a Gaussian of ``sigma`` pixels; edges are mirrored.
 
     Source: Hendrycks & Dietterich, ICLR 2019; the severities are the range of Wang et al., CVPR
-        2020.
+    2020.
+
+    Args:
+        sigma: standard deviation, in pixels.
     """
 
     sigma: BlurSigma = 1.0
@@ -28,7 +32,7 @@ class GaussianBlur(Perturbation):
     severities = MappingProxyType({"sigma": (0.5, 1.0, 1.5, 2.0, 3.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Blur one image."""
+        """Blur ``image``."""
         pixels = image.numpy().astype(np.float64)
         return torch.from_numpy(
             gaussian_filter(pixels, sigma=(0, self.sigma, self.sigma), mode="reflect")

@@ -1,6 +1,4 @@
-"""Brightness, contrast and saturation: what a photo editor's sliders do. A factor of 1 changes
-nothing.
-"""
+"""Brightness, contrast and saturation, as a photo editor changes them; factor 1 is the identity."""
 
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -10,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Factor
 
-LUMA = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
+LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
@@ -21,14 +20,18 @@ LUMA = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
 @final
 @dataclass(frozen=True, kw_only=True)
 class Brightness(Perturbation):
-    """Multiply every value by ``factor``; below 1 darkens. The severities are ours."""
+    """Multiply every value by ``factor``; below 1 darkens. The severities are ours.
+
+    Args:
+        factor: 1 changes nothing.
+    """
 
     factor: Factor = 1.25
 
     severities = MappingProxyType({"factor": (1.1, 1.25, 1.5, 1.75, 2.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Brighten one image."""
+        """Multiply the values of ``image``."""
         return torch.from_numpy(image.numpy() * np.float64(self.factor))
 
 
@@ -39,6 +42,9 @@ class Contrast(Perturbation):
     """Multiply every value's distance from its channel's mean by ``factor``.
 
     Source: Hendrycks & Dietterich, ICLR 2019, whose two mildest are the last two severities.
+
+    Args:
+        factor: 1 changes nothing, 0 leaves the mean.
     """
 
     factor: Factor = 0.7
@@ -46,7 +52,7 @@ class Contrast(Perturbation):
     severities = MappingProxyType({"factor": (0.85, 0.7, 0.55, 0.4, 0.3)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Flatten one image."""
+        """Move the values of ``image`` towards their channel's mean."""
         values = image.numpy().astype(np.float64)
         mean = values.mean(axis=(1, 2), keepdims=True)
         return torch.from_numpy(mean + self.factor * (values - mean))
@@ -56,8 +62,10 @@ class Contrast(Perturbation):
 @final
 @dataclass(frozen=True, kw_only=True)
 class Saturation(Perturbation):
-    """Multiply every colour's distance from its grey by ``factor``; 0 leaves grey. The severities
-    are ours.
+    """Multiply every colour's distance from its grey by ``factor``. The severities are ours.
+
+    Args:
+        factor: 1 changes nothing, 0 leaves grey.
     """
 
     factor: Factor = 0.6
@@ -65,7 +73,7 @@ class Saturation(Perturbation):
     severities = MappingProxyType({"factor": (0.8, 0.6, 0.4, 0.2, 0.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Fade one image."""
+        """Move the colours of ``image`` towards grey."""
         values = image.numpy().astype(np.float64)
-        grey = (LUMA * values).sum(axis=0, keepdims=True)
+        grey = (LUMA_WEIGHTS * values).sum(axis=0, keepdims=True)
         return torch.from_numpy(grey + self.factor * (values - grey))

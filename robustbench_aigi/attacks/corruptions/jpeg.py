@@ -10,7 +10,8 @@ from imagecodecs import jpeg8_decode, jpeg8_encode
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import interleaved
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Quality
 
 
@@ -18,11 +19,13 @@ from robustbench_aigi.config.units import Quality
 @final
 @dataclass(frozen=True, kw_only=True)
 class JPEG(Perturbation):
-    """Compress and decompress with libjpeg-turbo at ``quality`` (1 to 100), chroma halved (4:2:0):
-    Pillow's bytes.
+    """Compress and decompress as JPEG at ``quality`` (1 to 100), chroma halved (4:2:0).
 
-    Source: Hendrycks & Dietterich, ICLR 2019, whose mildest quality is the fifth severity here;
-        sites use the others.
+    libjpeg-turbo does it, so the bytes are Pillow's. Source: Hendrycks & Dietterich, ICLR 2019,
+    whose mildest quality is the fifth severity here; sites use the others.
+
+    Args:
+        quality: as libjpeg counts it.
     """
 
     quality: Quality = 75
@@ -30,21 +33,26 @@ class JPEG(Perturbation):
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 25)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Encode and decode one image."""
+        """Encode and decode ``image``."""
         return recompressed(image[None], self.quality)[0]
 
     def change_all(
         self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
     ) -> Tensor:
-        """Encode and decode each image; nothing is drawn, and at 32 x 32 a generator costs as much
-        as a decoder.
+        """Encode and decode ``images``, into ``room`` where that works.
+
+        ``rngs`` stay unused: at 32 x 32 making a generator costs as much as decoding.
         """
         return recompressed(images, self.quality, room)
 
 
 def recompressed(images: Tensor, quality: int, room: Tensor | None = None) -> Tensor:
-    """Encode and decode uint8 grey levels ``(N, 3, H, W)``, into ``room`` if its memory goes pixel
-    by pixel.
+    """Encode and decode images as JPEG.
+
+    Args:
+        images: uint8 grey levels ``(N, 3, H, W)``.
+        quality: 1 to 100.
+        room: uint8 memory of the same shape, used for the result if it goes pixel by pixel.
     """
     pixels = None if room is None else room.permute(0, 2, 3, 1)
     if pixels is None or not pixels.is_contiguous():

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import LinfRadius, Share
 from robustbench_aigi.imaging.pixels import LEVELS
 
@@ -20,6 +21,9 @@ class GaussianNoise(Perturbation):
     """Add independent Gaussian noise of ``sigma`` grey levels to every value.
 
     Source: Hendrycks & Dietterich, ICLR 2019, whose three mildest are the last three severities.
+
+    Args:
+        sigma: standard deviation in grey levels.
     """
 
     sigma: LinfRadius = 10
@@ -27,7 +31,7 @@ class GaussianNoise(Perturbation):
     severities = MappingProxyType({"sigma": (5, 10, 20.4, 30.6, 45.9)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Add the noise to one image."""
+        """Add noise from ``rng`` to ``image``."""
         noise = torch.randn(image.shape, generator=rng, dtype=torch.float64).numpy()
         return torch.from_numpy(image.numpy() + self.sigma * noise)
 
@@ -39,6 +43,9 @@ class ImpulseNoise(Perturbation):
     """Set a ``share`` of the values, drawn at random, to 0 or 255.
 
     Source: Hendrycks & Dietterich, ICLR 2019, whose four mildest are the last four severities.
+
+    Args:
+        share: of the values, from 0 to 1.
     """
 
     share: Share = 0.03
@@ -46,7 +53,7 @@ class ImpulseNoise(Perturbation):
     severities = MappingProxyType({"share": (0.01, 0.03, 0.06, 0.09, 0.17)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Set values of one image."""
+        """Set values of ``image`` drawn by ``rng``."""
         draws = torch.rand(image.shape, generator=rng, dtype=torch.float64).numpy()
         lit = np.where(draws >= 1 - self.share / 2, LEVELS, image.numpy())
         return torch.from_numpy(np.where(draws < self.share / 2, 0, lit))

@@ -9,28 +9,31 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import Bytes
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.corruptions.jpeg import recompressed
 from robustbench_aigi.attacks.corruptions.resize import resized
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Quality, Rounds, ScaleShare
 
-BLOCK = 8
-SPREAD = 10
+BLOCK_SIDE = 8
+"""Pixels on a side of a JPEG block."""
+QUALITY_SPREAD = 10
+"""Most that a drawn quality differs from ``quality``."""
 
 
 @attacks.add("recompression")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Recompression(Perturbation):
-    """Social media in ``rounds``: each resizes (Lanczos), moves the grid of 8 x 8 blocks and
-    compresses as JPEG.
+    """Social media in ``rounds``, each of which resizes and compresses the image.
 
-    The last result is enlarged back. The chain and its severities are ours.
+    A round resizes by Lanczos, moves the grid of 8 x 8 blocks and compresses as JPEG. The last
+    result is enlarged back. The chain and its severities are ours.
 
     Args:
-        rounds: posts; those of fewer rounds are the first of more.
+        rounds: number of posts; those of fewer rounds are the first of more.
         quality: middle of the JPEG qualities; each is drawn within 10 of it.
-        scale: least of the sizes, as a share of the image's own; each is drawn between it and 1.
+        scale: smallest size, as a share of the image's own; each is drawn between it and 1.
     """
 
     rounds: Rounds = 3
@@ -46,18 +49,20 @@ class Recompression(Perturbation):
     )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Post one image again and again."""
-        pixels, (height, width) = image.numpy(), image.shape[1:]
+        """Post ``image`` again and again, with draws from ``rng``."""
+        pixels = image.numpy()
+        height, width = image.shape[1:]
         for draws in torch.rand((self.rounds, 4), generator=rng, dtype=torch.float64).tolist():
             scale = self.scale + (1 - self.scale) * draws[0]
             size = (max(1, round(height * scale)), max(1, round(width * scale)))
-            quality = min(100, max(1, round(self.quality + SPREAD * (2 * draws[1] - 1))))
+            quality = min(100, max(1, round(self.quality + QUALITY_SPREAD * (2 * draws[1] - 1))))
             posted = resized(pixels[None], [size], "lanczos")[0]
-            pixels = _recompressed(posted, quality, int(BLOCK * draws[2]), int(BLOCK * draws[3]))
+            above, before = (int(BLOCK_SIDE * draw) for draw in draws[2:])
+            pixels = _recompressed(posted, quality, above, before)
         return torch.from_numpy(resized(pixels[None], [(height, width)], "lanczos")[0])
 
 
 def _recompressed(pixels: Bytes, quality: int, above: int, before: int) -> Bytes:
-    """JPEG of an image whose blocks start ``above`` rows and ``before`` columns outside it."""
+    """Recompress an image whose blocks start ``above`` rows and ``before`` columns outside it."""
     framed = np.pad(pixels, ((0, 0), (above, 0), (before, 0)), mode="edge")
     return recompressed(torch.from_numpy(framed[None]), quality)[0].numpy()[:, above:, before:]

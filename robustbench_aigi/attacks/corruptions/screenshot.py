@@ -9,9 +9,10 @@ import torch
 from scipy.ndimage import shift
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.corruptions.jpeg import recompressed
 from robustbench_aigi.attacks.corruptions.resize import resized
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
 from robustbench_aigi.imaging.pixels import LEVELS
 
@@ -20,15 +21,15 @@ from robustbench_aigi.imaging.pixels import LEVELS
 @final
 @dataclass(frozen=True, kw_only=True)
 class Screenshot(Perturbation):
-    """Draw the image at a screen's scale, off the screen's pixels and in its colours; capture,
-    reduce back and save.
+    """Show the image on a screen, and capture, reduce and save it.
 
-    Resampling is bicubic to the screen and back, linear for the shift. The chain and its severities
-    are ours.
+    It is drawn at the screen's scale, off the screen's pixels and in its colours. Resampling is
+    bicubic to the screen and back, linear for the shift. The chain and its severities are ours.
 
     Args:
-        zoom: screen pixels to an image pixel.
-        offset: most screen pixels between image and screen grid, each way; drawn for each image.
+        zoom: screen pixels per image pixel.
+        offset: maximum screen pixels between image and screen grid, in each direction; drawn for
+            each image.
         gamma: exponent of the screen's tones; above 1 darkens.
         warmth: how much red is raised and blue lowered, as a share.
         quality: of the JPEG it is saved as; 0 for PNG.
@@ -51,7 +52,7 @@ class Screenshot(Perturbation):
     )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Capture one image."""
+        """Capture ``image`` at an offset from ``rng``."""
         _, height, width = image.shape
         offsets = self.offset * (2 * torch.rand(2, generator=rng, dtype=torch.float64).numpy() - 1)
         screen = (max(1, round(height * self.zoom)), max(1, round(width * self.zoom)))

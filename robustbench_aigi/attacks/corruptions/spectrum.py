@@ -11,7 +11,8 @@ import torch
 from scipy.fft import irfft2, rfft2
 from torch import Tensor
 
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Share, SpectralSlope
 
 Floats = npt.NDArray[np.float64]
@@ -21,12 +22,11 @@ Floats = npt.NDArray[np.float64]
 @final
 @dataclass(frozen=True, kw_only=True)
 class SpectrumMatch(Perturbation):
-    """Scale the rings of each channel's Fourier amplitude onto a line 1 / f^``alpha``, the spectrum
-    of natural images.
+    """Scale each channel's Fourier amplitude onto 1 / f^``alpha``, as in natural images.
 
-    Phases, mean and contrast stay. Source: Field, JOSA A 1987, for the line; Dzanic et al., NeurIPS
-    2020, and Durall et al., CVPR 2020, for the spectra that give generated images away. The
-    severities are ours.
+    Each ring of one frequency is scaled as a whole. Phases, mean and contrast stay. Source: Field,
+    JOSA A 1987, for the line; Dzanic et al., NeurIPS 2020, and Durall et al., CVPR 2020, for the
+    spectra that give generated images away. The severities are ours.
 
     Args:
         alpha: the line's slope in log amplitude over log frequency, near 1 for photographs.
@@ -39,7 +39,7 @@ class SpectrumMatch(Perturbation):
     severities = MappingProxyType({"strength": (0.2, 0.4, 0.6, 0.8, 1.0)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Match one image."""
+        """Match the spectrum of ``image``."""
         pixels = image.numpy().astype(np.float64)
         matched = np.stack([self._matched(channel) for channel in pixels])
         return torch.from_numpy(pixels + self.strength * (matched - pixels))
@@ -57,18 +57,30 @@ class SpectrumMatch(Perturbation):
 
 
 def ring_heights(amplitude: Floats, rings: npt.NDArray[np.int64], floor: float) -> Floats:
-    """Mean log amplitude of each ring. Below ``floor``, where grey levels' rounding lies,
-    amplitudes say nothing.
+    """Return the mean log amplitude of each ring.
+
+    Args:
+        amplitude: ``(H, W // 2 + 1)``, of the Fourier coefficients.
+        rings: of the same shape, the ring of each.
+        floor: amplitude that the rounding to grey levels has; smaller ones count as it.
     """
     logs = np.log(np.maximum(amplitude, floor))
-    sums, counts = (np.bincount(rings.ravel(), weights) for weights in (logs.ravel(), None))
+    sums = np.bincount(rings.ravel(), logs.ravel())
+    counts = np.bincount(rings.ravel())
     return np.asarray(sums / np.maximum(counts, 1))
 
 
 @lru_cache(maxsize=64)
 def rings_of(height: int, width: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Every coefficient's ring, ``(H, W // 2 + 1)``; each ring's frequency in cycles a pixel (ring
-    0, the mean: 1).
+    """Return the ring of every coefficient, and the frequency of every ring.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Returns:
+        Rings ``(H, W // 2 + 1)``, and frequencies in cycles per pixel; that of ring 0, the mean,
+        is 1.
     """
     side = max(height, width)
     radius = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])

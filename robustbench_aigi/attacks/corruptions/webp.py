@@ -11,7 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import interleaved
-from robustbench_aigi.attacks.base import Perturbation, attacks
+from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import QualityOrZero
 
 
@@ -19,8 +20,12 @@ from robustbench_aigi.config.units import QualityOrZero
 @final
 @dataclass(frozen=True, kw_only=True)
 class WebP(Perturbation):
-    """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100). The severities
-    are ours.
+    """Compress and decompress with Pillow's lossy WebP at ``quality`` (0 to 100).
+
+    The severities are ours.
+
+    Args:
+        quality: as libwebp counts it.
     """
 
     quality: QualityOrZero = 75
@@ -28,7 +33,7 @@ class WebP(Perturbation):
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 20)})
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
-        """Encode and decode one image."""
+        """Encode and decode ``image``."""
         file = io.BytesIO()
         Image.fromarray(interleaved(image.numpy())).save(file, format="WEBP", quality=self.quality)
         with Image.open(file) as decoded:

@@ -1,1 +1,1 @@
-"""Attacks that ask for verdicts alone."""
+"""Attacks that ask for verdicts only."""

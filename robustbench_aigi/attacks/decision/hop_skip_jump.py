@@ -1,6 +1,4 @@
-"""HopSkipJump: a walk along the decision boundary that asks for verdicts only, in the L-inf and in
-the L2 ball.
-"""
+"""HopSkipJump: a walk along the decision boundary by verdicts only, in L-inf and in L2."""
 
 import math
 from abc import abstractmethod
@@ -20,34 +18,33 @@ from robustbench_aigi.config.units import Count, DrawCount, QueryCount
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
-STEPS = 6
+STEP_LENGTHS = 6
 """Lengths of a step that are tried, each half of the one before."""
-HALVINGS = 10
-"""Verdicts spent on the way back to the boundary."""
-FEWEST = 10
-"""Probes without which a round is not worth beginning."""
-HELD = 2**22
+BISECTION_STEPS = 10
+"""Verdicts spent on returning to the boundary."""
+MIN_PROBES = 10
+"""Probes below which a round is not worth starting."""
+MAX_VALUES = 2**22
 """Most values of images held at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJump(Ball):
-    """Asks around a point of the boundary which way is wrong, steps that way, and comes back
-    towards the clean image.
+    """Asks around a point of the boundary which way is wrong, and steps that way.
 
-    The score is never looked at, only whether the detector is wrong. Two things differ from the
-    paper. Every image asked about is on the 8-bit grid, as one who can only send images must, so
-    probes are whole grey levels. And the walk begins at noised, blurred and paled copies of the
-    image, because uniform noise is all of one class to a detector of generated images, and images
-    of that class could not be attacked. Source: Chen, Jordan and Wainwright, HopSkipJump, IEEE S&P
-    2020.
+    Then it returns to the boundary, towards the clean image. The score is never looked at, only
+    whether the detector is wrong. Two things differ from the paper. Every image asked about is on
+    the 8-bit grid, as one who can only send images must, so probes are whole grey levels. And the
+    walk begins at noised, blurred and paled copies of the image, because uniform noise is all of
+    one class to a detector of generated images, and images of that class could not be attacked.
+    Source: Chen, Jordan and Wainwright, HopSkipJump, IEEE S&P 2020.
 
     Args:
-        queries: the most evaluations of an image.
-        probes: verdicts that tell the first direction; later ones get more, by the square root of
-            the round.
-        draws: scores averaged for each verdict, where the detector scores at random; each counts as
-            a query.
+        queries: maximum number of evaluations per image.
+        probes: verdicts for the first direction; later ones get more, by the square root of the
+            round.
+        draws: scores averaged per verdict, where the detector scores at random; each counts as a
+            query.
     """
 
     queries: QueryCount = 5000
@@ -62,53 +59,62 @@ class HopSkipJump(Ball):
         return self.queries
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 
     @abstractmethod
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
-        """The change at a share ``(M, 1, 1, 1)`` of its size, on the shortest way to the clean
-        image.
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
+        """Return the change at a share of its size, on the shortest path to the clean image.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+            share: ``(M, 1, 1, 1)``, from 0 to 1.
         """
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Walk with all images together, until the queries left do not pay another round."""
+        """Walk with all images of ``oracle`` together, with probes drawn from ``rngs``.
+
+        The walk ends when the queries left do not pay for another round.
+        """
         walk = Walk(self, oracle, rngs)
         walk.start()
         for turn in count(1):
-            probes = min(
-                int(self.probes * math.sqrt(turn)),
-                self.queries // self.draws - walk.spent - STEPS - HALVINGS,
-            )
-            if probes < FEWEST or not walk.goes_on():
+            affordable = self.queries // self.draws - walk.spent - STEP_LENGTHS - BISECTION_STEPS
+            probes = min(int(self.probes * math.sqrt(turn)), affordable)
+            if probes < MIN_PROBES or not walk.keep_active():
                 return
             walk.step(self.steepest_step(walk.gradient(probes)), 1 / math.sqrt(turn))
 
 
 class Walk:
-    """Where the images are on the boundary. They move in lockstep, so all of them have spent as
-    much.
+    """Where the images are on the boundary; they move in lockstep, so all have spent as much.
+
+    Args:
+        ball: the attack, which has the norm and its radius.
+        oracle: what gives the verdicts.
+        rngs: one random generator per image of the batch.
 
     Attributes:
-        which: the images still walking. clean: those.
-        change: what leads from each to its point of the boundary, in grey levels, not yet rounded.
+        which: indices of the images still walking.
+        clean: those images.
+        change: from each to its point of the boundary, in grey levels, not yet rounded.
         spent: evaluations of each.
     """
 
     def __init__(self, ball: HopSkipJump, oracle: Oracle, rngs: Draws) -> None:
-        self._ball, self._oracle, self._rngs = ball, oracle, rngs
+        self._ball = ball
+        self._oracle = oracle
+        self._rngs = rngs
         active = oracle.active()
         self.which = active[~oracle.fooled[active]]
         self.clean = oracle.images[self.which]
         self.change = torch.zeros_like(self.clean)
         self.spent = 0
-        self._dither = self._drawn(1).squeeze(1)
+        self._dither = self._uniform(1).squeeze(1)
 
     def start(self) -> None:
-        """Go to the nearest of the starts that fool; images that none of them fools walk no
-        further.
-        """
+        """Move to the nearest of the starts that fool; images that none of them fools leave."""
         nearest = torch.full((len(self.which), 1, 1, 1), math.inf)
         for start in self._starts() if len(self.which) else ():
             change = start.round().clamp(0, LEVELS) - self.clean
@@ -117,99 +123,114 @@ class Walk:
             nearest = torch.minimum(nearest, size)
         self._keep(nearest.flatten().isfinite())
         if len(self.which):
-            self.change = self._back(self.change)
+            self.change = self._to_boundary(self.change)
 
-    def goes_on(self) -> bool:
-        """Let go of the images that need no more, and say whether any is left."""
-        self._keep(torch.isin(self.which, self._oracle.active()))
+    def keep_active(self) -> bool:
+        """Drop the images that need no more, and return whether any is left."""
+        self._keep(self._oracle.is_active(self.which))
         return len(self.which) > 0
 
     def gradient(self, probes: int) -> Tensor:
-        """Which way is wrong: the sum of random moves by a grey level, weighed by verdicts less
-        their mean.
+        """Estimate which way is wrong, ``(M, 3, H, W)``.
+
+        It is the sum of random moves by a grey level, weighted by verdicts less their mean.
+
+        Args:
+            probes: verdicts per image.
         """
         here = self._shown(self.change)
-        towards, drift, lean = (
-            torch.zeros_like(here),
-            torch.zeros_like(here),
-            torch.zeros(len(here), 1, 1, 1),
-        )
-        most = max(1, HELD // here.numel())
+        weighted_moves = torch.zeros_like(here)
+        all_moves = torch.zeros_like(here)
+        verdict_sum = torch.zeros(len(here), 1, 1, 1)
+        most = max(1, MAX_VALUES // here.numel())
         for begun in range(0, probes, most):
-            signs = 2 * self._drawn(min(most, probes - begun)).round() - 1
+            signs = 2 * self._uniform(min(most, probes - begun)).round() - 1
             moves = (here[:, None] + signs).clamp(0, LEVELS) - here[:, None]
             wrong = self._fools((here[:, None] + moves).flatten(0, 1), each=moves.shape[1])
             verdicts = 2.0 * wrong.view(*moves.shape[:2], 1, 1, 1) - 1
-            towards += (verdicts * moves).sum(dim=1)
-            drift += moves.sum(dim=1)
-            lean += verdicts.sum(dim=1)
-        return towards - lean / probes * drift
+            weighted_moves += (verdicts * moves).sum(dim=1)
+            all_moves += moves.sum(dim=1)
+            verdict_sum += verdicts.sum(dim=1)
+        return weighted_moves - verdict_sum / probes * all_moves
 
     def step(self, direction: Tensor, share: float) -> None:
-        """Take the longest step that stays wrong, ``share`` of the way back at most; keep it if it
-        leads nearer.
+        """Take the longest step that stays wrong, and keep it if it leads nearer.
+
+        Args:
+            direction: ``(M, 3, H, W)`` of size 1.
+            share: length of the first step tried, as a share of the distance to the clean image.
         """
-        moved, left = self.change, torch.ones(len(self.which), 1, 1, 1, dtype=torch.bool)
-        for halved in range(STEPS):
+        moved = self.change
+        untried = torch.ones(len(self.which), 1, 1, 1, dtype=torch.bool)
+        for halved in range(STEP_LENGTHS):
             length = share * 0.5**halved * self._ball.size(self.change)
             tried = (self.clean + self.change + length * direction).clamp(0, LEVELS) - self.clean
             wrong = self._fools(self._shown(tried))
-            moved, left = torch.where(wrong & left, tried, moved), left & ~wrong
-        moved = self._back(moved)
-        self.change = torch.where(
-            self._ball.size(moved) < self._ball.size(self.change), moved, self.change
-        )
+            moved = torch.where(wrong & untried, tried, moved)
+            untried &= ~wrong
+        moved = self._to_boundary(moved)
+        is_nearer = self._ball.size(moved) < self._ball.size(self.change)
+        self.change = torch.where(is_nearer, moved, self.change)
 
-    def _back(self, change: Tensor) -> Tensor:
-        """Halve the way between the change, which fools, and the clean image, which does not."""
-        low, high = (torch.full((len(change), 1, 1, 1), end) for end in (0.0, 1.0))
-        for _ in range(HALVINGS):
+    def _to_boundary(self, change: Tensor) -> Tensor:
+        """Bisect between the change, which fools, and the clean image, which does not."""
+        low = torch.zeros(len(change), 1, 1, 1)
+        high = torch.ones(len(change), 1, 1, 1)
+        for _ in range(BISECTION_STEPS):
             middle = (low + high) / 2
-            wrong = self._fools(self._shown(self._ball.shorter(change, middle)))
-            low, high = torch.where(wrong, low, middle), torch.where(wrong, middle, high)
-        return self._ball.shorter(change, high)
+            wrong = self._fools(self._shown(self._ball.shortened(change, middle)))
+            low = torch.where(wrong, low, middle)
+            high = torch.where(wrong, middle, high)
+        return self._ball.shortened(change, high)
 
     def _shown(self, change: Tensor) -> Tensor:
-        """On the grid: up or down by a draw of each value, the same in all rounds, so that parts of
-        a level count.
+        """Return the images of changes, rounded up or down at random.
+
+        Parts of a level count that way. The draw of each value is the same in all rounds.
         """
         return (self.clean + change.sign() * (change.abs() + self._dither).floor()).clamp(0, LEVELS)
 
     def _fools(self, images: Tensor, each: int = 1) -> Tensor:
-        """``(M * each, 1, 1, 1)`` whether the detector is wrong on each image's ``each``
-        candidates.
+        """Return whether the detector is wrong on ``each`` candidates per image.
+
+        The result is ``(M * each, 1, 1, 1)``.
         """
         which = self.which.repeat_interleave(each)
         size = self._ball.size((images - self._oracle.images[which]).double()).flatten()
         self.spent += each
-        margins = self._oracle.submit(images, which, kept=size <= self._ball.radius)
+        margins = self._oracle.submit(images, which, allowed=size <= self._ball.radius)
         wrong = (margins < 0) | ((margins == 0) & (self._oracle.labels[which] == 1))
         return wrong.view(-1, 1, 1, 1)
 
-    def _keep(self, kept: Tensor) -> None:
-        self.which, self.clean, self.change, self._dither = (
-            tensor[kept] for tensor in (self.which, self.clean, self.change, self._dither)
-        )
+    def _keep(self, mask: Tensor) -> None:
+        self.which = self.which[mask]
+        self.clean = self.clean[mask]
+        self.change = self.change[mask]
+        self._dither = self._dither[mask]
 
-    def _drawn(self, each: int, *shape: int) -> Tensor:
-        """``(M, each, *shape)`` uniform draws, of an image's shape if none is given."""
+    def _uniform(self, each: int, *shape: int) -> Tensor:
+        """Return ``(M, each, *shape)`` uniform draws, of an image's shape if none is given."""
         size = (each, *(shape or self.clean.shape[1:]))
         drawn = [torch.rand(size, generator=self._rngs[i]) for i in self.which.tolist()]
         return torch.stack(drawn) if drawn else torch.zeros(0, *size)
 
     def _starts(self) -> Iterator[Tensor]:
-        """Copies that a detector may be wrong on: noised, blurred, paled, inverted, and noise fine
-        and coarse.
+        """Yield copies that a detector may be wrong on.
+
+        They are noised, blurred, paled and inverted; then noise, fine and coarse.
         """
-        clean, noise = self.clean, self._drawn(1).squeeze(1)
-        yield from (clean + size * (noise - 0.5) for size in (60, 150))
+        clean = self.clean
+        noise = self._uniform(1).squeeze(1)
+        for size in (60, 150):
+            yield clean + size * (noise - 0.5)
         for reach in (1, 2):
-            yield F.avg_pool2d(
-                F.pad(clean, (reach,) * 4, mode="replicate"), 2 * reach + 1, stride=1
-            )
-        yield from (LEVELS / 2 + 0.3 * (clean - LEVELS / 2), LEVELS - clean, LEVELS * noise)
+            padded = F.pad(clean, (reach,) * 4, mode="replicate")
+            yield F.avg_pool2d(padded, 2 * reach + 1, stride=1)
+        yield LEVELS / 2 + 0.3 * (clean - LEVELS / 2)
+        yield LEVELS - clean
+        yield LEVELS * noise
         for side in (4, 8):
-            coarse = self._drawn(1, 3, side, side).squeeze(1)
+            coarse = self._uniform(1, 3, side, side).squeeze(1)
             yield LEVELS * F.interpolate(coarse, size=clean.shape[-2:], mode="bilinear")
 
 
@@ -217,12 +238,10 @@ class Walk:
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
-    """HopSkipJump: decision-based walk along the boundary, in the L-inf ball; ``eps`` in grey
-    levels.
-    """
+    """HopSkipJump: decision-based walk along the boundary, in L-inf; ``eps`` in grey levels."""
 
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
-        """Clamp to the share of the largest value."""
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
+        """Clamp ``change`` to a ``share`` of its largest value."""
         most = share * self.size(change)
         return change.clamp(-most, most)
 
@@ -231,10 +250,8 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 @final
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpL2(L2Ball, HopSkipJump):
-    """HopSkipJump: decision-based walk along the boundary, in the L2 ball; ``eps`` in the [0,
-    1]-pixel norm.
-    """
+    """HopSkipJump: decision-based boundary walk, in L2; ``eps`` in the [0, 1]-pixel norm."""
 
-    def shorter(self, change: Tensor, share: Tensor) -> Tensor:
-        """Scale."""
+    def shortened(self, change: Tensor, share: Tensor) -> Tensor:
+        """Scale ``change`` by ``share``."""
         return share * change

@@ -1,6 +1,4 @@
-"""The evasion attacks of ART, the Adversarial Robustness Toolbox, on images through PyTorch, as
-``art:NAME``.
-"""
+"""The evasion attacks of ART, the Adversarial Robustness Toolbox, as ``art:NAME``."""
 
 import inspect
 import warnings
@@ -13,22 +11,24 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
+from robustbench_aigi.attacks.external.third_party import ThirdParty
+from robustbench_aigi.attacks.external.traits import AttackTraits
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import UnavailableError
 
-REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+UNSUPPORTED_KINDS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "its DLR loss needs four logits, a detector has two; use aa-binary-linf or aa-binary-l2": (
             "AutoAttack",
         ),
-        "it refuses two classes; use hop-skip-jump-l2": ("SignOPTAttack",),
-        "its evolution of every pixel takes minutes an image and generation; use square-linf": (
+        "it does not take two classes; use hop-skip-jump-l2": ("SignOPTAttack",),
+        "its evolution of every pixel takes minutes per image and generation; use square-linf": (
             "ThresholdAttack",
         ),
         "it makes one patch for all images, not one change per image; use one-pixel or pgd-l0": (
@@ -77,50 +77,56 @@ REFUSED: Mapping[str, tuple[str, ...]] = MappingProxyType(
         "it is for Gaussian processes": ("HighConfidenceLowUncertainty",),
     }
 )
-TABLE: Mapping[str, AttackTraits] = MappingProxyType(
+TRAITS_TABLE: Mapping[str, AttackTraits] = MappingProxyType(
     {
-        **{name: AttackTraits(refuse=why) for why, kinds in REFUSED.items() for name in kinds},
-        "BoundaryAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
-        "CarliniL0Method": AttackTraits(minimises="l0", boundary=True),
-        "CarliniL2Method": AttackTraits(minimises="l2", boundary=True),
-        "CarliniLInfMethod": AttackTraits(minimises="linf", boundary=True),
-        "DeepFool": AttackTraits(minimises="l2", boundary=True),
-        "ElasticNet": AttackTraits(minimises="l2", boundary=True),
-        "HopSkipJump": AttackTraits(minimises="any", boundary=True, access="scores"),
-        "NewtonFool": AttackTraits(minimises="l2", boundary=True),
-        "PixelAttack": AttackTraits(norm="l0", size="th", access="scores", numbers={"th": 1}),
-        "ShadowAttack": AttackTraits(single=True),
-        "SimBA": AttackTraits(access="scores"),
+        **{
+            name: AttackTraits(unsupported=why)
+            for why, kinds in UNSUPPORTED_KINDS.items()
+            for name in kinds
+        },
+        "BoundaryAttack": AttackTraits(minimises="l2", stops_at_boundary=True, access="scores"),
+        "CarliniL0Method": AttackTraits(minimises="l0", stops_at_boundary=True),
+        "CarliniL2Method": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "CarliniLInfMethod": AttackTraits(minimises="linf", stops_at_boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "ElasticNet": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "HopSkipJump": AttackTraits(minimises="any", stops_at_boundary=True, access="scores"),
+        "NewtonFool": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "PixelAttack": AttackTraits(
+            norm="l0", size="th", access="scores", defaults={"th": 1}, uses_own_verdicts=True
+        ),
+        "SaliencyMapMethod": AttackTraits(aims_at_label=True),
+        "ShadowAttack": AttackTraits(takes_single_images=True),
+        "SimBA": AttackTraits(access="scores", wants_probabilities=True),
         "SpatialTransformation": AttackTraits(access="scores"),
         "SquareAttack": AttackTraits(norm="any", access="scores"),
-        "VirtualAdversarialMethod": AttackTraits(norm="l2", access="scores"),
-        "Wasserstein": AttackTraits(numbers={"regularization": 100.0}),
-        "ZooAttack": AttackTraits(minimises="l2", boundary=True, access="scores"),
+        "VirtualAdversarialMethod": AttackTraits(
+            norm="l2", access="scores", wants_probabilities=True
+        ),
+        "Wasserstein": AttackTraits(defaults={"regularization": 100.0}),
+        "ZooAttack": AttackTraits(minimises="l2", stops_at_boundary=True, access="scores"),
     }
 )
-PROBABILITIES = ("SimBA", "VirtualAdversarialMethod")
-"""Those that want the softmax of the logits."""
-OWN_LABELS = ("PixelAttack",)
-"""Those that refuse labels of two classes, but take the detector's own verdicts."""
-AIMED = ("SaliencyMapMethod",)
-"""Those that take the label to climb to, not the one to leave."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ART(ThirdParty):
-    """An attack of ART. Source: Nicolae et al., Adversarial Robustness Toolbox, arXiv
-    1807.01069.
+    """An attack of ART.
+
+    Source: Nicolae et al., Adversarial Robustness Toolbox, arXiv 1807.01069.
     """
 
     library = "art"
-    table = TABLE
+    table = TRAITS_TABLE
     spelling = MappingProxyType({"linf": np.inf, "l2": 2})
     fixed = MappingProxyType({"verbose": False, "targeted": False, "summary_writer": False})
 
     @classmethod
     def sources(cls) -> dict[str, type]:
-        """The evasion attacks that ART exports. Raises ``UnavailableError`` where it is not
-        installed.
+        """Return the evasion attacks that ART exports.
+
+        Raises:
+            UnavailableError: it is not installed.
         """
         try:
             with warnings.catch_warnings():
@@ -132,36 +138,44 @@ class ART(ThirdParty):
                 " adversarial-robustness-toolbox"
             ) from error
         return {
-            k: v
-            for k, v in vars(evasion).items()
-            if inspect.isclass(v) and issubclass(v, EvasionAttack)
+            name: source
+            for name, source in vars(evasion).items()
+            if inspect.isclass(source) and issubclass(source, EvasionAttack)
         }
 
     def attacked(self, view: TwoLogits, images: Tensor, labels: Tensor, seed: int) -> Tensor:
-        """Call the attack, with labels as one-hot rows."""
+        """Run the attack on ``view`` with ``images`` and one-hot ``labels``; ``seed`` is unused."""
+        inner = {} if getattr(self, "attacker", "") == "fgsm" else {"verbose": False}
+        estimator = self._estimator(view, images)
+        attack: Any = self.source(estimator, **self.arguments(attacker_params=inner))
+        given = None if self.traits.uses_own_verdicts else self._one_hot(labels)
+        with seed_numpy_generators():
+            attacked = attack.generate(images.cpu().numpy(), given)
+        return torch.from_numpy(attacked)
+
+    def _estimator(self, view: TwoLogits, images: Tensor) -> Any:
         from art.estimators.classification import PyTorchClassifier
 
-        estimator = PyTorchClassifier(
-            nn.Sequential(view, nn.Softmax(dim=1)).eval() if self.kind in PROBABILITIES else view,
+        model: nn.Module = view
+        if self.traits.wants_probabilities:
+            model = nn.Sequential(view, nn.Softmax(dim=1)).eval()
+        return PyTorchClassifier(
+            model,
             loss=nn.CrossEntropyLoss(),
             input_shape=tuple(images.shape[1:]),
             nb_classes=2,
             clip_values=(0.0, 1.0),
             device_type="gpu" if images.is_cuda else "cpu",
         )
-        inner = {} if getattr(self, "attacker", "") == "fgsm" else {"verbose": False}
-        attack: Any = self.source(estimator, **self.arguments(attacker_params=inner))
-        with generators_seeded():
-            given = F.one_hot(1 - labels if self.kind in AIMED else labels, 2).cpu().numpy()
-            attacked = attack.generate(
-                images.cpu().numpy(), None if self.kind in OWN_LABELS else given
-            )
-        return torch.from_numpy(attacked)
+
+    def _one_hot(self, labels: Tensor) -> npt.NDArray[np.int64]:
+        aimed = 1 - labels if self.traits.aims_at_label else labels
+        return F.one_hot(aimed, 2).cpu().numpy()
 
 
 @contextmanager
-def generators_seeded() -> Iterator[None]:
-    """Seed by the global generator the ones that ART makes unseeded."""
+def seed_numpy_generators() -> Iterator[None]:
+    """Seed the generators that ART makes unseeded by the global one."""
 
     class Seeded(np.random.RandomState):
         def __init__(self, seed: int | None = None) -> None:

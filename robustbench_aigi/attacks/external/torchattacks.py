@@ -11,51 +11,52 @@ from typing import Any, cast
 from torch import Tensor
 
 from robustbench_aigi.attacks.external import adapters
-from robustbench_aigi.attacks.external.third_party import AttackTraits, ThirdParty
+from robustbench_aigi.attacks.external.third_party import ThirdParty
+from robustbench_aigi.attacks.external.traits import AttackTraits
 from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.extras import install_command
 
-DLR = "its DLR loss needs four logits and a detector gives two; use"
-TABLE: Mapping[str, AttackTraits] = MappingProxyType(
+DLR_REASON = "its DLR loss needs four logits and a detector gives two; use"
+TRAITS_TABLE: Mapping[str, AttackTraits] = MappingProxyType(
     {
         "VANILA": AttackTraits(access="scores"),
         "GN": AttackTraits(access="scores"),
-        "FFGSM": AttackTraits(norm="linf", numbers={"alpha": 10}),
+        "FFGSM": AttackTraits(norm="linf", defaults={"alpha": 10}),
         "PIFGSM": AttackTraits(norm="linf", size="max_epsilon"),
         "PIFGSMPP": AttackTraits(norm="linf", size="max_epsilon"),
         "PGDL2": AttackTraits(norm="l2"),
         "PGDRSL2": AttackTraits(norm="l2"),
         "SPSA": AttackTraits(norm="linf", access="scores"),
         "Square": AttackTraits(norm="any", access="scores"),
-        "FAB": AttackTraits(norm="any", boundary=True),
-        "CW": AttackTraits(minimises="l2", boundary=True),
-        "DeepFool": AttackTraits(minimises="l2", boundary=True),
-        "EADEN": AttackTraits(minimises="l2", boundary=True),
-        "EADL1": AttackTraits(minimises="l2", boundary=True),
-        "SparseFool": AttackTraits(minimises="l0", boundary=True),
-        "JSMA": AttackTraits(),
+        "FAB": AttackTraits(norm="any", stops_at_boundary=True),
+        "CW": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "DeepFool": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "EADEN": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "EADL1": AttackTraits(minimises="l2", stops_at_boundary=True),
+        "SparseFool": AttackTraits(minimises="l0", stops_at_boundary=True),
+        # By default it aims at the class of the next higher number, which need not exist.
+        "JSMA": AttackTraits(aims_at_label=True),
         "OnePixel": AttackTraits(norm="l0", size="pixels", access="scores"),
         "Pixle": AttackTraits(access="scores"),
         "APGDT": AttackTraits(
-            refuse=f"{DLR} torchattacks:APGD, whose cross-entropy has one other class to climb to"
+            unsupported=(
+                f"{DLR_REASON} torchattacks:APGD, whose cross-entropy has one other class to climb"
+                " to"
+            )
         ),
-        "AutoAttack": AttackTraits(refuse=f"{DLR} aa-binary-linf or aa-binary-l2"),
+        "AutoAttack": AttackTraits(unsupported=f"{DLR_REASON} aa-binary-linf or aa-binary-l2"),
         "MultiAttack": AttackTraits(
-            refuse="it is a list of other attacks; write each as a row of a suite"
+            unsupported="it is a list of other attacks; write each as a row of a suite"
         ),
         "LGV": AttackTraits(
-            refuse=(
+            unsupported=(
                 "it trains copies of the detector on a training set; use transfer from another"
                 " detector"
             )
         ),
     }
 )
-AIMED = "JSMA"
-"""Climbs to a target, by default the class of the next higher number, which two classes do not
-always have.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,13 +64,17 @@ class Torchattacks(ThirdParty):
     """An attack of torchattacks. Source: Kim, Torchattacks, arXiv 2010.01950."""
 
     library = "torchattacks"
-    table = TABLE
+    table = TRAITS_TABLE
     spelling = MappingProxyType({"linf": "Linf", "l2": "L2"})
     fixed = MappingProxyType({"verbose": False, "n_classes": 2, "seed": 0})
 
     @classmethod
     def sources(cls) -> dict[str, type]:
-        """What torchattacks exports. Raises ``UnavailableError`` where it is not installed."""
+        """Return the classes that torchattacks exports.
+
+        Raises:
+            UnavailableError: it is not installed.
+        """
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -83,9 +88,9 @@ class Torchattacks(ThirdParty):
         return {name: source for name, source in classes.items() if inspect.isclass(source)}
 
     def attacked(self, view: TwoLogits, images: Tensor, labels: Tensor, seed: int) -> Tensor:
-        """Call the attack."""
+        """Run the attack on ``view`` with ``images``, ``labels`` and ``seed``."""
         attack: Any = self.source(view, **self.arguments(seed=seed))
-        if self.kind == AIMED:
+        if self.traits.aims_at_label:
             attack.set_mode_targeted_by_function(lambda images, labels: 1 - labels, quiet=True)
         return cast("Tensor", attack(images, labels.long()))
 

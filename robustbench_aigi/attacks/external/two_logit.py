@@ -8,40 +8,52 @@ from robustbench_aigi.imaging.pixels import LEVELS
 
 
 class TwoLogits(nn.Module):
-    """Class 0 is real and class 1 is AI-generated; counts the passes asked of it.
+    """A detector as a classifier: class 0 is real, class 1 AI-generated; counts its passes.
 
     With ``s`` for how far the detector's logit is above its threshold, the two logits are ``[-s /
     2, s / 2]``. Their difference, softmax, cross-entropy and largest are those of ``[0, s]``, but
-    the slope survives: with ``[0, s]`` the cross-entropy of a fake has none in float32 once ``s``
-    is beyond 17, which would pass for robustness.
+    the gradient survives: with ``[0, s]`` the cross-entropy of a fake has none in float32 once
+    ``s`` is beyond 17, which would pass for robustness.
+
+    Args:
+        oracle: what checks the logits; its own counts stay as they are.
 
     Attributes:
-        forwards, backwards: passes of single images since it was made.
+        forwards: forward passes of single images so far.
+        backwards: backward passes of single images so far.
     """
 
     def __init__(self, oracle: Oracle) -> None:
         super().__init__()
         self.detector = oracle.detector
+        # Libraries find the device by a parameter, and the detector may have none.
         self.anchor = nn.Parameter(
             torch.zeros((), device=oracle.images.device), requires_grad=False
         )
-        """Tells libraries the device where the detector has no parameter."""
-        self.forwards = self.backwards = 0
-        self._score = oracle._logits
+        self.forwards = 0
+        self.backwards = 0
+        self._raw_logits = oracle.raw_logits
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Two logits ``(M, 2)`` for images ``(M, 3, H, W)`` in [0, 1]. Raises ``LogitsError`` as
-        the oracle does, and ``FloatingPointError`` if an image is no number.
+        """Return two logits ``(M, 2)``.
+
+        Args:
+            images: ``(M, 3, H, W)`` in [0, 1].
+
+        Raises:
+            LogitsError: the detector's logits are of another shape, or not finite.
+            FloatingPointError: an image has NaN or infinite values.
         """
         if not bool(images.isfinite().all()):
             raise FloatingPointError(
-                "an image it made is no number, after a division by zero of its own"
+                "an image it made has NaN or infinite values, after a division by zero of its own"
             )
         levels = images.float() * LEVELS
         if levels.requires_grad:
-            levels.register_hook(Tensor.contiguous)  # some take the slope apart with view()
-        half = (self._score(levels) - self.detector.threshold) / 2
+            # Some libraries take the gradient apart with view(), which wants contiguous memory.
+            levels.register_hook(Tensor.contiguous)
+        half = (self._raw_logits(levels) - self.detector.threshold) / 2
         logits = torch.stack([-half, half], dim=1)
         self.forwards += len(images)
         if logits.requires_grad:

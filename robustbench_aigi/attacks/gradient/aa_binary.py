@@ -1,6 +1,4 @@
-"""An ensemble for detectors with one logit: APGD, FAB and Square, each on what the ones before it
-left.
-"""
+"""An ensemble for detectors with one logit: APGD, FAB and Square in turn."""
 
 from dataclasses import dataclass
 from typing import ClassVar, final
@@ -17,15 +15,17 @@ from robustbench_aigi.io.hashing import Draws
 
 @dataclass(frozen=True, kw_only=True)
 class AABinary(Ball):
-    """AutoAttack's idea where its standard version does not run: two classes.
+    """AutoAttack's idea for two classes, where its standard version does not run.
 
-    APGD-CE and APGD-margin climb the same slope where there is one logit (see :mod:`apgd`), so APGD
-    runs from two random starts in their place. An image leaves as soon as a member fools the
+    APGD-CE and APGD-margin follow the same gradient where there is one logit (see :mod:`apgd`), so
+    APGD runs from two random starts instead. An image leaves as soon as a member fools the
     detector; each member draws the random numbers it draws when run alone, so the robust accuracy
     is at most that of any member. Source: Croce and Hein, ICML 2020.
 
     Args:
-        steps: of APGD and FAB. queries: of Square.
+        steps: steps of APGD and FAB.
+        restarts: random starts of APGD.
+        queries: maximum number of evaluations per image by Square.
     """
 
     steps: Count = 100
@@ -36,7 +36,7 @@ class AABinary(Ball):
     kinds: ClassVar[tuple[type[APGD], type[FAB], type[Square]]]
 
     def members(self) -> tuple[Attack, ...]:
-        """The attacks, the quickest first."""
+        """Return the attacks, the quickest first."""
         apgd, fab, square = self.kinds
         return (
             apgd(eps=self.eps, steps=self.steps, restarts=self.restarts),
@@ -45,9 +45,9 @@ class AABinary(Ball):
         )
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Run the members in turn."""
+        """Run each member on ``oracle``, with the generators of its own name for ``rngs``."""
         for member in self.members():
-            member.perturb(oracle, rngs.of(member.name))
+            member.perturb(oracle, rngs.of(member.seed_name))
 
 
 @attacks.add("aa-binary-linf")
@@ -63,8 +63,6 @@ class AABinaryLinf(LinfBall, AABinary):
 @final
 @dataclass(frozen=True, kw_only=True)
 class AABinaryL2(L2Ball, AABinary):
-    """AutoAttack for one logit (APGD, FAB, Square), in the L2 ball; ``eps`` in the [0, 1]-pixel
-    norm.
-    """
+    """AutoAttack for one logit (APGD, FAB, Square), in L2; ``eps`` in the [0, 1]-pixel norm."""
 
     kinds = (APGDL2, FABL2, SquareL2)

@@ -12,20 +12,23 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.config.units import Count
 from robustbench_aigi.io.hashing import Draws
 
-KEPT = 0.75
+NEW_MOVE_SHARE = 0.75
 """Share of a step that is new; the rest repeats the last move."""
-ENOUGH = 0.75
+MIN_HELPFUL_SHARE = 0.75
 """Share of the steps since the last check that must have helped, or the step is halved."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Ball):
-    """Descent on the margin whose step is halved where it stops helping. Source: Croce and Hein,
-    ICML 2020.
+    """Descent on the margin with a step that is halved where it stops helping.
 
-    With one logit the cross-entropy, the margin and the DLR loss fall and rise together and have
-    slopes of one direction, so APGD-CE and APGD-margin are this one attack; a second run counts as
-    a restart.
+    With one logit the cross-entropy, the margin and the DLR loss fall and rise together and their
+    gradients have one direction, so APGD-CE and APGD-margin are this one attack; a second run
+    counts as a restart. Source: Croce and Hein, ICML 2020.
+
+    Args:
+        steps: gradient steps per start.
+        restarts: random starts; those after the first are for the images not yet fooled.
     """
 
     steps: Count = 50
@@ -34,7 +37,7 @@ class APGD(Ball):
     access = "gradients"
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Descend from every random start."""
+        """Descend on the active images of ``oracle`` from every random start in ``rngs``."""
         for _ in range(self.restarts):
             which = oracle.active()
             if len(which):
@@ -42,25 +45,32 @@ class APGD(Ball):
 
     def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws) -> None:
         clean = oracle.images[which]
-        starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-        run = ApgdState.begin(which, clean, self.project(starts, clean), 2 * self.radius)
+        starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
+        state = APGDState.begin(which, clean, self.project(starts, clean), 2 * self.radius)
         checks = checkpoints(self.steps)
         for step in range(self.steps + 1):
-            margins, gradient = oracle.submit_with_gradient(
-                self.quantise(run.change, run.clean), run.which
-            )
-            run.note(margins, gradient)
-            run = run.only(torch.isin(run.which, oracle.active()))
-            if step == self.steps or not len(run.which):
+            shown = self.quantise(state.change, state.clean)
+            margins, gradient = oracle.submit_with_gradient(shown, state.which)
+            state.note(margins, gradient)
+            state = state.only(oracle.is_active(state.which))
+            if step == self.steps or not len(state.which):
                 return
             if step in checks:
-                run.check(step - checks[checks.index(step) - 1])
-            run.move(self)
+                state.check(step - checks[checks.index(step) - 1])
+            state.move(self)
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps at which progress is checked: ever closer, from 22% of the way, at least 6%
-    apart.
+    """Return the steps at which progress is checked.
+
+    The first is at 22% of the way; they come ever closer, but at least 6% apart.
+
+    Args:
+        steps: of the whole descent.
+
+    Example:
+        >>> checkpoints(100)
+        [0, 22, 41, 57, 70, 80, 87, 93, 99]
     """
     shares = [0.0, 0.22]
     while shares[-1] < 1:
@@ -69,57 +79,81 @@ def checkpoints(steps: int) -> list[int]:
 
 
 @dataclass
-class ApgdState:
-    """The state of a descent, a row an image still in it; changes and step sizes are in grey
-    levels.
+class APGDState:
+    """The state of a descent, one row per image still in it; lengths are in grey levels.
+
+    Attributes:
+        which: indices of the images.
+        clean: the clean images.
+        change: the present iterate, as a change.
+        previous: the iterate before it.
+        gradient: at the present iterate.
+        size: ``(M, 1, 1, 1)``, length of a step.
+        least: ``(M,)``, the smallest margin so far.
+        best: the iterate with the smallest margin.
+        best_gradient: its gradient.
+        last: ``(M,)``, the margin at the step before.
+        helped: ``(M,)``, steps since the last check that lowered the margin.
+        least_at_check: ``(M,)``, ``least`` at the last check.
+        halved: bool ``(M,)``, whether the last check halved the step.
     """
 
     which: Tensor
     clean: Tensor
     change: Tensor
-    before: Tensor
+    previous: Tensor
     gradient: Tensor
     size: Tensor
     least: Tensor
     best: Tensor
-    best_slope: Tensor
+    best_gradient: Tensor
     last: Tensor
     helped: Tensor
-    least_then: Tensor
+    least_at_check: Tensor
     halved: Tensor
 
     @classmethod
-    def begin(cls, which: Tensor, clean: Tensor, change: Tensor, size: float) -> "ApgdState":
-        """Before the first look."""
+    def begin(cls, which: Tensor, clean: Tensor, change: Tensor, size: float) -> "APGDState":
+        """Return the state before the first evaluation.
+
+        Args:
+            which: int64 ``(M,)``, indices of the images.
+            clean: ``(M, 3, H, W)``, the clean images.
+            change: where the descent starts.
+            size: length of the first step.
+        """
         count = len(which)
-        far = torch.full((count,), float("inf"), dtype=clean.dtype)
-        sizes = torch.full((count, 1, 1, 1), size, dtype=clean.dtype)
-        zeros = torch.zeros(count, dtype=torch.int64)
-        nothing = torch.zeros_like(clean)
+        no_margin = torch.full((count,), float("inf"), dtype=clean.dtype)
+        no_gradient = torch.zeros_like(clean)
         return cls(
-            which,
-            clean,
-            change,
-            change,
-            nothing,
-            sizes,
-            far,
-            change,
-            nothing,
-            far,
-            zeros,
-            far,
-            zeros.bool(),
+            which=which,
+            clean=clean,
+            change=change,
+            previous=change,
+            gradient=no_gradient,
+            size=torch.full((count, 1, 1, 1), size, dtype=clean.dtype),
+            least=no_margin,
+            best=change,
+            best_gradient=no_gradient,
+            last=no_margin,
+            helped=torch.zeros(count, dtype=torch.int64),
+            least_at_check=no_margin,
+            halved=torch.zeros(count, dtype=torch.bool),
         )
 
-    def only(self, kept: Tensor) -> "ApgdState":
-        """The rows that go on."""
-        return (
-            self if bool(kept.all()) else ApgdState(*(value[kept] for value in vars(self).values()))
-        )
+    def only(self, mask: Tensor) -> "APGDState":
+        """Return the state of the images where ``mask`` ``(M,)`` is true."""
+        if bool(mask.all()):
+            return self
+        return APGDState(*(value[mask] for value in vars(self).values()))
 
     def note(self, margins: Tensor, gradient: Tensor) -> None:
-        """Take in the look at the present iterate."""
+        """Record the evaluation of the present iterate.
+
+        Args:
+            margins: ``(M,)``.
+            gradient: ``(M, 3, H, W)``.
+        """
         self.gradient = gradient
         self.helped = self.helped + (margins < self.last)
         self.last = margins
@@ -127,51 +161,51 @@ class ApgdState:
         self.least = torch.where(better, margins, self.least)
         rows = better.view(-1, 1, 1, 1)
         self.best = torch.where(rows, self.change, self.best)
-        self.best_slope = torch.where(rows, gradient, self.best_slope)
+        self.best_gradient = torch.where(rows, gradient, self.best_gradient)
 
     def check(self, since: int) -> None:
-        """Halve the step, and go back to the best iterate, where too few steps helped, or none of a
-        whole stretch.
+        """Halve the step and return to the best iterate where too few steps helped.
+
+        Args:
+            since: steps since the last check. An image of which none of them lowered the smallest
+                margin is halved too, unless the last check did so.
         """
-        stuck = (self.least_then <= self.least) & ~self.halved
-        halve = (self.helped < ENOUGH * since) | stuck
+        stuck = (self.least_at_check <= self.least) & ~self.halved
+        halve = (self.helped < MIN_HELPFUL_SHARE * since) | stuck
         rows = halve.view(-1, 1, 1, 1)
         self.size = torch.where(rows, self.size / 2, self.size)
         self.change = torch.where(rows, self.best, self.change)
-        self.before = torch.where(rows, self.best, self.before)
-        self.gradient = torch.where(rows, self.best_slope, self.gradient)
+        self.previous = torch.where(rows, self.best, self.previous)
+        self.gradient = torch.where(rows, self.best_gradient, self.gradient)
         self.last = torch.where(halve, self.least, self.last)
         self.helped = torch.zeros_like(self.helped)
-        self.least_then, self.halved = self.least, halve
+        self.least_at_check = self.least
+        self.halved = halve
 
     def move(self, ball: Ball) -> None:
-        """A projected step, of which part repeats the last move."""
+        """Take a projected step in ``ball``, part of which repeats the last move."""
         ahead = ball.project(
             self.change + self.size * ball.steepest_step(self.gradient), self.clean
         )
-        first = (self.change == self.before).flatten(1).all(dim=1).view(-1, 1, 1, 1)
+        has_not_moved = (self.change == self.previous).flatten(1).all(dim=1).view(-1, 1, 1, 1)
         mixed = (
-            self.change + KEPT * (ahead - self.change) + (1 - KEPT) * (self.change - self.before)
+            self.change
+            + NEW_MOVE_SHARE * (ahead - self.change)
+            + (1 - NEW_MOVE_SHARE) * (self.change - self.previous)
         )
-        self.before, self.change = (
-            self.change,
-            ball.project(torch.where(first, ahead, mixed), self.clean),
-        )
+        self.previous = self.change
+        self.change = ball.project(torch.where(has_not_moved, ahead, mixed), self.clean)
 
 
 @attacks.add("apgd-linf")
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDLinf(LinfBall, APGD):
-    """Auto-PGD: gradient descent whose step is halved where it stops helping; L-inf ``eps`` in grey
-    levels.
-    """
+    """Auto-PGD: gradient descent that halves its step; L-inf ``eps`` in grey levels."""
 
 
 @attacks.add("apgd-l2")
 @final
 @dataclass(frozen=True, kw_only=True)
 class APGDL2(L2Ball, APGD):
-    """Auto-PGD: gradient descent whose step is halved where it stops helping; L2 ``eps`` in the [0,
-    1]-pixel norm.
-    """
+    """Auto-PGD: gradient descent that halves its step; L2 ``eps`` in the [0, 1]-pixel norm."""

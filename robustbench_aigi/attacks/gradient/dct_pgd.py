@@ -24,40 +24,56 @@ class DCTPGD(L2Ball, PGD):
     frequencies. Source: Duan et al., AdvDrop, ICCV 2021, for attacks in the DCT domain.
 
     Args:
-        low, high: the band, as shares of the highest frequency; a coefficient's frequency is the
-            larger of its two.
+        step: length of a step, in the [0, 1]-pixel norm.
+        low: lower end of the band, as a share of the highest frequency.
+        high: upper end of the band. A coefficient's frequency is the larger of its two.
     """
 
     step: L2Step = 0.25
     low: Share = 0.0
     high: Share = 0.5
 
+    covers_whole_ball = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.low > self.high:
             raise ConfigError(
-                f"dct-pgd wants low at most as large as high, got low = {self.low} and high ="
-                f" {self.high}. Between them is no frequency; swap them."
+                f"dct-pgd: low must not exceed high, got low = {self.low} and high = {self.high}."
+                " Swap them."
             )
 
-    def start(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """Uniform in the ball, then cut to the band."""
-        return self.band(super().start(like, rng))
+    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the band of a change like ``like`` drawn uniformly in the ball from ``rng``."""
+        return self.band(super().random_change(like, rng))
 
     def steepest_step(self, gradient: Tensor) -> Tensor:
-        """The slope's part in the band, one level long."""
+        """Return the band of ``gradient``, scaled to one grey level."""
         return scaled(self.band(gradient), 1.0)
 
     def band(self, values: Tensor) -> Tensor:
-        """The part of ``(..., H, W)`` values whose frequencies are in the band."""
+        """Return the part of ``(..., H, W)`` values whose frequencies are in the band.
+
+        Args:
+            values: images, changes or gradients.
+        """
         rows, columns = (dct_matrix(size).to(values.dtype) for size in values.shape[-2:])
-        height, width = frequencies(len(rows)), frequencies(len(columns))
-        frequency = torch.maximum(height[:, None], width[None, :])
+        row_frequencies = frequencies(len(rows))[:, None]
+        column_frequencies = frequencies(len(columns))[None, :]
+        frequency = torch.maximum(row_frequencies, column_frequencies)
         kept = (frequency >= self.low) & (frequency <= self.high)
         cut: Tensor = rows.T @ ((rows @ values @ columns.T) * kept) @ columns
         return cut
 
 
 def frequencies(size: int) -> Tensor:
-    """Share of the highest frequency of each coefficient."""
+    """Return the frequency of each coefficient as a share of the highest one.
+
+    Args:
+        size: number of coefficients.
+
+    Example:
+        >>> frequencies(5)
+        tensor([0.0000, 0.2500, 0.5000, 0.7500, 1.0000])
+    """
     return torch.arange(size) / max(1, size - 1)

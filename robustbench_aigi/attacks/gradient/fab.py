@@ -1,4 +1,4 @@
-"""FAB: the way to the decision boundary that changes least, in the L-inf and in the L2 ball."""
+"""FAB: the smallest step to the decision boundary, in the L-inf and in the L2 ball."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,23 +13,27 @@ from robustbench_aigi.config.units import Count
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
-ROUNDS = 10
+BOUND_ROUNDS = 10
 """Rounds after which the values that meet the ends of the pixel range have been found."""
-MOST_BIAS = 0.1
+MAX_BIAS = 0.1
 """Largest share of a step that is taken from the clean image instead of the present one."""
-OVERSHOOT = 1.05
-BACK = 0.9
-"""Share of a change that fools from which the search goes on, nearer to the clean image."""
+OVERSHOOT_FACTOR = 1.05
+"""Length of a step, relative to the distance of the linear boundary."""
+BACKWARD_FACTOR = 0.9
+"""Share of a change that fools from which the search continues, nearer to the clean image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FAB(Ball):
-    """Steps to where the detector, taken as linear, would change its mind. Source: Croce and Hein,
-    ICML 2020.
+    """Steps to where the detector, taken as linear, would change its verdict.
 
     The search moves between grey levels, because the boundary is often less than one away; what
     fools inside the ball is stretched to its rim, rounded and scored. With one logit there is one
-    boundary, so no classes are to be targeted.
+    boundary, so there is no class to target. Source: Croce and Hein, ICML 2020.
+
+    Args:
+        steps: gradient steps per start.
+        restarts: starts; the first is the clean image, the others are random.
     """
 
     steps: Count = 50
@@ -38,7 +42,7 @@ class FAB(Ball):
     access = "gradients"
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Search from the clean image, then from random starts."""
+        """Search ``oracle`` from the clean images, then from random starts in ``rngs``."""
         for turn in range(self.restarts):
             which = oracle.active()
             if not len(which):
@@ -46,21 +50,19 @@ class FAB(Ball):
             clean = oracle.images[which]
             change = torch.zeros_like(clean)
             if turn:
-                starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-                change = self.project(starts / 2, clean)
+                starts = [self.random_change(clean[0], rngs[i]) for i in which.tolist()]
+                change = self.project(torch.stack(starts) / 2, clean)
             self._search(oracle, which, clean, change)
 
     def _search(self, oracle: Oracle, which: Tensor, clean: Tensor, change: Tensor) -> None:
-        nothing_kept = torch.zeros(len(which), dtype=torch.bool)
+        none_allowed = torch.zeros(len(which), dtype=torch.bool)
         for _ in range(self.steps):
             margins, gradient = oracle.submit_with_gradient(
-                clean + change, which, kept=nothing_kept[: len(which)]
+                clean + change, which, allowed=none_allowed[: len(which)]
             )
             across = (margins < 0) & (self.size(change).flatten() <= self.radius)
             if bool(across.any()):
-                rim = change[across] * (self.radius / self.size(change[across]).clamp(min=1e-12))
-                shown = self.quantise(self.project(rim, clean[across]), clean[across])
-                oracle.submit(shown, which[across])
+                self._submit_at_rim(oracle, which[across], clean[across], change[across])
             which, clean, change, gradient, margins, across = oracle.remaining(
                 which, clean, change, gradient, margins, across
             )
@@ -68,43 +70,54 @@ class FAB(Ball):
                 return
             change = torch.where(
                 across.view(-1, 1, 1, 1),
-                BACK * change,
+                BACKWARD_FACTOR * change,
                 self._step(clean, change, gradient, margins),
             )
-        shown = self.quantise(self.project(change, clean), clean)
-        oracle.submit(shown, which)
+        oracle.submit(self.quantise(self.project(change, clean), clean), which)
+
+    def _submit_at_rim(self, oracle: Oracle, which: Tensor, clean: Tensor, change: Tensor) -> None:
+        """Stretch changes to the rim of the ball, so that rounding cannot undo them, and score."""
+        rim = change * (self.radius / self.size(change).clamp(min=1e-12))
+        oracle.submit(self.quantise(self.project(rim, clean), clean), which)
 
     def _step(self, clean: Tensor, change: Tensor, gradient: Tensor, margins: Tensor) -> Tensor:
-        """Towards the linear boundary, from the present image and, for a share, from the
-        clean one.
+        """Return the change after a step towards the linear boundary.
+
+        It leads from the present image and, for a share, from the clean one.
         """
-        low, high = -clean, LEVELS - clean
+        low = -clean
+        high = LEVELS - clean
         here = margins.view(-1, 1, 1, 1)
         onward = nearest(self, gradient, here, low - change, high - change)
         outright = nearest(self, gradient, here + total(gradient * change), low, high)
-        near, far = self.size(onward), self.size(outright)
-        bias = (near / (near + far).clamp(min=1e-12)).clamp(max=MOST_BIAS)
-        mixed = (1 - bias) * (change + OVERSHOOT * onward) + bias * OVERSHOOT * outright
+        near = self.size(onward)
+        far = self.size(outright)
+        bias = (near / (near + far).clamp(min=1e-12)).clamp(max=MAX_BIAS)
+        from_present = change + OVERSHOOT_FACTOR * onward
+        mixed = (1 - bias) * from_present + bias * OVERSHOOT_FACTOR * outright
         return mixed.clamp(low, high)
 
 
 def nearest(ball: Ball, gradient: Tensor, fall: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The least change, in the ball's norm, within ``[low, high]`` along which a linear margin
-    falls by ``fall``.
+    """Return the smallest change within bounds along which a linear margin falls by ``fall``.
 
     Without the bounds it is a multiple of one direction. Values that meet a bound stay there, and
-    the others go on until they make up for them; each round can only add to those that have met
+    the others move on until they make up for them; each round can only add to those that have met
     theirs.
 
     Args:
-        slope: ``(M, 3, H, W)`` fall of the margin per grey level. fall: ``(M, 1, 1, 1)``, below
-            zero to climb back.
+        ball: whose norm is meant.
+        gradient: ``(M, 3, H, W)``, fall of the margin per grey level.
+        fall: ``(M, 1, 1, 1)``, below zero to climb back.
+        low: lower bound of each value of the change, ``(M, 3, H, W)``.
+        high: upper bound of each value, of the same shape.
     """
     gradient = gradient * fall.sign()
     direction = ball.steepest_step(gradient)
-    rate, wanted = gradient * direction, fall.abs()
+    rate = gradient * direction
+    wanted = fall.abs()
     times = wanted / total(rate).clamp(min=1e-30)
-    for _ in range(ROUNDS):
+    for _ in range(BOUND_ROUNDS):
         change = times * direction
         bounded = change.clamp(low, high)
         free = bounded == change
@@ -114,7 +127,15 @@ def nearest(ball: Ball, gradient: Tensor, fall: Tensor, low: Tensor, high: Tenso
 
 
 def total(values: Tensor) -> Tensor:
-    """Sum of each image's values, ``(M, 1, 1, 1)``."""
+    """Return the sum of each image's values, ``(M, 1, 1, 1)``.
+
+    Args:
+        values: ``(M, 3, H, W)``.
+
+    Example:
+        >>> total(torch.ones(1, 3, 2, 2)).shape
+        torch.Size([1, 1, 1, 1])
+    """
     return values.sum(dim=(1, 2, 3), keepdim=True)
 
 
@@ -129,6 +150,4 @@ class FABLinf(LinfBall, FAB):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FABL2(L2Ball, FAB):
-    """FAB: steps to the nearest decision boundary, in the L2 ball; ``eps`` in the [0, 1]-pixel
-    norm.
-    """
+    """FAB: steps to the nearest decision boundary, in L2; ``eps`` in the [0, 1]-pixel norm."""

@@ -1,4 +1,4 @@
-"""One step."""
+"""FGSM: one step by the sign of the gradient."""
 
 from dataclasses import dataclass
 from typing import final
@@ -13,11 +13,13 @@ from robustbench_aigi.io.hashing import Draws
 @final
 @dataclass(frozen=True, kw_only=True)
 class FGSM(LinfBall):
-    """The whole budget in one step by the sign of the gradient. Source: Goodfellow et al., ICLR
-    2015.
+    """The whole budget in one step by the sign of the gradient.
+
+    Source: Goodfellow et al., ICLR 2015.
     """
 
     access = "gradients"
+    is_single_step = True
 
     @property
     def starts_from_clean(self) -> bool:
@@ -25,11 +27,14 @@ class FGSM(LinfBall):
         return True
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """One backward pass at the clean image, one forward pass at the end of the step."""
+        """Step from the clean images of ``oracle``; ``rngs`` stay unused.
+
+        It takes one backward pass there and one forward pass at the end of the step.
+        """
         which = oracle.active()
-        if len(which):
-            clean = oracle.images[which]
-            _, gradient = oracle.submit_with_gradient(clean, which)
-            oracle.submit(
-                clean + self.project(self.radius * self.steepest_step(gradient), clean), which
-            )
+        if not len(which):
+            return
+        clean = oracle.images[which]
+        _, gradient = oracle.submit_with_gradient(clean, which)
+        change = self.project(self.radius * self.steepest_step(gradient), clean)
+        oracle.submit(clean + change, which)

@@ -1,4 +1,4 @@
-"""The smallest change that fools: for each image the least eps, in the L-inf and in the L2 norm."""
+"""FMN: the smallest change that fools each image, in the L-inf and in the L2 norm."""
 
 import math
 from abc import abstractmethod
@@ -15,13 +15,13 @@ from robustbench_aigi.config.units import Count
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
-SHARE = 0.05
-"""By how much the radius changes at first."""
-FINEST = 0.002
-"""By how much it changes in the end, where it is no whole number."""
-FIRST = 16
-"""Grey levels of every value in the widest first ball: where a detector is flat, the guess passes
-all that is near.
+FIRST_RADIUS_CHANGE = 0.05
+"""Relative change of the radius per step at first."""
+LAST_RADIUS_CHANGE = 0.002
+"""Relative change of the radius per step in the end, where it is not a whole number."""
+MAX_FIRST_LEVELS = 16
+"""Grey levels of every value in the largest first ball. Where a detector is flat, the linear guess
+would pass over everything near.
 """
 
 
@@ -32,6 +32,9 @@ class FMN(Attack):
     Every iterate is judged as rounded, so the eps reported is one that a PNG keeps. Images it does
     not fool keep their clean pixels. Source: Pintor et al., Fast Minimum-Norm Attacks, NeurIPS
     2021.
+
+    Args:
+        steps: gradient steps.
     """
 
     steps: Count = 100
@@ -39,45 +42,68 @@ class FMN(Attack):
     access = "gradients"
 
     def budget(self) -> Budget:
-        """None: the size of the change is what is asked."""
+        """Return an empty budget: the size of the change is the result."""
         return Budget()
 
     @abstractmethod
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
-        """The radius at which a linear detector would be fooled, in grey levels, ``(M, 1, 1,
-        1)``.
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
+        """Return the radius at which a linear detector is fooled, in grey levels ``(M, 1, 1, 1)``.
+
+        Args:
+            margins: ``(M,)``.
+            gradient: ``(M, 3, H, W)``, fall of the margin per grey level.
         """
 
     @abstractmethod
     def shrunk(self, size: Tensor, share: float) -> Tensor:
-        """A radius below the size of a change that fools."""
+        """Return a radius below the size of a change that fools.
+
+        Args:
+            size: ``(M, 1, 1, 1)`` in grey levels.
+            share: of the first change of the radius, from 1 down to 0.
+        """
 
     @abstractmethod
     def grown(self, radius: Tensor, share: float) -> Tensor:
-        """A radius above one that does not fool."""
+        """Return a radius above one that does not fool.
+
+        Args:
+            radius: ``(M, 1, 1, 1)`` in grey levels.
+            share: of the first change of the radius, from 1 down to 0.
+        """
 
     @abstractmethod
     def size(self, change: Tensor) -> Tensor:
-        """The norm, in grey levels, ``(M, 1, 1, 1)``."""
+        """Return the norm of each change in grey levels, ``(M, 1, 1, 1)``.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+        """
 
     @abstractmethod
     def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
-        """The change after a step along the slope, inside the ball of the radius."""
+        """Return the change after a step along the gradient, inside the ball of the radius.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+            gradient: of the same shape.
+            radius: ``(M, 1, 1, 1)`` in grey levels.
+            share: of the first step's length, from 1 down to 0.
+        """
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Walk along the boundary, ever more finely; the oracle keeps the nearest image that
-        fools.
+        """Follow the boundary with ever smaller steps; ``rngs`` stay unused.
+
+        The ``oracle`` keeps the nearest image that fools.
         """
         which = oracle.active()
         if not len(which):
             return
         clean = oracle.images[which]
-        change, radius, best = (
-            torch.zeros_like(clean),
-            None,
-            torch.full((len(which), 1, 1, 1), math.inf),
-        )
-        widest = self.size(torch.full_like(clean, FIRST))
+        change = torch.zeros_like(clean)
+        radius = None
+        best = torch.full((len(which), 1, 1, 1), math.inf)
+        widest = self.size(torch.full_like(clean, MAX_FIRST_LEVELS))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
             shown = (clean + change).round().clamp(0, LEVELS)
@@ -85,44 +111,46 @@ class FMN(Attack):
             fools = (margins < 0).view(-1, 1, 1, 1)
             best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
             if radius is None:
-                radius = torch.minimum(self.guess(margins, gradient), widest)
+                radius = torch.minimum(self.linear_radius(margins, gradient), widest)
             else:
-                grown = torch.where(best.isinf(), self.grown(radius, 1), self.grown(radius, share))
-                radius = torch.where(fools, self.shrunk(torch.minimum(radius, best), share), grown)
+                radius = self._adapted(radius, best, fools, share)
             radius = torch.minimum(radius, self.shrunk(best, share))
             change = (clean + self.moved(change, gradient, radius, share)).clamp(0, LEVELS) - clean
         oracle.submit((clean + change).round().clamp(0, LEVELS), which)
+
+    def _adapted(self, radius: Tensor, best: Tensor, fools: Tensor, share: float) -> Tensor:
+        """Return the radius after an iterate; it grows fully while nothing has fooled yet."""
+        grown = torch.where(best.isinf(), self.grown(radius, 1), self.grown(radius, share))
+        return torch.where(fools, self.shrunk(torch.minimum(radius, best), share), grown)
 
 
 @attacks.add("fmn-linf")
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNLinf(FMN):
-    """FMN: the smallest L-inf change that flips an image; ``Result.linf`` is its eps in whole grey
-    levels.
-    """
+    """FMN: the smallest L-inf change that flips an image; ``Result.linf`` is its eps in levels."""
 
     minimises = "linf"
 
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
-        """Rounded up to a whole level."""
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
+        """Return ``margins`` over the L1 norm of ``gradient``, rounded up to a whole level."""
         rate = gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
         return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(min=1)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
-        """A twentieth less to begin with, a level less in the end."""
-        return torch.minimum(size - 1, (size * (1 - SHARE * share)).floor())
+        """Lower ``size`` by ``share`` of the first change, but by at least one level."""
+        return torch.minimum(size - 1, (size * (1 - FIRST_RADIUS_CHANGE * share)).floor())
 
     def grown(self, radius: Tensor, share: float) -> Tensor:
-        """A twentieth more to begin with, a level more in the end."""
-        return torch.maximum(radius + 1, (radius * (1 + SHARE * share)).ceil())
+        """Raise ``radius`` by ``share`` of the first change, but by at least one level."""
+        return torch.maximum(radius + 1, (radius * (1 + FIRST_RADIUS_CHANGE * share)).ceil())
 
     def size(self, change: Tensor) -> Tensor:
-        """The largest change of a value."""
+        """Return the largest absolute value of each ``change``."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
     def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
-        """Whole levels by the sign of the slope."""
+        """Move ``change`` by whole levels, ``share`` of ``radius``, by the sign of ``gradient``."""
         step = (share * radius).ceil().clamp(min=1)
         return torch.minimum(torch.maximum(change + step * gradient.sign(), -radius), radius)
 
@@ -131,29 +159,27 @@ class FMNLinf(FMN):
 @final
 @dataclass(frozen=True, kw_only=True)
 class FMNL2(FMN):
-    """FMN: the smallest L2 change that flips an image, in the [0, 1]-pixel norm as
-    ``Result.l2``.
-    """
+    """FMN: the smallest L2 change that flips an image, in the norm of ``Result.l2``."""
 
     minimises = "l2"
 
-    def guess(self, margins: Tensor, gradient: Tensor) -> Tensor:
-        """Along the slope."""
+    def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
+        """Return ``margins`` over the L2 norm of ``gradient``."""
         return margins.view(-1, 1, 1, 1) / length(gradient).clamp(min=1e-30)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
-        """A twentieth less to begin with, next to nothing in the end."""
-        return size * (1 - max(SHARE * share, FINEST))
+        """Lower ``size`` by ``share`` of the first change, but by at least the last one."""
+        return size * (1 - max(FIRST_RADIUS_CHANGE * share, LAST_RADIUS_CHANGE))
 
     def grown(self, radius: Tensor, share: float) -> Tensor:
-        """A twentieth more to begin with, next to nothing in the end."""
-        return radius * (1 + max(SHARE * share, FINEST))
+        """Raise ``radius`` by ``share`` of the first change, but by at least the last one."""
+        return radius * (1 + max(FIRST_RADIUS_CHANGE * share, LAST_RADIUS_CHANGE))
 
     def size(self, change: Tensor) -> Tensor:
-        """The length."""
+        """Return the L2 norm of each ``change``."""
         return length(change)
 
     def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
-        """A step along the slope, as long as the radius to begin with, then back into the ball."""
-        change = change + max(share, SHARE) * radius * scaled(gradient, 1.0)
+        """Move ``change`` by ``share`` of ``radius`` along ``gradient``, then project it."""
+        change = change + max(share, FIRST_RADIUS_CHANGE) * radius * scaled(gradient, 1.0)
         return change * (radius / length(change).clamp(min=1e-12)).clamp(max=1)

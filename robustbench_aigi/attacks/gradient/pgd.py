@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, scaled
-from robustbench_aigi.attacks._engine.oracle import Oracle, chosen
+from robustbench_aigi.attacks._engine.oracle import Oracle, select_rows
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.config.units import Count, L2Step, LinfStep, Share
 from robustbench_aigi.io.hashing import Draws
@@ -15,15 +15,18 @@ from robustbench_aigi.io.hashing import Draws
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Ball):
-    """Descent on the margin from random starts. Source: Madry et al., ICLR 2018.
+    """Descent on the margin from random starts.
 
-    One pass gives both the score and the slope of an iterate, because every iterate shown is on the
-    grid. The margin is the logit itself, so a saturated sigmoid cannot hide the slope.
+    One pass gives both the score and the gradient of an iterate, because every iterate shown is on
+    the grid. The margin is the logit itself, so a saturated sigmoid cannot hide the gradient.
+    Source: Madry et al., ICLR 2018.
 
     Args:
         step: length of a step, in the unit of ``eps``.
-        restarts: random starts; those after the first are for the images not yet fooled.
+        steps: gradient steps per start.
+        restarts: starts; those after the first are random, and for the images not yet fooled.
         momentum: share of the last direction that is kept. Source: Dong et al., CVPR 2018.
+        random_start: whether the first start is random, or the clean image.
     """
 
     step: float = 2
@@ -36,64 +39,120 @@ class PGD(Ball):
 
     @property
     def starts_from_clean(self) -> bool:
-        """Without a random start."""
+        """Whether the first start is the clean image."""
         return not self.random_start
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Descend from every start."""
+        """Descend on the active images of ``oracle`` from every start, drawn with ``rngs``."""
         for turn in range(self.restarts):
             which = oracle.active()
             if len(which):
-                self._descend(oracle, which, rngs, random_start=self.random_start or turn > 0)
+                is_random = self.random_start or turn > 0
+                self._descend(oracle, self._begin(oracle, which, rngs if is_random else None))
 
-    def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws, *, random_start: bool) -> None:
-        """Step, project, round, score; drop what is fooled, and what goes in circles."""
+    def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws | None) -> "PGDState":
+        """Return the state at a start: the clean images, or random ones if there are ``rngs``."""
         clean = oracle.images[which]
         change = torch.zeros_like(clean)
-        if random_start:
-            starts = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
+        if rngs is not None:
+            starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
             change = self.project(starts, clean)
-        velocity, circles = torch.zeros_like(clean), Circles(len(oracle.labels))
-        hoped = torch.full((len(which),), torch.inf)
+        predicted = torch.full((len(which),), torch.inf)
+        return PGDState(which, clean, change, torch.zeros_like(clean), predicted)
+
+    def _descend(self, oracle: Oracle, state: "PGDState") -> None:
+        """Step, project, round and score; drop what is fooled, and what repeats itself."""
+        cycles = CycleDetector(len(oracle.labels))
         for _ in range(self.steps):
-            shown = self.quantise(change, clean)
-            new = torch.ones(len(which), dtype=torch.bool)
-            if isinstance(self, LinfBall) and not self.momentum:
-                new = circles.new(shown, which)
-            new &= ~self._already_fooled(oracle, shown, which, new & (hoped < 0))
-            which, clean, change, velocity, shown = chosen(
-                new, which, clean, change, velocity, shown
-            )
-            if not len(which):
+            shown = self.quantise(state.change, state.clean)
+            worth_a_gradient = self._is_new(cycles, shown, state.which)
+            worth_a_gradient &= ~self._already_fooled(oracle, shown, state, worth_a_gradient)
+            state = state.only(worth_a_gradient)
+            (shown,) = select_rows(worth_a_gradient, shown)
+            if not len(state.which):
                 return
-            margins, gradient = oracle.submit_with_gradient(shown, which)
-            which, clean, change, velocity, margins, gradient = oracle.remaining(
-                which, clean, change, velocity, margins, gradient
-            )
-            velocity = (
-                self.momentum * velocity + scaled(gradient, 1.0) if self.momentum else gradient
-            )
-            moved = self.project(
-                change + self.step * self.unit * self.steepest_step(velocity), clean
-            )
-            hoped, change = margins - (gradient * (moved - change)).sum(dim=(1, 2, 3)), moved
-        if len(which):
-            oracle.submit(self.quantise(change, clean), which)
+            margins, gradient = oracle.submit_with_gradient(shown, state.which)
+            is_active = oracle.is_active(state.which)
+            state = state.only(is_active)
+            margins, gradient = select_rows(is_active, margins, gradient)
+            self._move(state, margins, gradient)
+        if len(state.which):
+            oracle.submit(self.quantise(state.change, state.clean), state.which)
+
+    def _is_new(self, cycles: "CycleDetector", shown: Tensor, which: Tensor) -> Tensor:
+        """Return bool ``(M,)``, whether iterates may lead to others than those seen before."""
+        if self.deterministic_steps and not self.momentum:
+            return cycles.is_new(shown, which)
+        return torch.ones(len(which), dtype=torch.bool)
 
     @staticmethod
-    def _already_fooled(oracle: Oracle, shown: Tensor, which: Tensor, likely: Tensor) -> Tensor:
-        """Score iterates that the last slope promises will fool, because a score costs a third of a
-        slope.
+    def _already_fooled(
+        oracle: Oracle, shown: Tensor, state: "PGDState", candidates: Tensor
+    ) -> Tensor:
+        """Score the iterates that the last gradient predicts will fool.
+
+        A score costs a third of a gradient, which an image that is fooled does not need.
+
+        Args:
+            oracle: what scores them.
+            shown: ``(M, 3, H, W)``, the iterates.
+            state: of the descent.
+            candidates: bool ``(M,)``, the iterates that may be scored.
+
+        Returns:
+            Bool ``(M,)``, whether an image is done with.
         """
+        likely = candidates & (state.predicted_margins < 0)
         if oracle.full or not bool(likely.any()):
             return torch.zeros_like(likely)
-        oracle.submit(shown[likely], which[likely])
-        return ~torch.isin(which, oracle.active())
+        oracle.submit(shown[likely], state.which[likely])
+        return ~oracle.is_active(state.which)
+
+    def _move(self, state: "PGDState", margins: Tensor, gradient: Tensor) -> None:
+        """Take a projected step, and predict the margins there by the gradient."""
+        if self.momentum:
+            state.velocity = self.momentum * state.velocity + scaled(gradient, 1.0)
+        else:
+            state.velocity = gradient
+        step = self.step * self.unit * self.steepest_step(state.velocity)
+        moved = self.project(state.change + step, state.clean)
+        state.predicted_margins = margins - (gradient * (moved - state.change)).sum(dim=(1, 2, 3))
+        state.change = moved
 
 
-class Circles:
-    """Finds iterates that were seen before: a fixed sign step then repeats for ever, and need not
-    be taken again.
+@dataclass
+class PGDState:
+    """The state of a descent, one row per image still in it.
+
+    Attributes:
+        which: indices of the images.
+        clean: the clean images, in grey levels.
+        change: the present iterate, as a change in grey levels.
+        velocity: the direction of the last step.
+        predicted_margins: ``(M,)``, margins of the present iterate if the detector were linear;
+            infinite before the first step.
+    """
+
+    which: Tensor
+    clean: Tensor
+    change: Tensor
+    velocity: Tensor
+    predicted_margins: Tensor
+
+    def only(self, mask: Tensor) -> "PGDState":
+        """Return the state of the images where ``mask`` ``(M,)`` is true."""
+        if bool(mask.all()):
+            return self
+        return PGDState(*(value[mask] for value in vars(self).values()))
+
+
+class CycleDetector:
+    """Finds iterates that were seen before, by their hashes.
+
+    A fixed sign step then repeats for ever, and need not be taken again.
+
+    Args:
+        count: number of images in the batch.
     """
 
     def __init__(self, count: int) -> None:
@@ -101,21 +160,24 @@ class Circles:
         self._seen: list[Tensor] = []
         self._weights = torch.empty(0, dtype=torch.int64)
 
-    def new(self, shown: Tensor, which: Tensor) -> Tensor:
-        """``(M,)`` whether iterates ``(M, 3, H, W)`` of the images ``which`` are seen for the first
-        time.
+    def is_new(self, shown: Tensor, which: Tensor) -> Tensor:
+        """Return bool ``(M,)``, whether iterates are seen for the first time, and remember them.
+
+        Args:
+            shown: ``(M, 3, H, W)``, whole grey levels.
+            which: int64 ``(M,)``, the image that each belongs to.
         """
         if not len(self._weights):
             rng = torch.Generator().manual_seed(0)
             self._weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
-        own = (shown.flatten(1).to(torch.int64) * self._weights).sum(dim=1)
-        fresh = torch.ones(len(which), dtype=torch.bool)
+        hashes = (shown.flatten(1).to(torch.int64) * self._weights).sum(dim=1)
+        new = torch.ones(len(which), dtype=torch.bool)
         for earlier in self._seen:
-            fresh &= earlier[which] != own
+            new &= earlier[which] != hashes
         row = torch.zeros(self._count, dtype=torch.int64)
-        row[which] = own
+        row[which] = hashes
         self._seen.append(row)
-        return fresh
+        return new
 
 
 @attacks.add("pgd-linf")
@@ -131,8 +193,6 @@ class PGDLinf(LinfBall, PGD):
 @final
 @dataclass(frozen=True, kw_only=True)
 class PGDL2(L2Ball, PGD):
-    """PGD: normalised-gradient steps in the L2 ball; ``eps`` and ``step`` in the [0, 1]-pixel
-    norm.
-    """
+    """PGD: normalised-gradient steps in L2; ``eps`` and ``step`` in the [0, 1]-pixel norm."""
 
     step: L2Step = 0.25

@@ -19,13 +19,16 @@ from robustbench_aigi.io.hashing import Draws
 class PGDL0(Attack):
     """PGD on at most ``pixels`` pixels, each of any colour.
 
-    The first half of the steps takes the pixels that promise most by the mean of all slopes so far,
-    and pushes them to the corners of the colour cube; that is the optimum of a linear detector. The
-    second half descends from the best of those with projection onto the few pixels that changed
-    most. Source: Croce and Hein, Sparse and Imperceivable Adversarial Attacks, ICCV 2019 (PGD0).
+    The first half of the steps takes the pixels that promise most by the mean of all gradients so
+    far, and pushes them to the corners of the colour cube; that is the optimum of a linear
+    detector. The second half descends from the best of those with projection onto the few pixels
+    that changed most. Source: Croce and Hein, Sparse and Imperceivable Adversarial Attacks, ICCV
+    2019 (PGD0).
 
     Args:
-        step: length of a step of the second half, in grey levels a value.
+        pixels: maximum number of changed pixels.
+        steps: gradient steps, half of them on corners.
+        step: length of a step of the second half, in grey levels per value.
     """
 
     pixels: PixelCount = 5
@@ -35,53 +38,40 @@ class PGDL0(Attack):
     access = "gradients"
 
     def budget(self) -> Budget:
-        """``pixels`` pixels."""
+        """Return ``pixels`` pixels."""
         return Budget(l0=self.pixels)
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Corners first, then the descent."""
-        which = oracle.active()
-        clean = oracle.images[which]
-        shown, heap = clean, torch.zeros_like(clean)
-        least = torch.full((len(which),), torch.inf)
-        best, best_slope = clean, heap
+        """Search ``oracle`` at corners first, then by descent; ``rngs`` stay unused."""
+        state = PGDL0State.begin(oracle)
         for step in range(self.steps):
-            if not len(which):
+            if not len(state.which):
                 return
-            margins, gradient = oracle.submit_with_gradient(shown, which)
-            better = margins < least
-            least = torch.where(better, margins, least)
-            rows = better.view(-1, 1, 1, 1)
-            best, best_slope = (
-                torch.where(rows, shown, best),
-                torch.where(rows, gradient, best_slope),
-            )
-            which, clean, heap, gradient, shown, least, best, best_slope = oracle.remaining(
-                which, clean, heap, gradient, shown, least, best, best_slope
-            )
-            heap = heap + gradient / gradient.flatten(1).norm(dim=1).clamp(min=1e-30).view(
-                -1, 1, 1, 1
-            )
+            margins, gradient = oracle.submit_with_gradient(state.shown, state.which)
+            state.note(margins, gradient)
+            state = state.only(oracle.is_active(state.which))
+            state.gradients = state.gradients + state.gradient / state.gradient.flatten(1).norm(
+                dim=1
+            ).clamp(min=1e-30).view(-1, 1, 1, 1)
             if step < self.steps // 2:
-                shown = self._corners(clean, heap)
+                state.shown = self._corners(state.clean, state.gradients)
             elif step == self.steps // 2:
-                shown = self._stepped(best, best_slope, clean)
+                state.shown = self._stepped(state.best, state.best_gradient, state.clean)
             else:
-                shown = self._stepped(shown, gradient, clean)
-        if len(which):
-            oracle.submit(shown, which)
+                state.shown = self._stepped(state.shown, state.gradient, state.clean)
+        if len(state.which):
+            oracle.submit(state.shown, state.which)
 
     def _corners(self, clean: Tensor, gradient: Tensor) -> Tensor:
-        """The corner of each pixel's cube that a slope promises most of, for the most promising
-        pixels.
-        """
+        """Put the most promising pixels at the corner of their colour cube that promises most."""
         corners = torch.where(gradient > 0, LEVELS, torch.where(gradient < 0, 0.0, clean))
         gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
         return torch.where(largest(gain, self.pixels), corners, clean)
 
     def _stepped(self, shown: Tensor, gradient: Tensor, clean: Tensor) -> Tensor:
-        """A step whose mean per value of the kept pixels is ``step``, and the pixels that it
-        changes most.
+        """Take a step, and keep the pixels that it changes most.
+
+        The mean change per value of the kept pixels is ``step``.
         """
         reach = self.pixels * self.step * gradient.shape[1]
         wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
@@ -92,8 +82,72 @@ class PGDL0(Attack):
         return torch.where(largest(worth, self.pixels), inside, clean)
 
 
+@dataclass
+class PGDL0State:
+    """The state of a search, one row per image still in it; images are in grey levels.
+
+    Attributes:
+        which: indices of the images.
+        clean: the clean images.
+        shown: the present iterates.
+        gradient: at the present iterates.
+        gradients: sum of the normalised gradients so far.
+        least: ``(M,)``, the smallest margin so far.
+        best: the iterate with the smallest margin.
+        best_gradient: its gradient.
+    """
+
+    which: Tensor
+    clean: Tensor
+    shown: Tensor
+    gradient: Tensor
+    gradients: Tensor
+    least: Tensor
+    best: Tensor
+    best_gradient: Tensor
+
+    @classmethod
+    def begin(cls, oracle: Oracle) -> "PGDL0State":
+        """Return the state at the clean images of ``oracle`` that are active."""
+        which = oracle.active()
+        clean = oracle.images[which]
+        nothing = torch.zeros_like(clean)
+        no_margin = torch.full((len(which),), torch.inf)
+        return cls(which, clean, clean, nothing, nothing, no_margin, clean, nothing)
+
+    def only(self, mask: Tensor) -> "PGDL0State":
+        """Return the state of the images where ``mask`` ``(M,)`` is true."""
+        if bool(mask.all()):
+            return self
+        return PGDL0State(*(value[mask] for value in vars(self).values()))
+
+    def note(self, margins: Tensor, gradient: Tensor) -> None:
+        """Record the evaluation of the present iterates.
+
+        Args:
+            margins: ``(M,)``.
+            gradient: ``(M, 3, H, W)``.
+        """
+        self.gradient = gradient
+        better = margins < self.least
+        self.least = torch.where(better, margins, self.least)
+        rows = better.view(-1, 1, 1, 1)
+        self.best = torch.where(rows, self.shown, self.best)
+        self.best_gradient = torch.where(rows, gradient, self.best_gradient)
+
+
 def largest(values: Tensor, count: int) -> Tensor:
-    """``(M, 1, H, W)`` whether a pixel's value is among the ``count`` largest of its image."""
+    """Return whether each pixel's value is among the ``count`` largest of its image.
+
+    Args:
+        values: ``(M, 1, H, W)``.
+        count: pixels per image.
+
+    Example:
+        >>> largest(torch.tensor([[[[1.0, 3.0], [2.0, 0.0]]]]), 2)
+        tensor([[[[False,  True],
+                  [ True, False]]]])
+    """
     flat = values.flatten(1)
     places = flat.topk(min(count, flat.shape[1]), dim=1).indices
     return torch.zeros_like(flat, dtype=torch.bool).scatter_(1, places, True).view_as(values)

@@ -1,6 +1,4 @@
-"""Few-pixel attacks on scores: differential evolution batched across images, and the exhaustive
-search of one pixel.
-"""
+"""Few-pixel attacks on scores: differential evolution, and exhaustive search of one pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,25 +21,27 @@ from robustbench_aigi.config.units import (
 from robustbench_aigi.imaging.pixels import LEVELS
 from robustbench_aigi.io.hashing import Draws
 
-GENES = 5
-"""Numbers of a pixel: row, column, red, green, blue."""
-TOGETHER = 512
+GENES_PER_PIXEL = 5
+"""Numbers per pixel of a candidate: row, column, red, green, blue."""
+MAX_BATCH = 512
 """Candidates scored together, where one image has fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelEvolution(Attack):
-    """Move a few pixels to the colours that hurt most. Source: Su, Vargas & Sakurai, IEEE TEVC
-    2019.
+    """Differential evolution of a few pixels towards the colours that hurt most.
 
     A candidate is (row, column, red, green, blue) for each pixel, whole numbers. Each generation
     makes one child per parent, ``best + f (b - c)`` from the best member and two random ones, and
     keeps the better of the two. The paper starts from a random member, with ``f`` of a half; with
     few evaluations this fools fewer. Its budget is a population of 400 for 100 generations.
+    Source: Su, Vargas & Sakurai, IEEE TEVC 2019.
 
     Args:
-        scale: the least ``f``, which is drawn anew for every child, up to 1.
-        draws: scores averaged at each step, where the detector scores at random; each counts as a
+        population: candidates per image.
+        generations: number of generations after the first.
+        scale: the smallest ``f``; it is drawn for every child, up to 1.
+        draws: scores averaged per candidate, where the detector scores at random; each counts as a
             query.
     """
 
@@ -54,20 +54,20 @@ class PixelEvolution(Attack):
 
     @property
     def count(self) -> int:
-        """Pixels of a candidate."""
+        """Number of pixels of a candidate."""
         return 1
 
     def budget(self) -> Budget:
-        """The pixels, of any colour, and the members of all generations."""
+        """Return the pixels, of any colour, and the members of all generations."""
         return Budget(l0=self.count, queries=self.draws * self.population * (self.generations + 1))
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Evolve the populations of all images still active together."""
+        """Evolve populations of all active images of ``oracle`` together, drawn with ``rngs``."""
         which = oracle.active()
         if not len(which):
             return
@@ -85,7 +85,9 @@ class PixelEvolution(Attack):
             fitness = torch.where(better, scores, fitness)
 
     def _first(self, top: Tensor, rng: torch.Generator) -> Tensor:
-        """Places uniform; colours at corners of their cube, where a pixel does most (the paper
+        """Return the first population of an image, ``(P, 5 * count)``.
+
+        Positions are uniform. Colours are corners of their cube, where a pixel does most (the paper
         draws around grey).
         """
         shape = (self.population, self.count)
@@ -96,36 +98,42 @@ class PixelEvolution(Attack):
     def _children(
         self, members: Tensor, fitness: Tensor, top: Tensor, rngs: Sequence[torch.Generator]
     ) -> Tensor:
+        """Return one child per member, ``(A, P, 5 * count)``."""
         count = self.population
-        best = members.gather(
-            1, fitness.argmin(dim=1)[:, None, None].expand(-1, 1, members.shape[2])
-        )
-        draws = torch.stack(
-            [torch.stack([torch.randperm(count, generator=rng) for _ in range(2)]) for rng in rngs]
-        )
-        b, c = (members.gather(1, draws[:, k, :, None].expand_as(members)) for k in range(2))
-        share = self.scale + (1 - self.scale) * torch.stack(
-            [torch.rand(count, 1, generator=rng) for rng in rngs]
-        )
+        winners = fitness.argmin(dim=1)[:, None, None]
+        best = members.gather(1, winners.expand(-1, 1, members.shape[2]))
+        orders = [torch.stack([torch.randperm(count, generator=r) for _ in range(2)]) for r in rngs]
+        parents = torch.stack(orders)
+        b, c = (members.gather(1, parents[:, k, :, None].expand_as(members)) for k in range(2))
+        uniform = torch.stack([torch.rand(count, 1, generator=rng) for rng in rngs])
+        share = self.scale + (1 - self.scale) * uniform
         children = (best + share * (b - c)).round().long()
         return torch.minimum(children.clamp(min=0), top)
 
     def _score(self, oracle: Oracle, members: Tensor, which: Tensor) -> Tensor:
-        """Margins ``(A, P)`` of every member; a few images at a time, so memory does not grow with
-        their number.
+        """Return the margins ``(A, P)`` of every member.
+
+        A few images are scored at a time, so that memory does not grow with their number.
         """
         margins = []
-        together = max(1, TOGETHER // self.population)
+        together = max(1, MAX_BATCH // self.population)
         for images, own in zip(which.split(together), members.split(together), strict=True):
             index = images.repeat_interleave(self.population)
-            candidates = painted(oracle.images[index], own.reshape(-1, self.count, GENES))
-            margins.append(oracle.submit(candidates, index))
+            pixels = own.reshape(-1, self.count, GENES_PER_PIXEL)
+            margins.append(oracle.submit(painted(oracle.images[index], pixels), index))
         return torch.cat(margins).view(len(which), self.population)
 
 
 def painted(copies: Tensor, pixels: Tensor) -> Tensor:
-    """Set ``(M, K, 5)`` pixels of images ``(M, 3, H, W)``, in place; a later pixel covers an
-    earlier.
+    """Set pixels of images, in place, and return the images.
+
+    Args:
+        copies: ``(M, 3, H, W)``, which are changed.
+        pixels: ``(M, K, 5)``: row, column, red, green, blue; a later pixel covers an earlier.
+
+    Example:
+        >>> painted(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 1, 9, 8, 7]]])).flatten()
+        tensor([0., 9., 0., 8., 0., 7.])
     """
     rows = torch.arange(len(pixels))
     for own in pixels.unbind(dim=1):
@@ -158,9 +166,12 @@ class KPixel(PixelEvolution):
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExhaustiveOnePixel(Attack):
-    """Every pixel at every corner of the colour cube: 8 H W evaluations of an image, and no luck.
+    """Every pixel at every corner of the colour cube: 8 H W evaluations per image, and no luck.
 
-    The oracle of ``one-pixel``: what it finds, the evolution should find too.
+    A reference for ``one-pixel``: what it finds, the evolution should find too.
+
+    Args:
+        batch: candidates scored together.
     """
 
     batch: Count = 512
@@ -168,24 +179,37 @@ class ExhaustiveOnePixel(Attack):
     access = "scores"
 
     def budget(self) -> Budget:
-        """One pixel, of any colour."""
+        """Return one pixel, of any colour."""
         return Budget(l0=1)
 
     def most_queries(self, height: int, width: int) -> int:
-        """Every corner of the colour cube at every pixel."""
+        """Return the corners of the colour cube times the pixels, ``height`` x ``width``."""
         return 8 * height * width
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Image by image, until it is fooled."""
-        height, width = oracle.images.shape[-2:]
-        places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
-        corners = torch.tensor(list(product((0, LEVELS), repeat=3)))
-        pixels = torch.cat(
-            [places.repeat_interleave(len(corners), 0), corners.repeat(len(places), 1)], dim=1
-        ).unsqueeze(1)
+        """Search the images of ``oracle`` one by one until each is fooled; ``rngs`` stay unused."""
+        pixels = all_corners(*oracle.images.shape[-2:])
         for image in oracle.active().tolist():
             for part in pixels.split(self.batch):
                 copies = oracle.images[image].repeat(len(part), 1, 1, 1)
                 oracle.submit(painted(copies, part), torch.full((len(part),), image))
                 if image not in oracle.active():
                     break
+
+
+def all_corners(height: int, width: int) -> Tensor:
+    """Return every pixel at every corner of the colour cube, ``(8 * H * W, 1, 5)``.
+
+    Args:
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Example:
+        >>> all_corners(1, 1)[:2, 0]
+        tensor([[  0,   0,   0,   0,   0],
+                [  0,   0,   0,   0, 255]])
+    """
+    places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
+    corners = torch.tensor(list(product((0, LEVELS), repeat=3)))
+    rows = [places.repeat_interleave(len(corners), 0), corners.repeat(len(places), 1)]
+    return torch.cat(rows, dim=1).unsqueeze(1)

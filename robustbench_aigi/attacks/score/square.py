@@ -9,22 +9,24 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, length
-from robustbench_aigi.attacks._engine.oracle import Oracle, chosen
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.decision.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
+from robustbench_aigi.attacks.score._square_shapes import bumps, per_channel, placed, windows
 from robustbench_aigi.config.units import AreaShare, DrawCount, QueryCount
 from robustbench_aigi.io.hashing import Draws
 
-HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
-"""Queries, of 10 000, after which the square's area is halved."""
-TOGETHER = 24
+HALVING_QUERIES = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""Queries, out of 10 000, after which the square's area is halved."""
+MAX_BATCH = 24
 """Squares scored together, where few images are left: a network takes these hardly longer than one.
 """
-AHEAD = 8
-"""Most squares of an image scored together: one in eight or so is kept, and makes those after it
+MAX_AHEAD = 8
+"""Most squares of an image scored together. About one in eight is kept, and makes those after it
 void.
 """
-DRAWS = 8
+DRAWS_PER_SQUARE = 8
+"""Uniform random numbers that one square is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,15 +34,15 @@ class Square(Ball):
     """Random search that changes one square at a time and keeps what lowers the margin.
 
     The next squares are scored together and taken in turn up to the first that is kept. The rest is
-    forgotten, so the search is that of one square at a time, in fewer and larger passes. Queries
-    are counted as it comes to them.
+    forgotten, so the search is that of one square at a time, in fewer and larger passes. A query
+    counts once the search comes to it.
 
     Source: Andriushchenko et al., ECCV 2020.
 
     Args:
-        queries: evaluations of an image, the first one included.
+        queries: evaluations per image, including the first one.
         area: share of the image that the first squares cover.
-        draws: scores averaged at each step, where the detector scores at random; each counts as a
+        draws: scores averaged per candidate, where the detector scores at random; each counts as a
             query.
     """
 
@@ -56,116 +58,169 @@ class Square(Ball):
         return self.queries
 
     @property
-    def averaged(self) -> int:
+    def draws_per_candidate(self) -> int:
         """``draws``."""
         return self.draws
 
     @property
     def squares(self) -> int:
-        """The most squares shown of an image."""
+        """The most squares shown per image."""
         return max(1, self.queries // self.draws)
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Search for all images still active together."""
+        """Search all active images of ``oracle`` together, with squares drawn from ``rngs``."""
         which = oracle.active()
         if not len(which):
             return
-        clean = oracle.images[which]
-        change = torch.stack([self.first(clean[0], rngs[i]) for i in which.tolist()])
-        draws = torch.stack(
-            [torch.rand(self.squares, DRAWS, generator=rngs[i]) for i in which.tolist()]
-        )
-        change, at = self.project(change, clean), torch.ones(len(which), dtype=torch.int64)
-        margins = oracle.submit(self.quantise(change, clean), which)
+        state = self._begin(oracle, which, rngs)
         while True:
-            which, clean, change, margins, draws, at = oracle.remaining(
-                which, clean, change, margins, draws, at
-            )
-            which, clean, change, margins, draws, at = chosen(
-                at < self.squares, which, clean, change, margins, draws, at
-            )
-            if not len(which):
+            has_queries = state.tried < self.squares
+            state = state.only(oracle.is_active(state.which) & has_queries)
+            if not len(state.which):
                 return
-            ahead = self._ahead(oracle, at)
-            rows, queries = torch.arange(len(which)), at[:, None] + torch.arange(ahead)
-            base, under, owners = (
-                t.repeat_interleave(ahead, dim=0) for t in (change, clean, which)
-            )
-            proposed = self.project(
-                self._proposals(base, queries.flatten(), draws[rows[:, None], queries]), under
-            )
-            shown = self.quantise(proposed, under)
-            logits = oracle.logits_of(shown)
-            scores = oracle.margins(logits, owners)
-            missed = (scores.view(-1, ahead) >= margins[:, None]).cumprod(dim=1).sum(dim=1)
-            last = missed.clamp(max=ahead - 1)
-            reached = (torch.arange(ahead) <= last[:, None]).flatten()
-            oracle.submit(shown[reached], owners[reached], logits=logits[reached])
-            better, place = missed < ahead, last + ahead * rows
-            margins = torch.where(better, scores[place], margins)
-            change = torch.where(better.view(-1, 1, 1, 1), proposed[place], change)
-            at += last + 1
+            self._try_squares(oracle, state, self._ahead(oracle, state.tried))
 
-    def _ahead(self, oracle: Oracle, at: Tensor) -> int:
-        """How many squares of each image to score together: one of a black box, which may count
-        what it is asked.
+    def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws) -> "SquareState":
+        """Draw all random numbers, and score the first changes."""
+        clean = oracle.images[which]
+        first = torch.stack([self.first_change(clean[0], rngs[i]) for i in which.tolist()])
+        uniform = torch.stack(
+            [torch.rand(self.squares, DRAWS_PER_SQUARE, generator=rngs[i]) for i in which.tolist()]
+        )
+        change = self.project(first, clean)
+        margins = oracle.submit(self.quantise(change, clean), which)
+        tried = torch.ones(len(which), dtype=torch.int64)
+        return SquareState(which, clean, change, margins, uniform, tried)
+
+    def _try_squares(self, oracle: Oracle, state: "SquareState", ahead: int) -> None:
+        """Score the next ``ahead`` squares of each image, and take those up to the first kept."""
+        rows = torch.arange(len(state.which))
+        queries = state.tried[:, None] + torch.arange(ahead)
+        base, clean, owners = (
+            tensor.repeat_interleave(ahead, dim=0)
+            for tensor in (state.change, state.clean, state.which)
+        )
+        uniform = state.uniform[rows[:, None], queries].flatten(0, 1)
+        proposed = self.project(self._proposals(base, queries.flatten(), uniform), clean)
+        shown = self.quantise(proposed, clean)
+        logits = oracle.logits_of(shown)
+        margins = oracle.margins(logits, owners)
+        improved_at = first_improvement(margins.view(-1, ahead), state.margins)
+        last = improved_at.clamp(max=ahead - 1)
+        reached = (torch.arange(ahead) <= last[:, None]).flatten()
+        oracle.submit(shown[reached], owners[reached], logits=logits[reached])
+        candidates = ahead * rows + last
+        has_improved = improved_at < ahead
+        state.margins = torch.where(has_improved, margins[candidates], state.margins)
+        state.change = torch.where(
+            has_improved.view(-1, 1, 1, 1), proposed[candidates], state.change
+        )
+        state.tried += last + 1
+
+    def _ahead(self, oracle: Oracle, tried: Tensor) -> int:
+        """Return how many squares of each image to score together.
+
+        It is one for a black box, which may count what it is asked.
         """
         if oracle.detector.card.gradient == "none":
             return 1
-        return max(1, min(TOGETHER // len(at), AHEAD, self.squares - int(at.max())))
+        return max(1, min(MAX_BATCH // len(tried), MAX_AHEAD, self.squares - int(tried.max())))
 
-    def _proposals(self, change: Tensor, queries: Tensor, draws: Tensor) -> Tensor:
-        """New changes ``(M, 3, H, W)``, for the query number of each."""
-        halved = (queries[:, None] * 10_000 > torch.tensor(HALVINGS) * self.squares).sum(dim=1)
-        new, draws = torch.empty_like(change), draws.flatten(0, 1)
-        for count in halved.unique().tolist():
-            rows = halved == count
-            new[rows] = self.proposal(change[rows], self.area / 2**count, draws[rows])
+    def _proposals(self, change: Tensor, queries: Tensor, uniform: Tensor) -> Tensor:
+        """Return new changes ``(M, 3, H, W)`` for the query number ``(M,)`` of each."""
+        milestones = torch.tensor(HALVING_QUERIES) * self.squares
+        halvings = (queries[:, None] * 10_000 > milestones).sum(dim=1)
+        new = torch.empty_like(change)
+        for count in halvings.unique().tolist():
+            rows = halvings == count
+            new[rows] = self.proposal(change[rows], self.area / 2**count, uniform[rows])
         return new
 
     @abstractmethod
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """The change to begin with, of one image."""
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return the change of one image to begin with.
+
+        Args:
+            like: ``(3, H, W)``, whose shape and type it gets.
+            rng: the image's own generator.
+        """
 
     @abstractmethod
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """New changes ``(M, 3, H, W)``: a square of ``share`` of the area redrawn, by ``(M,
-        DRAWS)`` uniform draws.
+        """Return changes with one square replaced.
+
+        Args:
+            change: ``(M, 3, H, W)`` in grey levels.
+            share: of the image that the square covers.
+            draws: ``(M, 8)`` uniform random numbers in [0, 1).
         """
 
 
-def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mask ``(M, 1, H, W)`` of a square, and its first row and column, from ``(M, 2)`` uniform
-    draws.
+@dataclass
+class SquareState:
+    """The state of a search, one row per image still in it.
+
+    Attributes:
+        which: indices of the images.
+        clean: the clean images, in grey levels.
+        change: the best change so far, in grey levels.
+        margins: ``(M,)``, its margins.
+        uniform: ``(M, squares, 8)``, the random numbers of all squares.
+        tried: int64 ``(M,)``, squares tried so far.
     """
-    height, width = change.shape[-2:]
-    top = (places[:, 0] * (height - side + 1)).long()
-    left = (places[:, 1] * (width - side + 1)).long()
-    rows, columns = torch.arange(height), torch.arange(width)
-    tall = (rows >= top[:, None]) & (rows < top[:, None] + side)
-    wide = (columns >= left[:, None]) & (columns < left[:, None] + side)
-    return (tall[:, :, None] & wide[:, None, :]).unsqueeze(1), top, left
+
+    which: Tensor
+    clean: Tensor
+    change: Tensor
+    margins: Tensor
+    uniform: Tensor
+    tried: Tensor
+
+    def only(self, mask: Tensor) -> "SquareState":
+        """Return the state of the images where ``mask`` ``(M,)`` is true."""
+        if bool(mask.all()):
+            return self
+        return SquareState(*(value[mask] for value in vars(self).values()))
+
+
+def first_improvement(scores: Tensor, margins: Tensor) -> Tensor:
+    """Return the position of each image's first score below its margin, or K where none is.
+
+    Args:
+        scores: ``(M, K)``, the margins of K candidates per image, in the order they are tried.
+        margins: ``(M,)``, the margins to improve on.
+
+    Returns:
+        int64 ``(M,)``, from 0 to K.
+
+    Example:
+        >>> scores = torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 5.0]])
+        >>> first_improvement(scores, torch.tensor([2.0, 2.0]))
+        tensor([1, 3])
+    """
+    return (scores >= margins[:, None]).cumprod(dim=1).sum(dim=1)
 
 
 @attacks.add("square-linf")
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareLinf(LinfBall, Square):
-    """Square attack: stripes of plus or minus ``eps``, then random squares of plus or minus ``eps``
-    a channel.
-    """
+    """Square attack: stripes, then random squares, of plus or minus ``eps`` grey levels."""
 
     def by_verdicts(self) -> HopSkipJumpLinf:
-        """HopSkipJump in the same ball, with as many queries."""
+        """Return HopSkipJump in the same ball, with as many queries."""
         return HopSkipJumpLinf(eps=self.eps, queries=self.queries, draws=self.draws)
 
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """Vertical stripes, a pixel wide."""
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return vertical stripes of one pixel, shaped as ``like``, of signs drawn from ``rng``."""
         signs = torch.rand(like.shape[0], 1, like.shape[2], generator=rng) < 0.5
         return torch.where(signs, self.radius, -self.radius).expand_as(like)
 
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """One square, one sign a channel."""
+        """Put a square of ``share`` of the area into ``change``, one sign per channel by ``draws``.
+
+        The first two numbers of an image place its square.
+        """
         height, width = change.shape[-2:]
         side = min(max(1, round(math.sqrt(share * height * width))), height, width)
         inside, _, _ = windows(change, side, draws[:, :2])
@@ -177,18 +232,16 @@ class SquareLinf(LinfBall, Square):
 @final
 @dataclass(frozen=True, kw_only=True)
 class SquareL2(L2Ball, Square):
-    """Square attack: moves the L2 budget from one square of the image into a pair of bumps in
-    another.
-    """
+    """Square attack: moves the L2 budget from one square into a pair of bumps in another."""
 
     area: AreaShare = 0.1
 
     def by_verdicts(self) -> HopSkipJumpL2:
-        """HopSkipJump in the same ball, with as many queries."""
+        """Return HopSkipJump in the same ball, with as many queries."""
         return HopSkipJumpL2(eps=self.eps, queries=self.queries, draws=self.draws)
 
-    def first(self, like: Tensor, rng: torch.Generator) -> Tensor:
-        """A grid of five by five bumps, of the whole budget."""
+    def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+        """Return five by five bumps shaped as ``like``, of the whole budget, signed by ``rng``."""
         channels, height, width = like.shape
         side = max(1, min(height, width) // 5)
         tile = bumps(side)
@@ -200,54 +253,21 @@ class SquareL2(L2Ball, Square):
         return grid * (self.radius / float(torch.linalg.vector_norm(grid).clamp(min=1e-12)))
 
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
-        """Empty one square; put its budget, and what is unspent, into another."""
+        """Empty a square of ``change``, and put its budget and what is unspent into another.
+
+        ``share`` is the area of both, and ``draws`` give their places, the bumps' signs, and
+        whether the bumps are turned.
+        """
         height, width = change.shape[-2:]
         side = max(3, round(math.sqrt(share * height * width)))
         side = min(side + 1 - side % 2, height, width)
         to, top, left = windows(change, side, draws[:, :2])
         away, _, _ = windows(change, side, draws[:, 2:4])
         old = change * to
-        budget = length(change * (to | away)).square() + (
-            self.radius**2 - length(change).square()
-        ).clamp(min=0)
+        unspent = (self.radius**2 - length(change).square()).clamp(min=0)
+        budget = length(change * (to | away)).square() + unspent
         signs = torch.where(draws[:, 4:7] < 0.5, 1.0, -1.0)[:, :, None, None]
-        new = old / per_channel(old).clamp(min=1e-12) + signs * placed(
-            bumps(side), top, left, change, draws[:, 7] < 0.5
-        )
+        tiles = placed(bumps(side), top, left, change, draws[:, 7] < 0.5)
+        new = old / per_channel(old).clamp(min=1e-12) + signs * tiles
         new = new / per_channel(new).clamp(min=1e-12) * (budget / change.shape[1]).sqrt()
         return torch.where(to, new, torch.where(away, 0.0, change))
-
-
-def per_channel(change: Tensor) -> Tensor:
-    """L2 norm of each channel, ``(M, 3, 1, 1)``."""
-    lengths: Tensor = torch.linalg.vector_norm(change, dim=(2, 3), keepdim=True)
-    return lengths
-
-
-def bumps(side: int) -> Tensor:
-    """``(side, side)`` of norm 1: a stepped hill in the upper half and its negative in the
-    lower.
-    """
-    whole = torch.zeros(side, side)
-    for start, stop, sign in ((0, side // 2, 1.0), (side // 2, side, -1.0)):
-        tall = stop - start
-        middle = (start + tall // 2, side // 2)
-        for ring in range(max(tall // 2, side // 2) + 1):
-            top, left = max(middle[0] - ring, start), max(middle[1] - ring, 0)
-            bottom, right = min(middle[0] + ring + 1, stop), min(middle[1] + ring + 1, side)
-            whole[top:bottom, left:right] += sign / (ring + 1) ** 2
-    unit: Tensor = whole / torch.linalg.vector_norm(whole).clamp(min=1e-12)
-    return unit
-
-
-def placed(tile: Tensor, top: Tensor, left: Tensor, like: Tensor, turned: Tensor) -> Tensor:
-    """The tile at each image's place, zero around it, ``(M, 1, H, W)``; transposed where
-    ``turned``.
-    """
-    side = len(tile)
-    out = torch.zeros(len(like), 1, *like.shape[-2:], dtype=like.dtype)
-    tiles = torch.where(turned.view(-1, 1, 1), tile.T, tile)
-    rows = (top[:, None] + torch.arange(side)).unsqueeze(2)
-    columns = (left[:, None] + torch.arange(side)).unsqueeze(1)
-    out[torch.arange(len(like)).view(-1, 1, 1), 0, rows, columns] = tiles
-    return out

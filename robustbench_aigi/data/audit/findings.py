@@ -1,137 +1,122 @@
-"""From the audit's tables to findings: what a classifier could cheat by, and what is worth
-knowing.
-"""
+"""From the audit's tables to findings: what a classifier could cheat by, what is worth knowing."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
-from robustbench_aigi.data.audit.comparison import APART, BOUND
+from robustbench_aigi.data.audit.comparison import CHEAT_BOUND, SEPARATES_CLASSES
+from robustbench_aigi.data.audit.result import Finding
 
-NEAR_SHARE = 0.01
-"""Near twins across splits are a cheat from this share of one of the splits on; exact ones always.
-"""
-ADVICE = {
+NEAR_TWIN_SHARE = 0.01
+"""Share of a split from which near twins across splits are a cheat; exact ones always are."""
+KIND_ADVICE = {
     "stored": "Store both classes the same way",
     "content": "Stored alike, files differ in size as their pixels do",
     "pixels": "A detector may rest on this alone",
 }
-WHAT = {
+FEATURE_WORDS = {
     "stored": "how files are stored",
     "stored and bytes": "how files are stored and how large they are",
     "pixels": "six sums over pixels",
 }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One result. ``cheat``: a classifier could pass by it; ``note``: worth knowing, and no reason
-    to fail.
-    """
-
-    level: Literal["cheat", "note"]
-    check: str
-    message: str
+TWIN_WORDS = {"exact": "the same pixels", "near": "nearly the same pixels"}
 
 
 def findings_of(rows: pd.DataFrame, tables: dict[str, pd.DataFrame]) -> list[Finding]:
-    """All findings, cheats first.
+    """Return all findings, cheats first.
 
     Args:
-        rows: the manifest. tables: ``statistics``, ``baselines``, ``twins`` and ``unreadable``, as
-            of :func:`audit`.
+        rows: the manifest of the readable images.
+        tables: ``statistics``, ``baselines``, ``twins`` and ``unreadable``.
     """
     found = [
-        *_of_parents(rows),
-        *_of_twins(rows, tables["twins"]),
-        *_of_baselines(tables["baselines"]),
-        *_of_statistics(tables["statistics"]),
+        *_parent_findings(rows),
+        *_twin_findings(rows, tables["twins"]),
+        *_baseline_findings(tables["baselines"]),
+        *_statistic_findings(tables["statistics"]),
+        *_unreadable_findings(tables["unreadable"]),
     ]
-    unreadable = tables["unreadable"]
-    if len(unreadable):
-        first = unreadable.iloc[0]
-        found.append(
-            Finding(
-                "note",
-                "unreadable",
-                f"{len(unreadable)} unreadable: {first['id']}: {first['reason']}.",
-            )
-        )
     return sorted(found, key=lambda finding: finding.level)
 
 
-def _of_statistics(table: pd.DataFrame) -> Iterator[Finding]:
-    """One finding for each statistic that tells the classes apart somewhere, with the part where it
-    does most.
-    """
-    apart = table[table["verdict"] == APART]
-    for statistic in apart["statistic"].unique():
-        own = apart[apart["statistic"] == statistic]
+def _unreadable_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    if len(table):
+        first = table.iloc[0]
+        message = f"{len(table)} unreadable: {first['id']}: {first['reason']}."
+        yield Finding("note", "unreadable", message)
+
+
+def _statistic_findings(table: pd.DataFrame) -> Iterator[Finding]:
+    """Yield one finding per statistic that separates the classes, with its worst part."""
+    separating = table[table["verdict"] == SEPARATES_CLASSES]
+    parts = table["part"].nunique() if len(separating) else 0
+    for statistic in separating["statistic"].unique():
+        own = separating[separating["statistic"] == statistic]
         worst: pd.Series[Any] = own.loc[(own["value"] - 0.5).abs().idxmax()]
-        where = (
-            f" in {len(own)} of {table['part'].nunique()} parts, {worst['part']} most"
-            if len(own) > 1
-            else ""
-        )
-        where = f" in {worst['part']}" if len(own) == 1 and worst["part"] != "all" else where
+        where = ""
+        if len(own) > 1:
+            where = f" in {len(own)} of {parts} parts, {worst['part']} most"
+        elif worst["part"] != "all":
+            where = f" in {worst['part']}"
         yield Finding(
             "cheat" if worst["kind"] == "stored" else "note",
             statistic,
             f"{statistic} tells the classes apart{where}: {worst['measure']}"
             f" {_interval(worst, 'value', 2)}; real {worst['real']}, AI-generated {worst['fake']}."
-            f" {ADVICE[worst['kind']]}.",
+            f" {KIND_ADVICE[worst['kind']]}.",
         )
 
 
-def _of_baselines(table: pd.DataFrame) -> Iterator[Finding]:
+def _baseline_findings(table: pd.DataFrame) -> Iterator[Finding]:
     for features in table["features"].unique():
         own = table[table["features"] == features]
         worst: pd.Series[Any] = own.loc[own["low"].idxmax()]
-        above = worst["low"] > BOUND
+        is_above = worst["low"] > CHEAT_BOUND
         where = "" if worst["part"] == "all" else f" in {worst['part']}"
         yield Finding(
-            "cheat" if above and features == "stored" else "note",
+            "cheat" if is_above and features == "stored" else "note",
             f"baseline: {features}",
-            f"a classifier that sees only {WHAT[features]} has a balanced accuracy of"
-            f" {_interval(worst, 'accuracy', 3)}{where}, {'above' if above else 'within'} the bound"
-            f" of {BOUND:.0%} (AUC {worst['auc']:.3f}; {worst['how']}).",
+            f"a classifier that sees only {FEATURE_WORDS[features]} has a balanced accuracy of"
+            f" {_interval(worst, 'accuracy', 3)}{where}, {'above' if is_above else 'within'} the"
+            f" bound of {CHEAT_BOUND:.0%} (AUC {worst['auc']:.3f}; {worst['how']}).",
         )
 
 
-def _of_twins(rows: pd.DataFrame, table: pd.DataFrame) -> Iterator[Finding]:
+def _twin_findings(rows: pd.DataFrame, table: pd.DataFrame) -> Iterator[Finding]:
     split = rows.drop_duplicates("id").set_index("id")["split"]
-    for kind, word in (("exact", "the same pixels"), ("near", "nearly the same pixels")):
+    for kind, words in TWIN_WORDS.items():
         own = table[table["kind"] == kind]
-        splits, classes = own[own["splits"]], own[own["classes"]]
-        if len(splits):
-            hit = split[pd.unique(pd.concat([splits["first"], splits["second"]]))]
-            shares = hit.value_counts() / rows["split"].value_counts()
-            serious = kind == "exact" or shares.max() >= NEAR_SHARE
+        across_splits = own[own["splits"]]
+        across_classes = own[own["classes"]]
+        if len(across_splits):
+            ids = pd.unique(pd.concat([across_splits["first"], across_splits["second"]]))
+            shares = split[ids].value_counts() / rows["split"].value_counts()
+            is_cheat = kind == "exact" or shares.max() >= NEAR_TWIN_SHARE
             yield Finding(
-                "cheat" if serious else "note",
+                "cheat" if is_cheat else "note",
                 f"{kind} twins across splits",
-                f"{len(splits)} pairs of images in two splits have {word}, such as {_pair(splits)}:"
-                f" {shares.max():.2%} of the split {shares.idxmax()}. Drop one of each.",
+                f"{len(across_splits)} pairs of images in two splits have {words}, such as"
+                f" {_pair(across_splits)}: {shares.max():.2%} of the split {shares.idxmax()}. Drop"
+                " one of each.",
             )
-        if len(classes):
+        if len(across_classes):
             yield Finding(
                 "note",
                 f"{kind} twins across classes",
-                f"{len(classes)} pairs of a real and an AI-generated image have {word}, such as"
-                f" {_pair(classes)}.",
+                f"{len(across_classes)} pairs of a real and an AI-generated image have {words},"
+                f" such as {_pair(across_classes)}.",
             )
 
 
-def _of_parents(rows: pd.DataFrame) -> Iterator[Finding]:
-    sides = rows.groupby("parent")["split"].nunique()
-    both = sides[sides > 1]
-    if len(both):
+def _parent_findings(rows: pd.DataFrame) -> Iterator[Finding]:
+    splits = rows.groupby("parent")["split"].nunique()
+    torn = splits[splits > 1]
+    if len(torn):
         yield Finding(
             "cheat",
             "parents across splits",
-            f"{len(both)} source images have copies in two splits, such as {both.index[0]}. Split"
+            f"{len(torn)} source images have copies in two splits, such as {torn.index[0]}. Split"
             " by parent.",
         )
 

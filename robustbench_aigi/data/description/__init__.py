@@ -1,3 +1,1 @@
-"""A source described before it is used: layout, splits, classes, sizes, and what is left out and
-why.
-"""
+"""Descriptions of a source before it is used: layout, splits, classes, sizes, what is skipped."""

@@ -1,63 +1,71 @@
-"""Parquet as Hugging Face writes image datasets: ``data/split-00000-of-00002.parquet``, the bytes
-inside.
-"""
+"""Parquet as Hugging Face writes image datasets."""
 
 import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robustbench_aigi.data.exporters.shards import shards
-from robustbench_aigi.data.plusplus.reader import CLASSES, Built, Item, within_split
+from robustbench_aigi.data.exporters._shards import cut_into_shards
+from robustbench_aigi.data.exporters.base import ExportFormat, export_formats
+from robustbench_aigi.data.plusplus.reader import CLASS_FOLDERS, BuiltDataset, Item, within_split
 from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.progress import Progress
 
-GROUP = 100
-"""Rows in a row group, what is in memory at a time."""
-IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+GROUP_ROWS = 100
+"""Rows per row group, and in memory at a time."""
+IMAGE_TYPE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 NUMPY_NAMES = {"double": "float64", "float": "float32"}
+"""Arrow's names of types to those that Hugging Face writes."""
 
 
-def write(built: Built, out: Path, progress: Progress, shard_bytes: int) -> dict[str, int]:
-    """Write the columns ``image``, ``label`` (a class label: REAL, FAKE) and all others of the
-    manifest.
-    """
-    schema = _schema(built.schema)
-    for split in built.counts():
-        made = []
-        for number, items in enumerate(shards(built.items(split, progress), shard_bytes)):
-            made.append(out / "data" / f"{split}-{number:05d}.parquet")
-            atomic_write(made[-1], functools.partial(_shard, items, schema))
-        for place in made:
-            place.rename(place.with_stem(f"{place.stem}-of-{len(made):05d}"))
-    return {}
+@export_formats.add("parquet")
+@final
+class Parquet(ExportFormat):
+    """Files ``data/split-00000-of-00002.parquet``, with the bytes of the images in them."""
+
+    def write(
+        self, built: BuiltDataset, out: Path, progress: Progress, shard_bytes: int
+    ) -> Mapping[str, int]:
+        """Write ``image``, ``label`` (classes REAL, FAKE) and the manifest's other columns."""
+        schema = _schema(built.schema)
+        for split in built.counts():
+            written = []
+            shards = cut_into_shards(built.items(split, progress), shard_bytes)
+            for number, items in enumerate(shards):
+                path = out / "data" / f"{split}-{number:05d}.parquet"
+                atomic_write(path, functools.partial(_write_shard, items, schema))
+                written.append(path)
+            for path in written:
+                path.rename(path.with_stem(f"{path.stem}-of-{len(written):05d}"))
+        return {}
 
 
-def _shard(items: Iterator[Item], schema: pa.Schema, target: Path) -> None:
+def _write_shard(items: Iterator[Item], schema: pa.Schema, target: Path) -> None:
     with pq.ParquetWriter(target, schema) as writer:
-        while group := list(itertools.islice(items, GROUP)):
+        while group := list(itertools.islice(items, GROUP_ROWS)):
             rows = [
-                {"image": {"bytes": i.content, "path": within_split(i.row)}, **i.row} for i in group
+                {"image": {"bytes": item.content, "path": within_split(item.row)}, **item.row}
+                for item in group
             ]
             writer.write_table(pa.Table.from_pylist(rows, schema))
 
 
 def _schema(manifest: pa.Schema) -> pa.Schema:
-    """The image, then the manifest's columns, with the features that Hugging Face reads from the
-    metadata.
-    """
-    plain = [f.with_type(pa.string()) if pa.types.is_large_string(f.type) else f for f in manifest]
-    kinds = {f.name: NUMPY_NAMES.get(str(f.type), str(f.type)) for f in plain}
-    features: dict[str, object] = {
-        name: {"dtype": kind, "_type": "Value"} for name, kind in kinds.items()
-    }
-    features |= {
-        "image": {"_type": "Image"},
-        "label": {"names": list(CLASSES), "_type": "ClassLabel"},
-    }
+    """Return the image, then the manifest's columns, with Hugging Face's features as metadata."""
+    plain = [
+        field.with_type(pa.string()) if pa.types.is_large_string(field.type) else field
+        for field in manifest
+    ]
+    features: dict[str, object] = {}
+    for field in plain:
+        dtype = NUMPY_NAMES.get(str(field.type), str(field.type))
+        features[field.name] = {"dtype": dtype, "_type": "Value"}
+    features["image"] = {"_type": "Image"}
+    features["label"] = {"names": list(CLASS_FOLDERS), "_type": "ClassLabel"}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
-    return pa.schema([pa.field("image", IMAGE), *plain], metadata=metadata)
+    return pa.schema([pa.field("image", IMAGE_TYPE), *plain], metadata=metadata)

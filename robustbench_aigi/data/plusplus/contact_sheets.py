@@ -1,6 +1,4 @@
-"""Contact sheets of a built ``++`` set: clean, attacked and ten times their difference, pixel by
-pixel.
-"""
+"""Contact sheets of a built ``++`` set: clean, attacked, and ten times their difference."""
 
 import re
 from collections.abc import Sequence
@@ -14,32 +12,47 @@ from torch import Tensor
 
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.decoding import ImageError, decode
-from robustbench_aigi.data.plusplus.build import plusplus
+from robustbench_aigi.data.drawing import CLASS_WORDS
+from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import atomic_write
 
-SHOWN = 128
-"""Pixels a side that a small image is enlarged towards, by a whole factor."""
-LARGEST = 256
-"""Pixels a side that are shown of a larger image: its middle, since a reduction would hide the
-difference.
-"""
-GAP, LINE = 8, 13
-CLASSES = {0: "real", 1: "AI-generated"}
+ENLARGED_SIDE = 128
+"""Pixels per side that a small image is enlarged towards, by a whole factor."""
+LARGEST_SIDE = 256
+"""Pixels per side that are shown of a large image: its middle, as reducing hides the difference."""
+CELL_GAP = 8
+"""Pixels between cells."""
+LINE_HEIGHT = 13
+"""Pixels per line of text."""
+FONT_SIZE = 10
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 class SheetCell(NamedTuple):
-    """Images side by side, uint8 ``(3, H, W)`` each, and the lines of text below them."""
+    """Images side by side, and the text below them.
+
+    Attributes:
+        images: uint8 ``(3, H, W)`` each.
+        lines: of the text.
+    """
 
     images: Sequence[Tensor]
     lines: Sequence[str]
 
 
 def contact_sheets(built: Path, out: Path, count: int = 24) -> list[Path]:
-    """Draw a sheet for every split and attack of the set in ``built``; return the files, in the
-    manifest's order.
+    """Draw a sheet for every split and attack of a set, and return the files.
+
+    Args:
+        built: folder of the set.
+        out: folder of the sheets.
+        count: images per sheet.
+
+    Raises:
+        DataError: one of its files is missing or damaged.
     """
-    parts = _manifest(built)[["split", "attack"]].drop_duplicates()
+    parts = _parts(built)
     return [
         contact_sheet(built, split, attack, out, count)
         for split, attack in zip(parts["split"], parts["attack"], strict=True)
@@ -47,99 +60,137 @@ def contact_sheets(built: Path, out: Path, count: int = 24) -> list[Path]:
 
 
 def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 24) -> Path:
-    """Draw up to ``count`` images of one part, the same ones every time, as
-    ``out/SPLIT-ATTACK.png``.
+    """Draw images of one part, always the same ones, as ``out/SPLIT-ATTACK.png``.
 
-    Each is shown clean, attacked and as ten times the difference around mid grey; what has no
-    source, alone. Parts of one split show the same images as far as they hold them.
+    Each is shown clean, attacked and as ten times the difference around mid grey; an image without
+    a source is shown alone. Parts of one split show the same images as far as they hold them.
+
+    Args:
+        built: folder of the set.
+        split: of the part.
+        attack: of the part.
+        out: folder of the sheet.
+        count: images at most.
 
     Raises:
         DataError: there is no such part, or one of its files is missing or damaged.
     """
-    parts = _manifest(built)[["split", "attack"]].drop_duplicates()
+    parts = _parts(built)
     if not ((parts["split"] == split) & (parts["attack"] == attack)).any():
         known = ", ".join(f"{row[0]}/{row[1]}" for row in parts.itertuples(index=False))
         raise DataError(f"{built} has no part {split}/{attack}. It has: {known}.")
-    rows = plusplus(built, split, attack).manifest
-    wanted = count if rows["label"].nunique() == 2 else 2 * count
-    rows = rows.assign(own=rows["id"], id=rows["source"])
-    chosen = choose(rows, wanted)
-    sources = (
-        plusplus(built, split, "clean").manifest.set_index("source")["path"]
-        if attack != "clean"
-        else pd.Series()
-    )
+    rows = load_plusplus(built, split, attack).manifest
+    has_both_classes = rows["label"].nunique() == 2
+    chosen = choose(rows.assign(id=rows["source"]), count if has_both_classes else 2 * count)
+    sources: pd.Series[str] = pd.Series()
+    if attack != "clean":
+        sources = load_plusplus(built, split, "clean").manifest.set_index("source")["path"]
     cells = [_cell(row, sources.get(row["source"])) for row in chosen.to_dict("records")]
-    triples = any(len(cell.images) > 1 for cell in cells)
-    words = ": clean, attacked, ten times the difference around mid grey" if triples else ""
+    has_triples = any(len(cell.images) > 1 for cell in cells)
+    words = ": clean, attacked, ten times the difference around mid grey" if has_triples else ""
     path = out / f"{split}-{attack}.png"
-    save(sheet(f"{split}, {attack}{words}", cells, columns=3 if triples else 6), path)
+    columns = 3 if has_triples else 6
+    save_png(draw_sheet(f"{split}, {attack}{words}", cells, columns), path)
     return path
 
 
-def sheet(title: str, cells: Sequence[SheetCell], columns: int) -> Image.Image:
-    """Lay cells out in rows of ``columns`` under a title. Small images are enlarged without
-    smoothing.
+def draw_sheet(title: str, cells: Sequence[SheetCell], columns: int) -> Image.Image:
+    """Draw cells in rows under a title; small images are enlarged without smoothing.
+
+    Args:
+        title: one line.
+        cells: at least one.
+        columns: cells per row.
     """
-    pictures = [[enlarged(pixels) for pixels in cell.images] for cell in cells]
-    width = max(sum(p.width + GAP for p in row) for row in pictures)
+    pictures = [[enlarge(pixels) for pixels in cell.images] for cell in cells]
     lines = max(len(cell.lines) for cell in cells)
-    height = max(p.height for row in pictures for p in row) + lines * LINE + GAP
+    width = max(sum(picture.width + CELL_GAP for picture in row) for row in pictures)
+    tallest = max(picture.height for row in pictures for picture in row)
+    height = tallest + lines * LINE_HEIGHT + CELL_GAP
     columns = min(columns, len(cells))
-    canvas = Image.new(
-        "RGB", (columns * width + GAP, -(-len(cells) // columns) * height + LINE + 2 * GAP), "white"
-    )
+    rows = -(-len(cells) // columns)
+    size = (columns * width + CELL_GAP, rows * height + LINE_HEIGHT + 2 * CELL_GAP)
+    canvas = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(canvas)
-    font = ImageFont.load_default(size=10)
-    draw.text((GAP, GAP // 2), _fitting(title, draw, font, canvas.width - 2 * GAP), "black", font)
-    for place, (row, cell) in enumerate(zip(pictures, cells, strict=True)):
-        left, top = GAP + place % columns * width, LINE + GAP + place // columns * height
-        at = left
-        for picture in row:
-            canvas.paste(picture, (at, top))
-            at += picture.width + GAP
-        for number, line in enumerate(cell.lines):
-            below = top + max(p.height for p in row) + number * LINE
-            draw.text((left, below), _fitting(line, draw, font, width - GAP), "black", font)
+    font = ImageFont.load_default(size=FONT_SIZE)
+    heading = _shorten(title, draw, font, canvas.width - 2 * CELL_GAP)
+    draw.text((CELL_GAP, CELL_GAP // 2), heading, "black", font)
+    for number, (row, cell) in enumerate(zip(pictures, cells, strict=True)):
+        left = CELL_GAP + number % columns * width
+        top = LINE_HEIGHT + CELL_GAP + number // columns * height
+        _draw_pictures(canvas, row, left, top)
+        below = top + max(picture.height for picture in row)
+        for line_number, line in enumerate(cell.lines):
+            text = _shorten(line, draw, font, width - CELL_GAP)
+            draw.text((left, below + line_number * LINE_HEIGHT), text, "black", font)
     return canvas
 
 
-def enlarged(pixels: Tensor) -> Image.Image:
-    """Uint8 ``(3, H, W)`` as a picture: each pixel a square of whole size; of a large image its
-    middle.
+def enlarge(pixels: Tensor) -> Image.Image:
+    """Return an image as a picture, each pixel a square of whole size; of a large image its middle.
+
+    Args:
+        pixels: uint8 ``(3, H, W)``.
     """
-    top, left = (max(side - LARGEST, 0) // 2 for side in pixels.shape[1:])
-    middle = pixels[:, top : top + LARGEST, left : left + LARGEST]
-    factor = max(1, SHOWN // max(middle.shape[1:]))
+    top, left = (max(side - LARGEST_SIDE, 0) // 2 for side in pixels.shape[1:])
+    middle = pixels[:, top : top + LARGEST_SIDE, left : left + LARGEST_SIDE]
+    factor = max(1, ENLARGED_SIDE // max(middle.shape[1:]))
     image = Image.fromarray(middle.permute(1, 2, 0).contiguous().numpy())
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
 def times_ten(attacked: Tensor, clean: Tensor) -> Tensor:
-    """Ten times the difference around mid grey, uint8."""
+    """Return ten times the difference around mid grey.
+
+    Args:
+        attacked: uint8 ``(3, H, W)``.
+        clean: of the same shape.
+
+    Example:
+        >>> times_ten(torch.tensor([7], dtype=torch.uint8), torch.tensor([5], dtype=torch.uint8))
+        tensor([148], dtype=torch.uint8)
+    """
     return (128 + 10 * (attacked.int() - clean.int())).clamp(0, 255).to(torch.uint8)
 
 
-def save(picture: Image.Image, path: Path) -> None:
-    """Write a picture as PNG, whole."""
+def save_png(picture: Image.Image, path: Path) -> None:
+    """Write a picture as PNG; the file is there when it is whole.
+
+    Args:
+        picture: what to write.
+        path: of the file.
+    """
     atomic_write(path, lambda temporary: picture.save(temporary, format="PNG"))
+
+
+def _draw_pictures(
+    canvas: Image.Image, pictures: Sequence[Image.Image], left: int, top: int
+) -> None:
+    for picture in pictures:
+        canvas.paste(picture, (left, top))
+        left += picture.width + CELL_GAP
 
 
 def _cell(row: dict[Any, Any], source: str | None) -> SheetCell:
     attacked = _read(row["path"])
-    lines = [str(row["source"]), CLASSES[int(row["label"])]]
-    if max(attacked.shape[1:]) > LARGEST:
-        lines.append(f"middle of {attacked.shape[2]} x {attacked.shape[1]}")
+    height, width = attacked.shape[1:]
+    lines = [str(row["source"]), CLASS_WORDS[int(row["label"])]]
+    if max(height, width) > LARGEST_SIDE:
+        lines.append(f"middle of {width} x {height}")
     if source is None:
         return SheetCell([attacked], lines)
     clean = _read(source)
-    fooled = row.get("fooled")
-    verdict = "" if fooled is None or pd.isna(fooled) else ", fooled" if fooled else ", not fooled"
+    verdict = _verdict(row.get("fooled"))
     lines[1] += f"{verdict}; L-inf {row['linf']}, L2 {row['l2']:.2f}, {row['l0']} pixels"
-    same = clean.shape == attacked.shape
-    return SheetCell(
-        [clean, attacked, times_ten(attacked, clean)] if same else [clean, attacked], lines
-    )
+    if clean.shape != attacked.shape:
+        return SheetCell([clean, attacked], lines)
+    return SheetCell([clean, attacked, times_ten(attacked, clean)], lines)
+
+
+def _verdict(fooled: Any) -> str:
+    if fooled is None or pd.isna(fooled):
+        return ""
+    return ", fooled" if fooled else ", not fooled"
 
 
 def _read(path: str) -> Tensor:
@@ -151,22 +202,20 @@ def _read(path: str) -> Tensor:
         ) from error
 
 
-def _manifest(built: Path) -> pd.DataFrame:
+def _parts(built: Path) -> pd.DataFrame:
+    """Return the splits and attacks of a set, in the manifest's order."""
     path = built / "manifest.parquet"
     if not path.is_file():
         raise DataError(
             f"{built} holds no manifest.parquet. Give the --out folder of `robustbench-aigi build`."
         )
-    return pd.read_parquet(path, columns=["split", "attack"])
+    return pd.read_parquet(path, columns=["split", "attack"]).drop_duplicates()
 
 
-def _fitting(text: str, draw: ImageDraw.ImageDraw, font: Any, width: int) -> str:
-    """The text, cut in the middle until it fits ``width`` pixels; what has no letter in the font is
-    a question mark.
-    """
-    plain = re.sub(
-        r"[\x00-\x1f\x7f-\x9f]", "?", text.encode("latin-1", "replace").decode("latin-1")
-    )
+def _shorten(text: str, draw: ImageDraw.ImageDraw, font: Font, width: int) -> str:
+    """Cut a text in the middle until it fits ``width`` pixels; letters not in the font become ?."""
+    latin = text.encode("latin-1", "replace").decode("latin-1")
+    plain = re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", latin)
     kept = plain
     while len(kept) > 4 and draw.textlength(kept, font) > width:
         half = (len(kept) - 3) // 2

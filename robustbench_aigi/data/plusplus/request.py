@@ -1,77 +1,57 @@
-"""What to build: a recipe of a `++` set, or of a dataset to make one of, turned into parts, suite
-and surrogates.
-"""
+"""What to build: a request, turned into parts, suite and surrogates."""
 
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
-from pydantic import BaseModel, Field
 
-from robustbench_aigi import catalogue
 from robustbench_aigi.attacks import Suite, load_suite
-from robustbench_aigi.config.units import CountOrNone, PairCount
 from robustbench_aigi.data.dataset import Dataset
-from robustbench_aigi.data.listing import write_skipped
+from robustbench_aigi.data.listing import read_skipped, write_skipped
 from robustbench_aigi.data.loading import load_data
-from robustbench_aigi.data.plusplus.build import Part
+from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.data.plusplus.surrogates import load_surrogates
-from robustbench_aigi.data.recipes import Recipe
-from robustbench_aigi.data.sources import Split
-from robustbench_aigi.data.suggestions import as_recipe
+from robustbench_aigi.data.recipes import (
+    AnyRecipe,
+    DatasetRecipe,
+    PlusPlusRecipe,
+    read_recipe,
+)
+from robustbench_aigi.data.sources.entry import Skipped
+from robustbench_aigi.data.sources.splits import SPLIT_ORDER
+from robustbench_aigi.data.suggestions import check_recipe_name, load_recipe
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.progress import Progress
 
-SPLITS = ("train", "validation", "test")
-
-
-class PlusPlus(BaseModel, frozen=True, extra="forbid"):
-    """A recipe of kind ``plusplus``: what is built on which dataset, read from ``datasets/*.toml``.
-
-    ``images`` and ``samples`` are counts by split; ``surrogates`` names a checkpoint, or a dataset
-    whose weights ship. Images of the splits in ``by_turns`` are each changed in one of the ways,
-    those of the others in all of them.
-    """
-
-    name: str
-    version: int = Field(ge=1)
-    kind: Literal["plusplus"]
-    licence: str
-    base: str
-    attacks: str
-    images: dict[str, PairCount] = Field(default_factory=dict)
-    samples: dict[str, CountOrNone] = Field(default_factory=dict)
-    by_turns: tuple[Split, ...] = ()
-    surrogates: dict[str, str] = Field(default_factory=dict)
-
-
-class Kind(BaseModel, extra="ignore"):
-    """The one field that tells a recipe of a `++` set from one of a dataset."""
-
-    kind: str
+DEFAULT_SUITE = "cifakepp"
+"""Suite for the recipe of a dataset, which names none."""
+DEFAULT_SAMPLES = 100
+"""Diffusion samples per split for the recipe of a dataset."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
     """What is asked of a build.
 
-    Args:
-        dataset: a recipe of a `++` set, or of a dataset to make one of.
-        source, limit: as in :func:`~robustbench_aigi.data.load_data`.
-        attacks: a suite; the recipe's own if None, and ``cifakepp`` for a dataset.
-        surrogates: checkpoints of the detectors that the suite's rows name, in the place of the
+    Attributes:
+        dataset: recipe of a ``++`` set, or of a dataset to make one of: a name, a path, or the
+            recipe itself.
+        source: as in :func:`~robustbench_aigi.data.loading.load_data`.
+        limit: as in :func:`~robustbench_aigi.data.loading.load_data`.
+        attacks: a suite; the recipe's own if None, or :data:`DEFAULT_SUITE`.
+        surrogates: checkpoints of the detectors that the suite's rows name, instead of the
             recipe's.
-        samples: diffusion-generated images to add to each split; the recipe's own counts if None,
-            else 100.
+        samples: diffusion-generated images to add to each split; the recipe's own numbers if None,
+            or :data:`DEFAULT_SAMPLES`.
         generated: a folder that ``generate`` wrote, to add the images of.
-        convert: as in :func:`~robustbench_aigi.data.load_data`.
+        convert: as in :func:`~robustbench_aigi.data.loading.load_data`.
     """
 
-    dataset: str
+    dataset: str | AnyRecipe
     source: str | None = None
     limit: int | None = None
     attacks: str | None = None
@@ -80,142 +60,182 @@ class BuildRequest:
     generated: Path | None = None
     convert: bool = False
 
-    def typed(self, out: Path) -> str:
-        """What was typed, to type it again."""
+    @property
+    def dataset_name(self) -> str:
+        """The recipe's name, or what was given for it."""
+        return self.dataset if isinstance(self.dataset, str) else self.dataset.name
+
+    def command_line(self, out: Path) -> str:
+        """Return the command that was typed, to type it again.
+
+        Args:
+            out: folder of the set.
+        """
         given = {
             "--source": self.source,
             "--limit": self.limit,
             "--attacks": self.attacks,
             "--samples": self.samples,
         }
-        words = [
-            word
-            for name, value in given.items()
-            if value is not None
-            for word in (name, str(value))
-        ]
-        words += [word for surrogate in self.surrogates for word in ("--surrogate", surrogate)]
-        words += ["--generated", str(self.generated)] if self.generated is not None else []
-        words += ["--convert"] * self.convert
-        return shlex.join(["robustbench-aigi", "build", self.dataset, *words, "--out", str(out)])
+        words: list[str] = []
+        for option, value in given.items():
+            if value is not None:
+                words += [option, str(value)]
+        for surrogate in self.surrogates:
+            words += ["--surrogate", surrogate]
+        if self.generated is not None:
+            words += ["--generated", str(self.generated)]
+        if self.convert:
+            words.append("--convert")
+        return shlex.join(
+            ["robustbench-aigi", "build", self.dataset_name, *words, "--out", str(out)]
+        )
 
     @property
-    def command(self) -> str:
-        """What was typed, for a set's card; places on the maker's machine become words."""
-        given = {"--source": self.source and "PATH", "--limit": self.limit}
-        given |= {"--attacks": self.attacks and Path(self.attacks).name, "--samples": self.samples}
-        options = [f"{name} {value}" for name, value in given.items() if value is not None]
+    def public_command(self) -> str:
+        """The command for a set's card, in which paths of the maker's machine are words."""
+        given = {
+            "--source": self.source and "PATH",
+            "--limit": self.limit,
+            "--attacks": self.attacks and Path(self.attacks).name,
+            "--samples": self.samples,
+        }
+        options = [f"{option} {value}" for option, value in given.items() if value is not None]
         options += ["--surrogate CHECKPOINT"] * len(self.surrogates)
-        options += ["--generated FOLDER"] * (self.generated is not None) + [
-            "--convert"
-        ] * self.convert
+        if self.generated is not None:
+            options.append("--generated FOLDER")
+        if self.convert:
+            options.append("--convert")
         return " ".join(
-            ["robustbench-aigi build", Path(self.dataset).name, *options, "--out FOLDER"]
+            ["robustbench-aigi build", Path(self.dataset_name).name, *options, "--out FOLDER"]
         )
 
 
 class BuildPlan(NamedTuple):
     """All that ``build_plusplus`` takes, and the dataset and recipe behind it."""
 
-    recipe: Recipe
+    recipe: DatasetRecipe
     data: Dataset
     parts: Mapping[str, Part]
     suite: Suite
     surrogates: Mapping[str, Detector]
 
 
-def plan_build(order: BuildRequest, skipped: Path, progress: Progress) -> BuildPlan:
-    """Read the dataset, list in ``skipped`` what is left out, and load the surrogates."""
-    recipe = recipe_of(as_recipe(order.dataset))
-    suite = load_suite(order.attacks or recipe.attacks)
+class _ResolvedRecipe(NamedTuple):
+    """The recipe of a set, and that of its dataset."""
+
+    plusplus: PlusPlusRecipe
+    base: DatasetRecipe
+
+
+def plan_build(request: BuildRequest, skipped: Path, progress: Progress) -> BuildPlan:
+    """Read the dataset of a request and load its surrogates.
+
+    Args:
+        request: what is asked.
+        skipped: CSV file to list in what is left out.
+        progress: called while images are read.
+
+    Raises:
+        UserError: as :func:`~robustbench_aigi.data.loading.load_data` and
+            :func:`~robustbench_aigi.data.plusplus.surrogates.load_surrogates`.
+    """
+    recipe, base = resolve_recipe(request.dataset)
+    suite = load_suite(request.attacks or recipe.attacks)
     suite = suite.model_copy(update={"rows": tuple(row for row in suite.rows if row.shared)})
-    makers = load_surrogates(suite, order.surrogates, recipe.surrogates)
+    surrogates = load_surrogates(suite, request.surrogates, recipe.surrogates)
     data = load_data(
-        recipe.base,
-        order.source,
-        limit=order.limit,
+        base,
+        request.source,
+        limit=request.limit,
         skipped=skipped,
         progress=progress,
-        convert=order.convert,
+        convert=request.convert,
     )
-    data = apart(data, skipped)
-    parts = {}
-    for split in SPLITS:
-        if (data.manifest["split"] == split).any():
-            images = data.split(split).limit(recipe.images.get(split))
-            made = order.samples if order.samples is not None else recipe.samples.get(split, 0)
-            every, generated = split not in recipe.by_turns, _generated(order.generated, split)
-            parts[split] = Part(images, all_rows=every, samples=made, generated=generated)
-    return BuildPlan(catalogue.read("datasets", recipe.base, Recipe), data, parts, suite, makers)
+    data = drop_repeated_files(data, skipped)
+    parts: dict[str, Part] = {
+        split: _part(data.split(split), split, recipe, request)
+        for split in SPLIT_ORDER
+        if (data.manifest["split"] == split).any()
+    }
+    return BuildPlan(base, data, parts, suite, surrogates)
 
 
-def apart(data: Dataset, skipped: Path) -> Dataset:
-    """A dataset without the images whose file is in a later split too; they are added to the list
-    ``skipped``.
+def resolve_recipe(dataset: str | AnyRecipe) -> _ResolvedRecipe:
+    """Return the recipe of a ``++`` set and that of its dataset.
+
+    The recipe of a dataset becomes a set with :data:`DEFAULT_SUITE` and :data:`DEFAULT_SAMPLES`.
+
+    Args:
+        dataset: a name, a path or a recipe.
+
+    Raises:
+        UnknownNameError: there is no such recipe.
+        ConfigError: it does not fit.
+    """
+    if isinstance(dataset, str):
+        check_recipe_name(dataset)
+        recipe = read_recipe(dataset)
+    else:
+        recipe = dataset
+    if isinstance(recipe, PlusPlusRecipe):
+        return _ResolvedRecipe(recipe, load_recipe(recipe.base))
+    plusplus = PlusPlusRecipe(
+        name=f"{recipe.name}++",
+        version=recipe.version,
+        kind="plusplus",
+        licence=recipe.licence,
+        base=dataset if isinstance(dataset, str) else recipe.name,
+        attacks=DEFAULT_SUITE,
+        samples=dict.fromkeys(SPLIT_ORDER, DEFAULT_SAMPLES),
+    )
+    return _ResolvedRecipe(plusplus, recipe)
+
+
+def drop_repeated_files(data: Dataset, skipped: Path) -> Dataset:
+    """Return a dataset without the images whose file is in a later split too.
+
+    Args:
+        data: all its splits.
+        skipped: CSV file that those images are added to.
     """
     rows = data.manifest
-    last = (
-        rows["split"]
-        .map(SPLITS.index)
-        .groupby(rows["sha256"])
-        .transform("max")
-        .map(dict(enumerate(SPLITS)))
-    )
-    twin = rows["split"] != last
-    if not twin.any():
+    number = rows["split"].map(SPLIT_ORDER.index)
+    last = number.groupby(rows["sha256"]).transform("max").map(dict(enumerate(SPLIT_ORDER)))
+    is_repeated = rows["split"] != last
+    if not is_repeated.any():
         return data
-    known = pd.read_csv(skipped, dtype=str).itertuples(index=False, name=None)
     found = [
-        (identity, f"the same file is in {split}")
-        for identity, split in zip(rows["id"][twin], last[twin], strict=True)
+        Skipped(identity, f"the same file is in {split}")
+        for identity, split in zip(rows["id"][is_repeated], last[is_repeated], strict=True)
     ]
-    write_skipped(skipped, [*known, *found])
-    return Dataset(data.name, rows[~twin].reset_index(drop=True))
+    write_skipped(skipped, [*read_skipped(skipped), *found])
+    return Dataset(data.name, rows[~is_repeated].reset_index(drop=True))
+
+
+def _part(data: Dataset, split: str, recipe: PlusPlusRecipe, request: BuildRequest) -> Part:
+    samples = request.samples
+    if samples is None:
+        samples = recipe.samples.get(split, 0)
+    return Part(
+        data.limit(recipe.images.get(split)),
+        all_rows=split not in recipe.by_turns,
+        samples=samples,
+        generated=_generated(request.generated, split),
+    )
 
 
 def _generated(folder: Path | None, split: str) -> Dataset | None:
-    """The images of one split that ``generate`` wrote into a folder; None if there are none."""
+    """Return the images of one split that ``generate`` wrote into a folder; None without any."""
     if folder is None:
         return None
-    place = folder / "manifest.parquet"
-    if not place.is_file():
+    manifest = folder / "manifest.parquet"
+    if not manifest.is_file():
         raise DataError(
             f"{folder} has no manifest.parquet. Give a folder that `robustbench-aigi generate`"
             " wrote."
         )
-    rows = pd.read_parquet(place, filters=[("split", "==", split)])
-    return (
-        Dataset("generated", rows.assign(path=[str(folder / path) for path in rows["path"]]))
-        if len(rows)
-        else None
-    )
-
-
-def recipe_of(dataset: str) -> PlusPlus:
-    """The recipe of a `++` set; for one of a dataset, that set with the suite ``cifakepp`` and 100
-    samples a split.
-    """
-    if catalogue.read("datasets", dataset, Kind).kind == "plusplus":
-        return catalogue.read("datasets", dataset, PlusPlus)
-    own = catalogue.read("datasets", dataset, Recipe)
-    about = {
-        "name": f"{own.name}++",
-        "version": own.version,
-        "kind": "plusplus",
-        "licence": own.licence,
-    }
-    about |= {"base": dataset, "attacks": "cifakepp", "samples": dict.fromkeys(SPLITS, 100)}
-    return PlusPlus.model_validate(about)
-
-
-def planned(expected: pd.DataFrame, workers: int) -> str:
-    """A plan as text, and its sums."""
-    images, passes, seconds, size = (
-        expected[name].sum() for name in ("images", "passes", "seconds", "megabytes")
-    )
-    shown = expected.round({"seconds": 0, "megabytes": 1}).to_string(index=False)
-    about = (
-        f"{images:.0f} images, {passes:.2g} model passes, about {seconds / 60:.0f} min with"
-        f" {workers} workers"
-    )
-    return f"{shown}\nto do: {about}, {size:.0f} MB"
+    rows = pd.read_parquet(manifest, filters=[("split", "==", split)])
+    if rows.empty:
+        return None
+    return Dataset("generated", rows.assign(path=[str(folder / path) for path in rows["path"]]))

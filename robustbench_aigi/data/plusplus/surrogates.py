@@ -9,38 +9,38 @@ from robustbench_aigi.errors import UserError
 
 
 def load_surrogates(
-    suite: Suite, checkpoints: Sequence[str], otherwise: Mapping[str, str] = MappingProxyType({})
+    suite: Suite, checkpoints: Sequence[str], defaults: Mapping[str, str] = MappingProxyType({})
 ) -> dict[str, Detector]:
     """Load the surrogates that a suite's rows name.
 
     Args:
-        otherwise: for names that no checkpoint has, a checkpoint, or a dataset whose weights ship.
+        suite: what is to be made.
+        checkpoints: addresses of trained detectors.
+        defaults: for a name that no checkpoint has, a checkpoint, or a dataset whose shipped
+            weights it takes.
 
     Raises:
-        UserError: two checkpoints of one name, or one that no row names.
+        UserError: two checkpoints have one name, or no row names a checkpoint.
     """
-    makers: dict[str, Detector] = {}
+    surrogates: dict[str, Detector] = {}
     for checkpoint in checkpoints:
-        maker = load_trained(checkpoint)
-        name = maker.card.name
+        detector = load_trained(checkpoint)
+        name = detector.card.name
         if name not in suite.surrogates:
             raise UserError(
-                f"{name} is no surrogate of the suite {suite.name}, whose rows name "
-                f"{', '.join(sorted(suite.surrogates)) or 'none'}. "
-                "Leave it out, or give it such a name: --surrogate NAME=CHECKPOINT."
+                f"suite {suite.name} does not use the surrogate {name}; it uses"
+                f" {', '.join(sorted(suite.surrogates)) or 'none'}."
+                " Leave it out, or give it such a name: --surrogate NAME=CHECKPOINT."
             )
-        if name in makers:
+        if name in surrogates:
             raise UserError(f"two surrogates are called {name}. Give one of them.")
-        makers[name] = maker
-    return makers | {
-        name: _of_recipe(name, otherwise[name])
-        for name in suite.surrogates & {*otherwise} - {*makers}
-    }
+        surrogates[name] = detector
+    for name in suite.surrogates & {*defaults} - {*surrogates}:
+        surrogates[name] = _load_default(name, defaults[name])
+    return surrogates
 
 
-def _of_recipe(name: str, weights: str) -> Detector:
-    return (
-        load_detector(weights)
-        if weights.endswith(".safetensors")
-        else load_detector(name, shipped(name, weights))
-    )
+def _load_default(name: str, weights: str) -> Detector:
+    if weights.endswith(".safetensors"):
+        return load_detector(weights)
+    return load_detector(name, shipped(name, weights))

@@ -1,52 +1,42 @@
-"""Class folders, in the arrangements that published datasets have."""
+"""Class folders: which layout they have, and the images in them."""
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from robustbench_aigi.data.sources.entry import (
-    Entry,
-    Refused,
-    Terms,
-    UnfitError,
-    pattern_of,
-    printable,
-    skip_reason,
+from robustbench_aigi.data.sources.entry import Entry, Skipped, printable, skip_reason
+from robustbench_aigi.data.sources.layouts import (
+    FolderLayout,
+    candidate_layouts,
+    folder_layouts,
+    ordered_layouts,
 )
-from robustbench_aigi.data.sources.positions import check_splits
-from robustbench_aigi.data.sources.survey import Survey, image_files
+from robustbench_aigi.data.sources.positions import check_splits, list_few
+from robustbench_aigi.data.sources.survey import image_files
+from robustbench_aigi.data.sources.terms import Terms
 from robustbench_aigi.errors import DataError
 
-LAYOUTS = {
-    "raid": ("{original,epsilonN}/{class}", r"(?P<category>original|epsilon[\d.]+)/CLASS"),
-    "classes": ("{split}/{class}", r"SPLIT/CLASS(/.*)?"),
-    "genimage": ("{generator}/{split}/{class}", r"(GENERATOR/(.*/)?)?SPLIT/CLASS"),
-    "forensynths": (
-        "[{split}/][{generator}/[{category}/]]{class}",
-        r"(SPLIT/)?(GENERATOR/(CATEGORY/)?)?CLASS",
-    ),
-    "folder": ("[{split}/]{class}[/{generator}]", r"(SPLIT/)?CLASS(/GENERATOR(/.*)?)?"),
-}
-"""How each arrangement is shown, and what a folder's path is matched with; tried in this order."""
-WRAPPERS = frozenset(
+WRAPPER_FOLDERS = frozenset(
     {"archive", "data", "dataset", "datasets", "download", "downloads", "images", "imgs"}
 )
-"""Names of a single top folder that are no generator's, even where a recipe's layout begins with
-one.
-"""
-SHOWN = 6
-TABLE_SORTS = frozenset({"*.csv", "*.tsv", "*.jsonl", "*.xlsx", "*.xls", "*.ods"})
+"""Names of a single top folder that is no generator's, even if a layout begins with generators."""
 MAX_DEPTH = 5
-"""Folders above the classes that are looked through, at most."""
+"""Folders above the classes that are looked through."""
+Matches = Mapping[str, list[re.Match[str]]]
 
 
 class Fit(NamedTuple):
-    """How folders are read: a layout below ``above``, the top folders that all have in common (""
-    or "archive/").
+    """How class folders are read.
+
+    Attributes:
+        layout: their arrangement.
+        above: top folders that all of them have in common, such as ``archive/``; empty if none.
+        matched: number of folders that fit.
+        labels: those of the classes that were found.
     """
 
-    layout: str
+    layout: FolderLayout
     above: str
     matched: int
     labels: frozenset[int]
@@ -54,121 +44,107 @@ class Fit(NamedTuple):
     @property
     def why(self) -> str:
         """What the choice of the layout rests on."""
-        through = f", below the top folder {self.above}" if self.above else ""
-        return f"{self.matched} folders with images fit it{through}"
+        below = f", below the top folder {self.above}" if self.above else ""
+        return f"{self.matched} folders with images fit it{below}"
 
 
-def folder_entries(root: Path, fit: Fit, terms: Terms) -> Iterator[Entry | Refused]:
-    """List the images of class folders; see :data:`LAYOUTS`."""
-    pattern = _pattern(fit.layout, terms)
-    for name, path, _, fault in image_files(root):
-        inner = name.removeprefix(fit.above)
-        found = pattern.fullmatch(inner.rpartition("/")[0])
-        fault = fault or skip_reason(name)
-        if not fault and found is None:
-            fault = f"not in a folder of the layout {fit.layout}: {LAYOUTS[fit.layout][0]}"
-        if fault or found is None:
-            yield Refused(printable(name), fault)
-        else:
-            yield _entry(fit, name, path, found, terms)
-
-
-def fitted(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
-    """The recipe's layout, or the first of those that fit the most folders; None if no folder fits.
+def folder_entries(root: Path, fit: Fit, terms: Terms) -> Iterator[Entry | Skipped]:
+    """List the images of class folders.
 
     Args:
-        folders: paths below the root of the folders that hold images.
+        root: the source.
+        fit: how the folders are read.
+        terms: the recipe's words.
 
     Raises:
-        DataError: a folder stands where the splits stand and its name is no split's, or one of a
-            split's name elsewhere.
+        DataError: a class is unknown.
+    """
+    pattern = fit.layout.compile(terms)
+    for file in image_files(root):
+        inner = file.name.removeprefix(fit.above)
+        match = pattern.fullmatch(inner.rpartition("/")[0])
+        fault = file.fault or skip_reason(file.name)
+        if fault is None and match is None:
+            fault = f"not in a folder of the layout {fit.layout.name}: {fit.layout.shown}"
+        if fault is not None or match is None:
+            yield Skipped(printable(file.name), fault or "")
+        else:
+            yield _entry(fit, file.name, file.path, match, terms)
+
+
+def fit_layout(root: Path, folders: Iterable[str], terms: Terms) -> Fit | None:
+    """Return how class folders are read; None if no layout fits any of them.
+
+    It is the recipe's layout, or the first of those that fit the most folders.
+
+    Args:
+        root: the source, for messages.
+        folders: paths below the root of the folders that hold images.
+        terms: the recipe's words.
+
+    Raises:
+        DataError: a folder beside the splits is no split, or a split's folder is elsewhere.
     """
     names = set(folders)
-    above = _above(names, terms)
+    above = _common_folders(names, terms)
     inner = {name.removeprefix(above) for name in names}
     check_splits(root, inner, terms)
-    tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
-    matches = {
-        layout: list(filter(None, map(_pattern(layout, terms).fullmatch, inner)))
-        for layout in tried
+    layouts = candidate_layouts(terms)
+    matches: Matches = {
+        name: list(filter(None, map(layout.compile(terms).fullmatch, inner)))
+        for name, layout in layouts.items()
     }
-    best = max(matches, key=lambda layout: len(matches[layout]))
+    best = _best_layout(layouts, matches)
     if not matches[best]:
         return None
-    if len(matches.get("folder", ())) == len(matches[best]) and (
-        best == "forensynths" or _is_deep(best, matches[best])
-    ):
-        best = "folder"
-    _check_consumed(root, best, matches[best], terms)
+    _check_consumed(root, layouts[best], matches[best], terms)
     labels = {terms.label(match["cls"]) for match in matches[best]}
-    return Fit(
-        best, above, len(matches[best]), frozenset(label for label in labels if label is not None)
-    )
+    known = frozenset(label for label in labels if label is not None)
+    return Fit(layouts[best], above, len(matches[best]), known)
 
 
-def _is_deep(layout: str, matches: Sequence[re.Match[str]]) -> bool:
-    """Whether folders lie below the classes: they are generators, as in ``folder``, if no recipe
-    says otherwise.
-    """
-    return layout == "classes" and any(match[0].count("/") > 1 for match in matches)
+def _best_layout(layouts: Mapping[str, FolderLayout], matches: Matches) -> str:
+    """Return the name of the first layout that fits the most folders, or of a general one."""
+    best = max(matches, key=lambda name: len(matches[name]))
+    if layouts[best].yields_to_general([match[0] for match in matches[best]]):
+        for name, layout in layouts.items():
+            if layout.is_general and len(matches[name]) == len(matches[best]):
+                return name
+    return best
 
 
-def unfitting(root: Path, survey: Survey, terms: Terms) -> UnfitError:
-    """What is wrong with a folder in which no layout fits."""
-    folders = sorted(survey.images)
-    shown = _few([printable(name) or "the folder itself" for name in folders])
-    tried = [terms.layout] if terms.layout in LAYOUTS else list(LAYOUTS)
-    links = (
-        f" Not followed are the links {_few(survey.links)}: put the folders themselves there."
-        if survey.links
-        else ""
-    )
-    passed = _few([f"{count} {sort}" for sort, count in survey.others.most_common()])
-    others = f" Passed over: {passed}." if passed and not folders else ""
-    if found := _few(sorted(sort for sort in survey.others if sort in TABLE_SORTS)):
-        others += (
-            f" There are tables ({found}): one of labels is read if it is metadata.csv, with"
-            " file_name and label."
-        )
-    return UnfitError(
-        f"{root} has no train or test folder, or no class folder, with images. Found images in:"
-        f" {shown or 'no folder'}. Expected {' or '.join(LAYOUTS[layout][0] for layout in tried)},"
-        f" with the classes {', '.join(terms.labels)}; other names go into the recipe, under"
-        f" [labels] and [splits].{links}{others}",
-        folders,
-    )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (
-        f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    )
-
-
-def _above(folders: set[str], terms: Terms) -> str:
-    """The top folders that all class folders have in common and that say nothing of them, as in an
-    unpacked archive.
-    """
+def _common_folders(folders: set[str], terms: Terms) -> str:
+    """Return the meaningless top folders of all class folders, as an unpacked archive has."""
     above = ""
     for _ in range(MAX_DEPTH):
         inner = {name.removeprefix(above) for name in folders if name.startswith(above)}
-        parts = [name.split("/") for name in inner]
-        tops = {own[0] for own in parts if any(terms.label(part) is not None for part in own)}
+        paths = [name.split("/") for name in inner]
+        tops = {path[0] for path in paths if any(terms.label(part) is not None for part in path)}
         if len(tops) != 1:
             return above
         top = next(iter(tops))
-        meant = terms.split(top) or terms.label(top) is not None or top.lower() in terms.generators
-        if meant or re.fullmatch(r"original|epsilon[\d.]+", top, re.IGNORECASE):
+        if _has_meaning(top, inner, terms):
             return above
-        own = terms.layout in LAYOUTS and top.lower() not in WRAPPERS
-        if own and any(map(_pattern(str(terms.layout), terms).fullmatch, inner)):
-            return above  # the recipe says that a generator's folder comes first
         above += f"{top}/"
     return above
 
 
+def _has_meaning(top: str, folders: set[str], terms: Terms) -> bool:
+    """Return whether a top folder is a split, a class, a generator, or a layout's own folder."""
+    if terms.split(top) or terms.label(top) is not None or top.lower() in terms.generators:
+        return True
+    own_folders = [layout.top_folders for layout in ordered_layouts().values()]
+    if any(own and re.fullmatch(own, top, re.IGNORECASE) for own in own_folders):
+        return True
+    if terms.layout not in folder_layouts.names() or top.lower() in WRAPPER_FOLDERS:
+        return False
+    # The recipe's layout may begin with a generator's folder.
+    (layout,) = candidate_layouts(terms).values()
+    return any(map(layout.compile(terms).fullmatch, folders))
+
+
 def _check_consumed(
-    root: Path, layout: str, matches: Sequence[re.Match[str]], terms: Terms
+    root: Path, layout: FolderLayout, matches: Sequence[re.Match[str]], terms: Terms
 ) -> None:
     """Raise ``DataError`` for folders of splits that the layout would read as something else."""
     wrong: dict[str, list[str]] = {}
@@ -180,17 +156,17 @@ def _check_consumed(
             wrong[match[0]] = splits
     if wrong:
         names = sorted({name for own in wrong.values() for name in own})
-        own = ", ".join(f'"{name}" = "{name}"' for name in names)
+        generators = ", ".join(f'"{name}" = "{name}"' for name in names)
         raise DataError(
-            f"{root} has the folders {_few(sorted(wrong))}, in which {' and '.join(names)} would be"
-            f" read as no split: the layout is {layout}, {LAYOUTS[layout][0]}. Put the folders of"
-            " splits first, such as train/real and test/real; or, if these are generators, write"
-            f" in a recipe of your own: generators = {{ {own} }}."
+            f"{root} has the folders {list_few(sorted(wrong))}, in which {' and '.join(names)}"
+            f" would be read as no split: the layout is {layout.name}, {layout.shown}. Put the"
+            " folders of splits first, such as train/real and test/real; or, if these are"
+            f" generators, write in a recipe of your own: generators = {{ {generators} }}."
         )
 
 
-def _entry(fit: Fit, name: str, path: Path, found: re.Match[str], terms: Terms) -> Entry:
-    words = found.groupdict()
+def _entry(fit: Fit, name: str, path: Path, match: re.Match[str], terms: Terms) -> Entry:
+    words = match.groupdict()
     label = terms.label(words["cls"])
     if label is None:
         raise DataError(
@@ -198,36 +174,25 @@ def _entry(fit: Fit, name: str, path: Path, found: re.Match[str], terms: Terms) 
             " labels."
         )
     stem = PurePosixPath(name).with_suffix("").as_posix()
-    split = terms.split(words.get("split") or "")
-    generator = words.get("generator") or ""
-    if fit.layout in ("forensynths", "genimage") and not label:
-        generator = (  # The folder names what the photographs are held against, not what made them.
-            ""
-        )
-    if (
-        not generator
-        and label
-        and words["cls"].lower() not in {own.lower() for own in terms.labels}
-    ):
-        generator = words["cls"].lower()  # gen_3 of the pattern gen_*
-    parent = ""
-    if fit.layout == "raid":
-        parent = stem.removeprefix(fit.above).partition("/")[2]
-    elif fit.layout == "genimage" and not label:
-        parent = (  # ImageNet's names: generators may share a photograph
-            f"{words['cls']}/{PurePosixPath(stem).name}"
-        )
-    return Entry(stem, label, split, path, -1, generator, words.get("category") or "", parent)
-
-
-def _pattern(layout: str, terms: Terms) -> re.Pattern[str]:
-    classes = "|".join(map(pattern_of, terms.labels))
-    splits = "|".join(map(re.escape, terms.split_names))
-    text = (
-        LAYOUTS[layout][1]
-        .replace("SPLIT", f"(?P<split>{splits})")
-        .replace("CLASS", f"(?P<cls>{classes})")
+    return Entry(
+        stem,
+        label,
+        terms.split(words.get("split") or ""),
+        path,
+        generator=_generator(fit.layout, words, label, terms),
+        category=words.get("category") or "",
+        parent=fit.layout.parent_of(stem.removeprefix(fit.above), words["cls"], label),
     )
-    for word in ("generator", "category"):
-        text = text.replace(word.upper(), f"(?P<{word}>[^/]+)")
-    return re.compile(text, re.IGNORECASE)
+
+
+def _generator(
+    layout: FolderLayout, words: Mapping[str, str | None], label: int, terms: Terms
+) -> str:
+    if label == 0 and not layout.names_makers_of_reals:
+        return ""
+    generator = words.get("generator") or ""
+    class_name = (words["cls"] or "").lower()
+    is_pattern = class_name not in {own.lower() for own in terms.labels}
+    if not generator and label and is_pattern:
+        return class_name  # gen_3 of the pattern gen_*
+    return generator

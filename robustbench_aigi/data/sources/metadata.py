@@ -1,7 +1,6 @@
-"""Image folders that a table describes: ``metadata.jsonl`` or ``metadata.csv`` with ``file_name``
-and ``label``.
+"""Image folders that a table describes: ``metadata.jsonl`` or ``metadata.csv``.
 
-Source: Hugging Face's ImageFolder.
+The table has the columns ``file_name`` and ``label``. Source: Hugging Face's ImageFolder.
 """
 
 import codecs
@@ -13,91 +12,115 @@ from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from robustbench_aigi.data.sources.entry import (
-    TEXTS,
-    Entry,
-    Refused,
-    Terms,
-    printable,
-    skip_reason,
-    unlabelled,
-)
+from robustbench_aigi.data.sources.entry import TEXT_COLUMNS, Entry, Skipped, printable, skip_reason
 from robustbench_aigi.data.sources.survey import image_files
+from robustbench_aigi.data.sources.terms import Terms, is_unlabelled
 from robustbench_aigi.errors import DataError
 
-TABLES = ("metadata.jsonl", "metadata.csv")
-NEEDED = frozenset({"file_name", "label"})
-MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-"""What a table begins with that says how its letters are stored."""
-SEPARATORS = (",", ";", "\t", "|")
+TABLE_NAMES = ("metadata.jsonl", "metadata.csv")
+NEEDED_COLUMNS = frozenset({"file_name", "label"})
+BYTE_ORDER_MARKS = {
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""First bytes of a table to its encoding."""
+CSV_SEPARATORS = (",", ";", "\t", "|")
+Row = dict[str, object]
 
 
 class Tables(NamedTuple):
-    """The tables of a folder that describe its images, and what is wrong with the others."""
+    """The tables of a folder.
+
+    Attributes:
+        good: those that describe images.
+        faults: the others, with what is wrong with each.
+    """
 
     good: list[Path]
     faults: dict[Path, str]
 
 
-def described(tables: Sequence[Path], terms: Terms) -> Tables:
-    """Sort tables by whether they have a ``file_name`` and a ``label``, one that the recipe knows.
+def sort_tables(paths: Sequence[Path], terms: Terms) -> Tables:
+    """Sort tables by whether they have a ``file_name`` and a known ``label``.
 
-    A recipe of the layout ``metadata`` takes unknown labels too, which are reported when they are
-    read.
+    Args:
+        paths: the tables.
+        terms: the recipe's words. With the layout ``metadata`` unknown labels are taken too; they
+            are reported when they are read.
     """
-    good, faults = [], {}
-    for path in sorted(tables):
-        rows = _rows(path)
-        first = next(rows, {})
-        if not first.keys() >= NEEDED:
-            got = ", ".join(map(str, first)) or "no columns and rows"
-            faults[path] = f"has {got}; expected the columns file_name and label"
-            continue
-        labels = (row.get("label") for row in chain([first], rows))
-        label = next((given for given in labels if not unlabelled(given)), None)
-        if terms.layout == "metadata" or terms.label_of(label) is not None:
+    good = []
+    faults = {}
+    for path in sorted(paths):
+        fault = _table_fault(path, terms)
+        if fault is None:
             good.append(path)
         else:
-            faults[path] = f"has the label {label!r}; expected one of {_known(terms)}"
+            faults[path] = fault
     return Tables(good, faults)
 
 
-def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[Entry | Refused]:
-    """List the rows of tables, and refuse the images of the folder that are in none.
+def metadata_entries(root: Path, tables: list[Path], terms: Terms) -> Iterator[Entry | Skipped]:
+    """List the rows of tables, and skip the images of the folder that are in none.
 
     The split is a column, or the name of the table's folder.
 
+    Args:
+        root: the source.
+        tables: the files.
+        terms: the recipe's words.
+
     Raises:
-        DataError: a table is damaged, or has a label or a split that the recipe does not know.
+        DataError: a table is damaged, or has an unknown label or split.
     """
     faults = {file.name: file.fault for file in image_files(root)}
-    known: set[str] = set()
-    named = terms.splits_of(tables, root)
+    split_names = terms.splits_of_files(tables, root)
+    described: set[str] = set()
     for table in tables:
         for number, row in enumerate(_rows(table), 1):
             given = str(row.get("file_name") or "").replace("\\", "/")
             name = (table.parent.relative_to(root) / given).as_posix()
             fault = skip_reason(given) or faults.get(name, "no image of this name is there")
-            fault = fault or ("described before" if name in known else "")
-            known.add(name)
-            if not fault and unlabelled(row.get("label")):
+            if not fault and name in described:
+                fault = "described before"
+            described.add(name)
+            if not fault and is_unlabelled(row.get("label")):
                 fault = f"no label: {row.get('label')!r}"
             if fault:
-                yield Refused(printable(name), fault)
-                continue
-            label = terms.label_of(row.get("label"))
-            if label is None:
-                raise DataError(
-                    f"{table} row {number} has label {row.get('label')!r}. Expected one of"
-                    f" {_known(terms)}; others go into the recipe, under [labels] and [numbers]. To"
-                    ' go by folders instead, write layout = "folder" there.'
-                )
-            texts = {column: str(row.get(column) or "") for column in TEXTS}
-            split = terms.split_said(texts.pop("split"), f"{table} row {number}") or named[table]
-            yield Entry(_stem(name), label, split, root / name, -1, block=0, **texts)
+                yield Skipped(printable(name), fault)
+            else:
+                yield _entry(root, name, row, f"{table} row {number}", split_names[table], terms)
     for name, fault in faults.items():
-        if name not in known:
-            yield Refused(printable(name), fault or f"not in {' or '.join(TABLES)}")
+        if name not in described:
+            yield Skipped(printable(name), fault or f"not in {' or '.join(TABLE_NAMES)}")
+
+
+def _entry(
+    root: Path, name: str, row: Row, where: str, table_split: str | None, terms: Terms
+) -> Entry:
+    label = terms.label_of(row.get("label"))
+    if label is None:
+        raise DataError(
+            f"{where} has label {row.get('label')!r}. Expected one of {terms.known_labels}; others"
+            " go into the recipe, under [labels] and [numbers]. To go by folders instead, write"
+            ' layout = "folder" there.'
+        )
+    texts = {column: str(row.get(column) or "") for column in TEXT_COLUMNS}
+    split = terms.split_of_text(texts.pop("split"), where) or table_split
+    return Entry(_stem(name), label, split, root / name, -1, block=0, **texts)
+
+
+def _table_fault(path: Path, terms: Terms) -> str | None:
+    rows = _rows(path)
+    first = next(rows, {})
+    if not first.keys() >= NEEDED_COLUMNS:
+        got = ", ".join(map(str, first)) or "no columns and rows"
+        return f"has {got}; expected the columns file_name and label"
+    labels = (row.get("label") for row in chain([first], rows))
+    label = next((given for given in labels if not is_unlabelled(given)), None)
+    if terms.layout == "metadata" or terms.label_of(label) is not None:
+        return None
+    return f"has the label {label!r}; expected one of {terms.known_labels}"
 
 
 def _stem(name: str) -> str:
@@ -105,50 +128,46 @@ def _stem(name: str) -> str:
     return folder + slash + (base.rpartition(".")[0] or base)
 
 
-def _known(terms: Terms) -> str:
-    return ", ".join([*terms.labels, *map(str, terms.numbers)])
-
-
-def _rows(table: Path) -> Iterator[dict[str, object]]:
-    """The rows of a table, by the names of its columns in lower case."""
+def _rows(table: Path) -> Iterator[Row]:
+    """Yield the rows of a table, by the names of its columns in lower case."""
     try:
         with table.open(encoding=_encoding(table), newline="") as file:
             if table.suffix.lower() == ".jsonl":
                 yield from (dict(json.loads(line)) for line in file if line.strip())
             else:
-                yield from _lines(file)
+                yield from _csv_rows(file)
     except (OSError, ValueError, TypeError, csv.Error) as error:
         raise DataError(
-            f"{table} cannot be read ({error}). Save it as CSV in UTF-8, or mend it, or write "
-            'layout = "folder" in the recipe.'
+            f"{table} cannot be read ({error}). Save it as CSV in UTF-8, or repair it, or write"
+            ' layout = "folder" in the recipe.'
         ) from error
 
 
 def _encoding(table: Path) -> str:
     with table.open("rb") as file:
         start = file.read(3)
-    return next((name for mark, name in MARKS.items() if start.startswith(mark)), "utf-8")
+    marks = BYTE_ORDER_MARKS.items()
+    return next((encoding for mark, encoding in marks if start.startswith(mark)), "utf-8")
 
 
-def _lines(file: TextIO) -> Iterator[dict[str, object]]:
-    """Rows of CSV as spreadsheets write it: separated by a comma, semicolon or tab, with names in
-    any case.
-    """
+def _csv_rows(file: TextIO) -> Iterator[Row]:
+    """Yield the rows of a CSV file as spreadsheets write it, whatever its separator."""
     head = file.readline()
     if re.fullmatch(r"sep=.\s*", head, re.IGNORECASE):
         head = file.readline()
-    names = [
-        [_column(name) for name in next(csv.reader([head], delimiter=mark), [])]
-        for mark in SEPARATORS
-    ]
-    best = max(
-        range(len(SEPARATORS)), key=lambda place: (len(NEEDED & {*names[place]}), len(names[place]))
+    columns_by_separator = {
+        separator: [_column(name) for name in next(csv.reader([head], delimiter=separator), [])]
+        for separator in CSV_SEPARATORS
+    }
+    separator, columns = max(
+        columns_by_separator.items(),
+        key=lambda item: (len(NEEDED_COLUMNS & set(item[1])), len(item[1])),
     )
-    for row in csv.reader(file, delimiter=SEPARATORS[best]):
-        if any(cell.strip() for cell in row):
-            cells = dict(zip(names[best], row, strict=False))
+    for values in csv.reader(file, delimiter=separator):
+        if any(value.strip() for value in values):
+            row = dict(zip(columns, values, strict=False))
             yield {
-                name: cell if name == "file_name" else cell.strip() for name, cell in cells.items()
+                name: value if name == "file_name" else value.strip() for name, value in row.items()
             }
 
 

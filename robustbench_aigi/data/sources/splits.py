@@ -1,16 +1,15 @@
-"""Names of splits: which ones are known, and which split the name of a file or folder stands
-for.
-"""
+"""Names of splits: which are known, and which split the name of a file or folder stands for."""
 
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from robustbench_aigi.errors import DataError
 
 Split = Literal["train", "validation", "test"]
-SPLITS: dict[str, Split] = {
+SPLIT_ORDER: tuple[Split, ...] = get_args(Split)
+SPLIT_NAMES: dict[str, Split] = {
     "train": "train",
     "training": "train",
     "trn": "train",
@@ -33,76 +32,73 @@ SPLITS: dict[str, Split] = {
 split, as in Hugging Face's ``datasets``.
 """
 PLAIN_NAMES = frozenset({"train", "training", "validation", "valid", "val", "test", "testing"})
-"""Names that mean a split wherever they stand as a word, ``train2017`` or ``data-train-0000.tar``;
-the others are words of their own (``flux-dev``, ``~/dev``) and mean one only where a name begins
-with them, below the source.
+"""Names that mean a split wherever they stand as a word, ``train2017`` or ``data-train-0000.tar``.
+The others are words of their own (``flux-dev``, ``~/dev``): they mean a split only at the start of
+a name, below the source.
 """
 
 
-def splits_of(
-    splits: Mapping[str, str], shards: Iterable[Path], root: Path
+def splits_of_files(
+    splits: Mapping[str, str], files: Iterable[Path], root: Path
 ) -> dict[Path, str | None]:
-    """The split that each file's name, or else a folder's above it, stands for; None if there is
-    none.
+    """Return the split that each file's name, or else that of a folder above it, stands for.
 
     Args:
-        splits: names to splits. root: the source, a folder above the files or the file itself.
+        splits: names to splits.
+        files: data files.
+        root: the source: a folder above the files, or the file itself.
+
+    Returns:
+        File to split; None where no name stands for one.
 
     Raises:
-        DataError: a file's name has names of two splits, or two names of one split stand side by
-            side.
+        DataError: a name has two splits in it, or two names of one split stand side by side.
     """
-    named = {shard: _named(splits, shard, root) for shard in shards}
-    one_name_each(splits, [name for name in named.values() if name], root)
-    return {shard: _of(splits, name) if name else None for shard, name in named.items()}
+    named = {file: _split_name(splits, file, root) for file in files}
+    check_one_name_each(splits, [name for name in named.values() if name], root)
+    return {file: _split_of(splits, name) if name else None for file, name in named.items()}
 
 
-def _named(splits: Mapping[str, str], shard: Path, root: Path) -> str | None:
-    """The name of a split in a file's name, or else of a folder above it."""
-    found = _words(splits, shard.stem)
-    if len(set(found.values())) > 1:
-        raise DataError(
-            f"{shard.name} has the names of several splits: {', '.join(found)}. Rename it, or write"
-            " its whole name in "
-            f'a recipe of your own: splits = {{ "{shard.stem}" = "test" }}.'
-        )
-    if found:
-        return next(iter(found))
-    above = list(shard.relative_to(root).parent.parts) if root in shard.parents else []
-    for name in reversed(above):
-        if _of(splits, name):
-            return name
-    outside = (root if root in shard.parents else shard.parent).name
-    return (
-        outside
-        if _of(splits, outside) and (splits != SPLITS or outside.lower() in PLAIN_NAMES)
-        else None
-    )
+def likely_split(splits: Mapping[str, str], name: str) -> str | None:
+    """Return the split that an unknown folder name seems to mean; None if it seems to mean none.
 
+    Args:
+        splits: names to splits.
+        name: of a folder that is no known split.
 
-def suspects(splits: Mapping[str, str], name: str) -> str | None:
-    """The split that a folder's name, known as none, seems to mean: ``train`` of
-    ``train_images``.
+    Example:
+        >>> likely_split(SPLIT_NAMES, "train_images")
+        'train'
+        >>> likely_split(SPLIT_NAMES, "flux-dev") is None
+        True
     """
     found = {
         split
         for own, split in splits.items()
-        if own.lower() in PLAIN_NAMES and _is_word(own, name.lower())
+        if own.lower() in PLAIN_NAMES and _has_word(own, name.lower())
     }
     return next(iter(found)) if len(found) == 1 else None
 
 
-def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) -> None:
-    """Raise ``DataError`` if two of the usual names found side by side stand for one split, such as
-    dev and val.
+def check_one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) -> None:
+    """Check that no two names found side by side stand for one split, such as dev and val.
 
     A recipe's own table of splits may join several names.
+
+    Args:
+        splits: names to splits.
+        names: what was found.
+        where: the place, for the message.
+
+    Raises:
+        DataError: two names stand for one split.
     """
-    if splits != SPLITS:
+    if splits != SPLIT_NAMES:
         return
     by_split: dict[str, set[str]] = {}
     for name in names:
-        if split := _of(splits, name):
+        split = _split_of(splits, name)
+        if split is not None:
             by_split.setdefault(split, set()).add(name.lower())
     for split, found in by_split.items():
         if len(found) > 1:
@@ -115,22 +111,49 @@ def one_name_each(splits: Mapping[str, str], names: Iterable[str], where: Path) 
             )
 
 
-def _of(splits: Mapping[str, str], name: str) -> str | None:
+def _split_name(splits: Mapping[str, str], file: Path, root: Path) -> str | None:
+    """Return the name of a split in a file's name, or else the name of a folder above it."""
+    found = _split_words(splits, file.stem)
+    if len(set(found.values())) > 1:
+        raise DataError(
+            f"{file.name} has the names of several splits: {', '.join(found)}. Rename it, or write"
+            " its whole name in "
+            f'a recipe of your own: splits = {{ "{file.stem}" = "test" }}.'
+        )
+    if found:
+        return next(iter(found))
+    is_below_root = root in file.parents
+    folders = file.relative_to(root).parent.parts if is_below_root else ()
+    for name in reversed(folders):
+        if _split_of(splits, name):
+            return name
+    return _outer_name(splits, (root if is_below_root else file.parent).name)
+
+
+def _outer_name(splits: Mapping[str, str], name: str) -> str | None:
+    """Return the name of the source's own folder if it is a split's, and not by accident."""
+    if not _split_of(splits, name):
+        return None
+    return name if splits != SPLIT_NAMES or name.lower() in PLAIN_NAMES else None
+
+
+def _split_of(splits: Mapping[str, str], name: str) -> str | None:
     return next((split for own, split in splits.items() if own.lower() == name.lower()), None)
 
 
-def _words(splits: Mapping[str, str], stem: str) -> dict[str, str]:
-    """The names of splits in a file's name; the whole name if it is one."""
-    if whole := _of(splits, stem):
+def _split_words(splits: Mapping[str, str], stem: str) -> dict[str, str]:
+    """Return the names of splits in a file's name, with their splits."""
+    whole = _split_of(splits, stem)
+    if whole is not None:
         return {stem: whole}
     name = stem.lower()
-    free = splits != SPLITS
+    is_own_table = splits != SPLIT_NAMES
     return {
         own: split
         for own, split in splits.items()
-        if _is_word(own, name) and (free or own in PLAIN_NAMES or name.startswith(own))
+        if _has_word(own, name) and (is_own_table or own in PLAIN_NAMES or name.startswith(own))
     }
 
 
-def _is_word(word: str, name: str) -> bool:
+def _has_word(word: str, name: str) -> bool:
     return re.search(rf"(?<![a-z]){re.escape(word.lower())}(?![a-z])", name) is not None

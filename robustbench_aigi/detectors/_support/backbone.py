@@ -1,7 +1,7 @@
-"""A detector that is one network on resized images: what most detectors share."""
+"""The base class of detectors that are one network on resized images."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,8 +15,11 @@ class Backbone(Detector):
     """One network, ``net``, with one output, on images resized to a square.
 
     Args:
-        config: the subclass's own arguments. size: side of the square.
-        cam: the part that Grad-CAM weighs.
+        net: the network.
+        size: side of the square in pixels.
+        cam: dotted name of the module whose feature map Grad-CAM weighs.
+        mean: per channel, subtracted from images in [0, 1].
+        std: per channel, divided by.
         channels_last: keep the network and its input in the memory format that convolutions are
             quicker in.
         fake_index: the output of a two-class checkpoint that means AI-generated.
@@ -30,7 +33,6 @@ class Backbone(Detector):
     def __init__(
         self,
         net: nn.Module,
-        config: dict[str, Any],
         *,
         size: int,
         cam: str,
@@ -39,16 +41,25 @@ class Backbone(Detector):
         channels_last: bool = False,
         fake_index: int = 1,
     ) -> None:
-        super().__init__(**config)
+        super().__init__()
         self.layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.net, self.size, self.fake_index = net, size, fake_index
+        self.net = net
+        self.size = size
+        self.fake_index = fake_index
         self.last_layer = f"net.{self.head}"
         self.net.to(memory_format=self.layout)
         self.normalise = Normalise(mean, std)
-        self.card = self.card.model_copy(update={"input_size": size, "cam": cam})
+        self.describe(input_size=size, cam=cam)
 
     def fitted(self, images: Tensor) -> Tensor:
-        """Images ``(N, 3, H, W)`` of any size as ``(N, 3, size, size)``, differentiably."""
+        """Resize images to the network's size, differentiably.
+
+        Args:
+            images: ``(N, 3, H, W)`` in [0, 1].
+
+        Returns:
+            Images ``(N, 3, size, size)``.
+        """
         return fit_size(images, self.size)
 
     def logits(self, images: Tensor) -> Tensor:
@@ -57,12 +68,19 @@ class Backbone(Detector):
         return cast("Tensor", self.net(inputs)).squeeze(1)
 
     def renamed(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The tensors of a public checkpoint under the network's own names."""
+        """Return a public checkpoint's tensors under the network's own names.
+
+        Args:
+            tensors: under the names that their authors gave.
+        """
         return tensors
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """The checkpoint below ``net``; two classes become one logit, more give way to the head
-        there is.
+        """Return a public checkpoint's tensors as this detector's state dict.
+
+        Args:
+            tensors: under the names that their authors gave. A head of two classes becomes one
+                logit; a head of more is replaced by the detector's own.
         """
         return below_net(self.renamed(tensors), self.state_dict(), self.head, self.fake_index)
 
@@ -73,11 +91,13 @@ def below_net(
     heads: str | Sequence[str],
     fake_index: int | None,
 ) -> dict[str, Tensor]:
-    """A network's tensors below ``net``; a head of two classes becomes one logit, one of more gives
-    way to ``own``.
+    """Put ``net.`` before the names of a network's tensors, and turn its head into one logit.
 
     Args:
+        tensors: the network's, by name.
+        own: the detector's state dict, which replaces a head of three or more classes.
         heads: name of the network's last linear layer, or of all that it has.
+        fake_index: the class that means AI-generated; None if nobody said.
 
     Raises:
         CheckpointError: the head is of one or two classes, and ``fake_index`` is None.
@@ -101,11 +121,22 @@ def below_net(
 
 
 def one_row(layer: Tensor, fake_index: int) -> Tensor:
-    """A linear layer's weight ``(2, D)`` or bias ``(2,)``, turned into that of fake minus real;
-    ``(1, D)`` or ``(1,)``.
+    """Turn the weight or bias of a last linear layer into that of one logit, fake minus real.
 
-    A layer that has one output already is given back; its sign turned where ``fake_index`` is 0.
-    Raises ``CheckpointError`` for more than two.
+    Args:
+        layer: weight ``(2, D)`` or bias ``(2,)``; of one output, ``(1, D)`` or ``(1,)``, only the
+            sign changes.
+        fake_index: the output that means AI-generated; of one output, 0 changes the sign.
+
+    Returns:
+        ``(1, D)`` or ``(1,)``.
+
+    Raises:
+        CheckpointError: the layer has more than two outputs.
+
+    Example:
+        >>> one_row(torch.tensor([2.0, 5.0]), fake_index=1)
+        tensor([3.])
     """
     if len(layer) > 2:
         raise CheckpointError(

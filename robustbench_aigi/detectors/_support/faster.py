@@ -1,6 +1,4 @@
-"""A quicker view of a detector on the CPU: compiled, in ONNX Runtime, or with its linear layers in
-8-bit integers.
-"""
+"""Faster views of a detector on the CPU: compiled by torch, or run by ONNX Runtime."""
 
 import copy
 import os
@@ -13,57 +11,44 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Card, Detector
-from robustbench_aigi.detectors.external.onnx_graph import session
-from robustbench_aigi.detectors.external.outputs import optional
+from robustbench_aigi.detectors.external.onnx_graph import open_session
+from robustbench_aigi.detectors.external.outputs import import_optional
 from robustbench_aigi.errors import UnavailableError, UserError
 
-By = Literal["compile", "onnx", "int8"]
-FEWEST = 8
-"""Outputs below which a linear layer stays in floating point: it costs nothing, and a head decides.
-"""
-ROWS = 256
-FAITHFUL = 1e-2
-"""How far a logit of ONNX Runtime may be from torch's, beside its own size: more is a fault of the
-export.
-"""
+By = Literal["compile", "onnx"]
+MAX_DIFFERENCE = 1e-2
+"""Largest difference of an ONNX logit from torch's, relative above 1; more is a wrong export."""
 
 
 def faster(detector: Detector, by: By = "compile") -> Detector:
-    """A quicker view of a detector, which gives (nearly) the same logits; its card says what it is.
+    """Return a faster view of a detector with (nearly) the same logits; its card names the view.
 
     Args:
-        by: ``compile`` (torch.compile, differentiable; the first call takes a minute), ``onnx``
-            (ONNX Runtime) or ``int8`` (linear layers in 8-bit integers; many times slower where the
-            processor has no instructions for their products). The last two are black boxes and
-            copies of the weights as they are now: for scoring, not for attacks by gradient. Measure
-            with ``python -m tests.benchmarks.latency``.
+        detector: in evaluation mode.
+        by: ``compile`` (torch.compile, differentiable; the first call takes a minute) or ``onnx``
+            (ONNX Runtime). The latter is a black box and a copy of the present weights: for
+            scoring, not for attacks by gradient. Measure with ``python -m
+            tests.benchmarks.latency``.
 
     Raises:
-        UserError: no such way, or nothing in the detector to quicken. UnavailableError: a compiler
-            or a package is missing.
+        UserError: no such view, or the detector cannot be copied.
+        UnavailableError: a compiler or a package is missing.
     """
     if by not in VIEWS:
-        raise UserError(f"no faster path called {by!r}. Write one of {', '.join(VIEWS)}.")
+        raise UserError(f"no faster view called {by!r}. Write by= one of {', '.join(VIEWS)}.")
     return VIEWS[by](detector).eval()
 
 
-def card_of(detector: Detector, by: By, what: str) -> Card:
-    """The detector's card, saying how it is run."""
-    old = detector.card
-    changed = {
-        "name": f"{old.name}-{by}",
-        "summary": f"{old.summary}; {what}".removeprefix("; "),
-        "cam": "",
-    }
-    return old.model_copy(update=changed | ({} if by == "compile" else {"gradient": "none"}))
+def copy_detector(detector: Detector) -> Detector:
+    """Return a copy of a detector in evaluation mode.
 
+    Training mode is set for the copy, because timm then drops a cache that cannot be copied.
 
-def copied(detector: Detector) -> Detector:
-    """A copy in evaluation mode; training mode first drops what timm caches as part of a graph,
-    which has no copy.
+    Args:
+        detector: in any mode, which it keeps.
 
-    Raises ``UserError`` if there is something in the detector that cannot be copied, such as a lock
-    or an open file.
+    Raises:
+        UserError: something in the detector cannot be copied, such as a lock or an open file.
     """
     modes = [(module, module.training) for module in detector.modules()]
     try:
@@ -80,10 +65,24 @@ def copied(detector: Detector) -> Detector:
             module.training = mode
 
 
+def _view_card(detector: Detector, by: By, what: str) -> Card:
+    """Return the detector's card, stating how it is run."""
+    old = detector.card
+    facts = {
+        "name": f"{old.name}-{by}",
+        "summary": f"{old.summary}; {what}".removeprefix("; "),
+        "cam": "",
+    }
+    if by != "compile":
+        facts["gradient"] = "none"
+    return old.model_copy(update=facts)
+
+
 @final
 class Compiled(Detector):
-    """A detector through ``torch.compile``; it is compiled anew for a new image size. Source: Ansel
-    et al., 2024.
+    """A detector through ``torch.compile``, compiled once for each image size.
+
+    Source: Ansel et al., PyTorch 2, ASPLOS 2024.
     """
 
     default_card = Card(name="compiled", source="torch.compile")
@@ -98,7 +97,7 @@ class Compiled(Detector):
                 " (`apt-get install g++`), or write by='onnx'."
             )
         self.net = cast("nn.Module", torch.compile(detector))
-        self.card = card_of(detector, "compile", "compiled by torch")
+        self.card = _view_card(detector, "compile", "compiled by torch")
 
     def logits(self, images: Tensor) -> Tensor:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
@@ -107,9 +106,7 @@ class Compiled(Detector):
 
 @final
 class InOnnxRuntime(Detector):
-    """A detector, its preprocessing included, as an ONNX graph for each image size met, run by ONNX
-    Runtime.
-    """
+    """A detector with its preprocessing in ONNX Runtime, as one graph for each image size."""
 
     default_card = Card(name="in-onnx-runtime", source="ONNX Runtime", gradient="none")
     restorable = False
@@ -117,11 +114,11 @@ class InOnnxRuntime(Detector):
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
-        optional("onnxruntime", "onnx")
-        optional("onnxscript", "onnx")
-        self.net = copied(detector)
+        import_optional("onnxruntime", "onnx")
+        import_optional("onnxscript", "onnx")
+        self.net = copy_detector(detector)
         self._graphs: dict[tuple[int, int], Any] = {}
-        self.card = card_of(detector, "onnx", "in ONNX Runtime")
+        self.card = _view_card(detector, "onnx", "in ONNX Runtime")
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
@@ -132,127 +129,49 @@ class InOnnxRuntime(Detector):
         return self._run(self._graphs[size], images).to(images)
 
     def fingerprint_parts(self) -> dict[str, Any]:
-        """The detector inside; graphs are made of it when a size is first met."""
+        """Return the detector inside, of which all graphs are made."""
         return {"net": self.net}
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy, here or in another process, makes its graphs anew: a session can be neither
-        copied nor sent.
-        """
+        """Leave out the sessions, which cannot be copied or sent; a copy exports its own graphs."""
         return self.__dict__ | {"_graphs": {}}
 
     def _exported(self, height: int, width: int) -> Any:
-        """The graph for a size. Raises ``UnavailableError`` if torch cannot export it, or what it
-        exports is unfaithful.
+        """Return the session of a graph for one size.
+
+        Raises:
+            UnavailableError: torch cannot export the detector, or the graph has other logits.
         """
         example = torch.linspace(0, 1, 2 * 3 * height * width).view(2, 3, height, width)
-        wanted = self.net.logits(
-            example
-        )  # before the export, which takes no cache that a first call fills
+        # scored before the export, which cannot handle a cache that a first call fills
+        wanted = self.net.logits(example)
         shapes = ({0: torch.export.Dim("images")},)
         try:
             program = torch.onnx.export(
                 self.net, (example,), dynamo=True, dynamic_shapes=shapes, verbose=False
             )
         except (torch.onnx.OnnxExporterError, RuntimeError, ValueError) as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
             raise UnavailableError(
-                f"torch cannot export {self.card.name}:"
-                f" {str(error.__cause__ or error).splitlines()[0]}. Write by='compile'."
+                f"torch cannot export {self.card.name}: {reason}. Write by='compile'."
             ) from error
-        graph = session(
-            cast("torch.onnx.ONNXProgram", program).model_proto.SerializeToString(), self.card.name
-        )
-        furthest = float(((self._run(graph, example) - wanted).abs() / (1 + wanted.abs())).max())
-        if not furthest <= FAITHFUL:
+        model = cast("torch.onnx.ONNXProgram", program).model_proto
+        graph = open_session(model.SerializeToString(), self.card.name)
+        difference = ((self._run(graph, example) - wanted).abs() / (1 + wanted.abs())).max()
+        if not float(difference) <= MAX_DIFFERENCE:
             raise UnavailableError(
-                f"{self.card.name} differs from torch by {furthest:.2g} at {height} x {width}, more"
-                f" than {FAITHFUL}. Write by='compile'."
+                f"{self.card.name} differs from torch by {float(difference):.2g} at {height} x"
+                f" {width}, more than {MAX_DIFFERENCE}. Write by='compile'."
             )
         return graph
 
     @staticmethod
     def _run(graph: Any, images: Tensor) -> Tensor:
-        return torch.from_numpy(
-            graph.run(None, {graph.get_inputs()[0].name: images.float().cpu().numpy()})[0]
-        )
+        name = graph.get_inputs()[0].name
+        return torch.from_numpy(graph.run(None, {name: images.float().cpu().numpy()})[0])
 
 
-@final
-class InInt8(Detector):
-    """A detector whose linear layers multiply 8-bit integers; the rest stays in floating point."""
-
-    default_card = Card(name="in-int8", source="dynamic quantisation", gradient="none")
-    restorable = False
-    net: Detector
-
-    def __init__(self, detector: Detector) -> None:
-        super().__init__()
-        self.net = copied(detector)
-        layers = [
-            (parent, name, layer)
-            for parent in self.net.modules()
-            for name, layer in parent.named_children()
-            if type(layer) is nn.Linear and layer.out_features >= FEWEST
-        ]
-        if not layers:
-            raise UserError(
-                f"{detector.card.name} has no linear layer to put into 8 bits. Write by='compile'"
-                " or by='onnx'."
-            )
-        for parent, name, layer in layers:
-            setattr(parent, name, Int8Linear(layer))
-        self.card = card_of(detector, "int8", f"{len(layers)} linear layers in 8-bit integers")
-
-    @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]; the logits have no gradient."""
-        return self.net.logits(images)
-
-
-@final
-class Int8Linear(nn.Module):
-    """A linear layer in 8-bit integers: weights scaled by output, inputs by row as they come.
-
-    A scale for each row, and none for a whole batch, keeps an image's logit the same, to within a
-    rounding of 8 bits, whatever is scored beside it.
-    """
-
-    integers: Tensor
-    scales: Tensor
-
-    def __init__(self, layer: nn.Linear) -> None:
-        super().__init__()
-        integers, scales = in_8_bits(layer.weight.detach())
-        self.register_buffer("integers", integers.t().contiguous())
-        self.register_buffer("scales", scales.squeeze(1))
-        self.bias = layer.bias
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """``(..., in)`` to ``(..., out)``, a few rows at a time, so that they stay in the
-        processor's cache.
-        """
-        parts = inputs.reshape(-1, inputs.shape[-1]).split(ROWS)
-        return torch.cat([self._multiplied(rows) for rows in parts]).view(*inputs.shape[:-1], -1)
-
-    def _multiplied(self, rows: Tensor) -> Tensor:
-        integers, scales = in_8_bits(rows)
-        outputs = (
-            torch._int_mm(integers, self.integers).to(rows.dtype).mul_(scales).mul_(self.scales)
-        )
-        return outputs if self.bias is None else outputs.add_(self.bias)
-
-
-def in_8_bits(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """``(N, D)`` int8 values and ``(N, 1)`` scales whose product is nearest to the rows; the
-    largest becomes 127.
-    """
-    largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
-    scales = largest.clamp_min(127 * torch.finfo(rows.dtype).tiny) / 127
-    return (rows / scales).round_().to(torch.int8), scales
-
-
-VIEWS: dict[By, type[Compiled] | type[InOnnxRuntime] | type[InInt8]] = {
+VIEWS: dict[By, type[Compiled] | type[InOnnxRuntime]] = {
     "compile": Compiled,
     "onnx": InOnnxRuntime,
-    "int8": InInt8,
 }

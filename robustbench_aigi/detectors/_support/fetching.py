@@ -1,24 +1,25 @@
-"""Whether networks ask a hub for their weights: not while a checkpoint is read, which holds them
-all.
+"""Whether networks that are being built fetch their public weights from a hub.
+
+They do not while a checkpoint is read, because the checkpoint holds all weights.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-_wanted: ContextVar[bool] = ContextVar("_wanted", default=True)
+_is_fetching: ContextVar[bool] = ContextVar("_is_fetching", default=True)
 
 
-def weights_wanted() -> bool:
-    """Whether a network that is built now should fetch the weights that its arguments name."""
-    return _wanted.get()
+def is_fetching_weights() -> bool:
+    """Return whether a network built now should fetch the weights that its arguments name."""
+    return _is_fetching.get()
 
 
 @contextmanager
-def weights_follow() -> Iterator[None]:
-    """Networks that are built inside stay fresh, whatever their arguments name."""
-    token = _wanted.set(False)
+def without_pretrained_weights() -> Iterator[None]:
+    """Keep networks that are built inside the context fresh, whatever their arguments name."""
+    token = _is_fetching.set(False)
     try:
         yield
     finally:
-        _wanted.reset(token)
+        _is_fetching.reset(token)

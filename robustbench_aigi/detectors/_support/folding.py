@@ -1,26 +1,27 @@
-"""Batch norms folded into the convolutions before them, for as long as weights stand still: the
-same logits, sooner.
+"""Folding batch norms into the convolutions before them while weights do not change.
+
+The logits are the same up to rounding, and are computed faster.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
-CLOSE = 1e-4
-"""How far a folded logit may be from the detector's own, beside its size; further means that
-folding was wrong.
-"""
+MAX_DIFFERENCE = 1e-4
+"""Largest difference of a folded logit, relative above 1; more means that folding was wrong."""
 
 
 class FoldablePair(NamedTuple):
-    """Names of a convolution, and of the batch norm that alone takes its output."""
+    """Dotted names of a convolution, and of the batch norm that alone takes its output."""
 
     convolution: str
     norm: str
@@ -31,13 +32,14 @@ _known: WeakKeyDictionary[Detector, tuple[FoldablePair, ...]] = WeakKeyDictionar
 
 @contextmanager
 def folded(detector: Detector, images: Tensor) -> Iterator[None]:
-    """Fold a detector that is in evaluation mode, and put everything back at the end.
+    """Fold a detector's batch norms inside the context, and restore them afterwards.
 
-    Which norm follows which convolution is seen in a pass, and folding is given up where logits
-    change by it.
+    One forward pass shows which norm follows which convolution. Nothing is folded where that would
+    change the logits.
 
     Args:
-        images: a few, ``(N, 3, H, W)`` in [0, 1], to try it on when a detector is first met.
+        detector: in evaluation mode.
+        images: ``(N, 3, H, W)`` in [0, 1]; a few, to try folding on when a detector is first met.
     """
     if detector not in _known and len(images):
         _known[detector] = _tried(detector, images)
@@ -46,60 +48,88 @@ def folded(detector: Detector, images: Tensor) -> Iterator[None]:
 
 
 def _tried(detector: Detector, images: Tensor) -> tuple[FoldablePair, ...]:
-    """The pairs to fold; none in what torch has compiled, which would be compiled anew."""
+    """Return the pairs to fold; none for a compiled network, which would be compiled again."""
     kinds = {type(module) for module in detector.modules()}
     if nn.BatchNorm2d not in kinds or any(kind.__name__ == "OptimizedModule" for kind in kinds):
         return ()
     with torch.no_grad():
-        pairs, own = _watched(detector, images)
+        watched = _Watched()
+        own = watched.logits(detector, images)
+        pairs = watched.pairs(detector)
         with _applied(detector, pairs):
             other = on_device(detector, images)
-    return pairs if bool(((own - other).abs() <= CLOSE * (1 + own.abs())).all()) else ()
+    is_same = bool(((own - other).abs() <= MAX_DIFFERENCE * (1 + own.abs())).all())
+    return pairs if is_same else ()
 
 
-def _watched(detector: Detector, images: Tensor) -> tuple[tuple[FoldablePair, ...], Tensor]:
-    """The pairs that a pass shows, and its logits."""
-    outputs: list[tuple[Tensor, nn.Module]] = []
-    sources: dict[nn.Module, list[nn.Module | None]] = defaultdict(list)
+@dataclass
+class _Watched:
+    """What hooks see of one forward pass.
 
-    def convolved(module: nn.Module, inputs: Any, output: Tensor) -> None:
-        outputs.append((output, module))
+    Attributes:
+        outputs: the output of each call of a convolution, with the convolution.
+        sources: for each batch norm, which convolution made the input of each of its calls.
+    """
 
-    def normed(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        sources[module].append(
-            next((maker for output, maker in outputs if output is inputs[0]), None)
-        )
-
-    hooks = [
-        m.register_forward_hook(convolved)
-        for m in detector.modules()
-        if type(m) is nn.Conv2d and _plain(m)
-    ]
-    hooks += [
-        m.register_forward_pre_hook(normed) for m in detector.modules() if type(m) is nn.BatchNorm2d
-    ]
-    try:
-        logits = on_device(detector, images)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    calls, names = [maker for _, maker in outputs], defaultdict(list)
-    for name, module in detector.named_modules(remove_duplicate=False):
-        names[module].append(name)
-    pairs = (
-        FoldablePair(names[makers[0]][0], names[norm][0])
-        for norm, makers in sources.items()
-        if makers[0] is not None
-        and norm.running_var is not None
-        and set(makers) == {makers[0]}
-        and calls.count(makers[0]) == len(makers)
-        and len(names[norm]) == 1
+    outputs: list[tuple[Tensor, nn.Module]] = field(default_factory=list)
+    sources: dict[nn.Module, list[nn.Module | None]] = field(
+        default_factory=lambda: defaultdict(list)
     )
-    return tuple(pairs), logits
+
+    def logits(self, detector: Detector, images: Tensor) -> Tensor:
+        """Return the logits of a pass, during which the hooks watch.
+
+        Args:
+            detector: in evaluation mode.
+            images: ``(N, 3, H, W)`` in [0, 1].
+        """
+        hooks = [
+            module.register_forward_hook(self._after_convolution)
+            for module in detector.modules()
+            if type(module) is nn.Conv2d and _has_own_weight(module)
+        ]
+        hooks += [
+            module.register_forward_pre_hook(self._before_norm)
+            for module in detector.modules()
+            if type(module) is nn.BatchNorm2d
+        ]
+        try:
+            return on_device(detector, images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def pairs(self, detector: Detector) -> tuple[FoldablePair, ...]:
+        """Return the pairs that can be folded, after the pass.
+
+        Args:
+            detector: the one that was watched.
+        """
+        names: dict[nn.Module, list[str]] = defaultdict(list)
+        for name, module in detector.named_modules(remove_duplicate=False):
+            names[module].append(name)
+        calls = [convolution for _, convolution in self.outputs]
+        found = []
+        for norm, makers in self.sources.items():
+            convolution = makers[0]
+            if convolution is None or norm.running_var is None:
+                continue
+            is_only_maker = set(makers) == {convolution}
+            is_only_user = calls.count(convolution) == len(makers)
+            if is_only_maker and is_only_user and len(names[norm]) == 1:
+                found.append(FoldablePair(names[convolution][0], names[norm][0]))
+        return tuple(found)
+
+    def _after_convolution(self, module: nn.Module, inputs: Any, output: Tensor) -> None:
+        self.outputs.append((output, module))
+
+    def _before_norm(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        makers = (maker for output, maker in self.outputs if output is inputs[0])
+        self.sources[module].append(next(makers, None))
 
 
-def _plain(convolution: nn.Conv2d) -> bool:
-    """Whether its weight is its own, and not made anew at every call."""
+def _has_own_weight(convolution: nn.Conv2d) -> bool:
+    """Return whether its weight is a parameter, and not computed again at every call."""
     return not convolution._forward_pre_hooks and "weight" in convolution._parameters
 
 
@@ -108,9 +138,10 @@ def _applied(detector: Detector, pairs: tuple[FoldablePair, ...]) -> Iterator[No
     """Fold the pairs that are not folded already."""
     with ExitStack() as undo:
         for pair in pairs:
-            convolution, norm = (detector.get_submodule(name) for name in pair)
+            convolution = detector.get_submodule(pair.convolution)
+            norm = detector.get_submodule(pair.norm)
             if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                undo.callback(_put_back, detector, pair, convolution.weight, convolution.bias, norm)
+                undo.callback(_restore, detector, pair, convolution.weight, convolution.bias, norm)
                 _fold(convolution, norm)
                 detector.set_submodule(pair.norm, nn.Identity())
         yield
@@ -118,7 +149,9 @@ def _applied(detector: Detector, pairs: tuple[FoldablePair, ...]) -> Iterator[No
 
 @torch.no_grad()
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+    # torch's fuse_conv_bn_weights rounds the bias otherwise, which would change attacked images
+    mean = cast("Tensor", norm.running_mean)
+    variance = cast("Tensor", norm.running_var)
     scale = (variance + norm.eps).rsqrt() * (1 if norm.weight is None else norm.weight)
     shift = scale * ((0 if convolution.bias is None else convolution.bias) - mean)
     bias = shift if norm.bias is None else shift + norm.bias
@@ -128,9 +161,10 @@ def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     convolution.bias = nn.Parameter(bias, requires_grad=False)
 
 
-def _put_back(
+def _restore(
     detector: Detector, pair: FoldablePair, weight: Tensor, bias: Tensor | None, norm: nn.Module
 ) -> None:
     convolution = cast("nn.Conv2d", detector.get_submodule(pair.convolution))
-    convolution.weight, convolution.bias = weight, bias
+    convolution.weight = weight
+    convolution.bias = bias
     detector.set_submodule(pair.norm, norm)

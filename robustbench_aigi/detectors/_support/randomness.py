@@ -1,6 +1,4 @@
-"""Whether a detector draws random numbers when it scores, found by looking, and how to make its
-draws repeatable.
-"""
+"""Whether a detector draws random numbers when it scores, and how to make its draws repeatable."""
 
 import random
 from collections.abc import Iterator
@@ -12,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import Detector, on_device
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors.base import Detector
 
 PROBE_IMAGES = 4
-"""Images scored twice, once in the life of a detector, to see whether its scores move."""
+"""Images that are scored twice, once per detector, to see whether its scores differ."""
 SAME_LOGIT = 1e-3
 """Difference of two logits, relative above 1, that is put down to floating point."""
 
@@ -23,16 +22,15 @@ _known: WeakKeyDictionary[Detector, bool] = WeakKeyDictionary()
 
 
 def is_random(detector: Detector, images: Tensor) -> bool:
-    """Whether a detector's scores depend on chance: as its card says, or as two passes over a few
-    images show.
+    """Return whether a detector's scores depend on chance.
 
-    A detector counts as random where two scores of one image differ, and where scoring advances the
-    global random generators of torch, NumPy or Python. The answer is remembered, so the two passes
-    are made once per detector.
+    A detector counts as random where its card says so, where two scores of one image differ, and
+    where scoring advances the global random generators of torch, NumPy or Python. The answer is
+    remembered, so the two passes are made once per detector.
 
     Args:
-        images: ``(N, 3, H, W)`` in [0, 1]; the first few are scored. The detector must be in
-            evaluation mode.
+        detector: in evaluation mode.
+        images: ``(N, 3, H, W)`` in [0, 1]; the first few are scored.
     """
     if detector.card.stochastic:
         return True
@@ -45,27 +43,31 @@ def is_random(detector: Detector, images: Tensor) -> bool:
 def _differs(detector: Detector, images: Tensor) -> bool:
     with seeded(0):
         first = on_device(detector, images)
-        before = _states()
+        before = _generator_states()
         second = on_device(detector, images)
-        advanced = any(a != b for a, b in zip(before, _states(), strict=True))
+        advanced = any(a != b for a, b in zip(before, _generator_states(), strict=True))
     return advanced or bool(((first - second).abs() > SAME_LOGIT * first.abs().clamp(min=1)).any())
 
 
-def _states() -> tuple[object, ...]:
-    cuda = (
-        [state.numpy().tobytes() for state in torch.cuda.get_rng_state_all()]
-        if torch.cuda.is_available()
-        else []
-    )
+def _generator_states() -> tuple[object, ...]:
+    """Return the states of all global random generators, in a form that can be compared."""
+    cuda: tuple[bytes, ...] = ()
+    if torch.cuda.is_available():
+        cuda = tuple(state.numpy().tobytes() for state in torch.cuda.get_rng_state_all())
     numpy: Any = np.random.get_state()  # noqa: NPY002
     numbers = (np.asarray(numpy[1]).tobytes(), *numpy[2:])
-    return torch.get_rng_state().numpy().tobytes(), tuple(cuda), random.getstate(), numbers
+    return torch.get_rng_state().numpy().tobytes(), cuda, random.getstate(), numbers
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed the global generators of Python, NumPy and torch, and put them back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+    """Seed the global generators of Python, NumPy and torch, and restore them afterwards.
+
+    Args:
+        seed: of all generators.
+    """
+    python_state = random.getstate()
+    numpy_state = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()), device_type="cuda"):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
@@ -73,5 +75,5 @@ def seeded(seed: int) -> Iterator[None]:
         try:
             yield
         finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002

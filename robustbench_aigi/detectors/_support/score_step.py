@@ -1,9 +1,8 @@
-"""The step of a score: how finely a detector's answers are rounded, measured from the answers
-themselves.
+"""The step of a score: how finely a detector rounds its answers, estimated from the answers.
 
-A service that answers with one digit hides from a score attack most of what the attack climbs by,
-so that the attack understates. Rounded values are told from exact ones by how unlikely it is that
-exact ones lie on a lattice.
+A service that answers with one digit hides most changes of its score from a score attack, so that
+the attack understates. Values are taken to be rounded where exact ones are very unlikely to lie on
+the same lattice.
 """
 
 import math
@@ -12,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.external.outputs import CLIP
+from robustbench_aigi.detectors.external.outputs import PROBABILITY_CLIP
 
 CLIP_NOISE = 2e-2
 """How far float32 moves the logit of a clipped probability."""
@@ -21,13 +20,11 @@ FLOAT_NOISE = 6e-8
 CHANCE_LIMIT = 1e-6
 """Probability of lying on a lattice by chance below which values are taken to be rounded."""
 MIN_EVIDENCE = 3
-"""Distinct values, zero and saturated ones aside, without which nothing is said."""
+"""Distinct values, apart from zero and saturated ones, below which no step is reported."""
 MIN_VALUES = 16
-"""Values without which two distinct ones do not show that a detector answers with labels alone."""
+"""Values below which two distinct ones do not show that a detector answers with labels alone."""
 MIN_DISTINCT = 8
-"""Distinct values without which a step of 0.5 is not told from one of 0.1 whose other values were
-not met.
-"""
+"""Distinct values below which a step of 0.5 may be one of 0.1 whose other values did not occur."""
 COARSER_FACTORS = (5.0, 2.5, 2.0)
 """Steps that are multiples of a power of ten."""
 SCORE_STEPS = (1.0, 1e-1, 1e-2, 1 / 255, 1 / 256, 1e-3, 1e-4, 1e-5, 1e-6)
@@ -44,8 +41,8 @@ def score_step(values: Sequence[float]) -> float:
 
     Returns:
         The step: 1, 0.5, 0.1, 0.05, ... 1e-6, or 1/255 or 1/256. 1.0 also for labels alone: 16
-        values or more, all of them 0 or 1, and both met. 0.0 where no step is seen, or too few
-        values were given to tell.
+        values or more, all of them 0 or 1, and both occur. 0.0 where no step is seen, or where
+        there are too few values.
 
     Example:
         >>> score_step([0.93, 0.07, 0.51])
@@ -56,9 +53,8 @@ def score_step(values: Sequence[float]) -> float:
     distinct = sorted(set(values))
     if distinct == [0.0, 1.0] and len(values) >= MIN_VALUES:
         return 1.0
-    return _step_of(
-        [(value, FLOAT_NOISE * (1 + abs(value))) for value in distinct if value != 1.0], SCORE_STEPS
-    )
+    noisy = [(value, FLOAT_NOISE * (1 + abs(value))) for value in distinct if value != 1.0]
+    return _step_of(noisy, SCORE_STEPS)
 
 
 def step_of_logits(logits: Tensor) -> float:
@@ -88,7 +84,9 @@ def step_of_logits(logits: Tensor) -> float:
     found = logits.detach().flatten().double()
     found = found[found.isfinite()]
     distinct = found.unique()
-    inner = distinct[(distinct.abs() - math.log((1 - CLIP) / CLIP)).abs() > CLIP_NOISE]
+    inner = distinct[
+        (distinct.abs() - math.log((1 - PROBABILITY_CLIP) / PROBABILITY_CLIP)).abs() > CLIP_NOISE
+    ]
     if len(distinct) == len(inner) == 2 and len(found) >= MIN_VALUES and float(inner.prod()) < 0:
         return 1.0
     odds = torch.sigmoid(inner)
@@ -97,35 +95,34 @@ def step_of_logits(logits: Tensor) -> float:
     pairs = list(zip(odds.tolist(), noise.tolist(), strict=True))
     if not saturated and (step := _step_of(pairs, SCORE_STEPS[:-1], strict=True)):
         return step
-    return (
-        _step_of(
-            [(logit, 4 * FLOAT_NOISE * (1 + abs(logit))) for logit in inner.tolist()], LOGIT_STEPS
-        )
-        / 4
-    )
+    noisy = [(logit, 4 * FLOAT_NOISE * (1 + abs(logit))) for logit in inner.tolist()]
+    return _step_of(noisy, LOGIT_STEPS) / 4
 
 
 def _step_of(
     values: list[tuple[float, float]], steps: Sequence[float], *, strict: bool = False
 ) -> float:
-    """The first step that all values are multiples of within their noise, made coarser where enough
-    values allow.
+    """Return the first step of which all values are multiples within their noise; 0.0 for none.
+
+    Where there are enough values, multiples of that step are tried as well, and the coarsest wins.
 
     Args:
         values: distinct values, each with its noise.
-        strict: a probability near 0 or 1 must not be taken for 0 or 1, from which its logit tells
-            it apart.
+        steps: the steps to try, coarsest first.
+        strict: reject a step at which a probability near 0 or 1 would be 0 or 1, which its logit
+            shows that it is not.
     """
     for step in steps:
-        if _fits(values, step, strict=strict):
-            more = (
-                [step * factor for factor in COARSER_FACTORS] if len(values) >= MIN_DISTINCT else []
-            )
-            return next((coarse for coarse in more if _fits(values, coarse, strict=strict)), step)
+        if not _fits(values, step, strict=strict):
+            continue
+        factors = COARSER_FACTORS if len(values) >= MIN_DISTINCT else ()
+        coarser = [step * factor for factor in factors]
+        return next((coarse for coarse in coarser if _fits(values, coarse, strict=strict)), step)
     return 0.0
 
 
 def _fits(values: list[tuple[float, float]], step: float, *, strict: bool) -> bool:
+    """Return whether all values are multiples of a step, and would hardly be so by chance."""
     chances = []
     for value, noise in values:
         point = round(value / step) * step

@@ -1,6 +1,4 @@
-"""Networks that detectors are built on, from timm; their public weights where a hub can be
-reached.
-"""
+"""Networks of timm that detectors are built on, with public weights where a hub can be reached."""
 
 from typing import Any, cast
 
@@ -8,21 +6,22 @@ import timm
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
-from robustbench_aigi.detectors._support.fetching import weights_wanted
+from robustbench_aigi.detectors._support.fetching import is_fetching_weights
 from robustbench_aigi.errors import UnavailableError
 
 
 def timm_backbone(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
-    """A timm model.
+    """Build a timm model.
 
     Args:
         name: timm's name, with the tag of the weights, such as ``resnet50.tv_in1k``.
+        pretrained: fetch the weights that the tag names, unless a checkpoint is being read.
         numbers: further arguments of ``timm.create_model``, such as ``num_classes=1``.
 
     Raises:
         UnavailableError: the weights are not on this machine and no hub can be reached.
     """
-    pretrained = pretrained and weights_wanted()
+    pretrained = pretrained and is_fetching_weights()
     try:
         return cast("nn.Module", timm.create_model(name, pretrained=pretrained, **numbers))
     except (OSError, RuntimeError) as error:
@@ -38,10 +37,12 @@ def timm_backbone(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
 def cifar_resnet(
     block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], width: int
 ) -> nn.Module:
-    """A ResNet with one output for 32 x 32 pixels: a 3 x 3 stem of stride 1 and no max-pooling.
+    """Build a ResNet with one output for 32 x 32 pixels: 3 x 3 stem of stride 1, no max-pooling.
 
     Args:
-        depths: blocks of each stage. width: channels of the first stage; each stage doubles them.
+        block: timm's class of residual blocks.
+        depths: blocks of each stage.
+        width: channels of the first stage; each stage doubles them.
     """
     widths = tuple(width << stage for stage in range(len(depths)))
     net = ResNet(block, depths, num_classes=1, channels=widths, stem_width=width)

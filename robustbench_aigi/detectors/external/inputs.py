@@ -1,6 +1,4 @@
-"""The front end of a foreign network: the statistics and the size that its images are brought
-to.
-"""
+"""Checks of the size and the normalisation of a foreign network's input."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -25,44 +23,66 @@ def checked_statistics(
     Raises:
         UserError: not three finite numbers each, a deviation of 0 or less, or statistics of pixels
             in [0, 255].
+
+    Example:
+        >>> checked_statistics([0.5, 0.5, 0.5], [1, 1, 1])
+        ((0.5, 0.5, 0.5), (1.0, 1.0, 1.0))
     """
-    means, stds = _three(mean, "mean"), _three(std, "std")
+    means = _three(mean, "mean")
+    stds = _three(std, "std")
     if min(stds) <= 0:
         raise UserError(
             f"std must be above 0 in every channel, got {_written(stds)}. Images are divided by it."
         )
     if max(map(abs, means)) > 1 or max(stds) > 1:
-        pixels = max(map(abs, means)) > 1
-        right_mean = tuple(m / LEVELS for m in means) if pixels else means
-        right_std = (
-            tuple(s / LEVELS for s in stds)
-            if max(stds) > 1 or (pixels and max(stds) == 1)
-            else stds
-        )
-        raise UserError(
-            f"mean={_written(means)} and std={_written(stds)} cannot be statistics of images in [0,"
-            " 1], which is what a detector is shown. If they are of pixels in [0, 255], divide"
-            f" them by 255: mean={_written(right_mean)}, std={_written(right_std)}."
-        )
+        raise UserError(_of_pixels(means, stds))
     return means, stds
+
+
+def _of_pixels(means: Statistics, stds: Statistics) -> str:
+    """Return the message about statistics that seem to be of pixels in [0, 255]."""
+    right_means = means
+    right_stds = stds
+    has_pixel_means = max(map(abs, means)) > 1
+    if has_pixel_means:
+        right_means = _as_shares(means)
+    if max(stds) > 1 or (has_pixel_means and max(stds) == 1):
+        right_stds = _as_shares(stds)
+    return (
+        f"mean={_written(means)} and std={_written(stds)} cannot be statistics of images in [0, 1],"
+        " which is what a detector is shown. If they are of pixels in [0, 255], divide them by 255:"
+        f" mean={_written(right_means)}, std={_written(right_stds)}."
+    )
+
+
+def _as_shares(levels: Statistics) -> Statistics:
+    return levels[0] / LEVELS, levels[1] / LEVELS, levels[2] / LEVELS
 
 
 def checked_size(size: int | Sequence[int], name: str = "input_size") -> tuple[int, int]:
     """Return ``(height, width)`` in pixels from one side or from both.
 
+    Args:
+        size: side of a square, or ``(height, width)``, in pixels.
+        name: of the argument, for messages.
+
     Raises:
         UserError: neither a positive whole number nor two of them.
+
+    Example:
+        >>> checked_size(224), checked_size([224, 320])
+        ((224, 224), (224, 320))
     """
-    sides = (
-        tuple(size) if isinstance(size, Iterable) and not isinstance(size, str) else (size, size)
-    )
-    if len(sides) != 2 or not all(isinstance(side, Integral) and int(side) > 0 for side in sides):
+    sides: tuple[object, ...] = (size, size)
+    if isinstance(size, Iterable) and not isinstance(size, str):
+        sides = tuple(size)
+    whole = [int(side) for side in sides if isinstance(side, Integral)]
+    if len(sides) != 2 or len(whole) != 2 or min(whole) <= 0:
         raise UserError(
             f"{name} must be a side in pixels or (height, width), got {size!r}. Write {name}=224 or"
             f" {name}=(224, 320)."
         )
-    height, width = (int(side) for side in sides)
-    return height, width
+    return whole[0], whole[1]
 
 
 def _three(values: Iterable[float], name: str) -> Statistics:
@@ -79,5 +99,5 @@ def _three(values: Iterable[float], name: str) -> Statistics:
 
 
 def _written(numbers: Sequence[float]) -> str:
-    """As it is typed, to four digits."""
+    """Return numbers as they are typed, to four digits."""
     return "(" + ", ".join(f"{number:.4g}" for number in numbers) + ")"

@@ -1,27 +1,24 @@
-"""The back end of a foreign network: one logit per image from whatever it returns."""
+"""One logit per image from whatever a foreign network returns."""
 
 import importlib
-import math
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from numbers import Integral
 from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.external.returned import Key, columns, find_output
 from robustbench_aigi.errors import LogitsError, UnavailableError, UserError
 from robustbench_aigi.extras import install_command
 
 Scale = Literal["logit", "probability", "percent"]
-SCALES: tuple[str, ...] = get_args(Scale)
+SCALE_NAMES: tuple[str, ...] = get_args(Scale)
 FakeIndex = int | Sequence[int]
 """The output that means AI-generated, or all outputs that do."""
-CLIP = 1e-6
+PROBABILITY_CLIP = 1e-6
 """Probabilities this near 0 or 1 are moved here, so that their logits stay finite: +-13.8."""
 
 
@@ -30,9 +27,7 @@ _taken_for_logits: ContextVar[list[Tensor] | None] = ContextVar("_taken_for_logi
 
 @contextmanager
 def logits_seen() -> Iterator[list[Tensor]]:
-    """Collect the outputs ``(N, K)`` of foreign networks that are taken for logits inside the
-    context.
-    """
+    """Collect the outputs ``(N, K)`` of foreign networks that are taken for logits inside."""
     seen: list[Tensor] = []
     token = _taken_for_logits.set(seen)
     try:
@@ -41,9 +36,15 @@ def logits_seen() -> Iterator[list[Tensor]]:
         _taken_for_logits.reset(token)
 
 
-def optional(package: str, extra: str) -> Any:
-    """Import a package that not every installation has. Raises ``UnavailableError`` with the line
-    that installs it.
+def import_optional(package: str, extra: str) -> Any:
+    """Import a package that not every installation has.
+
+    Args:
+        package: the module to import.
+        extra: the extra of this package that installs it.
+
+    Raises:
+        UnavailableError: it cannot be imported; the message has the command that installs it.
     """
     try:
         return importlib.import_module(package)
@@ -54,15 +55,28 @@ def optional(package: str, extra: str) -> Any:
 
 
 def slug(address: str) -> str:
-    """An address as a name that is also fit for a folder: ``hf:a/b`` is ``hf-a-b``."""
+    """Return an address as a name that is also a valid name of a folder.
+
+    Args:
+        address: any text.
+
+    Example:
+        >>> slug("hf:org/repo")
+        'hf-org-repo'
+    """
     return re.sub(r"[^\w.]+", "-", address).strip("-.")
 
 
 def check_output_spec(fake_index: FakeIndex, scale: str) -> None:
-    """Raise ``UserError`` unless the arguments of :func:`to_binary_logit` mean something."""
+    """Raise ``UserError`` unless :func:`to_binary_logit` can use the arguments.
+
+    Args:
+        fake_index: see there.
+        scale: see there.
+    """
     if isinstance(fake_index, Sequence) and not isinstance(fake_index, str):
-        whole = all(isinstance(index, Integral) and int(index) >= 0 for index in fake_index)
-        if not fake_index or not whole or len(set(fake_index)) != len(fake_index):
+        are_indices = all(isinstance(index, Integral) and int(index) >= 0 for index in fake_index)
+        if not fake_index or not are_indices or len(set(fake_index)) != len(fake_index):
             raise UserError(
                 f"fake_index must name different outputs, each once, got {fake_index!r}. Write all"
                 " that mean AI-generated, as in fake_index=[0, 2]."
@@ -72,19 +86,23 @@ def check_output_spec(fake_index: FakeIndex, scale: str) -> None:
             f"fake_index must be 0 or 1, got {fake_index!r}. Write the output that means"
             " AI-generated; of three or more outputs a list of all that do, as in fake_index=[2]."
         )
-    if scale not in SCALES:
+    if scale not in SCALE_NAMES:
         raise UserError(
-            f"scale must be {', '.join(SCALES)}, got {scale!r}. Write what the detector gives."
+            f"scale must be {', '.join(SCALE_NAMES)}, got {scale!r}. Write what the detector gives."
         )
 
 
 def to_binary_logit(
-    outputs: Tensor, fake_index: FakeIndex, scale: str, who: str, clip: float | None = CLIP
+    outputs: Tensor,
+    fake_index: FakeIndex,
+    scale: str,
+    who: str,
+    clip: float | None = PROBABILITY_CLIP,
 ) -> Tensor:
-    """``(N,)`` logits from ``(N,)``, ``(N, 1)``, ``(N, 2)`` or, with a list as ``fake_index``,
-    ``(N, K)`` outputs.
+    """Return ``(N,)`` logits of AI-generated from a detector's outputs.
 
     Args:
+        outputs: ``(N,)``, ``(N, 1)``, ``(N, 2)`` or, with a list as ``fake_index``, ``(N, K)``.
         fake_index: the output that means AI-generated, or a list of all that do: the logit is that
             of their joint probability. With one output: 1 if high means AI-generated, 0 if real.
         scale: ``logit``; ``probability`` for values in [0, 1]; ``percent`` for values in [0, 100].
@@ -94,24 +112,31 @@ def to_binary_logit(
             that whatever is not exactly 0 or 1 keeps its own logit and its gradient.
 
     Raises:
-        UserError: another number of outputs. LogitsError: a probability outside [0, 1], or NaN.
+        UserError: another number of outputs.
+        LogitsError: a probability outside [0, 1], or NaN.
+
+    Example:
+        >>> to_binary_logit(torch.tensor([[1.0, 3.0]]), 1, "logit", "mine")
+        tensor([2.])
     """
     outputs = outputs.reshape(outputs.shape[0] if outputs.ndim else 1, -1)
     fakes, reals = _split(outputs.shape[1], fake_index, who)
-    if scale == "logit" and (seen := _taken_for_logits.get()) is not None:
-        seen.append(outputs.detach())
-    if scale != "logit":
-        outputs = _probabilities(outputs, scale, who)
-    if outputs.shape[1] == 1:
-        single = outputs[:, 0] if scale == "logit" else _within(outputs[:, 0], clip).logit()
-        return single if fake_index == 1 else -single
     if scale == "logit":
-        return _joint(outputs, fakes) - _joint(outputs, reals)
-    return _within(_total(outputs, fakes), clip).log() - _within(_total(outputs, reals), clip).log()
+        seen = _taken_for_logits.get()
+        if seen is not None:
+            seen.append(outputs.detach())
+        if outputs.shape[1] == 1:
+            return outputs[:, 0] if fake_index == 1 else -outputs[:, 0]
+        return _joint_logit(outputs, fakes) - _joint_logit(outputs, reals)
+    shares = _probabilities(outputs, scale, who)
+    if shares.shape[1] == 1:
+        single = _clipped(shares[:, 0], clip).logit()
+        return single if fake_index == 1 else -single
+    return _clipped(_total(shares, fakes), clip).log() - _clipped(_total(shares, reals), clip).log()
 
 
 def _split(count: int, fake_index: FakeIndex, who: str) -> tuple[list[int], list[int]]:
-    """The outputs that mean AI-generated, and the others. Raises ``UserError``."""
+    """Return the outputs that mean AI-generated, and the others. Raises ``UserError``."""
     if isinstance(fake_index, int):
         if count not in (1, 2):
             raise UserError(
@@ -130,91 +155,34 @@ def _split(count: int, fake_index: FakeIndex, who: str) -> tuple[list[int], list
 
 
 def _probabilities(outputs: Tensor, scale: str, who: str) -> Tensor:
-    """Outputs in [0, 1]. Raises ``LogitsError`` if one is outside; a graph that is being traced has
-    no values yet.
+    """Return outputs in [0, 1]. Raises ``LogitsError`` if one is outside.
+
+    A graph that is being traced has no values yet, so there nothing is checked.
     """
-    most = 100.0 if scale == "percent" else 1.0
-    if not torch.compiler.is_compiling() and not bool(((outputs >= 0) & (outputs <= most)).all()):
-        flat = outputs.detach().flatten()
-        worst = float(flat[(flat - most / 2).abs().argmax()])
-        raise LogitsError(
-            f"{who} gave {worst:g}, which is no {scale} (0 to {most:g}). If it gives logits, write"
-            " scale='logit'."
-        )
-    return outputs / most if scale == "percent" else outputs
+    highest = 100.0 if scale == "percent" else 1.0
+    if not torch.compiler.is_compiling():
+        is_inside = (outputs >= 0) & (outputs <= highest)
+        if not bool(is_inside.all()):
+            flat = outputs.detach().flatten()
+            worst = float(flat[(flat - highest / 2).abs().argmax()])
+            raise LogitsError(
+                f"{who} gave {worst:g}, which is no {scale} (0 to {highest:g}). If it gives"
+                " logits, write scale='logit'."
+            )
+    return outputs / highest if scale == "percent" else outputs
 
 
-def _within(values: Tensor, clip: float | None) -> Tensor:
+def _clipped(values: Tensor, clip: float | None) -> Tensor:
+    """Move probabilities away from 0 and 1, by ``clip`` or by what the number format allows."""
     if clip is not None:
         return values.clamp(clip, 1 - clip)
     kind = torch.finfo(values.dtype)
     return values.clamp(kind.tiny, 1 - kind.eps / 2)
 
 
-def _joint(outputs: Tensor, which: list[int]) -> Tensor:
+def _joint_logit(outputs: Tensor, which: list[int]) -> Tensor:
     return outputs[:, which[0]] if len(which) == 1 else outputs[:, which].logsumexp(dim=1)
 
 
 def _total(outputs: Tensor, which: list[int]) -> Tensor:
     return outputs[:, which[0]] if len(which) == 1 else outputs[:, which].sum(dim=1)
-
-
-@dataclass(frozen=True)
-class Ends:
-    """What a foreign network's outputs mean; called with what it returned, it gives ``(N,)``
-    logits.
-
-    Attributes:
-        fake_index, scale: see :func:`to_binary_logit`.
-        output: which part of what it returns, where that is an object, a dict or a tuple: an
-            attribute, key or index.
-        clip: see :func:`to_binary_logit`.
-    """
-
-    fake_index: FakeIndex = 1
-    scale: str = "logit"
-    output: Key | None = None
-    clip: float | None = None
-
-    def __post_init__(self) -> None:
-        check_output_spec(self.fake_index, self.scale)
-        given = self.fake_index
-        plain = tuple(map(int, given)) if isinstance(given, Sequence) else int(given)
-        object.__setattr__(self, "fake_index", plain)
-
-    def __call__(self, returned: object, images: Tensor, who: str) -> Tensor:
-        """Logits ``(N,)`` in the images' number format, from what the network returned for ``(N, 3,
-        H, W)`` images.
-
-        Raises:
-            UserError: it is not clear which output is meant, or there are too many. LogitsError:
-                not a row per image.
-        """
-        many = not isinstance(self.fake_index, int)
-        found = find_output(returned, images.shape[0], who, self.output, self.scale, many=many)
-        rows = columns(found, images.shape[0], who)
-        rows = rows.to(torch.promote_types(rows.dtype, images.dtype))
-        return to_binary_logit(rows, self.fake_index, self.scale, who, self.clip).to(images)
-
-
-def threshold_logit(threshold: float | None, scale: str) -> float:
-    """An operating threshold as a logit, from one on the scale of the outputs; None is the even
-    one.
-
-    Raises:
-        UserError: NaN, or no probability strictly between 0 and 1 (0 and 100 for percent).
-    """
-    if threshold is None:
-        return 0.0
-    if scale == "logit":
-        if math.isnan(threshold):
-            raise UserError("threshold must be a logit, got nan. Write 0.0, or leave it out.")
-        return float(threshold)
-    most = 100.0 if scale == "percent" else 1.0
-    share = threshold / most
-    if not 0 < share < 1:
-        raise UserError(
-            f"threshold must be a {scale} between 0 and {most:g}, as the outputs are, got"
-            f" {threshold!r}. Write threshold={most / 2:g}, or leave it out."
-        )
-    return math.log(share / (1 - share))

@@ -16,13 +16,13 @@ from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, Dete
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UnknownNameError
 
-PERMISSIVE = ("apache", "mit", "bsd", "cc0", "cc-by-4")
+PERMISSIVE_LICENCES = ("apache", "mit", "bsd", "cc0", "cc-by-4")
+"""Beginnings, in lower case, of the names of licences that permit commercial use."""
 
 
 @final
 class TimmModel(Detector):
-    """A timm model with one fresh output, in the input size, kernel and normalisation its weights
-    were made for.
+    """A timm model with one fresh output, with the input size and normalisation of its weights.
 
     Args:
         model: timm's name, with or without the tag of the weights, such as ``resnet18.a1_in1k``.
@@ -31,8 +31,8 @@ class TimmModel(Detector):
             AI-generated.
 
     Raises:
-        UnknownNameError: timm has no such model. UnavailableError: the weights are not here and no
-            hub can be reached.
+        UnknownNameError: timm has no such model.
+        UnavailableError: the weights are not here and no hub can be reached.
     """
 
     default_card = Card(
@@ -48,23 +48,17 @@ class TimmModel(Detector):
     def __init__(
         self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None
     ) -> None:
-        super().__init__(model=model, pretrained=pretrained, fake_index=fake_index)
+        super().__init__()
         if not timm.is_model(model):
-            near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
-            hint = (
-                f"Did you mean {' or '.join(near)}?"
-                if near
-                else "timm.list_models() has all names."
-            )
-            raise UnknownNameError(f"timm has no model called {model!r}. {hint}")
+            raise UnknownNameError(_unknown_model(model))
         self.net = timm_backbone(model, pretrained=pretrained, num_classes=1).to(
             memory_format=torch.channels_last
         )
         made_for = cast("dict[str, Any]", self.net.pretrained_cfg)
         _, height, width = made_for["input_size"]
         self.size = (height, width)
-        named = made_for.get("classifier") or ()
-        self._heads = (named,) if isinstance(named, str) else tuple(named)
+        heads = made_for.get("classifier") or ()
+        self._heads = (heads,) if isinstance(heads, str) else tuple(heads)
         self.last_layer = f"net.{self._heads[0]}" if self._heads else ""
         self.kernel = "bilinear" if made_for["interpolation"] == "bilinear" else "bicubic"
         self.normalise = Normalise(made_for["mean"], made_for["std"])
@@ -74,13 +68,18 @@ class TimmModel(Detector):
             "input_size": height,
             "resize": f"{self.kernel} with antialiasing to {height} x {width}, inside the detector",
             "cam": last_stage(self.net),
-            "summary": "weights of timm below a fresh last layer" if pretrained else "",
         }
-        self.card = self.card.model_copy(update=facts | (licences(made_for) if pretrained else {}))
+        if pretrained:
+            facts["summary"] = "weights of timm below a fresh last layer"
+            facts |= licence_facts(made_for)
+        self.describe(**facts)
 
     def adopted(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """From timm's names: a head of one or two outputs gives the logit, one of more gives way to
-        the fresh one.
+        """Return a timm checkpoint's tensors as this detector's state dict.
+
+        Args:
+            tensors: under timm's names. A head of one or two outputs becomes the logit; a head of
+                more is replaced by the fresh one.
         """
         return below_net(tensors, self.state_dict(), self._heads, self.config["fake_index"])
 
@@ -92,18 +91,33 @@ class TimmModel(Detector):
         return cast("Tensor", self.net(inputs)).squeeze(1)
 
 
-def licences(made_for: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a card for pretrained weights; only licences known to permit commercial use are
-    taken to.
+def _unknown_model(model: str) -> str:
+    near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
+    hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() has all names."
+    return f"timm has no model called {model!r}. {hint}"
+
+
+def licence_facts(made_for: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a card on the licence of pretrained weights.
+
+    Args:
+        made_for: timm's ``pretrained_cfg``. A licence that is not known to be permissive counts as
+            not permitting commercial use.
+
+    Example:
+        >>> licence_facts({"license": "cc-by-nc-4.0"})["commercial"]
+        False
     """
     stated = made_for.get("license") or "not stated; see the model's card"
-    free = str(stated).lower().startswith(PERMISSIVE)
-    return {"base_licence": stated, "weights_licence": stated, "commercial": free}
+    is_permissive = str(stated).lower().startswith(PERMISSIVE_LICENCES)
+    return {"base_licence": stated, "weights_licence": stated, "commercial": is_permissive}
 
 
 def last_stage(net: nn.Module) -> str:
-    """The dotted name of the last part that timm takes features from, which Grad-CAM can weigh;
-    empty if unknown.
+    """Return the dotted name of the last part that timm takes features from; empty if unknown.
+
+    Args:
+        net: a timm model, held as ``net`` by the detector.
     """
     stages = list(getattr(net, "feature_info", ()))
     name = stages[-1].get("module", "") if stages else ""

@@ -1,4 +1,4 @@
-"""Anyone's network as a detector, in one line."""
+"""Any network as a detector, in one line: ``rb.wrap``."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -10,29 +10,31 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import resize
-from robustbench_aigi.detectors.base import Card, Detector, Normalise
+from robustbench_aigi.detectors.base import GIVEN_WEIGHTS, Card, Detector, Normalise
 from robustbench_aigi.detectors.external.inputs import checked_size, checked_statistics
-from robustbench_aigi.detectors.external.outputs import Ends, FakeIndex, Scale, threshold_logit
+from robustbench_aigi.detectors.external.output_spec import OutputSpec, threshold_logit
+from robustbench_aigi.detectors.external.outputs import FakeIndex, Scale
 from robustbench_aigi.detectors.external.returned import Key
 from robustbench_aigi.errors import UserError
 
-GIVEN = "given by the user"
-FORMATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""Number formats of weights that images are brought to."""
+WEIGHT_DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Number formats of weights to which images are converted."""
 
 
 @final
 class Wrapped(Detector):
-    """A network with its own preprocessing inside: resize, normalise, and one logit from what it
-    returns.
+    """A network with its preprocessing: resize, normalise, and one logit from what it returns.
 
     Args:
-        net: maps normalised images, in the number format of its own weights, to what ``ends``
-            understands.
-        size: ``(height, width)`` in pixels of what it sees.
+        net: maps normalised images, in the number format of its own weights, to outputs.
+        card: of the detector.
+        size: ``(height, width)`` in pixels of what the network takes.
+        mean: of each channel of images in [0, 1]; it is subtracted.
+        std: of each channel of images in [0, 1]; images are divided by it.
+        output_spec: what the outputs mean.
     """
 
-    default_card = Card(name="wrapped", source=GIVEN)
+    default_card = Card(name="wrapped", source=GIVEN_WEIGHTS)
     restorable = False
 
     def __init__(
@@ -42,32 +44,36 @@ class Wrapped(Detector):
         size: tuple[int, int],
         mean: Iterable[float],
         std: Iterable[float],
-        ends: Ends,
+        output_spec: OutputSpec,
     ) -> None:
         means, stds = checked_statistics(mean, std)
-        own: dict[str, Any] = {
-            "fake_index": ends.fake_index,
-            "scale": ends.scale,
-            "output": ends.output,
+        outputs: dict[str, Any] = {
+            "fake_index": output_spec.fake_index,
+            "scale": output_spec.scale,
+            "output": output_spec.output,
         }
-        super().__init__(input_size=list(size), mean=list(means), std=list(stds), **own)
+        super().__init__(input_size=list(size), mean=list(means), std=list(stds), **outputs)
         self.net = net
         self.card = card
         self.size = size
-        self.ends = ends
+        self.output_spec = output_spec
         self.normalise = Normalise(means, stds)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]: the AI-generated output minus the real one, or
-        the only output.
+        """Return the AI-generated output minus the real one, or the only output.
+
+        Args:
+            images: ``(N, 3, H, W)`` in [0, 1].
         """
         inputs = self.normalise(resize(images, self.size, "bilinear"))
-        returned = self.net(inputs.to(number_format(self.net, images.dtype)))
-        return self.ends(returned, images, self.card.name)
+        returned = self.net(inputs.to(weights_dtype(self.net, images.dtype)))
+        return self.output_spec.logits_from(returned, images, self.card.name)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all parts; a program that ``torch.export`` wrote has none, and stays as
-        it was exported.
+        """Set the mode of all parts, except of an exported program, which has none.
+
+        Args:
+            mode: True for training.
         """
         self.training = mode
         for part in self.children():
@@ -76,16 +82,27 @@ class Wrapped(Detector):
         return self
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move a network; a function that is no module has its weights where it looks for them."""
-        return super()._apply(fn, recurse) if isinstance(self.net, nn.Module) else self  # type: ignore[no-untyped-call]
+        """Move a network; a plain function has its weights where it looks for them."""
+        if isinstance(self.net, nn.Module):
+            super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
 
-def number_format(net: object, otherwise: torch.dtype) -> torch.dtype:
-    """The floating-point format of a network's first weights, or ``otherwise`` if it has none."""
+def weights_dtype(net: object, default: torch.dtype) -> torch.dtype:
+    """Return the floating-point format of a network's first weights.
+
+    Args:
+        net: a module, or any other callable.
+        default: for a network without such weights.
+
+    Example:
+        >>> weights_dtype(nn.Linear(2, 1).half(), torch.float32)
+        torch.float16
+    """
     if not isinstance(net, nn.Module):
-        return otherwise
+        return default
     formats = (tensor.dtype for tensor in chain(net.parameters(), net.buffers()))
-    return next((kind for kind in formats if kind in FORMATS), otherwise)
+    return next((kind for kind in formats if kind in WEIGHT_DTYPES), default)
 
 
 def wrap(
@@ -108,38 +125,44 @@ def wrap(
             2)`` outputs, squeezed or not, or to an object, a dict or a tuple that holds them.
             Weights may be float16, bfloat16, float32 or float64.
         input_size: side in pixels, or ``(height, width)``.
-        mean, std: of each channel of images in [0, 1]; they are subtracted, and divided by.
+        mean: of each channel of images in [0, 1]; it is subtracted.
+        std: of each channel of images in [0, 1]; images are divided by it.
         fake_index: the output that means AI-generated. With one output: 1 if high means
             AI-generated, 0 if real. With three or more: a list of all that mean AI-generated.
         scale: what the outputs are: ``logit``; ``probability``, in [0, 1], of a sigmoid or a
             softmax; or ``percent``.
         output: the attribute, key or index of the outputs in what the network returns, where that
             is not clear.
+        name: what reports call the detector.
         threshold: above it an image is called AI-generated, on the scale of the outputs; 0 or even
             odds if None.
         card: further fields of :class:`Card`.
 
     Raises:
-        UserError: an argument that cannot be meant, such as statistics of pixels in [0, 255].
+        UserError: an argument is impossible, such as statistics of pixels in [0, 255].
     """
     if not callable(module):
         raise UserError(
             f"wrap needs a network that can be called, got {type(module).__name__}. Load it first,"
             " as with torch.jit.load(PATH), torch.load(PATH) or torch.export.load(PATH).module()."
         )
-    size = checked_size(input_size)
-    ends = Ends(fake_index, scale, output)
-    facts = {"name": name, "input_size": size[0], "threshold": threshold_logit(threshold, scale)}
-    if size[0] != size[1]:
-        facts["resize"] = (
-            f"bilinear with antialiasing to {size[0]} x {size[1]}, inside the detector"
-        )
-    return Wrapped(module, card_with(facts | card), size, mean, std, ends).eval()
+    height, width = checked_size(input_size)
+    spec = OutputSpec(fake_index, scale, output)
+    facts = {"name": name, "input_size": height, "threshold": threshold_logit(threshold, scale)}
+    if height != width:
+        facts["resize"] = f"bilinear with antialiasing to {height} x {width}, inside the detector"
+    return Wrapped(module, card_with(facts | card), (height, width), mean, std, spec).eval()
 
 
 def card_with(fields: Mapping[str, Any], base: Card | None = None) -> Card:
-    """A card with these fields, the others as in ``base``. Raises ``UserError`` for fields that a
-    card has not.
+    """Return a card with the given fields.
+
+    Args:
+        fields: by name.
+        base: gives the other fields; None for a network given by the user.
+
+    Raises:
+        UserError: a card has no such field, or the field takes no such value.
     """
     unknown = fields.keys() - Card.model_fields.keys()
     if unknown:
@@ -148,9 +171,11 @@ def card_with(fields: Mapping[str, Any], base: Card | None = None) -> Card:
             f" {', '.join(Card.model_fields)}; other arguments of wrap are input_size, mean, std,"
             " fake_index, scale and output."
         )
-    begin = {"source": GIVEN, "weights": GIVEN} if base is None else base.model_dump()
+    defaults = (
+        {"source": GIVEN_WEIGHTS, "weights": GIVEN_WEIGHTS} if base is None else base.model_dump()
+    )
     try:
-        return Card.model_validate(begin | dict(fields))
+        return Card.model_validate(defaults | dict(fields))
     except ValidationError as error:
         fault = error.errors()[0]
         raise UserError(

@@ -15,11 +15,11 @@ from robustbench_aigi.evaluation.intervals import wilson
 from robustbench_aigi.evaluation.metrics import shares_right
 from robustbench_aigi.outcomes import Absent, Failed
 
-SIGNIFICANCE = 0.01
-FALLING = 0.1
+P_SIGNIFICANT = 0.01
+FALLING_SHARE = 0.1
 """Share of the margin's whole fall that may be left to as many steps again."""
-SAME = 1e-3
-"""Difference of two logits, relative above 1, that is put down to floating point."""
+SAME_LOGIT = 1e-3
+"""Difference of two logits, relative above 1, that is attributed to floating point."""
 
 
 @dataclass(frozen=True, order=True)
@@ -59,24 +59,32 @@ def crashed(detector: str, attack: str, tables: Mapping[str, CellTable]) -> Flag
 def weaker(
     detector: str, attack: str, kind: str, own: tuple[str, CellTable], other: tuple[str, CellTable]
 ) -> Flag | None:
-    """``weaker-than-...``, ``...-not-monotone``: the other attack fools more of the same images,
-    beyond chance.
+    """Flag an attack that fools fewer of the same images than another, beyond chance.
 
-    By a one-sided exact McNemar test at 0.01; each attack is a description and a table.
+    The test is McNemar's, exact and one-sided, at 0.01.
+
+    Args:
+        detector: its name.
+        attack: id of the attack's row.
+        kind: of the flag: ``weaker-than-...`` or ``...-not-monotone``.
+        own: description and table of the attack.
+        other: of the other one.
     """
     if isinstance(own[1], Absent) or isinstance(other[1], Absent):
         return None
     mine, others = (
         own[1].set_index("id")["fooled"].align(other[1].set_index("id")["fooled"], join="inner")
     )
-    more, fewer = int((others & ~mine).sum()), int((mine & ~others).sum())
+    more = int((others & ~mine).sum())
+    fewer = int((mine & ~others).sum())
     p = float(binomtest(more, more + fewer, alternative="greater").pvalue) if more else 1.0
-    if p >= SIGNIFICANCE:
+    if p >= P_SIGNIFICANT:
         return None
-    accuracy, less = float((~mine).mean()), float((~others).mean())
+    accuracy = float((~mine).mean())
+    less = float((~others).mean())
     message = (
-        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are judged rightly, under {other[0]}"
-        f" {less:.1%} (one-sided exact McNemar test, p = {p:.1g})."
+        f"Under {own[0]} {accuracy:.1%} of {len(mine)} images are classified correctly, under"
+        f" {other[0]} {less:.1%} (one-sided exact McNemar test, p = {p:.1g})."
     )
     return Flag(
         detector,
@@ -88,13 +96,16 @@ def weaker(
 
 
 def zero_gradient(detector: str, gradient: CellTable) -> Flag | None:
-    """``zero-gradient``: the logit's slope is zero, or no number, on some clean image."""
+    """Flag a gradient that is zero, NaN or infinite on some clean image (``zero-gradient``).
+
+    Args:
+        detector: its name.
+        gradient: table of the probe ``gradient``.
+    """
     if isinstance(gradient, Absent):
         return None
-    zero, odd = (
-        int((gradient["max_abs_gradient"] == 0).sum()),
-        int(gradient["max_abs_gradient"].isna().sum()),
-    )
+    zero = int((gradient["max_abs_gradient"] == 0).sum())
+    odd = int(gradient["max_abs_gradient"].isna().sum())
     if not zero + odd:
         return None
     message = (
@@ -111,12 +122,18 @@ def zero_gradient(detector: str, gradient: CellTable) -> Flag | None:
 
 
 def eps_zero_not_clean(detector: str, clean: CellTable, zero: CellTable) -> Flag | None:
-    """``eps-zero-not-clean``: an attack with an empty budget changes logits."""
+    """Flag an attack with an empty budget that changes logits (``eps-zero-not-clean``).
+
+    Args:
+        detector: its name.
+        clean: table of the clean cell.
+        zero: table of the probe with eps 0.
+    """
     if isinstance(clean, Absent) or isinstance(zero, Absent):
         return None
     before = clean.set_index("id")["logit"].reindex(zero["id"]).to_numpy()
     change = (zero["logit"] - before).abs()
-    differ = int((change > SAME * zero["logit"].abs().clip(lower=1)).sum())
+    differ = int((change > SAME_LOGIT * zero["logit"].abs().clip(lower=1)).sum())
     if not differ:
         return None
     message = (
@@ -133,8 +150,11 @@ def eps_zero_not_clean(detector: str, clean: CellTable, zero: CellTable) -> Flag
 
 
 def huge_eps_not_zero(detector: str, tables: Sequence[CellTable]) -> Flag | None:
-    """``huge-eps-not-zero``: images survive at eps 255 and below it, where any image at all is
-    allowed.
+    """Flag images that survive at eps 255, where any image is allowed (``huge-eps-not-zero``).
+
+    Args:
+        detector: its name.
+        tables: of the probes of rising eps, the last one at 255.
     """
     ready = [table.set_index("id")["fooled"] for table in tables if isinstance(table, pd.DataFrame)]
     if len(ready) < len(tables):
@@ -144,8 +164,8 @@ def huge_eps_not_zero(detector: str, tables: Sequence[CellTable]) -> Flag | None
     if not left:
         return None
     message = (
-        f"At eps 255, where any image is allowed, {left} of {len(fooled)} images are still judged"
-        " rightly."
+        f"At eps 255, where any image is allowed, {left} of {len(fooled)} images are still"
+        " classified correctly."
     )
     return Flag(detector, "", "huge-eps-not-zero", message, {"images": len(fooled), "left": left})
 
@@ -153,8 +173,15 @@ def huge_eps_not_zero(detector: str, tables: Sequence[CellTable]) -> Flag | None
 def not_converged(
     detector: str, attack: str, threshold: float, steps: int, own: CellTable, double: CellTable
 ) -> Flag | None:
-    """``not-converged``: the loss still rises at the last step, on images that are not yet
-    fooled.
+    """Flag an attack whose loss still rises at its last step (``not-converged``).
+
+    Args:
+        detector: its name.
+        attack: id of the probed row.
+        threshold: of the detector, a logit.
+        steps: of the attack.
+        own: table of the attack.
+        double: table of the attack with twice the steps.
     """
     if isinstance(own, Absent) or isinstance(double, Absent):
         return None
@@ -164,7 +191,7 @@ def not_converged(
         float(((logit - threshold) * sign).clip(lower=0).mean())
         for logit in (own["clean_logit"], own["logit"], double["logit"])
     )
-    if middle - end <= FALLING * (start - end):
+    if middle - end <= FALLING_SHARE * (start - end):
         return None
     message = (
         f"The mean margin falls from {start:.3g} to {middle:.3g} in {steps} steps and to {end:.3g}"
@@ -176,8 +203,13 @@ def not_converged(
 
 
 def unchanged(detector: str, attack: str, own: CellTable, mode: str = "") -> Flag | None:
-    """``unchanged``: not one image that the detector was right on was changed, so nothing was
-    attacked.
+    """Flag an attack that changed no image (``unchanged``).
+
+    Args:
+        detector: its name.
+        attack: id of the row.
+        own: table of the attack.
+        mode: ``static`` for a shared set, else empty.
     """
     if isinstance(own, Absent):
         return None
@@ -196,15 +228,19 @@ def unchanged(detector: str, attack: str, own: CellTable, mode: str = "") -> Fla
 def kept_not_fresh(
     detector: str, attack: str, own: CellTable, control: CellTable | None = None
 ) -> Flag | None:
-    """``kept-not-fresh``: what the search saw and what fresh scores say differ by more than their
-    intervals.
+    """Flag a search that saw more success than fresh scores confirm (``kept-not-fresh``).
 
     Args:
-        control: the table of the same attack with as many queries at eps 0, where there is one.
+        detector: its name.
+        attack: id of the row.
+        own: table of the attack.
+        control: table of the same attack with as many queries at eps 0, where there is one.
     """
     if isinstance(own, Absent) or int(own["draws"].max()) == 1:
         return None
-    n, kept, fresh = len(own), float((~own["kept"]).sum()), float(shares_right(own).sum())
+    n = len(own)
+    kept = float((~own["kept"]).sum())
+    fresh = float(shares_right(own).sum())
     if wilson(kept, n)[1] >= wilson(fresh, n)[0]:
         return None
     evidence = {"images": n, "kept": kept / n, "fresh": fresh / n}

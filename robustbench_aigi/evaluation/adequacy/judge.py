@@ -12,8 +12,6 @@ from pydantic import TypeAdapter
 
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.attacks._engine.norm_balls import Ball
-from robustbench_aigi.attacks.gradient.dct_pgd import DCTPGD
-from robustbench_aigi.attacks.gradient.fgsm import FGSM
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
 from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE, of_clean
 from robustbench_aigi.evaluation.adequacy.flags import (
@@ -129,12 +127,12 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
     """The kind of flag to raise if an attack by gradients falls behind another; None if it may."""
     if own.access != "gradients" or not isinstance(own, Ball):
         return None
-    # One that keeps to a band of frequencies may fall behind one that has the whole ball.
-    whole = not isinstance(own, DCTPGD) and isinstance(other, Ball)
-    rivals = whole and own.budget() == replace(other.budget(), queries=None)
+    # One that cannot reach the whole ball may fall behind one that can.
+    comparable = own.covers_whole_ball and isinstance(other, Ball)
+    rivals = comparable and own.budget() == replace(other.budget(), queries=None)
     if rivals and other.access == "scores":
         return "weaker-than-black-box"
-    if rivals and isinstance(other, FGSM) and not isinstance(own, FGSM):
+    if rivals and other.is_single_step and not own.is_single_step:
         return "steps-not-monotone"
     mine, others = asdict(own), asdict(other)
     if type(own) is not type(other) or any(

@@ -3,52 +3,30 @@ be trusted.
 """
 
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import final
+from dataclasses import replace
 
 import pandas as pd
 import torch
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.attacks._engine.norm_balls import LinfBall
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
-from robustbench_aigi.config.units import Count
+from robustbench_aigi.attacks.score.random_linf import RandomLinf
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.base import placed
+from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
 from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import LEVELS
-from robustbench_aigi.io.hashing import Draws
 
 IMAGES = 64
 HUGE_STEPS = 40
 """Least steps at eps 255. They are small and begin at the clean image: large ones leap over what
 there is to find.
 """
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class Noise(LinfBall):
-    """Uniform noise, drawn anew at every look: what an attack by gradients must beat."""
-
-    access = "scores"
-    looks: Count = 10
-
-    def perturb(self, oracle: Oracle, rngs: Draws) -> None:
-        """Look, and forget."""
-        for _ in range(self.looks):
-            which = oracle.active()
-            if not len(which):
-                return
-            clean = oracle.images[which]
-            change = torch.stack([self.start(clean[0], rngs[i]) for i in which.tolist()])
-            oracle.submit(self.quantise(self.project(change, clean), clean), which)
 
 
 def probed(suite: Suite) -> tuple[str, PGDLinf]:
@@ -64,14 +42,14 @@ def probed(suite: Suite) -> tuple[str, PGDLinf]:
     return name, replace(attack, restarts=1)
 
 
-def describe(probe: PGDLinf | Noise) -> str:
+def describe(probe: PGDLinf | RandomLinf) -> str:
     """A few words for a sentence."""
-    if isinstance(probe, Noise):
+    if isinstance(probe, RandomLinf):
         return f"uniform noise of eps {probe.eps:g} drawn {probe.looks} times"
     return f"PGD with eps {probe.eps:g} and steps {probe.steps}"
 
 
-def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
+def probes(attack: PGDLinf) -> dict[str, PGDLinf | RandomLinf]:
     """What is tried beside the attack at its own numbers (``own``), by name."""
     eps, steps = attack.eps, attack.steps
 
@@ -90,7 +68,7 @@ def probes(attack: PGDLinf) -> dict[str, PGDLinf | Noise]:
         ),
         "steps-one": replace(attack, step=float(int(eps)), steps=1, random_start=False),
         "steps-double": replace(attack, steps=2 * steps),
-        "noise": Noise(eps=eps, looks=steps + 1),
+        "noise": RandomLinf(eps=eps, looks=steps + 1),
     }
 
 

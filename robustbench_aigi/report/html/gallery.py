@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
-from robustbench_aigi.data.plusplus.build import plusplus
+from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.data.plusplus.contact_sheets import times_ten
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.cells import Cell
@@ -57,7 +57,7 @@ def gallery(finished: RunResults) -> list[Picture]:
 
 
 def _of_run(run: RunFolder) -> Iterator[Picture]:
-    clean = plusplus(run.folder / "plusplus", "test", "clean")
+    clean = load_plusplus(run.folder / "plusplus", "test", "clean")
     grid = read_run_plan(run.folder)
     subjects = {} if grid is None else grid.detectors
     for detector, mode, attack in read_cells(run.folder):

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.attacks import Attack, load_attack
+from robustbench_aigi.attacks import Attack, Perturbation, load_attack
 from robustbench_aigi.attacks._engine.oracle import frozen
-from robustbench_aigi.attacks.base import Perturbation
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, snap
 from robustbench_aigi.io.hashing import rng_for

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors.clip_mlp import ClipDetector
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import rng_for

@@ -5,8 +5,8 @@ clean one.
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors._support.faster import copied
-from robustbench_aigi.detectors.clip_mlp import ClipDetector
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
+from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.training.objectives.clip_encoder import (
     EmbeddingLoss,
     EncoderObjective,
@@ -20,7 +20,7 @@ def fare(detector: ClipDetector) -> EncoderObjective:
 
     Source: Schlarmann et al., Robust CLIP, ICML 2024.
     """
-    original = clip_of(copied(detector))
+    original = clip_of(copy_detector(detector))
 
     def aim(images: Tensor, labels: Tensor) -> EmbeddingLoss:
         original.to(images.device)

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.detectors.clip_mlp import TEMPLATES, ClipDetector
+from robustbench_aigi.detectors._support.clip_detector import ClipDetector
+from robustbench_aigi.detectors._support.clip_encoder import CAPTION_TEMPLATES
 from robustbench_aigi.generators import CLASSES
 from robustbench_aigi.training.objectives.clip_encoder import EmbeddingLoss, EncoderObjective
 
@@ -35,11 +36,12 @@ def caption_embeddings(detector: ClipDetector) -> Tensor:
     """
     import open_clip  # seconds, as in clip_mlp
 
-    whole = detector.both_towers().eval()
+    whole = detector.original_clip().eval()
     tokenize = open_clip.SimpleTokenizer(context_length=whole.context_length)
     things = [name for name in CLASSES if name != "photograph"]
     sides = [
-        [pair[side].format(thing) for pair in TEMPLATES for thing in things] for side in (0, 1)
+        [pair[side].format(thing) for pair in CAPTION_TEMPLATES for thing in things]
+        for side in (0, 1)
     ]
     texts = [
         whole.encode_text(tokenize(captions), normalize=True).mean(dim=0) for captions in sides

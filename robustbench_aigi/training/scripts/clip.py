@@ -14,8 +14,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from robustbench_aigi.data import load_data
+from robustbench_aigi.detectors._support.clip_encoder import (
+    CAPTION_TEMPLATES,
+    TINY_CLIP,
+    load_tiny_clip,
+)
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
-from robustbench_aigi.detectors.clip_mlp import TEMPLATES, TINY, tiny_clip
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.augment import augment
@@ -66,10 +70,13 @@ def train(args: argparse.Namespace) -> None:
     torch.manual_seed(0)
     rng = torch.Generator().manual_seed(0)
     data, kinds, names = read(args.cifake)
-    model: Any = tiny_clip(pretrained=False).train()
+    model: Any = load_tiny_clip(pretrained=False).train()
     tokenize = open_clip.SimpleTokenizer(context_length=12)
     captions = torch.stack(
-        [tokenize([text.format(name) for name in names for text in pair]) for pair in TEMPLATES]
+        [
+            tokenize([text.format(name) for name in names for text in pair])
+            for pair in CAPTION_TEMPLATES
+        ]
     )
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=args.rate, weight_decay=0.1, betas=(0.9, 0.98)
@@ -87,7 +94,7 @@ def train(args: argparse.Namespace) -> None:
             schedule.step_update(step)
             index = part.flatten()
             images = augment(from_bytes(data.images[index]), data.labels[index], rng, shift=3)
-            template = int(torch.randint(len(TEMPLATES), (), generator=rng))
+            template = int(torch.randint(len(CAPTION_TEMPLATES), (), generator=rng))
             loss, right = contrast(model, images.unflatten(0, part.shape), captions[template])
             optimizer.zero_grad()
             loss.backward()
@@ -113,7 +120,7 @@ if __name__ == "__main__":
         "--cifake", required=True, help="CIFAKE: a folder, Parquet files or a hub id"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path(f"robustbench_aigi/weights/{TINY}.safetensors")
+        "--out", type=Path, default=Path(f"robustbench_aigi/weights/{TINY_CLIP}.safetensors")
     )
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument(

@@ -28,7 +28,7 @@ def photograph_crops(count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Crops of training-side photographs as uint8 ``(N, 3, 32, 32)``, with their class index."""
     rng = np.random.default_rng(seed)
     pixels = np.stack(
-        [crop for _, crop in photographs.crops(photographs.SPLITS["train"], count, rng)]
+        [crop for _, crop in photographs.crops(photographs.PHOTOGRAPH_SPLITS["train"], count, rng)]
     )
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.full(
         (count,), PHOTOGRAPH

@@ -1,1 +1,1 @@
-"""Detectors as they are typed: addresses with arguments, and lists of them."""
+"""Addresses of detectors, their arguments, and TOML files that list them."""

@@ -1,1 +1,1 @@
-"""Weights on disk: safetensors of this package, and files of others."""
+"""Weights on disk: reading, checking, fitting, loading and saving checkpoints."""

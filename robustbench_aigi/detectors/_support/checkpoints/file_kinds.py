@@ -1,4 +1,4 @@
-"""What a file of weights really is, told from its first bytes: its name may say otherwise."""
+"""The real kind of a file of weights, by its first bytes, whatever its name says."""
 
 import json
 import zipfile
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from robustbench_aigi.errors import CheckpointError
 
-MAGIC = (
+FIRST_BYTES = (
     (b"version https://git-lfs", "lfs"),
     (b"\x89HDF", "hdf5"),
     (b"GGUF", "gguf"),
@@ -21,11 +21,13 @@ MAGIC = (
     (b"RIFF", "image"),
     (b"\x80", "torch"),
 )
-"""First bytes, and the kind of file that begins with them; a torch file of before version 1.6 is a
-pickle.
-"""
+"""First bytes and the kind of file that has them; torch before version 1.6 wrote a pickle."""
+HEAD_BYTES = 4096
+"""Bytes that are read to tell the kind of a file."""
+MIN_TEXT = 16
+"""Bytes below which a file is not called a text."""
 
-REFUSED = {
+REJECTED_KINDS = {
     "lfs": (
         "a Git LFS pointer: the weights themselves were not downloaded. Type `git lfs pull` in its"
         " repository."
@@ -60,34 +62,45 @@ REFUSED = {
     "onnx": "an ONNX file. Write onnx:{path}.",
     "image": "an image. Give the file of weights (.safetensors or .pth).",
 }
-"""What each kind is called, and what to do about it."""
+"""What each kind is called, and what the user should do about it."""
 
 
 def file_kind(path: Path) -> str:
-    """``safetensors``, ``torch``, a key of :data:`REFUSED`, or ``unknown``; nothing in the file is
-    unpickled.
+    """Return the kind of a file, without unpickling anything in it.
+
+    Args:
+        path: the file; its ending only tells ONNX files, which have no first bytes of their own.
+
+    Returns:
+        ``safetensors``, ``torch``, a key of :data:`REJECTED_KINDS`, or ``unknown``.
     """
     with path.open("rb") as file:
-        head = file.read(4096)
+        head = file.read(HEAD_BYTES)
     if not head:
         return "empty"
     if head.startswith(b"PK\x03\x04"):
         return _zip_kind(path)
-    header = int.from_bytes(head[:8], "little")
-    if head[8:9] == b"{" and 2 <= header <= path.stat().st_size - 8:
+    header_length = int.from_bytes(head[:8], "little")
+    if head[8:9] == b"{" and 2 <= header_length <= path.stat().st_size - 8:
         return "safetensors"
-    if (
-        kind := next((kind for magic, kind in MAGIC if head.startswith(magic)), "")
-    ) or path.suffix == ".onnx":
-        return kind or "onnx"
+    for first_bytes, kind in FIRST_BYTES:
+        if head.startswith(first_bytes):
+            return kind
+    if path.suffix == ".onnx":
+        return "onnx"
     if head[257:262] == b"ustar":
         return "archive"
     return _text_kind(path, head)
 
 
 def check_is_weights(path: Path) -> str:
-    """The kind of a file that may hold weights. Raises ``CheckpointError`` naming any other for
-    what it is.
+    """Return the kind of a file that may hold weights.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError: the file cannot be read, or is of another kind, which the message names.
     """
     try:
         kind = file_kind(path)
@@ -95,8 +108,8 @@ def check_is_weights(path: Path) -> str:
         raise CheckpointError(
             f"{path} cannot be read: {error.strerror}. Give a file that may be read."
         ) from error
-    if kind in REFUSED:
-        advice = REFUSED[kind].format(path=str(path), folder=path.parent)
+    if kind in REJECTED_KINDS:
+        advice = REJECTED_KINDS[kind].format(path=str(path), folder=path.parent)
         raise CheckpointError(f"{path} is no checkpoint: it is {advice}")
     return kind
 
@@ -106,12 +119,11 @@ def _zip_kind(path: Path) -> str:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except zipfile.BadZipFile:
-        return "torch"  # cut short: torch says so
+        return "torch"  # cut short: torch's own error says so
     if any(name.endswith("/constants.pkl") for name in names):
         return "torchscript"
-    if any(
-        name.endswith(("/archive_format", "serialized_exported_program.json")) for name in names
-    ):
+    exported = ("/archive_format", "serialized_exported_program.json")
+    if any(name.endswith(exported) for name in names):
         return "export"
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
@@ -122,12 +134,12 @@ def _text_kind(path: Path, head: bytes) -> str:
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "page"
-    if b"\0" in head or len(head) < 16:
+    if b"\0" in head or len(head) < MIN_TEXT:
         return "unknown"
     try:
         head.decode()
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not merely a character cut in two
+        if error.start < len(head) - 3:  # more than a character cut in two at the end
             return "unknown"
     if not start.startswith((b"{", b"[")):
         return "text"

@@ -1,42 +1,46 @@
-"""Tensors of a checkpoint, whatever it was saved in; no code in a file is run."""
+"""Reading the tensors of a checkpoint, however it was saved, without running code in it."""
 
-import argparse
-import pathlib
-import re
-import struct
-import types
-import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.checkpoints.file_kinds import check_is_weights
+from robustbench_aigi.detectors._support.checkpoints.unpickling import first_three, unpickled
 from robustbench_aigi.errors import CheckpointError
 
-ENDINGS = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".pth.tar", ".pt.tar")
-SCHEMES = ("hf:", "timm:", "onnx:", "http:", "https:")
-PLAIN = ("model", "state_dict", "model_state_dict", "net", "network", "module", "weights", "params")
-EMA = ("ema", "ema_state_dict", "ema_model", "model_ema", "state_dict_ema", "params_ema")
-"""Keys that a state dict is looked for below, first ones first; an average (EMA) only where it
-stands alone.
-"""
-
-COUNTERS = ("total_ops", "total_params")
+STATE_DICT_KEYS = (
+    "model",
+    "state_dict",
+    "model_state_dict",
+    "net",
+    "network",
+    "module",
+    "weights",
+    "params",
+)
+"""Keys that a state dict may stand below, in the order of preference."""
+EMA_KEYS = ("ema", "ema_state_dict", "ema_model", "model_ema", "state_dict_ema", "params_ema")
+"""Keys of averaged weights, which are taken only where no other state dict is there."""
+PROFILER_COUNTERS = ("total_ops", "total_params")
 """Buffers that the profiler thop leaves in every layer."""
-
 MAX_DEPTH = 6
-"""Containers in containers that are looked through."""
+"""Containers in containers that are searched."""
+SHOWN_KEYS = 8
+"""Keys of a file without a state dict that a message names."""
 
 
-class Stored(NamedTuple):
-    """What a checkpoint holds: metadata of safetensors, tensors by name, names found beside the
-    state dict, notes.
+class StoredTensors(NamedTuple):
+    """The content of a checkpoint.
+
+    Attributes:
+        metadata: of a safetensors file; empty for a torch file.
+        tensors: by name.
+        beside: names of the tensors that stand beside the state dict.
+        notes: what was chosen or left out, one sentence each.
     """
 
     metadata: dict[str, str]
@@ -45,178 +49,111 @@ class Stored(NamedTuple):
     notes: tuple[str, ...]
 
 
-def is_checkpoint_path(name: str) -> bool:
-    """Whether a detector's name is the path of a file of weights, by its ending.
+def read_tensors(path: Path) -> StoredTensors:
+    """Read a safetensors file or one that ``torch.save`` wrote, judged by content, not by ending.
 
-    Example:
-        >>> names = ("runs/mine.safetensors", "a.pth", "tinyvit-5m", "onnx:a.pt")
-        >>> [is_checkpoint_path(name) for name in names]
-        [True, True, False, False]
-    """
-    return name.lower().endswith(ENDINGS) and not name.startswith(SCHEMES)
-
-
-def read_tensors(path: Path) -> Stored:
-    """Read a .safetensors file or one that ``torch.save`` wrote, whichever the content is; no code
-    in it is run.
+    Args:
+        path: the file. No code in it is run.
 
     Raises:
         CheckpointError: the file is damaged, something else, or would have to run code.
     """
     kind = check_is_weights(path)
     if kind == "safetensors" or (kind == "unknown" and path.suffix == ".safetensors"):
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except SafetensorError as error:
-            raise CheckpointError(
-                f"{path} is not a safetensors file: {error}. Give a file that `train` wrote, or"
-                " download it again."
-            ) from error
-        kept, notes = _without_counters(tensors)
-        return Stored(metadata, kept, frozenset(), notes)
-    held, beside, notes = _looked_through(_loaded(path))
-    if not isinstance(held, Mapping):
+        return _read_safetensors(path)
+    return _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> StoredTensors:
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
         raise CheckpointError(
-            f"{path} holds {type(held).__name__}, not a state dict of tensors. Save the state dict."
+            f"{path} is not a safetensors file: {error}. Give a file that `train` wrote, or"
+            " download it again."
+        ) from error
+    kept, notes = _without_counters(tensors)
+    return StoredTensors(metadata, kept, frozenset(), notes)
+
+
+def _read_torch(path: Path) -> StoredTensors:
+    found = _search(unpickled(path))
+    if not isinstance(found.inner, Mapping):
+        raise CheckpointError(
+            f"{path} holds {type(found.inner).__name__}, not a state dict of tensors. Save the"
+            " state dict."
         )
-    tensors = {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+    tensors = _tensors_in(found.inner)
     if not tensors:
-        keys = ", ".join(str(key) for key in list(held)[:8]) or "nothing"
+        keys = ", ".join(str(key) for key in list(found.inner)[:SHOWN_KEYS]) or "nothing"
         raise CheckpointError(
-            f"{path} holds no state dict below {', '.join(PLAIN)} or {EMA[0]}: it holds {keys}."
-            " Save that part alone: torch.save(checkpoint[KEY], 'weights.pth')."
+            f"{path} holds no state dict below {', '.join(STATE_DICT_KEYS)} or {EMA_KEYS[0]}: it"
+            f" holds {keys}. Save that part alone: torch.save(checkpoint[KEY], 'weights.pth')."
         )
-    if other := [str(name) for name in held if name not in tensors]:
+    notes = tuple(found.notes)
+    if other := [str(name) for name in found.inner if name not in tensors]:
         notes += (f"left out what is no tensor: {first_three(other)}",)
     kept, dropped = _without_counters(
-        {str(name): value for name, value in (beside | tensors).items()}
+        {str(name): value for name, value in (found.beside | tensors).items()}
     )
-    return Stored({}, kept, frozenset(beside) - frozenset(tensors), notes + dropped)
+    return StoredTensors({}, kept, frozenset(found.beside) - frozenset(tensors), notes + dropped)
 
 
-def first_three(names: list[str]) -> str:
-    """The first three names, and how many more there are."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return ", ".join(names[:3]) + more
+@dataclass
+class _Found:
+    """A container in a torch file.
+
+    Attributes:
+        inner: the innermost state dict found so far.
+        beside: tensors that stand beside it, by name.
+        notes: what was chosen, one sentence each.
+    """
+
+    inner: Any
+    beside: dict[str, Tensor] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
-def _looked_through(held: Any) -> tuple[Any, dict[str, Tensor], tuple[str, ...]]:
-    """The innermost state dict, tensors that stand beside it, and notes."""
-    notes: list[str] = []
-    beside: dict[str, Tensor] = {}
+def _search(held: Any) -> _Found:
+    """Find the innermost state dict below the usual keys."""
+    found = _Found(held)
     path: list[str] = []
     for _ in range(MAX_DEPTH):
-        there = [
-            key
-            for key in PLAIN + EMA
-            if isinstance(held, Mapping) and isinstance(held.get(key), Mapping)
-        ]
-        there = [key for key in there if held[key]]
-        if not there:
+        keys = _container_keys(found.inner)
+        if not keys:
             break
-        path.append(there[0])
-        if len(there) > 1:
-            notes.append(f"{there[0]} is taken; {', '.join(there[1:])} is in the file, too")
-        beside |= {
-            name: value.detach() for name, value in held.items() if isinstance(value, Tensor)
-        }
-        held = held[there[0]]
+        path.append(keys[0])
+        if len(keys) > 1:
+            found.notes.append(f"{keys[0]} is taken; {', '.join(keys[1:])} is in the file, too")
+        found.beside |= _tensors_in(found.inner)
+        found.inner = found.inner[keys[0]]
     if path:
-        notes.insert(0, f"read below {'.'.join(path)}")
-    return held, beside, tuple(notes)
+        found.notes.insert(0, f"read below {'.'.join(path)}")
+    return found
+
+
+def _container_keys(held: Any) -> list[str]:
+    """Return the usual keys below which there is a filled mapping."""
+    if not isinstance(held, Mapping):
+        return []
+    keys = STATE_DICT_KEYS + EMA_KEYS
+    return [key for key in keys if isinstance(held.get(key), Mapping) and held[key]]
+
+
+def _tensors_in(held: Mapping[Any, Any]) -> dict[Any, Tensor]:
+    return {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
 
 
 def _without_counters(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Drop a profiler's counters; return the other tensors, and a note if there were any."""
     kept = {
-        name: value for name, value in tensors.items() if name.rpartition(".")[2] not in COUNTERS
+        name: value
+        for name, value in tensors.items()
+        if name.rpartition(".")[2] not in PROFILER_COUNTERS
     }
     dropped = len(tensors) - len(kept)
-    return kept, (
-        (f"dropped {dropped} counters of thop ({', '.join(COUNTERS)})",) if dropped else ()
-    )
-
-
-DAMAGE: tuple[type[Exception], ...] = (
-    *(
-        UnpicklingError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        LookupError,
-        ValueError,
-        TypeError,
-        AttributeError,
-    ),
-    *(ArithmeticError, AssertionError, MemoryError, struct.error),
-)
-"""What torch raises for a file that is damaged, or that is none of its own."""
-
-
-def _plain_classes() -> list[Any]:
-    """Classes that hold settings and metrics beside tensors: to build one runs nothing but its own
-    constructor.
-    """
-    scalar, array = np.float64(0).__reduce__()[0], np.zeros(0).__reduce__()[0]
-    homes = ("numpy._core.multiarray", "numpy.core.multiarray")
-    kinds = [
-        type(np.dtype(code))
-        for code in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "?")
-    ]
-    return [
-        *kinds,
-        argparse.Namespace,
-        types.SimpleNamespace,
-        np.dtype,
-        np.ndarray,
-        *((scalar, f"{module}.scalar") for module in homes),
-        *((array, f"{module}._reconstruct") for module in homes),
-        *((pathlib.PosixPath, f"{module}.PosixPath") for module in ("pathlib", "pathlib._local")),
-    ]
-
-
-def _loaded(path: Path) -> Any:
-    """What ``torch.save`` wrote. Raises ``CheckpointError``."""
-    try:
-        # a path is read by its ending, an open file by its content
-        safe = torch.serialization.safe_globals(_plain_classes())
-        with safe, path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of protocols that it then cannot read
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except DAMAGE as error:
-        if classes := _classes_in(path, str(error)):
-            raise CheckpointError(_holds_objects(path, classes)) from error
-        unpickled = re.search(r"WeightsUnpickler error: (.+)", str(error))
-        reason = (
-            unpickled[1]
-            if unpickled
-            else (str(error) or "it ends too early").splitlines()[0].split(". ")[0]
-        )
-        raise CheckpointError(
-            f"{path} is refused: it is damaged, or torch did not write it ({reason}). Download it"
-            " again, or give .safetensors or a state dict that torch.save wrote."
-        ) from error
-
-
-def _classes_in(path: Path, message: str) -> list[str]:
-    """Classes of the objects in a file that torch does not build without trust."""
-    try:
-        with torch.serialization.safe_globals(_plain_classes()), path.open("rb") as file:
-            found = torch.serialization.get_unsafe_globals_in_checkpoint(file)
-    except (UnpicklingError, RuntimeError, OSError, ValueError, EOFError, KeyError):
-        found = []  # a file of before torch 1.6: its error names the first one
-    return sorted(found) or re.findall(r"(?:GLOBAL|class) ([\w.]+\.\w+)", message)[:1]
-
-
-def _holds_objects(path: Path, classes: list[str]) -> str:
-    whole = any(name.startswith("torch.nn.modules.") for name in classes)
-    own = [
-        name for name in classes if not name.startswith(("torch.", "collections.", "builtins.set"))
-    ] or classes
-    what = "a whole network" if whole else "objects"
-    return (
-        f"{path} is refused: it holds {what} pickled by its class ({first_three(own)}), and opening"
-        " that could run code. Where it was made, save the tensors alone:"
-        " torch.save(model.state_dict(), 'weights.pth')."
-    )
+    if not dropped:
+        return kept, ()
+    return kept, (f"dropped {dropped} counters of thop ({', '.join(PROFILER_COUNTERS)})",)

@@ -1,10 +1,9 @@
-"""The fingerprint of a detector: one hash of everything that can change a logit, and what no hash
-can hold.
+"""The fingerprint of a detector: one hash of everything that can change a logit.
 
 A detector is walked as a graph of objects: weights, all buffers, arguments, plain attributes,
-hooks, the code of its class and the code and constants that this uses in the user's own modules.
+hooks, the code of its class, and the code and constants that this uses in the user's own modules.
 Code of installed packages is named by its version. Two loads of the same files have the same
-fingerprint, in every process.
+fingerprint, in every process. What no hash can hold is named in words.
 """
 
 import secrets
@@ -19,12 +18,11 @@ from robustbench_aigi.io.hashing import digest
 
 __all__ = ["Fingerprint", "Identities", "Unknown", "fingerprint", "reuse_note"]
 
-SCHEME = "fingerprint 1"
-"""Raised whenever the walk takes in more or less than before, so that no older result is taken for
-a newer one's.
+SCHEME_NAME = "fingerprint 1"
+"""Raised whenever the walk covers more or less than before, so that no older fingerprint is equal
+to a newer one.
 """
-
-SHOWN = 3
+MAX_REASONS = 3
 """Reasons that a note names."""
 
 
@@ -48,8 +46,11 @@ def fingerprint(detector: Detector) -> Fingerprint:
     What no logit depends on is left out: training mode, device, gradients, batch size, and the
     words on the card (name, licences, ...). A class that knows better what counts writes
     :meth:`Detector.fingerprint_parts`.
+
+    Args:
+        detector: loaded, with its weights.
     """
-    walk = Walk(SCHEME)
+    walk = Walk(SCHEME_NAME)
     walk.visit(detector, "")
     walk.finish()
     return Fingerprint(walk.sha.hexdigest(), tuple(dict.fromkeys(walk.unknown)))
@@ -68,23 +69,37 @@ class Identities:
         self._known: dict[int, _Known] = {}
 
     def fingerprint(self, detector: Detector) -> Fingerprint:
-        """The detector's fingerprint, as it was when first asked for."""
+        """Return the detector's fingerprint, as it was when first asked for.
+
+        Args:
+            detector: one of the run.
+        """
         if id(detector) not in self._known:
             self._known[id(detector)] = _Known(detector, fingerprint(detector))
         return self._known[id(detector)].fingerprint
 
     def of(self, detector: Detector) -> str:
-        """The detector's identity, in hexadecimal."""
+        """Return the detector's identity, in hexadecimal.
+
+        Args:
+            detector: one of the run.
+        """
         found = self.fingerprint(detector)
         return digest(found.digest, self._drawn) if found.unknown else found.digest
 
     def of_all(self, detectors: Mapping[str, Detector]) -> dict[str, str]:
-        """The identities of detectors, by name."""
+        """Return the identities of detectors, by name.
+
+        Args:
+            detectors: by name.
+        """
         return {name: self.of(detector) for name, detector in detectors.items()}
 
     def notes(self, detectors: Mapping[str, object]) -> list[str]:
-        """A note for each of these detectors whose results are never reused; what is no detector is
-        passed over.
+        """Return a note for each detector whose results are never reused.
+
+        Args:
+            detectors: by name; values that are not detectors are ignored.
         """
         found = {
             name: self.fingerprint(d) for name, d in detectors.items() if isinstance(d, Detector)
@@ -100,14 +115,18 @@ class _Known(NamedTuple):
 
 
 def reuse_note(name: str, found: Fingerprint) -> str:
-    """Say that, and why, results of a detector are computed anew in every run; empty if they are
-    reused.
+    """Return why results of a detector are computed in every run; empty if they are reused.
+
+    Args:
+        name: of the detector.
+        found: its fingerprint.
     """
     if not found.unknown:
         return ""
-    more = len(found.unknown) - SHOWN
+    reasons = "; ".join(found.unknown[:MAX_REASONS])
+    if len(found.unknown) > MAX_REASONS:
+        reasons += f" and {len(found.unknown) - MAX_REASONS} more"
     return (
         f"results of {name} are not reused from an earlier run, and a stopped run starts again:"
-        f" {'; '.join(found.unknown[:SHOWN])}{f' and {more} more' if more > 0 else ''} cannot be"
-        " fingerprinted"
+        f" {reasons} cannot be fingerprinted"
     )

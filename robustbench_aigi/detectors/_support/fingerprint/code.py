@@ -1,9 +1,6 @@
-"""What a fingerprint takes of code: whose a module is, a function's bytecode, and the names that it
-looks up.
-"""
+"""What a fingerprint takes of code: a module's owner, a function's bytecode, the names it uses."""
 
 import dis
-import hashlib
 import importlib.util
 import sys
 import sysconfig
@@ -13,64 +10,63 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, ver
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 
-OWN, TORCH = "robustbench_aigi", "torch"
-SITES = tuple(Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
-STANDARD = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
-OUTSIDE = frozenset(
-    {
-        "aiohttp",
-        "anthropic",
-        "boto3",
-        "ctypes",
-        "gradio_client",
-        "grpc",
-        "http.client",
-        "httpx",
-        "openai",
-        "requests",
-        "socket",
-        "subprocess",
-        "urllib.request",
-        "urllib3",
-        "websocket",
-        "websockets",
-    }
+from robustbench_aigi.detectors.base import PACKAGE_NAME
+from robustbench_aigi.io.hashing import file_digest
+
+SITE_FOLDERS = tuple(Path(sysconfig.get_path(kind)) for kind in ("purelib", "platlib"))
+"""Folders of installed packages."""
+STDLIB_FOLDERS = tuple(Path(sysconfig.get_path(kind)) for kind in ("stdlib", "platstdlib"))
+OUTSIDE_MODULES = frozenset(
+    """
+    aiohttp anthropic boto3 ctypes gradio_client grpc http.client httpx openai requests socket
+    subprocess urllib.request urllib3 websocket websockets
+    """.split()
 )
-"""Modules through which code asks what is not in this process."""
+"""Modules through which code reaches what is not in this process."""
 
 
 @cache
-def library(module: str) -> str | None:
-    """Name and version of the installed package that a module belongs to; None for a user's own
-    module.
+def package_of(module: str) -> str | None:
+    """Return name and version of the installed package that a module belongs to.
 
     A module is the user's own unless it is of the standard library, of this package, or of a
     package that was installed with a version. torch's version is left out: the same weights give
     the same logits but for rounding.
+
+    Args:
+        module: full name of the module.
+
+    Returns:
+        The package, such as ``"timm 1.0.9"``; None for a user's own module.
+
+    Example:
+        >>> package_of("collections.abc"), package_of("no_such_module")
+        ('collections', None)
     """
     top = module.partition(".")[0]
-    if top == OWN:
-        return f"{OWN} {version('robustbench-aigi')}"
+    if top == PACKAGE_NAME:
+        return f"{PACKAGE_NAME} {version('robustbench-aigi')}"
     places = _places(top)
     if not places:
         return top if top in sys.builtin_module_names or top in sys.stdlib_module_names else None
-    if any(place.is_relative_to(site) for place in places for site in SITES):
-        return top if top == TORCH else _released(top)
-    return (
-        top
-        if any(place.is_relative_to(folder) for place in places for folder in STANDARD)
-        else None
-    )
+    if _are_below(places, SITE_FOLDERS):
+        return top if top == "torch" else _released(top)
+    return top if _are_below(places, STDLIB_FOLDERS) else None
+
+
+def _are_below(places: list[Path], folders: tuple[Path, ...]) -> bool:
+    return any(place.is_relative_to(folder) for place in places for folder in folders)
 
 
 def _places(top: str) -> list[Path]:
-    """The files of a loaded top-level module, or the folders of one without a file."""
+    """Return the file of a loaded top-level module, or the folders of one without a file."""
     loaded = sys.modules.get(top)
     file = getattr(loaded, "__file__", None)
     return [Path(file)] if file else [Path(place) for place in getattr(loaded, "__path__", ())]
 
 
 def _released(top: str) -> str | None:
+    """Return name and version of an installed package; None if it has no version."""
     try:
         return f"{top} {version(top)}"
     except PackageNotFoundError:
@@ -78,15 +74,25 @@ def _released(top: str) -> str | None:
         return f"{top} {version(names[0])}" if names else None
 
 
-def outside(module: str) -> bool:
-    """Whether a module asks what is not in this process: a server, another program."""
+def reaches_outside(module: str) -> bool:
+    """Return whether a module reaches what is not in this process: a server, another program.
+
+    Args:
+        module: full name of the module.
+
+    Example:
+        >>> reaches_outside("urllib.request"), reaches_outside("urllib.parse")
+        (True, False)
+    """
     parts = module.split(".")
-    return any(".".join(parts[:count]) in OUTSIDE for count in range(1, len(parts) + 1))
+    return any(".".join(parts[:count]) in OUTSIDE_MODULES for count in range(1, len(parts) + 1))
 
 
 def code_tokens(code: CodeType) -> Iterator[bytes]:
-    """All of a code object that runs: bytecode, names, constants, and the code inside it; no file,
-    no line numbers.
+    """Yield all of a code object that runs: bytecode, names, constants, and the code inside it.
+
+    Args:
+        code: of a function; its file and line numbers are left out.
     """
     shape = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount, code.co_flags)
     names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
@@ -101,7 +107,7 @@ def code_tokens(code: CodeType) -> Iterator[bytes]:
 
 
 def _constant(value: object) -> str:
-    """A constant as text; a set's order depends on the process, so its members are sorted."""
+    """Return a constant as text; a set is sorted, because its order depends on the process."""
     if isinstance(value, frozenset):
         return f"{{{sorted(map(_constant, value))}}}"
     if isinstance(value, tuple):
@@ -109,9 +115,14 @@ def _constant(value: object) -> str:
     return f"{type(value).__name__} {value!r}"
 
 
-def looked_up(code: CodeType) -> Iterator[tuple[str, bool]]:
-    """The global names that code looks up, in its order, and whether each is of a module that it
-    imports itself.
+def global_names(code: CodeType) -> Iterator[tuple[str, bool]]:
+    """Yield the global names that code looks up, in its order.
+
+    Args:
+        code: of a function; the code inside it is included.
+
+    Yields:
+        A name, and whether it is a module that the code imports itself.
     """
     for step in dis.get_instructions(code):
         if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
@@ -120,33 +131,47 @@ def looked_up(code: CodeType) -> Iterator[tuple[str, bool]]:
             yield str(step.argval), True
     for constant in code.co_consts:
         if isinstance(constant, CodeType):
-            yield from looked_up(constant)
+            yield from global_names(constant)
 
 
 def all_names(code: CodeType) -> frozenset[str]:
-    """Every name in code and in the code inside it, attributes included."""
+    """Return every name in code and in the code inside it, attributes included.
+
+    Args:
+        code: of a function.
+    """
     inside = (all_names(constant) for constant in code.co_consts if isinstance(constant, CodeType))
     return frozenset(code.co_names).union(*inside)
 
 
-def imported(function: FunctionType, name: str) -> ModuleType | str:
-    """The module that a function's own ``import`` gives, or its full name if it is not loaded
-    yet.
+def imported_module(function: FunctionType, name: str) -> ModuleType | str:
+    """Return the module that a function's own ``import`` gives; its name if it is not loaded.
+
+    Args:
+        function: its package tells what a relative name means.
+        name: as it stands in the ``import``.
     """
     package = str(function.__globals__.get("__package__") or "")
     found = [full for full in (f"{package}.{name}", name) if full in sys.modules]
     return sys.modules[found[0]] if found else name
 
 
-def file_of(module: ModuleType | str) -> str:
-    """SHA-256 of a user module's file; empty if it has none."""
+def module_digest(module: ModuleType | str) -> str:
+    """Return the SHA-256 of a user module's file; empty if it has none.
+
+    Args:
+        module: a loaded module, or the name of one that is not loaded.
+    """
+    place = getattr(module, "__file__", None)
+    if isinstance(module, str):
+        place = _origin(module)
+    return file_digest(Path(place)) if place and Path(place).is_file() else ""
+
+
+def _origin(name: str) -> str | None:
+    """Return the file that an ``import`` of a module would run, if it can be found."""
     try:
-        spec = importlib.util.find_spec(module) if isinstance(module, str) else None
+        spec = importlib.util.find_spec(name)
     except (ImportError, ValueError):
-        spec = None
-    place = getattr(module, "__file__", None) or (spec.origin if spec is not None else None)
-    return (
-        hashlib.sha256(Path(place).read_bytes()).hexdigest()
-        if place and Path(place).is_file()
-        else ""
-    )
+        return None
+    return None if spec is None else spec.origin

@@ -1,6 +1,4 @@
-"""What every part of the walk shares: the hash, what was met already, and what could not be
-hashed.
-"""
+"""What all parts of the walk share: the hash, the objects already met, and what has no hash."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -10,17 +8,23 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Unknown:
-    """In the place of a part that no hash can hold: why, in words such as "the service behind
-    https://...".
+    """A placeholder for a part that no hash can hold.
+
+    Attributes:
+        reason: what it is, such as "the service behind https://...".
     """
 
     reason: str
 
 
-class Core(ABC):
-    """A walk under way.
+class BaseWalk(ABC):
+    """A walk over the objects that a detector is made of, in the same order in every process.
+
+    Args:
+        scheme: name of the fingerprint's scheme, which is hashed first.
 
     Attributes:
+        sha: the hash so far.
         unknown: what could not be hashed, in words.
     """
 
@@ -31,31 +35,51 @@ class Core(ABC):
 
     @abstractmethod
     def visit(self, value: Any, where: str) -> None:
-        """Add an object and all that it is made of; ``where`` is its dotted name, for messages."""
+        """Add an object and all that it is made of.
 
-    def all(self, where: str, *values: object) -> None:
-        """Add objects, one after the other."""
+        Args:
+            value: the object.
+            where: its dotted name, for messages.
+        """
+
+    def visit_all(self, where: str, *values: object) -> None:
+        """Add objects, one after the other.
+
+        Args:
+            where: dotted name of what they belong to.
+            values: the objects.
+        """
         for value in values:
             self.visit(value, where)
 
     def put(self, *tokens: str | bytes | memoryview) -> None:
-        """Add tokens, each with its length, so that no two rows of tokens are the same bytes."""
+        """Hash tokens, each after its length, so that different tokens never give equal bytes.
+
+        Args:
+            tokens: texts or bytes.
+        """
         for token in tokens:
             data = token.encode(errors="surrogatepass") if isinstance(token, str) else token
             self.sha.update(len(data).to_bytes(8, "little"))
             self.sha.update(data)
 
-    def lost(self, what: str, where: str) -> None:
-        """Note what cannot be hashed."""
+    def note_unknown(self, what: str, where: str) -> None:
+        """Note something that cannot be hashed.
+
+        Args:
+            what: in words.
+            where: its dotted name; empty for the detector itself.
+        """
         self.unknown.append(f"{what} in {where or 'the detector'}")
 
     def is_first(self, value: object) -> bool:
-        """Whether an object is met for the first time; if not, its number is added in its place."""
+        """Return whether an object is met for the first time; if not, hash its number instead.
+
+        Args:
+            value: the object; it is held, so that no other object gets its ``id``.
+        """
         if id(value) in self._seen:
             self.put("again", str(self._seen[id(value)][0]))
             return False
-        self._seen[id(value)] = (
-            len(self._seen),
-            value,
-        )  # held, so that no other object gets its id
+        self._seen[id(value)] = (len(self._seen), value)
         return True

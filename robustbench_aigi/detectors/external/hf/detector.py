@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any, cast, final
+from typing import Any, NamedTuple, cast, final
 
 from torch import Tensor
 
-from robustbench_aigi.detectors.base import FRESH, Card, Detector
+from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector
 from robustbench_aigi.detectors.external.hf.labels import LabelGroups, group_labels
-from robustbench_aigi.detectors.external.hf.loading import HubNetwork, load_network
-from robustbench_aigi.detectors.external.hf.models import HubModel, known, logit
+from robustbench_aigi.detectors.external.hf.loading import load_network
+from robustbench_aigi.detectors.external.hf.models import HubModel, logit, published_facts
+from robustbench_aigi.detectors.external.hf.network import HubNetwork
 from robustbench_aigi.detectors.external.hf.processing import processing_of
 from robustbench_aigi.detectors.external.outputs import slug
 from robustbench_aigi.errors import UserError
@@ -17,12 +18,11 @@ from robustbench_aigi.errors import UserError
 
 @final
 class HFModel(Detector):
-    """An image classifier: its logit of AI-generated minus its logit of real, groups of labels by
-    their log-sum-exp.
+    """An image classifier of transformers: its logit of AI-generated minus its logit of real.
 
-    What its image processor does happens inside, differentiably. Code that a repository brings is
-    never run. Facts of popular models come from
-    :mod:`~robustbench_aigi.detectors.external.hf.models`; what is given here goes first.
+    Groups of labels are joined by their log-sum-exp. What the image processor does happens inside,
+    differentiably. Code that a repository brings is never run. Facts of popular models come from
+    :mod:`~robustbench_aigi.detectors.external.hf.models`; arguments take precedence.
 
     Args:
         model: a hub id such as ``Organika/sdxl-detector``, or a folder that ``save_pretrained``
@@ -64,11 +64,9 @@ class HFModel(Detector):
         threshold: float | None = None,
         pretrained: bool = True,
     ) -> None:
-        names = (
-            list(fake_labels)
-            if fake_labels is not None and not isinstance(fake_labels, str)
-            else fake_labels
-        )
+        names = fake_labels
+        if fake_labels is not None and not isinstance(fake_labels, str):
+            names = list(fake_labels)
         super().__init__(
             model=model,
             revision=revision,
@@ -78,7 +76,7 @@ class HFModel(Detector):
             threshold=threshold,
             pretrained=pretrained,
         )
-        facts = known(model)
+        facts = published_facts(model)
         if facts is not None and facts.revision and revision == "main":
             revision = facts.revision
         borrowed = processor or (facts.processor if facts else None)
@@ -88,34 +86,30 @@ class HFModel(Detector):
         self.groups = _groups(loaded.labels, model, fake_index, names, facts)
         self.processing = processing_of(loaded.processor, model)
         loaded.check_outputs(self.processing, model)
-        scores = _check_scores(loaded, model, threshold)
-        cut, where = (
-            (threshold, "") if threshold is not None else _published_threshold(loaded.config, facts)
-        )
-        self.notes = (
-            *loaded.notes,
-            *scores,
-            *([where] if where else []),
-            *_unpinned(model, revision, loaded.commit),
-        )
-        self.card = self.card.model_copy(update=self._facts(loaded, facts) | {"threshold": cut})
+        notes = [*loaded.notes, *_score_notes(loaded, model, threshold)]
+        if threshold is None:
+            published = _published_threshold(loaded.config, facts)
+            if published is not None:
+                threshold = published.logit
+                notes.append(published.note)
+        notes += _revision_notes(model, revision, loaded.commit)
+        self.notes = tuple(notes)
+        self.describe(**self._card_facts(loaded, facts), threshold=threshold or 0.0)
 
-    def _facts(self, loaded: HubNetwork, facts: HubModel | None) -> dict[str, Any]:
-        """Fields of the card."""
+    def _card_facts(self, loaded: HubNetwork, facts: HubModel | None) -> dict[str, Any]:
+        """Return the fields of the card, apart from the threshold."""
         model = self.config["model"]
         source = f"hf:{model}" + (f"@{loaded.commit}" if loaded.commit else "")
-        licence = (
-            {"weights_licence": facts.licence, "commercial": facts.commercial} if facts else {}
-        )
-        if facts and facts.licence == "unknown":
-            licence = {}
+        licence: dict[str, Any] = {}
+        if facts and facts.licence != "unknown":
+            licence = {"weights_licence": facts.licence, "commercial": facts.commercial}
         return {
             "name": slug(f"hf:{model}"),
             "source": source,
             "orientation": self.groups.describe(loaded.labels),
             "resize": f"{self.processing}, inside the detector",
             "input_size": self.processing.side,
-            "weights": source if self.config["pretrained"] else FRESH,
+            "weights": source if self.config["pretrained"] else FRESH_WEIGHTS,
         } | licence
 
     def logits(self, images: Tensor) -> Tensor:
@@ -130,16 +124,18 @@ def _groups(
     fake_labels: Sequence[str] | str | None,
     facts: HubModel | None,
 ) -> LabelGroups:
-    """What the user says of the labels goes first, then what is published, then their words."""
+    """Return the groups of labels: as the user said, else as published, else by their words."""
     if facts is None or fake_index is not None or fake_labels is not None:
         return group_labels(labels, model, fake_index, fake_labels)
     facts.check(labels, model)
     return group_labels(labels, model, None, facts.fake) if facts.fake else LabelGroups((0,), ())
 
 
-def _check_scores(loaded: HubNetwork, model: str, threshold: float | None) -> tuple[str, ...]:
-    """Notes on outputs that are no logits of a softmax. Raises ``UserError`` where nothing says
-    where 0 is.
+def _score_notes(loaded: HubNetwork, model: str, threshold: float | None) -> list[str]:
+    """Return notes on outputs that are no logits of a softmax.
+
+    Raises:
+        UserError: the output is of a regression, and nothing says where its threshold is.
     """
     kind = getattr(loaded.config, "problem_type", None)
     if kind == "regression" and threshold is None:
@@ -150,43 +146,43 @@ def _check_scores(loaded: HubNetwork, model: str, threshold: float | None) -> tu
             f" hf:{model}?fake_index=0&threshold=-0.5."
         )
     if kind == "multi_label_classification" and len(loaded.labels) > 1:
-        return (
-            (
-                f"{model} has independent labels; the logit is the difference of its outputs, not"
-                " its log-odds"
-            ),
-        )
-    return ()
+        return [
+            f"{model} has independent labels; the logit is the difference of its outputs, not its"
+            " log-odds"
+        ]
+    return []
 
 
-def _published_threshold(config: Any, facts: HubModel | None) -> tuple[float, str]:
-    """The threshold that the authors publish, as a logit, and where it is from; ``(0.0, "")``
-    without one.
-    """
+class _Threshold(NamedTuple):
+    """A published threshold as a logit, and a note on where it is from."""
+
+    logit: float
+    note: str
+
+
+def _published_threshold(config: Any, facts: HubModel | None) -> _Threshold | None:
+    """Return the threshold that the authors publish; None without one."""
     own = getattr(config, "custom_ensemble_info", None)
-    stated = own.get("threshold") if isinstance(own, dict) else None
-    probability, where = (stated, "custom_ensemble_info of its config")
+    probability = own.get("threshold") if isinstance(own, dict) else None
+    where = "custom_ensemble_info of its config"
     if probability is None and facts is not None:
-        probability, where = facts.threshold, "the table of known models"
+        probability = facts.threshold
+        where = "the table of known models"
     if not isinstance(probability, float) or not 0 < probability < 1:
-        return 0.0, ""
-    cut = logit(probability)
-    return (
-        cut,
-        (
-            f"the threshold is the published probability of AI-generated, {probability:g} (a logit"
-            f" of {cut:.4f}), from {where}; threshold=0 takes 0.5 instead"
-        ),
+        return None
+    threshold = logit(probability)
+    return _Threshold(
+        threshold,
+        f"the threshold is the published probability of AI-generated, {probability:g} (a logit of"
+        f" {threshold:.4f}), from {where}; threshold=0 takes 0.5 instead",
     )
 
 
-def _unpinned(model: str, revision: str, commit: str | None) -> tuple[str, ...]:
-    """A note where the revision is a branch or a tag, which may move."""
+def _revision_notes(model: str, revision: str, commit: str | None) -> list[str]:
+    """Return a note where the revision is a branch or a tag, which may move."""
     if commit is None or re.fullmatch(r"[0-9a-f]{40}", revision):
-        return ()
-    return (
-        (
-            f"revision {revision!r} of {model} may move; to pin what was loaded now write"
-            f" hf:{model}?revision={commit}"
-        ),
-    )
+        return []
+    return [
+        f"revision {revision!r} of {model} may move; to pin what was loaded now write"
+        f" hf:{model}?revision={commit}"
+    ]

@@ -1,59 +1,66 @@
-"""Which outputs of a classifier mean AI-generated: read from the words of its labels, or given;
-never guessed.
-"""
+"""Which outputs of a classifier mean AI-generated: by the words of its labels, or as given."""
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from robustbench_aigi.detectors.external.outputs import check_output_spec
 from robustbench_aigi.errors import UserError
 
+Meaning = Literal["fake", "real"]
 
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-FAKE_WORDS = _set(
-    "fake fakes deepfake deepfakes ai aigc aigen aigenerated artificial synthetic synthetics"
+FAKE_WORDS = frozenset(
+    """
+    fake fakes deepfake deepfakes ai aigc aigen aigenerated artificial synthetic synthetics
+    """.split()
 )
-REAL_WORDS = _set("real reals human humans hum nature natural camera authentic authentics genuine")
-WEAK_FAKE_WORDS = _set("generated")
-WEAK_REAL_WORDS = _set("photo photos photograph photographs original originals realism")
-"""Words that tell only where no stronger word of their label contradicts: an "AI photo" is no
-photo.
-"""
-
-NEGATIONS = _set("no not non")
-HEDGES = _set("un anti pseudo semi quasi hyper near partly or vs versus maybe and")
+REAL_WORDS = frozenset(
+    "real reals human humans hum nature natural camera authentic authentics genuine".split()
+)
+WEAK_FAKE_WORDS = frozenset({"generated"})
+WEAK_REAL_WORDS = frozenset(
+    "photo photos photograph photographs original originals realism".split()
+)
+"""Words that count only where no stronger word contradicts: an "AI photo" is no photo."""
+NEGATION_WORDS = frozenset("no not non".split())
+HEDGE_WORDS = frozenset(
+    "un anti pseudo semi quasi hyper near partly or vs versus maybe and".split()
+)
 """Words with which a label means neither class."""
-
 HUMAN_MADE = re.compile(r"\b(human|humans|hum) (generated|made|created)\b")
 
 
 class LabelGroups(NamedTuple):
-    """Outputs that mean AI-generated, and those that mean real; with one output one of the two is
-    empty.
+    """Outputs that mean AI-generated, and those that mean real.
+
+    With one output one of the two is empty.
     """
 
     fake: tuple[int, ...]
     real: tuple[int, ...]
 
     def logit(self, outputs: Tensor) -> Tensor:
-        """``(N,)``: log-sum-exp of the AI-generated outputs ``(N, K)`` minus that of the real
-        ones.
+        """Return the log-sum-exp of the AI-generated outputs minus that of the real ones.
+
+        Args:
+            outputs: ``(N, K)``.
+
+        Returns:
+            Logits ``(N,)``.
         """
         return _pooled(outputs, self.fake) - _pooled(outputs, self.real)
 
     def describe(self, labels: Mapping[int, str]) -> str:
-        """The logit in words, for the card."""
+        """Return the logit in words, for the card.
+
+        Args:
+            labels: names of the outputs, by their index.
+        """
         if len(labels) == 1:
-            return (
-                f"the only output, {labels[0]!r}: high means"
-                f" {'AI-generated' if self.fake else 'real'}"
-            )
+            high = "AI-generated" if self.fake else "real"
+            return f"the only output, {labels[0]!r}: high means {high}"
         return " minus ".join(_described([labels[i] for i in group]) for group in self)
 
 
@@ -74,6 +81,10 @@ def group_labels(
 
     Raises:
         UserError: the words of the labels do not tell, or what is given does not fit the labels.
+
+    Example:
+        >>> group_labels({0: "artificial", 1: "human"}, "org/repo")
+        LabelGroups(fake=(0,), real=(1,))
     """
     if fake_index is not None and fake_labels is not None:
         raise UserError("fake_index and fake_labels were both given. Give one of them.")
@@ -81,16 +92,14 @@ def group_labels(
         return _given_labels(labels, model, fake_labels)
     if fake_index is not None:
         return _given_index(labels, model, fake_index)
-    read = {
-        index: _meaning(label, [other for i, other in labels.items() if i != index])
-        for index, label in labels.items()
-    }
-    fakes, reals = (tuple(i for i in labels if read[i] == meaning) for meaning in ("fake", "real"))
+    meanings = {index: _meaning(index, labels) for index in labels}
+    fakes = tuple(index for index, meaning in meanings.items() if meaning == "fake")
+    reals = tuple(index for index, meaning in meanings.items() if meaning == "real")
     if len(fakes) + len(reals) == len(labels) and (len(labels) == 1 or (fakes and reals)):
         return LabelGroups(fakes, reals)
     raise UserError(
         f"the labels of {model} are {dict(labels)}, and their words do not tell which mean"
-        " AI-generated. " + _way_on(labels, model)
+        f" AI-generated. {_advice(labels, model)}"
     )
 
 
@@ -98,7 +107,7 @@ def _given_index(labels: Mapping[int, str], model: str, fake_index: int) -> Labe
     if len(labels) > 2:
         raise UserError(
             f"{model} has {len(labels)} labels, {', '.join(labels.values())}, and fake_index is for"
-            " one or two. " + _way_on(labels, model)
+            f" one or two. {_advice(labels, model)}"
         )
     check_output_spec(fake_index, "logit")
     if len(labels) == 1:
@@ -109,29 +118,31 @@ def _given_index(labels: Mapping[int, str], model: str, fake_index: int) -> Labe
 def _given_labels(labels: Mapping[int, str], model: str, given: Sequence[str] | str) -> LabelGroups:
     if isinstance(given, str):
         given = [given] if given in labels.values() else [name.strip() for name in given.split(",")]
-    fakes = set()
-    for name in given:
-        same = [i for i, label in labels.items() if label == name]
-        same = same or [
-            i for i, label in labels.items() if label.casefold() == str(name).casefold()
-        ]
-        if len(same) != 1:
-            raise UserError(
-                f"{model} has no label {name!r}. Its labels are {', '.join(labels.values())}. Write"
-                " one of them."
-            )
-        fakes.add(same[0])
+    fakes = {_index_of(name, labels, model) for name in given}
     if not fakes or len(fakes) == len(labels):
         raise UserError(
             f"fake_labels must name some of the labels of {model}, and not all:"
-            f" {', '.join(labels.values())}. Got {', '.join(given) or 'none'}. "
-            + _way_on(labels, model)
+            f" {', '.join(labels.values())}. Got {', '.join(given) or 'none'}."
+            f" {_advice(labels, model)}"
         )
     return LabelGroups(tuple(sorted(fakes)), tuple(i for i in sorted(labels) if i not in fakes))
 
 
-def _way_on(labels: Mapping[int, str], model: str) -> str:
-    """What to write, where it is not known which labels mean AI-generated."""
+def _index_of(name: str, labels: Mapping[int, str], model: str) -> int:
+    """Return the output with a label; upper and lower case are alike where that is unambiguous."""
+    found = [i for i, label in labels.items() if label == name]
+    if not found:
+        found = [i for i, label in labels.items() if label.casefold() == str(name).casefold()]
+    if len(found) != 1:
+        raise UserError(
+            f"{model} has no label {name!r}. Its labels are {', '.join(labels.values())}. Write"
+            " one of them."
+        )
+    return found[0]
+
+
+def _advice(labels: Mapping[int, str], model: str) -> str:
+    """Return what to write, where it is not known which labels mean AI-generated."""
     if len(labels) == 1:
         return (
             f"Write hf:{model}?fake_index=1 if a high output means AI-generated, or"
@@ -153,32 +164,39 @@ def _words(label: str) -> list[str]:
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", label)]
 
 
-def _meaning(label: str, others: Sequence[str]) -> str:
-    """``fake``, ``real`` or nothing. ``not X`` is the opposite of X where the only other label
-    means X.
+def _meaning(index: int, labels: Mapping[int, str]) -> Meaning | None:
+    """Return what a label means; None if its words do not tell.
+
+    ``not X`` is the opposite of X where the only other label means X.
     """
-    words = _words(label)
-    if not NEGATIONS & set(words):
+    words = _words(labels[index])
+    if not NEGATION_WORDS & set(words):
         return _plain_meaning(words)
-    rest = _plain_meaning(words[1:]) if words[0] in NEGATIONS else ""
-    if len(others) != 1 or not rest or _plain_meaning(_words(others[0])) != rest:
-        return ""
-    return "real" if rest == "fake" else "fake"
+    others = [label for i, label in labels.items() if i != index]
+    if words[0] not in NEGATION_WORDS or len(others) != 1:
+        return None
+    opposite = _plain_meaning(words[1:])
+    if opposite is None or _plain_meaning(_words(others[0])) != opposite:
+        return None
+    return "real" if opposite == "fake" else "fake"
 
 
-def _plain_meaning(words: Sequence[str]) -> str:
+def _plain_meaning(words: Sequence[str]) -> Meaning | None:
+    """Return what the words of a label without a negation mean; None if they do not tell."""
     found = set(HUMAN_MADE.sub(r"\1", " ".join(words)).split())
-    if found & (HEDGES | NEGATIONS):
-        return ""
-    fake, real = bool(found & FAKE_WORDS), bool(found & REAL_WORDS)
-    weak_fake, weak_real = bool(found & WEAK_FAKE_WORDS), bool(found & WEAK_REAL_WORDS)
-    if real and not fake and not weak_fake:
+    if found & (HEDGE_WORDS | NEGATION_WORDS):
+        return None
+    has_fake = bool(found & FAKE_WORDS)
+    has_real = bool(found & REAL_WORDS)
+    has_weak_fake = bool(found & WEAK_FAKE_WORDS)
+    has_weak_real = bool(found & WEAK_REAL_WORDS)
+    if has_real and not has_fake and not has_weak_fake:
         return "real"
-    if fake and not real:
+    if has_fake and not has_real:
         return "fake"
-    if fake or real or weak_fake == weak_real:
-        return ""
-    return "fake" if weak_fake else "real"
+    if has_fake or has_real or has_weak_fake == has_weak_real:
+        return None
+    return "fake" if has_weak_fake else "real"
 
 
 def _pooled(outputs: Tensor, group: Sequence[int]) -> Tensor:

@@ -1,6 +1,4 @@
-"""Published facts of popular detectors on the hub: what their labels mean, their licence, their
-threshold.
-"""
+"""Published facts of popular detectors on the hub: labels, licences, thresholds."""
 
 import math
 import tomllib
@@ -17,7 +15,7 @@ TABLE_PATH = Path(__file__).with_name("models.toml")
 
 
 class HubModel(BaseModel, frozen=True, extra="forbid"):
-    """One model, or the models of one pattern.
+    """Published facts of one model, or of the models of one pattern.
 
     Attributes:
         labels: names of the outputs, in their order; none for a model of one output, high meaning
@@ -43,8 +41,11 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
     note: str = ""
 
     def check(self, labels: Mapping[int, str], model: str) -> None:
-        """Compare with the labels of a config. Raises ``UserError`` where they are others, or in
-        another order.
+        """Raise ``UserError`` where the labels of a config are others, or in another order.
+
+        Args:
+            labels: names of the outputs, by their index.
+            model: its address after ``hf:``, for messages.
         """
         theirs = [labels[index] for index in sorted(labels)]
         if not self.labels:
@@ -55,26 +56,31 @@ class HubModel(BaseModel, frozen=True, extra="forbid"):
             same = sorted(theirs) == sorted(self.labels)
         if not same:
             wanted = ", ".join(self.labels) or "one output, high for AI-generated"
-            ask = "fake_index=1 or fake_index=0" if len(theirs) < 3 else "fake_labels=LABEL,LABEL"
+            argument = "fake_labels=LABEL,LABEL"
+            if len(theirs) < 3:
+                argument = "fake_index=1 or fake_index=0"
             raise UserError(
                 f"the labels of {model} are {', '.join(theirs)}, and published were {wanted}: what"
-                f" they mean may have changed. Read its card, and write hf:{model}? with {ask}, or"
-                " with revision= and an earlier commit."
+                f" they mean may have changed. Read its card, and write hf:{model}? with"
+                f" {argument}, or with revision= and an earlier commit."
             )
 
 
 @cache
 def hub_models() -> dict[str, HubModel]:
-    """The table, by hub id; a ``*`` in an id stands for any text."""
+    """Return the table, by hub id; a ``*`` in an id stands for any text."""
     with TABLE_PATH.open("rb") as file:
         return {name: HubModel(**facts) for name, facts in tomllib.load(file).items()}
 
 
-def known(model: str) -> HubModel | None:
-    """What is published of a hub id; None if it is not in the table.
+def published_facts(model: str) -> HubModel | None:
+    """Return what is published of a model; None if it is not in the table.
+
+    Args:
+        model: a hub id.
 
     Example:
-        >>> known("Organika/sdxl-detector").fake
+        >>> published_facts("Organika/sdxl-detector").fake
         ('artificial',)
     """
     table = hub_models()
@@ -84,7 +90,10 @@ def known(model: str) -> HubModel | None:
 
 
 def logit(probability: float) -> float:
-    """The logit of a probability in (0, 1).
+    """Return the logit of a probability.
+
+    Args:
+        probability: in (0, 1).
 
     Example:
         >>> round(logit(0.58), 4)

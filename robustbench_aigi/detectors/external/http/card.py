@@ -1,11 +1,12 @@
-"""What an endpoint's description means for its detector: the card, and logits of its scores."""
+"""The card of an endpoint's detector, and logits of its scores."""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustbench_aigi.detectors.external.http.answer import checked_number, parsed
+from robustbench_aigi.detectors.external.http.answer import checked_number
+from robustbench_aigi.detectors.external.http.path import parse_path
 from robustbench_aigi.detectors.external.http.spec import EndpointSpec
 from robustbench_aigi.detectors.external.http.template import uses
 from robustbench_aigi.detectors.external.http.url import checked_url
@@ -13,49 +14,79 @@ from robustbench_aigi.detectors.external.outputs import slug, to_binary_logit
 from robustbench_aigi.errors import UserError
 
 
-def logits_of(values: Tensor, spec: EndpointSpec, who: str) -> Tensor:
-    """Return float64 ``(N,)`` logits of scores as the service gives them; +1 and -1 of verdicts."""
+def score_logits(values: Tensor, spec: EndpointSpec, who: str) -> Tensor:
+    """Return the logits of an endpoint's scores; +1 and -1 of verdicts.
+
+    Args:
+        values: float64 ``(N,)``, as the service gave them.
+        spec: has their scale and direction.
+        who: the detector's name, for messages.
+
+    Raises:
+        LogitsError: a probability outside [0, 1].
+    """
     if spec.labels_only:
         return 2 * values - 1
-    scores, scale = (
-        (values / 100, "probability") if spec.scale == "percent" else (values, spec.scale)
-    )
-    return to_binary_logit(scores, 1 if spec.high == "fake" else 0, scale, who)
+    fake_index = 1 if spec.high == "fake" else 0
+    if spec.scale == "percent":
+        return to_binary_logit(values / 100, fake_index, "probability", who)
+    return to_binary_logit(values, fake_index, spec.scale, who)
 
 
-def facts_of(spec: EndpointSpec, path: str) -> dict[str, Any]:
-    """Return what the card says of an endpoint whose score is at ``path``."""
+def card_facts(spec: EndpointSpec, path: str) -> dict[str, Any]:
+    """Return the fields of an endpoint's card.
+
+    Args:
+        spec: the endpoint.
+        path: of its score, with placeholders filled.
+    """
     place = checked_url(spec.url.replace("{model}", spec.model), secured=False)
-    where = f"{place.scheme}://{place.netloc}{place.path}"
-    name = f"{spec.title}-{spec.model}" if spec.title and uses(spec.url, "model") else spec.title
-    high = "AI-generated" if spec.high == "fake" else "real"
-    meaning = f"{path} in the answer is a {spec.scale}; high means {high}"
-    if spec.verdicts:
-        table = ", ".join(f"{word} = {value}" for word, value in spec.verdicts.items())
-        meaning = (
-            f"{path} in the answer is a verdict ({table}); no verdict counts as {spec.abstain_as}"
-        )
-        meaning += (
-            f"; {spec.confidence} is how sure it is, a {spec.scale}" if spec.confidence else ""
-        )
-    summary = "; ".join(text for text in (spec.description, spec.documentation, spec.terms) if text)
-    facts: dict[str, Any] = {"name": slug(name or where), "source": where, "orientation": meaning}
-    facts |= {"summary": summary} if summary else {}
-    if spec.score_threshold is not None and not spec.labels_only:
-        value = torch.tensor(
-            [checked_number(spec.score_threshold, spec.scale, "score_threshold")],
-            dtype=torch.float64,
-        )
-        facts["threshold"] = float(logits_of(value, spec, "score_threshold"))
-    return facts | ({"score_step": 1.0} if spec.labels_only else {})
+    source = f"{place.scheme}://{place.netloc}{place.path}"
+    title = spec.title or source
+    if spec.title and uses(spec.url, "model"):
+        title = f"{spec.title}-{spec.model}"
+    facts: dict[str, Any] = {
+        "name": slug(title),
+        "source": source,
+        "orientation": _orientation(spec, path),
+    }
+    summary = [text for text in (spec.description, spec.documentation, spec.terms) if text]
+    if summary:
+        facts["summary"] = "; ".join(summary)
+    if spec.labels_only:
+        facts["score_step"] = 1.0
+    elif spec.score_threshold is not None:
+        facts["threshold"] = _threshold(spec.score_threshold, spec)
+    return facts
+
+
+def _orientation(spec: EndpointSpec, path: str) -> str:
+    if not spec.verdicts:
+        high = "AI-generated" if spec.high == "fake" else "real"
+        return f"{path} in the answer is a {spec.scale}; high means {high}"
+    table = ", ".join(f"{word} = {value}" for word, value in spec.verdicts.items())
+    text = f"{path} in the answer is a verdict ({table}); no verdict counts as {spec.abstain_as}"
+    if spec.confidence:
+        text += f"; {spec.confidence} is how sure it is, a {spec.scale}"
+    return text
+
+
+def _threshold(stated: float, spec: EndpointSpec) -> float:
+    """Return the threshold of a description as a logit."""
+    who = "score_threshold"
+    value = torch.tensor([checked_number(stated, spec.scale, who)], dtype=torch.float64)
+    return float(score_logits(value, spec, who))
 
 
 def check_score(spec: EndpointSpec) -> None:
-    """Raise ``UserError`` for a path that cannot be read, or that adds what cannot be added."""
-    several = any(
-        len(part.labels) > 1 for part in parsed(spec.score.replace("{label}", spec.label))
-    )
-    if several and (spec.scale == "logit" or spec.verdicts):
+    """Raise ``UserError`` for a path that cannot be read, or that adds what cannot be added.
+
+    Args:
+        spec: the endpoint.
+    """
+    path = parse_path(spec.score.replace("{label}", spec.label))
+    has_several = any(len(part.labels) > 1 for part in path)
+    if has_several and (spec.scale == "logit" or spec.verdicts):
         raise UserError(
             f"{spec.score!r} names several labels, and only probabilities can be added. Name one."
         )
@@ -69,4 +100,4 @@ def check_score(spec: EndpointSpec) -> None:
             " as score."
         )
     if spec.confidence:
-        parsed(spec.confidence)
+        parse_path(spec.confidence)

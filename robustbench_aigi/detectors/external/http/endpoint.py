@@ -1,6 +1,4 @@
-"""A detector behind an HTTP endpoint that answers in JSON: ``https://HOST/PATH``,
-``endpoint:NAME``.
-"""
+"""A detector behind an HTTP endpoint that answers in JSON."""
 
 import hashlib
 import io
@@ -15,19 +13,18 @@ from robustbench_aigi.detectors._support.fingerprint.core import Unknown
 from robustbench_aigi.detectors._support.score_step import score_step, step_of_logits
 from robustbench_aigi.detectors.base import Card, Detector, Service
 from robustbench_aigi.detectors.external.http.answer import (
-    RANGES,
+    SCALE_RANGES,
     checked_number,
-    label_beside,
+    label_without_verdict,
     number_at,
-    outcome,
     verdict_at,
 )
-from robustbench_aigi.detectors.external.http.card import check_score, facts_of, logits_of
+from robustbench_aigi.detectors.external.http.card import card_facts, check_score, score_logits
+from robustbench_aigi.detectors.external.http.checks import check_limits, check_spec
+from robustbench_aigi.detectors.external.http.path import MAX_SHOWN_CHARACTERS, label_beside
 from robustbench_aigi.detectors.external.http.reading import (
-    check_limits,
-    check_spec,
     entries_signature,
-    merged,
+    merge_spec,
     read_spec,
 )
 from robustbench_aigi.detectors.external.http.session import Session
@@ -37,7 +34,9 @@ from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.pixels import to_bytes
 
 MIN_ANSWERS = 8
-"""Answers without which nothing is noted about them."""
+"""Answers below which nothing is noted about them."""
+TIE_MARGIN = 1e-6
+"""How far the score of an image without a verdict is above even odds, where it counts as fake."""
 
 
 @final
@@ -56,15 +55,15 @@ class HTTPEndpoint(Detector):
     Args:
         address: the URL of the endpoint, without secrets in it; or the name of a preset
             (``robustbench-aigi list endpoints``), or a description's path ending in .toml.
-        base: ``scheme://host`` in the place of that of every URL of the description.
+        base: ``scheme://host`` that replaces that of every URL of the description.
         fake_index: 1 if a high number means AI-generated, 0 if it means real; the same as ``high``.
         fields: entries of :class:`EndpointSpec`, such as ``score``, ``scale``, ``token_env``,
             ``budget``; they replace those of the description.
 
     Raises:
-        UserError: an entry that cannot be used. UnavailableError: a secret is not set, or later no
-            answer or no budget.
-        LogitsError: later, an answer without the number.
+        UserError: an entry cannot be used.
+        UnavailableError: a secret is not set; or later there is no answer, or no budget.
+        LogitsError: later, an answer is without the number.
     """
 
     default_card = Card(
@@ -82,17 +81,10 @@ class HTTPEndpoint(Detector):
     )
     remote = True
     operational = frozenset(
-        {
-            "budget",
-            "tries",
-            "pause",
-            "longest_pause",
-            "timeout",
-            "requests_per_second",
-            "price",
-            "currency",
-        }
-        | {"description", "documentation", "terms", "upload_folder", "token_env"}
+        """
+        budget tries pause longest_pause timeout requests_per_second price currency description
+        documentation terms upload_folder token_env
+        """.split()
     )
     __signature__: ClassVar[Signature]
 
@@ -107,12 +99,12 @@ class HTTPEndpoint(Detector):
             check_output_spec(fake_index, "logit")
             fields["high"] = ("human", "fake")[fake_index]
         place = (address or "").removeprefix("endpoint:")
-        described = (
-            read_spec(place) if place and not place.startswith(("http:", "https:")) else None
-        )
-        if place and described is None:
+        described = None
+        if place.startswith(("http:", "https:")):
             fields = {"url": place} | fields
-        spec = merged(described, fields, base)
+        elif place:
+            described = read_spec(place)
+        spec = merge_spec(described, fields, base)
         check_spec(spec)
         super().__init__(**spec.model_dump(mode="json"))
         self.spec = spec
@@ -120,35 +112,35 @@ class HTTPEndpoint(Detector):
         self._path = fill_text(spec.score, {"label": lambda: spec.label})
         self._known: dict[str, float] = {}
         self._labels: set[str] = set()
-        self.card = self.card.model_copy(update=facts_of(spec, self._path))
+        self.describe(**card_facts(spec, self._path))
         self._session = Session(spec, self.card.source)
 
     def fingerprint_parts(self) -> dict[str, Any]:
-        """The description, without what cannot change an answer; the service may change unless it
-        has a revision.
+        """Return the description, without what cannot change an answer.
+
+        A service without a revision may change, so that it is added as unknown.
         """
         parts: dict[str, Any] = {
-            k: value for k, value in self.config.items() if k not in self.operational
+            key: value for key, value in self.config.items() if key not in self.operational
         }
-        return (
-            parts
-            if self.spec.revision
-            else parts | {"service": Unknown(f"the service behind {self.card.source}")}
-        )
+        if not self.spec.revision:
+            parts["service"] = Unknown(f"the service behind {self.card.source}")
+        return parts
 
     @torch.no_grad()
     def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1], rounded to 8 bits; the logits have no
-        gradient.
+        """Score images rounded to 8 bits; the logits have no gradient.
+
+        Args:
+            images: ``(N, 3, H, W)`` in [0, 1].
         """
-        values = torch.tensor(
-            [self._value(pixels) for pixels in to_bytes(images)], dtype=torch.float64
-        )
-        return logits_of(values, self.spec, self.card.name).to(images)
+        values = [self._value(pixels) for pixels in to_bytes(images)]
+        scores = torch.tensor(values, dtype=torch.float64)
+        return score_logits(scores, self.spec, self.card.name).to(images)
 
     @property
     def service(self) -> Service:
-        """What asking it takes."""
+        """What asking the service takes."""
         spec = self.spec
         each = 1 if spec.poll is None else 2
         return Service(each, spec.price, spec.currency, spec.requests_per_second, spec.budget)
@@ -166,24 +158,26 @@ class HTTPEndpoint(Detector):
     @property
     def answer_notes(self) -> list[str]:
         """What is noteworthy about the answers of this process so far."""
-        found, values = [], list(self._known.values())
+        found = []
         if self.abstained:
             found.append(
                 f"{self.card.name} gave no verdict on {self.abstained} images, which count as"
                 f" {self.spec.abstain_as}."
             )
-        if len(values) < MIN_ANSWERS or self.spec.verdicts:
-            return found
+        if len(self._known) >= MIN_ANSWERS and not self.spec.verdicts:
+            found += self._scale_notes(list(self._known.values()))
+        return found
+
+    def _scale_notes(self, values: list[float]) -> list[str]:
+        """Return what suggests that the numbers mean something else than the description says."""
+        found = []
         if self.spec.scale == "percent" and max(values) <= 1:
             found.append(
                 f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent:"
                 " if they are probabilities, write scale='probability'."
             )
-        if (
-            self.spec.scale != "logit"
-            and len(self._labels) > 1
-            and min(values) >= RANGES[self.spec.scale][1] / 2
-        ):
+        half = SCALE_RANGES[self.spec.scale][1] / 2
+        if self.spec.scale != "logit" and len(self._labels) > 1 and min(values) >= half:
             found.append(
                 f"no answer of {self.card.name} is below one half, with the labels"
                 f" {', '.join(sorted(self._labels))} beside it: {self._path} seems to be how sure"
@@ -193,31 +187,34 @@ class HTTPEndpoint(Detector):
         return found
 
     def measured_step(self) -> float:
-        """The step of the scores seen so far, on the probability scale; 1.0 for words, 0.0 if none
-        is seen.
+        """Return the step of the scores seen so far, on the probability scale.
+
+        Returns:
+            The step; 1.0 for words, 0.0 if none is seen.
         """
         values = list(self._known.values())
         if self.spec.labels_only:
             return 1.0
         if self.spec.scale == "logit":
             return step_of_logits(torch.tensor(values, dtype=torch.float64))
-        return score_step(
-            [value / 100 if self.spec.scale == "percent" else value for value in values]
-        )
+        if self.spec.scale == "percent":
+            values = [value / 100 for value in values]
+        return score_step(values)
 
     def _value(self, pixels: Tensor) -> float:
-        """The number for a uint8 ``(3, H, W)`` image, as the service gave it; 1 or 0 for a
-        verdict.
+        """Return the number for an image, asking the service once; 1 or 0 for a verdict.
+
+        Args:
+            pixels: uint8 ``(3, H, W)``.
         """
         array = pixels.permute(1, 2, 0).contiguous().numpy()
         key = hashlib.sha256(f"{array.shape}".encode() + array.tobytes()).hexdigest()
         if key not in self._known:
             file = io.BytesIO()
             Image.fromarray(array).save(file, format="PNG")
-            check_limits(
-                self.spec, pixels.shape[-2], pixels.shape[-1], len(file.getvalue()), self.card.name
-            )
-            answer = self._session.ask(file.getvalue())
+            png = file.getvalue()
+            check_limits(self.spec, array.shape[0], array.shape[1], len(png), self.card.name)
+            answer = self._session.ask(png)
             try:
                 self._known[key] = self._read(answer)
             except LogitsError as error:  # what a server sends back may be what was sent to it
@@ -225,23 +222,34 @@ class HTTPEndpoint(Detector):
         return self._known[key]
 
     def _read(self, answer: Any) -> float:
-        who, spec = self.card.name, self.spec
-        if not spec.verdicts:
-            value = checked_number(number_at(answer, self._path, who), spec.scale, who)
-            if label := label_beside(answer, self._path):
-                self._labels.add(redacted(label[:40], spec.secrets))
-            return value
-        verdict = verdict_at(answer, self._path, spec.verdicts, who)
-        label_only = outcome(spec.abstain_as, who) if verdict == "abstain" else verdict
+        """Return the number that an answer holds, or that its word stands for."""
+        if self.spec.verdicts:
+            return self._read_verdict(answer)
+        value = self._number(answer, self._path)
+        if label := label_beside(answer, self._path):
+            self._labels.add(redacted(label[:MAX_SHOWN_CHARACTERS], self.spec.secrets))
+        return value
+
+    def _read_verdict(self, answer: Any) -> float:
+        """Return the number that a word stands for, from its confidence where that is given."""
+        spec = self.spec
+        lowest, highest = SCALE_RANGES[spec.scale]
+        total = 0.0 if spec.scale == "logit" else lowest + highest
+        verdict = verdict_at(answer, self._path, spec.verdicts, self.card.name)
         if verdict == "abstain":
+            label = label_without_verdict(spec.abstain_as, self.card.name)
             self._session.transport.ledger.add("abstained")
+            if spec.labels_only:
+                return float(label)
+            return total / 2 + (TIE_MARGIN if label else 0.0)
         if spec.labels_only:
-            return float(label_only)
-        least, most = (0.0, 0.0) if spec.scale == "logit" else RANGES[spec.scale]
-        if verdict == "abstain":
-            return (least + most) / 2 + (1e-6 if label_only else 0.0)
-        sure = checked_number(number_at(answer, spec.confidence, who), spec.scale, who)
-        return sure if verdict else least + most - sure
+            return float(verdict)
+        confidence = self._number(answer, spec.confidence)
+        return confidence if verdict else total - confidence
+
+    def _number(self, answer: Any, path: str) -> float:
+        value = number_at(answer, path, self.card.name)
+        return checked_number(value, self.spec.scale, self.card.name)
 
 
 HTTPEndpoint.__signature__ = entries_signature()

@@ -1,6 +1,4 @@
-"""Counting requests, so that no more and no faster are sent than allowed, by all processes
-together.
-"""
+"""Counts of requests, so that all processes together keep to the budget and the rate limit."""
 
 import json
 import shutil
@@ -10,7 +8,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from filelock import FileLock
 
@@ -19,8 +17,7 @@ from robustbench_aigi.errors import UnavailableError
 
 
 class Ledger:
-    """Requests sent so far and the time of the next one, shared by all copies of a detector on a
-    machine.
+    """Requests sent so far and the time of the next one, shared by a detector's copies.
 
     A copy is made by pickling, for a worker process. From then on the counts are in a file, and one
     request is sent at a time, so that a budget and a rate limit hold for all workers together.
@@ -32,38 +29,44 @@ class Ledger:
 
     def __init__(self) -> None:
         self.counts: dict[str, float] = {"sent": 0, "abstained": 0, "next": 0.0}
-        self._folder = ""
+        self._folder: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        if not self._folder:
+        if self._folder is None:
             self._folder = tempfile.mkdtemp(prefix="robustbench-aigi-")
             weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-            self._write()
+            self._write(Path(self._folder))
         return dict(self.__dict__)
 
     @contextmanager
-    def held(self) -> Iterator[dict[str, float]]:
-        """The counts, to read and change, while no other copy does; ``write`` keeps a change at
-        once.
-        """
-        if not self._folder:
+    def locked(self) -> Iterator[dict[str, float]]:
+        """Give the counts, to read and change, while no other copy does."""
+        if self._folder is None:
             yield self.counts
             return
-        Path(self._folder).mkdir(parents=True, exist_ok=True)
-        with FileLock(Path(self._folder) / "lock"):
-            if self._file.is_file():
-                self.counts = json.loads(self._file.read_text())
+        folder = Path(self._folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / "lock"):
+            file = _counts_file(folder)
+            if file.is_file():
+                self.counts = json.loads(file.read_text())
             try:
                 yield self.counts
             finally:
-                self._write()
+                self._write(folder)
 
     @contextmanager
     def turn(self, spec: EndpointSpec, source: str) -> Iterator[None]:
-        """Count a request when it may be sent, and send it inside. Raises ``UnavailableError`` if
-        the budget is spent.
+        """Wait until a request may be sent, count it, and send it inside the context.
+
+        Args:
+            spec: has the budget and the rate limit.
+            source: the endpoint, for messages.
+
+        Raises:
+            UnavailableError: the budget is spent.
         """
-        with self.held() as counts:
+        with self.locked() as counts:
             if counts["sent"] >= spec.budget:
                 raise UnavailableError(
                     f"the budget of {spec.budget} requests to {source} is spent. "
@@ -73,27 +76,34 @@ class Ledger:
                 wait = counts["next"] - time.monotonic()
                 if wait > 0:
                     time.sleep(wait)
-                counts["next"] = (
-                    max(counts["next"], time.monotonic()) + 1 / spec.requests_per_second
-                )
+                start = max(counts["next"], time.monotonic())
+                counts["next"] = start + 1 / spec.requests_per_second
             counts["sent"] += 1
-            if self._folder:
-                self._write()  # before it is sent, so that a killed process has been counted
+            if self._folder is not None:
+                self._write(Path(self._folder))  # before it is sent, in case the process is killed
             yield
 
-    def read(self, name: str) -> int:
-        """Return a count of all copies."""
-        with self.held() as counts:
+    def read(self, name: Literal["sent", "abstained"]) -> int:
+        """Return a count of all copies.
+
+        Args:
+            name: of the count.
+        """
+        with self.locked() as counts:
             return int(counts[name])
 
-    def add(self, name: str) -> None:
-        """Raise a count by one."""
-        with self.held() as counts:
+    def add(self, name: Literal["sent", "abstained"]) -> None:
+        """Raise a count by one.
+
+        Args:
+            name: of the count.
+        """
+        with self.locked() as counts:
             counts[name] += 1
 
-    @property
-    def _file(self) -> Path:
-        return Path(self._folder) / "counts.json"
+    def _write(self, folder: Path) -> None:
+        _counts_file(folder).write_text(json.dumps(self.counts))
 
-    def _write(self) -> None:
-        self._file.write_text(json.dumps(self.counts))
+
+def _counts_file(folder: Path) -> Path:
+    return folder / "counts.json"

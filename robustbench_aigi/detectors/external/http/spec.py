@@ -1,6 +1,4 @@
-"""The description of an HTTP endpoint: what is sent, where the score is in the answer, what it
-costs.
-"""
+"""The description of an HTTP endpoint: what is sent, where the score is, what a request costs."""
 
 from typing import Literal
 
@@ -13,8 +11,7 @@ Verdict = Literal[0, 1, "abstain"]
 
 
 class Login(BaseModel, frozen=True, extra="forbid"):
-    """A request that gives a token, sent before the first image and again when the token is no
-    longer taken.
+    """A request that gives a token, sent before the first image and when the token expires.
 
     Attributes:
         url: where the template is sent to, as JSON by POST.
@@ -36,9 +33,10 @@ class Poll(BaseModel, frozen=True, extra="forbid"):
         url: asked by GET; ``{path:...}`` is what the first answer has at that path, such as
             ``{path:data.id}``.
         done: path of the field that says whether the answer is there.
-        values: what the field holds then. failed: what it holds where the service gave up.
-        every: seconds between requests. longest: seconds after which no answer is expected any
-            more.
+        values: what the field holds then.
+        failed: what the field holds where the service gave up.
+        every: seconds between requests.
+        longest: seconds after which no answer is expected any more.
     """
 
     url: str
@@ -50,8 +48,7 @@ class Poll(BaseModel, frozen=True, extra="forbid"):
 
 
 class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
-    """An HTTP endpoint, read from a TOML file, from arguments, or from a file whose entries
-    arguments replace.
+    """An HTTP endpoint, read from a TOML file, from arguments, or from both; arguments win.
 
     Texts may hold placeholders, filled when a request is sent: ``{env:NAME}`` (an environment
     variable; secrets are written in no other way), ``{model}``, ``{label}``, ``{uuid}``,
@@ -60,39 +57,52 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
 
     Attributes:
         title: the detector's name in reports, made from the URL if empty.
-        description, documentation, terms: for people; the second names what this was written from,
-            and when.
+        description: for people.
+        documentation: what this was written from, and when.
+        terms: the service's terms of use.
         revision: what its user calls the service's present version. Without one a service may
-            answer otherwise tomorrow, so that results of an earlier run are not taken for those of
-            this one.
-        url: of the endpoint. model, label: fill the placeholders of these names.
+            answer otherwise tomorrow, so results of an earlier run are not reused.
+        url: of the endpoint.
+        model: fills ``{model}``.
+        label: fills ``{label}``.
         body: ``raw`` sends the PNG bytes, ``multipart`` a form with a file, ``json`` the
-        ``template``. image_field, file_name: of the file in a form. form: the form's other fields.
-        template: any JSON value. headers: beside Accept, Content-Type and Authorization. token_env:
-        NAME of the environment variable with the token. authorization: how the token is sent.
-        login, poll: requests before and after an image's own. image_url, upload_folder: for a
-        service that takes no bytes: the PNG file is written to the folder, as
-            ``{sha256}.png``, for as long as it is asked about, and must be reachable under the URL.
+            ``template``.
+        image_field: name of the file's field in a form.
+        file_name: of the file in a form.
+        form: the form's other fields.
+        template: any JSON value.
+        headers: beside Accept, Content-Type and Authorization.
+        token_env: NAME of the environment variable with the token.
+        authorization: how the token is sent.
+        login: the request that gives a token.
+        poll: requests after an image's own.
+        image_url: for a service that takes no bytes: the URL of the file in ``upload_folder``.
+        upload_folder: the PNG file is written there, as ``{sha256}.png``, for as long as it is
+            asked about.
         score: path of the number, such as ``output.0.classes[class=ai_generated].value``; several
             labels are added up, as in ``[label=dalle|sd].score``.
-        scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``. high: what a high
-            number means.
+        scale: ``probability`` (0 to 1), ``percent`` (0 to 100) or ``logit``.
+        high: what a high number means.
         score_threshold: on the score's own scale; 0.5, 50 or 0 if None.
         verdicts: for a service that answers in words: word to 1 (AI-generated), 0 (real) or
-            "abstain"; the words are at ``score``. confidence: path of how sure the service is of
-            its word, on ``scale``, where it says that; without it the word is all there is.
-            abstain_as: what an image without a verdict counts as. The service did not call it
+            "abstain"; the words are at ``score``.
+        confidence: path of how sure the service is of its word, on ``scale``, where it says that;
+            without it the word is all there is.
+        abstain_as: what an image without a verdict counts as. The service did not call it
             AI-generated, so "real" is the default; "error" ends the evaluation of the row.
-        min_side, max_side, max_pixels, max_bytes: limits of images, in pixels and in bytes of the
-            PNG file.
+        min_side: smallest side of an image in pixels.
+        max_side: largest side of an image in pixels.
+        max_pixels: most pixels of an image.
+        max_bytes: most bytes of the PNG file.
         requests_per_second: most requests, from all processes of a machine together.
-        budget: most requests, tries, logins and polls included. tries: most times to send one
-            request.
+        budget: most requests, tries, logins and polls included.
+        tries: most times to send one request.
         pause: seconds before the second try, doubled before each further one, where the service
-            names none in ``Retry-After``. longest_pause: seconds; a service that wants a longer one
-            is given up.
-        timeout: seconds to wait for an answer. price: per image; None if not known. currency: of
-            the price.
+            names none in ``Retry-After``.
+        longest_pause: seconds; a service that wants a longer pause is given up.
+        timeout: seconds to wait for an answer.
+        price: per image; None if not known.
+        currency: of the price.
     """
 
     title: str = ""
@@ -143,20 +153,20 @@ class EndpointSpec(BaseModel, frozen=True, extra="forbid"):
     @property
     def urls(self) -> list[str]:
         """All URLs that requests go to."""
-        more = [self.login.url if self.login else "", self.poll.url if self.poll else ""]
-        return [url for url in (self.url, *more) if url]
+        login_url = self.login.url if self.login else ""
+        poll_url = self.poll.url if self.poll else ""
+        return [url for url in (self.url, login_url, poll_url) if url]
 
     @property
     def sent(self) -> list[object]:
         """Everything that is filled before it is sent."""
-        own = {"json": self.template, "multipart": self.form, "raw": None}[self.body]
-        named = self.authorization if self.token_env or self.login else None
+        body = {"json": self.template, "multipart": self.form, "raw": None}[self.body]
         return [
             *self.urls,
-            own,
-            self.login and self.login.template,
+            body,
+            self.login.template if self.login else None,
             self.headers,
-            named,
+            self.authorization if self.token_env or self.login else None,
             self.image_url,
         ]
 

@@ -18,8 +18,13 @@ MAX_ANSWER = 2**24
 """Bytes of an answer that are read."""
 
 
-class RefusedError(UnavailableError):
-    """A status that trying again does not change."""
+class RejectedError(UnavailableError):
+    """A status that trying again does not change.
+
+    Args:
+        message: for the user.
+        status: of HTTP.
+    """
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -30,38 +35,49 @@ class Transport:
     """Sends requests and reads JSON; what a server writes about an error is left out of messages.
 
     Args:
+        spec: has the budget, the rate limit, the tries and the pauses.
         source: the endpoint, for messages.
     """
 
     def __init__(self, spec: EndpointSpec, source: str) -> None:
-        self.spec, self.source, self.ledger = spec, source, Ledger()
+        self.spec = spec
+        self.source = source
+        self.ledger = Ledger()
         self._opener: OpenerDirector | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opener": None}
 
     def ask(self, make: Callable[[], Request]) -> tuple[int, Any]:
-        """Return the status and the JSON that answers a request, made anew for every try.
+        """Send a request until it is answered.
+
+        Args:
+            make: makes the request, again for every try.
+
+        Returns:
+            The status, and the JSON value of the answer.
 
         Raises:
-            RefusedError: a status that trying again does not change. UnavailableError: no answer,
-                or no budget.
-            LogitsError: an answer that is no JSON.
+            RejectedError: a status that trying again does not change.
+            UnavailableError: no answer, or the budget is spent.
+            LogitsError: the answer is no JSON.
         """
         status, text = self._tried(make)
         if len(text) > MAX_ANSWER:
             raise LogitsError(
-                f"{self.source} answered with more than {MAX_ANSWER} bytes. Look at the URL."
+                f"{self.source} answered with more than {MAX_ANSWER} bytes. Check the URL."
             )
         try:
             return status, json.loads(text)
         except (ValueError, RecursionError):
             raise LogitsError(
-                f"{self.source} answered with something that is no JSON. Look at the URL."
+                f"{self.source} answered with something that is no JSON. Check the URL."
             ) from None
 
     def _tried(self, make: Callable[[], Request]) -> tuple[int, bytes]:
-        trouble, pause = "", 0.0
+        """Return the status and the text of the first answer that is no temporary error."""
+        trouble = ""
+        pause = 0.0
         for attempt in range(self.spec.tries):
             if attempt:
                 time.sleep(pause)
@@ -72,7 +88,8 @@ class Transport:
                 error.close()
                 trouble = f"status {error.code}"
                 if error.code != 429 and error.code < 500:
-                    raise RefusedError(refusal(self.source, error.code), error.code) from None
+                    message = rejection_message(self.source, error.code)
+                    raise RejectedError(message, error.code) from None
                 wanted = retry_after(error.headers.get("Retry-After"))
             except (OSError, HTTPException) as error:
                 trouble = type(getattr(error, "reason", error)).__name__
@@ -85,7 +102,7 @@ class Transport:
                 ) from None
         raise UnavailableError(
             f"{self.source} gave no answer in {self.spec.tries} tries, the last time {trouble}. "
-            "Look whether it runs, or give it longer: timeout=60, tries=8."
+            "Check whether it runs, or give it longer: timeout=60, tries=8."
         )
 
     def _sent(self, request: Request) -> tuple[int, bytes]:
@@ -99,8 +116,17 @@ class Transport:
 
 
 def retry_after(text: str | None) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, a number or a date; None if it
-    says neither.
+    """Return the seconds that a ``Retry-After`` header asks to wait.
+
+    Args:
+        text: of the header, a number of seconds or a date; None if there is none.
+
+    Returns:
+        The seconds; None if the header is neither.
+
+    Example:
+        >>> retry_after("12"), retry_after("soon")
+        (12.0, None)
     """
     if text is None:
         return None
@@ -112,12 +138,17 @@ def retry_after(text: str | None) -> float | None:
         return None
 
 
-def refusal(source: str, status: int) -> str:
-    """Return what to do about a status that trying again does not change."""
+def rejection_message(source: str, status: int) -> str:
+    """Return what to do about a status that trying again does not change.
+
+    Args:
+        source: the endpoint.
+        status: of HTTP.
+    """
     if status in (401, 403):
         return (
-            f"{source} refused with status {status}. Check the token in the variable that token_env"
-            " names."
+            f"{source} rejected the request with status {status}. Check the token in the variable"
+            " that token_env names."
         )
     if 300 <= status < 400:
         return (
@@ -125,14 +156,15 @@ def refusal(source: str, status: int) -> str:
             " redirects to."
         )
     if status == 402:
-        return f"{source} refused with status 402. The account has no credit left."
+        return f"{source} rejected the request with status 402. The account has no credit left."
     if status == 413:
         return (
-            f"{source} refused with status 413: the image is too large for it. Give smaller images."
+            f"{source} rejected the request with status 413: the image is too large for it. Give"
+            " smaller images."
         )
     return (
-        f"{source} refused with status {status}. Check the URL, and that it takes what is sent"
-        " (body, form, template)."
+        f"{source} rejected the request with status {status}. Check the URL, and that it takes what"
+        " is sent (body, form, template)."
     )
 
 
@@ -140,4 +172,13 @@ class _NoRedirect(HTTPRedirectHandler):
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
     ) -> None:
-        """Never: a token must not follow to another host."""
+        """Follow no redirect, because a token must not travel to another host.
+
+        Args:
+            req: the request.
+            fp: the answer.
+            code: its status.
+            msg: its reason.
+            headers: of the answer.
+            newurl: where it redirects to.
+        """

@@ -1,0 +1,94 @@
+"""Logits and gradients of a detector, in batches that fit, checked to be finite."""
+
+import torch
+from torch import Tensor
+
+from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.errors import LogitsError
+from robustbench_aigi.imaging.pixels import LEVELS
+
+
+class Scorer:
+    """A detector that takes grey levels, in any number of images, and gives checked logits.
+
+    Args:
+        detector: whom to ask.
+        batch: most images in one forward pass; the detector's own number if None.
+    """
+
+    def __init__(self, detector: Detector, batch: int | None = None) -> None:
+        self.detector = detector
+        self._batch = batch or detector.at_once
+
+    def logits(self, levels: Tensor) -> Tensor:
+        """Return the logits ``(M,)`` of images.
+
+        Args:
+            levels: ``(M, 3, H, W)`` in grey levels.
+        """
+        return torch.cat([self.logits_of_batch(part) for part in self._parts(levels)])
+
+    def logits_and_gradients(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return logits ``(M,)`` and their gradients ``(M, 3, H, W)``, in one forward pass.
+
+        Args:
+            levels: ``(M, 3, H, W)`` in grey levels.
+
+        Raises:
+            LogitsError: a logit or a gradient is not finite, or there is no gradient.
+        """
+        logits = []
+        gradients = []
+        for part in self._parts(levels):
+            leaf = part.detach().requires_grad_(True)
+            scored = self.logits_of_batch(leaf)
+            gradients.append(self._gradient(scored, leaf))
+            logits.append(scored.detach())
+        return torch.cat(logits), torch.cat(gradients)
+
+    def logits_of_batch(self, levels: Tensor) -> Tensor:
+        """Return the logits ``(M,)`` of images that fit one forward pass, with their graph.
+
+        Args:
+            levels: ``(M, 3, H, W)`` in grey levels.
+
+        Raises:
+            LogitsError: the logits are of another shape, or not finite.
+        """
+        logits = on_device(self.detector, levels / LEVELS).to(levels.device)
+        if logits.shape != levels.shape[:1]:
+            raise LogitsError(
+                f"{self.detector.card.name} must give one logit per image, shape ({len(levels)},),"
+                f" got {tuple(logits.shape)}. Wrap it: rb.wrap(module, input_size=...)."
+            )
+        if not bool(logits.isfinite().all()):
+            wrong = logits[~logits.isfinite()]
+            raise LogitsError(
+                f"{self.detector.card.name} gave a logit of {wrong[0].item()} for {len(wrong)} of"
+                f" {len(logits)} images. Look for an overflow or a division by zero in it; its"
+                " numbers would mean nothing."
+            )
+        return logits
+
+    def _gradient(self, logits: Tensor, leaf: Tensor) -> Tensor:
+        gradient = None
+        if logits.requires_grad:
+            (gradient,) = torch.autograd.grad(logits.sum(), leaf, allow_unused=True)
+        if gradient is None:
+            raise LogitsError(
+                f"{self.detector.card.name} has no gradient from its logit to its image. Attack"
+                " it by its scores (square-linf, one-pixel), or let its preprocessing happen"
+                " inside torch's graph."
+            )
+        if not bool(gradient.isfinite().all()):
+            raise LogitsError(
+                f"{self.detector.card.name} returned a NaN or infinite gradient. Look for a square"
+                " root or a logarithm of zero in it, or attack it by its scores (square-linf,"
+                " one-pixel)."
+            )
+        return gradient
+
+    def _parts(self, levels: Tensor) -> tuple[Tensor, ...]:
+        """Cut a batch into parts of nearly one size; a small rest would cost more per image."""
+        return levels.chunk(max(1, -(-len(levels) // self._batch)))
