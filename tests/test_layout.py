@@ -12,6 +12,7 @@ PACKAGE = Path(rb.__file__).parent
 LAYERS = {
     "errors": 0,
     "progress": 0,
+    "outcomes": 0,
     "registry": 0,
     "config": 0,
     "io": 0,

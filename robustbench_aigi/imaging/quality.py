@@ -36,8 +36,8 @@ def psnr_from_l2(l2: float, values: int) -> float:
         values: numbers in the image, three per pixel.
 
     Example:
-        >>> psnr_from_l2(10.0, 100)
-        0.0
+        >>> psnr_from_l2(1.0, 100)
+        20.0
     """
     if l2 <= 0:
         return math.inf
