@@ -16,8 +16,8 @@ from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock, is_locked
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import alone\n"
-    + "with alone(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
+    "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.locks import exclusive_lock\n"
+    + "with exclusive_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
 )
 
 
@@ -68,8 +68,8 @@ def test_what_a_killed_writer_left_is_removed_and_nothing_else(tmp_path: Path) -
 
 
 LOOK = (
-    "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.files import held\n"
-    + "print('looks', flush=True)\nwhile True:\n    held(Path(sys.argv[1]))\n"
+    "import sys\nfrom pathlib import Path\nfrom robustbench_aigi.io.locks import is_locked\n"
+    + "print('looks', flush=True)\nwhile True:\n    is_locked(Path(sys.argv[1]))\n"
 )
 
 
