@@ -16,8 +16,10 @@ from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock, is_locked
 
 HOLD = (
-    "import sys, time\nfrom pathlib import Path\nfrom robustbench_aigi.io.locks import exclusive_lock\n"
-    + "with exclusive_lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
+    "import sys, time\nfrom pathlib import Path\n"
+    "from robustbench_aigi.io.locks import exclusive_lock\n"
+    "with exclusive_lock(Path(sys.argv[1])):\n"
+    "    print('held', flush=True)\n    time.sleep(600)\n"
 )
 
 
