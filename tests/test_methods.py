@@ -274,12 +274,12 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
     script = tmp_path / "two.py"
     script.write_text(
         "import sys, torch\n"
-        "from robustbench_aigi.training import Plan, fit\n"
+        "from robustbench_aigi.training import TrainConfig, fit\n"
         "from tests.test_training import easy\n"
         "from tests.conftest import Linear\n"
         "if __name__ == '__main__':\n"
         "    detector = Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5)\n"
-        "    fit(detector, easy(64), easy(32, seed=1), Plan(epochs=2, batch=16))\n"
+        "    fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=2, batch=16))\n"
         "    torch.save(detector.state_dict(), sys.argv[1])\n"
     )
     with socket.socket() as free:
