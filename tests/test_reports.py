@@ -147,7 +147,7 @@ def test_a_number_without_what_belongs_to_it_is_told(lost: str, one: Path, tmp_p
     table = pd.read_csv(run / "matrix.csv")
     assert table[lost].notna().any()
     table.assign(**{lost: None}).to_csv(run / "matrix.csv", index=False)
-    with pytest.raises(DataError, match=f"without .*{lost}.*Delete it and repeat"):
+    with pytest.raises(DataError, match=f"without .*{lost}.*Delete it and rerun"):
         read_matrix(run)
 
 

@@ -134,9 +134,9 @@ def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_stat
     assert set(before) == {"good.safetensors", "fit.pt"}
     assert min(len(content) for content in before.values()) > 100_000
     with no_room():
-        with pytest.raises(WriteError, match=r"good\.safetensors.*Make room and repeat"):
+        with pytest.raises(WriteError, match=r"good\.safetensors.*Free some space and rerun"):
             save_detector(cnn(), good)
-        with pytest.raises(WriteError, match=r"fit\.pt.*Make room and repeat"):
+        with pytest.raises(WriteError, match=r"fit\.pt.*Free some space and rerun"):
             fit(cnn(), TRAIN, VALIDATION, TrainConfig(epochs=2, batch=16), kept=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
