@@ -184,7 +184,7 @@ def test_cells_of_another_run_in_the_folder_are_not_this_one(
 
 
 def test_a_matrix_shows_itself(one: Path, tmp_path: Path) -> None:
-    matrix = read_matrix(one)
+    matrix = Matrix(read_matrix(one))
     assert isinstance(matrix[matrix["detector"] == "good"], Matrix)
     shown = matrix.style.to_html()
     assert f"{100 * matrix.cell('good', 'jpeg-50', 'static')['accuracy']:.1f}" in shown
