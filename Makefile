@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check docs bench audit clean
+.PHONY: demo test quick check docs bench audit clean
 
 demo: .venv/ready
 	$(BIN)/robustbench-aigi run mini --out runs/mini
@@ -11,6 +11,10 @@ demo: .venv/ready
 # Two processes with a thread each: most tests are too small for two threads to share. Files stay whole, for their fixtures.
 test: .venv/ready-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --strict-skips
+
+# Without whole runs, trainings and large networks.
+quick: .venv/ready-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # CIFAKE=PATH attacks CIFAKE instead of mini.
 bench: .venv/ready-dev

@@ -16,6 +16,26 @@ needs_cifake = pytest.mark.skipif(
     not CIFAKE.is_dir(), reason="needs CIFAKE in ../shared/data/cifake"
 )
 
+SLOW_FILES = frozenset(
+    f"test_{name}.py"
+    for name in """
+    adapters addressed_weights adequacy artefacts assembly attack_laws attention attacks bare_names
+    bayesian clip_detectors cli detect detectors docs errors_in_cells evaluation executors
+    fingerprint_processes foreign_runs gapl gate hf hub_models launder methods page pipelines plugin
+    random_detectors reconstruction shipped spai storage_server training training_free
+    training_resumed transformers typed
+    """.split()
+)
+"""Files of whole runs, trainings and large networks, which ``make quick`` leaves out."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow files."""
+    for item in items:
+        if item.path.name in SLOW_FILES:
+            item.add_marker(pytest.mark.slow)
+
+
 TINY_RECIPE = """
 name = "tiny"
 version = 1
