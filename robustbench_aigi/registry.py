@@ -25,6 +25,7 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "report format": "formats",
         "endpoint": "endpoints",
         "executor": "executors",
+        "training method": "methods",
     }
 )
 """Kind of name, as messages call it, to what ``robustbench-aigi list`` calls it."""

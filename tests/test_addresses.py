@@ -34,7 +34,9 @@ from robustbench_aigi.detectors._support.addresses.arguments import Written, typ
 from robustbench_aigi.detectors.loading import addresses_of, begun_from, taken_names
 from robustbench_aigi.errors import CheckpointError, ConfigError, UnknownNameError, UserError
 from robustbench_aigi.io.hashing import weights_digest
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.detectors import load_detectors
+from robustbench_aigi.pipeline.evaluate import evaluate
+from robustbench_aigi.pipeline.train import train
 from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.test_cli import command
@@ -274,7 +276,7 @@ def test_a_bare_name_means_the_weights_that_ship(name: str) -> None:
     assert weights_digest(found.state_dict()) == weights_digest(
         load_detector(name, "cifake").state_dict()
     )
-    assert list(harness.named([name])) == [found.card.name]
+    assert list(load_detectors([name])) == [found.card.name]
 
 
 def test_a_bare_name_stays_one_beside_a_folder_of_that_name(
@@ -295,7 +297,7 @@ def test_what_was_not_trained_is_refused_where_a_trained_detector_is_wanted(name
     place = name.partition("?")[0]
     for ask in (
         load_trained,
-        lambda text: harness.named([text]),
+        lambda text: load_detectors([text]),
         lambda text: load_surrogates(load_suite("quick"), [text]),
     ):
         with pytest.raises(
@@ -380,7 +382,7 @@ def test_evaluate_takes_names_as_commands_do_and_warns_of_fresh_weights(
     said: list[str] = []
     data = load_data(tiny_recipe, split="test")
     names = ["cifake-cnn", "new=cifake-cnn?weights=fresh"]
-    matrix = harness.evaluate(names, suite, data, tmp_path, say=said.append)
+    matrix = evaluate(names, suite, data, tmp_path, say=said.append)
     assert set(matrix["detector"]) == {"cifake-cnn", "new"}
     assert [line.partition(":")[0] for line in said if "weights" in line] == [
         "new has fresh weights"
@@ -481,7 +483,7 @@ def test_a_training_begins_from_such_a_file_and_says_so(tiny_recipe: str, tmp_pa
     _, path = timm_file(tmp_path, 1000)
     said: list[str] = []
     place = tmp_path / "out.safetensors"
-    harness.train(f"timm:test_resnet?weights={path}", tiny_recipe, place, epochs=8, say=said.append)
+    train(f"timm:test_resnet?weights={path}", tiny_recipe, place, epochs=8, say=said.append)
     assert any("brings no last layer" in line for line in said)
     assert load_trained(str(place)).card.weights.startswith("sha256:")
 
@@ -539,7 +541,7 @@ def listed(tmp_path: Path) -> Path:
 
 
 def test_a_list_gives_names_to_addresses_and_arguments(listed: Path) -> None:
-    found = harness.named([str(listed)])
+    found = load_detectors([str(listed)])
     assert list(found) == ["mine", "level", "far"]
     mine, level, far = (d for d in found.values() if isinstance(d, Detector))
     assert mine.threshold == 0.5

@@ -24,7 +24,7 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors._support.checkpoints.tensors import is_checkpoint_path, read_tensors
 from robustbench_aigi.errors import CheckpointError, UserError
 from robustbench_aigi.judging import judge, read_image
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.train import train
 from tests.hugging_face import save_tiny_vit, tiny_vit
 
 SMALL = {"size": 32, "patch": 8, "width": 24, "depth": 1, "heads": 3}
@@ -435,7 +435,7 @@ def test_notes_are_shown(
     assert ready.notes == (note,)
     said: list[str] = []
     with pytest.raises(UserError):
-        harness.train(
+        train(
             "cifake-cnn",
             "cifake",
             tmp_path / "new.safetensors",
@@ -444,7 +444,7 @@ def test_notes_are_shown(
             source=str(tmp_path / "nowhere"),
         )
     assert said == [note]
-    monkeypatch.setattr(harness, "load_trained", lambda *_: ready)
+    monkeypatch.setattr("robustbench_aigi.pipeline.detectors.load_trained", lambda *_: ready)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     assert note in judge(read_image(tmp_path / "one.png"), ready).notes
     words = [

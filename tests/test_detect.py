@@ -26,7 +26,7 @@ from robustbench_aigi.judging import (
     to_text,
 )
 from robustbench_aigi.training import Arrays, TrainingJob, train_detector
-from robustbench_aigi.training.presets import _sizes
+from robustbench_aigi.training.trainer import trained_sizes
 from tests.test_cli import command
 from tests.test_training import easy
 
@@ -275,7 +275,7 @@ def test_training_states_the_size_of_its_images() -> None:
     made, _ = train_detector(recipe, easy(64), easy(32, seed=1), trained_on="easy, 64 images")
     assert made.card.trained_size == (32, 32)
     data = Arrays(textured(24, 40)[None], torch.tensor([0]))
-    assert _sizes(data, None) == (24, 40)
+    assert trained_sizes(data, None) == (24, 40)
     for before, after in (((16, 32), (16, 40)), ((32, 64), (24, 64)), (None, None)):
         made.card = made.card.model_copy(update={"trained_size": before})
-        assert _sizes(data, made) == after
+        assert trained_sizes(data, made) == after

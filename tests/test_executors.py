@@ -25,7 +25,7 @@ from robustbench_aigi.executors import (
     load_executor,
 )
 from robustbench_aigi.executors.cluster import _got
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.finished_run import SUITE, detector
 
 SLEEPING = """
@@ -144,7 +144,7 @@ def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: P
     seen = []
     for number, by in enumerate(executors()[1:]):
         out = tmp_path / str(number)
-        harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
+        evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
         kept = [
             *out.rglob("*.parquet"),
             *out.glob("matrix.*"),
@@ -164,9 +164,7 @@ def test_a_detector_that_fails_fails_alike_whoever_asks_it(
         broken = detector("broken")
         next(broken.children()).register_forward_pre_hook(lambda module, given: 1 / 0)
         out = tmp_path / str(number)
-        matrix = harness.evaluate(
-            [broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by
-        )
+        matrix = evaluate([broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
         statuses.append(matrix["status"].tolist())
         note = (out / "cells" / "broken" / "clean-clean" / "error.txt").read_text()
         assert "Traceback" in note

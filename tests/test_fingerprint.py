@@ -32,7 +32,7 @@ from robustbench_aigi.detectors._support.fingerprint import (
 )
 from robustbench_aigi.detectors.base import Card, Normalise
 from robustbench_aigi.detectors.external.onnx_model import external_files
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 
 
 def flat(seed: int = 0, outputs: int = 1) -> nn.Module:
@@ -405,7 +405,7 @@ def data(tiny_recipe: str) -> Dataset:
 
 
 def clean(detector: Detector, data: Dataset, out: Path, **given: Any) -> float:
-    matrix = harness.evaluate([detector], SUITE, data, out, **given)
+    matrix = evaluate([detector], SUITE, data, out, **given)
     return float(matrix.cell(detector.card.name, "clean", "clean")["accuracy"])
 
 

@@ -25,7 +25,7 @@ from robustbench_aigi.data.plusplus.request import BuildRequest
 from robustbench_aigi.data.suggestions import recipe_named
 from robustbench_aigi.errors import DataError, UnknownNameError, UserError
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline import data as data_pipeline
+from robustbench_aigi.pipeline import datasets as data_pipeline
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
 from tests.test_data import picture

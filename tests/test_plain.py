@@ -15,7 +15,7 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector
 from robustbench_aigi.detectors.external.python_object import PlainDetector, adapted, networks_in
 from robustbench_aigi.errors import ConfigError, LogitsError, UnknownNameError, UserError
-from robustbench_aigi.pipeline.harness import train
+from robustbench_aigi.pipeline.train import train
 from tests.conftest import Linear
 from tests.foreign import Brightness
 

@@ -265,8 +265,8 @@ def test_numbers_of_a_training_are_rejected_with_their_unit(
 
 def test_a_training_takes_text_and_whole_levels() -> None:
     assert (
-        TrainConfig.of({"epochs": 1, "eps": "8/255"})
-        == TrainConfig.of({"epochs": np.int64(1), "eps": np.float32(8)})
+        TrainConfig.from_numbers({"epochs": 1, "eps": "8/255"})
+        == TrainConfig.from_numbers({"epochs": np.int64(1), "eps": np.float32(8)})
         == TrainConfig(epochs=1)
     )
 

@@ -96,7 +96,7 @@ def inspect(
     left out and why.
     """
     from robustbench_aigi.data.description.text import to_json, to_text
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with showing() as screen:
         found = data_pipeline.inspect(source, data, convert=convert, progress=screen.progress)
@@ -133,7 +133,7 @@ def build(
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi.data.plusplus.request import BuildRequest
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     order = BuildRequest(
         dataset=dataset,
@@ -172,7 +172,7 @@ def generate(
     out: Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT)],
 ) -> None:
     """Let text-to-image models draw images, to be added to a built set with build --generated."""
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with showing() as screen:
         made = data_pipeline.generate(prompts, out, progress=screen.progress)
@@ -212,7 +212,7 @@ def audit(
     convert: Convert = False,
 ) -> None:
     """Look for what would let a classifier cheat; exit code 1 if something would."""
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with showing() as screen:
         result = data_pipeline.audit(

@@ -104,11 +104,11 @@ def run(
 ) -> None:
     """Do the main job: fit, build the ++ set, fine-tune against attacks, evaluate, report."""
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.pipeline.run import run as run_pipeline
 
     folder = out or Path("runs") / Path(dataset).stem
     with showing() as screen:
-        matrix = harness.run(
+        matrix = run_pipeline(
             dataset,
             folder,
             source=source,
@@ -140,7 +140,7 @@ def train(
     limit: Limit = None,
     convert: Convert = False,
     method: Annotated[
-        str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
+        str, typer.Option(help="Training method; `list methods` shows all of them.")
     ] = "plain",
     epochs: Annotated[
         int | None, typer.Option(min=1, help="The recipe's number if left out.")
@@ -163,7 +163,7 @@ def train(
     ] = None,
 ) -> None:
     """Fit a detector, plainly or against attacks."""
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.pipeline.train import train as train_one
 
     if out.suffix != ".safetensors":
         raise UserError(
@@ -175,7 +175,7 @@ def train(
         _json("--plan", plan, '{"eps": 4}'),
     )
     with showing() as screen:
-        harness.train(
+        train_one(
             detector,
             data,
             out,
@@ -186,7 +186,7 @@ def train(
             start=start,
             config=config,
             numbers=numbers,
-            rehearse=(rehearse, rehearse_source) if rehearse else None,
+            replay=(rehearse, rehearse_source) if rehearse else None,
             convert=convert,
             progress=screen.progress,
             say=screen.say,
@@ -226,11 +226,13 @@ def evaluate(
     from robustbench_aigi.data import counts, load_data
     from robustbench_aigi.data.plusplus.surrogates import load_surrogates
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.io.files import check_writable
+    from robustbench_aigi.pipeline.detectors import load_detectors
+    from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 
-    harness.writable(out)
+    check_writable(out)
     by_whom = load_executor(by, workers, address, gpus)
-    suite, named = load_suite(attacks), harness.named(detectors)
+    suite, named = load_suite(attacks), load_detectors(detectors)
     makers = load_surrogates(suite, surrogates or [])
     with showing() as screen:
         for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
@@ -239,7 +241,7 @@ def evaluate(
             data, source, "test", limit, out / "skipped.csv", screen.progress, convert
         )
         screen.say(counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate_named(
+        matrix = evaluate_loaded(
             named,
             suite,
             images,

@@ -22,6 +22,7 @@ KINDS = (
     "formats",
     "endpoints",
     "executors",
+    "methods",
 )
 
 app = typer.Typer()
@@ -64,6 +65,7 @@ def _known() -> Mapping[str, list[str]]:
     from robustbench_aigi.detectors import detectors
     from robustbench_aigi.executors import executors
     from robustbench_aigi.report.formats import FORMS
+    from robustbench_aigi.training.methods import methods
 
     return {
         "detectors": detectors.names(),
@@ -75,6 +77,7 @@ def _known() -> Mapping[str, list[str]]:
         "formats": sorted(FORMS),
         "endpoints": catalogue.names("endpoints"),
         "executors": executors.names(),
+        "methods": methods.names(),
     }
 
 
@@ -118,8 +121,15 @@ def _attack(name: str) -> list[str]:
     ]
 
 
+def _method(name: str) -> list[str]:
+    from robustbench_aigi.training.methods import methods
+
+    return [f"  {name}  {methods.get(name).summary}"]
+
+
 DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(KINDS, _plain) | {
     "detectors": _detector,
     "attacks": _attack,
+    "methods": _method,
 }
 """Kind to what prints one of its names, in lines."""

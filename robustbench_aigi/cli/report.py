@@ -203,11 +203,11 @@ def plan(
         )
     if detectors:
         from robustbench_aigi.evaluation.costs import to_text
-        from robustbench_aigi.pipeline import harness
+        from robustbench_aigi.pipeline.plan import plan_evaluation
 
         with showing() as screen:
             asked = (detectors, attacks, data, source, limit)
-            table, held = harness.plan(
+            table, held = plan_evaluation(
                 *asked, progress=screen.progress, say=screen.say, convert=convert
             )
         typer.echo(to_text(table, workers, held))

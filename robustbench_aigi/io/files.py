@@ -53,6 +53,15 @@ def describe_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Create a ``folder``, and raise ``WriteError`` if nothing can be written there."""
+    with describe_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.tmp"
+        probe.write_text("")
+        probe.unlink()
+
+
 @contextmanager
 def describe_read_errors(path: Path, way_on: str = DELETE_AND_RERUN) -> Iterator[None]:
     """Turn an error of reading a file that this project wrote into a ``DataError``.

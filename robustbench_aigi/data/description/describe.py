@@ -68,7 +68,7 @@ class Description:
 def described(
     source: str, name: str | None = None, *, convert: bool = False, progress: Progress = silent
 ) -> Description:
-    """Describe a source; arguments as of :func:`~robustbench_aigi.pipeline.data.inspect`.
+    """Describe a source; arguments as of :func:`~robustbench_aigi.pipeline.datasets.inspect`.
 
     Raises:
         DataError: no recipe reads it, or it is an unfinished build. UnknownNameError: there is no
