@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import detectors, load_trained, save_detector, s
 from robustbench_aigi.errors import DataError, LogitsError
 from robustbench_aigi.judging import (
     AS_IT_IS,
-    DELIVERIES,
+    DELIVERY_ATTACKS,
     UNSURE_LOGIT,
     Judgement,
     find_images,
@@ -73,8 +73,8 @@ def test_a_verdict_that_every_delivery_confirms_is_given() -> None:
     found = judged("constant", 3.0, textured())
     assert (found.verdict, found.leaning, found.reasons) == ("AI-generated", "AI-generated", ())
     assert found.confidence == pytest.approx(1 / (1 + math.exp(-3.0)))
-    assert [one.delivery for one in found.deliveries] == [AS_IT_IS, *DELIVERIES]
-    assert (found.spread.real, found.spread.fake) == (0, len(DELIVERIES) + 1)
+    assert [one.delivery for one in found.deliveries] == [AS_IT_IS, *DELIVERY_ATTACKS]
+    assert (found.spread.real, found.spread.fake) == (0, len(DELIVERY_ATTACKS) + 1)
     assert judged("constant", -3.0, textured()).verdict == "real"
     assert judged("constant", 3.0, textured(), threshold=6.0).verdict == "real"
 
@@ -236,7 +236,7 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         assert 0.5 <= line["confidence"] <= 1
         assert line["trained_on"] == "cifake, 98000 images"
         assert line["weights"].startswith("sha256:")
-        assert len(line["deliveries"]) == len(DELIVERIES) + 1
+        assert len(line["deliveries"]) == len(DELIVERY_ATTACKS) + 1
     assert all(line["verdict"] == "unsure" for line in lines[:2])
     own = load_trained("cifake-cnn")
     pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "set" / "b.png")).copy()).permute(

@@ -1,6 +1,4 @@
-"""Whoever does the work, the results are the same; a killed worker's piece is done again, and no
-process is left.
-"""
+"""All executors give the same results, repeat the tasks of killed workers and leave no process."""
 
 import os
 import signal
@@ -24,7 +22,7 @@ from robustbench_aigi.executors import (
     RayExecutor,
     load_executor,
 )
-from robustbench_aigi.executors.cluster import _got
+from robustbench_aigi.executors.cluster import _result
 from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.finished_run import SUITE, detector
 
@@ -59,11 +57,11 @@ def test_results_come_in_order_whoever_works(by: Executor) -> None:
 
 @pytest.mark.parametrize("by", executors(), ids=str)
 def test_a_users_error_is_the_users_error_whoever_works(by: Executor) -> None:
-    def refused(item: int) -> int:
+    def reject(item: int) -> int:
         raise UserError(f"no {item}")
 
     with pytest.raises(UserError, match=r"^no 3$"):
-        list(by.map_ordered(refused, [3]))
+        list(by.map_ordered(reject, [3]))
 
 
 @pytest.mark.parametrize("by", executors()[2:], ids=str)
@@ -116,17 +114,17 @@ def test_items_are_asked_for_when_needed(by: Executor) -> None:
     results.close()  # type: ignore[attr-defined]
 
 
-def test_what_does_not_go_together_is_told() -> None:
+def test_options_that_do_not_go_together_are_rejected() -> None:
     assert load_executor() == InProcessExecutor(None)
     assert load_executor(workers=1) == InProcessExecutor(1)
     assert load_executor(workers=2) == PoolExecutor(2)
     assert load_executor(address="auto") == RayExecutor(1, "auto")
-    for wrong, told in (
+    for wrong, message in (
         ({"name": "poool"}, "no executor called 'poool'. Did you mean pool"),
         ({"name": "pool", "gpus": 1.0}, "--executor ray"),
         ({"name": "local", "workers": 2}, "--executor pool"),
     ):
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             load_executor(**wrong)
 
 
@@ -172,7 +170,7 @@ def test_a_detector_that_fails_fails_alike_whoever_asks_it(
     assert all(status == statuses[0] for status in statuses)
 
 
-def test_a_cluster_that_lost_its_head_is_told() -> None:
+def test_a_cluster_that_lost_its_head_is_reported() -> None:
     ray = pytest.importorskip("ray")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -185,6 +183,6 @@ def test_a_cluster_that_lost_its_head_is_told() -> None:
     alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
     with pytest.raises(
         WorkersLostError,
-        match=rf"head of the Ray cluster, {head}, answers no more.*ray start --head",
+        match=rf"lost connection to the Ray head node {head} .*ray start --head",
     ):
-        _got(alone, None)
+        _result(alone, None)

@@ -314,7 +314,7 @@ def test_audit_and_generate_hold_their_folder(
         with exclusive_lock(place):
             yield
 
-    monkeypatch.setattr(data_pipeline, "alone", noted)
+    monkeypatch.setattr(data_pipeline, "exclusive_lock", noted)
     root = files(tmp_path / "set", "real", "fake", count=6)
     data_pipeline.audit("folder", tmp_path / "audit", source=str(root))
     monkeypatch.setattr(data_pipeline, "make_samples", lambda *given: pd.DataFrame())

@@ -80,15 +80,7 @@ def train(
         numbers=attack_numbers(settings) | dict(numbers),
     )
     _check_replay(method, has_replay=replay is not None, has_start=start is not None)
-    begin = load_detector(detector, start, **config)  # first, so that a wrong name fails at once
-    for note in begin.notes:
-        say(note)
-    check_restorable(begin)
-    if start and begin.card.weights == FRESH:
-        say(
-            f"{start} brings no last layer of one or two classes: that of {begin.card.name} is"
-            " fresh"
-        )
+    begin = _load_start(detector, start, config, say)  # first, so that a wrong name fails at once
     skipped = out.with_suffix(".skipped.csv")
     state = out.with_suffix(".training")
     with exclusive_lock(out):
@@ -114,6 +106,20 @@ def train(
         shutil.rmtree(state, ignore_errors=True)
     say(training_summary(trained))
     return trained.detector
+
+
+def _load_start(detector: str, start: str | None, config: Mapping[str, Any], say: Say) -> Detector:
+    """Load what the training starts from, and report what is special about it."""
+    begin = load_detector(detector, start, **config)
+    for note in begin.notes:
+        say(note)
+    check_restorable(begin)
+    if start and begin.card.weights == FRESH:
+        say(
+            f"{start} brings no last layer of one or two classes: that of {begin.card.name} is"
+            " fresh"
+        )
+    return begin
 
 
 def _check_replay(method: str, *, has_replay: bool, has_start: bool) -> None:

@@ -45,7 +45,7 @@ def augment(
 
 
 def _draw_index(count: int, groups: Tensor | None) -> Tensor:
-    """Return ``(N,)``, which of the draws an image takes: one per group."""
+    """Return the index ``(N,)`` of the draw of each image: one draw per group."""
     if groups is None:
         return torch.arange(count)
     index: Tensor = groups.unique_consecutive(return_inverse=True)[1]
@@ -77,7 +77,7 @@ def recolour(images: Tensor, most: float, rng: torch.Generator, draw_of: Tensor)
         images: ``(N, 3, H, W)`` in [0, 1].
         most: maximum relative change of the contrast.
         rng: CPU generator of the draws.
-        draw_of: int64 ``(N,)``, which of the draws an image takes.
+        draw_of: int64 ``(N,)``, index of the draw of each image.
     """
     count = int(draw_of.max()) + 1
     draws = 2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1

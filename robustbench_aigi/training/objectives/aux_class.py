@@ -14,7 +14,7 @@ AUX_HEAD = "second_head"
 
 
 def add_aux_head(detector: Detector, categories: Tensor | None) -> None:
-    """Give a detector a second head, on the features that its own head gets.
+    """Add a second head to a detector, on the features that its own head gets.
 
     Args:
         detector: changed in place; its logits stay the same.

@@ -14,7 +14,7 @@ from robustbench_aigi.training.config import TrainConfig
 SCORE_BATCH = 250
 """Images per attacked batch."""
 SCORE_STEPS = 7
-"""Steps of the PGD attacks that score an epoch."""
+"""Steps of PGD, where it scores the weights after an epoch."""
 
 
 def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int = 0) -> float:
