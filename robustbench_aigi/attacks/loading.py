@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, Perturbation, attacks
-from robustbench_aigi.config.units import SEVERITY
+from robustbench_aigi.config.units import SEVERITY_LEVEL
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import unknown
 
@@ -101,10 +101,10 @@ def _severity(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
             f"{name} has no severities, got severity {severity!r}. Give its own numbers instead."
         )
     try:
-        place = int(SEVERITY.read(severity, "severity", name))
+        place = int(SEVERITY_LEVEL.read(severity, "severity", name))
     except ValueError as error:
         raise ConfigError(
-            f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write"
-            f" severity = 3, or its own numbers: {', '.join(table)}."
+            f"{name} wants a severity of 1 (mildest) to {SEVERITY_LEVEL.most}, got {severity!r}."
+            f" Write severity = 3, or its own numbers: {', '.join(table)}."
         ) from error
     return {number: values[place - 1] for number, values in table.items()}

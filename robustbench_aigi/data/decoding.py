@@ -17,7 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from robustbench_aigi.data.conversion import CONVERT_RULES, has_alpha, is_deep, is_wide, to_rgb
-from robustbench_aigi.imaging.png import SIGNATURE, opened
+from robustbench_aigi.imaging.png import PNG_SIGNATURE, opened
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is taken, whatever the file is called. Pillow knows more, some of which start other
@@ -102,7 +102,7 @@ PROSE = frozenset(
     )
 )
 """Endings of files that are no images and that are not looked into."""
-MAGIC = (b"\xff\xd8\xff", SIGNATURE, b"GIF87a", b"GIF89a")
+MAGIC = (b"\xff\xd8\xff", PNG_SIGNATURE, b"GIF87a", b"GIF89a")
 TIFF = (b"II*\0", b"MM\0*")
 SNIFFED_BYTES = 16
 LEAST_SIDE = 8

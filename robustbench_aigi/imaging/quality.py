@@ -1,54 +1,70 @@
-"""How near a changed image is to its source: PSNR and SSIM, a batch at a time."""
+"""Image quality: PSNR and SSIM of a batch of changed images."""
 
 import torch
 from torch import Tensor
 
 from robustbench_aigi.imaging.pixels import LEVELS
 
-SIGMA, REACH = 1.5, 5
-"""Of SSIM's Gaussian window, in pixels: 11 x 11."""
+WINDOW_SIGMA = 1.5
+"""Standard deviation of SSIM's Gaussian window, in pixels."""
+WINDOW_RADIUS = 5
+"""Radius of the window, in pixels: it is 11 x 11."""
 
 
 def psnr(changed: Tensor, source: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio ``(N,)`` in dB of ``(N, 3, H, W)`` grey levels; infinite where
-    nothing changed.
+    """Return the peak signal-to-noise ratio ``(N,)`` in dB; infinite where nothing changed.
+
+    Args:
+        changed: ``(N, 3, H, W)`` in grey levels.
+        source: the same shape, in grey levels.
+
+    Example:
+        >>> psnr(torch.full((1, 3, 4, 4), 255.0), torch.zeros(1, 3, 4, 4)).tolist()
+        [0.0]
     """
     error = (changed - source).double().square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(LEVELS**2 / error)
 
 
 def ssim(changed: Tensor, source: Tensor) -> Tensor:
-    """Structural similarity ``(N,)`` of ``(N, 3, H, W)`` grey levels, the mean over channels; NaN
-    below 11 pixels.
+    """Return the structural similarity ``(N,)``, the mean over channels; NaN below 11 pixels.
 
-    Where the window leaves the image nothing is counted. Source: Wang et al., IEEE TIP 2004.
+    Pixels where the window leaves the image are not counted. Source: Wang et al., IEEE TIP 2004.
+
+    Args:
+        changed: ``(N, 3, H, W)`` in grey levels.
+        source: the same shape, in grey levels.
     """
-    if min(source.shape[-2:]) <= 2 * REACH:
+    if min(source.shape[-2:]) <= 2 * WINDOW_RADIUS:
         return torch.full((len(source),), torch.nan, dtype=torch.float64)
-    one, other = changed.float(), source.float()
-    means = [_blurred(image) for image in (one, other)]
-    spreads = [
-        _blurred(image.square()) - mean.square()
-        for image, mean in zip((one, other), means, strict=True)
-    ]
-    together = _blurred(one * other) - means[0] * means[1]
-    low, high = (0.01 * LEVELS) ** 2, (0.03 * LEVELS) ** 2
-    top = (2 * means[0] * means[1] + low) * (2 * together + high)
-    alike = top / ((means[0].square() + means[1].square() + low) * (spreads[0] + spreads[1] + high))
-    return alike.mean(dim=(1, 2, 3)).double()
+    x = changed.float()
+    y = source.float()
+    mean_x = _blurred(x)
+    mean_y = _blurred(y)
+    variance_x = _blurred(x.square()) - mean_x.square()
+    variance_y = _blurred(y.square()) - mean_y.square()
+    covariance = _blurred(x * y) - mean_x * mean_y
+    c1 = (0.01 * LEVELS) ** 2
+    c2 = (0.03 * LEVELS) ** 2
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = numerator / (
+        (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)
+    )
+    return similarity.mean(dim=(1, 2, 3)).double()
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """Images ``(N, 3, H, W)`` averaged over the window, where it fits (shifted sums: quicker than
-    conv2d).
+    """Average images ``(N, 3, H, W)`` over the window, where it fits.
+
+    Sums of shifted images are quicker than conv2d.
     """
-    steps = torch.arange(-REACH, REACH + 1, dtype=torch.float64)
-    window = torch.exp(-steps.square() / (2 * SIGMA**2))
-    shares = (window / window.sum()).tolist()
+    steps = torch.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1, dtype=torch.float64)
+    window = torch.exp(-steps.square() / (2 * WINDOW_SIGMA**2))
+    weights = (window / window.sum()).tolist()
     for dim in (-2, -1):
-        size = images.shape[dim] - 2 * REACH
-        total = images.narrow(dim, 0, size) * shares[0]
-        for start, share in enumerate(shares[1:], start=1):
-            total.add_(images.narrow(dim, start, size), alpha=share)
+        size = images.shape[dim] - 2 * WINDOW_RADIUS
+        total = images.narrow(dim, 0, size) * weights[0]
+        for start, weight in enumerate(weights[1:], start=1):
+            total.add_(images.narrow(dim, start, size), alpha=weight)
         images = total
     return images

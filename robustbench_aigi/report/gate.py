@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.config.units import PASSES, SHARE, Number
+from robustbench_aigi.config.units import ANY_SHARE, PASSES_PER_IMAGE, Number
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.report.compare import compare
 from robustbench_aigi.report.matrix import Matrix
@@ -73,7 +73,7 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
         if self.metric not in METRICS:
             raise ValueError(f"no metric called {self.metric!r}. {_near(self.metric, METRICS)}")
         limit = self.at_most if self.at_least is None else self.at_least
-        (PASSES if self.metric.startswith("mean_") else SHARE).read(
+        (PASSES_PER_IMAGE if self.metric.startswith("mean_") else ANY_SHARE).read(
             limit, self.metric, f"a bound on {self.metric} wants"
         )
         if self.bound == "worse" and self.metric not in INTERVALS:
