@@ -137,7 +137,7 @@ def test_a_training_does_not_start_from_a_name_without_weights() -> None:
         begun_from("resnet50", "resnet50", {})
     with pytest.raises(UnknownNameError, match="Did you mean resnet50"):
         begun_from("resnet50", "resnet5", {})
-    with pytest.raises(UserError, match="threshold is said when a detector is loaded"):
+    with pytest.raises(UserError, match="threshold goes with loading a detector"):
         begun_from("cifake-cnn?threshold=1", None, {})
     assert begun_from("cifake-cnn", "fresh", {}) == ("cifake-cnn", None, {})
 

@@ -1,5 +1,7 @@
 """Links inside the documentation, the README and the reports lead somewhere, without a network."""
 
+import doctest
+import importlib
 import pydoc
 import re
 from pathlib import Path
@@ -10,6 +12,7 @@ import yaml
 from generated_pages import generated_pages
 
 import robustbench_aigi
+from robustbench_aigi import errors
 from robustbench_aigi.evaluation.columns import METRICS
 from tests.markdown import anchors_in, links_in, markdown_files
 
@@ -93,7 +96,20 @@ def test_names_in_the_reference_exist() -> None:
         assert pydoc.locate(name) is not None, name
 
 
+def test_every_error_is_in_the_reference() -> None:
+    page = (CHECKOUT_ROOT / "docs" / "reference" / "errors.md").read_text("utf-8")
+    names = [name for name, kind in vars(errors).items() if isinstance(kind, type)]
+    assert [name for name in names if f"::: robustbench_aigi.errors.{name}\n" not in page] == []
+
+
 def test_the_citation_is_of_this_version() -> None:
     citation = yaml.safe_load((CHECKOUT_ROOT / "CITATION.cff").read_text("utf-8"))
     assert citation["version"] == robustbench_aigi.__version__
     assert {"cff-version", "message", "title", "authors"} <= citation.keys()
+
+
+@pytest.mark.parametrize("name", ["attack_pages", "docstrings", "markdown_text"])
+def test_examples_in_the_generator(name: str) -> None:
+    found = doctest.testmod(importlib.import_module(name))
+    assert found.attempted
+    assert found.failed == 0

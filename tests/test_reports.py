@@ -145,7 +145,7 @@ def test_a_number_without_what_belongs_to_it_is_told(lost: str, one: Path, tmp_p
     table = pd.read_csv(run / "matrix.csv")
     assert table[lost].notna().any()
     table.assign(**{lost: None}).to_csv(run / "matrix.csv", index=False)
-    with pytest.raises(DataError, match=f"without .*{lost}.*Delete it and repeat"):
+    with pytest.raises(DataError, match=f"without .*{lost}.*Delete it and rerun"):
         read_matrix(run)
 
 
@@ -182,7 +182,7 @@ def test_cells_of_another_run_in_the_folder_are_not_this_one(
 
 
 def test_a_matrix_shows_itself(one: Path, tmp_path: Path) -> None:
-    matrix = read_matrix(one)
+    matrix = Matrix(read_matrix(one))
     assert isinstance(matrix[matrix["detector"] == "good"], Matrix)
     shown = matrix.style.to_html()
     assert f"{100 * matrix.cell('good', 'jpeg-50', 'static')['accuracy']:.1f}" in shown

@@ -13,14 +13,14 @@ from robustbench_aigi.errors import UserError
         (
             "quick",
             ["cifake-cnn", "own=cifake-cnn"],
-            "own is no surrogate of the suite quick, whose rows name cifake-cnn. Leave it out",
+            "suite quick does not use the surrogate own; it uses cifake-cnn. Leave it out",
         ),
         (
             "quick",
             ["cifake-cnn", "cifake-cnn=clip-mlp"],
             "two surrogates are called cifake-cnn. Give one",
         ),
-        ("delivery", ["cifake-cnn"], "whose rows name none. Leave"),
+        ("delivery", ["cifake-cnn"], "it uses none. Leave"),
     ],
 )
 def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(

@@ -115,7 +115,7 @@ def test_the_message_says_what_came_what_was_expected_and_what_was_meant() -> No
         ("pgd-linf", {"step": 0}, "step of 1 to 255 grey levels, got 0"),
         ("k-pixel", {"pixels": 0}, "1 or more pixels, got 0"),
         ("pgd-linf", {"eps": "0.5/255"}, "1 to 255 grey levels, got '0.5/255'"),
-        ("dct-pgd", {"low": 0.5, "high": 0.25}, "Between them is no frequency"),
+        ("dct-pgd", {"low": 0.5, "high": 0.25}, "low must not exceed high"),
         ("survives", {"numbers": {"eps": 8 / 255}}, "8/255 is eps = 8"),
         ("eot", {"numbers": {"eps": 8 / 255}}, "8/255 is eps = 8"),
         ("survives", {"settings": {"quality": 0.5}}, "0.5 probably means 50"),

@@ -29,7 +29,7 @@ ACCESS_TITLES = {
 NORM_UNITS = {
     "linf": "{} grey levels of 255 (L-inf)",
     "l2": "{} in the L2 norm over pixels in [0, 1]",
-    "l0": "{} pixels (L0)",
+    "l0": "pixels (L0): {}",
 }
 
 

@@ -58,8 +58,9 @@ def command_parts(name: str, command: TyperCommand) -> list[str]:
 
 
 def argument_name(argument: TyperArgument) -> str:
-    """Return what stands for an argument in a command, such as ``DETECTOR``."""
-    return argument.metavar or str(argument.name).upper()
+    """Return what stands for an argument in a command, such as ``DETECTOR...`` for several."""
+    name = (argument.metavar or str(argument.name).upper()).removesuffix("...")
+    return f"{name}..." if argument.nargs == -1 else name
 
 
 def required_text(parameter: TyperArgument | TyperOption) -> str:

@@ -39,6 +39,17 @@ def to_markdown(text: str) -> str:
     return named.replace("``", "`")
 
 
+def to_reference(text: str) -> str:
+    """Return a docstring as the reference's parser expects it, which calls examples ``Examples``.
+
+    Example:
+        >>> to_reference("Example:")
+        'Examples:'
+    """
+    named = ROLE_TEXT.sub(lambda found: f"`{found[1].rpartition('.')[2]}`", text)
+    return re.sub(r"^(\s*)Example:$", r"\1Examples:", named, flags=re.MULTILINE)
+
+
 def docstring_of(component: type) -> Docstring:
     """Return the parts of a class's docstring; what it lacks comes from the classes above it.
 

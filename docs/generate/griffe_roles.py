@@ -1,17 +1,15 @@
-"""Show Sphinx roles in docstrings, such as ``:class:`Card```, as code in the reference."""
+"""Show what docstrings contain besides Google's sections: Sphinx roles, and ``Example:``."""
 
 from typing import Any
 
 import griffe
-from docstrings import ROLE_TEXT
+from docstrings import to_reference
 
 
 class PlainRoles(griffe.Extension):
     """Rewrites the docstring of every object that is read."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Replace roles by the name that they point to."""
+        """Rewrite the docstring of an object, if it has one."""
         if obj.docstring is not None:
-            obj.docstring.value = ROLE_TEXT.sub(
-                lambda found: f"`{found[1].rpartition('.')[2]}`", obj.docstring.value
-            )
+            obj.docstring.value = to_reference(obj.docstring.value)
