@@ -138,7 +138,7 @@ def _attack(name: str) -> list[str]:
 def _method(name: str) -> list[str]:
     from robustbench_aigi.training.methods import methods
 
-    return [f"  {name}  {methods.get(name).summary}"]
+    return [f"  {name:20}  {methods.get(name).summary}"]
 
 
 DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {

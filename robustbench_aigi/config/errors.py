@@ -144,7 +144,7 @@ def _is_root(model: type[BaseModel]) -> bool:
 
 
 def _tags(model: type[BaseModel]) -> tuple[object, ...]:
-    """Return what a place may call a model of a union: its class, or its literal ``kind``."""
+    """Return what a path may call a model of a union: its class, or its literal ``kind``."""
     kind = model.model_fields.get("kind")
     return (model.__name__, *(get_args(kind.annotation) if kind else ()))
 

@@ -57,7 +57,7 @@ class TrainingStages:
     say: Say
 
     def fit_plain(self) -> dict[str, Detector | Unavailable]:
-        """Return the plainly trained detectors by name; a message where training collapsed."""
+        """Return the plainly trained detectors by name, unavailable where training collapsed."""
         settings = self.recipe.training
         clean = recipe_data(self.data)
         fitted: dict[str, Detector | Unavailable] = {}
@@ -76,7 +76,7 @@ class TrainingStages:
         surrogates: Mapping[str, Detector],
         fitted: Mapping[str, Detector | Unavailable],
     ) -> dict[str, Detector | Unavailable]:
-        """Return the fine-tuned detectors by name; a message where training collapsed.
+        """Return the fine-tuned detectors by name, unavailable where training collapsed.
 
         Args:
             suite: its shared attacks make the `++` set.

@@ -115,14 +115,13 @@ def prepare_card(
     categories = "with what they show" if config.aux_class_weight else ""
     transforms = TRANSFORM_NAMES if config.transform_share else ()
     shown = methods.get(job.method).seen_attacks
-    facts = {
-        "name": job.name,
-        "trained_on": ", ".join(filter(None, (trained_on, categories))),
-        "trained_size": sizes,
-        "seen": tuple(dict.fromkeys((*detector.card.seen, *seen, *shown, *transforms))),
-        "weights": TRAINED_HERE,
-    }
-    detector.describe(**facts)
+    detector.describe(
+        name=job.name,
+        trained_on=", ".join(filter(None, (trained_on, categories))),
+        trained_size=sizes,
+        seen=tuple(dict.fromkeys((*detector.card.seen, *seen, *shown, *transforms))),
+        weights=TRAINED_HERE,
+    )
 
 
 def trained_sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
