@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from robustbench_aigi.data import Dataset, load_data
     from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
     from robustbench_aigi.detectors._support.faster import faster
-    from robustbench_aigi.pipeline.harness import evaluate
+    from robustbench_aigi.pipeline.evaluate import evaluate
     from robustbench_aigi.report import Matrix
 
     __version__: str
@@ -22,7 +22,7 @@ _HOMES = {
     "Detector": "detectors",
     "Matrix": "report",
     "Result": "attacks",
-    "evaluate": "pipeline.harness",
+    "evaluate": "pipeline.evaluate",
     "faster": "detectors._support.faster",
     "load_attack": "attacks",
     "load_data": "data",

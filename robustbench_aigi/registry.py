@@ -27,6 +27,7 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "layout": "layouts",
         "endpoint": "endpoints",
         "executor": "executors",
+        "training method": "methods",
     }
 )
 """Kind of name, as messages call it, to what ``robustbench-aigi list`` calls it."""

@@ -7,7 +7,7 @@ import torch
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 
 SUITE = Suite.model_validate(
     {
@@ -39,5 +39,5 @@ def detector(name: str, threshold: float = 0.0) -> Detector:
 def finished(folder: Path, recipe: str, *detectors: Detector | str) -> Path:
     """The folder of a run of these detectors."""
     torch.manual_seed(0)
-    harness.evaluate(list(detectors), SUITE, load_data(recipe, split="test"), folder)
+    evaluate(list(detectors), SUITE, load_data(recipe, split="test"), folder)
     return folder

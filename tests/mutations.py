@@ -27,7 +27,7 @@ from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import load_detector, load_trained, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.judging import judge, read_image
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import read_runs, write_report
 from robustbench_aigi.report.gate import load_policy
 from robustbench_aigi.report.leaderboard import boards
@@ -150,7 +150,7 @@ def built(folder: Path) -> None:
 def run(folder: Path) -> None:
     tree(folder / "source")
     data = load_data("cifake", str(folder / "source"), "test")
-    harness.evaluate([detector("good")], SUITE, data, folder)
+    evaluate([detector("good")], SUITE, data, folder)
 
 
 def stopped(folder: Path) -> None:

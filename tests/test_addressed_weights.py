@@ -20,7 +20,7 @@ from robustbench_aigi.detectors._support.checkpoints import shipped as shipping
 from robustbench_aigi.detectors.loading import begun_from
 from robustbench_aigi.errors import CheckpointError, UnknownNameError, UserError
 from robustbench_aigi.io.hashing import weights_digest
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.train import train
 
 
 @pytest.mark.parametrize("end", [".pth", ".pt", ".bin", ".ckpt", ".safetensors"])
@@ -111,7 +111,7 @@ def test_a_training_begins_from_such_a_file_and_says_so(tiny_recipe: str, tmp_pa
     _, path = timm_file(tmp_path, 1000)
     said: list[str] = []
     place = tmp_path / "out.safetensors"
-    harness.train(f"timm:test_resnet?weights={path}", tiny_recipe, place, epochs=8, say=said.append)
+    train(f"timm:test_resnet?weights={path}", tiny_recipe, place, epochs=8, say=said.append)
     assert any("brings no last layer" in line for line in said)
     assert load_trained(str(place)).card.weights.startswith("sha256:")
 

@@ -12,7 +12,7 @@ from robustbench_aigi.detectors import detectors
 from robustbench_aigi.evaluation.examples.grad_cam import MAPS, grad_cam, read_maps, similarity
 from robustbench_aigi.evaluation.examples.selection import cases, right_before, strongest
 from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.html.gallery import gallery
 from tests.finished_run import detector
@@ -73,7 +73,7 @@ SUITE = Suite.model_validate({"name": "x", "version": 1, "seed": 0, "attacks": [
 def test_maps_are_the_same_whoever_makes_them(tmp_path: Path, tiny_recipe: str) -> None:
     data, found = load_data(tiny_recipe, split="test"), []
     for name, executor in (("here", InProcessExecutor(1)), ("pool", PoolExecutor(2))):
-        harness.evaluate([detector("good")], SUITE, data, tmp_path / name, executor=executor)
+        evaluate([detector("good")], SUITE, data, tmp_path / name, executor=executor)
         found.append((tmp_path / name / "cells" / "good" / "white-box-pgd-4" / MAPS).read_bytes())
     assert found[0] == found[1]
 
@@ -83,7 +83,7 @@ def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(
 ) -> None:
     lost = detector("good")
     lost.describe(cam="nowhere")
-    matrix = harness.evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    matrix = evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
     assert "nowhere" in (folder / "maps-error.txt").read_text()
     assert not (folder / MAPS).exists()
@@ -91,7 +91,7 @@ def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(
 
 
 def test_cases_are_the_strongest_and_the_weakest(tmp_path: Path, tiny_recipe: str) -> None:
-    harness.evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
     chosen, table = cases(folder, 0.0), pd.read_parquet(folder / "shard-0000.parquet")
     turned = table[table["fooled"] & (table["forwards"] + table["backwards"] > 1)]
@@ -113,7 +113,7 @@ def test_images_wrong_before_the_attack_are_not_shown(tmp_path: Path, tiny_recip
     """
     data = load_data(tiny_recipe, split="test")
     for name, threshold in (("good", 0.0), ("shifted", 3.0), ("fakes-only", -1e6)):
-        harness.evaluate([detector(name, threshold)], SUITE, data, tmp_path / name)
+        evaluate([detector(name, threshold)], SUITE, data, tmp_path / name)
         chosen = cases(tmp_path / name / "cells" / name / "white-box-pgd-4", threshold)
         assert len(chosen)
         assert ((chosen["clean_logit"] > threshold) == (chosen["label"] == 1)).all()

@@ -23,7 +23,8 @@ from robustbench_aigi.detectors import (
 from robustbench_aigi.detectors.loading import begun_from
 from robustbench_aigi.errors import CheckpointError, UnknownNameError
 from robustbench_aigi.io.hashing import weights_digest
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.detectors import load_detectors
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.addresses import Level
@@ -37,7 +38,7 @@ def test_a_bare_name_means_the_weights_that_ship(name: str) -> None:
     assert weights_digest(found.state_dict()) == weights_digest(
         load_detector(name, "cifake").state_dict()
     )
-    assert list(harness.named([name])) == [found.card.name]
+    assert list(load_detectors([name])) == [found.card.name]
 
 
 def test_a_bare_name_stays_one_beside_a_folder_of_that_name(
@@ -58,7 +59,7 @@ def test_what_was_not_trained_is_refused_where_a_trained_detector_is_wanted(name
     place = name.partition("?")[0]
     for ask in (
         load_trained,
-        lambda text: harness.named([text]),
+        lambda text: load_detectors([text]),
         lambda text: load_surrogates(load_suite("quick"), [text]),
     ):
         with pytest.raises(
@@ -143,7 +144,7 @@ def test_evaluate_takes_names_as_commands_do_and_warns_of_fresh_weights(
     said: list[str] = []
     data = load_data(tiny_recipe, split="test")
     names = ["cifake-cnn", "new=cifake-cnn?weights=fresh"]
-    matrix = harness.evaluate(names, suite, data, tmp_path, say=said.append)
+    matrix = evaluate(names, suite, data, tmp_path, say=said.append)
     assert set(matrix["detector"]) == {"cifake-cnn", "new"}
     assert [line.partition(":")[0] for line in said if "weights" in line] == [
         "new has fresh weights"

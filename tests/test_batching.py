@@ -21,7 +21,7 @@ from robustbench_aigi.evaluation.batching import (
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import IN_PROCESS, Executor, PoolExecutor
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.conftest import Linear
 from tests.finished_run import SUITE, detector
 
@@ -112,13 +112,13 @@ def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
 
     hungry.__class__ = Hungry
     data = load_data(tiny_recipe, split="test")
-    matrix = harness.evaluate([hungry], SUITE, data, tmp_path / "hungry", executor=by)
+    matrix = evaluate([hungry], SUITE, data, tmp_path / "hungry", executor=by)
     assert (matrix["status"] == "ok").all()
     grid = read_run_plan(tmp_path / "hungry")
     assert grid is not None
     assert grid.detectors["good"].at_once == 4
     frugal = detector("good")
-    again = harness.evaluate(
+    again = evaluate(
         [frugal], SUITE, data, tmp_path / "hungry"
     )  # the size is remembered, nothing is done anew
     assert frugal.at_once == 4
@@ -134,7 +134,7 @@ def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(
         raise MemoryError("no room")
 
     next(hungry.children()).register_forward_pre_hook(none)
-    matrix = harness.evaluate([hungry], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    matrix = evaluate([hungry], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     assert "error: clean: MemoryError: no room" in matrix["status"].tolist()
 
 

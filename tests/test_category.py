@@ -1,4 +1,4 @@
-"""A second lesson beside the verdict: what an image shows."""
+"""A second head that learns what an image shows."""
 
 import math
 import sys
@@ -12,8 +12,8 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Files, TrainingJob, train_detector
-from robustbench_aigi.training.objectives.aux_class import Category, add_second_head
+from robustbench_aigi.training import Arrays, TrainingFiles, TrainingJob, train_detector
+from robustbench_aigi.training.objectives.aux_class import AuxClassObjective, add_aux_head
 from robustbench_aigi.training.objectives.base import TrainingBatch, own_loss
 from tests.test_training import cnn, easy
 
@@ -30,7 +30,9 @@ TRAIN, VALIDATION = coloured(60), coloured(30, 1)
 
 
 def trained(
-    numbers: dict[str, float], files: Files | None = None, kill: Callable[..., None] | None = None
+    numbers: dict[str, float],
+    files: TrainingFiles | None = None,
+    kill: Callable[..., None] | None = None,
 ) -> Detector:
     recipe = TrainingJob(
         detector="cifake-cnn", epochs=2, numbers={"batch": 16, "memory": 5, **numbers}
@@ -45,10 +47,10 @@ def test_both_losses_are_lowered() -> None:
         from_bytes(TRAIN.images), TRAIN.labels, TRAIN.labels.float(), 0, torch.eye(3)[shown]
     )
     verdict = own_loss(detector, batch)().item()
-    add_second_head(detector, shown)
+    add_aux_head(detector, shown)
     losses, optimizer = list[float](), torch.optim.Adam(detector.parameters(), 3e-3)
     for _ in range(60):
-        loss = Category(2.0)(detector, batch)()
+        loss = AuxClassObjective(2.0)(detector, batch)()
         losses.append(loss.item())
         optimizer.zero_grad()
         loss.backward()
@@ -62,13 +64,13 @@ def test_both_losses_are_lowered() -> None:
 
 def test_what_is_trained_is_as_plain_as_without_it(tmp_path: Path) -> None:
     saved, images = list[Tensor](), from_bytes(VALIDATION.images)
-    files = Files(best=lambda best: saved.append(best.eval().logits(images).detach()))
-    made, plain = trained({"category": 0.5}, files), trained({})
+    files = TrainingFiles(save_best=lambda best: saved.append(best.eval().logits(images).detach()))
+    made, plain = trained({"aux_class_weight": 0.5}, files), trained({})
     assert made.state_dict().keys() == plain.state_dict().keys()
     assert made.card.trained_on == "with what they show"
     assert not torch.allclose(made.logits(images), plain.logits(images))
-    save_detector(made, tmp_path / "told.safetensors")
-    for logits in (saved[-1], load_detector(str(tmp_path / "told.safetensors")).logits(images)):
+    save_detector(made, tmp_path / "aux.safetensors")
+    for logits in (saved[-1], load_detector(str(tmp_path / "aux.safetensors")).logits(images)):
         torch.testing.assert_close(logits, made.logits(images))
 
 
@@ -76,23 +78,23 @@ def test_what_is_trained_is_as_plain_as_without_it(tmp_path: Path) -> None:
 def test_a_killed_one_ends_in_the_same_weights(
     numbers: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "KEEP_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "SAVE_SECONDS", 0)
 
     def killed(task: str, done: int, total: int) -> None:
         if done == 5:
             raise KeyboardInterrupt
 
-    whole = trained({"category": 0.5, **numbers})
+    whole = trained({"aux_class_weight": 0.5, **numbers})
     with pytest.raises(KeyboardInterrupt):
-        trained({"category": 0.5, **numbers}, Files(tmp_path), killed)
-    again = trained({"category": 0.5, **numbers}, Files(tmp_path))
+        trained({"aux_class_weight": 0.5, **numbers}, TrainingFiles(tmp_path), killed)
+    again = trained({"aux_class_weight": 0.5, **numbers}, TrainingFiles(tmp_path))
     assert all(
         torch.equal(value, whole.state_dict()[key]) for key, value in again.state_dict().items()
     )
 
 
 @pytest.mark.parametrize(
-    ("detector", "method", "numbers", "told"),
+    ("detector", "method", "numbers", "message"),
     [
         ("cifake-cnn", "pgd", {}, "methods plain and static, without lora; got pgd"),
         ("cifake-cnn", "adapt", {}, "got adapt"),
@@ -100,20 +102,20 @@ def test_a_killed_one_ends_in_the_same_weights(
         ("clip-mlp", "plain", {}, "clip-mlp does not"),
     ],
 )
-def test_what_cannot_be_is_told(
-    detector: str, method: str, numbers: dict[str, int], told: str
+def test_what_cannot_be_is_rejected(
+    detector: str, method: str, numbers: dict[str, int], message: str
 ) -> None:
     def tried() -> None:
         recipe = TrainingJob(
-            detector=detector, method=method, epochs=1, numbers={"category": 0.5, **numbers}
+            detector=detector, method=method, epochs=1, numbers={"aux_class_weight": 0.5, **numbers}
         )
         train_detector(recipe, TRAIN, VALIDATION)
 
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         tried()
 
 
-def test_images_of_which_nothing_is_told_are_refused() -> None:
-    recipe = TrainingJob(detector="cifake-cnn", epochs=1, numbers={"category": 0.5})
-    with pytest.raises(UserError, match="several categories, and these have 0"):
+def test_images_of_unknown_category_are_rejected() -> None:
+    recipe = TrainingJob(detector="cifake-cnn", epochs=1, numbers={"aux_class_weight": 0.5})
+    with pytest.raises(UserError, match="several categories, and the training images have 0"):
         train_detector(recipe, easy(12), easy(12, 1))

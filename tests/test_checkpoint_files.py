@@ -17,7 +17,7 @@ from robustbench_aigi.detectors._support.addresses.address import is_weights_pat
 from robustbench_aigi.detectors._support.checkpoints.tensors import read_tensors
 from robustbench_aigi.errors import CheckpointError, UserError
 from robustbench_aigi.judging import judge, read_image
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.train import train
 from tests.checkpoints import SMALL_VIT, timm_state
 
 
@@ -197,7 +197,7 @@ def test_notes_are_shown(
     assert ready.notes == (note,)
     said: list[str] = []
     with pytest.raises(UserError):
-        harness.train(
+        train(
             "cifake-cnn",
             "cifake",
             tmp_path / "new.safetensors",
@@ -206,7 +206,7 @@ def test_notes_are_shown(
             source=str(tmp_path / "nowhere"),
         )
     assert said == [note]
-    monkeypatch.setattr(harness, "load_trained", lambda *_: ready)
+    monkeypatch.setattr("robustbench_aigi.pipeline.detectors.load_trained", lambda *_: ready)
     Image.new("RGB", (32, 32)).save(tmp_path / "one.png")
     assert note in judge(read_image(tmp_path / "one.png"), ready).notes
     words = [

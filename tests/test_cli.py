@@ -203,7 +203,7 @@ BAD_CALLS = {
     ),
     "no such number": (
         ["train", "cifake-cnn", "--config", "epsilon=3", "--out", "x.safetensors"],
-        "There are: epochs, batch",
+        "Fields: epochs, batch",
     ),
     "adapt without the old": (
         ["train", "cifake-cnn", "--method", "adapt", "--out", "x.safetensors"],
@@ -211,7 +211,7 @@ BAD_CALLS = {
     ),
     "unknown method": (
         ["train", "cifake-cnn", "--method", "magic", "--out", "x.safetensors"],
-        "no method called",
+        "no training method called",
     ),
 }
 

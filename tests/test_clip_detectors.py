@@ -24,11 +24,11 @@ from robustbench_aigi.errors import CheckpointError, UnavailableError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.methods.tecoa import caption_embeddings, tecoa_loss
 from robustbench_aigi.training.objectives.adversarial import Ramp
 from robustbench_aigi.training.objectives.base import TrainingBatch
-from robustbench_aigi.training.objectives.clip_encoder import Tower, clip_of
+from robustbench_aigi.training.objectives.clip_encoder import EncoderObjective, require_clip
 from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
-from robustbench_aigi.training.objectives.tecoa import caption_embeddings, tecoa
 from tests.test_training import easy
 
 CONFIG: dict[str, Any] = {
@@ -203,7 +203,7 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 
     before = attacked_loss()
     plan = TrainConfig(epochs=3, batch=12, rate=3e-4, eps=4, steps=2)
-    tower = Tower(tecoa(detector), plan)
+    tower = EncoderObjective(tecoa_loss(detector), plan)
     history = fit(
         detector, easy(48), held, plan, objective=tower, score=tower.score, part=detector.tower
     )
@@ -214,12 +214,12 @@ def test_tecoa_makes_attacked_images_keep_their_caption() -> None:
 
 
 def test_the_attacks_on_a_tower_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    detector = clip_of(load_detector("clip-mlp"))
+    detector = require_clip(load_detector("clip-mlp"))
     data = easy(8)
     shown: list[Tensor] = []
     images = from_bytes(data.images)
     embed = detector.embed
-    tower = Tower(tecoa(detector), TrainConfig(epochs=1, eps=8, steps=2), Ramp(8))
+    tower = EncoderObjective(tecoa_loss(detector), TrainConfig(epochs=1, eps=8, steps=2), Ramp(8))
 
     def noted(given: Tensor) -> Tensor:
         shown.append(given)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from robustbench_aigi.data.plusplus.request import BuildRequest
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline import data as data_pipeline
+from robustbench_aigi.pipeline import datasets as data_pipeline
 from tests.test_sources import files
 
 

@@ -9,7 +9,7 @@ from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.objectives.base import Loss, TrainingBatch, own_loss
-from robustbench_aigi.training.transforms import QUALITIES, SCALES, delivered
+from robustbench_aigi.training.transforms import JPEG_QUALITIES, RESIZE_SCALES, transform_some
 
 
 def pictures(count: int) -> Arrays:
@@ -24,12 +24,12 @@ def pictures(count: int) -> Arrays:
 
 def test_one_half_of_a_share_is_saved_again_and_the_other_resized() -> None:
     images, rng = from_bytes(pictures(40).images), torch.Generator().manual_seed(0)
-    shown, where = delivered(images, torch.arange(10, 40), 0.4, rng)
+    shown, where = transform_some(images, torch.arange(10, 40), 0.4, rng)
     assert int(where.sum()) == 12
     assert not where[:10].any()
     assert torch.equal((shown != images).flatten(1).any(dim=1), where)
-    saved = [JPEG(quality=quality) for quality in range(QUALITIES[0], QUALITIES[1] + 1)]
-    for ways in (saved, [Resize(scale=scale) for scale in SCALES]):
+    saved = [JPEG(quality=quality) for quality in range(JPEG_QUALITIES[0], JPEG_QUALITIES[1] + 1)]
+    for ways in (saved, [Resize(scale=scale) for scale in RESIZE_SCALES]):
         found = [
             (shown == way.apply(images, ["0"] * 40)).flatten(1).all(dim=1) & where for way in ways
         ]
@@ -52,13 +52,13 @@ def test_a_training_shows_them_marked_as_changed(built: bool) -> None:
         detector,
         train._replace(changed=came),
         pictures(8),
-        TrainConfig(epochs=2, batch=16, delivered=0.5),
+        TrainConfig(epochs=2, batch=16, transform_share=0.5),
         objective=noted,
     )
     assert sum(marks) == 2 * (16 + 8 if built else 16)
 
 
 def test_the_card_says_so() -> None:
-    recipe = TrainingJob(detector="cifake-cnn", epochs=2, numbers={"delivered": 0.5})
+    recipe = TrainingJob(detector="cifake-cnn", epochs=2, numbers={"transform_share": 0.5})
     detector, _ = train_detector(recipe, pictures(64), pictures(32))
     assert detector.card.seen == ("jpeg", "resize")

@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import detectors, load_trained, save_detector, s
 from robustbench_aigi.errors import DataError, LogitsError
 from robustbench_aigi.judging import (
     AS_IT_IS,
-    DELIVERIES,
+    DELIVERY_ATTACKS,
     UNSURE_LOGIT,
     Judgement,
     find_images,
@@ -26,7 +26,7 @@ from robustbench_aigi.judging import (
     to_text,
 )
 from robustbench_aigi.training import Arrays, TrainingJob, train_detector
-from robustbench_aigi.training.presets import _sizes
+from robustbench_aigi.training.trainer import trained_sizes
 from tests.test_cli import command
 from tests.test_training import easy
 
@@ -73,8 +73,8 @@ def test_a_verdict_that_every_delivery_confirms_is_given() -> None:
     found = judged("constant", 3.0, textured())
     assert (found.verdict, found.leaning, found.reasons) == ("AI-generated", "AI-generated", ())
     assert found.confidence == pytest.approx(1 / (1 + math.exp(-3.0)))
-    assert [one.delivery for one in found.deliveries] == [AS_IT_IS, *DELIVERIES]
-    assert (found.spread.real, found.spread.fake) == (0, len(DELIVERIES) + 1)
+    assert [one.delivery for one in found.deliveries] == [AS_IT_IS, *DELIVERY_ATTACKS]
+    assert (found.spread.real, found.spread.fake) == (0, len(DELIVERY_ATTACKS) + 1)
     assert judged("constant", -3.0, textured()).verdict == "real"
     assert judged("constant", 3.0, textured(), threshold=6.0).verdict == "real"
 
@@ -236,7 +236,7 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         assert 0.5 <= line["confidence"] <= 1
         assert line["trained_on"] == "cifake, 98000 images"
         assert line["weights"].startswith("sha256:")
-        assert len(line["deliveries"]) == len(DELIVERIES) + 1
+        assert len(line["deliveries"]) == len(DELIVERY_ATTACKS) + 1
     assert all(line["verdict"] == "unsure" for line in lines[:2])
     own = load_trained("cifake-cnn")
     pixels = torch.from_numpy(np.asarray(Image.open(tmp_path / "set" / "b.png")).copy()).permute(
@@ -275,7 +275,7 @@ def test_training_states_the_size_of_its_images() -> None:
     made, _ = train_detector(recipe, easy(64), easy(32, seed=1), trained_on="easy, 64 images")
     assert made.card.trained_size == (32, 32)
     data = Arrays(textured(24, 40)[None], torch.tensor([0]))
-    assert _sizes(data, None) == (24, 40)
+    assert trained_sizes(data, None) == (24, 40)
     for before, after in (((16, 32), (16, 40)), ((32, 64), (24, 64)), (None, None)):
         made.describe(trained_size=before)
-        assert _sizes(data, made) == after
+        assert trained_sizes(data, made) == after

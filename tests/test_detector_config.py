@@ -11,7 +11,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Card, Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors._support.recording import json_value
 from robustbench_aigi.training import TrainingJob
-from robustbench_aigi.training.presets import plan_for, training_defaults
+from robustbench_aigi.training.presets import config_for, training_defaults
 from tests.test_detectors import small
 
 STORED_CONFIGS = {
@@ -224,16 +224,18 @@ USUAL_RATES = (1e-3, 5e-4, 1e-3, 5e-4, 2e-4, False)
 def test_training_defaults_are_those_of_the_class(name: str) -> None:
     plain = TrainingJob(detector=name, epochs=3)
     adapting = TrainingJob(detector=name, method="adapt", epochs=3)
-    few = [plan_for(plain, 1_000, begun=begun, frozen=False) for begun in (False, True)]
-    many = [plan_for(plain, 100_000, begun=begun, frozen=False) for begun in (False, True)]
-    adapted = plan_for(adapting, 100_000, begun=True, frozen=False)
-    rates = [plan.rate for plan in (*few, *many, adapted)]
+    few = [config_for(plain, 1_000, is_trained=known, is_frozen=False) for known in (False, True)]
+    many = [
+        config_for(plain, 100_000, is_trained=known, is_frozen=False) for known in (False, True)
+    ]
+    adapted = config_for(adapting, 100_000, is_trained=True, is_frozen=False)
+    rates = [config.rate for config in (*few, *many, adapted)]
     *expected, keeps_statistics = TRAINING_RATES.get(name, USUAL_RATES)
     assert rates == pytest.approx(expected)
-    assert [plan.fixed_norm for plan in (*few, *many)] == [False, keeps_statistics, False, False]
+    assert [one.fixed_norm for one in (*few, *many)] == [False, keeps_statistics, False, False]
 
 
 def test_attacks_in_training_leave_out_the_rate_on_few() -> None:
     job = TrainingJob(detector="cifake-cnn", method="pgd", epochs=3)
     assert training_defaults("cifake-cnn").rate_on_few == 2e-3
-    assert plan_for(job, 1_000, begun=False, frozen=False).rate == 1e-3
+    assert config_for(job, 1_000, is_trained=False, is_frozen=False).rate == 1e-3

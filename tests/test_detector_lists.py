@@ -15,7 +15,7 @@ from robustbench_aigi.detectors import (
 )
 from robustbench_aigi.detectors.loading import addresses_of, begun_from
 from robustbench_aigi.errors import ConfigError, UserError
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.detectors import load_detectors
 from tests.addresses import Level
 
 DETECTOR_LIST = """
@@ -42,7 +42,7 @@ def listed(tmp_path: Path) -> Path:
 
 
 def test_a_list_gives_names_to_addresses_and_arguments(listed: Path) -> None:
-    found = harness.named([str(listed)])
+    found = load_detectors([str(listed)])
     assert list(found) == ["mine", "level", "far"]
     mine, level, far = (d for d in found.values() if isinstance(d, Detector))
     assert mine.threshold == 0.5

@@ -9,9 +9,9 @@ from robustbench_aigi.attacks import load_suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import ConfigError
-from robustbench_aigi.evaluation import evaluate
+from robustbench_aigi.evaluation import evaluate as evaluate_cells
 from robustbench_aigi.outcomes import Unavailable
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import Matrix, read_matrix
 from tests.test_adequacy import JPEG, PGD8, SQUARE8, Made, bright, brightness, honest, suite
 
@@ -27,7 +27,7 @@ def run(detector: Detector, data: Dataset, out: Path, maker: Detector | None = N
     """An evaluation of a detector beside an honest one."""
     fine = honest()
     surrogates = {"honest": maker or honest()}
-    matrix = harness.evaluate([detector, fine], SUITE, data, out, surrogates=surrogates)
+    matrix = evaluate([detector, fine], SUITE, data, out, surrogates=surrogates)
     if maker is None:
         assert (matrix.loc[matrix["detector"] == "linear", "status"] == "ok").all()
     return matrix
@@ -139,18 +139,20 @@ def test_a_surrogate_that_breaks_costs_its_own_rows_only(data: Dataset, tmp_path
 
 def test_nothing_but_errors_is_still_a_report(data: Dataset, tmp_path: Path) -> None:
     broken = Made(lambda images: brightness(images) * torch.nan)
-    matrix = harness.evaluate([broken], SUITE, data, tmp_path, surrogates={})
+    matrix = evaluate([broken], SUITE, data, tmp_path, surrogates={})
     assert matrix["accuracy"].isna().all()
     assert "made: n/a" not in (tmp_path / "report.html").read_text()
     assert read_matrix(tmp_path)["status"].tolist() == matrix["status"].tolist()
-    table = evaluate({"far": Unavailable("no hub")}, SUITE, data, tmp_path, surrogates={})
+    table = evaluate_cells({"far": Unavailable("no hub")}, SUITE, data, tmp_path, surrogates={})
     assert table["status"].tolist() == ["unavailable: no hub"]
 
 
 def test_a_missing_surrogate_leaves_the_worst_case_incomplete(
     data: Dataset, tmp_path: Path
 ) -> None:
-    found = statuses(evaluate({"made": Made(brightness)}, SUITE, data, tmp_path, surrogates={}))
+    found = statuses(
+        evaluate_cells({"made": Made(brightness)}, SUITE, data, tmp_path, surrogates={})
+    )
     assert (
         found["static", "worst-case"]
         == "incomplete: pgd-linf-8 unavailable, square-linf-8 unavailable"

@@ -19,7 +19,7 @@ from robustbench_aigi.evaluation.metrics import summarise, worst_case
 from robustbench_aigi.evaluation.scores import calibration_error
 from robustbench_aigi.evaluation.shard_work import attacked, psnr
 from robustbench_aigi.outcomes import Unavailable
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_psnr() -> None:
 def test_matrix_has_every_cell_and_worst_case_is_lowest(
     data: Dataset, tiny_suite: str, tmp_path: Path
 ) -> None:
-    matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    matrix = evaluate([cnn()], tiny_suite, data, tmp_path)
     assert (matrix["status"] == "ok").all()
     suite = load_suite(tiny_suite)
     for direction in ("evasion", "framing", "both"):
@@ -114,7 +114,7 @@ def test_accuracy_from_the_saved_images_is_the_cell(
 ) -> None:
     from tests.recount import recount
 
-    matrix = harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    matrix = evaluate([cnn()], tiny_suite, data, tmp_path)
     counted = recount(tmp_path, "cifake-cnn", cnn())
     assert len(counted) == 6
     for (mode, attack), accuracy in counted.items():
@@ -137,15 +137,15 @@ def test_an_attack_takes_the_clean_logits_of_the_clean_cell(data: Dataset) -> No
 def test_finished_shards_are_kept_and_others_made_anew(
     data: Dataset, tiny_suite: str, tmp_path: Path
 ) -> None:
-    harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    evaluate([cnn()], tiny_suite, data, tmp_path)
     first = (tmp_path / "matrix.csv").read_bytes()
     shards = sorted((tmp_path / "cells").rglob("*.parquet"))
     times = {path: path.stat().st_mtime_ns for path in shards}
     shards[0].unlink()
-    harness.evaluate([cnn()], tiny_suite, data, tmp_path)
+    evaluate([cnn()], tiny_suite, data, tmp_path)
     assert (tmp_path / "matrix.csv").read_bytes() == first
     assert {p for p in shards[1:] if p.stat().st_mtime_ns != times[p]} == set()
-    harness.evaluate([cnn(seed=1)], tiny_suite, data, tmp_path)
+    evaluate([cnn(seed=1)], tiny_suite, data, tmp_path)
     assert all(
         path.stat().st_mtime_ns != times[path] for path in shards if "clean" in path.parent.name
     )
@@ -172,8 +172,8 @@ def test_a_surrogate_need_not_be_among_the_detectors(
     data: Dataset, tiny_suite: str, tmp_path: Path
 ) -> None:
     maker, other = cnn(), load_detector("resnet18-c32")
-    harness.evaluate([maker, other], tiny_suite, data, tmp_path / "together")
-    given = harness.evaluate(
+    evaluate([maker, other], tiny_suite, data, tmp_path / "together")
+    given = evaluate(
         [other], tiny_suite, data, tmp_path / "given", surrogates={"cifake-cnn": maker}
     )
     header, *rows = (tmp_path / "together" / "matrix.csv").read_text().splitlines()
@@ -191,13 +191,13 @@ def test_what_seeks_the_smallest_change_is_no_part_of_the_worst_case(
     seeking = {"id": "smallest", "attack": "fmn-linf", "with": {"steps": 60}}
     held = {"id": "weak", "attack": "pgd-linf", "with": {"eps": 1, "step": 1, "steps": 1}}
     suite = Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": [seeking, held]})
-    matrix = harness.evaluate([cnn()], suite, data, tmp_path / "both")
+    matrix = evaluate([cnn()], suite, data, tmp_path / "both")
     smallest, weak, worst = (
         matrix.cell("cifake-cnn", attack, "white-box")["accuracy"]
         for attack in ("smallest", "weak", "worst-case")
     )
     assert smallest < weak == worst
-    alone = harness.evaluate(
+    alone = evaluate(
         [cnn()], suite.model_copy(update={"rows": suite.rows[:1]}), data, tmp_path / "alone"
     )
     assert set(alone["attack"]) == {"clean", "smallest"}
@@ -207,4 +207,4 @@ def test_two_detectors_of_one_name_are_refused(
     data: Dataset, tiny_suite: str, tmp_path: Path
 ) -> None:
     with pytest.raises(UserError, match="two detectors are called cifake-cnn"):
-        harness.evaluate([cnn(), cnn(1)], tiny_suite, data, tmp_path)
+        evaluate([cnn(), cnn(1)], tiny_suite, data, tmp_path)

@@ -1,6 +1,4 @@
-"""Whoever does the work, the results are the same; a killed worker's piece is done again, and no
-process is left.
-"""
+"""All executors give the same results, repeat the tasks of killed workers and leave no process."""
 
 import os
 import signal
@@ -23,8 +21,8 @@ from robustbench_aigi.executors import (
     RayExecutor,
     load_executor,
 )
-from robustbench_aigi.executors.cluster import _got
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.executors.cluster import _result
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.testing import check_executor
 from tests.finished_run import SUITE, detector
 
@@ -120,7 +118,7 @@ def test_an_evaluation_is_the_same_whoever_does_it(tiny_recipe: str, tmp_path: P
     seen = []
     for number, by in enumerate(executors()[1:]):
         out = tmp_path / str(number)
-        harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
+        evaluate(made, SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
         kept = [
             *out.rglob("*.parquet"),
             *out.glob("matrix.*"),
@@ -140,9 +138,7 @@ def test_a_detector_that_fails_fails_alike_whoever_asks_it(
         broken = detector("broken")
         next(broken.children()).register_forward_pre_hook(lambda module, given: 1 / 0)
         out = tmp_path / str(number)
-        matrix = harness.evaluate(
-            [broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by
-        )
+        matrix = evaluate([broken], SUITE, load_data(tiny_recipe, split="test"), out, executor=by)
         statuses.append(matrix["status"].tolist())
         note = (out / "cells" / "broken" / "clean-clean" / "error.txt").read_text()
         assert "Traceback" in note
@@ -150,7 +146,7 @@ def test_a_detector_that_fails_fails_alike_whoever_asks_it(
     assert all(status == statuses[0] for status in statuses)
 
 
-def test_a_cluster_that_lost_its_head_is_told() -> None:
+def test_a_cluster_that_lost_its_head_is_reported() -> None:
     ray = pytest.importorskip("ray")
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
@@ -163,6 +159,6 @@ def test_a_cluster_that_lost_its_head_is_told() -> None:
     alone = SimpleNamespace(get=get, exceptions=ray.exceptions, get_runtime_context=lambda: where)
     with pytest.raises(
         WorkersLostError,
-        match=rf"Ray head node {head} .*ray start --head",
+        match=rf"lost connection to the Ray head node {head} .*ray start --head",
     ):
-        _got(alone, None)
+        _result(alone, None)

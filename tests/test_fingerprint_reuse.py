@@ -17,7 +17,7 @@ from robustbench_aigi.detectors._support.fingerprint import (
     fingerprint,
 )
 from robustbench_aigi.detectors.base import Card
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.fingerprints import flat, wrapped
 
 
@@ -64,7 +64,7 @@ def data(tiny_recipe: str) -> Dataset:
 
 
 def clean(detector: Detector, data: Dataset, out: Path, **given: Any) -> float:
-    matrix = harness.evaluate([detector], PGD_SUITE, data, out, **given)
+    matrix = evaluate([detector], PGD_SUITE, data, out, **given)
     return float(matrix.cell(detector.card.name, "clean", "clean")["accuracy"])
 
 

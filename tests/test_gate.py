@@ -24,7 +24,7 @@ from robustbench_aigi.evaluation.adequacy.judge import write_flags
 from robustbench_aigi.evaluation.intervals import holm, images_for, mcnemar
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.outcomes import Unavailable
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 from robustbench_aigi.report import read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
 from robustbench_aigi.report.formats import to_junit
@@ -206,7 +206,7 @@ def test_a_suites_own_policy_speaks_first_on_the_page(tiny_recipe: str, tmp_path
         ("not-asked", detector("good"), SUITE, None),
         ("nothing-to-judge", Unavailable("far away"), own, None),
     ):
-        harness.evaluate_named({"good": given}, suite, data, tmp_path / name)
+        evaluate_loaded({"good": given}, suite, data, tmp_path / name)
         found = re.search(
             r'class="verdict \w+">([^<]*)<', (tmp_path / name / "report.html").read_text()
         )

@@ -12,7 +12,7 @@ import pytest
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import Matrix, read_matrix
 from robustbench_aigi.report.html.headline import headlines
 from robustbench_aigi.report.leaderboard import boards
@@ -71,7 +71,7 @@ def run(data: Dataset, out: Path, **more: object) -> Matrix:
         {"id": "pgd-16", "attack": "pgd-linf", "with": {"eps": 16, "steps": 10}, "limit": 10},
     ]
     suite = Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": rows})
-    return harness.evaluate([Scored(lambda seen: seen, name="mine")], suite, data, out)
+    return evaluate([Scored(lambda seen: seen, name="mine")], suite, data, out)
 
 
 def test_the_worst_case_is_over_images_that_every_row_met(data: Dataset, tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_worst_case_is_over_images_that_every_row_met(data: Dataset, tmp_pat
 def test_without_limits_there_is_one_worst_case(data: Dataset, tmp_path: Path) -> None:
     rows = [{"id": "pgd-4", "attack": "pgd-linf", "with": {"eps": 4, "steps": 4}}]
     suite = Suite.model_validate({"name": "s", "version": 1, "seed": 0, "attacks": rows})
-    matrix = harness.evaluate([Scored(lambda seen: seen, name="mine")], suite, data, tmp_path)
+    matrix = evaluate([Scored(lambda seen: seen, name="mine")], suite, data, tmp_path)
     assert "worst-case-bound" not in set(matrix["attack"])
     assert matrix.cell("mine", "worst-case", "white-box")["n"] == 40
 

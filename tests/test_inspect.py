@@ -17,7 +17,7 @@ from robustbench_aigi.data.description.text import to_json, to_text
 from robustbench_aigi.data.plusplus.request import BuildRequest
 from robustbench_aigi.data.sources.entry import Skipped
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.pipeline import data as data_pipeline
+from robustbench_aigi.pipeline import datasets as data_pipeline
 from tests.conftest import CIFAKE, needs_cifake
 from tests.test_convert import mixed
 from tests.test_data import picture

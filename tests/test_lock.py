@@ -1,6 +1,4 @@
-"""Two processes on one folder: the second is told, nothing is spoilt, and a killed holder holds
-nothing.
-"""
+"""Two processes on one folder: the second gets an error, and a killed process holds no lock."""
 
 import stat
 import subprocess
@@ -15,15 +13,18 @@ from robustbench_aigi.errors import UserError, WriteError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock, is_locked
 
-HOLD = (
-    "import sys, time\nfrom pathlib import Path\n"
-    "from robustbench_aigi.io.locks import exclusive_lock\n"
-    "with exclusive_lock(Path(sys.argv[1])):\n"
-    "    print('held', flush=True)\n    time.sleep(600)\n"
-)
+HOLD = """
+import sys, time
+from pathlib import Path
+from robustbench_aigi.io.locks import exclusive_lock
+
+with exclusive_lock(Path(sys.argv[1])):
+    print('held', flush=True)
+    time.sleep(600)
+"""
 
 
-def test_the_second_process_is_told_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
+def test_the_second_process_gets_an_error_and_a_killed_one_holds_nothing(tmp_path: Path) -> None:
     for place in (tmp_path / "run", tmp_path / "mine.safetensors"):
         command = [sys.executable, "-c", HOLD, str(place)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
@@ -42,7 +43,7 @@ def test_the_second_process_is_told_and_a_killed_one_holds_nothing(tmp_path: Pat
         assert not is_locked(place)
 
 
-def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError, match="cannot write to"), exclusive_lock(tmp_path / "file"):
         pytest.fail("a file was taken for a folder")
@@ -76,8 +77,8 @@ LOOK = (
 
 
 def test_looking_never_stands_in_the_way_of_a_run_that_begins(tmp_path: Path) -> None:
-    """C7: `status` tested a lock by taking it, so that a run that began at that moment was
-    refused.
+    """C7: `status` tested a lock by taking it, so that a run that began at that moment
+    failed.
     """
     with exclusive_lock(tmp_path):
         pass

@@ -1,4 +1,4 @@
-"""Each way to train a detector, and what it is told when it goes wrong."""
+"""Each way to train a detector, and the errors of trainings that go wrong."""
 
 import dataclasses
 import math
@@ -23,34 +23,31 @@ from robustbench_aigi.errors import (
     UserError,
 )
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training import Arrays, Files, TrainConfig, TrainingJob, fit, train_detector
-from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.guards import overfitted
-from robustbench_aigi.training.objectives.adversarial import (
-    THREATS,
-    Adversarial,
-    Fast,
-    Mixed,
-    Ramp,
-    Trades,
-    divergence,
-    robust_accuracy,
-    robustness,
+from robustbench_aigi.training import (
+    Arrays,
+    TrainConfig,
+    TrainingFiles,
+    TrainingJob,
+    fit,
+    train_detector,
 )
+from robustbench_aigi.training.arrays import balanced_accuracy
+from robustbench_aigi.training.methods._adversarial import AdversarialTraining
+from robustbench_aigi.training.methods.fast import FastTraining, overfitting_reason
+from robustbench_aigi.training.methods.mixed import THREAT_NAMES, MixedObjective, MixedTraining
+from robustbench_aigi.training.methods.trades import TradesObjective, TradesTraining, divergence
+from robustbench_aigi.training.objectives.adversarial import Ramp
 from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
 from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
-from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
-from robustbench_aigi.training.replay import Both, rehearsed
+from robustbench_aigi.training.objectives.robustness import robust_accuracy
+from robustbench_aigi.training.objectives.weight_perturbation import perturbed_weights
+from robustbench_aigi.training.replay import ReplayScore, add_replay
 from tests.conftest import Linear
 from tests.test_training import cnn, easy, tempting
 
 
-@pytest.mark.parametrize(
-    ("method", "objective"), [("trades", Trades), ("fast", Fast), ("mixed", Mixed)]
-)
-def test_adversarial_methods_make_a_detector_robust(
-    method: str, objective: type[Adversarial]
-) -> None:
+@pytest.mark.parametrize("method", [TradesTraining(), FastTraining(), MixedTraining()])
+def test_adversarial_methods_make_a_detector_robust(method: AdversarialTraining) -> None:
     train, validation = tempting(384), tempting(96, seed=1)
     judge = load_attack("pgd-linf", eps=8, step=2, steps=10)
     robust = Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5)
@@ -60,8 +57,8 @@ def test_adversarial_methods_make_a_detector_robust(
         train,
         validation,
         plan,
-        objective=objective(plan, Ramp(20)),
-        score=robustness(plan, method),
+        objective=method.objective(plan, Ramp(20)),
+        score=method.score(plan),
     )
     assert (
         robust_accuracy(robust, validation, judge) > 0.8
@@ -91,7 +88,9 @@ def test_trades_attacks_the_answer_not_the_label() -> None:
     plan = TrainConfig(epochs=1, beta=3.0)
     pulls = []
     for labels in (data.labels, 1 - data.labels):
-        loss = Trades(plan, Ramp(1))(detector, TrainingBatch(images, labels, labels.float(), 5))()
+        loss = TradesObjective(plan, Ramp(1))(
+            detector, TrainingBatch(images, labels, labels.float(), 5)
+        )()
         pulls.append((loss - detector.loss(images, labels.float())).item())
     assert pulls[0] > 0
     assert pulls[0] == pytest.approx(pulls[1])
@@ -102,13 +101,15 @@ def test_mixed_training_meets_every_threat() -> None:
     images = from_bytes(data.images)
     drawn = {
         float(
-            (Mixed(TrainConfig(epochs=1), Ramp(1)).attacked(detector, b) != images).float().mean()
+            (MixedObjective(TrainConfig(epochs=1), Ramp(1)).attacked(detector, b) != images)
+            .float()
+            .mean()
         )
         for b in (
             TrainingBatch(images, data.labels, data.labels.float(), step) for step in range(40)
         )
     }
-    assert len(drawn) > len(THREATS)
+    assert len(drawn) > len(THREAT_NAMES)
     assert any(0 < share <= 3 / 3072 for share in drawn)  # one pixel
 
 
@@ -119,7 +120,7 @@ def test_weights_are_moved_uphill_and_put_back() -> None:
         return detector.loss(from_bytes(data.images), data.labels.float())
 
     before, low = {k: v.clone() for k, v in detector.state_dict().items()}, loss().item()
-    with moved_weights(detector, loss, 0.02):
+    with perturbed_weights(detector, loss, 0.02):
         assert loss().item() > low
         weight, old = next(iter(detector.parameters())), next(iter(before.values()))
         assert ((weight - old).norm() / old.norm()).item() == pytest.approx(0.02, rel=1e-3)
@@ -127,8 +128,10 @@ def test_weights_are_moved_uphill_and_put_back() -> None:
 
 
 def test_one_step_training_that_overfits_is_stopped() -> None:
-    assert overfitted({"score": 0.5, "one_step": 0.7}) == ""
-    assert "catastrophic overfitting: 90.0% right" in overfitted({"score": 0.1, "one_step": 0.9})
+    assert overfitting_reason({"score": 0.5, "one_step": 0.7}) is None
+    assert "accuracy of 90.0% under the one-step attack" in str(
+        overfitting_reason({"score": 0.1, "one_step": 0.9})
+    )
     score = lambda detector, data: {"score": 0.1, "one_step": 0.9}  # noqa: E731
     history = fit(
         cnn(),
@@ -136,19 +139,19 @@ def test_one_step_training_that_overfits_is_stopped() -> None:
         easy(32, seed=1),
         TrainConfig(epochs=5, batch=32),
         score=score,
-        alarm=overfitted,
+        stop_reason=overfitting_reason,
     )
     assert len(history.rows) == 1
-    assert "catastrophic overfitting" in history.stopped
+    assert "catastrophic overfitting" in str(history.stop_reason)
 
 
-def test_old_images_are_rehearsed_one_in_nine_each_stratum_alike() -> None:
+def test_old_images_are_replayed_one_in_nine_each_stratum_alike() -> None:
     new, old = easy(160), easy(1000, seed=1)
     strata = 10 * old.labels + (torch.arange(1000) < 300)
     old = old._replace(
         images=(200 + strata).to(torch.uint8).view(-1, 1, 1, 1).expand(1000, 3, 32, 32)
     )
-    joined = rehearsed(new, old, strata)
+    joined = add_replay(new, old, strata)
     assert torch.equal(joined.images[:160], new.images)
     drawn = (joined.images[160:, 0, 0, 0].to(torch.int64) - 200).tolist()
     assert {kind: drawn.count(kind) for kind in (0, 1, 10, 11)} == {
@@ -161,7 +164,7 @@ def test_old_images_are_rehearsed_one_in_nine_each_stratum_alike() -> None:
 
 
 def test_adapting_keeps_what_was_known() -> None:
-    """Old fakes are brighter in red, new ones in blue; without rehearsal the old are forgotten."""
+    """Old fakes are brighter in red, new ones in blue; without replay the old are forgotten."""
 
     def only(channel: int, count: int, seed: int) -> Arrays:
         data = easy(count, seed)
@@ -173,13 +176,13 @@ def test_adapting_keeps_what_was_known() -> None:
     known = cnn()
     fit(known, old, old_validation, TrainConfig(epochs=6, batch=32))
     assert balanced_accuracy(known, old_validation) > 0.95
-    joined = rehearsed(only(2, 256, 2), old, old.labels)
+    joined = add_replay(only(2, 256, 2), old, old.labels)
     recipe = TrainingJob(detector="cifake-cnn", method="adapt", epochs=8, numbers={"rate": 1e-3})
     made, history = train_detector(
-        recipe, joined, only(2, 64, 3), start=known, known=old_validation
+        recipe, joined, only(2, 64, 3), start=known, replay_validation=old_validation
     )
     assert made.card.name == "adapted-cifake-cnn"
-    assert Both(old_validation)(made, only(2, 64, 3))["score"] == max(
+    assert ReplayScore(old_validation)(made, only(2, 64, 3))["score"] == max(
         row["score"] for row in history.rows
     )
     assert balanced_accuracy(made, only(2, 64, 3)) > 0.9
@@ -192,7 +195,7 @@ def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
         detector="resnet18-c32", epochs=6, numbers={"lora": 2, "fixed_norm": True, "memory": 0}
     )
     images = from_bytes(easy(4).images)
-    files = Files(best=lambda best: saved.append(best.eval().logits(images).detach()))
+    files = TrainingFiles(save_best=lambda best: saved.append(best.eval().logits(images).detach()))
     made, _ = train_detector(recipe, easy(64), easy(32, seed=1), start=start, files=files)
     assert made.state_dict().keys() == start.state_dict().keys()
     torch.testing.assert_close(saved[-1], made.logits(images).detach(), atol=1e-4, rtol=1e-4)
@@ -203,7 +206,7 @@ def test_low_rank_training_ends_in_a_plain_detector(tmp_path: Path) -> None:
     torch.testing.assert_close(
         load_detector(str(tmp_path / "low.safetensors")).logits(images), made.logits(images)
     )
-    with pytest.raises(UserError, match="clip-mlp freezes a part"):
+    with pytest.raises(UserError, match="got clip-mlp, which freezes a part"):
         train_detector(
             TrainingJob(detector="clip-mlp", epochs=1, numbers={"lora": 2}), easy(8), easy(8)
         )
@@ -216,31 +219,31 @@ class Cut(Linear):
         return super().logits(images).detach()
 
 
-def test_trainings_that_cannot_go_well_are_told() -> None:
+def test_trainings_that_cannot_go_well_are_rejected() -> None:
     data = easy(64)
     ones = Arrays(data.images, torch.ones_like(data.labels))
     with pytest.raises(
-        DataError, match=r"the training images have the labels \[1\], and two are wanted"
+        DataError, match=r"the training images have the labels \[1\], expected both 0"
     ):
         fit(cnn(), ones, data, TrainConfig(epochs=1))
     with pytest.raises(DataError, match="the validation images"):
         fit(cnn(), data, ones, TrainConfig(epochs=1))
-    with pytest.raises(LogitsError, match="no gradient comes from the loss of"):
+    with pytest.raises(LogitsError, match=r"no gradient of the loss of .* reaches its weights"):
         fit(Cut(torch.zeros(3, 32, 32), 0.0), data, data, TrainConfig(epochs=1))
     recipe = TrainingJob(detector="cifake-cnn", epochs=2)
-    for field, value, told in (
+    for field, value, message in (
         ("epochs", 0, "epochs: wants 1 or more, got 0"),
-        ("magic", 1, "There are: epochs, batch"),
+        ("magic", 1, "Fields: epochs, batch"),
     ):
-        with pytest.raises(ConfigError, match=told):
+        with pytest.raises(ConfigError, match=message):
             train_detector(dataclasses.replace(recipe, numbers={field: value}), data, data)
     with pytest.raises(
-        UserError, match="layer_decay is for detectors that are one network of timm; cifake-cnn"
+        UserError, match="layer_decay is for detectors that are one timm network, got cifake-cnn"
     ):
         train_detector(dataclasses.replace(recipe, numbers={"layer_decay": 0.8}), data, data)
 
 
-def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best() -> None:
+def test_a_loss_that_is_nan_ends_the_training_and_keeps_the_best() -> None:
     detector, best = cnn(), list[int]()
 
     def objective(detector: Detector, batch: TrainingBatch) -> Loss:
@@ -254,7 +257,7 @@ def test_a_loss_that_is_no_number_ends_the_training_and_keeps_the_best() -> None
             easy(32, seed=1),
             TrainConfig(epochs=3, batch=32),
             objective=objective,
-            improved=lambda: best.append(1),
+            on_improvement=lambda: best.append(1),
         )
     assert best
 

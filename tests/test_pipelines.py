@@ -11,7 +11,7 @@ from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DMode
 
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
 from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
-from robustbench_aigi.generators.pipelines import TRIES, TextToImage, load_sampler
+from robustbench_aigi.generators.pipelines import MAX_DRAWS, TextToImage, load_sampler
 from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
 from tests.tiny_pipelines import NUMBERS, level
@@ -53,7 +53,7 @@ def test_the_shipped_model_draws_by_the_name_of_a_class() -> None:
         [CLASSES.index("cat"), CLASSES.index("ship")], rngs("x", "y"), 2
     )
     assert level(drawn, (again * 255).round()) == 0
-    with pytest.raises(ConfigError, match="knows classes, no sentences; got 'a cat'"):
+    with pytest.raises(ConfigError, match="must be a class, got 'a cat'"):
         sampler.sample(["a cat"], rngs("x"))
 
 
@@ -142,7 +142,7 @@ def test_what_is_no_text_to_image_pipeline_and_what_numbers_do_not_fit(
 
 
 def answering(
-    tiny: str, monkeypatch: pytest.MonkeyPatch, refusals: float, value: float = 0.0
+    tiny: str, monkeypatch: pytest.MonkeyPatch, rejections: float, value: float = 0.0
 ) -> TextToImage:
     """A pipeline whose checker blackens its first images, and which makes images of one draw
     otherwise.
@@ -151,7 +151,7 @@ def answering(
 
     def pipe(prompt: list[str], generator: list[torch.Generator], **rest: Any) -> SimpleNamespace:
         draws = [value + float(torch.rand(1, generator=rng)) for rng in generator]
-        flags = [next(calls) < refusals for _ in prompt]
+        flags = [next(calls) < rejections for _ in prompt]
         return SimpleNamespace(
             images=[np.full((4, 4, 3), d) for d in draws], nsfw_content_detected=flags
         )
@@ -163,13 +163,13 @@ def answering(
 def test_blackened_images_are_drawn_again_from_the_same_generator(
     tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sampler = answering(tiny, monkeypatch, refusals=1)
+    sampler = answering(tiny, monkeypatch, rejections=1)
     drawn = sampler.sample(["a", "b"], rngs("x", "y"))
     first, second = rngs("x", "y")
     _, wanted = torch.rand(1, generator=first), torch.rand(1, generator=first)
     assert drawn[0].unique().tolist() == [round(255 * float(wanted))]
     assert drawn[1].unique().tolist() == [round(255 * float(torch.rand(1, generator=second)))]
-    with pytest.raises(DataError, match="refuses every image of 'a'"):
-        answering(tiny, monkeypatch, refusals=TRIES + 1).sample(["a"], rngs("x"))
-    with pytest.raises(DataError, match=r'no numbers\. Write dtype = "float32"'):
-        answering(tiny, monkeypatch, refusals=0, value=math.nan).sample(["a"], rngs("x"))
+    with pytest.raises(DataError, match="rejects every image of 'a'"):
+        answering(tiny, monkeypatch, rejections=MAX_DRAWS + 1).sample(["a"], rngs("x"))
+    with pytest.raises(DataError, match=r'NaN or infinite values\. Write dtype = "float32"'):
+        answering(tiny, monkeypatch, rejections=0, value=math.nan).sample(["a"], rngs("x"))

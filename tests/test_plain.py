@@ -19,7 +19,7 @@ from robustbench_aigi.detectors.external.python_object import (
     networks_in,
 )
 from robustbench_aigi.errors import ConfigError, LogitsError, UnknownNameError, UserError
-from robustbench_aigi.pipeline.harness import train
+from robustbench_aigi.pipeline.train import train
 from tests.conftest import Linear
 from tests.foreign import Brightness
 

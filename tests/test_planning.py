@@ -11,14 +11,15 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import save_detector
 from robustbench_aigi.evaluation.costs import to_text
 from robustbench_aigi.evaluation.run_state import read_cells
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
+from robustbench_aigi.pipeline.plan import plan_evaluation
 from tests.finished_run import SUITE, detector
 
 
 def test_the_plan_is_of_the_cells_that_are_filled(tiny_recipe: str, tmp_path: Path) -> None:
     made = [detector("good"), detector("other", 0.5)]
-    table, held = harness.plan(made, SUITE, tiny_recipe)
-    harness.evaluate(made, SUITE, load_data(tiny_recipe, split="test"), tmp_path)
+    table, held = plan_evaluation(made, SUITE, tiny_recipe)
+    evaluate(made, SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     filled = read_cells(tmp_path)
     own = table[(table["detector"] != "") & (table["mode"] != "probe")]
     assert set(zip(own["detector"], own["mode"], own["attack"], strict=True)) == set(filled)
@@ -74,4 +75,4 @@ def test_the_command_plans_or_says_how(
         assert ended.value.code == code
         told = capsys.readouterr()
         assert said in told.out + told.err
-    assert isinstance(harness.plan([detector("good")], SUITE, tiny_recipe)[0], pd.DataFrame)
+    assert isinstance(plan_evaluation([detector("good")], SUITE, tiny_recipe)[0], pd.DataFrame)

@@ -15,7 +15,8 @@ from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation.costs import to_text
 from robustbench_aigi.evaluation.remote_costs import TERMS
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
+from robustbench_aigi.pipeline.plan import plan_evaluation
 from tests.endpoints import Reply, Server, brightness, serving
 from tests.finished_run import detector
 
@@ -54,7 +55,7 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
         f"far={server.base}/detect", price=0.01, requests_per_second=1000, budget=5000
     )
     made = [detector("good"), remote]
-    table, held = harness.plan(made, SUITE, tiny_recipe, limit=IMAGES)
+    table, held = plan_evaluation(made, SUITE, tiny_recipe, limit=IMAGES)
     assert server.seen == []
     own = table[table["detector"] == "far"].set_index(["mode", "attack"])["requests"].to_dict()
     assert own == {
@@ -77,7 +78,7 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
     assert "| far | " not in text
     said: list[str] = []
     images = load_data(tiny_recipe, None, "test", IMAGES)
-    harness.evaluate(made, SUITE, images, tmp_path, say=said.append)
+    evaluate(made, SUITE, images, tmp_path, say=said.append)
     assert said[0].startswith(f"far: at most {most:.0f} requests")
     assert said[1] == TERMS
     assert 0 < len(server.seen) <= most
@@ -102,19 +103,21 @@ def test_a_budget_below_what_is_needed_and_an_attack_without_bound_are_told(
 
 
 def planned(remote: Detector, suite: Suite, recipe: str) -> str:
-    table, held = harness.plan([remote], suite, recipe, limit=IMAGES)
+    table, held = plan_evaluation([remote], suite, recipe, limit=IMAGES)
     return to_text(table, 1, held)
 
 
 def test_a_detector_out_of_reach_is_told(tiny_recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HIVE_API_KEY", raising=False)
     with pytest.raises(UnavailableError, match=r"hive-v3 is not in the plan.*export HIVE_API_KEY="):
-        harness.plan(["endpoint:hive-v3"], SUITE, tiny_recipe)
+        plan_evaluation(["endpoint:hive-v3"], SUITE, tiny_recipe)
     said: list[str] = []
     one = Suite.model_validate(
         {"name": "one", "version": 1, "seed": 0, "attacks": [{"id": "jpeg", "attack": "jpeg"}]}
     )
-    harness.plan([detector("good"), "endpoint:hive-v3"], one, tiny_recipe, limit=4, say=said.append)
+    plan_evaluation(
+        [detector("good"), "endpoint:hive-v3"], one, tiny_recipe, limit=4, say=said.append
+    )
     assert "HIVE_API_KEY" in said[0]
 
 

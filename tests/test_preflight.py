@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import Card, Detector, wrap
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.evaluation.adequacy.preflight import examine
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 from robustbench_aigi.report import read_runs
 from robustbench_aigi.report.gate import Policy, judge, verdict
 from tests.test_adequacy import bright, brightness
@@ -58,7 +58,7 @@ def evaluated(
     detector: Detector, data: Dataset, out: Path, *rows: dict[str, Any]
 ) -> tuple[pd.DataFrame, set[str]]:
     """The matrix, and the kinds of the flags."""
-    matrix = harness.evaluate_named({"made": detector}, suite(*rows), data, out)
+    matrix = evaluate_loaded({"made": detector}, suite(*rows), data, out)
     return matrix, {flag.kind for flag in read_flags(out) or []}
 
 
@@ -145,7 +145,7 @@ def test_a_detector_that_raises_says_so_before_the_run(data: Dataset, tmp_path: 
 
     detector = Scored(broken)
     assert "no such layer" in examine(detector, data).warnings[0]
-    matrix = harness.evaluate_named({"made": detector}, suite(), data, tmp_path)
+    matrix = evaluate_loaded({"made": detector}, suite(), data, tmp_path)
     assert matrix["accuracy"].isna().all()
     assert matrix["status"].iloc[0] == "error: clean: RuntimeError: no such layer"
 

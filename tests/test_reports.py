@@ -15,7 +15,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.run_state import Tables, read_cells
 from robustbench_aigi.evaluation.status import status, to_text
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import Matrix, read_matrix, read_runs, write_report
 from robustbench_aigi.report.gate import judge, load_policy
 from tests.finished_run import SUITE, detector, finished
@@ -62,9 +62,7 @@ def test_runs_that_cannot_stand_together_are_refused(
     one: Path, two: Path, tiny_recipe: str, tmp_path: Path
 ) -> None:
     fewer = tmp_path / "fewer"
-    harness.evaluate(
-        [detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), fewer
-    )
+    evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), fewer)
     with pytest.raises(DataError, match="are of other images"):
         read_runs([one, fewer])
     changed = tmp_path / "changed"
@@ -92,7 +90,7 @@ def test_a_stopped_run_says_what_is_missing(one: Path, tiny_recipe: str, tmp_pat
 
     run = tmp_path / "run"
     with pytest.raises(Killed):
-        harness.evaluate(
+        evaluate(
             [detector("good"), detector("other")],
             SUITE,
             load_data(tiny_recipe, split="test"),
@@ -167,7 +165,7 @@ def test_a_shard_of_an_image_that_the_run_has_not_is_told(one: Path, tmp_path: P
 
 def test_an_auc_of_too_few_images_has_no_interval(tiny_recipe: str, tmp_path: Path) -> None:
     few = load_data(tiny_recipe, split="test", limit=4)
-    matrix = harness.evaluate([detector("good")], SUITE, few, tmp_path)
+    matrix = evaluate([detector("good")], SUITE, few, tmp_path)
     assert (matrix["auc"].notna() & matrix["auc_low"].isna()).any()
     assert "nan to nan" not in (tmp_path / "report.html").read_text()
 
@@ -178,7 +176,7 @@ def test_cells_of_another_run_in_the_folder_are_not_this_one(
     run = tmp_path / "run"
     shutil.copytree(one, run)
     assert len(read_cells(run)) == 8
-    harness.evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), run)
+    evaluate([detector("good")], SUITE, load_data(tiny_recipe, split="test", limit=4), run)
     assert {key[0] for key in read_cells(run)} == {"good"}
     assert all(len(table) == 4 for table in read_cells(run).values())
 

@@ -6,9 +6,9 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import load_detector, shipped_names
 from robustbench_aigi.errors import CheckpointError
-from robustbench_aigi.pipeline.training_stages import sets_of
+from robustbench_aigi.pipeline.training_data import arrays_of
 from robustbench_aigi.training.arrays import balanced_accuracy
-from robustbench_aigi.training.objectives.adversarial import robust_accuracy
+from robustbench_aigi.training.objectives.robustness import robust_accuracy
 from tests.conftest import CIFAKE, needs_cifake
 
 
@@ -30,7 +30,7 @@ def test_a_name_that_does_not_ship_is_told_with_those_that_do(name: str) -> None
 
 @needs_cifake
 def test_the_robust_one_keeps_what_the_undefended_one_loses() -> None:
-    data = sets_of(load_data("cifake", str(CIFAKE), "test", 100))
+    data = arrays_of(load_data("cifake", str(CIFAKE), "test", 100))
     attack = load_attack("pgd-linf", eps=8, step=2, steps=10)
     plain, robust = (
         load_detector(name, weights="cifake") for name in ("tinyvit-5m", "robust-tinyvit-5m")

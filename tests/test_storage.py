@@ -12,7 +12,7 @@ import pytest
 from robustbench_aigi.cli.main import main
 from robustbench_aigi.errors import DataError, UnavailableError, UserError, WriteError
 from robustbench_aigi.io import mirror, remote_lock
-from robustbench_aigi.io.mirror import OWN, Mirror, is_url, mirrored
+from robustbench_aigi.io.mirror import LOCAL_SUFFIXES, Mirror, is_url, mirrored
 from tests.remote import elsewhere, there
 
 fsspec = pytest.importorskip("fsspec")
@@ -42,7 +42,7 @@ def test_what_is_written_goes_there_and_comes_back(
     assert there(url) == {"two": b"22"}
     monkeypatch.setenv("ROBUSTBENCH_AIGI_CACHE", str(here / "cache"))
     with mirrored(url, write=False) as folder:
-        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*OWN} == {
+        assert {path.name for path in folder.rglob("*") if path.is_file()} - {*LOCAL_SUFFIXES} == {
             "two",
             "half.7.tmp",
         }
@@ -70,7 +70,7 @@ def test_only_what_changed_is_sent(url: str, monkeypatch: pytest.MonkeyPatch) ->
 def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with mirrored(url):
         with (
-            pytest.raises(UserError, match=r"another process works on .* process \d+"),
+            pytest.raises(UserError, match=r"in use by another process .* process \d+"),
             mirrored(url),
         ):
             pytest.fail("the lock was given twice")
@@ -78,14 +78,14 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert folder.is_dir()
     with mirrored(url):
         mirror = Mirror(url)
-        holder = json.loads(mirror.fs.cat_file(mirror.lock.place)) | {"time": 0, "process": -1}
+        holder = json.loads(mirror.fs.cat_file(mirror.lock.path)) | {"time": 0, "process": -1}
         mirror.fs.pipe_file(
-            mirror.lock.place, json.dumps(holder).encode()
+            mirror.lock.path, json.dumps(holder).encode()
         )  # it has said nothing for long
         with mirrored(url) as folder:
             (folder / "mine").write_text("mine")
         mirror.fs.pipe_file(
-            mirror.lock.place, json.dumps(mirror.lock.holder() | remote_lock.me()).encode()
+            mirror.lock.path, json.dumps(mirror.lock.holder() | remote_lock.this_process()).encode()
         )
     assert there(url) == {"mine": b"mine"}
 
@@ -93,16 +93,16 @@ def test_one_writer_at_a_time(url: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_writer_that_was_given_up_sends_nothing_more(url: str) -> None:
     mirror = Mirror(url)
     (mirror.folder / "one").write_text("late")
-    with pytest.raises(WriteError, match=r"took .* over.*is in .* alone"), mirrored(url):
-        mirror.fs.pipe_file(mirror.lock.place, b'{"host": "another", "process": 1, "time": 9e9}')
+    with pytest.raises(WriteError, match=r"took over .*is only in "), mirrored(url):
+        mirror.fs.pipe_file(mirror.lock.path, b'{"host": "another", "process": 1, "time": 9e9}')
     assert (mirror.folder / "one").read_text() == "late"
-    assert list(there(url)) == [remote_lock.LOCK]  # of the other, who is still at work
+    assert list(there(url)) == [remote_lock.LOCK_NAME]  # of the other, who is still at work
 
 
-def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(
+def test_a_sending_that_fails_meanwhile_is_reported_once_and_tried_again(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
+    said: list[str] = []
     tries = threading.Semaphore(0)
     kind = type(fsspec.filesystem("memory"))
     put = kind.put_file
@@ -111,17 +111,17 @@ def test_a_sending_that_fails_meanwhile_is_told_once_and_tried_again(
         tries.release()
         raise OSError("the network is down")
 
-    monkeypatch.setattr(mirror, "EVERY", 0.01)
-    with mirrored(url, say=told.append) as folder:
+    monkeypatch.setattr(mirror, "SEND_SECONDS", 0.01)
+    with mirrored(url, say=said.append) as folder:
         monkeypatch.setattr(kind, "put_file", down)
         (folder / "one").write_text("1")
         assert tries.acquire(timeout=30)
         assert tries.acquire(timeout=30)
         monkeypatch.setattr(kind, "put_file", put)
     assert there(url) == {"one": b"1"}
-    assert len(told) == 1
-    assert "for now: OSError: the network is down" in told[0]
-    assert str(folder) in told[0]
+    assert len(said) == 1
+    assert "for now: OSError: the network is down" in said[0]
+    assert str(folder) in said[0]
 
 
 def test_a_kill_before_sending_loses_nothing(url: str) -> None:
@@ -134,7 +134,7 @@ def test_a_kill_before_sending_loses_nothing(url: str) -> None:
     assert there(url) == {"one": b"changed, not sent", "two": b"made, not sent"}
 
 
-def test_a_file_changed_at_both_ends_is_told(url: str) -> None:
+def test_a_file_changed_at_both_ends_is_reported(url: str) -> None:
     with mirrored(url) as folder:
         (folder / "one").write_text("1")
     (folder / "one").write_text("here")
@@ -144,7 +144,7 @@ def test_a_file_changed_at_both_ends_is_told(url: str) -> None:
         pytest.fail("one of two was chosen")
 
 
-def test_what_cannot_be_reached_is_told(
+def test_what_cannot_be_reached_is_reported(
     here: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(UnavailableError, match="no client for nosuch://x"), mirrored("nosuch://x"):
@@ -155,19 +155,19 @@ def test_what_cannot_be_reached_is_told(
     ):
         pytest.fail("nobody can write there")
 
-    def refuse(self: Mirror) -> None:
+    def fail(self: Mirror) -> None:
         raise OSError("no room")
 
-    monkeypatch.setattr(Mirror, "send", refuse)
-    with pytest.raises(WriteError, match=r"no room. All is in"), mirrored(url) as folder:
+    monkeypatch.setattr(Mirror, "send", fail)
+    with pytest.raises(WriteError, match=r"no room. Everything is in"), mirrored(url) as folder:
         (folder / "one").write_text("1")
     assert (folder / "one").read_text() == "1"
 
 
-def test_names_that_lead_out_of_the_mirror_are_refused(url: str) -> None:
+def test_names_that_lead_out_of_the_mirror_are_rejected(url: str) -> None:
     mirror = Mirror(url)
     with pytest.raises(DataError, match="leads out of the folder"):
-        mirror._place("../evil")
+        mirror._local_path("../evil")
 
 
 def test_places_that_are_no_urls_stay_paths(here: Path) -> None:

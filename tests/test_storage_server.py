@@ -134,7 +134,7 @@ def test_sets_and_checkpoints_go_to_such_a_server(
 KILLED = """
 import sys, time
 from robustbench_aigi.io import mirror
-mirror.EVERY = 0.2
+mirror.SEND_SECONDS = 0.2
 with mirror.mirrored(sys.argv[1]) as folder:
     (folder / "shard").write_text("whole")
     time.sleep(2)
@@ -153,12 +153,12 @@ def test_a_killed_writers_files_are_there_and_its_lock_ends(
     ) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "sent\n"
-        with pytest.raises(UserError, match="another process works on"), mirrored(url):
+        with pytest.raises(UserError, match="in use by another process"), mirrored(url):
             pytest.fail("the lock was given twice")
         writer.kill()
     assert there(url)["shard"] == b"whole"
     elsewhere(here, monkeypatch)
-    monkeypatch.setattr(remote_lock, "STALE", 0.0)
+    monkeypatch.setattr(remote_lock, "STALE_SECONDS", 0.0)
     with mirrored(url) as folder:
         assert (folder / "shard").read_text() == "whole"
     shutil.rmtree(folder)

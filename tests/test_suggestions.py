@@ -11,7 +11,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.request import BuildRequest
 from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.errors import DataError, UnknownNameError, UserError
-from robustbench_aigi.pipeline import data as data_pipeline
+from robustbench_aigi.pipeline import datasets as data_pipeline
 from tests.test_inspect import typed
 from tests.test_sources import files
 from tests.test_splits import table

@@ -12,16 +12,18 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import TrainingCollapsedError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.pipeline.training_stages import begun, trained_on
+from robustbench_aigi.pipeline.training_stages import describe_training_data, shipped_start
 from robustbench_aigi.training import Arrays, TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
-from robustbench_aigi.training.augment import augment, moved
-from robustbench_aigi.training.mixing import targets_of
-from robustbench_aigi.training.objectives.adversarial import PGD, Ramp, robust_accuracy, robustness
+from robustbench_aigi.training.augment import augment, translate
+from robustbench_aigi.training.methods.fare import fare_loss, squared_distance
+from robustbench_aigi.training.methods.pgd import PGDTraining
+from robustbench_aigi.training.mixing import mix_batch
+from robustbench_aigi.training.objectives.adversarial import AdversarialObjective, Ramp
 from robustbench_aigi.training.objectives.base import TrainingBatch
-from robustbench_aigi.training.objectives.clip_encoder import Tower
-from robustbench_aigi.training.objectives.fare import distance, fare
+from robustbench_aigi.training.objectives.clip_encoder import EncoderObjective
 from robustbench_aigi.training.objectives.pgd_inner import inner_maximisation
+from robustbench_aigi.training.objectives.robustness import robust_accuracy
 from tests.conftest import Linear
 
 
@@ -106,8 +108,8 @@ def test_pgd_training_makes_a_detector_robust_where_plain_training_does_not() ->
         train,
         validation,
         plan,
-        objective=PGD(plan, Ramp(20)),
-        score=robustness(plan, "pgd"),
+        objective=AdversarialObjective(plan, Ramp(20)),
+        score=PGDTraining().score(plan),
     )
     assert balanced_accuracy(plain, validation) > 0.95
     assert robust_accuracy(plain, validation, judge) < 0.1
@@ -121,13 +123,14 @@ def test_images_changed_before_are_shown_as_they_are(monkeypatch: pytest.MonkeyP
         from_bytes(data.images), data.labels, data.labels.float(), 0, changed=changed
     )
     monkeypatch.setattr(detector, "loss", lambda images, targets: shown.append(images))
-    PGD(TrainConfig(epochs=1, clean_share=0.25), Ramp(1))(detector, batch)()
+    config = TrainConfig(epochs=1, clean_share=0.25)
+    AdversarialObjective(config, Ramp(1))(detector, batch)()
     assert (shown[0] != batch.images).flatten(1).any(dim=1).nonzero().squeeze(1).tolist() == [
         1,
         4,
         5,
     ]
-    figures = robustness(TrainConfig(epochs=1), "pgd")(detector, data._replace(changed=changed))
+    figures = PGDTraining().score(config)(detector, data._replace(changed=changed))
     clean, rest = by_change(data._replace(changed=changed))
     assert figures["score"] == (figures["pgd_linf"] + figures["changed"]) / 2
     assert rest is not None
@@ -143,22 +146,27 @@ def test_fare_pulls_attacked_embeddings_back() -> None:
     images = from_bytes(held.images)
     target = original.embed(images)
 
-    def moved(tower: ClipMLP) -> float:
+    def drift(tower: ClipMLP) -> float:
         rng = torch.Generator().manual_seed(0)
         attacked = inner_maximisation(
-            tower, images, lambda new: distance(tower.embed(new), target), rng, eps=4, steps=5
+            tower,
+            images,
+            lambda new: squared_distance(tower.embed(new), target),
+            rng,
+            eps=4,
+            steps=5,
         )
         with torch.no_grad():
-            return float(distance(tower.embed(attacked), target).mean())
+            return float(squared_distance(tower.embed(attacked), target).mean())
 
-    before = moved(detector.eval())
+    before = drift(detector.eval())
     plan = TrainConfig(epochs=4, batch=16, rate=3e-4, eps=4)
-    tower = Tower(fare(detector), plan)
+    tower = EncoderObjective(fare_loss(detector), plan)
     history = fit(
         detector, data, held, plan, objective=tower, score=tower.score, part=detector.tower
     )
     assert history.rows[-1]["loss"] < history.rows[0]["loss"]
-    assert moved(detector) < 0.8 * before
+    assert drift(detector) < 0.8 * before
     assert not any(p.requires_grad for p in detector.tower.parameters())
 
 
@@ -176,11 +184,11 @@ def test_methods_name_the_detector_and_mark_what_was_seen() -> None:
     assert again.card.seen == ("pgd-linf", "jpeg-50")
     assert TrainingJob(detector="robust-clip", method="fare", epochs=1).name == "fare-robust-clip"
     assert TrainingJob(detector="clip-mlp", method="fare", epochs=1).name == "robust-clip-mlp"
-    with pytest.raises(UserError, match="no method called"):
+    with pytest.raises(UserError, match=r"no training method called 'magic'.*list methods"):
         train_detector(
             TrainingJob(detector="cifake-cnn", method="magic", epochs=1), easy(8), easy(8)
         )
-    with pytest.raises(UserError, match="trains a CLIP tower, and cifake-cnn has none"):
+    with pytest.raises(UserError, match="trains a CLIP encoder, and cifake-cnn has none"):
         train_detector(
             TrainingJob(detector="cifake-cnn", method="fare", epochs=1), easy(8), easy(8)
         )
@@ -216,7 +224,7 @@ def test_schedule_warms_up_and_ends_at_zero() -> None:
 def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
     rng = torch.Generator().manual_seed(0)
     images = torch.rand(6, 3, 16, 16, generator=rng)
-    patches = moved(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
+    patches = translate(images, torch.randint(0, 5, (2, 6), generator=rng), 2)
     for image, patch in zip(images, patches[:, :, 4:-4, 4:-4], strict=True):
         places = [
             image[:, 4 + i : 12 + i, 4 + j : 12 + j] for i in range(-2, 3) for j in range(-2, 3)
@@ -224,7 +232,7 @@ def test_augment_moves_whole_pixels_and_mixes_within_a_class() -> None:
         assert any(torch.equal(patch, place) for place in places)
     labels = torch.tensor([0, 0, 0, 1, 1, 1])
     flat = labels.float().view(-1, 1, 1, 1).expand(6, 3, 16, 16)
-    assert torch.equal(augment(flat, labels, rng, mix=0.3), flat)
+    assert torch.equal(augment(flat, labels, rng, intra_class_mixup=0.3), flat)
 
 
 def test_a_rectangle_of_the_other_class_counts_by_its_area() -> None:
@@ -233,7 +241,7 @@ def test_a_rectangle_of_the_other_class_counts_by_its_area() -> None:
     flat = labels.float().view(-1, 1, 1, 1).expand(7, 3, 16, 16)
     shown, shares = torch.eye(3)[[0, 0, 1, 2, 2, 1, 0]], set()
     for _ in range(20):
-        images, targets, mixed = targets_of(
+        images, targets, mixed = mix_batch(
             flat, labels.float(), rng, mixup=0.0, cutmix=1.0, smoothing=0.0, categories=shown
         )
         torch.testing.assert_close(images.mean(dim=(1, 2, 3)), targets)
@@ -278,11 +286,14 @@ def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
 
 
 def test_a_recipe_starts_from_shipped_weights_where_there_are_any() -> None:
-    begin = begun("tinyvit-5m", "cifake")
+    begin = shipped_start("tinyvit-5m", "cifake")
     assert begin is not None
     assert begin.card.weights.startswith("sha256:")
-    assert begun("cifake-cnn", "nothing") is None
-    assert begun("tinyvit-5m", None) is None
-    assert trained_on("mini", 2000, begin) == f"{begin.card.trained_on}; then mini, 2000 images"
+    assert shipped_start("cifake-cnn", "nothing") is None
+    assert shipped_start("tinyvit-5m", None) is None
+    assert (
+        describe_training_data("mini", 2000, begin)
+        == f"{begin.card.trained_on}; then mini, 2000 images"
+    )
     assert begin.card.trained_on.startswith("cifake, 98000 images")
-    assert trained_on("mini", 2000, None) == "mini, 2000 images"
+    assert describe_training_data("mini", 2000, None) == "mini, 2000 images"

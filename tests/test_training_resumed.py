@@ -1,4 +1,4 @@
-"""A killed training goes on as if it had not been, in its weights, in its order and in its log."""
+"""A killed training resumes as if it had not been, in its weights, in its order and in its log."""
 
 import csv
 import resource
@@ -11,13 +11,13 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from robustbench_aigi.detectors import Detector, load_detector, save_detector
+from robustbench_aigi.detectors import load_detector, save_detector
 from robustbench_aigi.errors import CheckpointError, WriteError
 from robustbench_aigi.training import (
     Arrays,
-    Files,
-    History,
     TrainConfig,
+    Trained,
+    TrainingFiles,
     TrainingJob,
     fit,
     train_detector,
@@ -30,8 +30,8 @@ TRAIN, VALIDATION = easy(80), easy(32, seed=1)
 
 @pytest.fixture(autouse=True)
 def kept_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "KEEP_SECONDS", 0)
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.log"], "EVERY", 1)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "SAVE_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.log"], "LOG_INTERVAL", 1)
 
 
 class Killer:
@@ -52,7 +52,7 @@ def begun_and_killed(
     plan: TrainConfig, folder: Path, at: int, train: Arrays = TRAIN, log: Path | None = None
 ) -> None:
     with pytest.raises(KeyboardInterrupt), Log(log) as lines:
-        fit(cnn(), train, VALIDATION, plan, progress=Killer(at), kept=folder, log=lines)
+        fit(cnn(), train, VALIDATION, plan, progress=Killer(at), state_folder=folder, log=lines)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,11 @@ def begun_and_killed(
 )  # in the middle of an epoch, after its last step, and in a later one
 @pytest.mark.parametrize(
     "numbers",
-    [{}, {"memory": 5, "mix": 0.1}, {"mixup": 0.4, "cutmix": 1.0, "smoothing": 0.1, "awp": 0.01}],
+    [
+        {},
+        {"memory": 5, "intra_class_mixup": 0.1},
+        {"mixup": 0.4, "cutmix": 1.0, "smoothing": 0.1, "awp": 0.01},
+    ],
 )
 def test_final_weights_equal_the_uninterrupted_ones(
     at: int, numbers: dict[str, float], tmp_path: Path
@@ -69,11 +73,11 @@ def test_final_weights_equal_the_uninterrupted_ones(
     whole, again, order = cnn(), cnn(), Killer(0)
     expected = fit(whole, TRAIN, VALIDATION, plan)
     begun_and_killed(plan, tmp_path, at)
-    history = fit(again, TRAIN, VALIDATION, plan, progress=order, kept=tmp_path)
+    history = fit(again, TRAIN, VALIDATION, plan, progress=order, state_folder=tmp_path)
     assert order.steps[-1] == 15
     assert (
         order.steps[0] == at
-    )  # the state is written after the step is told, so this one is taken again
+    )  # the state is written after the step is reported, so this one is taken again
     figures = [[row[key] for key in ("loss", "score", "called_fake")] for row in history.rows]
     assert figures == [
         [row[key] for key in ("loss", "score", "called_fake")] for row in expected.rows
@@ -83,12 +87,12 @@ def test_final_weights_equal_the_uninterrupted_ones(
     )
 
 
-def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
+def test_the_log_continues_without_a_gap(tmp_path: Path) -> None:
     plan, path = TrainConfig(epochs=3, batch=16), tmp_path / "cnn.csv"
     begun_and_killed(plan, tmp_path, 7, log=path)
     begun_and_killed(plan, tmp_path, 13, log=path)
     with Log(path) as log:
-        fit(cnn(), TRAIN, VALIDATION, plan, kept=tmp_path, log=log)
+        fit(cnn(), TRAIN, VALIDATION, plan, state_folder=tmp_path, log=log)
     rows = list(csv.DictReader(path.read_text().splitlines()))
     assert [row["epoch"] for row in rows] == ["0", "1", "2"]
     events = EventAccumulator(str(tmp_path / "cnn" / "fit"))
@@ -103,9 +107,9 @@ def test_the_log_goes_on_without_a_gap(tmp_path: Path) -> None:
 def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
     plan, steps = TrainConfig(epochs=2, batch=16), Killer(0)
     first, second = cnn(), cnn()
-    fit(first, TRAIN, VALIDATION, plan, kept=tmp_path)
+    fit(first, TRAIN, VALIDATION, plan, state_folder=tmp_path)
     fit(
-        second, TRAIN, VALIDATION, plan, kept=tmp_path, progress=steps
+        second, TRAIN, VALIDATION, plan, state_folder=tmp_path, progress=steps
     )  # as after a disk that was full at the end
     assert not steps.steps
     assert all(
@@ -115,7 +119,7 @@ def test_what_is_trained_stays_until_it_is_safe(tmp_path: Path) -> None:
 
 @contextmanager
 def no_room() -> Iterator[None]:
-    """The system refuses every file of more than 100 kB, in the middle of its writing."""
+    """The system rejects every file of more than 100 kB, in the middle of its writing."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
@@ -137,19 +141,21 @@ def test_a_disk_that_is_full_costs_neither_the_last_checkpoint_nor_the_last_stat
         with pytest.raises(WriteError, match=r"good\.safetensors.*Free some space and rerun"):
             save_detector(cnn(), good)
         with pytest.raises(WriteError, match=r"fit\.pt.*Free some space and rerun"):
-            fit(cnn(), TRAIN, VALIDATION, TrainConfig(epochs=2, batch=16), kept=tmp_path)
+            fit(cnn(), TRAIN, VALIDATION, TrainConfig(epochs=2, batch=16), state_folder=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_state_of_another_training_is_left_alone_and_a_damaged_one_told(tmp_path: Path) -> None:
+def test_a_state_of_another_training_is_left_alone_and_a_damaged_one_reported(
+    tmp_path: Path,
+) -> None:
     plan, steps = TrainConfig(epochs=1, batch=16), Killer(0)
     begun_and_killed(plan, tmp_path, 3)
-    fit(cnn(), easy(80, seed=2), VALIDATION, plan, progress=steps, kept=tmp_path)
+    fit(cnn(), easy(80, seed=2), VALIDATION, plan, progress=steps, state_folder=tmp_path)
     assert steps.steps == [1, 2, 3, 4, 5]
     state = tmp_path / "fit.pt"
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="begins anew"):
-        fit(cnn(), TRAIN, VALIDATION, plan, kept=tmp_path)
+    with pytest.raises(CheckpointError, match="train from the start"):
+        fit(cnn(), TRAIN, VALIDATION, plan, state_folder=tmp_path)
 
 
 def test_a_tower_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
@@ -161,8 +167,8 @@ def test_a_tower_that_is_done_is_not_trained_again(tmp_path: Path) -> None:
         if len(tasks) == 8:
             raise KeyboardInterrupt
 
-    def trained() -> tuple[Detector, History]:
-        start, files = load_detector("clip-mlp"), Files(tmp_path / "state")
+    def trained() -> Trained:
+        start, files = load_detector("clip-mlp"), TrainingFiles(tmp_path / "state")
         return train_detector(
             recipe, TRAIN, VALIDATION, start=start, progress=progress, files=files
         )

@@ -12,11 +12,11 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.evaluation.adequacy.families import family, met
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.report import read_matrix
 from robustbench_aigi.report.tables import transfer_tables
 from robustbench_aigi.training.arrays import predict
-from robustbench_aigi.training.presets import METHODS
+from robustbench_aigi.training.methods import methods
 
 
 def named(name: str, seed: int, seen: tuple[str, ...] = ()) -> Detector:
@@ -38,7 +38,7 @@ def suite(**row: object) -> Suite:
 def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_path: Path) -> None:
     data = load_data(tiny_recipe, split="test")
     pair = [named("one", 1, ("pgd-linf",)), named("two", 2)]
-    matrix = harness.evaluate(pair, suite(transfer=True), data, tmp_path)
+    matrix = evaluate(pair, suite(transfer=True), data, tmp_path)
     (table,) = transfer_tables(matrix).values()
     assert list(table.index) == list(table.columns) == ["one", "two"]
     for judge in pair:
@@ -63,7 +63,7 @@ def test_every_detector_judges_the_images_made_on_each(tiny_recipe: str, tmp_pat
 
 
 def test_one_detector_alone_has_no_transfer(tiny_recipe: str, tmp_path: Path) -> None:
-    matrix = harness.evaluate(
+    matrix = evaluate(
         [named("one", 1)], suite(transfer=True), load_data(tiny_recipe, split="test"), tmp_path
     )
     assert "transfer" not in set(matrix["mode"])
@@ -96,4 +96,6 @@ def test_an_attack_is_seen_if_one_in_its_ball_was() -> None:
     assert met(jpeg, ("jpeg-50",))
     assert not met(l2, ("pgd-linf",))
     assert not met(jpeg, ("diffusion", "resize-50"))
-    assert {name for method in METHODS.values() for name in method.seen} <= set(attacks.names())
+    assert {name for method in methods.names() for name in methods.get(method).seen_attacks} <= set(
+        attacks.names()
+    )

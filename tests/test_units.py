@@ -19,7 +19,7 @@ from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.attacks.external import art, torchattacks
 from robustbench_aigi.attacks.external.third_party import ThirdParty
-from robustbench_aigi.config.quantity import NUMBER, WHOLE, quantities
+from robustbench_aigi.config.quantity import ANY_FLOAT, ANY_INT, quantities
 from robustbench_aigi.data import MiniRecipe
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation.adequacy.probes import probes
@@ -43,7 +43,9 @@ def test_every_number_of_every_attack_has_a_unit_and_a_range(name: str) -> None:
     cls = attacks.get(name)
     numeric = {f.name for f in dataclasses.fields(cls) if type(f.default) in (int, float)}
     assert numeric == set(quantities(cls))
-    assert not {key for key, quantity in quantities(cls).items() if quantity in (NUMBER, WHOLE)}
+    assert not {
+        key for key, quantity in quantities(cls).items() if quantity in (ANY_FLOAT, ANY_INT)
+    }
 
 
 @pytest.mark.parametrize("name", [*attacks.names(), *ADAPTED])
@@ -265,8 +267,8 @@ def test_numbers_of_a_training_are_rejected_with_their_unit(
 
 def test_a_training_takes_text_and_whole_levels() -> None:
     assert (
-        TrainConfig.of({"epochs": 1, "eps": "8/255"})
-        == TrainConfig.of({"epochs": np.int64(1), "eps": np.float32(8)})
+        TrainConfig.from_numbers({"epochs": 1, "eps": "8/255"})
+        == TrainConfig.from_numbers({"epochs": np.int64(1), "eps": np.float32(8)})
         == TrainConfig(epochs=1)
     )
 

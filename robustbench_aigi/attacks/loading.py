@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
-from robustbench_aigi.config.units import SEVERITY
+from robustbench_aigi.config.units import SEVERITY_LEVEL
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import unknown
 
@@ -124,10 +124,10 @@ def _numbers_at(cls: type[Attack], name: str, severity: int) -> dict[str, Any]:
             f"{name} has no severities, got severity {severity!r}. Give its own parameters instead."
         )
     try:
-        index = int(SEVERITY.read(severity, "severity", name)) - 1
+        index = int(SEVERITY_LEVEL.read(severity, "severity", name)) - 1
     except ValueError as error:
         raise ConfigError(
-            f"{name} wants a severity of 1 (mildest) to {SEVERITY.most}, got {severity!r}. Write"
-            f" severity = 3, or its own parameters: {', '.join(table)}."
+            f"{name} wants a severity of 1 (mildest) to {SEVERITY_LEVEL.most}, got {severity!r}."
+            f" Write severity = 3, or its own parameters: {', '.join(table)}."
         ) from error
     return {number: values[index] for number, values in table.items()}

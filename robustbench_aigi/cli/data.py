@@ -36,7 +36,7 @@ def inspect(
 ) -> None:
     """Describe a source before it is used: layout, splits, classes, sizes, and what is left out."""
     from robustbench_aigi.data.description.text import to_json, to_text
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with shown_progress() as screen:
         found = data_pipeline.inspect(source, data, convert=convert, progress=screen.progress)
@@ -69,7 +69,7 @@ def build(
     """Write a perturbed (++) dataset: PNG files and a Parquet manifest."""
     from robustbench_aigi.data.plusplus.request import BuildRequest
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     order = BuildRequest(
         dataset=dataset,
@@ -106,7 +106,7 @@ def generate(
     out: Out,
 ) -> None:
     """Generate images with text-to-image models; add them with `build --generated`."""
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with shown_progress() as screen:
         made = data_pipeline.generate(prompts, out, progress=screen.progress)
@@ -150,7 +150,7 @@ def audit(
 
     Exits 1 if any is found.
     """
-    from robustbench_aigi.pipeline import data as data_pipeline
+    from robustbench_aigi.pipeline import datasets as data_pipeline
 
     with shown_progress() as screen:
         result = data_pipeline.audit(

@@ -24,6 +24,7 @@ LISTED_KINDS = (
     "layouts",
     "endpoints",
     "executors",
+    "methods",
 )
 
 app = typer.Typer()
@@ -38,9 +39,7 @@ def list_names(
         bool, typer.Option("--json", help="Print JSON: each kind with its names.")
     ] = False,
 ) -> None:
-    """List detectors, attacks, suites, recipes, policies, prompt files, report formats and presets
-    of services.
-    """
+    """List detectors, attacks, training methods, and the files that come with the package."""
     if kind is not None and kind not in LISTED_KINDS:
         known = ", ".join(LISTED_KINDS)
         raise UserError(f"nothing of the kind {kind!r} to list. Write one of {known}.")
@@ -69,6 +68,7 @@ def _known() -> Mapping[str, list[str]]:
     from robustbench_aigi.detectors import detectors
     from robustbench_aigi.executors import executors
     from robustbench_aigi.report.formats import FORMS
+    from robustbench_aigi.training.methods import methods
 
     return {
         "detectors": detectors.names(),
@@ -82,6 +82,7 @@ def _known() -> Mapping[str, list[str]]:
         "layouts": sorted(layout_names()),
         "endpoints": catalogue.names("endpoints"),
         "executors": executors.names(),
+        "methods": methods.names(),
     }
 
 
@@ -91,12 +92,14 @@ def _broken(kind: str) -> Mapping[str, str]:
     from robustbench_aigi.data.exporters import export_formats
     from robustbench_aigi.data.sources.layouts import folder_layouts
     from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.training.methods import methods
 
     tables: Mapping[str, Registry[object]] = {
         "detectors": detectors,  # type: ignore[dict-item]
         "attacks": attacks,  # type: ignore[dict-item]
         "exports": export_formats,  # type: ignore[dict-item]
         "layouts": folder_layouts,  # type: ignore[dict-item]
+        "methods": methods,  # type: ignore[dict-item]
     }
     return tables[kind].broken() if kind in tables else {}
 
@@ -132,8 +135,15 @@ def _attack(name: str) -> list[str]:
     ]
 
 
+def _method(name: str) -> list[str]:
+    from robustbench_aigi.training.methods import methods
+
+    return [f"  {name:20}  {methods.get(name).summary}"]
+
+
 DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
     "detectors": _detector,
     "attacks": _attack,
+    "methods": _method,
 }
 """Kind to what prints one of its names, in lines."""

@@ -65,12 +65,14 @@ def evaluate(
     from robustbench_aigi.data import describe_counts, load_data
     from robustbench_aigi.data.plusplus.surrogates import load_surrogates
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.io.files import check_writable
+    from robustbench_aigi.pipeline.detectors import load_detectors
+    from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 
-    harness.writable(out)
+    check_writable(out)
     by = load_executor(executor, workers)
     suite = load_suite(attacks)
-    named = harness.named(detectors)
+    named = load_detectors(detectors)
     makers = load_surrogates(suite, surrogates or [])
     with shown_progress() as screen:
         for note in chain.from_iterable(getattr(ready, "notes", ()) for ready in named.values()):
@@ -79,7 +81,7 @@ def evaluate(
             data, source, "test", limit, out / "skipped.csv", screen.progress, convert
         )
         screen.say(describe_counts(images, out / "skipped.csv"))
-        matrix = harness.evaluate_named(
+        matrix = evaluate_loaded(
             named,
             suite,
             images,
@@ -123,7 +125,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a detector, plainly or against attacks."""
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.pipeline.train import train as train_one
 
     if out.suffix != ".safetensors":
         raise UserError(
@@ -132,7 +134,7 @@ def train(
         )
     numbers = dict(_setting(text) for text in config or [])
     with shown_progress() as screen:
-        harness.train(
+        train_one(
             detector,
             data,
             out,
@@ -142,7 +144,7 @@ def train(
             epochs=epochs,
             start=start,
             numbers=numbers,
-            rehearse=None if rehearse is None else _recipe_and_source(rehearse),
+            replay=None if rehearse is None else _recipe_and_source(rehearse),
             convert=convert,
             progress=screen.progress,
             say=screen.say,
@@ -193,11 +195,11 @@ def run(
     Train, build the perturbed set, adversarially fine-tune, evaluate, report.
     """
     from robustbench_aigi.executors import load_executor
-    from robustbench_aigi.pipeline import harness
+    from robustbench_aigi.pipeline.run import run as run_pipeline
 
     folder = out or Path("runs") / Path(dataset).stem
     with shown_progress() as screen:
-        matrix = harness.run(
+        matrix = run_pipeline(
             dataset,
             folder,
             source=source,
@@ -238,10 +240,10 @@ def plan(
         typer.echo(f"{images} images in each direction: --limit {2 * images}")
     if detectors:
         from robustbench_aigi.evaluation.costs import to_text
-        from robustbench_aigi.pipeline import harness
+        from robustbench_aigi.pipeline.plan import plan_evaluation
 
         with shown_progress() as screen:
-            table, held = harness.plan(
+            table, held = plan_evaluation(
                 detectors,
                 attacks,
                 data,

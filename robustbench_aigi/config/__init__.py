@@ -1,3 +1,1 @@
-"""Numbers with units and ranges, messages for configuration that does not fit, settings of the
-process.
-"""
+"""Numbers with units and ranges, messages on faulty files, and settings of the process."""

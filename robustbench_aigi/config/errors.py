@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a file, in sentences for the person who wrote the file."""
+"""Sentences on what pydantic finds wrong with a file, for the person who wrote the file."""
 
 import re
 import types
@@ -10,7 +10,9 @@ from typing import Any, get_args
 from pydantic import BaseModel, RootModel, ValidationError
 
 MAX_FAULTS = 6
-"""Faults that are written out; of more, their number is given."""
+"""Faults that are written out; of the others, the number is given."""
+MAX_VALUE = 60
+"""Characters of a faulty value that are shown."""
 EXPECTED: Mapping[str, str] = MappingProxyType(
     {
         "int": "a whole number",
@@ -30,19 +32,19 @@ EXPECTED: Mapping[str, str] = MappingProxyType(
         "too_long": "{max_length} or fewer entries",
     }
 )
-"""Beginning of a pydantic error's type to what was expected, with the numbers of its context."""
-
+"""Beginning of a pydantic error type to what was expected; numbers come from its context."""
 TAG_FAULTS = ("union_tag_invalid", "union_tag_not_found")
 """Types of error about the key that tells which model of a union is meant."""
 Fault = Mapping[str, Any]
 
 
 def describe_faults(error: ValidationError, model: type[BaseModel], given: object) -> str:
-    """Return a sentence for each thing that is wrong: where, what came, and what was expected or
-    probably meant.
+    """Return a sentence per fault: where it is, what was given, and what was expected or meant.
 
     Args:
-        model: what the file was to be. given: what was in the file.
+        error: of pydantic.
+        model: that the file should fit.
+        given: content of the file.
     """
     every = error.errors()
     found = [
@@ -51,20 +53,23 @@ def describe_faults(error: ValidationError, model: type[BaseModel], given: objec
         if not (fault["type"] == "too_short" and _follows(fault["loc"], every))
     ]
     sentences = [_sentence(fault, model, given) for fault in found[:MAX_FAULTS]]
-    more = len(found) - len(sentences)
-    return " ".join([*sentences, *([f"And {more} more."] if more else [])])
+    if len(found) > MAX_FAULTS:
+        sentences.append(f"And {len(found) - MAX_FAULTS} more.")
+    return " ".join(sentences)
 
 
 def _follows(loc: tuple[int | str, ...], faults: Sequence[Any]) -> bool:
-    """Whether a list came out short only because its entries have faults of their own."""
+    """Return whether a list is too short only because its entries have faults of their own."""
     return any(len(other["loc"]) > len(loc) and other["loc"][: len(loc)] == loc for other in faults)
 
 
 def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
-    if fault["type"] in TAG_FAULTS and str(fault["ctx"]["discriminator"]).startswith("'"):
+    kind = str(fault["type"])
+    if kind in TAG_FAULTS and str(fault["ctx"]["discriminator"]).startswith("'"):
         return _tag_sentence(fault, given)
-    kind, value = str(fault["type"]), repr(fault["input"])[:60]
-    path = [*_path(fault["loc"], given), *([fault["loc"][-1]] if kind == "missing" else [])]
+    path = list(_path(fault["loc"], given))
+    if kind == "missing":
+        path.append(fault["loc"][-1])
     where = ".".join(map(str, path)) or "the whole file"
     if kind == "extra_forbidden":
         return f"{where}: not a key here; {_near(str(path[-1]), _keys(model, fault['loc'][:-1]))}"
@@ -73,14 +78,22 @@ def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
     if kind == "value_error":
         message = str(fault["msg"]).removeprefix("Value error, ")
         return f"{where}: {message}" + ("" if message.endswith((".", "?")) else ".")
-    expected = next((text for start, text in EXPECTED.items() if kind.startswith(start)), "")
-    if not expected:
-        return f"{where}: {fault['msg']} (got {value})."
+    return f"{where}: {_expectation(fault)}"
+
+
+def _expectation(fault: Fault) -> str:
+    """Return what was expected and what was given, with near matches among the choices."""
+    kind = str(fault["type"])
+    value = repr(fault["input"])[:MAX_VALUE]
+    expected = next((text for start, text in EXPECTED.items() if kind.startswith(start)), None)
+    if expected is None:
+        return f"{fault['msg']} (got {value})."
     words = expected.format_map(dict(fault.get("ctx", {})))
-    near = get_close_matches(str(fault["input"]), re.findall(r"'([^']*)'", words), n=2)
-    return f"{where}: expected {words}, got {value}" + (
-        f"; did you mean {' or '.join(near)}?" if near else "."
-    )
+    choices = re.findall(r"'([^']*)'", words)
+    near = get_close_matches(str(fault["input"]), choices, n=2)
+    if near:
+        return f"expected {words}, got {value}; did you mean {' or '.join(near)}?"
+    return f"expected {words}, got {value}."
 
 
 def _tag_sentence(fault: Fault, given: object) -> str:
@@ -98,22 +111,18 @@ def _tag_sentence(fault: Fault, given: object) -> str:
 
 
 def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
-    """Yield the parts of a place that are in the file: pydantic adds names of its own, of unions
-    and validators.
-    """
+    """Yield the parts of a path that are in the file; pydantic adds names of unions, for one."""
     here = given
     for part in loc:
-        if (isinstance(here, Mapping) and part in here) or (
-            isinstance(here, list) and isinstance(part, int)
-        ):
+        is_key = isinstance(here, Mapping) and part in here
+        is_index = isinstance(here, list) and isinstance(part, int)
+        if is_key or is_index:
             yield part
-            here = here[part]  # type: ignore[index]  # a mapping or a list, as just looked
+            here = here[part]  # type: ignore[index]  # a mapping or a list, as just checked
 
 
 def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
-    """Keys that the file may have at a place; in a union of models the place has the name of one as
-    its tag.
-    """
+    """Return the keys that the file may have at a path, where a union's tag names its model."""
     models = _models(model.model_fields["root"].annotation) if _is_root(model) else [model]
     for part in loc:
         named = [one for one in models if part in _tags(one)]
@@ -135,13 +144,13 @@ def _is_root(model: type[BaseModel]) -> bool:
 
 
 def _tags(model: type[BaseModel]) -> tuple[object, ...]:
-    """Return what a place may call a model of a union: its class, or its literal ``kind``."""
+    """Return what a path may call a model of a union: its class, or its literal ``kind``."""
     kind = model.model_fields.get("kind")
     return (model.__name__, *(get_args(kind.annotation) if kind else ()))
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
-    """Models within the type of a field, such as those of a tuple or a union."""
+    """Return the models in the type of a field, such as those of a tuple or a union."""
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return [annotation] if issubclass(annotation, BaseModel) else []
     return [found for part in get_args(annotation) for found in _models(part)]

@@ -1,30 +1,30 @@
-"""Settings of the whole process, for speed: the command and its workers use them, importing the
-library does not.
-"""
+"""Settings of the whole process, for speed: set by the commands, not by importing the library."""
 
 import ctypes
 import os
 import sys
 from typing import Any
 
-TRIM_THRESHOLD, MMAP_MAX = -1, -4
+TRIM_THRESHOLD = -1
+"""Option of mallopt: how much free memory stays with the process, in bytes."""
+MMAP_MAX = -4
+"""Option of mallopt: how many allocations may be mapped on their own."""
+MAX_TRIM = 2**31 - 1
+"""Largest threshold, in bytes: nothing is given back."""
 PILLOW_BLOCKS = 4
-"""Blocks of 16 MB that Pillow keeps for the next image: to get an image's memory afresh costs a
-fifth of the time.
-"""
+"""Blocks of 16 MB that Pillow keeps for the next image; allocation costs a fifth of the time."""
 
 
 def tune_process() -> None:
-    """Let malloc and Pillow keep the memory that they free. It stays so until the process ends; no
-    number changes.
-    """
+    """Let malloc and Pillow keep the memory that they free, until the process ends."""
     keep_freed_memory()
     keep_image_memory()
 
 
 def keep_image_memory() -> None:
-    """Let Pillow keep image memory that is freed, unless the user has set how much. Source: Pillow,
-    Block Allocator.
+    """Let Pillow keep freed image memory, unless the user has set how much.
+
+    Source: Pillow's documentation, Block Allocator.
     """
     image: Any = sys.modules.get("PIL.Image")
     if image is None:  # Pillow reads it when it is imported
@@ -34,13 +34,12 @@ def keep_image_memory() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep what it frees, for the next batch: a tenth to a third of a pass goes
-    into getting it anew.
+    """Let this process keep what it frees, for the next batch.
 
-    What a pass holds at its peak stays with the process. Without effect where the C library is not
-    glibc. Source: mallopt(3).
+    Allocating memory again costs 10 to 33% of a forward and backward pass. The peak of a pass stays
+    with the process. Without effect where the C library is not glibc. Source: mallopt(3).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(MMAP_MAX, 0)
-        mallopt(TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(TRIM_THRESHOLD, MAX_TRIM)

@@ -1,5 +1,6 @@
-"""What a number counts: its unit, its range, and what a value out of range probably means.
-``units`` has the table.
+"""Quantities: unit and range of a number, and hints on values out of range.
+
+:mod:`~robustbench_aigi.config.units` has the table of them.
 """
 
 import math
@@ -19,38 +20,44 @@ from robustbench_aigi.errors import ConfigError
 
 WHITE_LEVEL = 255
 """Grey levels from black to white in an 8-bit image."""
-FRACTION = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*255(?:\.0*)?\s*")
+FRACTION_PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*255(?:\.0*)?\s*")
 """Text such as ``8/255``: grey levels, as a share of the full range."""
+MAX_VALUE = 80
+"""Characters of a faulty value that are shown."""
 
 Hint = Callable[[str, float], str]
-"""Name and value of a number out of range to a sentence on what was probably meant; empty if that
-is not known.
-"""
+"""From name and value of a number to a sentence on what was probably meant; empty if unknown."""
 
 
 def no_hint(name: str, value: float) -> str:
-    """Return no sentence."""
+    """Return an empty text, for any ``name`` and ``value``."""
     return ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Quantity:
-    """What a number counts. Declare it by the type of a field: ``eps: Annotated[float,
-    Quantity(...)] = 8``.
+    """Unit and range of a number.
 
+    Declare it by the type of a field, such as ``eps: Annotated[float, Quantity(...)] = 8``.
     Pydantic models check such fields by themselves, dataclasses by :func:`read_fields`.
 
     Attributes:
         unit: in words, as it stands after the number; empty for a pure number.
-        least, most: the range, both ends in it; ``above`` leaves the lower end out, ``below`` the
-            upper one.
-        zero: 0 is taken too, below ``least``: an attack that changes nothing, as a control.
+        least: lower end of the range.
+        most: upper end of the range.
+        above: exclude the lower end.
+        below: exclude the upper end.
+        zero: accept 0 below ``least``: an attack that changes nothing, as a control.
         whole: whole numbers only.
-        white: how many there are from black to white, for a size that may be written as text,
-            ``"8/255"``.
+        white: units from black to white, for a size that may be written as ``"8/255"``; None for
+            other numbers.
         hint: what a value out of range probably means.
-        reach: height and width of an image to the largest value that makes a difference to it, if
-            there is one.
+        reach: from height and width of an image to the largest value that makes a difference; None
+            if there is no such value.
+
+    Example:
+        >>> Quantity(unit="grey levels", least=1, most=255).range
+        '1 to 255 grey levels'
     """
 
     unit: str = ""
@@ -67,68 +74,71 @@ class Quantity:
     @property
     def range(self) -> str:
         """The range in words, with its unit."""
+        text = ("0, or " if self.zero else "") + self._bounds
+        return f"{text} {self.unit}" if self.unit else text
+
+    @property
+    def _bounds(self) -> str:
         if math.isinf(self.least):
-            text = "any finite number"
-        else:
-            text = f"{'above ' if self.above else ''}{self.least:.3g}"
-            if math.isfinite(self.most):
-                text += f" to {'below ' if self.below else ''}{self.most:g}"
-            elif not self.above:
-                text += " or more"
-        return ("0, or " if self.zero else "") + text + (f" {self.unit}" if self.unit else "")
+            return "any finite number"
+        lower = f"above {self.least:.3g}" if self.above else f"{self.least:.3g}"
+        if math.isfinite(self.most):
+            return f"{lower} to below {self.most:g}" if self.below else f"{lower} to {self.most:g}"
+        return lower if self.above else f"{lower} or more"
 
     def read(self, given: object, name: str, wants: str) -> int | float:
-        """Return the number that was given, as a Python one.
+        """Return a given value as a number of Python.
 
         Args:
-            given: a number of Python or NumPy; for the size of a change also text such as
+            given: a number of Python or NumPy; for a size in grey levels also text such as
                 ``"8/255"``.
-            name: of the number, for the hint. wants: how the message begins, such as ``"pgd-linf
-                wants eps of"``.
+            name: of the number, for the hint.
+            wants: beginning of the message, such as ``"pgd-linf wants eps of"``.
 
         Raises:
             ValueError: it is of another type, not finite, or out of range.
         """
         number = self._number(given)
         if number is None:
-            kind = f"type {'int' if self.whole else 'float'} ({self.range})"
-            raise ValueError(
-                f"{wants} {kind}, got {repr(given)[:80]}. {self._form(given, name)}".rstrip()
-            )
+            kind = "int" if self.whole else "float"
+            shown = repr(given)[:MAX_VALUE]
+            form = self._form(given, name)
+            raise ValueError(f"{wants} type {kind} ({self.range}), got {shown}. {form}".rstrip())
         if not self._holds(number):
-            shown, hint = (
-                (repr(given), "")
-                if isinstance(given, str)
-                else (f"{number!r}", self.hint(name, number))
-            )
-            raise ValueError(f"{wants} {self.range}, got {shown}. {hint}".rstrip())
+            if isinstance(given, str):
+                raise ValueError(f"{wants} {self.range}, got {given!r}.")
+            hint = self.hint(name, number)
+            raise ValueError(f"{wants} {self.range}, got {number!r}. {hint}".rstrip())
         return number
 
     def _number(self, given: object) -> int | float | None:
-        """The number in Python's own type; None for anything else."""
-        if (
-            isinstance(given, str)
-            and self.white is not None
-            and (found := FRACTION.fullmatch(given))
-        ):
-            number = float(found[1]) * self.white / WHITE_LEVEL
-            return int(number) if number.is_integer() else number
+        """Return the number in Python's own type; None for anything else."""
+        if isinstance(given, str):
+            return self._parsed(given)
         if isinstance(given, bool) or not isinstance(given, Real):
             return None
         if isinstance(given, Integral):
             return int(given)
         return None if self.whole else float(given)
 
+    def _parsed(self, text: str) -> int | float | None:
+        """Return the number in a text such as ``8/255``; None for any other text."""
+        found = FRACTION_PATTERN.fullmatch(text)
+        if found is None or self.white is None:
+            return None
+        number = float(found[1]) * self.white / WHITE_LEVEL
+        return int(number) if number.is_integer() else number
+
     def _form(self, given: object, name: str) -> str:
-        """What to write in the place of something that is no number, or no whole one."""
+        """Return what to write instead of something that is not a number, or not a whole one."""
         if isinstance(given, Real) and not isinstance(given, bool):
             number = float(given)
-            return (
-                f"Write {name} = {number:.0f}." if number.is_integer() else self.hint(name, number)
-            )
-        return (
-            f'Write a number, or text such as {name} = "8/255".' if self.white is not None else ""
-        )
+            if number.is_integer():
+                return f"Write {name} = {number:.0f}."
+            return self.hint(name, number)
+        if self.white is not None:
+            return f'Write a number, or text such as {name} = "8/255".'
+        return ""
 
     def _holds(self, number: float) -> bool:
         if isinstance(number, float) and not math.isfinite(number):
@@ -146,21 +156,31 @@ class Quantity:
         return core_schema.with_info_before_validator_function(check, handler(source))
 
 
-NUMBER, WHOLE = Quantity(), Quantity(whole=True)
-"""Of numbers that are declared as ``float`` or ``int`` and no more."""
+ANY_FLOAT = Quantity()
+"""Quantity of a field that is declared as ``float``."""
+ANY_INT = Quantity(whole=True)
+"""Quantity of a field that is declared as ``int``."""
 
 
 def quantity_of(annotation: Any) -> Quantity | None:
-    """Return the quantity that a field's type declares; None for what is no number."""
+    """Return the quantity that a field's type declares; None if it is not a number.
+
+    Args:
+        annotation: type of the field.
+
+    Example:
+        >>> quantity_of(int | None).whole
+        True
+    """
     if typing.get_origin(annotation) is Annotated:
         return next((data for data in annotation.__metadata__ if isinstance(data, Quantity)), None)
     if typing.get_origin(annotation) in (Union, types.UnionType):
         return next(filter(None, map(quantity_of, typing.get_args(annotation))), None)
-    return {int: WHOLE, float: NUMBER}.get(annotation)
+    return {int: ANY_INT, float: ANY_FLOAT}.get(annotation)
 
 
 def quantities(cls: type) -> Mapping[str, Quantity]:
-    """Return the quantities of a dataclass's numbers by field."""
+    """Return the quantities of the numbers of a dataclass ``cls``, by field."""
     return _quantities(cls)
 
 
@@ -180,14 +200,16 @@ def _quantities(cls: Any) -> Mapping[str, Quantity]:
 
 
 def read_fields(instance: Any, owner: str) -> None:
-    """Check the numbers of a frozen dataclass, and put plain ones in the place of text and of
-    NumPy's.
+    """Check the numbers of a frozen dataclass, and replace texts and NumPy's numbers by Python's.
+
+    A number whose default is None may be None.
 
     Args:
-        owner: what the dataclass is, to begin the message with.
+        instance: of the dataclass, changed in place.
+        owner: name of the dataclass, to begin the message with.
 
     Raises:
-        ConfigError: see :meth:`Quantity.read`. A number whose default is None may be None.
+        ConfigError: see :meth:`Quantity.read`.
     """
     known = quantities(type(instance))
     for field in fields(instance):
@@ -202,7 +224,17 @@ def read_fields(instance: Any, owner: str) -> None:
 
 
 def check_reach(instance: Any, owner: str, height: int, width: int) -> None:
-    """Raise ``ConfigError`` if a number is larger than any change of an image of that size."""
+    """Check that no number is larger than any change of an image.
+
+    Args:
+        instance: of a dataclass.
+        owner: name of the dataclass, to begin the message with.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+
+    Raises:
+        ConfigError: a number is larger.
+    """
     for name, quantity in quantities(type(instance)).items():
         most = quantity.reach(height, width) if quantity.reach else math.inf
         value = getattr(instance, name)

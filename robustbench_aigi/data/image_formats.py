@@ -1,6 +1,6 @@
 """Which files are images: by the ending of their names and by their first bytes."""
 
-from robustbench_aigi.imaging.png import SIGNATURE
+from robustbench_aigi.imaging.png import PNG_SIGNATURE
 
 PILLOW_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Formats that are read, whatever the file is called; some others of Pillow start programs."""
@@ -107,7 +107,7 @@ OTHER_EXTENSIONS = frozenset(
     }
 )
 """Endings of files that are not images; of files with any other ending the first bytes decide."""
-IMAGE_STARTS = (b"\xff\xd8\xff", SIGNATURE, b"GIF87a", b"GIF89a")
+IMAGE_STARTS = (b"\xff\xd8\xff", PNG_SIGNATURE, b"GIF87a", b"GIF89a")
 TIFF_STARTS = (b"II*\0", b"MM\0*")
 SNIFFED_BYTES = 16
 """Bytes at the start of a file that are enough for :func:`looks_like_image`."""

@@ -1,4 +1,4 @@
-"""The contract of an executor, and the registry of all of them."""
+"""Contract of an executor, and the registry of all of them."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,7 +26,11 @@ class ExecutorOptions:
     gpus: float = 0
 
     def check_no_cluster(self, name: str) -> None:
-        """Raise ``UserError`` if an address or GPUs are asked of an executor that takes neither."""
+        """Raise ``UserError`` if there is an address or GPUs, which the executor cannot use.
+
+        Args:
+            name: of the executor.
+        """
         if self.address or self.gpus:
             raise UserError(
                 f"the executor {name} takes neither an address nor gpus. Write --executor"
@@ -42,11 +46,16 @@ class Executor(Protocol):
         """Number of tasks that run at the same time."""
 
     def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield ``work(item)`` for each item, in order; ``items`` is read lazily."""
+        """Yield ``work(item)`` for each item, in order.
+
+        Args:
+            work: called in a worker.
+            items: read lazily, a few ahead of the results.
+        """
 
     @classmethod
     def from_options(cls, options: ExecutorOptions) -> Self:
-        """Build the executor. Raises ``UserError`` for options that it does not take."""
+        """Build the executor from ``options``. Raises ``UserError`` for those it does not take."""
 
 
 executors: Registry[Executor] = Registry("executor", __package__)

@@ -1,4 +1,4 @@
-"""Work done by a Ray cluster: one that Ray starts on this machine, or one at an address."""
+"""Tasks on a Ray cluster: one that Ray starts on this machine, or one at an address."""
 
 import functools
 import hashlib
@@ -25,8 +25,7 @@ from robustbench_aigi.extras import install_command
 T = TypeVar("T")
 R = TypeVar("R")
 POLL_SECONDS = 1.0
-"""Seconds between two looks at how many processors there are, and whether the head still answers.
-"""
+"""Seconds between two checks of the cluster's size, and of whether its head answers."""
 
 
 @executors.add("ray")
@@ -39,8 +38,8 @@ class RayExecutor:
     ``work``, and the detectors in it, from one task to the next.
 
     Attributes:
-        workers: processors of the cluster that Ray starts on this machine. Without meaning at an
-            ``address``, where all processors are used.
+        workers: processors of the cluster that Ray starts on this machine. Not used with an
+            ``address``, where all processors work.
         address: of a running cluster, as ``HOST:PORT``.
         gpus: GPUs of each worker; a fraction is possible.
     """
@@ -51,34 +50,36 @@ class RayExecutor:
 
     @classmethod
     def from_options(cls, options: ExecutorOptions) -> Self:
-        """Take ``workers``, ``address`` and ``gpus``."""
+        """Build the executor from all ``options``."""
         return cls(options.workers or 1, options.address, options.gpus)
 
     def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield the result of ``work`` for every item, in order, as they come.
+        """Yield ``work(item)`` for each item, in order, as results arrive.
+
+        Args:
+            work: called in the workers.
+            items: read lazily, a few ahead of the results.
 
         Raises:
-            UnavailableError: Ray is not installed, or no cluster answers. WorkersLostError: workers
-                died on the same piece, or the cluster's head is gone.
+            UnavailableError: Ray is not installed, or no cluster answers.
+            WorkersLostError: workers died on the same task, or the cluster's head is gone.
         """
-        ray = self._started()
+        ray = self._connect()
         data = dumps(work)
-        kept, key = ray.put(data), hashlib.sha256(data).hexdigest()
-        ask = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=MAX_TRIES - 1)
-        waiting, flying = iter(items), deque[Any]()
-        workers, counted = 1, -math.inf
+        stored = ray.put(data)
+        key = hashlib.sha256(data).hexdigest()
+        task = _remote().options(num_cpus=1, num_gpus=self.gpus, max_retries=MAX_TRIES - 1)
+        size = _ClusterSize(ray)
+        waiting = iter(items)
+        pending = deque[Any]()
         try:
             while True:
-                if time.monotonic() - counted >= POLL_SECONDS:
-                    workers, counted = (
-                        max(1, int(ray.cluster_resources().get("CPU", 1))),
-                        time.monotonic(),
-                    )
-                for item in islice(waiting, max(0, TASKS_AHEAD * workers - len(flying))):
-                    flying.append(ask.remote(key, [kept], item))
-                if not flying:
+                free = TASKS_AHEAD * size.workers() - len(pending)
+                for item in islice(waiting, max(0, free)):
+                    pending.append(task.remote(key, [stored], item))
+                if not pending:
                     return
-                yield _got(ray, flying.popleft())
+                yield _result(ray, pending.popleft())
         except ray.exceptions.RayTaskError as error:
             raise error.cause from error
         except (
@@ -91,10 +92,11 @@ class RayExecutor:
                 " out of memory. Give each worker more memory and rerun the command to resume."
             ) from error
         finally:
-            for one in flying:
+            for one in pending:
                 ray.cancel(one, force=True)
 
-    def _started(self) -> Any:
+    def _connect(self) -> Any:
+        """Return Ray, connected to the cluster."""
         try:
             import ray
         except ImportError as error:
@@ -106,9 +108,8 @@ class RayExecutor:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
             if self.address is None:
-                os.environ.setdefault(
-                    "RAY_worker_niceness", "0"
-                )  # else anything else that runs here comes first
+                # Ray's default of 15 would put its workers behind everything else on this machine
+                os.environ.setdefault("RAY_worker_niceness", "0")
                 ray.init(
                     "local", num_cpus=self.workers, include_dashboard=False, log_to_driver=False
                 )
@@ -122,43 +123,63 @@ class RayExecutor:
         return ray
 
 
-def _got(ray: Any, asked: Any) -> Any:
-    """The result, for as long as the cluster has a head: Ray itself would wait a minute and end the
-    process.
+class _ClusterSize:
+    """Processors of a cluster, counted again now and then, because nodes may join."""
+
+    def __init__(self, ray: Any) -> None:
+        self._ray = ray
+        self._workers = 1
+        self._counted_at = -math.inf
+
+    def workers(self) -> int:
+        if time.monotonic() - self._counted_at >= POLL_SECONDS:
+            self._workers = max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+            self._counted_at = time.monotonic()
+        return self._workers
+
+
+def _result(ray: Any, task: Any) -> Any:
+    """Wait for a result while the cluster's head answers.
+
+    Without a head, Ray itself would wait for a minute and end the process.
     """
     head = str(ray.get_runtime_context().gcs_address)
     while True:
         try:
-            return ray.get(asked, timeout=POLL_SECONDS)
+            return ray.get(task, timeout=POLL_SECONDS)
         except ray.exceptions.GetTimeoutError:
-            host, _, port = head.rpartition(":")
-            try:
-                socket.create_connection((host, int(port)), timeout=POLL_SECONDS).close()
-            except OSError as error:
-                raise WorkersLostError(
-                    f"lost connection to the Ray head node {head} ({error}). Start one with"
-                    " `ray start --head` and rerun the command with --executor ray:HOST:PORT to"
-                    " resume."
-                ) from error
+            _check_head(head)
+
+
+def _check_head(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=POLL_SECONDS).close()
+    except OSError as error:
+        raise WorkersLostError(
+            f"lost connection to the Ray head node {address} ({error}). Start one with `ray start"
+            " --head` and rerun the command with --executor ray:HOST:PORT to resume."
+        ) from error
 
 
 @functools.cache
 def _remote() -> Any:
-    """What Ray sends to its workers: once, not for each kind of work."""
+    """Return the function that Ray sends to its workers, once for all kinds of work."""
     import ray
 
     return ray.remote(_in_worker)
 
 
-_HELD: dict[str, Callable[[Any], Any]] = {}
+_WORK: dict[str, Callable[[Any], Any]] = {}
 
 
-def _in_worker(key: str, kept: list[Any], item: Any) -> Any:
-    if key not in _HELD:
+def _in_worker(key: str, stored: list[Any], item: Any) -> Any:
+    """Do one task in a worker; ``stored`` is a list, so that Ray does not load the work itself."""
+    if key not in _WORK:
         import ray
 
         tune_process()
         torch.set_num_threads(1)
-        _HELD.clear()
-        _HELD[key] = pickle.loads(ray.get(kept[0]))
-    return _HELD[key](item)
+        _WORK.clear()
+        _WORK[key] = pickle.loads(ray.get(stored[0]))
+    return _WORK[key](item)

@@ -27,7 +27,7 @@ class InProcessExecutor:
 
     @classmethod
     def from_options(cls, options: ExecutorOptions) -> Self:
-        """Take ``workers`` of 1 at most, which means one thread."""
+        """Build the executor: ``workers`` of the ``options`` may be 1, which means one thread."""
         options.check_no_cluster("local")
         if (options.workers or 1) > 1:
             raise UserError(
@@ -42,7 +42,12 @@ class InProcessExecutor:
         return 1
 
     def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Yield ``work(item)`` for each item, in order."""
+        """Yield ``work(item)`` for each item, in order.
+
+        Args:
+            work: called in this process.
+            items: read lazily.
+        """
         before = torch.get_num_threads()
         torch.set_num_threads(self.threads or before)
         try:
@@ -52,3 +57,4 @@ class InProcessExecutor:
 
 
 IN_PROCESS = InProcessExecutor()
+"""Executor that leaves torch's threads as they are."""

@@ -53,47 +53,52 @@ class PoolExecutor:
 
     @classmethod
     def from_options(cls, options: ExecutorOptions) -> Self:
-        """Take ``workers``; 1 if not given."""
+        """Build the executor: ``workers`` of the ``options``, or 1."""
         options.check_no_cluster("pool")
         return cls(options.workers or 1)
 
     def map_ordered(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """Yield ``work(item)`` for each item, in order, as results arrive.
 
+        Args:
+            work: called in the workers.
+            items: read lazily, a few ahead of the results.
+
         Raises:
-            WorkersLostError: a task killed its worker again and again.
+            WorkersLostError: a task killed its worker :data:`MAX_TRIES` times.
         """
-        waiting, tries = iter(items), 0
-        flying: deque[tuple[T, Future[R]]] = deque()
+        waiting = iter(items)
+        tries = 0
+        pending: deque[tuple[T, Future[R]]] = deque()
         with tempfile.TemporaryDirectory(prefix="robustbench-aigi-") as folder:
             path = Path(folder) / "work"
             path.write_bytes(dumps(work))
             try:
                 while True:
-                    for item in islice(waiting, TASKS_AHEAD * self.workers - len(flying)):
-                        flying.append((item, self._asked(path, item)))
-                    if not flying:
+                    for item in islice(waiting, TASKS_AHEAD * self.workers - len(pending)):
+                        pending.append((item, self._submit(path, item)))
+                    if not pending:
                         return
                     try:
-                        result = flying[0][1].result()
+                        result = pending[0][1].result()
                     except BrokenProcessPool as error:
                         tries += 1
                         if tries >= MAX_TRIES:
                             raise WorkersLostError(LOST_MESSAGE) from error
-                        flying = deque((item, self._asked(path, item)) for item, _ in flying)
+                        pending = deque((item, self._submit(path, item)) for item, _ in pending)
                         continue
                     tries = 0
-                    flying.popleft()
+                    pending.popleft()
                     yield result
             finally:
-                for _, future in flying:
+                for _, future in pending:
                     future.cancel()
 
-    def _asked(self, path: Path, item: Any) -> "Future[Any]":
+    def _submit(self, path: Path, item: Any) -> "Future[Any]":
         variables = dict.fromkeys(
             ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"
         )
-        # else loky ends a worker as soon as a pass takes its memory
+        # otherwise loky ends a worker whose memory grows, as it does in any forward pass
         variables["LOKY_MAX_MEMORY_LEAK_SIZE"] = "1e15"
         pool = get_reusable_executor(self.workers, timeout=IDLE_SECONDS, env=variables)
         answer: Future[Any] = pool.submit(_in_worker, str(path), item, os.getpid())
@@ -101,9 +106,10 @@ class PoolExecutor:
 
 
 def _in_worker(path: str, item: Any, parent: int) -> Any:
+    """Do one task in a worker."""
     tune_process()
     torch.set_num_threads(1)
-    _end_with(parent)
+    _exit_with(parent)
     return _loaded(path)(item)
 
 
@@ -115,8 +121,8 @@ def _loaded(path: str) -> Callable[[Any], Any]:
 
 
 @functools.cache
-def _end_with(parent: int) -> None:
-    """End this process when its parent is gone. A killed parent cannot end its workers itself."""
+def _exit_with(parent: int) -> None:
+    """Exit when the parent process is gone: a killed parent cannot end its workers itself."""
 
     def watch() -> None:
         while os.getppid() == parent:

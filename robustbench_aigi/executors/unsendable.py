@@ -1,4 +1,4 @@
-"""What cannot be sent to other processes, and who does the work instead."""
+"""Objects that cannot be sent to other processes, and are used in this one instead."""
 
 import json
 import logging
@@ -13,62 +13,85 @@ from robustbench_aigi.executors.local import InProcessExecutor
 from robustbench_aigi.io.files import describe_read_errors, write_text
 
 BOUND_FILE = "in_process.json"
-"""In a run's folder, where an executor could not be given all detectors: the others, and why."""
-LOG = logging.getLogger("robustbench_aigi")
+"""File in a run's folder with the detectors that an executor could not be given, and why."""
+MAX_REASON = 200
+"""Characters of a reason."""
+PACKAGE_LOG = logging.getLogger("robustbench_aigi")
 
 
 def find_unsendable(
     executor: object, things: Mapping[str, Any], consequence: str
 ) -> dict[str, str]:
-    """The things that cannot be sent to an executor's workers, and why; each is logged with what
-    follows from it.
+    """Return, by name, why some objects cannot be sent to an executor's workers.
+
+    Each is logged as a warning.
+
+    Args:
+        executor: one that works in this process can be given anything.
+        things: objects by name.
+        consequence: what follows, for the warning, such as "it is evaluated".
     """
     if isinstance(executor, InProcessExecutor):
         return {}
-    reasons = {name: why_unsendable(thing) for name, thing in things.items()}
-    bound = {name: reason for name, reason in reasons.items() if reason}
+    reasons = {name: unsendable_reason(thing) for name, thing in things.items()}
+    bound = {name: reason for name, reason in reasons.items() if reason is not None}
     for name, reason in bound.items():
-        LOG.warning(
+        PACKAGE_LOG.warning(
             "%s cannot be sent to other processes (%s); %s in this one.", name, reason, consequence
         )
     return bound
 
 
 def write_unsendable(bound: Mapping[str, str], out: Path) -> None:
-    """Keep in a run's folder what :func:`find_unsendable` found; no file if that is nothing."""
+    """Write what :func:`find_unsendable` returned into a run's folder; no file if that is empty.
+
+    Args:
+        bound: reasons by name.
+        out: folder of the run.
+    """
     (out / BOUND_FILE).unlink(missing_ok=True)
     if bound:
-        write_text(
-            out / BOUND_FILE, json.dumps({"schema": 1, "in_this_process": dict(bound)}, indent=1)
-        )
+        content = {"schema": 1, "in_this_process": dict(bound)}
+        write_text(out / BOUND_FILE, json.dumps(content, indent=1))
 
 
 def read_unsendable(out: Path) -> dict[str, str]:
-    """What :func:`write_unsendable` kept in a run's folder: detectors evaluated in one process,
-    and why.
+    """Return what :func:`write_unsendable` wrote: reasons by name.
+
+    Args:
+        out: folder of the run.
+
+    Raises:
+        DataError: the file is damaged.
     """
     path = out / BOUND_FILE
     if not path.is_file():
         return {}
     with describe_read_errors(path):
-        return {
-            str(name): str(why)
-            for name, why in json.loads(path.read_text())["in_this_process"].items()
-        }
+        found = json.loads(path.read_text())["in_this_process"]
+        return {str(name): str(reason) for name, reason in found.items()}
 
 
-def why_unsendable(thing: Any) -> str:
-    """Why something cannot be pickled; empty if it can."""
+def unsendable_reason(thing: Any) -> str | None:
+    """Return why an object cannot be pickled; None if it can.
+
+    Args:
+        thing: any object.
+
+    Example:
+        >>> unsendable_reason([1, 2]) is None
+        True
+    """
     try:
-        Pickler(_Nowhere()).dump(thing)
-    except Exception as error:  # whatever an object's own __reduce__ raises
-        return shorten(f"{type(error).__name__}: {error}", 200, placeholder=" ...")
-    return ""
+        Pickler(_NullFile()).dump(thing)
+    except Exception as error:  # whatever the object's own __reduce__ raises
+        return shorten(f"{type(error).__name__}: {error}", MAX_REASON, placeholder=" ...")
+    return None
 
 
-class _Nowhere:
-    """A file that keeps nothing, so that something large is not held in memory a second time."""
+class _NullFile:
+    """File that stores nothing, so that a large object is not in memory a second time."""
 
     def write(self, data: Any) -> int:
-        """Forget the bytes."""
+        """Discard the bytes."""
         return len(data)

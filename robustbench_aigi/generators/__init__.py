@@ -1,4 +1,4 @@
-"""Models that make or reconstruct images."""
+"""Models that generate or reconstruct images."""
 
 from robustbench_aigi.catalogue import WEIGHTS
 from robustbench_aigi.generators.autoencoder import (

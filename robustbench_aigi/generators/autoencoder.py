@@ -1,6 +1,4 @@
-"""Autoencoders: images in, reconstructions out. A small one of our own, and any of diffusers'
-AutoencoderKL.
-"""
+"""Autoencoders: a small one that is shipped, and any AutoencoderKL of diffusers."""
 
 import copy
 import json
@@ -16,13 +14,19 @@ from robustbench_aigi.catalogue import WEIGHTS
 from robustbench_aigi.errors import UnavailableError
 
 SMALL = "small-autoencoder"
+"""Name of the shipped autoencoder."""
 SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
+"""Weights of the shipped autoencoder."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig:
-    """Shape of the network: ``fold`` pixels a side become channels, then one halving; ``latent``
-    channels are left.
+    """Shape of the network.
+
+    Attributes:
+        fold: pixels per side that become channels; a convolution then halves the size once more.
+        widths: channels before and after that convolution.
+        latent: channels of the latent.
     """
 
     fold: int = 2
@@ -31,7 +35,11 @@ class AutoencoderConfig:
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions, each after a group norm and SiLU, added to what came in."""
+    """Residual block of two 3 x 3 convolutions, each after a group norm and SiLU.
+
+    Args:
+        width: channels.
+    """
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -39,19 +47,25 @@ class Residual(nn.Module):
         self.net = nn.Sequential(*step, *copy.deepcopy(step))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Map ``(N, width, H, W)`` to the same shape."""
+        """Map ``inputs`` ``(N, width, H, W)`` to the same shape."""
         return inputs + cast("Tensor", self.net(inputs))
 
 
 class SmallAutoencoder(nn.Module):
-    """Convolutional autoencoder of 0.23 M parameters: a latent of 4 channels at a quarter of the
-    size.
+    """Convolutional autoencoder of 0.23 M parameters.
+
+    Its latent has 4 channels, at a quarter of an image's height and width.
+
+    Args:
+        config: shape of the network; None is that of the shipped one.
     """
 
     def __init__(self, config: AutoencoderConfig | None = None) -> None:
         super().__init__()
         self.config = config or AutoencoderConfig()
-        fold, (first, second), latent = self.config.fold, self.config.widths, self.config.latent
+        fold = self.config.fold
+        first, second = self.config.widths
+        latent = self.config.latent
         self.encoder = nn.Sequential(
             nn.PixelUnshuffle(fold),
             nn.Conv2d(3 * fold**2, first, 3, 1, 1),
@@ -71,19 +85,21 @@ class SmallAutoencoder(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of ``2 * fold``; it may
-        overshoot.
+        """Reconstruct images; the result may leave [0, 1].
+
+        Args:
+            images: ``(N, 3, H, W)`` in [0, 1], H and W multiples of ``2 * fold``.
         """
         return cast("Tensor", self.decoder(self.encoder(images * 2 - 1)) + 1) / 2
 
     def save(self, path: Path) -> None:
-        """Write half-precision weights, with the configuration in the file's own metadata."""
+        """Write half-precision weights to ``path``, with the configuration in the metadata."""
         tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
         save_file(tensors, path, metadata={"config": json.dumps(asdict(self.config))})
 
     @classmethod
     def load(cls, path: Path) -> "SmallAutoencoder":
-        """Read a model written by :meth:`save`, in evaluation mode."""
+        """Load a model that :meth:`save` wrote to ``path``, in evaluation mode."""
         with safe_open(path, framework="pt") as file:
             fields: dict[str, Any] = json.loads(file.metadata()["config"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
@@ -93,24 +109,24 @@ class SmallAutoencoder(nn.Module):
 
 
 class HubAutoencoder(nn.Module):
-    """Diffusers' AutoencoderKL, with the mean of the latent where a pipeline draws one.
+    """AutoencoderKL of diffusers, which uses the mean of the latent instead of a draw.
 
     Args:
-        name: hub id or local folder, such as ``stabilityai/sd-vae-ft-mse``; ``ID:vae`` for the part
-            of a pipeline.
+        name: hub id or local folder, such as ``stabilityai/sd-vae-ft-mse``; ``ID:vae`` for the
+            autoencoder of a pipeline.
 
     Raises:
-        UnavailableError: it is not on this machine and no hub can be reached.
+        UnavailableError: it is not on this machine, and no hub can be reached.
     """
 
     def __init__(self, name: str) -> None:
-        from diffusers import AutoencoderKL  # seconds, which who uses the small one need not wait
+        from diffusers import AutoencoderKL  # takes seconds; the small one needs none of it
 
         super().__init__()
-        where, _, subfolder = name.partition(":")
+        address, _, subfolder = name.partition(":")
         try:
             net = AutoencoderKL.from_pretrained(
-                where, subfolder=subfolder or None, low_cpu_mem_usage=False
+                address, subfolder=subfolder or None, low_cpu_mem_usage=False
             )
         except (OSError, ValueError) as error:
             raise UnavailableError(
@@ -121,13 +137,24 @@ class HubAutoencoder(nn.Module):
         self.net = net.float().eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Reconstruct ``(N, 3, H, W)`` images in [0, 1], H and W multiples of 8."""
+        """Reconstruct images.
+
+        Args:
+            images: ``(N, 3, H, W)`` in [0, 1], H and W multiples of 8.
+        """
         latent = self.net.encode(images * 2 - 1).latent_dist.mean
         return cast("Tensor", self.net.decode(latent).sample + 1) / 2
 
 
 def load_autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
-    """An autoencoder by name: the shipped one, or diffusers' by hub id or local folder; in
-    evaluation mode.
+    """Load an autoencoder, in evaluation mode.
+
+    Args:
+        name: ``small-autoencoder``, which is shipped, or a hub id or local folder.
+
+    Raises:
+        UnavailableError: it is not on this machine, and no hub can be reached.
     """
-    return SmallAutoencoder.load(SHIPPED_AUTOENCODER) if name == SMALL else HubAutoencoder(name)
+    if name == SMALL:
+        return SmallAutoencoder.load(SHIPPED_AUTOENCODER)
+    return HubAutoencoder(name)

@@ -1,4 +1,4 @@
-"""A small class-conditional pixel diffusion model: samples images, or reconstructs given ones."""
+"""Small class-conditional pixel diffusion model, which samples or reconstructs images."""
 
 import json
 from collections.abc import Sequence
@@ -32,8 +32,14 @@ CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionConfig:
-    """Shape of the network. ``fold`` pixels a side become channels (space to depth), which saves
-    most of the work.
+    """Shape of the network.
+
+    Attributes:
+        size: height and width of images, in pixels.
+        fold: pixels per side that become channels (space to depth), which saves most of the work.
+        widths: channels of the UNet's levels.
+        depth: layers per level.
+        classes: names of the conditions.
     """
 
     size: int = 32
@@ -44,18 +50,19 @@ class DiffusionConfig:
 
 
 class PixelDiffusion(nn.Module):
-    """UNet with v-prediction on a cosine schedule, run by DDIM. Sources: Ho et al. 2020, Song et
-    al. ICLR 2021.
+    """UNet with v-prediction on a cosine schedule, sampled by DDIM.
+
+    Sources: Ho et al., NeurIPS 2020; Song et al., ICLR 2021.
+
+    Args:
+        config: shape of the network.
     """
 
     dct: Tensor
     power: Tensor
 
     def __init__(self, config: DiffusionConfig) -> None:
-        from diffusers import (
-            DDIMScheduler,
-            UNet2DModel,
-        )  # seconds, which commands that draw nothing need not wait
+        from diffusers import DDIMScheduler, UNet2DModel  # takes seconds
 
         super().__init__()
         self.config = config
@@ -85,12 +92,16 @@ class PixelDiffusion(nn.Module):
         )
 
     def forward(self, noisy: Tensor, steps: Tensor, classes: Tensor) -> Tensor:
-        """Predict v for ``(N, 3, size, size)`` noisy images in [-1, 1], ``(N,)`` time steps,
-        ``(N,)`` class indices.
+        """Predict v.
 
-        Folding hides slow checkerboards from the network, so a learnt gate blends it, one DCT
-        frequency at a time, with the best linear prediction, the Wiener filter for images of this
+        Folding hides slow checkerboards from the network. So a learnt gate blends it, for each DCT
+        frequency, with the best linear prediction: the Wiener filter for images with this
         ``power`` spectrum.
+
+        Args:
+            noisy: images ``(N, 3, size, size)`` in [-1, 1].
+            steps: time steps, int64 ``(N,)``.
+            classes: class indices, int64 ``(N,)``.
         """
         folded = F.pixel_unshuffle(noisy, self.config.fold).contiguous(
             memory_format=torch.channels_last
@@ -107,15 +118,19 @@ class PixelDiffusion(nn.Module):
         return blended
 
     def spectrum(self, images: Tensor) -> Tensor:
-        """Orthonormal DCT coefficients of ``(N, 3, size, size)`` images."""
+        """Return the orthonormal DCT coefficients of ``images`` ``(N, 3, size, size)``."""
         return self.dct @ images @ self.dct.T
 
     @torch.no_grad()
     def sample(
         self, classes: Sequence[int], rngs: Sequence[torch.Generator], steps: int = 20
     ) -> Tensor:
-        """Draw one ``(3, size, size)`` image in [0, 1] per class index, each from its own CPU
-        generator.
+        """Generate one image per class index, ``(N, 3, size, size)`` in [0, 1].
+
+        Args:
+            classes: class indices.
+            rngs: one CPU generator per image.
+            steps: of denoising.
         """
         noise = torch.stack(
             [torch.randn(3, self.config.size, self.config.size, generator=rng) for rng in rngs]
@@ -132,8 +147,14 @@ class PixelDiffusion(nn.Module):
         strength: float,
         steps: int = 20,
     ) -> Tensor:
-        """Add noise up to ``strength`` (0 to 1) of the schedule to ``(N, 3, H, W)`` images in [0,
-        1], then denoise.
+        """Add noise to images, then denoise them.
+
+        Args:
+            images: ``(N, 3, size, size)`` in [0, 1].
+            classes: class index of each image.
+            rngs: one CPU generator per image.
+            strength: share of the noise schedule, above 0 and at most 1.
+            steps: of denoising, for the whole schedule.
 
         Raises:
             ValueError: ``strength`` is not in (0, 1].
@@ -156,13 +177,13 @@ class PixelDiffusion(nn.Module):
         return (noisy.clamp(-1, 1) + 1) / 2
 
     def save(self, path: Path) -> None:
-        """Write half-precision weights, with the configuration in the file's own metadata."""
+        """Write half-precision weights to ``path``, with the configuration in the metadata."""
         tensors = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
         save_file(tensors, path, metadata={"config": json.dumps(asdict(self.config))})
 
     @classmethod
     def load(cls, path: Path) -> "PixelDiffusion":
-        """Read a model written by :meth:`save`, in evaluation mode."""
+        """Load a model that :meth:`save` wrote to ``path``, in evaluation mode."""
         with safe_open(path, framework="pt") as file:
             fields: dict[str, Any] = json.loads(file.metadata()["config"])
             tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118

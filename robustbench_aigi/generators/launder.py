@@ -1,14 +1,12 @@
-"""Laundering: an image passed through a generator, which leaves its own traces in place of the
-image's.
+"""Laundering: pass an image through a generator, whose traces replace those of the image.
 
-A laundered real is a photograph that a generator has processed, not one that it made: the label
-stays that of the source, and a part of a dataset made so is called ``laundered-...``.
+A laundered real is a photograph that a generator has processed, not one that it generated: the
+label stays that of the source, and such a part of a dataset is called ``laundered-...``.
 """
 
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,12 +25,13 @@ from robustbench_aigi.generators.autoencoder import HubAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 
 DIFFUSION = "mini-diffusion"
-STEPS = 20
+"""Name of the shipped diffusion model."""
+SCHEDULE_STEPS = 20
 """Denoising steps of the whole schedule; a strength of 0.2 takes the last fifth of them."""
-STRIDE = 24
+WINDOW_STRIDE = 24
 """Pixels from one window of the diffusion model to the next; windows are 32 wide."""
-MULTIPLE = 8
-"""Sides that autoencoders take are multiples of this."""
+SIDE_MULTIPLE = 8
+"""Sides of images must be multiples of this for autoencoders, in pixels."""
 
 
 def launder(
@@ -45,11 +44,11 @@ def launder(
 ) -> Tensor:
     """Pass images of any size through a generator; labels stay those of the sources.
 
-    The diffusion model adds noise and removes it, in windows that overlap and agree at every step,
-    so that no seam shows. An autoencoder encodes and decodes the whole image, with noise on the
-    latent. Images are done one by one, the shipped models in double precision: batches, threads and
-    machines leave the grey levels alone. Sources: Meng et al., SDEdit, ICLR 2022; Bar-Tal et al.,
-    MultiDiffusion, ICML 2023; Zhao et al., NeurIPS 2024.
+    The diffusion model adds noise and removes it, in windows that overlap and are averaged at every
+    step, so that no seam shows. An autoencoder encodes and decodes the whole image, with noise on
+    the latent. Images are processed one by one, by shipped models in double precision, so that
+    grey levels do not depend on batches, threads or machines. Sources: Meng et al., SDEdit, ICLR
+    2022; Bar-Tal et al., MultiDiffusion, ICML 2023; Zhao et al., NeurIPS 2024.
 
     Args:
         images: ``(N, 3, H, W)``, uint8 grey levels or floats in [0, 1]; the result is of the same
@@ -57,41 +56,49 @@ def launder(
         by: ``mini-diffusion``, ``small-autoencoder``, or a hub id or folder of AutoencoderKL
             (``ID:vae``).
         strength: for the diffusion model, share of the noise schedule, above 0 and at most 1; for
-            an autoencoder, noise on each channel of the latent in its own standard deviations, 0 or
-            more.
-        rngs: one CPU generator an image.
-        condition: class that the diffusion model is told, such as ``cat``.
+            an autoencoder, noise on each channel of the latent, in its own standard deviations, 0
+            or more.
+        rngs: one CPU generator per image.
+        condition: class for the diffusion model, such as ``cat``.
 
     Raises:
         UserError: no such condition, a strength out of range, or too few generators.
-        UnavailableError: the autoencoder is not on this machine and no hub can be reached.
+        UnavailableError: the autoencoder is not on this machine, and no hub can be reached.
     """
+    _check(images, by, strength, rngs, condition)
+    is_uint8 = images.dtype == torch.uint8
+    out = torch.empty_like(images)
+    with torch.no_grad():
+        for i, rng in enumerate(rngs):
+            image = images[i : i + 1]
+            image = (from_bytes(image) if is_uint8 else image).cpu()
+            if by == DIFFUSION:
+                new = _diffused(image, condition, strength, rng)
+            else:
+                new = _coded(image, by, strength, rng)
+            out[i] = to_bytes(new)[0] if is_uint8 else snap(new)[0]
+    return out
+
+
+def _check(
+    images: Tensor, by: str, strength: float, rngs: Sequence[torch.Generator], condition: str
+) -> None:
     if len(rngs) != len(images):
         raise UserError(f"{len(images)} images need as many random generators, got {len(rngs)}.")
     if condition not in CLASSES:
         raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
-    if not (0 < strength <= 1 if by == DIFFUSION else 0 <= strength < math.inf):
+    is_in_range = 0 < strength <= 1 if by == DIFFUSION else 0 <= strength < math.inf
+    if not is_in_range:
         raise UserError(
             f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change."
         )
-    out, whole = torch.empty_like(images), images.dtype == torch.uint8
-    with torch.no_grad():
-        for i, rng in enumerate(rngs):
-            image = (from_bytes(images[i : i + 1]) if whole else images[i : i + 1]).cpu()
-            new = (
-                _diffused(image, condition, strength, rng)
-                if by == DIFFUSION
-                else _coded(image, by, strength, rng)
-            )
-            out[i] = to_bytes(new)[0] if whole else snap(new)[0]
-    return out
 
 
 @lru_cache(maxsize=1)
 def _diffusion() -> PixelDiffusion:
-    """The steps are set here, once: the schedule is shared by threads."""
+    """Load the diffusion model, with its steps set once: threads share the schedule."""
     model = PixelDiffusion.load(SHIPPED).double()
-    model.scheduler.set_timesteps(STEPS)
+    model.scheduler.set_timesteps(SCHEDULE_STEPS)
     return model
 
 
@@ -103,9 +110,10 @@ def _autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
 
 def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generator) -> Tensor:
     model = _diffusion()
-    (height, width), side = image.shape[2:], model.config.size
+    height, width = image.shape[2:]
+    side = model.config.size
     clean = _padded(image.double(), max(side, height), max(side, width)) * 2 - 1
-    timesteps = model.scheduler.timesteps[-max(1, round(strength * STEPS)) :]
+    timesteps = model.scheduler.timesteps[-max(1, round(strength * SCHEDULE_STEPS)) :]
     noise = torch.randn(clean.shape[1:], generator=rng, dtype=torch.float64)[None]
     noisy = model.scheduler.add_noise(clean, noise, timesteps[:1])
     for step in timesteps:
@@ -116,13 +124,13 @@ def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generat
 
 
 def _predicted(model: PixelDiffusion, noisy: Tensor, step: Tensor, condition: int) -> Tensor:
-    """The model's prediction for ``(1, 3, H, W)``: the mean over windows, each weighing most in its
-    middle.
-    """
+    """Predict v for ``(1, 3, H, W)``: the mean over windows, weighted towards their centres."""
     side = model.config.size
     ramp = torch.arange(1, side + 1, dtype=noisy.dtype)
-    weight = torch.minimum(ramp, ramp.flip(0))[:, None] * torch.minimum(ramp, ramp.flip(0))
-    total, weights = torch.zeros_like(noisy), torch.zeros_like(noisy)
+    triangle = torch.minimum(ramp, ramp.flip(0))
+    weight = triangle[:, None] * triangle
+    total = torch.zeros_like(noisy)
+    weights = torch.zeros_like(noisy)
     columns = _starts(noisy.shape[3], side)
     for top in _starts(noisy.shape[2], side):
         rows = slice(top, top + side)
@@ -135,25 +143,46 @@ def _predicted(model: PixelDiffusion, noisy: Tensor, step: Tensor, condition: in
 
 
 def _starts(length: int, side: int) -> list[int]:
-    """Where windows begin, evenly, the first and the last at the edges."""
-    count = -(-(length - side) // STRIDE) + 1
+    """Return where windows begin: evenly, the first and the last at the edges."""
+    count = -(-(length - side) // WINDOW_STRIDE) + 1
     return [round(i * (length - side) / max(1, count - 1)) for i in range(count)]
 
 
 def _coded(image: Tensor, name: str, strength: float, rng: torch.Generator) -> Tensor:
     model = _autoencoder(name)
     height, width = image.shape[2:]
-    whole = (-(-side // MULTIPLE) * MULTIPLE for side in (height, width))
-    images = _padded(image.to(next(model.parameters()).dtype), *whole) * 2 - 1
-    hub = isinstance(model, HubAutoencoder)
-    codec: Any = model.net if hub else model
-    latent = codec.encode(images).latent_dist.mean if hub else codec.encoder(images)
+    padded = _padded(
+        image.to(next(model.parameters()).dtype), _rounded_up(height), _rounded_up(width)
+    )
+    latent = _encode(model, padded * 2 - 1)
     noise = torch.randn(latent.shape[1:], generator=rng, dtype=torch.float64)[None].to(latent)
     latent = latent + strength * latent.std(dim=(2, 3), keepdim=True, unbiased=False) * noise
-    decoded: Tensor = codec.decode(latent).sample if hub else codec.decoder(latent)
+    decoded = _decode(model, latent)
     return ((decoded + 1) / 2)[..., :height, :width]
 
 
+def _rounded_up(side: int) -> int:
+    return -(-side // SIDE_MULTIPLE) * SIDE_MULTIPLE
+
+
+def _encode(model: SmallAutoencoder | HubAutoencoder, images: Tensor) -> Tensor:
+    """Return the latent of images in [-1, 1], of a hub's model its mean."""
+    if isinstance(model, HubAutoencoder):
+        mean: Tensor = model.net.encode(images).latent_dist.mean
+        return mean
+    latent: Tensor = model.encoder(images)
+    return latent
+
+
+def _decode(model: SmallAutoencoder | HubAutoencoder, latent: Tensor) -> Tensor:
+    """Return images in [-1, 1]."""
+    if isinstance(model, HubAutoencoder):
+        sample: Tensor = model.net.decode(latent).sample
+        return sample
+    images: Tensor = model.decoder(latent)
+    return images
+
+
 def _padded(image: Tensor, height: int, width: int) -> Tensor:
-    """The edge repeated to the right and below."""
+    """Repeat the edge to the right and below."""
     return F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]), mode="replicate")

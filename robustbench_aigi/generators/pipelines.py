@@ -1,6 +1,4 @@
-"""Text to image: any pipeline of diffusers by hub id or folder, and the shipped model behind the
-same call.
-"""
+"""Text to image: any diffusers pipeline by hub id or folder, and the shipped model."""
 
 import inspect
 import re
@@ -24,12 +22,13 @@ from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.io.hashing import file_digest
 
 SHIPPED_MODEL = "mini-diffusion"
-ASKED = frozenset({"prompt", "num_inference_steps", "guidance_scale", "generator", "output_type"})
+"""Name of the shipped model."""
+REQUIRED_ARGUMENTS = frozenset(
+    {"prompt", "num_inference_steps", "guidance_scale", "generator", "output_type"}
+)
 """Arguments that a text-to-image pipeline must take."""
-TRIES = 10
-"""Draws of one image before its prompt is given up: a pipeline's own safety checker blackens what
-it dislikes.
-"""
+MAX_DRAWS = 10
+"""Draws of one image before its prompt is given up, if a pipeline's safety checker blackens it."""
 LOAD_ERRORS = (
     OSError,
     ValueError,
@@ -39,60 +38,80 @@ LOAD_ERRORS = (
     TypeError,
     SafetensorError,
 )
+"""Errors that loading a pipeline may raise."""
 
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
 class Sampler(Protocol):
-    """Draws images for prompts. ``revision`` is what exactly draws them: a commit, a file's hash,
-    or nothing known.
+    """Generates images for prompts.
+
+    Attributes:
+        revision: of the model: a commit or a file's hash; empty if unknown.
     """
 
     revision: str
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
-        """One uint8 image ``(N, 3, H, W)`` a prompt, each from its own CPU generator."""
+        """Return one image per prompt, uint8 ``(N, 3, H, W)``.
+
+        Args:
+            prompts: texts.
+            rngs: one CPU generator per prompt.
+        """
 
 
 @final
 class ShippedSampler:
-    """The shipped diffusion model; a prompt is the name of one of its classes."""
+    """The shipped diffusion model; a prompt is the name of one of its classes.
+
+    Args:
+        steps: of denoising.
+    """
 
     def __init__(self, steps: int) -> None:
-        self.model, self.steps = PixelDiffusion.load(SHIPPED), steps
+        self.model = PixelDiffusion.load(SHIPPED)
+        self.steps = steps
         self.revision = f"sha256:{file_digest(SHIPPED)}"
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
-        """One uint8 image ``(N, 3, 32, 32)`` a class name. Raises ``ConfigError`` for another
-        prompt.
+        """Return one image per prompt, uint8 ``(N, 3, 32, 32)``.
+
+        Args:
+            prompts: names of classes.
+            rngs: one CPU generator per prompt.
+
+        Raises:
+            ConfigError: a prompt is not the name of a class.
         """
         for prompt in prompts:
             if prompt not in CLASSES:
                 raise ConfigError(
-                    f"{SHIPPED_MODEL} knows classes, no sentences; got {prompt!r}. Known:"
-                    f" {CLASSES}."
+                    f"a prompt of {SHIPPED_MODEL} must be a class, got {prompt!r}. Write one of"
+                    f" {', '.join(CLASSES)}."
                 )
-        return to_bytes(
-            self.model.sample([CLASSES.index(prompt) for prompt in prompts], rngs, self.steps)
-        )
+        classes = [CLASSES.index(prompt) for prompt in prompts]
+        return to_bytes(self.model.sample(classes, rngs, self.steps))
 
 
 @final
 class TextToImage:
     """A diffusers pipeline, read from safetensors; code that comes with a model is never run.
 
-    Runs on a GPU where there is one, else in float32 on the processor.
+    It runs on a GPU where there is one, else in float32 on the CPU.
 
     Args:
         name: hub id or local folder, such as ``stabilityai/stable-diffusion-3.5-large-turbo``.
-        revision: commit of the hub's repository.
-        size: pixels a side asked of the pipeline; its own if None.
+        revision: commit of the hub's repository; None is the newest.
+        steps: of denoising.
+        guidance: scale of classifier-free guidance.
+        size: height and width of images, in pixels; None is the pipeline's own.
         dtype: precision on a GPU.
         more: further arguments of the pipeline's call, such as ``{"max_sequence_length": 256}``.
 
     Raises:
-        UnavailableError: it cannot be loaded from here. ConfigError: it is no text-to-image
-            pipeline, or lacks an argument.
+        UnavailableError: it cannot be loaded.
+        ConfigError: it is not a text-to-image pipeline, or lacks an argument.
     """
 
     def __init__(
@@ -107,12 +126,11 @@ class TextToImage:
         more: Mapping[str, Any] | None = None,
     ) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        folder = fetched(name, revision)
+        folder = pipeline_folder(name, revision)
         self.name = name
         self.revision = folder.name if re.fullmatch(r"[0-9a-f]{40}", folder.name) else ""
-        self.pipe = loaded(
-            name, folder, torch.float32 if device == "cpu" else getattr(torch, dtype)
-        ).to(device)
+        precision = torch.float32 if device == "cpu" else getattr(torch, dtype)
+        self.pipe = load_pipeline(name, folder, precision).to(device)
         self.pipe.set_progress_bar_config(disable=True)
         self.call = {
             "num_inference_steps": steps,
@@ -122,48 +140,57 @@ class TextToImage:
         }
         if size is not None:
             self.call |= {"height": size, "width": size}
-        taken = set(inspect.signature(self.pipe.__call__).parameters)
-        if not ASKED | set(self.call) <= taken:
-            lacking = ", ".join(sorted((ASKED | set(self.call)) - taken))
+        self._check_arguments()
+
+    def _check_arguments(self) -> None:
+        accepted = set(inspect.signature(self.pipe.__call__).parameters)
+        lacking = sorted((REQUIRED_ARGUMENTS | set(self.call)) - accepted)
+        if lacking:
             raise ConfigError(
-                f"{name} is a {type(self.pipe).__name__}, whose call takes no {lacking}. Give a"
+                f"{self.name} is a {type(self.pipe).__name__}, whose call takes no"
+                f" {', '.join(lacking)}. Give a"
                 " text-to-image pipeline, and only arguments that its page in diffusers'"
                 " documentation names."
             )
 
     @torch.no_grad()
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
-        """One uint8 image ``(N, 3, H, W)`` a prompt, each from its own CPU generator.
+        """Return one image per prompt, uint8 ``(N, 3, H, W)``.
 
         Other images in the call change an image by no more than floating point does. An image that
-        the pipeline's own safety checker blackened is drawn again, from the same generator.
+        the pipeline's safety checker blackened is drawn again, from the same generator.
+
+        Args:
+            prompts: texts.
+            rngs: one CPU generator per prompt.
 
         Raises:
-            DataError: the images are no numbers, or one is blackened every time. ConfigError: the
-            pipeline refuses its numbers. UnavailableError: the GPU is too small.
+            DataError: an image has NaN or infinite values, or is blackened every time.
+            ConfigError: the pipeline rejects its numbers.
+            UnavailableError: the GPU is too small.
         """
         made: dict[int, Tensor] = {}
-        for _ in range(TRIES):
+        for _ in range(MAX_DRAWS):
             left = [i for i in range(len(prompts)) if i not in made]
             if not left:
                 return torch.stack([made[i] for i in range(len(prompts))])
-            answer = self._asked([prompts[i] for i in left], [rngs[i] for i in left])
+            answer = self._generate([prompts[i] for i in left], [rngs[i] for i in left])
             flags = getattr(answer, "nsfw_content_detected", None) or [False] * len(left)
             for i, image, flagged in zip(left, np.asarray(answer.images), flags, strict=True):
                 if not np.isfinite(image).all():
                     raise DataError(
-                        f'{self.name} made an image of no numbers. Write dtype = "float32" or'
-                        ' "bfloat16".'
+                        f"{self.name} made an image of NaN or infinite values. Write dtype ="
+                        ' "float32" or "bfloat16".'
                     )
                 if not flagged:
                     made[i] = to_bytes(torch.from_numpy(image).permute(2, 0, 1))
-        refused = next(prompts[i] for i in range(len(prompts)) if i not in made)
+        blackened = next(prompts[i] for i in range(len(prompts)) if i not in made)
         raise DataError(
-            f"{self.name}'s safety checker refuses every image of {refused!r}. Write another"
+            f"the safety checker of {self.name} rejects every image of {blackened!r}. Write another"
             " prompt."
         )
 
-    def _asked(self, prompts: list[str], rngs: list[torch.Generator]) -> Any:
+    def _generate(self, prompts: list[str], rngs: list[torch.Generator]) -> Any:
         try:
             return self.pipe(prompt=prompts, generator=rngs, **self.call)
         except torch.OutOfMemoryError as error:
@@ -178,45 +205,58 @@ class TextToImage:
             ) from error
 
 
-def fetched(name: str, revision: str | None) -> Path:
-    """The folder of a pipeline: as given, or the hub's, downloaded once. Raises
-    ``UnavailableError``.
+def pipeline_folder(name: str, revision: str | None) -> Path:
+    """Return the folder of a pipeline, downloaded once if it is on a hub.
+
+    Args:
+        name: hub id or local folder.
+        revision: commit of the hub's repository; None is the newest.
+
+    Raises:
+        UnavailableError: the hub is out of reach.
     """
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
     try:
         return Path(DiffusionPipeline.download(name, revision=revision, use_safetensors=True))
-    except (
-        Exception
-    ) as error:  # the hub's HTTP client has errors of its own, under names that have changed
-        raise unavailable(name, error) from error
+    except Exception as error:  # the hub's HTTP client renames its errors between versions
+        raise unavailable_error(name, error) from error
 
 
-def loaded(name: str, folder: Path, dtype: torch.dtype) -> Any:
-    """The pipeline in a folder: safetensors only, and no code but that of diffusers and
-    transformers.
+def load_pipeline(name: str, folder: Path, dtype: torch.dtype) -> Any:
+    """Load a pipeline from safetensors, with no code but that of diffusers and transformers.
+
+    Args:
+        name: of the pipeline, for messages.
+        folder: with its files.
+        dtype: precision of the weights.
+
+    Raises:
+        UnavailableError: it cannot be loaded.
     """
     options = {"use_safetensors": True, "trust_remote_code": False, "dtype": dtype}
-    shown = [
-        module.utils.logging
-        for module in (diffusers, sys.modules.get("transformers"))
-        if module is not None
-    ]
-    for bars in shown:
-        bars.disable_progress_bar()
+    libraries = [diffusers, sys.modules.get("transformers")]
+    loggers = [library.utils.logging for library in libraries if library is not None]
+    for logger in loggers:
+        logger.disable_progress_bar()
     try:
         return DiffusionPipeline.from_pretrained(
             folder, low_cpu_mem_usage=is_accelerate_available(), **options
         )
     except LOAD_ERRORS as error:
-        raise unavailable(name, error) from error
+        raise unavailable_error(name, error) from error
     finally:
-        for bars in shown:
-            bars.enable_progress_bar()
+        for logger in loggers:
+            logger.enable_progress_bar()
 
 
-def unavailable(name: str, error: Exception) -> UnavailableError:
-    """What to do where a pipeline cannot be loaded."""
+def unavailable_error(name: str, error: Exception) -> UnavailableError:
+    """Return the error for a pipeline that cannot be loaded, with what to do.
+
+    Args:
+        name: of the pipeline.
+        error: of diffusers.
+    """
     cause = error.__cause__ or error
     reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
     return UnavailableError(
@@ -237,8 +277,20 @@ def load_sampler(
     dtype: Precision = "bfloat16",
     more: Mapping[str, Any] | None = None,
 ) -> Sampler:
-    """The shipped model (``mini-diffusion``, which knows only ``steps``) or a
-    :class:`TextToImage`.
+    """Load the shipped model, or a :class:`TextToImage`.
+
+    Args:
+        name: ``mini-diffusion``, which uses ``steps`` alone, or a hub id or local folder.
+        revision: as in :class:`TextToImage`.
+        steps: of denoising.
+        guidance: as in :class:`TextToImage`.
+        size: as in :class:`TextToImage`.
+        dtype: as in :class:`TextToImage`.
+        more: as in :class:`TextToImage`.
+
+    Raises:
+        UnavailableError: it cannot be loaded.
+        ConfigError: it is not a text-to-image pipeline, or lacks an argument.
     """
     if name == SHIPPED_MODEL:
         return ShippedSampler(steps)

@@ -1,4 +1,4 @@
-"""The DCT as a matrix, for the generator and the attacks that work on frequencies."""
+"""The discrete cosine transform as a matrix."""
 
 from functools import cache
 
@@ -10,7 +10,15 @@ from torch import Tensor
 
 @cache
 def dct_matrix(size: int) -> Tensor:
-    """The orthonormal DCT-II of ``size`` values, float64 ``(size, size)``: ``m @ pixels @ m.T`` is
-    that of an image.
+    """Return the orthonormal DCT-II as a matrix, float64 ``(size, size)``.
+
+    With matrix m, the DCT of an image is ``m @ pixels @ m.T``.
+
+    Args:
+        size: number of values.
+
+    Example:
+        >>> bool(torch.allclose(dct_matrix(8) @ dct_matrix(8).T, torch.eye(8).double()))
+        True
     """
     return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho"))

@@ -4,30 +4,48 @@ import torch
 from torch import Tensor
 
 LEVELS = 255
+"""Grey levels from black to white."""
+GRID_TOLERANCE = 1e-3
+"""Distance from a whole grey level that float32 rounding may leave."""
 
 
 def to_bytes(images: Tensor) -> Tensor:
-    """Round images in [0, 1] to uint8 grey levels. Rounds, never truncates: truncation leaves an
-    L-inf ball.
+    """Round images to uint8 grey levels, on the CPU; truncation would leave an L-inf ball.
+
+    Args:
+        images: any shape, in [0, 1].
+
+    Example:
+        >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
+        [0, 128, 255]
     """
     return images.detach().mul(LEVELS).round().clamp(0, LEVELS).to(torch.uint8).cpu()
 
 
 def from_bytes(pixels: Tensor) -> Tensor:
-    """Turn uint8 grey levels into float32 images in [0, 1]."""
+    """Return images of uint8 grey levels as float32 in [0, 1].
+
+    Args:
+        pixels: any shape, 0 to 255.
+    """
     return pixels.to(torch.float32) / LEVELS
 
 
 def snap(images: Tensor) -> Tensor:
-    """Move images to the nearest point of the 8-bit grid: what a PNG would hold."""
+    """Move images to the nearest point of the 8-bit grid: what a PNG would hold.
+
+    Args:
+        images: any shape, in [0, 1].
+    """
     return images.mul(LEVELS).round().clamp(0, LEVELS).div(LEVELS)
 
 
 def on_grid(images: Tensor) -> bool:
-    """Whether every value is in [0, 1] and, to float32 rounding, a multiple of 1/255."""
+    """Return whether every value is in [0, 1] and, to float32 rounding, a multiple of 1/255.
+
+    Args:
+        images: any shape.
+    """
     levels = images.detach() * LEVELS
-    return bool(
-        ((levels - levels.round()).abs() < 1e-3).all()
-        and (levels >= 0).all()
-        and (levels <= LEVELS).all()
-    )
+    is_whole = ((levels - levels.round()).abs() < GRID_TOLERANCE).all()
+    return bool(is_whole and (levels >= 0).all() and (levels <= LEVELS).all())

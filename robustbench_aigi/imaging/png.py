@@ -1,6 +1,4 @@
-"""Chunks of a PNG file that hold no pixels: those too large for Pillow are cut out, the colour
-profile is kept.
-"""
+"""Texts and colour profiles in PNG files, which Pillow rejects where they are large."""
 
 import io
 import zlib
@@ -8,28 +6,33 @@ from collections.abc import Iterator
 
 from PIL import Image
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+"""First bytes of every PNG file."""
 MAX_CHUNK = 2**20
-"""Bytes that a text or a profile may unpack to; Pillow's own limit, above which it refuses the
-image.
-"""
+"""Bytes that a text or a profile may unpack to; Pillow rejects an image above its same limit."""
 MAX_TEXTS = 2**25
 """Bytes that all texts of a file may unpack to; half of Pillow's own limit."""
 MAX_PROFILE = 2**24
 """Bytes of the largest colour profile that is kept for a conversion."""
-WORDY = (b"tEXt", b"zTXt", b"iTXt")
-PROFILE = b"iCCP"
+TEXT_CHUNKS = (b"tEXt", b"zTXt", b"iTXt")
+"""Names of the chunks with texts."""
+PROFILE_CHUNK = b"iCCP"
+"""Name of the chunk with the colour profile."""
 
 
 def without_large_chunks(content: bytes) -> bytes:
-    """A PNG file without the texts and the colour profile that unpack to more than Pillow takes.
+    """Return a PNG file without the texts and the colour profile that are too large for Pillow.
 
-    Nothing that has pixels is touched. What is not a PNG file, or has no such chunk, comes back as
-    it is.
+    Chunks with pixels stay. A file of another format, or without such chunks, is returned as it is.
+
+    Args:
+        content: bytes of the file.
     """
-    if not content.startswith(SIGNATURE) or not any(name in content for name in (*WORDY, PROFILE)):
+    names = (*TEXT_CHUNKS, PROFILE_CHUNK)
+    if not content.startswith(PNG_SIGNATURE) or not any(name in content for name in names):
         return content
-    kept, total = [SIGNATURE], 0
+    kept = [PNG_SIGNATURE]
+    total = 0
     for name, data, chunk in _chunks(content):
         size = _unpacked_size(name, data)
         if size > MAX_CHUNK or total + size > MAX_TEXTS:
@@ -40,49 +43,53 @@ def without_large_chunks(content: bytes) -> bytes:
 
 
 def profile_of(content: bytes) -> bytes | None:
-    """The colour profile of a PNG file, unpacked; None if there is none, or if it is above
-    :data:`MAX_PROFILE`.
+    """Return the colour profile of a PNG file; None if there is none, or a too large one.
+
+    Args:
+        content: bytes of the file.
     """
-    if content.startswith(SIGNATURE):
+    if content.startswith(PNG_SIGNATURE):
         for name, data, _ in _chunks(content):
-            if name == PROFILE:
+            if name == PROFILE_CHUNK:
                 profile = _unpacked(data.partition(b"\0")[2][1:], MAX_PROFILE)
                 return profile if profile and len(profile) <= MAX_PROFILE else None
     return None
 
 
 def opened(content: bytes, formats: tuple[str, ...]) -> Image.Image:
-    """Open an image file with Pillow, reading its header; a PNG file's texts and profile may be of
-    any size.
+    """Open an image file with Pillow; a PNG file's texts and profile may be of any size.
 
-    Raises: what Pillow raises.
+    It raises what Pillow raises.
+
+    Args:
+        content: bytes of the file.
+        formats: names of the formats to try, as in Pillow.
     """
     rest = without_large_chunks(content)
     image = Image.open(io.BytesIO(rest), formats=formats)
-    if (
-        len(rest) < len(content)
-        and "icc_profile" not in image.info
-        and (profile := profile_of(content))
-    ):
-        image.info["icc_profile"] = profile
+    if len(rest) < len(content) and "icc_profile" not in image.info:
+        profile = profile_of(content)
+        if profile:
+            image.info["icc_profile"] = profile
     return image
 
 
 def _unpacked_size(name: bytes, data: bytes) -> int:
-    """Bytes that a text or a profile unpacks to, counted up to one above :data:`MAX_CHUNK`; 0 for
-    other chunks.
+    """Return the bytes that a text or a profile unpacks to, at most one above the limit.
+
+    Other chunks have 0.
     """
-    if name in (PROFILE, b"zTXt"):
+    if name in (PROFILE_CHUNK, b"zTXt"):
         return len(_unpacked(data.partition(b"\0")[2][1:], MAX_CHUNK))
     if name == b"iTXt":
         about = data.partition(b"\0")[2]
         text = about[2:].split(b"\0", 2)[-1]
         return len(_unpacked(text, MAX_CHUNK) if about[:1] == b"\1" else text)
-    return len(data) if name in WORDY else 0
+    return len(data) if name in TEXT_CHUNKS else 0
 
 
 def _unpacked(data: bytes, most: int) -> bytes:
-    """At most one byte more than ``most``; nothing if it is damaged."""
+    """Return at most one byte more than ``most``; nothing if the data are damaged."""
     try:
         return zlib.decompressobj().decompress(data, most + 1)
     except zlib.error:
@@ -90,12 +97,11 @@ def _unpacked(data: bytes, most: int) -> bytes:
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, bytes]]:
-    """Name, data and whole of each chunk; what is cut off at the end comes as it is."""
-    place = len(SIGNATURE)
+    """Yield name, data and whole of each chunk; the last one may be cut off."""
+    place = len(PNG_SIGNATURE)
     while place < len(content):
-        size, name = (
-            int.from_bytes(content[place : place + 4], "big"),
-            content[place + 4 : place + 8],
-        )
-        yield name, content[place + 8 : place + 8 + size], content[place : place + 12 + size]
-        place += 12 + size
+        size = int.from_bytes(content[place : place + 4], "big")
+        name = content[place + 4 : place + 8]
+        end = place + 12 + size
+        yield name, content[place + 8 : end - 4], content[place:end]
+        place = end

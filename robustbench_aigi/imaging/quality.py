@@ -1,4 +1,4 @@
-"""How near a changed image is to its source: PSNR and SSIM of a batch."""
+"""Image quality: PSNR and SSIM of changed images."""
 
 import math
 
@@ -9,20 +9,20 @@ from robustbench_aigi.imaging.pixels import LEVELS
 
 WINDOW_SIGMA = 1.5
 """Standard deviation of SSIM's Gaussian window, in pixels."""
-WINDOW_REACH = 5
-"""Pixels of SSIM's window on each side of its centre: 11 x 11."""
+WINDOW_RADIUS = 5
+"""Radius of the window, in pixels: it is 11 x 11."""
 
 
 def psnr(changed: Tensor, source: Tensor) -> Tensor:
     """Return the peak signal-to-noise ratio ``(N,)`` in dB; infinite where nothing changed.
 
     Args:
-        changed: ``(N, 3, H, W)`` grey levels.
-        source: of the same shape.
+        changed: ``(N, 3, H, W)`` in grey levels.
+        source: the same shape, in grey levels.
 
     Example:
-        >>> psnr(torch.full((1, 3, 8, 8), 255), torch.zeros(1, 3, 8, 8))
-        tensor([0.], dtype=torch.float64)
+        >>> psnr(torch.full((1, 3, 4, 4), 255.0), torch.zeros(1, 3, 4, 4)).tolist()
+        [0.0]
     """
     error = (changed - source).double().square().mean(dim=(1, 2, 3))
     return 10 * torch.log10(LEVELS**2 / error)
@@ -47,43 +47,42 @@ def psnr_from_l2(l2: float, values: int) -> float:
 def ssim(changed: Tensor, source: Tensor) -> Tensor:
     """Return the structural similarity ``(N,)``, the mean over channels; NaN below 11 pixels.
 
-    Places where the window leaves the image are not counted.
+    Pixels where the window leaves the image are not counted. Source: Wang et al., IEEE TIP 2004.
 
     Args:
-        changed: ``(N, 3, H, W)`` grey levels.
-        source: of the same shape.
-
-    Source: Wang et al., IEEE TIP 2004.
+        changed: ``(N, 3, H, W)`` in grey levels.
+        source: the same shape, in grey levels.
     """
-    if min(source.shape[-2:]) <= 2 * WINDOW_REACH:
+    if min(source.shape[-2:]) <= 2 * WINDOW_RADIUS:
         return torch.full((len(source),), torch.nan, dtype=torch.float64)
-    one = changed.float()
-    other = source.float()
-    mean_one = _blur(one)
-    mean_other = _blur(other)
-    variance_one = _blur(one.square()) - mean_one.square()
-    variance_other = _blur(other.square()) - mean_other.square()
-    covariance = _blur(one * other) - mean_one * mean_other
-    low = (0.01 * LEVELS) ** 2
-    high = (0.03 * LEVELS) ** 2
-    top = (2 * mean_one * mean_other + low) * (2 * covariance + high)
-    means = mean_one.square() + mean_other.square() + low
-    similarity = top / (means * (variance_one + variance_other + high))
+    x = changed.float()
+    y = source.float()
+    mean_x = _blurred(x)
+    mean_y = _blurred(y)
+    variance_x = _blurred(x.square()) - mean_x.square()
+    variance_y = _blurred(y.square()) - mean_y.square()
+    covariance = _blurred(x * y) - mean_x * mean_y
+    c1 = (0.01 * LEVELS) ** 2
+    c2 = (0.03 * LEVELS) ** 2
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    similarity = numerator / (
+        (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)
+    )
     return similarity.mean(dim=(1, 2, 3)).double()
 
 
-def _blur(images: Tensor) -> Tensor:
+def _blurred(images: Tensor) -> Tensor:
     """Average images ``(N, 3, H, W)`` over the window, where it fits.
 
-    Shifted sums are quicker than a convolution.
+    Sums of shifted images are quicker than conv2d.
     """
-    steps = torch.arange(-WINDOW_REACH, WINDOW_REACH + 1, dtype=torch.float64)
+    steps = torch.arange(-WINDOW_RADIUS, WINDOW_RADIUS + 1, dtype=torch.float64)
     window = torch.exp(-steps.square() / (2 * WINDOW_SIGMA**2))
-    shares = (window / window.sum()).tolist()
+    weights = (window / window.sum()).tolist()
     for dim in (-2, -1):
-        size = images.shape[dim] - 2 * WINDOW_REACH
-        total = images.narrow(dim, 0, size) * shares[0]
-        for start, share in enumerate(shares[1:], start=1):
-            total.add_(images.narrow(dim, start, size), alpha=share)
+        size = images.shape[dim] - 2 * WINDOW_RADIUS
+        total = images.narrow(dim, 0, size) * weights[0]
+        for start, weight in enumerate(weights[1:], start=1):
+            total.add_(images.narrow(dim, start, size), alpha=weight)
         images = total
     return images

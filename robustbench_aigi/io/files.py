@@ -53,13 +53,22 @@ def describe_write_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_writable(folder: Path) -> None:
+    """Create a ``folder``, and raise ``WriteError`` if nothing can be written there."""
+    with describe_write_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{os.getpid()}.tmp"
+        probe.write_text("")
+        probe.unlink()
+
+
 @contextmanager
-def describe_read_errors(path: Path, way_on: str = DELETE_AND_RERUN) -> Iterator[None]:
+def describe_read_errors(path: Path, next_step: str = DELETE_AND_RERUN) -> Iterator[None]:
     """Turn an error of reading a file that this project wrote into a ``DataError``.
 
     Args:
         path: the file.
-        way_on: the sentence that says what to do next.
+        next_step: sentence that says what to do next.
     """
     try:
         yield
@@ -68,7 +77,7 @@ def describe_read_errors(path: Path, way_on: str = DELETE_AND_RERUN) -> Iterator
     except DAMAGE_ERRORS as error:
         reason = " ".join(str(error).split())[:300]
         raise DataError(
-            f"{path} is damaged ({type(error).__name__}: {reason}). {way_on}"
+            f"{path} is damaged ({type(error).__name__}: {reason}). {next_step}"
         ) from error
 
 
@@ -116,5 +125,5 @@ def _created(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write a UTF-8 ``text`` to ``path`` atomically."""
     atomic_write(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

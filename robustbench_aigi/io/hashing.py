@@ -11,21 +11,27 @@ from torch import Tensor
 
 
 def digest(*parts: object) -> str:
-    """SHA-256 of the parts' JSON text, in hexadecimal: the same on every machine."""
+    """Return the SHA-256 of the ``parts`` as JSON text, in hexadecimal: the same on every machine.
+
+    Example:
+        >>> digest("pgd-linf", 8)[:12]
+        '7d3ba739ca3b'
+    """
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of the bytes of the file at ``path``, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_digest(tensors: Mapping[str, Any]) -> str:
-    """SHA-256 of named tensors: names, shapes and bytes, in name order.
+    """Return the SHA-256 of named tensors: names, shapes and bytes, in name order.
 
-    The state of a quantised network has tuples of quantised tensors as well, and number formats by
-    name.
+    Args:
+        tensors: a state dictionary. That of a quantised network also holds tuples of quantised
+            tensors, and number formats.
     """
     total = hashlib.sha256()
     for name in sorted(tensors):
@@ -46,28 +52,39 @@ def _add(total: "hashlib._Hash", name: str, value: Any) -> None:
     else:
         tensor = value.detach().cpu().contiguous()
         total.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
-        total.update(
-            tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b""
-        )
+        if tensor.numel():
+            total.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
 def rng_for(*parts: Any) -> torch.Generator:
-    """A CPU generator seeded by what it is for, such as ``(run seed, attack, image id)``."""
+    """Return a CPU generator seeded by ``parts``, such as ``(run seed, attack, image id)``."""
     return torch.Generator().manual_seed(int(digest(*parts)[:15], 16))
 
 
 def rngs_for(seed: int, purpose: str, ids: Sequence[str]) -> list[torch.Generator]:
-    """One generator per image, so that draws do not depend on batch, order, worker or device."""
+    """Return one generator per image: draws do not depend on batch, order, worker or device.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn, such as an attack's name.
+        ids: of the images.
+    """
     return [rng_for(seed, purpose, identity) for identity in ids]
 
 
 class Draws(Sequence[torch.Generator]):
-    """The generators of a batch, one an image, made when first asked for; :meth:`of` gives those of
-    another purpose.
+    """Generators of a batch, one per image, each created when it is first used.
+
+    Args:
+        seed: of the run.
+        purpose: what is drawn, such as an attack's name.
+        ids: of the images.
     """
 
     def __init__(self, seed: int, purpose: str, ids: Sequence[str]) -> None:
-        self.seed, self._purpose, self.ids = seed, purpose, ids
+        self.seed = seed
+        self._purpose = purpose
+        self.ids = ids
         self._made: dict[int, torch.Generator] = {}
 
     def __len__(self) -> int:
@@ -85,7 +102,5 @@ class Draws(Sequence[torch.Generator]):
         return self._made[place]
 
     def of(self, purpose: str) -> "Draws":
-        """The same images' generators for another purpose, such as a member of an ensemble run
-        alone.
-        """
+        """Return the same images' generators for another ``purpose``, such as an attack's part."""
         return Draws(self.seed, purpose, self.ids)

@@ -16,6 +16,8 @@ if sys.platform != "win32":
 
 LOCK_PATIENCE = 1.0
 """Seconds to wait for a lock, longer than :func:`is_locked` ever holds one."""
+CHECKPOINT_SUFFIX = ".safetensors"
+"""Ending of the files that are locked by themselves; all else is a folder."""
 
 
 @contextmanager
@@ -23,6 +25,9 @@ def exclusive_lock(place: Path) -> Iterator[None]:
     """Hold a folder, or a file to be written, so that no other process writes there.
 
     The lock ends with its process. Temporary files that killed processes left behind are removed.
+
+    Args:
+        place: the folder, or a checkpoint (.safetensors).
 
     Raises:
         UserError: another process holds it.
@@ -49,14 +54,17 @@ def exclusive_lock(place: Path) -> Iterator[None]:
 
 def _remove_temporary_files(place: Path) -> None:
     """Remove unfinished files of :func:`atomic_write`. The lock is held, so nobody writes them."""
-    one = place.suffix == ".safetensors"
-    for path in place.parent.glob(f"{place.stem}.*.tmp") if one else place.rglob("*.tmp"):
+    if place.suffix == CHECKPOINT_SUFFIX:
+        found = place.parent.glob(f"{place.stem}.*.tmp")
+    else:
+        found = place.rglob("*.tmp")
+    for path in found:
         if TEMPORARY_NAME.search(path.name):
             path.unlink(missing_ok=True)
 
 
 def is_locked(folder: Path) -> bool:
-    """Return whether a process holds a folder. Looking never blocks a process that starts."""
+    """Return whether a process holds a ``folder``; a starting process is never blocked by this."""
     path = _lock_of(folder)
     if sys.platform == "win32":
         try:
@@ -78,6 +86,6 @@ def is_locked(folder: Path) -> bool:
 
 
 def _lock_of(place: Path) -> Path:
-    return (
-        place.parent / f".{place.name}.lock" if place.suffix == ".safetensors" else place / ".lock"
-    )
+    if place.suffix == CHECKPOINT_SUFFIX:
+        return place.parent / f".{place.name}.lock"
+    return place / ".lock"

@@ -1,8 +1,14 @@
-"""Folders at a URL, such as ``s3://bucket/run``: worked on in a local mirror, fetched first and
-sent back as it fills.
+"""Folders at a URL, such as ``s3://bucket/run``: worked on in a local mirror.
 
-Every file goes up whole, after it is whole here, so that a kill leaves whole files at both ends,
-and the next command goes on from them.
+The mirror is fetched first and sent back during the work, each file as a whole, so that a kill
+leaves whole files at both ends and the next command resumes from them.
+
+Files are transferred by fsspec (``get_file``, ``put_file``). Its transfers of whole folders are not
+enough here: ``get`` and ``put`` copy everything each time, and ``rsync`` compares sizes or times,
+which an object store sets on upload. None of them knows which files were removed on purpose,
+notices a file that changed at both ends, or can run while the folder is being written. So the
+mirror remembers, for every file, the version that both sides last had. Only one process writes,
+which holds a lock with a heartbeat: see :mod:`~robustbench_aigi.io.remote_lock`.
 """
 
 import hashlib
@@ -18,33 +24,56 @@ from pydantic import BaseModel, ValidationError
 from robustbench_aigi.errors import DataError, UnavailableError, WriteError
 from robustbench_aigi.extras import install_command
 from robustbench_aigi.io.files import cache_folder, write_text
-from robustbench_aigi.io.remote_lock import Lock, brief, reaching
+from robustbench_aigi.io.remote_lock import RemoteLock, describe_remote_errors, error_line
 from robustbench_aigi.progress import say_nothing
 
-OWN = (".lock", ".tmp")
-"""Ends of names that stay where they are: locks, and files not yet whole."""
-EVERY = 20.0
-"""Seconds between two sendings."""
+LOCAL_SUFFIXES = (".lock", ".tmp")
+"""Ends of names that are not transferred: locks, and unfinished files."""
+SEND_SECONDS = 20.0
+"""Seconds between two transfers to the URL."""
+VERSION_KEYS = ("ETag", "etag", "mtime", "created", "LastModified")
+"""Keys of fsspec's file information that change with the file, the best first."""
 
 
 class SentFile(BaseModel, frozen=True):
-    """A file when both sides last had the same: what the remote side called its version, size and
-    time here.
+    """A file when both sides last had the same.
+
+    Attributes:
+        remote: version at the URL.
+        size: in bytes.
+        time: of the last change in the mirror, in nanoseconds.
     """
 
     remote: str
     size: int
     time: int
 
+    @property
+    def stamp(self) -> tuple[int, int]:
+        """Size and time in the mirror."""
+        return self.size, self.time
+
 
 class Index(BaseModel):
-    """All files that both sides have had."""
+    """Files that both sides have had, by name.
+
+    Attributes:
+        files: relative path, with ``/``, to its state.
+    """
 
     files: dict[str, SentFile] = {}
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is not on this machine's disk."""
+    """Return whether a place is a URL.
+
+    Args:
+        place: path or URL.
+
+    Example:
+        >>> is_url("s3://bucket/run"), is_url("runs/mine")
+        (True, False)
+    """
     return "://" in place
 
 
@@ -56,18 +85,25 @@ def mirrored(
     only: str = "",
     say: Callable[[str], object] = say_nothing,
 ) -> Iterator[Path]:
-    """A local folder with what is at a URL; with ``write``, what changes in it is sent there, also
-    while work goes on.
+    """Yield a local folder with the files at a URL; its changes are sent there.
 
-    ``only`` is how the names begin that are of interest; ``say`` is told of sendings that fail
-        meanwhile. Raises: UserError: another process writes there. UnavailableError: no client for
-        such URLs, or nobody answers. DataError: a file was changed at both ends.
+    Args:
+        url: of a folder.
+        write: lock the URL, and send what changes in the folder, during the work and at its end.
+        only: transfer only files whose relative path begins with this.
+        say: called with a line when a transfer fails and will be repeated.
+
+    Raises:
+        UserError: another process writes there.
+        UnavailableError: there is no client for such URLs, or the URL is out of reach.
+        DataError: a file was changed at both ends.
+        WriteError: the last transfer failed.
     """
     mirror = Mirror(url, only)
     with ExitStack() as stack:
         if write:
             stack.enter_context(mirror.lock.held())
-        with reaching(url):
+        with describe_remote_errors(url):
             mirror.fetch()
         if write:
             stack.enter_context(mirror.sending(say))
@@ -75,159 +111,184 @@ def mirrored(
 
 
 class Mirror:
-    """A folder at a URL and its mirror on this disk."""
+    """Folder at a URL, and its mirror on this disk.
+
+    Args:
+        url: of the folder.
+        only: transfer only files whose relative path begins with this.
+
+    Raises:
+        UnavailableError: there is no client for such URLs.
+    """
 
     def __init__(self, url: str, only: str = "") -> None:
         import fsspec  # type: ignore[import-untyped]
 
-        self.url, self.only = url.rstrip("/"), only
-        self.folder = (
-            cache_folder()
-            / "mirrors"
-            / hashlib.sha256(f"{self.url}/{only}".encode()).hexdigest()[:16]
-        )
+        self.url = url.rstrip("/")
+        self.only = only
+        name = hashlib.sha256(f"{self.url}/{only}".encode()).hexdigest()[:16]
+        self.folder = cache_folder() / "mirrors" / name
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.known = self.folder.with_suffix(".json")
+        self.index_path = self.folder.with_suffix(".json")
         try:
             self.fs, self.root = fsspec.url_to_fs(self.url)
         except (ImportError, ValueError) as error:
             raise UnavailableError(
                 f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`."
             ) from error
-        self.lock = Lock(self.fs, self.root, self.url)
+        self.lock = RemoteLock(self.fs, self.root, self.url)
         try:
-            self.index = Index.model_validate_json(self.known.read_bytes())
+            self.index = Index.model_validate_json(self.index_path.read_bytes())
         except (OSError, ValidationError):
             self.index = Index()
 
     def fetch(self) -> None:
-        """Bring what is new there; what is new here is kept, and goes up later."""
-        there = self._listed()
-        for name, info in there.items():
-            if name.endswith(OWN):
-                continue
-            place, known, version = self._place(name), self.index.files.get(name), _version(info)
-            if known is not None and known.remote == version and place.is_file():
-                continue
-            if known is not None and place.is_file() and _stamp(place) != (known.size, known.time):
+        """Fetch what is new at the URL; what is new in the mirror stays, and is sent later.
+
+        Raises:
+            DataError: a file was changed at both ends.
+        """
+        remote = self._remote_files()
+        for name, info in remote.items():
+            if not name.endswith(LOCAL_SUFFIXES):
+                self._fetch_file(name, _version(info))
+        for name in set(self.index.files) - set(remote):
+            path = self._local_path(name)
+            if path.is_file() and _stamp(path) == self.index.files[name].stamp:
+                path.unlink()
+            del self.index.files[name]
+        self._save()
+
+    def _fetch_file(self, name: str, version: str) -> None:
+        """Fetch a file unless the mirror has this version."""
+        path = self._local_path(name)
+        known = self.index.files.get(name)
+        if known is not None and path.is_file():
+            if known.remote == version:
+                return
+            if _stamp(path) != known.stamp:
                 raise DataError(
                     f"{name} was changed both at {self.url} and in its mirror, {self.folder}."
                     " Delete the one that is not wanted."
                 )
-            place.parent.mkdir(parents=True, exist_ok=True)
-            temporary = place.with_suffix(f".{os.getpid()}.tmp")
-            self.fs.get_file(f"{self.root}/{name}", str(temporary))
-            temporary.replace(place)
-            self._note(name, version)
-        for name in set(self.index.files) - set(there):
-            if (place := self._place(name)).is_file() and _stamp(place) == self._stamp_of(name):
-                place.unlink()
-            del self.index.files[name]
-        self._save()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp")
+        self.fs.get_file(f"{self.root}/{name}", str(temporary))
+        temporary.replace(path)
+        self._remember(name, version, _stamp(path))
 
     def send(self) -> None:
-        """Send what is new here; take away there what is gone here."""
-        here = [p for p in self.folder.rglob("*") if p.is_file() and not p.name.endswith(OWN)]
-        names = {path.relative_to(self.folder).as_posix(): path for path in here}
+        """Send what is new in the mirror, and remove at the URL what was removed here."""
+        local = self._local_files()
         sent = {}
-        for name, path in sorted(names.items()):
+        for name, path in sorted(local.items()):
             stamp = _stamp(path)
-            if name not in self.index.files or stamp != self._stamp_of(name):
+            known = self.index.files.get(name)
+            if known is None or stamp != known.stamp:
                 self.fs.put_file(str(path), f"{self.root}/{name}")
                 sent[name] = stamp
-        there = self._listed() if sent else {}
-        for name, (size, when) in sent.items():
-            self.index.files[name] = SentFile(remote=_version(there[name]), size=size, time=when)
-        for name in set(self.index.files) - set(names):
+        remote = self._remote_files() if sent else {}
+        for name, stamp in sent.items():
+            self._remember(name, _version(remote[name]), stamp)
+        for name in set(self.index.files) - set(local):
             self.fs.rm_file(f"{self.root}/{name}")
             del self.index.files[name]
         self._save()
 
     @contextmanager
     def sending(self, say: Callable[[str], object]) -> Iterator[None]:
-        """Send every now and then while the body works, and once at its end, however it ends."""
+        """Send every :data:`SEND_SECONDS` inside a ``with`` block, and at its end.
+
+        Args:
+            say: called with a line when a transfer fails and will be repeated.
+
+        Raises:
+            WriteError: the last transfer failed, or another process took the lock over.
+        """
         ended = threading.Event()
-
-        def work() -> None:
-            failing = False
-            while not ended.wait(EVERY):
-                try:
-                    if not self.lock.mine():
-                        return
-                    self.send()
-                    self.lock.claim()
-                    failing = False
-                except (
-                    Exception
-                ) as error:  # the network comes and goes; at the end all is tried once more
-                    if not failing:
-                        say(
-                            f"cannot send to {self.url} for now: {brief(error)}. Work goes on in"
-                            f" {self.folder}."
-                        )
-                    failing = True
-
-        thread = threading.Thread(target=work, daemon=True)
+        thread = threading.Thread(target=self._send_until, args=(ended, say), daemon=True)
         thread.start()
         try:
             yield
         finally:
             ended.set()
             thread.join()
+            self._send_last()
+
+    def _send_until(self, ended: threading.Event, say: Callable[[str], object]) -> None:
+        """Send now and then. Report the first of several failures in a row."""
+        is_failing = False
+        while not ended.wait(SEND_SECONDS):
             try:
-                mine = self.lock.mine()
-                if mine:
-                    self.send()
-            except Exception as error:
-                raise WriteError(
-                    f"cannot send to {self.url}: {brief(error)}. All is in {self.folder}; repeat"
-                    " the command to send it."
-                ) from error
-            if not mine:
-                raise WriteError(
-                    f"another process took {self.url} over, because this one could not be heard for"
-                    f" five minutes. What was not sent before is in {self.folder} alone; repeat the"
-                    " command when the other has ended."
-                )
+                if not self.lock.is_mine():
+                    return
+                self.send()
+                self.lock.renew()
+                is_failing = False
+            except Exception as error:  # of any client; the last transfer raises it
+                if not is_failing:
+                    say(
+                        f"cannot send to {self.url} for now: {error_line(error)}. Work continues"
+                        f" in {self.folder}."
+                    )
+                is_failing = True
 
-    def _listed(self) -> dict[str, dict[str, Any]]:
-        """What is there now, by place in the folder."""
+    def _send_last(self) -> None:
+        try:
+            is_mine = self.lock.is_mine()
+            if is_mine:
+                self.send()
+        except Exception as error:  # of any client
+            raise WriteError(
+                f"cannot send to {self.url}: {error_line(error)}. Everything is in {self.folder};"
+                " rerun the command to send it."
+            ) from error
+        if not is_mine:
+            raise WriteError(
+                f"another process took over {self.url} after this one missed its heartbeat for"
+                f" five minutes. What was not sent before is only in {self.folder}; rerun the"
+                " command when the other process has ended."
+            )
+
+    def _remote_files(self) -> dict[str, dict[str, Any]]:
+        """Return the files at the URL: relative path to fsspec's information."""
         self.fs.invalidate_cache()
-        found = {
-            name[len(self.root) + 1 :]: info
-            for name, info in self.fs.find(self.root, detail=True).items()
-        }
-        return {name: info for name, info in found.items() if name.startswith(self.only)}
+        found = self.fs.find(self.root, detail=True)
+        files = {path[len(self.root) + 1 :]: info for path, info in found.items()}
+        return {name: info for name, info in files.items() if name.startswith(self.only)}
 
-    def _place(self, name: str) -> Path:
-        place = self.folder / name
-        if not place.resolve().is_relative_to(self.folder.resolve()):
+    def _local_files(self) -> dict[str, Path]:
+        """Return the files in the mirror that are transferred, by relative path."""
+        return {
+            path.relative_to(self.folder).as_posix(): path
+            for path in self.folder.rglob("*")
+            if path.is_file() and not path.name.endswith(LOCAL_SUFFIXES)
+        }
+
+    def _local_path(self, name: str) -> Path:
+        path = self.folder / name
+        if not path.resolve().is_relative_to(self.folder.resolve()):
             raise DataError(
                 f"{self.url} holds a file called {name!r}, which leads out of the folder."
                 " Delete it."
             )
-        return place
+        return path
 
-    def _stamp_of(self, name: str) -> tuple[int, int]:
-        return self.index.files[name].size, self.index.files[name].time
-
-    def _note(self, name: str, version: str) -> None:
-        size, when = _stamp(self._place(name))
+    def _remember(self, name: str, version: str, stamp: tuple[int, int]) -> None:
+        size, when = stamp
         self.index.files[name] = SentFile(remote=version, size=size, time=when)
 
     def _save(self) -> None:
-        write_text(self.known, self.index.model_dump_json())
+        write_text(self.index_path, self.index.model_dump_json())
 
 
 def _stamp(path: Path) -> tuple[int, int]:
+    """Return size and time of the last change of a file."""
     found = path.stat()
     return found.st_size, found.st_mtime_ns
 
 
 def _version(info: dict[str, Any]) -> str:
-    """What changes whenever the file does: the ETag where there is one."""
-    token = next(
-        (info[key] for key in ("ETag", "etag", "mtime", "created", "LastModified") if key in info),
-        "",
-    )
+    """Return a text that changes whenever a file at the URL does."""
+    token = next((info[key] for key in VERSION_KEYS if key in info), "")
     return f"{token} {info['size']}"

@@ -1,4 +1,9 @@
-"""Who may write to a folder at a URL, and what is said when it cannot be reached."""
+"""Lock of a folder at a URL: one process at a time writes there.
+
+fsspec has no locks. This one is a file that is created only if it is not there, which names the
+writing process. That process renews it while it works; a lock that was not renewed for
+:data:`STALE_SECONDS` belongs to a process that was killed, and may be taken over.
+"""
 
 import json
 import os
@@ -10,74 +15,106 @@ from typing import Any, Literal
 
 from robustbench_aigi.errors import UnavailableError, UserError
 
-LOCK = ".mirror.lock"
-STALE = 300.0
-"""Seconds after which a lock whose holder says nothing is nobody's."""
+LOCK_NAME = ".mirror.lock"
+"""Name of the lock file in the folder."""
+STALE_SECONDS = 300.0
+"""Seconds after which a lock that was not renewed belongs to nobody."""
+MAX_REASON = 300
+"""Characters of a client's error that messages repeat."""
 
 
-class Lock:
-    """A file at a URL that says which process writes there, and when it was last heard of."""
+class RemoteLock:
+    """File at a URL that names the process which writes there, and when it last renewed the lock.
+
+    Args:
+        fs: file system of fsspec.
+        root: the folder's path in it.
+        url: of the folder, for messages.
+    """
 
     def __init__(self, fs: Any, root: str, url: str) -> None:
-        self.fs, self.place, self.url = fs, f"{root}/{LOCK}", url
+        self.fs = fs
+        self.path = f"{root}/{LOCK_NAME}"
+        self.url = url
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder, so that no other process writes there. Raises ``UserError``."""
-        with reaching(self.url):
-            try:
-                self.claim("create")
-            except FileExistsError:
-                holder = self.holder()
-                if time.time() - float(holder.get("time", 0)) < STALE:
-                    raise UserError(
-                        f"another process works on {self.url} ({holder.get('host')}, process"
-                        f" {holder.get('process')}). Wait for its end, or stop it and wait five"
-                        " minutes; or give another --out."
-                    ) from None
-                self.claim()
+        """Hold the lock inside a ``with`` block.
+
+        Raises:
+            UserError: another process holds it.
+            UnavailableError: the URL is out of reach.
+        """
+        with describe_remote_errors(self.url):
+            self._acquire()
         try:
             yield
         finally:
-            with reaching(self.url):
-                if self.mine():
-                    self.fs.rm_file(self.place)
+            with describe_remote_errors(self.url):
+                if self.is_mine():
+                    self.fs.rm_file(self.path)
 
-    def claim(self, mode: Literal["create", "overwrite"] = "overwrite") -> None:
-        """Say that this process writes there, now. Raises ``FileExistsError`` if it was to create
-        the lock.
+    def _acquire(self) -> None:
+        try:
+            self.renew("create")
+        except FileExistsError:
+            holder = self.holder()
+            if time.time() - float(holder.get("time", 0)) < STALE_SECONDS:
+                raise UserError(
+                    f"{self.url} is in use by another process ({holder.get('host')}, process"
+                    f" {holder.get('process')}). Wait for it, or stop it and wait five minutes; or"
+                    " give another --out."
+                ) from None
+            self.renew()
+
+    def renew(self, mode: Literal["create", "overwrite"] = "overwrite") -> None:
+        """Write this process and the time into the lock file.
+
+        Args:
+            mode: "create" raises ``FileExistsError`` if there is a lock.
         """
-        self.fs.pipe_file(self.place, json.dumps(me() | {"time": time.time()}).encode(), mode=mode)
+        content = this_process() | {"time": time.time()}
+        self.fs.pipe_file(self.path, json.dumps(content).encode(), mode=mode)
 
     def holder(self) -> dict[str, Any]:
-        """Who holds the folder; nobody if there is no lock."""
+        """Return the content of the lock file; empty if there is none."""
         self.fs.invalidate_cache()
-        return dict(json.loads(self.fs.cat_file(self.place))) if self.fs.exists(self.place) else {}
+        if not self.fs.exists(self.path):
+            return {}
+        return dict(json.loads(self.fs.cat_file(self.path)))
 
-    def mine(self) -> bool:
-        """Whether this process holds it."""
-        return me().items() <= self.holder().items()
+    def is_mine(self) -> bool:
+        """Return whether this process holds the lock."""
+        return this_process().items() <= self.holder().items()
 
 
-def me() -> dict[str, Any]:
-    """This process, among all machines'."""
+def this_process() -> dict[str, Any]:
+    """Return what names this process among those of all machines."""
     return {"host": socket.gethostname(), "process": os.getpid()}
 
 
 @contextmanager
-def reaching(url: str) -> Iterator[None]:
-    """Raise ``UnavailableError``, with a way on, for what a client says."""
+def describe_remote_errors(url: str) -> Iterator[None]:
+    """Turn any error of a client for ``url`` into an ``UnavailableError`` that says what to do."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # every client has its own
+    except Exception as error:  # every client has errors of its own
         raise UnavailableError(
-            f"cannot reach {url}: {brief(error)}. See that it exists and that the keys to it are in"
-            " the environment, then repeat the command; what is finished is kept."
+            f"cannot reach {url}: {error_line(error)}. Check that it exists and that its"
+            " credentials are in the environment, then rerun the command to resume."
         ) from error
 
 
-def brief(error: Exception) -> str:
-    """An error in a line."""
-    return f"{type(error).__name__}: {str(error)[:300]}"
+def error_line(error: Exception) -> str:
+    """Return the type and the message of an error, cut to a readable length.
+
+    Args:
+        error: any.
+
+    Example:
+        >>> error_line(OSError("no room"))
+        'OSError: no room'
+    """
+    return f"{type(error).__name__}: {str(error)[:MAX_REASON]}"

@@ -4,11 +4,11 @@ from robustbench_aigi.judging.doubts import UNSURE_LOGIT
 from robustbench_aigi.judging.images import Skipped, find_images, read_image
 from robustbench_aigi.judging.models import Judgement
 from robustbench_aigi.judging.text import headline, to_json, to_text
-from robustbench_aigi.judging.verdicts import AS_IT_IS, DELIVERIES, judge
+from robustbench_aigi.judging.verdicts import AS_IT_IS, DELIVERY_ATTACKS, judge
 
 __all__ = [
     "AS_IT_IS",
-    "DELIVERIES",
+    "DELIVERY_ATTACKS",
     "UNSURE_LOGIT",
     "Judgement",
     "Skipped",

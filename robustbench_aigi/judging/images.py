@@ -1,4 +1,4 @@
-"""Images to judge: files, and folders of them."""
+"""Images to judge: files, and folders of files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,17 +12,25 @@ from robustbench_aigi.errors import DataError
 
 
 class Skipped(NamedTuple):
-    """An image that was not judged, and why."""
+    """An image that was not judged.
+
+    Attributes:
+        image: its path.
+        error: why.
+    """
 
     image: str
     error: str
 
 
 def find_images(places: Sequence[Path]) -> Iterator[Path | Skipped]:
-    """Yield files as they are given, and of each folder all images in it and below.
+    """Yield files as they are given, and all images in and below each folder.
+
+    Args:
+        places: files and folders.
 
     Raises:
-        DataError: a place is not there, or a folder has no image.
+        DataError: a place does not exist, or a folder has no image.
     """
     for place in places:
         if place.is_file():
@@ -45,11 +53,12 @@ def read_image(path: Path, *, convert: bool = False) -> Tensor:
     """Decode an image file to uint8 ``(3, H, W)``.
 
     Args:
-        convert: take CMYK, 16-bit and transparent images and colour profiles too; see
+        path: of the file.
+        convert: read CMYK, 16-bit and transparent images and colour profiles too, see
             :func:`decode`.
 
     Raises:
-        DataError: it cannot be read; with the reason.
+        DataError: it cannot be read, or not without ``convert``.
     """
     try:
         return decode(path.read_bytes(), convert=convert)

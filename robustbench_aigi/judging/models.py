@@ -1,4 +1,4 @@
-"""What a verdict consists of."""
+"""Parts of a verdict, as they are printed and written as JSON."""
 
 from typing import Literal
 
@@ -9,15 +9,25 @@ Label = Literal["real", "AI-generated"]
 
 
 class Reason(BaseModel, frozen=True):
-    """Why a verdict is unsure."""
+    """Why a verdict is unsure.
+
+    Attributes:
+        kind: one word or a few.
+        message: in a sentence.
+    """
 
     kind: Literal["outside", "flips", "near the threshold", "fresh weights"]
     message: str
 
 
 class Delivery(BaseModel, frozen=True):
-    """The image after one delivery: ``probability`` of AI-generated, by the sigmoid of logit minus
-    threshold.
+    """The image after one delivery.
+
+    Attributes:
+        delivery: name of the delivery.
+        verdict: on the delivered image.
+        probability: of AI-generated: the sigmoid of logit minus threshold.
+        logit: of the detector.
     """
 
     delivery: str
@@ -27,8 +37,13 @@ class Delivery(BaseModel, frozen=True):
 
 
 class Spread(BaseModel, frozen=True):
-    """Lowest and highest probability of AI-generated over all deliveries, and how many gave each
-    verdict.
+    """Range of the verdicts over all deliveries.
+
+    Attributes:
+        lowest: probability of AI-generated.
+        highest: probability of AI-generated.
+        real: number of deliveries with the verdict "real".
+        fake: number of deliveries with the verdict "AI-generated".
     """
 
     lowest: float
@@ -38,16 +53,26 @@ class Spread(BaseModel, frozen=True):
 
 
 class Judgement(BaseModel, frozen=True):
-    """What one detector makes of one image.
+    """Verdict of one detector on one image.
 
     Attributes:
-        image: where it was read from. size: width and height in pixels.
-        verdict: unsure where any of ``reasons`` speaks against ``leaning``, the verdict on the
-            image as it is.
-        confidence: of ``leaning``, 0.5 to 1. probability: of AI-generated, 0 to 1.
-        margin: logit minus threshold. spread, deliveries: over the image as it is and as delivered.
-        notes: facts about the image, and what is not known of the detector.
-        trained_on, trained_size: what the detector's card says of the images that it learnt from.
+        image: where it was read from.
+        size: width and height, in pixels.
+        detector: name on its card.
+        verdict: "unsure" where there are ``reasons`` against ``leaning``.
+        leaning: the verdict on the image as it is.
+        reasons: why the verdict is unsure.
+        notes: facts about the image, and what is unknown of the detector.
+        confidence: in ``leaning``, 0.5 to 1.
+        probability: of AI-generated, 0 to 1.
+        logit: of the image as it is.
+        threshold: of the detector.
+        margin: logit minus threshold.
+        spread: over the image as it is and as delivered.
+        deliveries: the image as it is, then as delivered.
+        weights: of the detector, as on its card.
+        trained_on: images that the detector was trained on, as on its card.
+        trained_size: smallest and largest side of those images, in pixels; None if unknown.
     """
 
     image: str

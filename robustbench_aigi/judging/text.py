@@ -1,4 +1,4 @@
-"""A verdict in words for people, and as JSON values for programs."""
+"""Verdicts as text for people, and as JSON values for programs."""
 
 from typing import Any
 
@@ -7,17 +7,13 @@ from robustbench_aigi.judging.models import Judgement
 
 
 def to_text(judgement: Judgement) -> str:
-    """Return the verdict in a line, why it is unsure, and a table of the deliveries."""
+    """Return a ``judgement`` in lines: the verdict, why it is unsure, and all deliveries."""
     j = judgement
+    trained_on = j.trained_on or "images that its card does not state"
     lines = [
-        (
-            f"{j.image}: {headline(j)} (logit {j.logit:.3f}, threshold {j.threshold:.3f}), by"
-            f" {j.detector}"
-        ),
-        (
-            f"  loaded: {j.detector}, {j.weights}, trained on"
-            f" {j.trained_on or 'images that its card does not state'}"
-        ),
+        f"{j.image}: {headline(j)} (logit {j.logit:.3f}, threshold {j.threshold:.3f}), by"
+        f" {j.detector}",
+        f"  loaded: {j.detector}, {j.weights}, trained on {trained_on}",
     ]
     lines += [f"  unsure: {reason.message}" for reason in j.reasons]
     lines += [f"  note: {note}" for note in j.notes]
@@ -31,7 +27,7 @@ def to_text(judgement: Judgement) -> str:
 
 
 def headline(judgement: Judgement) -> str:
-    """Return the verdict with its confidence; an unsure one with why, and what it leans to."""
+    """Return the verdict of a ``judgement`` with its confidence, and why it is unsure."""
     if judgement.verdict != "unsure":
         return f"{judgement.verdict}, confidence {judgement.confidence:.1%}"
     short = {"outside": "outside what it learnt", "flips": "flips when delivered"}
@@ -40,7 +36,7 @@ def headline(judgement: Judgement) -> str:
 
 
 def to_json(judgement: Judgement | Skipped) -> dict[str, Any]:
-    """Return all of it as JSON values."""
-    return (
-        judgement._asdict() if isinstance(judgement, Skipped) else judgement.model_dump(mode="json")
-    )
+    """Return a ``judgement``, or why there is none, as JSON values."""
+    if isinstance(judgement, Skipped):
+        return judgement._asdict()
+    return judgement.model_dump(mode="json")

@@ -1,9 +1,8 @@
-"""Verdicts on single images: what a detector makes of an image, how far that can be trusted, and
-why not.
+"""Verdicts on single images, with the reasons not to trust them.
 
-An image travels before it is judged: it is saved again, resized, cropped, captured from a screen. A
-verdict that such a delivery turns, or that an image unlike those the detector learnt from gets, is
-``unsure``.
+An image is delivered before it is judged: it is saved again, resized, cropped, captured from a
+screen. The verdict is ``unsure`` where such a delivery changes it, or where the image is unlike
+those that the detector was trained on.
 """
 
 import math
@@ -23,7 +22,8 @@ from robustbench_aigi.judging.doubts import notes_on, reasons_against
 from robustbench_aigi.judging.models import Delivery, Judgement, Label, Spread
 
 AS_IT_IS = "as it is"
-DELIVERIES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
+"""Name of the delivery that changes nothing."""
+DELIVERY_ATTACKS: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
     {
         "JPEG, quality 90": ("jpeg", {"quality": 90}),
         "JPEG, quality 50": ("jpeg", {"quality": 50}),
@@ -33,27 +33,28 @@ DELIVERIES: Mapping[str, tuple[str, Mapping[str, Any]]] = MappingProxyType(
         "screenshot": ("screenshot", {"severity": 3}),
     }
 )
-"""Name of a delivery to its perturbation with its numbers; each is applied to the image at its own
-size.
-"""
+"""Name of a delivery to its perturbation, with its numbers; images keep their size."""
 
 
 def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
-    """Judge one image, as it is and after each of :data:`DELIVERIES`.
+    """Judge one image, as it is and after each of :data:`DELIVERY_ATTACKS`.
 
     Args:
         pixels: uint8 ``(3, H, W)``.
-        image: what to call it.
+        detector: in evaluation mode.
+        image: its name, for the result and for messages.
 
     Raises:
-        LogitsError: the detector gives no finite logit for it. DataError: its network cannot take
-            an image of this size.
+        LogitsError: the detector's logit is NaN or infinite.
+        DataError: the detector cannot take an image of this size.
     """
-    card, threshold = detector.card, detector.threshold
+    card = detector.card
+    threshold = detector.threshold
     deliveries = tuple(
-        _delivered(name, pixels, detector, image) for name in (AS_IT_IS, *DELIVERIES)
+        _delivered(name, pixels, detector, image) for name in (AS_IT_IS, *DELIVERY_ATTACKS)
     )
-    own, height, width = deliveries[0], pixels.shape[1], pixels.shape[2]
+    own = deliveries[0]
+    height, width = pixels.shape[1:]
     reasons = tuple(reasons_against(detector, deliveries, (width, height)))
     probabilities = [one.probability for one in deliveries]
     fake = sum(one.verdict == "AI-generated" for one in deliveries)
@@ -85,25 +86,21 @@ def judge(pixels: Tensor, detector: Detector, image: str = "") -> Judgement:
 
 @cache
 def _perturbation(delivery: str) -> Perturbation:
-    name, numbers = DELIVERIES[delivery]
-    made = load_attack(name, **numbers)
-    if not isinstance(made, Perturbation):
-        raise TypeError(f"{name} asks a detector; a delivery must be a perturbation")
-    return made
+    name, numbers = DELIVERY_ATTACKS[delivery]
+    attack = load_attack(name, **numbers)
+    if not isinstance(attack, Perturbation):
+        raise TypeError(f"a delivery must be a perturbation, got {name}, which asks a detector")
+    return attack
 
 
 def _delivered(name: str, pixels: Tensor, detector: Detector, image: str) -> Delivery:
-    """Judge the image after one delivery; what it draws at random depends on nothing but the
-    delivery.
-    """
+    """Judge the image after one delivery, whose random draws depend on nothing but itself."""
     batch = pixels[None]
     arrived = batch if name == AS_IT_IS else _perturbation(name).apply(batch, ["detect"])
     try:
         with torch.no_grad():
             logit = float(detector.logits(from_bytes(arrived)).reshape(-1)[0])
-    except (
-        RuntimeError
-    ) as error:  # of torch: a network that is made for larger images, or for one size
+    except RuntimeError as error:  # of torch, in a network for larger images or for one size
         size = f"{pixels.shape[2]} x {pixels.shape[1]}"
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(
@@ -116,6 +113,12 @@ def _delivered(name: str, pixels: Tensor, detector: Detector, image: str) -> Del
             " --detector."
         )
     margin = logit - detector.threshold
-    probability = 1 / (1 + math.exp(-margin)) if margin >= 0 else 1 - 1 / (1 + math.exp(margin))
     verdict: Label = "AI-generated" if margin > 0 else "real"
-    return Delivery(delivery=name, verdict=verdict, probability=probability, logit=logit)
+    return Delivery(delivery=name, verdict=verdict, probability=_probability(margin), logit=logit)
+
+
+def _probability(margin: float) -> float:
+    """Return the sigmoid of a margin, without an overflow."""
+    if margin >= 0:
+        return 1 / (1 + math.exp(-margin))
+    return 1 - 1 / (1 + math.exp(margin))

@@ -1,20 +1,13 @@
-"""The training stages of the main job: fit plainly, build the `++` set, fine-tune against attacks;
-each is kept.
-"""
+"""The training stages of the full pipeline: plain fits, the `++` set, adversarial fine-tuning."""
 
-import functools
 import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
-
-import pandas as pd
-import torch
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.data import Dataset, Recipe, describe_counts, load_data
+from robustbench_aigi.data import Dataset, Recipe
 from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
 from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.data.recipes import Training
@@ -31,234 +24,239 @@ from robustbench_aigi.errors import TrainingCollapsedError
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.hashing import digest, file_digest
 from robustbench_aigi.outcomes import Unavailable
+from robustbench_aigi.pipeline.training_data import TrainingData, recipe_data
 from robustbench_aigi.progress import Progress, Say
-from robustbench_aigi.training.arrays import Arrays
-from robustbench_aigi.training.presets import Files, TrainingJob, method_of, train_detector
-from robustbench_aigi.training.replay import rehearsed
-from robustbench_aigi.training.training_run import History
+from robustbench_aigi.training import Trained, TrainingFiles, TrainingJob, methods, train_detector
 
-PLAIN = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
-"""What the main job fits; then it fine-tunes two of them: TinyViT in two ways, and the CLIP tower.
-"""
+PLAIN_DETECTORS = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
+"""Detectors that the full pipeline fits plainly; :func:`fine_tuning_jobs` continues with some."""
+DEFAULT_EPOCHS = 5
+"""Epochs of a plain fit, where the recipe has no number for the detector."""
+SAMPLE_COUNTS = {"train": 100, "validation": 20}
+"""Generated images in each split of the `++` set that detectors are fine-tuned on."""
+MAX_NAMES = 3
+"""Names of weights that a summary lists."""
 
 
 @dataclass(frozen=True)
-class TrainingData:
-    """What a detector is trained on: a key of the images, how to find them, their name, and the
-    attacks among them.
+class TrainingStages:
+    """The training stages of the full pipeline; what is finished is not trained again.
 
-    ``parts`` gives the training and the validation images.
+    Attributes:
+        recipe: of the dataset.
+        data: all splits.
+        out: folder of the run.
+        progress: called after each item of work.
+        say: called with each line for the user.
     """
 
-    key: str
-    parts: Callable[[], list[Dataset]]
-    name: str
-    seen: tuple[str, ...] = ()
+    recipe: Recipe
+    data: Dataset
+    out: Path
+    progress: Progress
+    say: Say
 
-    @functools.cached_property
-    def sets(self) -> list[Arrays]:
-        """Training and validation images, in memory."""
-        return [sets_of(part) for part in self.parts()]
+    def fit_plain(self) -> dict[str, Detector | Unavailable]:
+        """Return the plainly trained detectors by name, unavailable where training collapsed."""
+        settings = self.recipe.training
+        clean = recipe_data(self.data)
+        fitted: dict[str, Detector | Unavailable] = {}
+        for name in PLAIN_DETECTORS:
+            job = TrainingJob(
+                detector=name,
+                epochs=epochs_for(settings, name, "plain"),
+                seed=self.recipe.seed,
+            )
+            fitted[name] = self._train_once(job, clean, shipped_start(name, settings.start))
+        return fitted
 
+    def fine_tune(
+        self,
+        suite: Suite,
+        surrogates: Mapping[str, Detector],
+        fitted: Mapping[str, Detector | Unavailable],
+    ) -> dict[str, Detector | Unavailable]:
+        """Return the fine-tuned detectors by name, unavailable where training collapsed.
 
-def fit_plain(
-    recipe: Recipe, data: Dataset, folder: Path, progress: Progress, say: Say
-) -> dict[str, Detector | Unavailable]:
-    """The undefended detectors by name, kept in ``folder``; where training collapsed, what it
-    said.
-    """
-    clean = TrainingData(data.key, lambda: _splits(data), data.name)
-    fitted: dict[str, Detector | Unavailable] = {}
-    for name in PLAIN:
-        made = TrainingJob(
-            detector=name, epochs=epochs_of(recipe.training, name, "plain"), seed=recipe.seed
+        Args:
+            suite: its shared attacks make the `++` set.
+            surrogates: by name, what the `++` set is made on.
+            fitted: what :meth:`fit_plain` returned, to start from.
+        """
+        settings = self.recipe.training
+        few = self.data.limit(settings.adversarial_limit)
+        built = self._build_training_set(few, suite, surrogates)
+        clean = recipe_data(few)
+        jobs = fine_tuning_jobs(settings)
+        starts = {
+            job.name: shipped_start(job.name, settings.start) or fitted[job.detector]
+            for job in jobs
+        }
+        return {
+            job.name: self._train_once(
+                job, built if methods.get(job.method).uses_built_set else clean, starts[job.name]
+            )
+            for job in jobs
+        }
+
+    def _build_training_set(
+        self, few: Dataset, suite: Suite, surrogates: Mapping[str, Detector]
+    ) -> TrainingData:
+        """Build the `++` set that detectors are fine-tuned on."""
+        folder = self.out / "plusplus" / "training"
+        parts = {
+            split: Part(few.split(split), all_rows=False, samples=count)
+            for split, count in SAMPLE_COUNTS.items()
+        }
+        shared = tuple(
+            row for row in suite.rows if row.shared and row.surrogate in (None, *surrogates)
         )
-        fitted[name] = _kept(made, clean, begun(name, recipe.training.start), folder, progress, say)
-    return fitted
+        build_plusplus(
+            parts, suite.model_copy(update={"rows": shared}), surrogates, folder, self.progress
+        )
+        return TrainingData(
+            key=file_digest(folder / "manifest.parquet"),
+            name=f"{self.data.name}++",
+            load_splits=lambda: [load_plusplus(folder, split) for split in parts],
+            seen=tuple(row.id for row in shared),
+        )
+
+    def _train_once(
+        self, job: TrainingJob, data: TrainingData, start: Detector | Unavailable | None
+    ) -> Detector | Unavailable:
+        """Return the stored detector if all it depends on is the same, else train it now."""
+        if isinstance(start, Unavailable):
+            return Unavailable(f"{job.detector}, which it starts from, is not there")
+        beginning = "fresh" if start is None else fingerprint(start).digest
+        key = digest(asdict(job), data.key, beginning)
+        path = self.out / "detectors" / f"{job.name}.safetensors"
+        if _stored_key(path) == key:
+            return load_detector(str(path))
+        state = path.with_suffix(".training")
+        try:
+            trained = train_detector(
+                job,
+                data.train,
+                data.validation,
+                start=start,
+                trained_on=describe_training_data(data.name, len(data.train.labels), start),
+                seen=data.seen,
+                progress=self.progress,
+                files=TrainingFiles(state, path.with_suffix(".csv")),
+            )
+        except TrainingCollapsedError as error:
+            self.say(f"{error} It becomes a row without numbers.")
+            return Unavailable(str(error))
+        _store(trained, path, job, key)
+        shutil.rmtree(state, ignore_errors=True)
+        self.say(training_summary(trained))
+        return load_detector(str(path))
 
 
-def fine_tune(
-    recipe: Recipe,
-    suite: Suite,
-    makers: Mapping[str, Detector],
-    fitted: Mapping[str, Detector | Unavailable],
-    data: Dataset,
-    out: Path,
-    progress: Progress,
-    say: Say,
-) -> dict[str, Detector | Unavailable]:
-    """The fine-tuned detectors by name; where training collapsed, what it said."""
-    own, folder = recipe.training, out / "plusplus" / "training"
-    few = data.limit(own.adversarial_limit)
-    parts = {
-        s: Part(few.split(s), all_rows=False, samples=n)
-        for s, n in (("train", 100), ("validation", 20))
-    }
-    shared = tuple(row for row in suite.rows if row.shared and row.surrogate in (None, *makers))
-    possible = suite.model_copy(update={"rows": shared})
-    build_plusplus(parts, possible, makers, folder, progress)
-    built = TrainingData(
-        key=file_digest(folder / "manifest.parquet"),
-        parts=lambda: [load_plusplus(folder, split) for split in parts],
-        name=f"{data.name}++",
-        seen=tuple(row.id for row in possible.rows),
+def fine_tuning_jobs(settings: Training) -> list[TrainingJob]:
+    """Return what the full pipeline fine-tunes: TinyViT in two ways, and the CLIP encoder.
+
+    Args:
+        settings: of the recipe.
+    """
+    numbers = attack_numbers(settings)
+    gentle = numbers | {"eps": max(1, settings.adversarial_eps / 2)}
+    pgd = TrainingJob(
+        detector="tinyvit-5m", method="pgd", epochs=settings.adversarial_epochs, numbers=numbers
     )
-    clean = TrainingData(few.key, lambda: _splits(few), data.name)
-    numbers = attack_of(own)
-    gentle = numbers | {"eps": max(1, own.adversarial_eps / 2)}
-    robust_epochs = own.epochs.get("robust-tinyvit-5m", own.adversarial_epochs)
-    plans = [
-        (TrainingJob(detector="tinyvit-5m", method="static", epochs=own.static_epochs), built),
-        (
-            TrainingJob(detector="tinyvit-5m", method="pgd", epochs=robust_epochs, numbers=numbers),
-            clean,
-        ),
-        (
-            TrainingJob(detector="clip-mlp", method="fare", epochs=own.fare_epochs, numbers=gentle),
-            clean,
+    return [
+        TrainingJob(detector="tinyvit-5m", method="static", epochs=settings.static_epochs),
+        replace(pgd, epochs=settings.epochs.get(pgd.name, pgd.epochs)),
+        TrainingJob(
+            detector="clip-mlp", method="fare", epochs=settings.fare_epochs, numbers=gentle
         ),
     ]
-    kept = out / "detectors"
-    starts = {made.name: begun(made.name, own.start) or fitted[made.detector] for made, _ in plans}
-    return {
-        made.name: _kept(made, lesson, starts[made.name], kept, progress, say)
-        for made, lesson in plans
-    }
 
 
-def _kept(
-    made: TrainingJob,
-    lesson: TrainingData,
-    start: Detector | Unavailable | None,
-    folder: Path,
-    progress: Progress,
-    say: Say,
-) -> Detector | Unavailable:
-    """The kept detector if all it depends on is the same, else one trained now; text says why there
-    is none.
-    """
-    if isinstance(start, Unavailable):
-        return Unavailable(f"{made.detector}, which it starts from, is not there")
-    key = digest(asdict(made), lesson.key, "fresh" if start is None else fingerprint(start).digest)
-    path = folder / f"{made.name}.safetensors"
+def _stored_key(path: Path) -> str | None:
+    """Return the key that a stored detector was trained under; None if there is none."""
     note = path.with_suffix(".json")
-    if path.is_file() and note.is_file() and json.loads(note.read_text())["key"] == key:
-        return load_detector(str(path))
-    train_set, validation = lesson.sets
-    line, state = (
-        trained_on(lesson.name, len(train_set.labels), start),
-        path.with_suffix(".training"),
-    )
-    files = Files(state, path.with_suffix(".csv"))
-    try:
-        detector, history = train_detector(
-            made,
-            train_set,
-            validation,
-            start=start,
-            trained_on=line,
-            seen=lesson.seen,
-            progress=progress,
-            files=files,
-        )
-    except TrainingCollapsedError as error:
-        say(f"{error} It becomes a row without numbers.")
-        return Unavailable(str(error))
+    if not (path.is_file() and note.is_file()):
+        return None
+    return str(json.loads(note.read_text())["key"])
+
+
+def _store(trained: Trained, path: Path, job: TrainingJob, key: str) -> None:
+    """Write a checkpoint, then the note that makes it valid."""
+    note = path.with_suffix(".json")
     note.unlink(missing_ok=True)
-    save_detector(detector, path)
-    write_text(
-        note, json.dumps({"key": key, "recipe": asdict(made), "epochs": history.rows}, indent=2)
-    )
-    shutil.rmtree(state, ignore_errors=True)
-    say(told(detector, history))
-    return load_detector(str(path))
+    save_detector(trained.detector, path)
+    content = {"key": key, "recipe": asdict(job), "epochs": trained.history.rows}
+    write_text(note, json.dumps(content, indent=2))
 
 
-def told(detector: Detector, history: History) -> str:
-    """What came of a training, in a line or two."""
+def training_summary(trained: Trained) -> str:
+    """Return the result of a training, in one line or a few.
+
+    Args:
+        trained: what ``train_detector`` returned.
+    """
+    history = trained.history
     best = history.rows[history.best_epoch]
-    line = (
-        f"{detector.card.name}: kept epoch {history.best_epoch + 1} of {len(history.rows)}, score"
-        f" {best['score']:.4f}"
-    )
-    if history.stopped:
-        line += f"\n  stopped early: {history.stopped}"
-    if history.silent:
-        few = ", ".join(history.silent[:3]) + (", ..." if len(history.silent) > 3 else "")
-        line += f"\n  {len(history.silent)} weights without a gradient in the first steps: {few}"
-    return line
+    lines = [
+        f"{trained.detector.card.name}: kept epoch {history.best_epoch + 1} of"
+        f" {len(history.rows)}, score {best['score']:.4f}"
+    ]
+    if history.stop_reason:
+        lines.append(f"stopped early: {history.stop_reason}")
+    if history.without_gradient:
+        count = len(history.without_gradient)
+        names = ", ".join(history.without_gradient[:MAX_NAMES])
+        more = ", ..." if count > MAX_NAMES else ""
+        lines.append(f"{count} weights without a gradient in the first steps: {names}{more}")
+    return "\n  ".join(lines)
 
 
-def training_on(dataset: str) -> Training:
-    """How long to train: a recipe's numbers; the usual ones for a folder that ``build`` wrote."""
-    built = Path(dataset, "manifest.parquet")
-    return Training() if built.is_file() else load_recipe(dataset).training
+def training_settings(dataset: str) -> Training:
+    """Return a recipe's numbers for training; the default ones for a folder that ``build`` wrote.
 
-
-def load_training_data(
-    dataset: str,
-    source: str | None,
-    limit: int | None,
-    skipped: Path,
-    progress: Progress,
-    say: Say,
-    convert: bool = False,
-) -> TrainingData:
-    """What to train on: a recipe's images, or the `++` set in a folder that ``build`` wrote."""
-    built = Path(dataset, "manifest.parquet")
-    if built.is_file():
-        attacks = set(pd.read_parquet(built, columns=["attack"])["attack"])
-        parts = [load_plusplus(Path(dataset), split) for split in ("train", "validation")]
-        return TrainingData(
-            file_digest(built), lambda: parts, "++ set", tuple(sorted(attacks - {"clean"}))
-        )
-    data = load_data(dataset, source, ("train", "validation"), limit, skipped, progress, convert)
-    say(describe_counts(data, skipped))
-    return TrainingData(data.key, lambda: _splits(data), data.name)
-
-
-class Course(NamedTuple):
-    """Images to train on and to choose the best epoch by, with their name and the attacks among
-    them.
-
-    ``known`` are validation images of what the detector knows already, for the method ``adapt``.
+    Args:
+        dataset: name or path of a recipe, or the folder.
     """
-
-    train: Arrays
-    validation: Arrays
-    name: str
-    seen: tuple[str, ...] = ()
-    known: Arrays | None = None
+    is_built = Path(dataset, "manifest.parquet").is_file()
+    return Training() if is_built else load_recipe(dataset).training
 
 
-def course_of(lesson: TrainingData, old: TrainingData | None) -> Course:
-    """A lesson, with images of an older one rehearsed if there is one."""
-    if old is None:
-        train, validation = lesson.sets
-        return Course(train, validation, lesson.name, lesson.seen)
-    train, validation, known = with_rehearsal(lesson, old)
-    return Course(train, validation, f"{lesson.name} with {old.name} rehearsed", lesson.seen, known)
+def epochs_for(settings: Training, detector: str, method: str) -> int:
+    """Return the epochs of a training, by the recipe.
 
+    Args:
+        settings: of the recipe.
+        detector: registered name or address.
+        method: registered name of a training method.
 
-def with_rehearsal(
-    new: TrainingData, old: TrainingData, seed: int = 0
-) -> tuple[Arrays, Arrays, Arrays]:
-    """What the method ``adapt`` trains on and is judged by: the new images and some of the old,
-    validation of both.
-
-    Old images are drawn from each class of each generator alike.
+    Raises:
+        UnknownNameError: no method has this name.
     """
-    known = old.parts()[0].manifest
-    strata = torch.tensor(known.groupby(["label", "generator"], dropna=False).ngroup().to_numpy())
-    return rehearsed(new.sets[0], old.sets[0], strata, seed), new.sets[1], old.sets[1]
+    field = methods.get(method).epochs_field
+    if field is None:
+        return settings.epochs.get(detector, DEFAULT_EPOCHS)
+    return int(getattr(settings, field))
 
 
-def begun(name: str, dataset: str | None) -> Detector | None:
-    """The weights shipped for a detector, trained on ``dataset``; None if there are none, or a head
-    alone is trained.
+def attack_numbers(settings: Training) -> dict[str, float]:
+    """Return the eps and the steps of the inner attack.
 
-    A head on a frozen tower is soon fitted, and better afresh (79% of ``mini``; 72% begun from
-    CIFAKE's).
+    Args:
+        settings: of the recipe.
+    """
+    return {"eps": settings.adversarial_eps, "steps": settings.adversarial_steps}
+
+
+def shipped_start(name: str, dataset: str | None) -> Detector | None:
+    """Return a shipped detector to start from; None if there is none, or it trains a head alone.
+
+    A head on a frozen encoder is soon fitted, and better from fresh weights: 79% on ``mini``,
+    against 72% from CIFAKE's.
+
+    Args:
+        name: of the detector.
+        dataset: that it was trained on; None for no start.
     """
     if dataset is None or name not in shipped_names(dataset):
         return None
@@ -266,37 +264,19 @@ def begun(name: str, dataset: str | None) -> Detector | None:
     return ready if ready.parts_to_train() is ready else None
 
 
-def trained_on(name: str, images: int, start: Detector | None) -> str:
-    """A card's line on training: the images of each stage, the first one first."""
-    before = (
-        f"{start.card.trained_on}; then " if start is not None and start.card.trained_on else ""
-    )
-    return f"{before}{name}, {images} images"
+def describe_training_data(name: str, images: int, start: Detector | None) -> str:
+    """Return a card's line on training: the images of each stage, the first stage first.
 
+    Args:
+        name: of the images.
+        images: number of training images.
+        start: detector that the training starts from.
 
-def _splits(data: Dataset) -> list[Dataset]:
-    return [data.split(split) for split in ("train", "validation")]
-
-
-def sets_of(data: Dataset) -> Arrays:
-    """A dataset in memory; images of no known category are of one more."""
-    categories = torch.tensor(
-        pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)[0]
-    )
-    attack = data.manifest.get("attack")
-    changed = None if attack is None else torch.tensor((attack != "clean").to_numpy())
-    return Arrays(*data.arrays(), data.groups(), categories, changed)
-
-
-def epochs_of(own: Training, detector: str, method: str) -> int:
-    """Epochs of a method for a detector, by the recipe."""
-    if method_of(method).attacks is not None:
-        return own.adversarial_epochs
-    if method_of(method).tower is not None:
-        return own.fare_epochs
-    return own.static_epochs if method in ("static", "adapt") else own.epochs.get(detector, 5)
-
-
-def attack_of(own: Training) -> dict[str, float]:
-    """Numbers of the inner attack, by the recipe."""
-    return {"eps": own.adversarial_eps, "steps": own.adversarial_steps}
+    Example:
+        >>> describe_training_data("mini", 2000, None)
+        'mini, 2000 images'
+    """
+    stage = f"{name}, {images} images"
+    if start is None or not start.card.trained_on:
+        return stage
+    return f"{start.card.trained_on}; then {stage}"

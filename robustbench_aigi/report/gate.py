@@ -9,7 +9,7 @@ import pandas as pd
 from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from robustbench_aigi import catalogue
-from robustbench_aigi.config.units import PASSES, SHARE, Number
+from robustbench_aigi.config.units import ANY_SHARE, PASSES_PER_IMAGE, Number
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME
 from robustbench_aigi.evaluation.matrix import MatrixFrame
@@ -52,7 +52,7 @@ class Bound(BaseModel, frozen=True, extra="forbid"):
             raise ValueError(f"no metric called {self.metric!r}. {hint}")
         limit = self.at_most if self.at_least is None else self.at_least
         metric = METRICS_BY_NAME[self.metric]
-        unit = PASSES if metric.unit == "passes" else SHARE
+        unit = PASSES_PER_IMAGE if metric.unit == "passes" else ANY_SHARE
         unit.read(limit, self.metric, f"a bound on {self.metric} wants")
         if self.bound == "worse" and metric.interval is None:
             raise ValueError(f"{self.metric} has no interval in the matrix; write bound = 'value'")

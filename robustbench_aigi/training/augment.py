@@ -1,4 +1,4 @@
-"""How training images are changed: in ways that leave a generator's traces in place."""
+"""Augmentation of training images that leaves a generator's traces in place."""
 
 import torch
 from torch import Tensor
@@ -12,69 +12,87 @@ def augment(
     groups: Tensor | None = None,
     *,
     shift: int = 2,
-    mix: float = 0.0,
+    intra_class_mixup: float = 0.0,
     colour: float = 0.0,
 ) -> Tensor:
-    """Flip, shift by whole pixels, recolour, mix mildly within a class; neighbours of one group are
-    changed alike.
+    """Flip, shift by whole pixels, recolour, and mix images within a class.
+
+    Neighbours of one group are flipped, shifted and recoloured alike.
 
     Args:
-        images: ``(N, 3, H, W)`` in [0, 1]. labels, groups: ``(N,)``.
-        shift: at most so many pixels. mix: the largest share of a second image.
-        colour: the largest change of a channel's contrast, and half of it of its level.
+        images: ``(N, 3, H, W)`` in [0, 1].
+        labels: ``(N,)``, 1 = AI-generated.
+        rng: CPU generator of all draws.
+        groups: ``(N,)``, images of a group side by side; None if each is a group of its own.
+        shift: maximum translation, in pixels.
+        intra_class_mixup: maximum share of a second image of the same class.
+        colour: maximum relative change of a channel's contrast; half of it is that of its level.
     """
-    own = (
-        torch.arange(len(images))
-        if groups is None
-        else groups.unique_consecutive(return_inverse=True)[1]
-    )
-    count = int(own.max()) + 1
-    flips = (torch.rand(count, generator=rng) < 0.5)[own].to(images.device)
-    images = torch.where(flips.view(-1, 1, 1, 1), images.flip(3), images)
+    draw_of = _draw_index(len(images), groups)
+    count = int(draw_of.max()) + 1
+    is_flipped = (torch.rand(count, generator=rng) < 0.5)[draw_of].to(images.device)
+    images = torch.where(is_flipped.view(-1, 1, 1, 1), images.flip(3), images)
     if shift:
-        images = moved(
-            images, torch.randint(0, 2 * shift + 1, (2, count), generator=rng)[:, own], shift
-        )
+        corners = torch.randint(0, 2 * shift + 1, (2, count), generator=rng)[:, draw_of]
+        images = translate(images, corners, shift)
     if colour:
-        images = recoloured(images, colour, rng, own)
-    if mix:
-        partner = partners(labels, rng)
-        share = mix * torch.rand(len(images), 1, 1, 1, generator=rng).to(images.device)
-        images = images.lerp(images[partner], share)
+        images = recolour(images, colour, rng, draw_of)
+    if intra_class_mixup:
+        partner = random_partners(labels, rng)
+        draws = torch.rand(len(images), 1, 1, 1, generator=rng).to(images.device)
+        images = images.lerp(images[partner], intra_class_mixup * draws)
     return images
 
 
-def moved(images: Tensor, corners: Tensor, most: int) -> Tensor:
-    """Move each image so that its corner is at ``corners`` ``(2, N)``, 0 to 2 ``most``; the border
-    is mirrored.
-    """
-    padded = F.pad(images, (most, most, most, most), mode="reflect")
-    size_y, size_x = images.shape[-2:]
-    rows = (corners[0].view(-1, 1) + torch.arange(size_y)).to(images.device)
-    columns = (corners[1].view(-1, 1) + torch.arange(size_x)).to(images.device)
-    which = torch.arange(len(images), device=images.device).view(-1, 1, 1)
-    return (
-        padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)]
-        .permute(0, 3, 1, 2)
-        .contiguous()
-    )
+def _draw_index(count: int, groups: Tensor | None) -> Tensor:
+    """Return the index ``(N,)`` of the draw of each image: one draw per group."""
+    if groups is None:
+        return torch.arange(count)
+    index: Tensor = groups.unique_consecutive(return_inverse=True)[1]
+    return index
 
 
-def recoloured(images: Tensor, most: float, rng: torch.Generator, own: Tensor) -> Tensor:
-    """Stretch each channel's contrast and shift it, by up to ``most``: content changes, traces
-    stay.
+def translate(images: Tensor, corners: Tensor, most: int) -> Tensor:
+    """Translate images by whole pixels; the border is mirrored.
 
     Args:
-        own: ``(N,)`` which of the draws an image takes.
+        images: ``(N, 3, H, W)``.
+        corners: int64 ``(2, N)``, row and column of the upper left corner in the padded image,
+            0 to ``2 * most``.
+        most: maximum translation, in pixels.
     """
-    count = int(own.max()) + 1
-    gain, offset = (2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1)[:, own].to(images.device)
+    padded = F.pad(images, (most, most, most, most), mode="reflect")
+    height, width = images.shape[-2:]
+    rows = (corners[0].view(-1, 1) + torch.arange(height)).to(images.device)
+    columns = (corners[1].view(-1, 1) + torch.arange(width)).to(images.device)
+    which = torch.arange(len(images), device=images.device).view(-1, 1, 1)
+    cut = padded.permute(0, 2, 3, 1)[which, rows.unsqueeze(2), columns.unsqueeze(1)]
+    return cut.permute(0, 3, 1, 2).contiguous()
+
+
+def recolour(images: Tensor, most: float, rng: torch.Generator, draw_of: Tensor) -> Tensor:
+    """Change each channel's contrast and level at random.
+
+    Args:
+        images: ``(N, 3, H, W)`` in [0, 1].
+        most: maximum relative change of the contrast.
+        rng: CPU generator of the draws.
+        draw_of: int64 ``(N,)``, index of the draw of each image.
+    """
+    count = int(draw_of.max()) + 1
+    draws = 2 * torch.rand(2, count, 3, 1, 1, generator=rng) - 1
+    gain, offset = draws[:, draw_of].to(images.device)
     stretched: Tensor = (images - 0.5) * (1 + most * gain) + 0.5 + most / 2 * offset
     return stretched.clamp(0, 1)
 
 
-def partners(labels: Tensor, rng: torch.Generator) -> Tensor:
-    """For each image the index of a random one of its own class."""
+def random_partners(labels: Tensor, rng: torch.Generator) -> Tensor:
+    """Return, for each image, the index ``(N,)`` of a random one of its own class.
+
+    Args:
+        labels: int64 ``(N,)``.
+        rng: CPU generator of the draws.
+    """
     partner = torch.empty_like(labels)
     for label in labels.unique():
         places = (labels == label).nonzero().squeeze(1)

@@ -1,6 +1,4 @@
-"""The numbers of a training run, and what timm makes of them: the optimizer and the schedule of its
-rate.
-"""
+"""Hyper-parameters of a training, and the timm optimizer and schedule that follow from them."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -30,36 +28,43 @@ from robustbench_aigi.errors import ConfigError, UserError
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
-    """The numbers of a training run. Their units and ranges are those of
-    :mod:`~robustbench_aigi.config.units`.
+    """Hyper-parameters of a training, in the units of :mod:`~robustbench_aigi.config.units`.
 
     Attributes:
-        rate: at its peak. warmup: share of the steps in which it rises.
-        layer_decay: a layer's share of the rate of the one after it, for networks of timm; the
-            detector's own if None.
-        optimizer: any of timm's. clip: the largest norm of a step's gradient.
-        shift: in pixels. mix: the largest share of a second image of the same class. colour: the
-            largest change of a channel's contrast. mixup, cutmix: alphas of timm's Mixup and CutMix
-            across classes; 0 is none.
-        delivered: share of the images that are saved again as JPEG, or reduced and enlarged;
-            ``pgd``, ``fast`` and ``mixed`` do not attack these, nor images that a `++` set changed.
-        smoothing: of the labels. category: weight of a second loss, for naming what an image shows;
-            0 is none.
-        fixed_norm: keep the statistics that batch normalisation came with, where a batch is too
-            small, or too much alike, to measure them.
-        memory: the weights kept are a moving average that forgets after about so many steps; 0
-        keeps the last ones. eps, steps: of the inner attack, eps in grey levels (L-inf). ramp:
-        share of the training over which eps grows to
-            its height; if None half, all of it for few images, none of it for a CLIP tower.
-            clean_share: of the batch that stays clean, for ``pgd``, ``fast`` and ``mixed``. beta:
-            weight of the second term of ``trades``.
-        awp: how far adversarial weight perturbation moves a layer, as a share of its norm; 0 is
-            none.
-        lora: rank of the low-rank updates that alone are trained, beside the head; 0 trains the
-            weights themselves.
-        precision: of the passes: no (float32), bf16, or fp16 with a scaled loss. On a processor
-            with bfloat16 instructions (``avx512_bf16``) bf16 halved the time of a step; without
-            them it is many times slower.
+        epochs: passes over the training images.
+        batch: images per step.
+        optimizer: name of a timm optimizer.
+        rate: peak learning rate.
+        weight_decay: of matrices; biases and norms have none.
+        layer_decay: factor from a layer's rate to that of the layer before it, for detectors
+            that are one timm network. None uses one rate for all layers.
+        warmup: share of the steps in which the rate rises linearly.
+        clip: maximum norm of a step's gradient.
+        shift: maximum translation, in pixels.
+        intra_class_mixup: maximum share of a second image of the same class.
+        colour: maximum relative change of a channel's contrast.
+        mixup: alpha of timm's Mixup across classes; 0 switches it off.
+        cutmix: alpha of timm's CutMix across classes; 0 switches it off.
+        transform_share: share of the images that are saved again as JPEG or resized. The methods
+            ``pgd``, ``fast`` and ``mixed`` attack neither these nor images that a `++` set changed.
+        smoothing: label smoothing.
+        aux_class_weight: weight of the loss of a second head, which classifies what an image
+            shows; 0 leaves it out.
+        fixed_norm: freeze the statistics of batch normalisation, where batches are too small or
+            too uniform to measure them.
+        memory: steps that the moving average of the weights reaches back; 0 uses the last weights.
+        eps: L-inf radius of the inner attack, in grey levels.
+        steps: of the inner attack.
+        ramp: share of the training in which eps grows to its full size. None means half of it,
+            all of it for few images, and none of it for a CLIP encoder.
+        clean_share: share of a batch that is not attacked, for ``pgd``, ``fast`` and ``mixed``.
+        beta: weight of the second term of ``trades``.
+        awp: adversarial weight perturbation, as a share of a layer's norm; 0 leaves it out.
+        lora: rank of low-rank updates, trained instead of the weights; 0 trains the weights.
+        precision: of forward and backward passes: ``no`` is float32, ``fp16`` scales the loss.
+            ``bf16`` halves the time of a step on a CPU with ``avx512_bf16`` and is many times
+            slower on others.
+        seed: of all random draws.
     """
 
     epochs: Count
@@ -71,13 +76,13 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     warmup: PartialShare = 0.1
     clip: PositiveWeight = 1.0
     shift: CountOrNone = 2
-    mix: Share = 0.0
+    intra_class_mixup: Share = 0.0
     colour: Share = 0.0
     mixup: Weight = 0.0
     cutmix: Weight = 0.0
-    delivered: Share = 0.0
+    transform_share: Share = 0.0
     smoothing: PartialShare = 0.0
-    category: Weight = 0.0
+    aux_class_weight: Weight = 0.0
     fixed_norm: bool = False
     memory: CountOrNone = 0
     eps: LinfStep = 8
@@ -91,47 +96,77 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     seed: WholeNumber = 0
 
     @classmethod
-    def of(cls, numbers: Mapping[str, Any]) -> "TrainConfig":
-        """A plan of these numbers. Raises ``ConfigError`` for what cannot be."""
+    def from_numbers(cls, numbers: Mapping[str, Any]) -> "TrainConfig":
+        """Build a configuration from field names and values.
+
+        Raises:
+            ConfigError: an unknown field, or a value out of its range.
+
+        Example:
+            >>> TrainConfig.from_numbers({"epochs": 3, "eps": 4}).eps
+            4.0
+        """
         try:
             return cls(**numbers)
         except ValidationError as error:
-            lines = (f"{'.'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
-            wrong = "; ".join(line.replace("Value error, ", "").rstrip(".") for line in lines)
+            faults = "; ".join(_fault_text(fault) for fault in error.errors())
             raise ConfigError(
-                f"numbers of the training: {wrong}. There are: {', '.join(cls.model_fields)}."
+                f"training configuration: {faults}. Fields: {', '.join(cls.model_fields)}."
             ) from error
 
     def optimizer_for(
         self, detector: Detector, part: nn.Module | None = None
     ) -> torch.optim.Optimizer:
-        """The optimizer of what a detector trains, or of a part of it."""
-        groups = (
-            detector.parameter_groups(self.weight_decay)
-            if part is None
-            else decayed_groups(part, self.weight_decay)
+        """Return the optimizer of a detector, or of a part of it.
+
+        Args:
+            detector: its ``parameter_groups`` are trained where there is no ``part``.
+            part: module of the detector to train instead.
+
+        Raises:
+            UserError: ``layer_decay`` for a detector that is not one timm network.
+        """
+        if part is not None:
+            groups = decayed_groups(part, self.weight_decay)
+        elif self.layer_decay is not None:
+            groups = self._layer_groups(detector, self.layer_decay)
+        else:
+            groups = detector.parameter_groups(self.weight_decay)
+        optimizer: torch.optim.Optimizer = create_optimizer_v2(
+            groups, opt=self.optimizer, lr=self.rate
         )
-        if self.layer_decay is not None and part is None:
-            net = getattr(detector, "net", None)
-            if not hasattr(net, "group_matcher"):
-                raise UserError(
-                    "layer_decay is for detectors that are one network of timm;"
-                    f" {detector.card.name} is none. Leave it out."
-                )
-            groups = param_groups_layer_decay(
-                net, weight_decay=self.weight_decay, layer_decay=self.layer_decay
+        return optimizer
+
+    def _layer_groups(self, detector: Detector, layer_decay: float) -> list[dict[str, Any]]:
+        net = getattr(detector, "net", None)
+        if not hasattr(net, "group_matcher"):
+            raise UserError(
+                "layer_decay is for detectors that are one timm network, got"
+                f" {detector.card.name}. Leave layer_decay out."
             )
-        made: torch.optim.Optimizer = create_optimizer_v2(groups, opt=self.optimizer, lr=self.rate)
-        return made
+        groups: list[dict[str, Any]] = param_groups_layer_decay(
+            net, weight_decay=self.weight_decay, layer_decay=layer_decay
+        )
+        return groups
 
     def schedule_for(self, optimizer: torch.optim.Optimizer, total: int) -> CosineLRScheduler:
-        """A linear rise, then half a cosine down to zero, over ``total`` steps."""
+        """Return a schedule of the rate: a linear rise, then half a cosine down to zero.
+
+        Args:
+            optimizer: its rates are changed.
+            total: steps of the training.
+        """
         rise = max(1, round(total * self.warmup))
         return CosineLRScheduler(
             optimizer,
-            t_initial=max(2, total - rise),  # of 1 timm warns
+            t_initial=max(2, total - rise),  # timm warns of 1
             warmup_t=rise,
             warmup_lr_init=self.rate / rise,
             warmup_prefix=True,
             t_in_epochs=False,
         )
+
+
+def _fault_text(fault: Mapping[str, Any]) -> str:
+    field = ".".join(map(str, fault["loc"]))
+    return f"{field}: {fault['msg'].replace('Value error, ', '').rstrip('.')}"

@@ -1,6 +1,4 @@
-"""The log of a training: a table of its epochs, and TensorBoard's events where that is
-installed.
-"""
+"""Log of a training: a CSV table of its epochs, and TensorBoard events if that is installed."""
 
 import csv
 import io
@@ -11,16 +9,19 @@ from typing import Any, Self
 
 from robustbench_aigi.io.files import write_text
 
-EVERY = 20
-"""Steps between two points of TensorBoard's curve of the loss."""
+LOG_INTERVAL = 20
+"""Steps between two points of TensorBoard's loss curve."""
 
 
 class Log:
-    """Writes ``PATH`` (CSV, a row an epoch) and the folder ``PATH`` without its ending (events of
-    TensorBoard).
+    """Writes a CSV file with one row per epoch, and TensorBoard events in a folder beside it.
 
-    A training taken up again continues both without a gap: its state brings the rows, and events
-    after its step are purged. Used as a context; several fits may follow one another in one.
+    The folder has the file's name without its suffix. A resumed training continues both without a
+    gap: rows come from its state, and events after its step are purged. Use it in a ``with``
+    statement; several fits may follow one another in one log.
+
+    Args:
+        path: of the CSV file; None writes nothing.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -41,40 +42,59 @@ class Log:
             self._writer.close()
 
     def begin(self, task: str, rows: Sequence[Mapping[str, float]], step: int) -> None:
-        """A fit begins, or goes on after ``step`` with the rows so far."""
+        """Start the log of a fit, or resume it.
+
+        Args:
+            task: name of the fit.
+            rows: of the epochs so far.
+            step: steps so far.
+        """
         if self._path is None:
             return
         self._rows[task] = [dict(row) for row in rows]
         if self._writer is not None:
             self._writer.close()
         try:
-            from torch.utils.tensorboard import SummaryWriter  # seconds, and an extra
+            from torch.utils.tensorboard import SummaryWriter  # takes seconds, and is an extra
         except ImportError:
             return
-        self._writer = SummaryWriter(
-            str(self._path.with_suffix("") / task.replace(" ", "-")), purge_step=step + 1
-        )
+        folder = self._path.with_suffix("") / task.replace(" ", "-")
+        self._writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def step(self, step: int, loss: float, rate: float) -> None:
-        """A training step is done; ``step`` counts from 1."""
-        if self._writer is not None and step % EVERY == 0:
+        """Log a finished step.
+
+        Args:
+            step: counted from 1.
+            loss: of its batch.
+            rate: learning rate.
+        """
+        if self._writer is not None and step % LOG_INTERVAL == 0:
             self._writer.add_scalar("loss", loss, step)
             self._writer.add_scalar("rate", rate, step)
 
     def epoch(self, task: str, row: Mapping[str, float], step: int) -> None:
-        """An epoch is done."""
+        """Log a finished epoch.
+
+        Args:
+            task: name of the fit.
+            row: figures of the epoch.
+            step: steps so far.
+        """
         if self._path is None:
             return
         self._rows[task].append(dict(row))
-        lines = [{"task": task, **line} for task, rows in self._rows.items() for line in rows]
-        text = io.StringIO()
-        table = csv.DictWriter(
-            text, list(dict.fromkeys(key for line in lines for key in line)), lineterminator="\n"
-        )
-        table.writeheader()
-        table.writerows(lines)
-        write_text(self._path, text.getvalue())
+        write_text(self._path, self._table())
         if self._writer is not None:
             for name, value in row.items():
                 self._writer.add_scalar(f"epoch/{name}", value, step)
             self._writer.flush()
+
+    def _table(self) -> str:
+        lines = [{"task": task, **row} for task, rows in self._rows.items() for row in rows]
+        columns = list(dict.fromkeys(key for line in lines for key in line))
+        text = io.StringIO()
+        table = csv.DictWriter(text, columns, lineterminator="\n")
+        table.writeheader()
+        table.writerows(lines)
+        return text.getvalue()

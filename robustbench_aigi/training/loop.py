@@ -1,9 +1,7 @@
-"""One training loop for every method: timm's optimizer and schedule, Accelerate's devices, best
-epoch by validation.
-"""
+"""The one training loop: timm's optimizer and schedule, Accelerate's devices, best epoch kept."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 from torch import nn
@@ -11,78 +9,85 @@ from torch import nn
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.progress import Progress, silent
 from robustbench_aigi.training import guards
-from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.arrays import Arrays
 from robustbench_aigi.training.config import TrainConfig
+from robustbench_aigi.training.history import History, Score, StopReason, clean_score, never_stop
 from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.objectives.base import Objective, own_loss
-from robustbench_aigi.training.training_run import History, Score, TrainingRun
+from robustbench_aigi.training.training_run import TrainingRun
 
-KEEP_SECONDS = 60
-"""Least time between two writings of a training's state, which may be a hundred megabytes."""
+SAVE_SECONDS = 60
+"""Least time between two saves of a training's state, which may be a hundred megabytes."""
 
 
-def clean_score(detector: Detector, data: Arrays) -> dict[str, float]:
-    """Balanced accuracy on clean images."""
-    return {"score": balanced_accuracy(detector, data)}
+def ignore_improvement() -> None:
+    """Do nothing when a detector improves."""
 
 
 def fit(
     detector: Detector,
     train: Arrays,
     validation: Arrays,
-    plan: TrainConfig,
+    config: TrainConfig,
     *,
     objective: Objective = own_loss,
     score: Score = clean_score,
-    alarm: Callable[[Mapping[str, float]], str] = lambda row: "",
+    stop_reason: StopReason = never_stop,
     part: nn.Module | None = None,
     progress: Progress = silent,
     task: str = "fit",
-    kept: Path | None = None,
+    state_folder: Path | None = None,
     log: Log | None = None,
-    improved: Callable[[], object] = lambda: None,
+    on_improvement: Callable[[], object] = ignore_improvement,
 ) -> History:
-    """Train in place; the detector ends with the weights of its best epoch, on the CPU, in
-    evaluation mode.
+    """Train a detector in place, and leave it with the weights of its best epoch.
 
-    Under ``accelerate launch`` every process takes its share of each batch. Killed, the same call
-    goes on from ``kept`` with the same images in the same order, and on the CPU ends in the same
-    weights.
+    It ends on the CPU, in evaluation mode. Under ``accelerate launch`` every process takes its
+    share of each batch. After a kill, the same call resumes from ``state_folder`` with the same
+    images in the same order, and on the CPU ends in the same weights.
 
     Args:
-        objective: the training method. score: what picks the best epoch.
-        alarm: given an epoch's row, a reason to stop, or "".
-        part: what to train in the place of what the detector names; its verdicts then count for
-            nothing.
-        kept: a folder for the state, written at most every :data:`KEEP_SECONDS` and at the end.
-            Remove it when what was trained is safe.
-        improved: called with the detector in its best state so far.
+        detector: changed in place.
+        train: training images.
+        validation: images that pick the best epoch.
+        config: hyper-parameters.
+        objective: of the training method.
+        score: picks the best epoch.
+        stop_reason: ends the training early.
+        part: module to train instead of what the detector names; constant predictions are then
+            no reason to stop.
+        progress: called after each step.
+        task: name of the training, in its state, its log and its random draws.
+        state_folder: for the state, saved every :data:`SAVE_SECONDS` and at the end. Remove it
+            when the trained detector has been saved.
+        log: of the steps and epochs.
+        on_improvement: called when the detector is in its best state so far.
 
     Raises:
-        DataError: images of one class. LogitsError: no gradient comes to the weights.
-            TrainingDivergedError: the loss is no number.
-        TrainingCollapsedError: the detector gives one answer for (nearly) every validation image
-            for a third of the epochs in a row (at least three), or in every epoch. Early on this is
-            usual and mends itself.
+        DataError: the images are of one class.
+        LogitsError: no gradient reaches the weights.
+        TrainingDivergedError: the loss became NaN or infinite.
+        TrainingCollapsedError: predictions are constant on (nearly) all validation images for a
+            third of the epochs in a row (at least three), or in every epoch. A few such epochs at
+            the start are usual.
     """
-    guards.both_classes(training=train, validation=validation)
-    run = TrainingRun(detector, train, plan, task, part)
-    if log is None or not run.first:
+    guards.check_both_classes(training=train, validation=validation)
+    run = TrainingRun(detector, train, config, task, part)
+    if log is None or not run.is_main:
         log = Log(None)
-    if kept is not None:
-        run.take_up(kept)
+    if state_folder is not None:
+        run.restore(state_folder)
     log.begin(task, run.history.rows, run.step)
-    written = time.monotonic()
-    while run.step < run.total and not run.history.stopped:
+    saved_at = time.monotonic()
+    while run.step < run.total and not run.history.stop_reason:
         log.step(run.step + 1, run.advance(objective), run.rate)
         progress(task, run.step, run.total)
-        if run.step % run.per_epoch == 0:
-            run.judge(validation, score, alarm, improved)
+        if run.step % run.source.per_epoch == 0:
+            run.finish_epoch(validation, score, stop_reason, on_improvement)
             log.epoch(task, run.history.rows[-1], run.step)
-        if kept is not None and (
-            time.monotonic() - written >= KEEP_SECONDS or run.step == run.total
-        ):
-            run.keep(kept)
-            written = time.monotonic()
+        is_due = time.monotonic() - saved_at >= SAVE_SECONDS or run.step == run.total
+        if state_folder is not None and is_due:
+            run.save(state_folder)
+            saved_at = time.monotonic()
     run.end()
     return run.history

@@ -1,6 +1,4 @@
-"""Learning a new generator without forgetting the old ones: some of what a detector knows is shown
-again.
-"""
+"""Replay: train on new images with some old ones, so that the old ones are not forgotten."""
 
 import torch
 from torch import Tensor
@@ -9,42 +7,59 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.io.hashing import rng_for
 from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
 
-RATIO = 8
-"""New images to each rehearsed one. Source: the ConvNeXtV2 detector's card."""
+NEW_PER_REPLAYED = 8
+"""New images per replayed image. Source: the card of the ConvNeXtV2 detector."""
 
 
-def rehearsed(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Arrays:
-    """The new images, and for every :data:`RATIO` of them one old, each stratum by its share of the
-    old.
+def add_replay(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Arrays:
+    """Add one old image for every :data:`NEW_PER_REPLAYED` new ones, in proportion to the strata.
 
     Args:
-        strata: int64 ``(N,)``, the stratum of each old image, such as class and generator.
+        new: images to learn.
+        old: images that the detector was trained on before.
+        strata: int64 ``(N,)``, stratum of each old image, such as class and generator.
+        seed: of the draw.
     """
-    wanted, rng = max(1, len(new.labels) // RATIO), rng_for(seed, "rehearsal")
-    kinds, counts = strata.unique(return_counts=True)
-    chosen = []
-    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
-        places = (strata == kind).nonzero().squeeze(1)
-        few = min(count, max(1, round(wanted * count / len(strata))))
-        chosen.append(places[torch.randperm(count, generator=rng)[:few]])
-    again = torch.cat(chosen)
+    chosen = _draw_by_stratum(strata, max(1, len(new.labels) // NEW_PER_REPLAYED), seed)
     groups = None
     if new.groups is not None and old.groups is not None:
-        groups = torch.cat([new.groups, old.groups[again] + int(new.groups.max()) + 1])
+        groups = torch.cat([new.groups, old.groups[chosen] + int(new.groups.max()) + 1])
     return Arrays(
-        torch.cat([new.images, old.images[again]]),
-        torch.cat([new.labels, old.labels[again]]),
+        torch.cat([new.images, old.images[chosen]]),
+        torch.cat([new.labels, old.labels[chosen]]),
         groups,
     )
 
 
-class Both:
-    """Scores a detector on new images and on old ones: the mean of the two balanced accuracies."""
+def _draw_by_stratum(strata: Tensor, wanted: int, seed: int) -> Tensor:
+    """Draw indices, at least one of each stratum."""
+    rng = rng_for(seed, "rehearsal")
+    kinds, counts = strata.unique(return_counts=True)
+    chosen = []
+    for kind, count in zip(kinds.tolist(), counts.tolist(), strict=True):
+        places = (strata == kind).nonzero().squeeze(1)
+        share = min(count, max(1, round(wanted * count / len(strata))))
+        chosen.append(places[torch.randperm(count, generator=rng)[:share]])
+    return torch.cat(chosen)
+
+
+class ReplayScore:
+    """Mean of the balanced accuracies on new and on old validation images.
+
+    Args:
+        old: validation images of what the detector was trained on before.
+    """
 
     def __init__(self, old: Arrays) -> None:
         self._old = old
 
     def __call__(self, detector: Detector, data: Arrays) -> dict[str, float]:
-        """Measure both."""
-        new, old = balanced_accuracy(detector, data), balanced_accuracy(detector, self._old)
+        """Return the score and both accuracies.
+
+        Args:
+            detector: in evaluation mode.
+            data: new validation images.
+        """
+        new = balanced_accuracy(detector, data)
+        old = balanced_accuracy(detector, self._old)
         return {"score": (new + old) / 2, "new": new, "old": old}

@@ -1,8 +1,8 @@
-"""A training under way: its steps, its judgement after an epoch, and its state on disk."""
+"""A training in progress: its steps, the end of an epoch, and its state on disk."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,41 +13,22 @@ from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
-from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards, saved_state
-from robustbench_aigi.training.arrays import Arrays, batches, share_called_fake, shuffled
-from robustbench_aigi.training.augment import augment
+from robustbench_aigi.training.arrays import Arrays, share_called_fake
+from robustbench_aigi.training.batch_source import BatchSource, known_categories
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.ema import EMA
-from robustbench_aigi.training.mixing import targets_of
-from robustbench_aigi.training.objectives.base import Loss, Objective, TrainingBatch
-from robustbench_aigi.training.objectives.weight_perturbation import moved_weights
-from robustbench_aigi.training.transforms import delivered
+from robustbench_aigi.training.history import History, Score, StopReason
+from robustbench_aigi.training.objectives.base import Loss, Objective
+from robustbench_aigi.training.objectives.weight_perturbation import perturbed_weights
 
-DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
-Score = Callable[[Detector, Arrays], Mapping[str, float]]
-"""Figures of a detector on validation images, "score" among them: it picks the epoch, higher is
-better.
-"""
+PRECISION_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""Precision of a configuration to the number format of autocast; the others have none."""
 
 
-@dataclass
-class History:
-    """What happened: a row an epoch, the epoch whose weights were kept, the weights that no
-    gradient came to, and why it ended early.
-    """
-
-    rows: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = -1
-    silent: list[str] = field(default_factory=list)
-    stopped: str = ""
-
-
-class _Trained(nn.Module):
-    """A detector as Accelerate wraps it: the pass that gradients are taken of is the loss
-    itself.
-    """
+class _LossModule(nn.Module):
+    """A detector as Accelerate wraps it: its forward pass is the loss itself."""
 
     def __init__(self, detector: Detector) -> None:
         super().__init__()
@@ -57,65 +38,85 @@ class _Trained(nn.Module):
         return loss()
 
 
+@dataclass
+class Epoch:
+    """Epoch in progress.
+
+    Attributes:
+        order: indices of all images.
+        loss_sum: over the images so far.
+        seconds: spent on steps so far.
+    """
+
+    order: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    loss_sum: float = 0.0
+    seconds: float = 0.0
+
+
 class TrainingRun:
-    """A training under way: all that a step changes."""
+    """All that a training step changes.
+
+    Args:
+        detector: changed in place.
+        train: training images.
+        config: hyper-parameters.
+        task: name of the training.
+        part: module to train instead of what the detector names.
+    """
 
     def __init__(
         self,
         detector: Detector,
         train: Arrays,
-        plan: TrainConfig,
+        config: TrainConfig,
         task: str,
         part: nn.Module | None,
     ) -> None:
-        self.detector, self.train, self.plan, self.task, self.part = (
-            detector,
-            train,
-            plan,
-            task,
-            part,
-        )
-        torch.manual_seed(plan.seed)
+        self.detector = detector
+        self.train = train
+        self.config = config
+        self.task = task
+        self.part = part
+        torch.manual_seed(config.seed)
         self.trained = detector.parts_to_train() if part is None else part.requires_grad_(True)
-        told = train.categories if plan.category else None
-        self.categories = None if told is None else torch.eye(int(told.max()) + 1)[told]
         self.key = self._key()
-        ddp = DistributedDataParallelKwargs(find_unused_parameters=True)
-        self.accelerator = Accelerator(
-            mixed_precision="no", kwargs_handlers=[ddp]
-        )  # its own is one a process
-        kind = self.accelerator.device.type
-        self.autocast = torch.autocast(
-            kind, DTYPES.get(plan.precision), enabled=plan.precision in DTYPES
+        self.accelerator = _accelerator()
+        device = self.accelerator.device
+        dtype = PRECISION_DTYPES.get(config.precision)
+        self.autocast = torch.autocast(device.type, dtype, enabled=dtype is not None)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "fp16")
+        detector.to(device)
+        optimizer = config.optimizer_for(detector, part)
+        self.source = BatchSource(train, config, self.accelerator)
+        self.total = config.epochs * self.source.per_epoch
+        self.schedule = config.schedule_for(optimizer, self.total)
+        self.loss_module, self.optimizer = self.accelerator.prepare(
+            _LossModule(detector), optimizer
         )
-        self.scaler = torch.amp.GradScaler(kind, enabled=plan.precision == "fp16")
-        detector.to(self.accelerator.device)
-        optimizer = plan.optimizer_for(detector, part)
-        self.groups = torch.arange(len(train.labels)) if train.groups is None else train.groups
-        self.per_epoch = len(batches(torch.arange(len(train.labels)), plan.batch))
-        self.total = plan.epochs * self.per_epoch
-        self.schedule = plan.schedule_for(optimizer, self.total)
-        self.whole, self.optimizer = self.accelerator.prepare(_Trained(detector), optimizer)
-        self.averaged, self.flow = (
-            EMA(self.trained, plan.memory),
-            guards.GradientMonitor(self.trained),
-        )
-        self.rng = rng_for(plan.seed, "fit", task)
-        self.history, self.step, self.one_sided = History(), 0, guards.CollapseMonitor(plan)
-        self.order, self.losses, self.seconds = torch.empty(0, dtype=torch.int64), 0.0, 0.0
-        self.best, self.best_weights = -math.inf, self._weights()
+        self.ema = EMA(self.trained, config.memory)
+        self.gradient_monitor = guards.GradientMonitor(self.trained)
+        self.collapse_monitor = guards.CollapseMonitor(config)
+        self.rng = rng_for(config.seed, "fit", task)
+        self.history = History()
+        self.step = 0
+        self.epoch = Epoch()
+        self.best_score = -math.inf
+        self.best_weights = self._weights()
 
     def _key(self) -> str:
-        """What makes it this training: plan, images, and the detector with the weights it begins
-        with.
-        """
-        images = {"images": self.train.images, "labels": self.train.labels}
-        images |= {} if self.train.groups is None else {"groups": self.train.groups}
-        images |= {} if self.categories is None else {"categories": self.categories}
-        images |= {} if self.train.changed is None else {"changed": self.train.changed}
-        own = fingerprint(self.detector).digest
+        """Hash the configuration, the images, and the detector with its weights at the start."""
+        tensors = {"images": self.train.images, "labels": self.train.labels}
+        optional = {
+            "groups": self.train.groups,
+            "categories": known_categories(self.train, self.config),
+            "changed": self.train.changed,
+        }
+        tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
         return digest(
-            self.task, self.plan.model_dump(), weights_digest({**images, **self._weights()}), own
+            self.task,
+            self.config.model_dump(),
+            weights_digest({**tensors, **self._weights()}),
+            fingerprint(self.detector).digest,
         )
 
     def _weights(self) -> dict[str, Tensor]:
@@ -125,121 +126,103 @@ class TrainingRun:
         }
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes."""
         return bool(self.accelerator.is_main_process)
 
     @property
     def rate(self) -> float:
-        """Of the first group, at the last step."""
+        """Learning rate of the first group, at the last step."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def advance(self, objective: Objective) -> float:
-        """Take one step; returns its loss."""
-        began, plan, place = time.monotonic(), self.plan, self.step % self.per_epoch
-        if place == 0:
-            self.order, self.losses, self.seconds = shuffled(self.groups, self.rng), 0.0, 0.0
-        _to_training(self.detector, plan.fixed_norm or self.part is not None)
-        index = batches(self.order, plan.batch)[place]
-        batch = self._batch(index)
+        """Take one step towards an ``objective``, and return the loss of its batch."""
+        began = time.monotonic()
+        if self.step % self.source.per_epoch == 0:
+            self.epoch = Epoch(self.source.shuffle(self.rng))
+        _set_training_mode(self.detector, self.config.fixed_norm or self.part is not None)
+        batch, size = self.source.draw(self.epoch.order, self.step, self.rng)
         with self.autocast:
             loss_of = objective(self.detector, batch)
         self.schedule.step_update(self.step)
-        self.optimizer.zero_grad(set_to_none=True)
-        with moved_weights(self.trained, loss_of, plan.awp):
-            with self.autocast:
-                loss = self.whole(loss_of)
-            value = guards.finite(
-                self.accelerator.reduce(loss, "mean"), self.detector, self.step, plan
-            )
-            self.scaler.scale(loss).backward()
-        self.scaler.unscale_(self.optimizer)
-        if self.step < guards.FLOW:
-            self.history.silent = self.flow.observe(self.detector, self.step)
-        torch.nn.utils.clip_grad_norm_(self.trained.parameters(), plan.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.averaged.update(self.step)
-        self.losses += value * len(index)
+        loss = self._backward(loss_of)
+        self._update()
+        self.epoch.loss_sum += loss * size
         self.step += 1
-        self.seconds += time.monotonic() - began
+        self.epoch.seconds += time.monotonic() - began
+        return loss
+
+    def _backward(self, loss_of: Loss) -> float:
+        """Compute the gradients, and return the loss."""
+        self.optimizer.zero_grad(set_to_none=True)
+        with perturbed_weights(self.trained, loss_of, self.config.awp):
+            with self.autocast:
+                loss = self.loss_module(loss_of)
+            mean = self.accelerator.reduce(loss, "mean")
+            value = guards.finite_loss(mean, self.detector, self.step, self.config)
+            self.scaler.scale(loss).backward()
         return value
 
-    def _batch(self, index: Tensor) -> TrainingBatch:
-        """This process's share of a batch that all draw and change alike."""
-        plan, labels = self.plan, self.train.labels[index]
-        images = from_bytes(self.train.images[index].to(self.accelerator.device))
-        groups = self.groups[index]
-        images = augment(
-            images, labels, self.rng, groups, shift=plan.shift, mix=plan.mix, colour=plan.colour
-        )
-        changed = None if self.train.changed is None else self.train.changed[index]
-        if plan.delivered:
-            before = torch.zeros(len(index), dtype=torch.bool) if changed is None else changed
-            images, now = delivered(
-                images, (~before).nonzero().squeeze(1), plan.delivered, self.rng
-            )
-            changed = before | now
-        mixing = {"mixup": plan.mixup, "cutmix": plan.cutmix, "smoothing": plan.smoothing}
-        known = None if self.categories is None else self.categories[index]
-        images, targets, known = targets_of(images, labels, self.rng, **mixing, categories=known)
-        own = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
-        drawn = (images, labels, targets, known)
-        images, labels, targets, known = (
-            tensor[own].to(self.accelerator.device) for tensor in drawn
-        )
-        return TrainingBatch(
-            images, labels, targets, self.step, known, None if changed is None else changed[own]
-        )
+    def _update(self) -> None:
+        """Clip the gradients, and move the weights and their average."""
+        self.scaler.unscale_(self.optimizer)
+        if self.step < guards.GRADIENT_STEPS:
+            self.history.without_gradient = self.gradient_monitor.observe(self.detector, self.step)
+        torch.nn.utils.clip_grad_norm_(self.trained.parameters(), self.config.clip)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.ema.update(self.step)
 
-    def judge(
+    def finish_epoch(
         self,
         validation: Arrays,
         score: Score,
-        alarm: Callable[[Mapping[str, float]], str],
-        improved: Callable[[], object],
+        stop_reason: StopReason,
+        on_improvement: Callable[[], object],
     ) -> None:
-        """Score the weights as they are, and keep them if they are the best. Raises
-        ``TrainingCollapsedError``.
+        """Score the weights, and keep them if they are the best so far.
+
+        Args:
+            validation: images to score them on.
+            score: picks the best epoch.
+            stop_reason: may end the training.
+            on_improvement: called with the best weights in the detector.
+
+        Raises:
+            TrainingCollapsedError: predictions have been constant for too long.
         """
-        began, epoch = time.monotonic(), len(self.history.rows)
+        began = time.monotonic()
+        epoch = len(self.history.rows)
         self.detector.eval()
-        with self.averaged.worn():
-            called_fake, figures = (
-                share_called_fake(self.detector, validation),
-                score(self.detector, validation),
-            )
-            seconds = self.seconds + time.monotonic() - began
-            loss = self.losses / len(self.train.labels)
+        with self.ema.applied():
+            called_fake = share_called_fake(self.detector, validation)
+            figures = score(self.detector, validation)
             row = {
                 "epoch": epoch,
-                "loss": loss,
+                "loss": self.epoch.loss_sum / len(self.train.labels),
                 **figures,
                 "called_fake": called_fake,
-                "seconds": seconds,
+                "seconds": self.epoch.seconds + time.monotonic() - began,
             }
             self.history.rows.append(row)
-            one_sided = self.part is None and self.one_sided.observe(called_fake)
-            if not one_sided and row["score"] > self.best:
-                self.best, self.best_weights, self.history.best_epoch = (
-                    row["score"],
-                    self._weights(),
-                    epoch,
-                )
-                if self.first:
-                    improved()
-        self.history.stopped = alarm(row)
-        settled = self.step >= guards.SETTLED
-        self.one_sided.check(
+            is_constant = self.part is None and self.collapse_monitor.observe(called_fake)
+            if not is_constant and row["score"] > self.best_score:
+                self.best_score = row["score"]
+                self.best_weights = self._weights()
+                self.history.best_epoch = epoch
+                if self.is_main:
+                    on_improvement()
+        self.history.stop_reason = stop_reason(row)
+        self.collapse_monitor.check(
             self.detector,
             called_fake,
             epoch + 1,
-            kept=self.history.best_epoch >= 0,
-            settled=settled,
+            has_best=self.history.best_epoch >= 0,
+            settled=self.step >= guards.SETTLED_STEPS,
         )
 
     def end(self) -> None:
-        """Give the detector its best weights, and let go of the device."""
+        """Load the best weights into the detector, and free the device."""
         self.accelerator.free_memory()
         self.detector.cpu()
         self.trained.load_state_dict(self.best_weights)
@@ -247,50 +230,60 @@ class TrainingRun:
             self.part.requires_grad_(False)
         self.detector.eval()
 
-    def _file(self, folder: Path) -> Path:
+    def _state_file(self, folder: Path) -> Path:
         return folder / f"{self.task.replace(' ', '-')}.pt"
 
-    def keep(self, folder: Path) -> None:
-        """Write the state."""
-        kept: dict[str, Any] = {
+    def save(self, folder: Path) -> None:
+        """Save the state in a ``folder``, from which :meth:`restore` resumes."""
+        state: dict[str, Any] = {
             "key": self.key,
             "trained": self.trained.state_dict(),
-            "averaged": self.averaged.state,
+            "averaged": self.ema.save(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "draws": (self.rng.get_state(), torch.get_rng_state()),
-            "epoch": (self.order, self.losses, self.seconds),
-            "counts": (self.step, self.one_sided.count, self.history.best_epoch),
+            "epoch": (self.epoch.order, self.epoch.loss_sum, self.epoch.seconds),
+            "counts": (self.step, self.collapse_monitor.count, self.history.best_epoch),
             "rows": self.history.rows,
-            "ends": (self.history.silent, self.history.stopped),
-            "best": (self.best, self.best_weights),
+            "ends": (self.history.without_gradient, self.history.stop_reason),
+            "best": (self.best_score, self.best_weights),
         }
-        if self.first:
-            saved_state.save(self._file(folder), kept)
+        if self.is_main:
+            saved_state.save(self._state_file(folder), state)
 
-    def take_up(self, folder: Path) -> None:
-        """Go on from the state in a folder, if there is one. Raises ``CheckpointError`` for a
-        damaged one.
+    def restore(self, folder: Path) -> None:
+        """Resume from the state in a ``folder``, if there is one of this training.
+
+        Raises:
+            CheckpointError: the state is damaged.
         """
-        kept = saved_state.load(self._file(folder), self.key)
-        if kept is None:
+        state = saved_state.load(self._state_file(folder), self.key)
+        if state is None:
             return
-        self.trained.load_state_dict(kept["trained"])
-        self.averaged.take_up(kept["averaged"])
-        self.optimizer.load_state_dict(kept["optimizer"])
-        if kept["scaler"]:
-            self.scaler.load_state_dict(kept["scaler"])
-        self.rng.set_state(kept["draws"][0])
-        torch.set_rng_state(kept["draws"][1])
-        self.order, self.losses, self.seconds = kept["epoch"]
-        self.step, self.one_sided.count, self.history.best_epoch = kept["counts"]
-        self.history.rows = kept["rows"]
-        self.history.silent, self.history.stopped = kept["ends"]
-        self.best, self.best_weights = kept["best"]
+        self.trained.load_state_dict(state["trained"])
+        self.ema.restore(state["averaged"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])
+        generator, global_generator = state["draws"]
+        self.rng.set_state(generator)
+        torch.set_rng_state(global_generator)
+        self.epoch = Epoch(*state["epoch"])
+        self.step, self.collapse_monitor.count, self.history.best_epoch = state["counts"]
+        self.history.rows = state["rows"]
+        self.history.without_gradient, self.history.stop_reason = state["ends"]
+        self.best_score, self.best_weights = state["best"]
 
 
-def _to_training(detector: Detector, fixed_norm: bool) -> None:
+def _accelerator() -> Accelerator:
+    parallel = DistributedDataParallelKwargs(find_unused_parameters=True)
+    # Accelerate's own mixed precision is one setting for the whole process
+    return Accelerator(mixed_precision="no", kwargs_handlers=[parallel])
+
+
+def _set_training_mode(detector: Detector, fixed_norm: bool) -> None:
     detector.train()
-    for module in detector.modules():
-        if fixed_norm and isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            module.eval()
+    if fixed_norm:
+        for module in detector.modules():
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                module.eval()

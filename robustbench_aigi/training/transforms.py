@@ -1,6 +1,4 @@
-"""Images as they reach a reader: some of a batch are saved again as JPEG, or reduced and
-enlarged.
-"""
+"""Everyday transforms of training images: saved again as JPEG, or reduced and enlarged."""
 
 import torch
 from torch import Tensor
@@ -9,30 +7,41 @@ from robustbench_aigi.attacks.corruptions.jpeg import JPEG
 from robustbench_aigi.attacks.corruptions.resize import Resize
 from robustbench_aigi.imaging.pixels import snap
 
-DELIVERIES = ("jpeg", "resize")
-"""What :func:`delivered` shows, for the card."""
-QUALITIES, SCALES = (30, 95), (0.5, 0.6, 0.75)
+TRANSFORM_NAMES = ("jpeg", "resize")
+"""Registered names of the transforms, for a detector's card."""
+JPEG_QUALITIES = (30, 95)
+"""Lowest and highest JPEG quality."""
+RESIZE_SCALES = (0.5, 0.6, 0.75)
+"""Factors by which sides are reduced."""
 
 
-def delivered(
+def transform_some(
     images: Tensor, places: Tensor, share: float, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Save one half of a share again, and resize the other half. Returns the images, and where they
-    were changed.
+    """Save half of a share of the images again, and resize the other half.
 
-    Quality and scale are drawn once a call. Source of the idea: Wang et al., CNN-generated images
+    Quality and scale are drawn once per call. Source of the idea: Wang et al., CNN-generated images
     are surprisingly easy to spot, CVPR 2020.
 
     Args:
-        images: ``(N, 3, H, W)`` in [0, 1]. places: int64 indices of those that may be chosen.
-            share: of them.
+        images: ``(N, 3, H, W)`` in [0, 1].
+        places: int64, indices of the images that may be chosen.
+        share: of ``places`` that is chosen, 0 to 1.
+        rng: CPU generator of all draws.
+
+    Returns:
+        The images, and a bool mask ``(N,)`` of those that were transformed.
     """
     chosen = places[torch.randperm(len(places), generator=rng)[: round(share * len(places))]]
-    quality = int(torch.randint(QUALITIES[0], QUALITIES[1] + 1, (), generator=rng))
-    scale = SCALES[int(torch.randint(len(SCALES), (), generator=rng))]
-    images, where = images.clone(), torch.zeros(len(images), dtype=torch.bool)
-    for way, part in ((JPEG(quality=quality), chosen[::2]), (Resize(scale=scale), chosen[1::2])):
+    lowest, highest = JPEG_QUALITIES
+    quality = int(torch.randint(lowest, highest + 1, (), generator=rng))
+    scale = RESIZE_SCALES[int(torch.randint(len(RESIZE_SCALES), (), generator=rng))]
+    images = images.clone()
+    is_transformed = torch.zeros(len(images), dtype=torch.bool)
+    halves = ((JPEG(quality=quality), chosen[::2]), (Resize(scale=scale), chosen[1::2]))
+    for transform, part in halves:
         if len(part):
-            shown = way.apply(snap(images[part]).cpu(), [str(int(place)) for place in part])
-            images[part], where[part] = shown.to(images), True
-    return images, where
+            ids = [str(int(place)) for place in part]
+            images[part] = transform.apply(snap(images[part]).cpu(), ids).to(images)
+            is_transformed[part] = True
+    return images, is_transformed

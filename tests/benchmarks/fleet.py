@@ -27,7 +27,7 @@ from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS
 from robustbench_aigi.executors import IN_PROCESS, Executor, RayExecutor
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.plan import plan_evaluation
 from tests.benchmarks.scale import started
 
 DETECTORS, SUITE, SAMPLE = ("cifake-cnn", "resnet18-c32", "tinyvit-5m"), "quick", 2000
@@ -117,7 +117,7 @@ def main() -> int:
         found = driven(args.rows, 0.0, IN_PROCESS) if args.rows else fleet(args.nodes)
         say(json.dumps(found))
         return 0
-    table, _ = harness.plan(
+    table, _ = plan_evaluation(
         [load_detector(n, "cifake") for n in DETECTORS], SUITE, "cifake", args.cifake, SAMPLE
     )
     share, cells = (

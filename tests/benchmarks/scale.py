@@ -35,7 +35,8 @@ from robustbench_aigi.data import Dataset, load_data
 from robustbench_aigi.detectors import Detector, load_detector, shipped, shipped_names
 from robustbench_aigi.executors import Executor, InProcessExecutor, PoolExecutor, RayExecutor
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
-from robustbench_aigi.pipeline import harness
+from robustbench_aigi.pipeline.evaluate import evaluate
+from robustbench_aigi.pipeline.plan import plan_evaluation
 from tests.benchmarks.speed import TwoLogits
 
 DETECTORS = ("cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp")
@@ -175,7 +176,7 @@ def measured(cifake: str, how: str, images: int) -> dict[str, float]:
         if how == "script":
             script(these, data)
         else:
-            harness.evaluate(these, SUITE, data, out, executor=EXECUTORS[how]())
+            evaluate(these, SUITE, data, out, executor=EXECUTORS[how]())
         seconds = time.perf_counter() - began
     return {"seconds": seconds, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
@@ -233,7 +234,7 @@ def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> Suit
 
 
 def planned(args: argparse.Namespace) -> list[SuiteRow]:
-    table, _ = harness.plan(detectors(), SUITE, "cifake", args.cifake, args.few)
+    table, _ = plan_evaluation(detectors(), SUITE, "cifake", args.cifake, args.few)
     told, real = table["seconds"].sum() / 2, child(args.cifake, "two", args.few)["seconds"]
     seconds = f"{told:.0f} and {real:.0f} s ({told / real:.2f}x)"
     return [(f"planned and taken with two processes, {args.few} images", seconds, "", True)]

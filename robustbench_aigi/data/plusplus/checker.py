@@ -16,7 +16,7 @@ from robustbench_aigi.data.plusplus.reader import BuiltDataset, Record, misplace
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import LEVELS
-from robustbench_aigi.imaging.png import SIGNATURE
+from robustbench_aigi.imaging.png import PNG_SIGNATURE
 from robustbench_aigi.imaging.quality import psnr
 
 EIGHT_BIT_RGB = b"\x08\x02"
@@ -100,7 +100,7 @@ class Checker:
             yield f"was generated, so its label is 1, and the manifest says {row['label']}"
 
     def _attack_faults(self, row: Record, content: bytes, image: Tensor) -> Iterator[str]:
-        if not content.startswith(SIGNATURE) or content[24:26] != EIGHT_BIT_RGB:
+        if not content.startswith(PNG_SIGNATURE) or content[24:26] != EIGHT_BIT_RGB:
             yield "is perturbed, and no 8-bit RGB PNG"
         source = self.sources.get(row["source"])
         if source is None:

@@ -1,1 +1,1 @@
-"""What a training lowers: losses on clean and attacked images, one file per method."""
+"""Building blocks of training methods: losses on clean and attacked images, and scores."""

@@ -1,4 +1,4 @@
-"""What a training method is: an objective, which attacks a batch and gives the loss to lower."""
+"""Contract of an objective: it attacks a batch if it wants to, and returns the loss to lower."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,15 +9,21 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 
 Loss = Callable[[], Tensor]
+"""The loss of a batch as a function of the weights: called once or twice per step."""
 
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """``images`` ``(N, 3, H, W)`` in [0, 1], ``labels`` int64 ``(N,)``, ``targets`` float ``(N,)``:
-    smoothed labels.
+    """Images of one step.
 
-    ``categories`` float ``(N, K)`` is how much an image shows of each of K things, or of one where
-    they are not told. ``changed`` bool ``(N,)``: attacked or perturbed before; None if none is.
+    Attributes:
+        images: ``(N, 3, H, W)`` in [0, 1].
+        labels: int64 ``(N,)``, 1 = AI-generated.
+        targets: float ``(N,)``, labels after smoothing and mixing.
+        step: counted from 0.
+        categories: float ``(N, K)``, share of each category in an image; K is 1 where categories
+            are unknown.
+        changed: bool ``(N,)``, attacked or perturbed before; None if none is.
     """
 
     images: Tensor
@@ -28,16 +34,14 @@ class TrainingBatch:
     changed: Tensor | None = None
 
     def only(self, index: Tensor) -> "TrainingBatch":
-        """The images at an index, which are told nothing of what they show."""
+        """Return the images at an ``index``, without their categories."""
         return TrainingBatch(self.images[index], self.labels[index], self.targets[index], self.step)
 
 
 Objective = Callable[[Detector, TrainingBatch], Loss]
-"""What a training method is: it attacks the batch, and gives the loss to lower as a function of the
-weights.
-"""
+"""From a detector and a batch to the loss to lower."""
 
 
 def own_loss(detector: Detector, batch: TrainingBatch) -> Loss:
-    """The detector's own loss on clean images, binary cross-entropy for most: the plain method."""
+    """Return the detector's own loss on the ``batch``, for most binary cross-entropy."""
     return lambda: detector.loss(batch.images, batch.targets)

@@ -1,6 +1,4 @@
-"""Adversarial weight perturbation: the loss is lowered where the weights near by have it
-highest.
-"""
+"""Adversarial weight perturbation: gradients are taken where nearby weights raise the loss."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,27 +6,33 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+MIN_LENGTH = 1e-12
+"""Gradients are divided by no less than this."""
+
 
 @contextmanager
-def moved_weights(part: nn.Module, loss: Callable[[], Tensor], share: float) -> Iterator[None]:
-    """Inside, every matrix of a part is moved uphill by ``share`` of its norm; gradients taken
-    there are the update's.
+def perturbed_weights(part: nn.Module, loss: Callable[[], Tensor], share: float) -> Iterator[None]:
+    """Move every matrix of a module along the gradient of a loss, inside a ``with`` block.
 
     Source: Wu, Xia and Wang, Adversarial Weight Perturbation Helps Robust Generalization, NeurIPS
         2020.
+
+    Args:
+        part: the module in training.
+        loss: of the batch, as a function of the weights.
+        share: length of the move, as a share of a matrix's norm; 0 moves nothing.
     """
     matrices = [p for p in part.parameters() if p.requires_grad and p.ndim > 1] if share else []
     if not matrices:
         yield
         return
-    slopes = torch.autograd.grad(loss(), matrices, allow_unused=True)
+    gradients = torch.autograd.grad(loss(), matrices, allow_unused=True)
     own = [p.detach().clone() for p in matrices]
     with torch.no_grad():
-        for weight, slope in zip(matrices, slopes, strict=True):
-            if slope is not None:
-                weight.add_(
-                    slope, alpha=float(share * weight.norm() / slope.norm().clamp(min=1e-12))
-                )
+        for weight, gradient in zip(matrices, gradients, strict=True):
+            if gradient is not None:
+                length = share * weight.norm() / gradient.norm().clamp(min=MIN_LENGTH)
+                weight.add_(gradient, alpha=float(length))
     try:
         yield
     finally:

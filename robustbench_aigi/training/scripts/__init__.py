@@ -1,3 +1,1 @@
-"""Trainings of the networks that ship beside the detectors: the tiny CLIP, the diffusion model, the
-autoencoder.
-"""
+"""Train the networks that ship beside the detectors: tiny CLIP, diffusion model, autoencoder."""

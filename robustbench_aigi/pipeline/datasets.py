@@ -1,4 +1,4 @@
-"""The jobs about datasets: describe a source, build a perturbed set, draw images, audit any."""
+"""Work on datasets: describe a source, build a perturbed set, generate images, audit."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ from robustbench_aigi.progress import Progress, Say, say_nothing, silent
 
 
 def build(
-    order: BuildRequest,
+    request: BuildRequest,
     out: Path,
     *,
     executor: Executor | None = None,
@@ -37,25 +37,38 @@ def build(
     progress: Progress = silent,
     say: Say = say_nothing,
 ) -> pd.DataFrame:
-    """Write a `++` set under ``out`` and return its manifest, or with ``dry_run`` the plan alone.
+    """Write a `++` set, and return its manifest.
 
     Args:
-        executor: who does the work; a pool of as many processes as there are cores if None.
+        request: what to build.
+        out: folder of the set. Rerun with the same folder to resume.
+        executor: of the attacks; None is a pool with one process per core.
+        dry_run: return the plan, and write nothing but the list of skipped files.
+        progress: called after each item.
+        say: called with each line for the user.
+
+    Raises:
+        UserError: another process writes to the folder, or the request cannot be met.
     """
     with exclusive_lock(out):
         return _build(
-            order, out, executor or PoolExecutor(os.cpu_count() or 1), dry_run, progress, say
+            request, out, executor or PoolExecutor(os.cpu_count() or 1), dry_run, progress, say
         )
 
 
 def _build(
-    order: BuildRequest, out: Path, executor: Executor, dry_run: bool, progress: Progress, say: Say
+    request: BuildRequest,
+    out: Path,
+    executor: Executor,
+    dry_run: bool,
+    progress: Progress,
+    say: Say,
 ) -> pd.DataFrame:
-    made, identities = plan_build(order, out / "skipped.csv", progress), Identities()
-    say(describe_counts(made.data, out / "skipped.csv"))
-    for line in overview(
-        made.data.manifest, made.recipe, order.source, read_skipped(out / "skipped.csv")
-    ):
+    skipped = out / "skipped.csv"
+    made = plan_build(request, skipped, progress)
+    identities = Identities()
+    say(describe_counts(made.data, skipped))
+    for line in overview(made.data.manifest, made.recipe, request.source, read_skipped(skipped)):
         say(line)
     for note in identities.notes(made.surrogates):
         say(note)
@@ -65,18 +78,25 @@ def _build(
     say(estimate_text(expected, executor.workers))
     if dry_run:
         return expected
-    write_text(out / COMMAND_FILE, order.command_line(out))
+    write_text(out / COMMAND_FILE, request.command_line(out))
     build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor, identities)
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
-    write_card(out, made.recipe, order.public_command)
+    write_card(out, made.recipe, request.public_command)
     (out / COMMAND_FILE).unlink(missing_ok=True)
     return pd.read_parquet(out / "manifest.parquet")
 
 
 def generate(prompts: str, out: Path, *, progress: Progress = silent) -> pd.DataFrame:
-    """Draw the images of a prompt file into ``out`` and return their manifest; what is there is
-    kept.
+    """Generate the images of a prompt file, and return their manifest.
+
+    Args:
+        prompts: name or path of the prompt file.
+        out: folder of the images. Those that are there are not generated again.
+        progress: called after each image.
+
+    Raises:
+        UserError: another process writes to the folder, or a model is out of reach.
     """
     with exclusive_lock(out):
         return make_samples(load_prompts(prompts), out, progress)
@@ -91,14 +111,19 @@ def audit(
     convert: bool = False,
     progress: Progress = silent,
 ) -> Audit:
-    """Look for what would let a classifier cheat in a dataset, and write the findings to ``out``.
+    """Check a dataset for shortcuts that a classifier could exploit, and write the findings.
 
     Args:
         dataset: a recipe, or a folder that :func:`build` wrote.
+        out: folder of the findings.
+        source: as in :func:`~robustbench_aigi.data.load_data`.
+        limit: maximum number of images per split.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
+        progress: called after each image.
 
     Raises:
-        UserError: such as ``DataError`` for the folder of a build that is not finished.
+        DataError: the folder of an unfinished build, or a source that cannot be read.
+        UserError: another process writes to ``out``.
     """
     built = Path(dataset)
     unfinished = describe_unfinished(built)
@@ -117,15 +142,15 @@ def audit(
 def inspect(
     source: str, dataset: str | None = None, *, convert: bool = False, progress: Progress = silent
 ) -> Description:
-    """Describe a source before it is used: how it would be read, what is in it, what is left out
-    and why.
+    """Describe a source: how it would be read, what is in it, and what is skipped and why.
 
     Args:
         source: as in :func:`~robustbench_aigi.data.load_data`.
-        dataset: the recipe to read it by; if None ``folder``, or the first one that fits.
+        dataset: recipe to read it by; None is ``folder``, or the first recipe that fits.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
+        progress: called after each file.
 
     Raises:
-        DataError: no recipe reads it; the message says what was found.
+        DataError: no recipe reads it; the message lists what was found.
     """
     return describe_source(source, dataset, convert=convert, progress=progress)
