@@ -86,7 +86,7 @@ def test_a_checkpoint_holds_the_calibration(images: Tensor, tmp_path: Path) -> N
     again = load_detector(str(tmp_path / "rigid.safetensors"))
     assert torch.equal(again.logits(images), detector.logits(images))
     assert again.card.orientation == detector.card.orientation != Rigid().card.orientation
-    with pytest.raises(UserError, match="nothing to train by pgd"):
+    with pytest.raises(UserError, match="no weights to train by pgd"):
         train_detector(TrainingJob(detector="rigid", method="pgd", epochs=1), easy(8), easy(40))
 
 
