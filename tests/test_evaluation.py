@@ -1,5 +1,4 @@
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.evaluation.intervals import bootstrap, wilson
 from robustbench_aigi.evaluation.metrics import summarise, worst_case
 from robustbench_aigi.evaluation.scores import calibration_error
-from robustbench_aigi.evaluation.shard_work import attacked, psnr
+from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.evaluate import evaluate
 
@@ -80,11 +79,6 @@ def test_calibration_error_is_the_gap_between_said_and_true() -> None:
     labels = pd.Series([1] * 4 + [0] * 6 + [1] * 30)
     expected = (10 * abs(0.4 - 0.05) + 30 * abs(1 - 0.95)) / 40
     assert calibration_error(labels, pd.Series(logit(said))) == pytest.approx(expected)
-
-
-def test_psnr() -> None:
-    assert psnr(0.0, 10) == math.inf
-    assert psnr(math.sqrt(100) / 255, 100) == pytest.approx(48.13, abs=0.01)
 
 
 def test_matrix_has_every_cell_and_worst_case_is_lowest(

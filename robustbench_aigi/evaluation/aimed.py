@@ -1,4 +1,4 @@
-"""Which attack of a suite's row a detector is attacked by: one that it can answer."""
+"""The attack that a row of a suite means for a detector, which may be a black box."""
 
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.detectors import Detector

@@ -1,6 +1,4 @@
-"""Cells: one detector under one attack, as a table with a row an image, written in shards that
-survive a kill.
-"""
+"""Cells: one detector under one attack, one row per image, written in shards to resume from."""
 
 import json
 import textwrap

@@ -178,8 +178,12 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
 
 
 def to_text(table: pd.DataFrame, workers: int, held: Mapping[str, int]) -> str:
-    """A line a detector and one for what all share, the costliest cells, and the sum; remote
-    detectors apart.
+    """Return the estimate as text: one row per detector, the costliest cells, and the sum.
+
+    Args:
+        table: of :func:`estimate`.
+        workers: single-threaded processes that share the work.
+        held: bytes that each detector's passes hold.
     """
     remote = remote_lines(table)
     if remote:

@@ -1,7 +1,7 @@
 """The plan of a run: the one list of its cells, for running, costing, status and reports.
 
-It is written before the first cell is computed, so that a run that was killed can be told from a
-finished one and what it lacks can be named.
+It is written before the first cell is computed, so that a killed run differs from a finished one
+and what it lacks can be named.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -151,11 +151,7 @@ class _Cells:
             yield self._cell(name, "white-box", row)
 
     def _static(self, name: str, row: SuiteRow) -> CellSpec:
-        lost = None
-        if row.surrogate is not None and row.surrogate not in self.surrogates:
-            lost = surrogate_missing(row)
-        elif row.surrogate is not None:
-            lost = not_aimed(row, self.surrogates[row.surrogate])
+        lost = why_not_made(row, self.surrogates)
         return self._cell(name, "static", row, self._fingerprint(row.surrogate), lost)
 
     def _cell(
@@ -207,9 +203,19 @@ def limited(data: Dataset, row: SuiteRow) -> Dataset:
     return Dataset(data.name, choose(data.manifest, row.limit))
 
 
-def surrogate_missing(row: SuiteRow) -> Unavailable:
-    """Say that the surrogate of a shared row was not given."""
-    return Unavailable(f"the surrogate {row.surrogate} was not given. Add --surrogate CHECKPOINT")
+def why_not_made(row: SuiteRow, surrogates: Mapping[str, Detector]) -> Unavailable | None:
+    """Return why the images of a shared row cannot be made; None if they can.
+
+    Args:
+        row: of a suite.
+        surrogates: the detectors that images can be made on, by name.
+    """
+    if row.surrogate is None:
+        return None
+    if row.surrogate not in surrogates:
+        hint = "Add --surrogate CHECKPOINT"
+        return Unavailable(f"the surrogate {row.surrogate} was not given. {hint}")
+    return not_aimed(row, surrogates[row.surrogate])
 
 
 def aimed_rows(suite: Suite) -> list[SuiteRow]:

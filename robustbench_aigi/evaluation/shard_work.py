@@ -1,6 +1,5 @@
 """What is done to a shard of images: scored as they are, or attacked through the detector."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +17,7 @@ from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
 from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
 
 
@@ -48,7 +48,9 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
         table = table.assign(**_verdicts(fresh, fresh[0]))
         for column in ("linf", "l2", "l0"):
             table[column] = rows.get(column, 0)
-        table["psnr"] = [psnr(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)]
+        table["psnr"] = [
+            psnr_from_l2(l2, size) for l2, size in zip(table["l2"], sizes, strict=True)
+        ]
         return table.assign(forwards=1, backwards=0)[list(TABLE_COLUMNS)]
 
     return work
@@ -127,13 +129,6 @@ def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
     }
 
 
-def psnr(l2: float, values: int) -> float:
-    """Peak signal-to-noise ratio in dB from the [0, 1]-norm of a change to ``values`` numbers; inf
-    if none.
-    """
-    return -20 * math.log10(l2 / math.sqrt(values)) if l2 > 0 else math.inf
-
-
 def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
     size = batch.images[0].numel()
     table = pd.DataFrame(
@@ -145,7 +140,7 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
             "linf": result.linf,
             "l2": result.l2,
             "l0": result.l0,
-            "psnr": [psnr(l2, size) for l2 in result.l2.tolist()],
+            "psnr": [psnr_from_l2(l2, size) for l2 in result.l2.tolist()],
             "forwards": result.forwards,
             "backwards": result.backwards,
         }

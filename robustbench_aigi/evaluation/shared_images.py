@@ -12,9 +12,8 @@ from robustbench_aigi.data.plusplus.build import build_plusplus, load_plusplus
 from robustbench_aigi.data.plusplus.parts import Part
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.evaluation.aimed import not_aimed
 from robustbench_aigi.evaluation.cells import capture_failure
-from robustbench_aigi.evaluation.run_plan import surrogate_missing
+from robustbench_aigi.evaluation.run_plan import why_not_made
 from robustbench_aigi.executors import Executor
 from robustbench_aigi.outcomes import Failed, Unavailable
 from robustbench_aigi.progress import Progress
@@ -55,7 +54,7 @@ class SharedImageBuilder:
         shared = [row for row in rows if row.shared]
         absent: dict[str, Unavailable | Failed] = {}
         for row in shared:
-            if (why := self._why_impossible(row)) is not None:
+            if (why := why_not_made(row, self.surrogates)) is not None:
                 absent[row.id] = why
         possible = [row for row in shared if row.id not in absent]
         shutil.rmtree(folder / "errors", ignore_errors=True)
@@ -67,13 +66,6 @@ class SharedImageBuilder:
             row.id: absent[row.id] if row.id in absent else load_plusplus(folder, "test", row.id)
             for row in shared
         }
-
-    def _why_impossible(self, row: SuiteRow) -> Unavailable | None:
-        if row.surrogate is None:
-            return None
-        if row.surrogate not in self.surrogates:
-            return surrogate_missing(row)
-        return not_aimed(row, self.surrogates[row.surrogate])
 
     def _build(self, rows: Sequence[SuiteRow], folder: Path) -> None:
         parts = {"test": Part(self.data, all_rows=True, samples=0)}

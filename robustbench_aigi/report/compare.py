@@ -29,7 +29,7 @@ SIGNIFICANCE = 0.01
 
 
 def compare(run: RunResults, base: RunResults, significance: float = SIGNIFICANCE) -> pd.DataFrame:
-    """Hold every cell of a run against the same cell of an earlier one, a row a direction.
+    """Compare every cell of a run with that of an earlier one, one row per direction.
 
     By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The
     verdict is ``regression``, ``improvement``, ``same`` (no difference beyond chance), ``new`` or

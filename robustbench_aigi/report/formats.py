@@ -27,7 +27,7 @@ def in_form(name: str, finished: RunResults) -> str:
 
 
 def to_wide(finished: RunResults) -> str:
-    """CSV, a row a detector and a column a mode, attack and direction, of accuracies."""
+    """Return accuracies as CSV: one row per detector, one column per mode, attack and direction."""
     matrix = finished.matrix
     there = matrix[matrix["accuracy"].notna()]
     columns = there["mode"] + "/" + there["attack"] + "/" + there["direction"]

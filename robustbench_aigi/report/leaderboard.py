@@ -52,7 +52,7 @@ def boards(folder: Path) -> list[Board]:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise DataError(
-                f"{path} does not fit the schema: {where}: {first['msg']}. Write it anew: "
+                f"{path} does not fit the schema: {where}: {first['msg']}. Write it again: "
                 f"`robustbench-aigi report {path.parent}`."
             ) from error
         key = (file.of.suite, file.of.suite_version, file.of.data_key)

@@ -143,8 +143,7 @@ def _comparable(folders: Sequence[Path], facts: Sequence[dict[str, Any]]) -> Non
     for folder, own in zip(folders, facts, strict=True):
         if not own:
             raise DataError(
-                f"{folder} holds no run.json, so it cannot be told what it was run on. Evaluate it"
-                " again."
+                f"{folder} holds no run.json, so what it was run on is unknown. Evaluate it again."
             )
         if own["data"]["key"] != facts[0]["data"]["key"]:
             raise DataError(

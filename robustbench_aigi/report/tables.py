@@ -12,6 +12,7 @@ from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.executors.unsendable import read_unsendable
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
+from robustbench_aigi.outcomes import CellStatus
 from robustbench_aigi.report.html.headline import alarms
 from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.schema import MatrixFile, Of
@@ -28,7 +29,7 @@ def columns_of(matrix: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def to_markdown(matrix: pd.DataFrame, direction: str = "both") -> str:
-    """Accuracy in percent with its 95% interval, a row a detector, for one direction."""
+    """Return accuracies in percent with 95% intervals, one row per detector, for one direction."""
     pairs = columns_of(matrix)
     lines = table_head(
         ["detector", *(a if m == "clean" else f"{a}, {m}" for m, a in pairs)], numbers=len(pairs)
@@ -88,11 +89,9 @@ def _transfer_markdown(table: pd.DataFrame) -> str:
 
 
 def absence(row: "pd.Series[Any]") -> str:
-    """What stands in the place of a number that a row has not: error, unavailable, incomplete or
-    n/a.
-    """
+    """Return the word shown instead of a missing number: the status, or n/a."""
     word = str(row["status"]).partition(":")[0]
-    return "n/a" if word == "ok" else word
+    return "n/a" if word == CellStatus.OK else word
 
 
 def missing(matrix: pd.DataFrame) -> list[str]:
@@ -124,7 +123,7 @@ def note_lines(finished: RunResults) -> list[str]:
     lines = []
     for name, unknown in finished.facts.get("not_reused", {}).items():
         lines.append(
-            f"{name}: results are computed anew in every run, because {'; '.join(unknown)} cannot"
+            f"{name}: results are computed again in every run, because {'; '.join(unknown)} cannot"
             " be compared."
         )
     for run in finished.runs:
@@ -142,7 +141,7 @@ def flag_lines(finished: RunResults) -> list[str]:
     """A line for each adequacy flag, or one that says why there are none."""
     if finished.flags is None:
         return [
-            "not looked for: the run was stopped before its end. Repeat its command, which goes on."
+            "not looked for: the run was stopped before its end. Run its command again to resume."
         ]
     return [
         f"{f.detector}{f', {f.attack}' if f.attack else ''}: {f.kind}. {f.message}"

@@ -54,8 +54,8 @@ class Preflight:
 def examine(detector: Detector, data: Dataset) -> Preflight:
     """Score a few images of ``data``, some of them alone too.
 
-    A detector that raises gets a warning with the error; the evaluation goes on and reports its
-    cells as errors.
+    A detector that raises gets a warning with the error; the evaluation continues and reports
+    its cells as errors.
     """
     sample = Dataset(data.name, choose(data.manifest, SAMPLE))
     with frozen(placed(detector)):

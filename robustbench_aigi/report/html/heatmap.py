@@ -16,9 +16,7 @@ WAYS = ("both", "evasion", "framing")
 
 
 def heatmap(finished: RunResults) -> dict[str, Any]:
-    """Detectors, columns, and ``cells[metric][direction]``: a row a detector, an entry a column,
-    JSON values alone.
-    """
+    """Return detectors, columns, and ``cells[metric][direction]`` with one row per detector."""
     matrix, facts = finished.matrix, finished.facts
     there = matrix[matrix["attack"].notna()]
     order = {"clean": 0, "static": 1, "white-box": 2, "transfer": 3}

@@ -235,7 +235,7 @@ def _cost(matrix: pd.DataFrame) -> Plot | None:
             axes.scatter(passes, 100 * own["accuracy"], color=colour, label=_short(name), s=22)
         axes.set_xscale("log")
         axes.set(
-            xlabel="passes an image (forward and backward)",
+            xlabel="passes per image (forward and backward)",
             ylabel="accuracy left, %",
             ylim=(-2, 102),
         )

@@ -18,7 +18,7 @@
   for (const mode of modes) option(by("mode"), mode, mode);
 
   const contains = (text, part) => text.toLowerCase().includes(part.trim().toLowerCase());
-  const told = (cell, detector, column) => {
+  const hint = (cell, detector, column) => {
     const words = [`${detector}, ${column.attack}${column.mode === "clean" ? "" : ", " + column.mode}: ${cell.t}`];
     if (cell.n !== undefined) words.push(`n = ${cell.n}`);
     if (cell.i) words.push(`95% interval ${cell.i}`);
@@ -94,7 +94,7 @@
         const cell = rows[index][place];
         const box = document.createElement("td");
         box.textContent = cell.t + (cell.f || (cell.why && cell.s !== undefined) ? "*" : "") + (cell.seen ? "°" : "");
-        box.title = told(cell, name, data.columns[place]);
+        box.title = hint(cell, name, data.columns[place]);
         box.className = cell.s === undefined ? "missing" : "value";
         if (cell.s !== undefined) box.style.setProperty("--share", cell.s);
         line.append(box);
