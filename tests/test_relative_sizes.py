@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -32,7 +33,7 @@ def detector() -> Detector:
     ],
 )
 def test_an_rms_is_the_norm_of_that_image_size(
-    detector: Detector, name: str, numbers: dict[str, object], side: int
+    detector: Detector, name: str, numbers: dict[str, Any], side: int
 ) -> None:
     images, labels = probe_images(side)
     relative = load_attack(name, **numbers)
@@ -52,7 +53,7 @@ def test_a_share_is_a_number_of_pixels(
     attack = load_attack(name, pixels="1%")
     assert attack.at_size(side, side) == load_attack(name, pixels=pixels)
     images, labels = probe_images(side)
-    few = {"steps": 4} if name == "pgd-l0" else {"population": 4, "generations": 2}
+    few: dict[str, Any] = {"steps": 4} if name == "pgd-l0" else {"population": 4, "generations": 2}
     result = load_attack(name, pixels="1%", **few)(detector, images, labels)
     assert int(result.l0.max()) <= pixels
 
@@ -73,7 +74,7 @@ def test_an_attack_that_leaves_its_relative_budget_is_found(detector: Detector) 
     ],
 )
 def test_wrapped_attacks_know_the_size(
-    detector: Detector, name: str, numbers: dict[str, object]
+    detector: Detector, name: str, numbers: dict[str, Any]
 ) -> None:
     attack = load_attack(name, **numbers)
     images, labels = probe_images(16)
