@@ -2,16 +2,29 @@
 
 import math
 import pickle
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
-from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.attacks import load_attack, load_suite
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.config.relative_size import RMS_LEVELS, RelativeSize
+from robustbench_aigi.data import load_data
+from robustbench_aigi.data.plusplus.build import build_plusplus
+from robustbench_aigi.data.plusplus.card import write_card
+from robustbench_aigi.data.plusplus.parts import Part
+from robustbench_aigi.data.plusplus.verify import verify
+from robustbench_aigi.data.recipes import Recipe
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError
+from robustbench_aigi.evaluation.adequacy.judge import _must_beat
+from robustbench_aigi.executors import InProcessExecutor
+from robustbench_aigi.progress import silent
 from robustbench_aigi.testing.probe import probe_images
 
 
@@ -105,11 +118,70 @@ def test_a_size_per_pixel_has_no_number_of_its_own() -> None:
     ],
 )
 def test_other_texts_are_rejected(name: str, given: str, message: str) -> None:
+    numbers: dict[str, Any] = {name: given}
     with pytest.raises(ConfigError, match=message):
-        load_attack("pgd-l2", **{name: given})
+        load_attack("pgd-l2", **numbers)
 
 
 def test_a_size_that_changes_nothing_is_rejected_where_the_image_is_known() -> None:
     attack: Attack = load_attack("pgd-l2", eps="0.001 rms")
     with pytest.raises(ConfigError, match="cannot change one value by one grey level"):
         attack.at_size(8, 8)
+
+
+SUITE_TEXT = """
+name = "sizes"
+version = 1
+seed = 0
+
+[[attacks]]
+id = "rms"
+attack = "pgd-l2"
+with = { eps = "4 rms", step = "2 rms", steps = 2 }
+surrogate = "cifake-cnn"
+
+[[attacks]]
+id = "rms-large"
+attack = "pgd-l2"
+with = { eps = "8 rms", step = "2 rms", steps = 2 }
+"""
+
+
+def test_a_set_of_mixed_sizes_keeps_its_budgets_and_verifies(
+    tmp_path: Path, detector: Detector
+) -> None:
+    rng = np.random.default_rng(0)
+    for label in ("REAL", "FAKE"):
+        folder = tmp_path / "source" / "test" / label
+        folder.mkdir(parents=True)
+        for side in (24, 48):
+            pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{side}.png")
+    suite_file = tmp_path / "sizes.toml"
+    suite_file.write_text(SUITE_TEXT)
+    suite = load_suite(str(suite_file))
+    shared = suite.model_copy(update={"rows": suite.rows[:1]})
+    data = load_data("cifake", str(tmp_path / "source"), split="test")
+    built = tmp_path / "built"
+    surrogates = {"cifake-cnn": detector}
+    build_plusplus(
+        {"test": Part(data, True, 0)}, shared, surrogates, built, silent, InProcessExecutor(1)
+    )
+    assert verify(built) == []
+    rows = pd.read_parquet(built / "manifest.parquet")
+    rms = rows[rows["attack"] == "rms"]
+    expected = [4 / 255 * math.sqrt(3 * side * side) for side in (24, 48)]
+    assert sorted(rms["eps"].unique()) == pytest.approx(expected)
+    write_card(built, Recipe(name="cifake", version=1, licence="mit"), "build")
+    card = (built / "README.md").read_text()
+    assert "L2 of 4 grey levels RMS" in card
+    assert "mean RMS" in card
+
+
+def test_a_larger_size_per_pixel_must_not_fool_fewer(tmp_path: Path) -> None:
+    suite_file = tmp_path / "sizes.toml"
+    suite_file.write_text(SUITE_TEXT)
+    small, large = (row.built for row in load_suite(str(suite_file)).rows)
+    assert _must_beat(large, small) == "eps-not-monotone"
+    assert _must_beat(small, large) is None
+    assert _must_beat(load_attack("pgd-l2", eps=1.0, step="2 rms", steps=2), small) is None

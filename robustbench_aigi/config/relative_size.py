@@ -108,6 +108,19 @@ class RelativeSize:
     def __repr__(self) -> str:
         return repr(str(self))
 
+    def __format__(self, spec: str) -> str:
+        return str(self)
+
+    def __lt__(self, other: "RelativeSize | float") -> bool:
+        return (
+            isinstance(other, RelativeSize)
+            and self.unit == other.unit
+            and self.amount < other.amount
+        )
+
+    def __gt__(self, other: "RelativeSize | float") -> bool:
+        return isinstance(other, RelativeSize) and other < self
+
     def __float__(self) -> float:
         raise ConfigError(
             f"{self} depends on the size of the image. Ask the attack for its numbers at a size:"

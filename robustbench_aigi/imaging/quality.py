@@ -1,12 +1,16 @@
 """Image quality: PSNR and SSIM of changed images."""
 
 import math
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robustbench_aigi.imaging.pixels import LEVELS
 
+T = TypeVar("T", float, NDArray[np.float64])
 WINDOW_SIGMA = 1.5
 """Standard deviation of SSIM's Gaussian window, in pixels."""
 WINDOW_RADIUS = 5
@@ -42,6 +46,19 @@ def psnr_from_l2(l2: float, values: int) -> float:
     if l2 <= 0:
         return math.inf
     return -20 * math.log10(l2 / math.sqrt(values))
+
+
+def rms_of_psnr(psnr: T) -> T:
+    """Return the root mean square of a change, in grey levels: a size that holds at any image size.
+
+    Args:
+        psnr: of the changed images, in dB; infinite where nothing changed. A number or an array.
+
+    Example:
+        >>> round(rms_of_psnr(35.0), 2)
+        4.53
+    """
+    return LEVELS * 10 ** (psnr / -20)
 
 
 def ssim(changed: Tensor, source: Tensor) -> Tensor:

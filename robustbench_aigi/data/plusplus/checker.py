@@ -8,7 +8,7 @@ from typing import NamedTuple, final
 
 from torch import Tensor
 
-from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.plusplus.budgets import budgets
@@ -45,13 +45,13 @@ class Checker:
         built: the set.
         sources: the clean images by id.
         budgets: by attack.
-        eps: by attack, as in the suite; None where a row has none.
+        rows: of the suite, by id.
     """
 
     built: BuiltDataset
     sources: Mapping[str, Source]
     budgets: Mapping[str, Budget]
-    eps: Mapping[str, float | None]
+    rows: Mapping[str, SuiteRow]
 
     @classmethod
     def of(cls, built: BuiltDataset, suite: Suite | None) -> "Checker":
@@ -68,8 +68,7 @@ class Checker:
                     sources[row["id"]] = Source(*(row[name] for name in Source._fields))
         if suite is None:
             return cls(built, sources, {}, {})
-        eps = {row.id: row.numbers.get("eps") for row in suite.rows}
-        return cls(built, sources, budgets(suite), eps)
+        return cls(built, sources, budgets(suite), {row.id: row for row in suite.rows})
 
     def faults(self, row: Record) -> Iterator[str]:
         """Yield what is wrong with a row and its file."""
@@ -94,7 +93,7 @@ class Checker:
             return
         if row["attack"] == "clean":
             return
-        if row["attack"] in self.eps or row["source"] in self.sources:
+        if row["attack"] in self.rows or row["source"] in self.sources:
             yield from self._attack_faults(row, content, image)
         elif row["label"] != 1:
             yield f"was generated, so its label is 1, and the manifest says {row['label']}"
@@ -128,7 +127,8 @@ class Checker:
             slack = L2_SLACK if name == "l2" else 0
             if limit is not None and found[name] > float(limit) + slack:
                 yield f"its {name} is {found[name]:g}, over the budget of {float(limit):g}"
-        stated = self.eps.get(row["attack"], row.get("eps"))
+        known = self.rows.get(row["attack"])
+        stated = row.get("eps") if known is None else known.eps_at(*image.shape[1:])
         if not _agree(stated, row.get("eps", stated), 0):
             yield f"its eps is {row['eps']}, and the suite says {stated}"
 

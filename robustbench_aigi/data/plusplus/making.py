@@ -10,7 +10,6 @@ import pandas as pd
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, SuiteRow
-from robustbench_aigi.attacks.loading import plain_numbers
 from robustbench_aigi.data.dataset import CONVERT_COLUMN, Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.image_files import encode_like, file_path, write_files
@@ -81,14 +80,15 @@ def perturb_images(
     for batch in shard.batches(len(shard)):
         images, passes = _attack(row, batch, surrogate, seed)
         files += [encode_png(pixels) for pixels in to_bytes(images)]
-        measured += _as_records(passes | _distances(images, batch.images))
+        eps = row.checked().eps_at(*images.shape[2:])
+        facts = passes | _distances(images, batch.images)
+        size = {} if eps is None else {"eps": float(eps)}
+        measured += [found | size for found in _as_records(facts)]
     rows = _store(shard.manifest, _stored_hashes(shard), split, row.id, files, out)
-    eps = float(plain_numbers(row.built, row.numbers).get("eps", float("nan")))
     common: dict[str, Any] = {
         "surrogate": row.surrogate or "",
         "surrogate_sha256": surrogate.sha256 if surrogate else "",
         "seed": seed,
-        "eps": eps,
     }
     return to_frame(
         [replace(own, **common, **facts) for own, facts in zip(rows, measured, strict=True)]

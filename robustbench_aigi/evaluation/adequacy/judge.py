@@ -5,7 +5,7 @@ are kept.
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -136,8 +136,8 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
         return "weaker-than-black-box"
     if rivals and other.is_single_step and not own.is_single_step:
         return "steps-not-monotone"
-    mine = asdict(own)
-    others = asdict(other)
+    mine = {field.name: getattr(own, field.name) for field in fields(own)}
+    others = {field.name: getattr(other, field.name) for field in fields(other)}
     if type(own) is not type(other) or any(
         mine[k] != others[k] for k in mine.keys() - {"eps", "step", "steps"}
     ):
