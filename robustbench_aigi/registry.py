@@ -20,6 +20,7 @@ LISTED: Mapping[str, str] = MappingProxyType(
         "attack": "attacks",
         "suite": "suites",
         "recipe": "recipes",
+        "training plan": "training-plans",
         "policy": "policies",
         "prompt file": "prompts",
         "report format": "formats",

@@ -26,6 +26,7 @@ from robustbench_aigi.registry import LISTED, Registry
 from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import in_form
 from robustbench_aigi.report.gate import load_policy
+from robustbench_aigi.training.plans import load_training_plan
 
 runner = CliRunner()
 
@@ -270,10 +271,10 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
         'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nwith = { epsilon = 8 }\n',
         "row a: no parameter of pgd-linf called 'epsilon'. Did you mean eps?",
     ),
-    "recipe": (
-        load_data,
-        'licence = "test"\nkind = "labelled"\n[training]\nstatic_epoch = 2\n',
-        "training.static_epoch: not a key here; did you mean static_epochs",
+    "training plan": (
+        load_training_plan,
+        '[[jobs]]\ndetector = "cifake-cnn"\nepoch = 2\n',
+        "jobs.0.epoch: not a key here; did you mean epochs",
     ),
     "kind of recipe": (
         load_data,
@@ -287,7 +288,10 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "key of another kind of recipe": (
         load_data,
         'licence = "test"\nkind = "labelled"\nattacks = "quick"\n',
-        "attacks: not a key here; keys are name, version, licence, homepage, seed, training, kind",
+        (
+            "attacks: not a key here; keys are name, version, licence, homepage, seed,"
+            " training_plan, kind"
+        ),
     ),
 }
 

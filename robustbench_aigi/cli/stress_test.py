@@ -103,7 +103,9 @@ def train(
     method: Annotated[
         str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
     ] = "plain",
-    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's if omitted.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Those of the training plan if omitted.")
+    ] = None,
     start: Start = None,
     config: Annotated[
         list[str] | None,
@@ -184,6 +186,10 @@ def run(
         ),
     ] = None,
     attacks: Suite = "quick",
+    training_plan: Annotated[
+        str | None,
+        typer.Option(help="Training plan by name, or a path ending in .toml; else the recipe's."),
+    ] = None,
     source: Source = None,
     limit: Limit = None,
     convert: Convert = False,
@@ -205,6 +211,7 @@ def run(
             source=source,
             limit=limit,
             attacks=attacks,
+            training_plan=training_plan,
             convert=convert,
             executor=load_executor(executor, workers),
             progress=screen.progress,

@@ -1,6 +1,6 @@
 """Models that generate or reconstruct images."""
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.generators.autoencoder import (
     SHIPPED_AUTOENCODER,
     SMALL,
@@ -11,7 +11,7 @@ from robustbench_aigi.generators.autoencoder import (
 )
 from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
 
-SHIPPED = WEIGHTS / "mini-diffusion.safetensors"
+SHIPPED = WEIGHTS_FOLDER / "mini-diffusion.safetensors"
 """The diffusion model trained by this project; see datasets/README.md for how."""
 
 __all__ = [

@@ -10,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.errors import UnavailableError
 
 SMALL = "small-autoencoder"
 """Name of the shipped autoencoder."""
-SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
+SHIPPED_AUTOENCODER = WEIGHTS_FOLDER / f"{SMALL}.safetensors"
 """Weights of the shipped autoencoder."""
 
 
