@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
 from robustbench_aigi.imaging.norms import NORMS
-from robustbench_aigi.imaging.pixels import LEVELS, on_grid
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, on_grid
 from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
 
@@ -57,8 +57,8 @@ class Budget:
         if self.linf is not None:
             _raise_if_any(result.linf > self.linf, name, "L-inf", self.linf, result.linf)
         if self.l2 is not None:
-            squares = (result.l2 * LEVELS).square().round()
-            over = squares > (self.l2 * LEVELS) ** 2 + 1e-6
+            squares = (result.l2 * MAX_LEVEL).square().round()
+            over = squares > (self.l2 * MAX_LEVEL) ** 2 + 1e-6
             _raise_if_any(over, name, "L2", self.l2, result.l2)
         if self.l0 is not None:
             _raise_if_any(result.l0 > self.l0, name, "L0", self.l0, result.l0)
@@ -203,7 +203,7 @@ class Attack(ABC):
                 " Write clean_logits=detector.logits(images), or leave it out."
             )
         self._check_access(detector)
-        levels = images.detach().mul(LEVELS).round()
+        levels = images.detach().mul(MAX_LEVEL).round()
         rngs = Draws(seed, self.seed_name, names)
         with frozen(detector):
             scores_at_random = is_random(detector, images)

@@ -21,18 +21,18 @@ from robustbench_aigi.cli.options import (
     Workers,
     shown_progress,
 )
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_aigi.report import Matrix
 
-PANEL = "Stress-test a detector"
+COMMAND_PANEL = "Stress-test a detector"
 app = typer.Typer()
 Checkpoint = Annotated[
     Path,
     typer.Option(
-        parser=PLACES.file_to_write,
+        parser=COMMAND_PLACES.file_to_write,
         metavar="PLACE",
         help="Checkpoint to write, ending in .safetensors; a path or URL.",
     ),
@@ -40,14 +40,14 @@ Checkpoint = Annotated[
 Start = Annotated[
     str | None,
     typer.Option(
-        parser=PLACES.detector,
+        parser=COMMAND_PLACES.detector,
         metavar="PLACE",
         help="Checkpoint to fine-tune, or a dataset whose weights of this detector ship.",
     ),
 ]
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def evaluate(
     detectors: Annotated[list[str], DETECTORS_ARGUMENT],
     out: Out,
@@ -94,7 +94,7 @@ def evaluate(
     _print_matrix(matrix, out)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def train(
     detector: Annotated[
         str, typer.Argument(help="Registered name or timm:NAME; arguments as ?KEY=VALUE&...")
@@ -151,7 +151,7 @@ def train(
             progress=screen.progress,
             say=screen.say,
         )
-    typer.echo(f"checkpoint: {PLACES.display_path(out)}")
+    typer.echo(f"checkpoint: {COMMAND_PLACES.display_path(out)}")
 
 
 def _setting(text: str) -> tuple[str, Any]:
@@ -176,13 +176,15 @@ def _recipe_and_source(text: str) -> tuple[str, str | None]:
     return recipe, query.removeprefix("source=") or None
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def run(
     dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path to a .toml.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=PLACES.to_write, metavar="PLACE", help=f"{OUT_HELP} runs/DATASET if omitted."
+            parser=COMMAND_PLACES.to_write,
+            metavar="PLACE",
+            help=f"{OUT_HELP} runs/DATASET if omitted.",
         ),
     ] = None,
     attacks: Suite = "quick",
@@ -220,7 +222,7 @@ def run(
     _print_matrix(matrix, folder)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def plan(
     detectors: Annotated[list[str] | None, DETECTORS_ARGUMENT] = None,
     attacks: Suite = "quick",
@@ -285,4 +287,4 @@ def _print_matrix(matrix: "Matrix", out: Path) -> None:
     for line in alarm_lines(RunResults.of(out, matrix)):
         typer.echo(f"warning: {line}\n")
     typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {PLACES.display_path(out / 'report.html')}")
+    typer.echo(f"\nreport: {COMMAND_PLACES.display_path(out / 'report.html')}")

@@ -3,22 +3,22 @@
 from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.generators.autoencoder import (
     SHIPPED_AUTOENCODER,
-    SMALL,
+    SMALL_AUTOENCODER,
     AutoencoderConfig,
     HubAutoencoder,
     SmallAutoencoder,
     load_autoencoder,
 )
-from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+from robustbench_aigi.generators.diffusion import CLASS_NAMES, DiffusionConfig, PixelDiffusion
 
-SHIPPED = WEIGHTS_FOLDER / "mini-diffusion.safetensors"
+SHIPPED_DIFFUSION = WEIGHTS_FOLDER / "mini-diffusion.safetensors"
 """The diffusion model trained by this project; see datasets/README.md for how."""
 
 __all__ = [
-    "CLASSES",
-    "SHIPPED",
+    "CLASS_NAMES",
     "SHIPPED_AUTOENCODER",
-    "SMALL",
+    "SHIPPED_DIFFUSION",
+    "SMALL_AUTOENCODER",
     "AutoencoderConfig",
     "DiffusionConfig",
     "HubAutoencoder",

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.io.hashing import file_digest
 
@@ -70,9 +70,9 @@ class ShippedSampler:
     """
 
     def __init__(self, steps: int) -> None:
-        self.model = PixelDiffusion.load(SHIPPED)
+        self.model = PixelDiffusion.load(SHIPPED_DIFFUSION)
         self.steps = steps
-        self.revision = f"sha256:{file_digest(SHIPPED)}"
+        self.revision = f"sha256:{file_digest(SHIPPED_DIFFUSION)}"
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
         """Return one image per prompt, uint8 ``(N, 3, 32, 32)``.
@@ -85,12 +85,12 @@ class ShippedSampler:
             ConfigError: a prompt is not the name of a class.
         """
         for prompt in prompts:
-            if prompt not in CLASSES:
+            if prompt not in CLASS_NAMES:
                 raise ConfigError(
                     f"a prompt of {SHIPPED_MODEL} must be a class, got {prompt!r}. Write one of"
-                    f" {', '.join(CLASSES)}."
+                    f" {', '.join(CLASS_NAMES)}."
                 )
-        classes = [CLASSES.index(prompt) for prompt in prompts]
+        classes = [CLASS_NAMES.index(prompt) for prompt in prompts]
         return to_bytes(self.model.sample(classes, rngs, self.steps))
 
 

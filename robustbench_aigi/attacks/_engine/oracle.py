@@ -11,7 +11,7 @@ from robustbench_aigi.attacks._engine.scoring import Scorer
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
 from robustbench_aigi.imaging.norms import Distance
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 @contextmanager
@@ -134,7 +134,7 @@ class Oracle:
 
     @contextmanager
     def _folded(self) -> Iterator[None]:
-        with frozen(self.detector), folded(self.detector, self.images[:4] / LEVELS):
+        with frozen(self.detector), folded(self.detector, self.images[:4] / MAX_LEVEL):
             yield
 
     @torch.no_grad()

@@ -15,7 +15,7 @@ from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.config.units import Count, DrawCount, QueryCount
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 STEP_LENGTHS = 6
@@ -117,7 +117,7 @@ class Walk:
         """Move to the nearest of the starts that fool; images that none of them fools leave."""
         nearest = torch.full((len(self.which), 1, 1, 1), math.inf)
         for start in self._starts() if len(self.which) else ():
-            change = start.round().clamp(0, LEVELS) - self.clean
+            change = start.round().clamp(0, MAX_LEVEL) - self.clean
             size = torch.where(self._fools(self.clean + change), self._ball.size(change), math.inf)
             self.change = torch.where(size < nearest, change, self.change)
             nearest = torch.minimum(nearest, size)
@@ -145,7 +145,7 @@ class Walk:
         most = max(1, MAX_VALUES // here.numel())
         for begun in range(0, probes, most):
             signs = 2 * self._uniform(min(most, probes - begun)).round() - 1
-            moves = (here[:, None] + signs).clamp(0, LEVELS) - here[:, None]
+            moves = (here[:, None] + signs).clamp(0, MAX_LEVEL) - here[:, None]
             wrong = self._fools((here[:, None] + moves).flatten(0, 1), each=moves.shape[1])
             verdicts = 2.0 * wrong.view(*moves.shape[:2], 1, 1, 1) - 1
             weighted_moves += (verdicts * moves).sum(dim=1)
@@ -164,7 +164,7 @@ class Walk:
         untried = torch.ones(len(self.which), 1, 1, 1, dtype=torch.bool)
         for halved in range(STEP_LENGTHS):
             length = share * 0.5**halved * self._ball.size(self.change)
-            tried = (self.clean + self.change + length * direction).clamp(0, LEVELS) - self.clean
+            tried = (self.clean + self.change + length * direction).clamp(0, MAX_LEVEL) - self.clean
             wrong = self._fools(self._shown(tried))
             moved = torch.where(wrong & untried, tried, moved)
             untried &= ~wrong
@@ -188,7 +188,9 @@ class Walk:
 
         Parts of a level count that way. The draw of each value is the same in all rounds.
         """
-        return (self.clean + change.sign() * (change.abs() + self._dither).floor()).clamp(0, LEVELS)
+        return (self.clean + change.sign() * (change.abs() + self._dither).floor()).clamp(
+            0, MAX_LEVEL
+        )
 
     def _fools(self, images: Tensor, each: int = 1) -> Tensor:
         """Return whether the detector is wrong on ``each`` candidates per image.
@@ -226,12 +228,12 @@ class Walk:
         for reach in (1, 2):
             padded = F.pad(clean, (reach,) * 4, mode="replicate")
             yield F.avg_pool2d(padded, 2 * reach + 1, stride=1)
-        yield LEVELS / 2 + 0.3 * (clean - LEVELS / 2)
-        yield LEVELS - clean
-        yield LEVELS * noise
+        yield MAX_LEVEL / 2 + 0.3 * (clean - MAX_LEVEL / 2)
+        yield MAX_LEVEL - clean
+        yield MAX_LEVEL * noise
         for side in (4, 8):
             coarse = self._uniform(1, 3, side, side).squeeze(1)
-            yield LEVELS * F.interpolate(coarse, size=clean.shape[-2:], mode="bilinear")
+            yield MAX_LEVEL * F.interpolate(coarse, size=clean.shape[-2:], mode="bilinear")
 
 
 @attacks.add("hop-skip-jump-linf")
