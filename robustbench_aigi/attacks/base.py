@@ -9,11 +9,12 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.inputs import batch_of
-from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.config.quantity import check_reach, read_fields
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
 from robustbench_aigi.imaging.norms import NORMS

@@ -6,9 +6,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Norm = Literal["linf", "l2"]
