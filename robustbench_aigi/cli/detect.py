@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli.options import Convert
+from robustbench_aigi.cli.options import STRESS_TEST_PANEL, Convert
 from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.errors import DataError, LogitsError
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from robustbench_aigi.detectors import Detector
     from robustbench_aigi.judging import Judgement, Skipped
 
-COMMAND_PANEL = "Stress-test a detector"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=COMMAND_PANEL)
+@app.command(rich_help_panel=STRESS_TEST_PANEL)
 def detect(
     images: Annotated[
         list[Path],

@@ -13,6 +13,7 @@ from robustbench_aigi.io.mirror import is_url
 if TYPE_CHECKING:
     from robustbench_aigi.cli.progress_bars import Screen
 
+STRESS_TEST_PANEL = "Stress-test a detector"
 IMAGES_PANEL = "Images"
 WORK_PANEL = "Work"
 OUT_HELP = "Output folder or URL (s3://...). Rerun with the same value to resume."

@@ -13,10 +13,16 @@ from robustbench_aigi.detectors.base import FRESH_WEIGHTS
 from robustbench_aigi.detectors.loading import begun_from
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline.training_data import load_training_data
+from robustbench_aigi.pipeline.training_data import TrainingData, load_training_data
 from robustbench_aigi.pipeline.training_summary import describe_training_data, training_summary
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
-from robustbench_aigi.training import TrainingFiles, TrainingJob, methods, train_detector
+from robustbench_aigi.training import (
+    Trained,
+    TrainingFiles,
+    TrainingJob,
+    methods,
+    train_detector,
+)
 from robustbench_aigi.training.plans import DEFAULT_PLAN, TrainingPlan, load_training_plan
 
 
@@ -78,30 +84,35 @@ def train(
     _check_replay(method, has_replay=replay is not None, has_start=start is not None)
     begin = _load_start(detector, start, config, say)  # first, so that a wrong name fails at once
     skipped = out.with_suffix(".skipped.csv")
-    state = out.with_suffix(".training")
     with exclusive_lock(out):
         data = load_training_data(dataset, source, limit, skipped, progress, say, convert)
         if replay:
             old = load_training_data(*replay, limit, skipped, progress, say, convert)
             data = data.with_replay_of(old)
-        fitted = begin if start else None
-        trained = train_detector(
-            job,
-            data.train,
-            data.validation,
-            start=fitted,
-            replay_validation=data.replay_validation,
-            trained_on=describe_training_data(data.name, len(data.train.labels), fitted),
-            seen=data.seen,
-            progress=progress,
-            files=TrainingFiles(
-                state, out.with_suffix(".csv"), lambda best: save_detector(best, out)
-            ),
-        )
-        save_detector(trained.detector, out)
-        shutil.rmtree(state, ignore_errors=True)
+        trained = _train_to(out, job, data, begin if start else None, progress)
     say(training_summary(trained))
     return trained.detector
+
+
+def _train_to(
+    out: Path, job: TrainingJob, data: TrainingData, start: Detector | None, progress: Progress
+) -> Trained:
+    """Train a detector, and write its checkpoint to ``out``."""
+    state = out.with_suffix(".training")
+    trained = train_detector(
+        job,
+        data.train,
+        data.validation,
+        start=start,
+        replay_validation=data.replay_validation,
+        trained_on=describe_training_data(data.name, len(data.train.labels), start),
+        seen=data.seen,
+        progress=progress,
+        files=TrainingFiles(state, out.with_suffix(".csv"), lambda best: save_detector(best, out)),
+    )
+    save_detector(trained.detector, out)
+    shutil.rmtree(state, ignore_errors=True)
+    return trained
 
 
 def _training_plan(dataset: str) -> TrainingPlan:

@@ -11,10 +11,11 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, SuiteRow
 from robustbench_aigi.attacks.loading import plain_numbers
-from robustbench_aigi.data.dataset import CONVERT_COLUMN, Batch, Dataset
+from robustbench_aigi.data.dataset import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.image_files import encode_like, file_path, write_files
 from robustbench_aigi.data.plusplus.manifest import ManifestRow, to_frame
+from robustbench_aigi.data.reading import CONVERT_COLUMN
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import DataError
