@@ -118,7 +118,7 @@ arguments.
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_every_command_that_a_message_names_works_when_typed(kind: str) -> None:
-    """C1: the hints `list policys`, `list prompts` and `list forms` were refused."""
+    """C1: the hints `list policys`, `list prompts` and `list forms` were rejected."""
     with pytest.raises(UserError) as raised:
         WRONG[kind]()
     message = str(raised.value)

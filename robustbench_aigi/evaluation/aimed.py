@@ -5,7 +5,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
 from robustbench_aigi.outcomes import Unavailable
 
-CONTROL = " at eps 0"
+CONTROL_SUFFIX = " at eps 0"
 """Ending of a control row's id: the same attack with as many queries, which changes nothing."""
 
 
@@ -46,4 +46,6 @@ def controls(suite: Suite, detector: Detector) -> list[SuiteRow]:
     asked = [
         row for row in suite.rows if row.built.access == "scores" and hasattr(row.built, "eps")
     ]
-    return [row.renamed(f"{row.id}{CONTROL}", eps=0) for row in asked if detector.card.stochastic]
+    return [
+        row.renamed(f"{row.id}{CONTROL_SUFFIX}", eps=0) for row in asked if detector.card.stochastic
+    ]

@@ -29,11 +29,13 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
     """
 
     def work(shard: Dataset) -> pd.DataFrame:
-        drawn, sizes = [], []
+        drawn = []
+        sizes: list[int] = []
         for batch in shard.batches(SHARD_SIZE):
             drawn.append(_drawn(placed(detector), batch))
             sizes += [batch.images[0].numel()] * len(batch.ids)
-        rows, scores = shard.manifest, torch.cat(drawn, dim=1).double()
+        rows = shard.manifest
+        scores = torch.cat(drawn, dim=1).double()
         logits = scores[0].tolist()
         ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
@@ -70,7 +72,7 @@ def attacked(
     """Work that attacks the detector itself (``originals``: clean logits, which it asks for where
     they are None).
 
-    ``full``: go on at full strength once the detector is fooled, and attack what it is wrong on
+    ``full``: continue at full strength once the detector is fooled, and attack what it is wrong on
         already.
     """
 

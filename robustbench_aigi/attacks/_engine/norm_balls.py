@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import L2Radius, LinfRadius
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
@@ -28,12 +29,12 @@ class Ball(Attack):
     unit: ClassVar[int]
     deterministic_steps: ClassVar[bool] = False
 
-    eps: float = 8
+    eps: float | RelativeSize = 8
 
     @property
     def radius(self) -> float:
         """``eps`` in grey levels."""
-        return self.eps * self.unit
+        return float(self.eps) * self.unit
 
     @property
     def query_budget(self) -> int | None:

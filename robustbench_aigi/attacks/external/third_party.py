@@ -91,7 +91,8 @@ class ThirdParty(Attack):
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(load_attack, self.name, **dataclasses.asdict(self)), ()
+        numbers = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return partial(load_attack, self.name, **numbers), ()
 
     @property
     def name(self) -> str:
@@ -182,6 +183,6 @@ class ThirdParty(Attack):
         if ball_class is None:
             return rounded
         ball = ball_class(eps=getattr(self, self.traits.size))
-        left = ball.size(change) > ball.eps * ball.unit * (1 + 1e-3) + 1e-2
+        left = ball.size(change) > float(ball.eps) * ball.unit * (1 + 1e-3) + 1e-2
         inside = ball.quantise(ball.project(change * factor, clean), clean)
         return torch.where(left, rounded, inside)

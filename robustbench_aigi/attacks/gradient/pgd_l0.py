@@ -26,7 +26,7 @@ class PGDL0(Attack):
     2019 (PGD0).
 
     Args:
-        pixels: maximum number of changed pixels.
+        pixels: maximum number of changed pixels, or their share, such as ``"0.1%"``.
         steps: gradient steps, half of them on corners.
         step: length of a step of the second half, in grey levels per value.
     """
@@ -66,20 +66,20 @@ class PGDL0(Attack):
         """Put the most promising pixels at the corner of their colour cube that promises most."""
         corners = torch.where(gradient > 0, MAX_LEVEL, torch.where(gradient < 0, 0.0, clean))
         gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
-        return torch.where(largest(gain, self.pixels), corners, clean)
+        return torch.where(largest(gain, int(self.pixels)), corners, clean)
 
     def _stepped(self, shown: Tensor, gradient: Tensor, clean: Tensor) -> Tensor:
         """Take a step, and keep the pixels that it changes most.
 
         The mean change per value of the kept pixels is ``step``.
         """
-        reach = self.pixels * self.step * gradient.shape[1]
+        reach = int(self.pixels) * self.step * gradient.shape[1]
         wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
             min=1e-30
         )
         inside = wanted.round().clamp(0, MAX_LEVEL)
         worth = ((wanted - clean).square() - (wanted - inside).square()).sum(dim=1, keepdim=True)
-        return torch.where(largest(worth, self.pixels), inside, clean)
+        return torch.where(largest(worth, int(self.pixels)), inside, clean)
 
 
 @dataclass

@@ -61,7 +61,7 @@ class ThroughTransform(Attack):
                 budget.
             passes_per_call: passes of the detector itself that one score of the view takes.
         """
-        inner = self.inner
+        inner = self.inner.at_size(*oracle.images.shape[2:])
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
                 own.submit(known, torch.arange(len(known)))

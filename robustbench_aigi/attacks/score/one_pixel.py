@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import (
     Count,
     CountOrNone,
@@ -59,7 +60,17 @@ class PixelEvolution(Attack):
 
     def budget(self) -> Budget:
         """Return the pixels, of any colour, and the members of all generations."""
-        return Budget(l0=self.count, queries=self.draws * self.population * (self.generations + 1))
+        return Budget(l0=self.pixel_budget, queries=self.most_evaluations)
+
+    @property
+    def pixel_budget(self) -> int | RelativeSize:
+        """Most pixels that may change."""
+        return self.count
+
+    @property
+    def most_evaluations(self) -> int:
+        """Evaluations per image, of the members of all generations."""
+        return self.draws * self.population * (self.generations + 1)
 
     @property
     def draws_per_candidate(self) -> int:
@@ -158,6 +169,11 @@ class KPixel(PixelEvolution):
 
     @property
     def count(self) -> int:
+        """``pixels``, once the size of the image is known."""
+        return int(self.pixels)
+
+    @property
+    def pixel_budget(self) -> int | RelativeSize:
         """``pixels``."""
         return self.pixels
 

@@ -122,12 +122,12 @@ class Checker:
         for name, value in found.items():
             if not _agree(value, row.get(name, value), MAX_DIFFERENCES[name]):
                 yield f"its {name} is {value:g}, and the manifest says {row[name]}"
-        budget = self.budgets.get(row["attack"], Budget())
+        budget = self.budgets.get(row["attack"], Budget()).at_size(*image.shape[1:])
         limits = {"linf": budget.linf, "l2": budget.l2, "l0": budget.l0}
         for name, limit in limits.items():
             slack = L2_SLACK if name == "l2" else 0
-            if limit is not None and found[name] > limit + slack:
-                yield f"its {name} is {found[name]:g}, over the budget of {limit:g}"
+            if limit is not None and found[name] > float(limit) + slack:
+                yield f"its {name} is {found[name]:g}, over the budget of {float(limit):g}"
         stated = self.eps.get(row["attack"], row.get("eps"))
         if not _agree(stated, row.get("eps", stated), 0):
             yield f"its eps is {row['eps']}, and the suite says {stated}"

@@ -123,10 +123,8 @@ def of_clean(
     Args:
         rows: the clean cell's rows of the matrix, that of both directions last.
     """
-    logits, labels = (
-        torch.tensor(clean["logit"].to_numpy()),
-        torch.tensor(clean["label"].to_numpy()),
-    )
+    logits = torch.tensor(clean["logit"].to_numpy())
+    labels = torch.tensor(clean["label"].to_numpy())
     found = []
     if message := constant_verdict(logits, labels, threshold):
         found.append(Flag(detector, "", "constant-verdict", message, {"images": len(clean)}))

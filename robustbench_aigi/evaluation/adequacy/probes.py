@@ -22,7 +22,7 @@ from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
 from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import MAX_LEVEL as LEVELS
 
-IMAGES = 64
+PROBE_IMAGES = 64
 HUGE_STEPS = 40
 """Least steps at eps 255. They are small and begin at the clean image: large ones leap over what
 there is to find.
@@ -51,7 +51,8 @@ def describe(probe: PGDLinf | RandomLinf) -> str:
 
 def probes(attack: PGDLinf) -> dict[str, PGDLinf | RandomLinf]:
     """What is tried beside the attack at its own numbers (``own``), by name."""
-    eps, steps = attack.eps, attack.steps
+    eps = attack.eps
+    steps = attack.steps
 
     def sized(other: float) -> PGDLinf:
         """Another ball, crossed in as many steps."""
@@ -78,7 +79,7 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     """
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, IMAGES))
+    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
     jobs = [CellJob("probe", "gradient", sample, slopes(detector))]
     for name, attack in probes(probed(suite)[1]).items():
         work = attacked(detector, attack, suite.seed, None, keep_images=False)
