@@ -10,12 +10,13 @@ from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.errors import ConfigError, UnavailableError, UserError
 from robustbench_aigi.generators import (
     CLASS_NAMES,
+    DIFFUSION_NAME,
     SHIPPED_DIFFUSION,
     SMALL_AUTOENCODER,
     PixelDiffusion,
     load_autoencoder,
 )
-from robustbench_aigi.generators.launder import DIFFUSION_NAME, launder
+from robustbench_aigi.generators.launder import launder
 from robustbench_aigi.imaging.pixels import from_bytes, on_grid, snap, to_bytes
 from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines

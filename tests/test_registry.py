@@ -22,7 +22,7 @@ from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
-from robustbench_aigi.registry import LISTED, Registry
+from robustbench_aigi.registry import LISTED_AS, Registry
 from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import in_form
 from robustbench_aigi.report.gate import load_policy
@@ -138,12 +138,14 @@ def parses(words: list[str]) -> bool:
     return not commands.commands[words[0]].make_context(words[0], words[1:]).args
 
 
-@pytest.mark.parametrize("kind", LISTED)
+@pytest.mark.parametrize("kind", LISTED_AS)
 def test_every_kind_of_name_is_listed(kind: str) -> None:
-    shown = runner.invoke(app, ["list", LISTED[kind]])
+    shown = runner.invoke(app, ["list", LISTED_AS[kind]])
     assert shown.exit_code == 0
     assert len(shown.stdout.splitlines()) > 1
-    names = json.loads(runner.invoke(app, ["list", LISTED[kind], "--json"]).stdout)[LISTED[kind]]
+    names = json.loads(runner.invoke(app, ["list", LISTED_AS[kind], "--json"]).stdout)[
+        LISTED_AS[kind]
+    ]
     assert all(f"  {name}" in shown.stdout for name in names)
 
 

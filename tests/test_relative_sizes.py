@@ -105,8 +105,9 @@ def test_a_size_per_pixel_has_no_number_of_its_own() -> None:
     ],
 )
 def test_other_texts_are_rejected(name: str, given: str, message: str) -> None:
+    numbers: dict[str, Any] = {name: given}
     with pytest.raises(ConfigError, match=message):
-        load_attack("pgd-l2", **{name: given})
+        load_attack("pgd-l2", **numbers)
 
 
 def test_a_size_that_changes_nothing_is_rejected_where_the_image_is_known() -> None:

@@ -18,7 +18,7 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
-from robustbench_aigi.imaging.norms import NORMS
+from robustbench_aigi.imaging.norms import NORM_FUNCTIONS
 from robustbench_aigi.imaging.pixels import MAX_LEVEL, on_grid
 from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
@@ -299,7 +299,7 @@ class Attack(ABC):
                 levels,
                 labels,
                 full=full,
-                distance=None if self.minimises is None else NORMS[self.minimises],
+                distance=None if self.minimises is None else NORM_FUNCTIONS[self.minimises],
                 queries=self.budget().queries,
                 gradients=self.starts_from_clean,
                 clean_logits=clean_logits,

@@ -51,7 +51,7 @@ def list_names(
         for name, members in shown.items():
             typer.echo(
                 "\n".join(
-                    [f"{name}:", *(line for member in members for line in DESCRIBED[name](member))]
+                    [f"{name}:", *(line for member in members for line in NAME_LINES[name](member))]
                 )
             )
     for name in shown:
@@ -150,7 +150,7 @@ def _training_plan(name: str) -> list[str]:
     return [f"  {name:20}  {', '.join(job.name for job in load_training_plan(name).jobs)}"]
 
 
-DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
+NAME_LINES: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
     "detectors": _detector,
     "attacks": _attack,
     "methods": _method,

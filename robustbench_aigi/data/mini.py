@@ -20,7 +20,12 @@ from robustbench_aigi.data.photographs import (
     crops,
 )
 from robustbench_aigi.data.recipes import MiniParts, MiniRecipe
-from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import cache_folder
 from robustbench_aigi.io.hashing import digest, file_digest, rngs_for
@@ -29,7 +34,6 @@ from robustbench_aigi.progress import Progress
 PHOTOGRAPH_CLASS = CLASS_NAMES.index("photograph")
 BATCH_SIZE = 50
 """Images per call of the diffusion model. The images depend on it."""
-GENERATOR_NAME = "mini-diffusion"
 
 
 class MiniImage(NamedTuple):
@@ -86,7 +90,7 @@ def _build(
         done += count
         progress("making mini", done, total)
         for fake in _fakes(model, reals, parts, f"{seed}-{split}"):
-            yield _write(folder, split, 1, GENERATOR_NAME, fake)
+            yield _write(folder, split, 1, DIFFUSION_NAME, fake)
             done += 1
             if done % BATCH_SIZE == 0:
                 progress("making mini", done, total)

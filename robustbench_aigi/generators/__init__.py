@@ -11,11 +11,14 @@ from robustbench_aigi.generators.autoencoder import (
 )
 from robustbench_aigi.generators.diffusion import CLASS_NAMES, DiffusionConfig, PixelDiffusion
 
-SHIPPED_DIFFUSION = WEIGHTS_FOLDER / "mini-diffusion.safetensors"
+DIFFUSION_NAME = "mini-diffusion"
+"""Name of the shipped diffusion model."""
+SHIPPED_DIFFUSION = WEIGHTS_FOLDER / f"{DIFFUSION_NAME}.safetensors"
 """The diffusion model trained by this project; see datasets/README.md for how."""
 
 __all__ = [
     "CLASS_NAMES",
+    "DIFFUSION_NAME",
     "SHIPPED_AUTOENCODER",
     "SHIPPED_DIFFUSION",
     "SMALL_AUTOENCODER",

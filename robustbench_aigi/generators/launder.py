@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.generators import (
     CLASS_NAMES,
+    DIFFUSION_NAME,
     SHIPPED_DIFFUSION,
     SMALL_AUTOENCODER,
     PixelDiffusion,
@@ -24,8 +25,6 @@ from robustbench_aigi.generators import (
 from robustbench_aigi.generators.autoencoder import HubAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 
-DIFFUSION_NAME = "mini-diffusion"
-"""Name of the shipped diffusion model."""
 SCHEDULE_STEPS = 20
 """Denoising steps of the whole schedule; a strength of 0.2 takes the last fifth of them."""
 WINDOW_STRIDE = 24

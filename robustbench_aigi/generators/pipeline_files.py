@@ -12,9 +12,8 @@ from safetensors import SafetensorError
 
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.extras import install_command
+from robustbench_aigi.generators import DIFFUSION_NAME
 
-SHIPPED_MODEL = "mini-diffusion"
-"""Name of the shipped model."""
 LOAD_ERRORS = (
     OSError,
     ValueError,
@@ -85,5 +84,5 @@ def unavailable_error(name: str, error: Exception) -> UnavailableError:
         f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type"
         f" `{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated"
         " model: accept its licence on its page, then `hf auth login`); or give a local folder of"
-        f" safetensors. {SHIPPED_MODEL!r} is shipped."
+        f" safetensors. {DIFFUSION_NAME!r} is shipped."
     )

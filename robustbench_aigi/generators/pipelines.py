@@ -10,9 +10,13 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
-from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
 from robustbench_aigi.generators.pipeline_files import (
-    SHIPPED_MODEL,
     load_pipeline,
     pipeline_folder,
 )
@@ -72,7 +76,7 @@ class ShippedSampler:
         for prompt in prompts:
             if prompt not in CLASS_NAMES:
                 raise ConfigError(
-                    f"a prompt of {SHIPPED_MODEL} must be a class, got {prompt!r}. Write one of"
+                    f"a prompt of {DIFFUSION_NAME} must be a class, got {prompt!r}. Write one of"
                     f" {', '.join(CLASS_NAMES)}."
                 )
         classes = [CLASS_NAMES.index(prompt) for prompt in prompts]
@@ -215,7 +219,7 @@ def load_sampler(
         UnavailableError: it cannot be loaded.
         ConfigError: it is not a text-to-image pipeline, or lacks an argument.
     """
-    if name == SHIPPED_MODEL:
+    if name == DIFFUSION_NAME:
         return ShippedSampler(steps)
     return TextToImage(
         name, revision=revision, steps=steps, guidance=guidance, size=size, dtype=dtype, more=more

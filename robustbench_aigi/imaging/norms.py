@@ -48,7 +48,7 @@ def norms(attacked: Tensor, clean: Tensor) -> Norms:
     return Norms(linf, squares.double().sqrt() / MAX_LEVEL, l0)
 
 
-NORMS: Mapping[str, Distance] = MappingProxyType(
+NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(
     {
         "linf": lambda attacked, clean: norms(attacked, clean).linf,
         "l2": lambda attacked, clean: norms(attacked, clean).l2,

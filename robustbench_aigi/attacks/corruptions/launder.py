@@ -12,8 +12,8 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import LatentNoise, NoiseShare
 from robustbench_aigi.errors import ConfigError
-from robustbench_aigi.generators import CLASS_NAMES, SMALL_AUTOENCODER
-from robustbench_aigi.generators.launder import DIFFUSION_NAME, launder
+from robustbench_aigi.generators import CLASS_NAMES, DIFFUSION_NAME, SMALL_AUTOENCODER
+from robustbench_aigi.generators.launder import launder
 
 
 @attacks.add("launder-diffusion")

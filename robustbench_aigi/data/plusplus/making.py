@@ -19,7 +19,12 @@ from robustbench_aigi.data.reading import CONVERT_COLUMN
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
 from robustbench_aigi.imaging.norms import norms
 from robustbench_aigi.imaging.pixels import MAX_LEVEL, to_bytes
 from robustbench_aigi.imaging.quality import psnr, ssim
@@ -118,7 +123,7 @@ def generate_samples(
     )
     sources = shard.manifest.assign(
         parent=ids,
-        generator="mini-diffusion",
+        generator=DIFFUSION_NAME,
         category=[CLASS_NAMES[number] for number in classes],
     )
     files = [encode_like(example, pixels) for pixels in to_bytes(images)]
