@@ -2,7 +2,7 @@
 
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
+from robustbench_aigi.evaluation.adequacy.detector_flags import VERDICT_STEP
 from robustbench_aigi.outcomes import Unavailable
 
 CONTROL_SUFFIX = " at eps 0"
@@ -11,7 +11,7 @@ CONTROL_SUFFIX = " at eps 0"
 
 def aimed(row: SuiteRow, detector: Detector) -> Attack:
     """Return the row's attack, or one by verdicts where the detector's scores are coarse."""
-    by_verdicts = row.built.by_verdicts() if detector.card.score_step >= COARSE_STEP else None
+    by_verdicts = row.built.by_verdicts() if detector.card.score_step >= VERDICT_STEP else None
     return row.built if by_verdicts is None else by_verdicts
 
 
