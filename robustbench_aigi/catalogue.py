@@ -1,9 +1,10 @@
-"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an
-installed wheel.
+"""TOML files by name or path, in a checkout and in an installed wheel: suites, recipes, training
+plans, policies, endpoints.
 """
 
 import tomllib
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,22 +15,34 @@ from robustbench_aigi.registry import unknown
 
 M = TypeVar("M", bound=BaseModel)
 
-PACKAGE = Path(__file__).parent
-WEIGHTS = PACKAGE / "weights"
+PACKAGE_FOLDER = Path(__file__).parent
+WEIGHTS_FOLDER = PACKAGE_FOLDER / "weights"
 """Trained weights that ship with the package."""
+PACKAGED_KINDS = ("training_plans", "policies", "endpoints")
+"""Kinds of files whose folder is in the package, in a checkout too."""
+KIND_NOUNS = MappingProxyType(
+    {
+        "attacks": "suite",
+        "datasets": "recipe",
+        "training_plans": "training plan",
+        "policies": "policy",
+        "endpoints": "endpoint",
+    }
+)
+"""Kind of file, which is the name of its folder, to what messages call one."""
 
 
 def folder(kind: str) -> Path:
     """The folder of a kind of file; that of suites, or recipes, is beside the package in a
     checkout, else inside it.
     """
-    if kind in ("policies", "endpoints"):
-        return PACKAGE / kind
-    checkout = PACKAGE.parent
+    if kind in PACKAGED_KINDS:
+        return PACKAGE_FOLDER / kind
+    checkout = PACKAGE_FOLDER.parent
     return (
         checkout / kind
         if (checkout / "pyproject.toml").is_file()
-        else PACKAGE / "_catalogue" / kind
+        else PACKAGE_FOLDER / "_catalogue" / kind
     )
 
 
@@ -46,12 +59,7 @@ def read(kind: str, name: str, model: type[M]) -> M:
         UnknownNameError: there is no such file.
         ConfigError: it is not TOML, or does not fit ``model``.
     """
-    noun = {
-        "attacks": "suite",
-        "datasets": "recipe",
-        "policies": "policy",
-        "endpoints": "endpoint",
-    }[kind]
+    noun = KIND_NOUNS[kind]
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if not path.is_file():
         if name.endswith(".toml"):

@@ -9,16 +9,17 @@ from typing import ClassVar, Literal, Self, final
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.inputs import batch_of
-from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.config.quantity import check_reach, read_fields
 from robustbench_aigi.config.relative_size import resolve_sizes
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
-from robustbench_aigi.imaging.norms import NORMS
-from robustbench_aigi.imaging.pixels import LEVELS, on_grid
+from robustbench_aigi.imaging.norms import NORM_FUNCTIONS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, on_grid
 from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
 
@@ -68,8 +69,8 @@ class Budget:
             _raise_if_any(result.linf > self.linf, name, "L-inf", self.linf, result.linf)
         if self.l2 is not None:
             most = float(self.l2)
-            squares = (result.l2 * LEVELS).square().round()
-            over = squares > (most * LEVELS) ** 2 + 1e-6
+            squares = (result.l2 * MAX_LEVEL).square().round()
+            over = squares > (most * MAX_LEVEL) ** 2 + 1e-6
             _raise_if_any(over, name, "L2", most, result.l2)
         if self.l0 is not None:
             _raise_if_any(result.l0 > int(self.l0), name, "L0", int(self.l0), result.l0)
@@ -226,7 +227,7 @@ class Attack(ABC):
                 " Write clean_logits=detector.logits(images), or leave it out."
             )
         self._check_access(detector)
-        levels = images.detach().mul(LEVELS).round()
+        levels = images.detach().mul(MAX_LEVEL).round()
         rngs = Draws(seed, self.seed_name, names)
         sized = self.at_size(*images.shape[2:])
         with frozen(detector):
@@ -298,7 +299,7 @@ class Attack(ABC):
                 levels,
                 labels,
                 full=full,
-                distance=None if self.minimises is None else NORMS[self.minimises],
+                distance=None if self.minimises is None else NORM_FUNCTIONS[self.minimises],
                 queries=self.budget().queries,
                 gradients=self.starts_from_clean,
                 clean_logits=clean_logits,

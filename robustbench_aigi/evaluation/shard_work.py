@@ -8,15 +8,17 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import Attack
-from robustbench_aigi.attacks._engine.oracle import Oracle, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
-from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.imaging.pixels import MAX_LEVEL as LEVELS
+from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
 

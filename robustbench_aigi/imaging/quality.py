@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 T = TypeVar("T", float, NDArray[np.float64])
 WINDOW_SIGMA = 1.5
@@ -29,7 +29,7 @@ def psnr(changed: Tensor, source: Tensor) -> Tensor:
         [0.0]
     """
     error = (changed - source).double().square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(LEVELS**2 / error)
+    return 10 * torch.log10(MAX_LEVEL**2 / error)
 
 
 def psnr_from_l2(l2: float, values: int) -> float:
@@ -79,8 +79,8 @@ def ssim(changed: Tensor, source: Tensor) -> Tensor:
     variance_x = _blurred(x.square()) - mean_x.square()
     variance_y = _blurred(y.square()) - mean_y.square()
     covariance = _blurred(x * y) - mean_x * mean_y
-    c1 = (0.01 * LEVELS) ** 2
-    c2 = (0.03 * LEVELS) ** 2
+    c1 = (0.01 * MAX_LEVEL) ** 2
+    c2 = (0.03 * MAX_LEVEL) ** 2
     numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     similarity = numerator / (
         (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)

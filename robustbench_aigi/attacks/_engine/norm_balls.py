@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import L2Radius, LinfRadius
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +117,11 @@ class LinfBall(Ball):
 
     def project(self, change: Tensor, clean: Tensor) -> Tensor:
         """Clamp ``change`` to the whole levels within ``eps``, then ``clean`` + it to [0, 255]."""
-        return (clean + change.clamp(-self.radius, self.radius)).clamp(0, LEVELS) - clean
+        return (clean + change.clamp(-self.radius, self.radius)).clamp(0, MAX_LEVEL) - clean
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
         """Round ``clean`` + ``change``."""
-        return (clean + change).round().clamp(0, LEVELS)
+        return (clean + change).round().clamp(0, MAX_LEVEL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +132,7 @@ class L2Ball(Ball):
     rounded and checked.
     """
 
-    unit = LEVELS
+    unit = MAX_LEVEL
 
     eps: L2Radius = 1.0
 
@@ -159,7 +159,7 @@ class L2Ball(Ball):
 
         Shrinking cannot undo the clamp.
         """
-        change = (clean + change).clamp(0, LEVELS) - clean
+        change = (clean + change).clamp(0, MAX_LEVEL) - clean
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:

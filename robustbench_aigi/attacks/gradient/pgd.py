@@ -6,8 +6,9 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.best_seen import select_rows
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, scaled
-from robustbench_aigi.attacks._engine.oracle import Oracle, select_rows
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import Count, L2Step, LinfStep, Share

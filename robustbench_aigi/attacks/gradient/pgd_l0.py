@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.units import LinfStep, PairCount, PixelCount
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 
@@ -64,7 +64,7 @@ class PGDL0(Attack):
 
     def _corners(self, clean: Tensor, gradient: Tensor) -> Tensor:
         """Put the most promising pixels at the corner of their colour cube that promises most."""
-        corners = torch.where(gradient > 0, LEVELS, torch.where(gradient < 0, 0.0, clean))
+        corners = torch.where(gradient > 0, MAX_LEVEL, torch.where(gradient < 0, 0.0, clean))
         gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
         return torch.where(largest(gain, int(self.pixels)), corners, clean)
 
@@ -77,7 +77,7 @@ class PGDL0(Attack):
         wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
             min=1e-30
         )
-        inside = wanted.round().clamp(0, LEVELS)
+        inside = wanted.round().clamp(0, MAX_LEVEL)
         worth = ((wanted - clean).square() - (wanted - inside).square()).sum(dim=1, keepdim=True)
         return torch.where(largest(worth, int(self.pixels)), inside, clean)
 

@@ -19,7 +19,7 @@ from robustbench_aigi.config.units import (
     Population,
     Share,
 )
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 GENES_PER_PIXEL = 5
@@ -103,7 +103,7 @@ class PixelEvolution(Attack):
         """
         shape = (self.population, self.count)
         places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
-        colours = LEVELS * torch.randint(0, 2, (*shape, 3), generator=rng)
+        colours = MAX_LEVEL * torch.randint(0, 2, (*shape, 3), generator=rng)
         return torch.cat([places, colours], dim=2).flatten(1)
 
     def _children(
@@ -226,6 +226,6 @@ def all_corners(height: int, width: int) -> Tensor:
                 [  0,   0,   0,   0, 255]])
     """
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
-    corners = torch.tensor(list(product((0, LEVELS), repeat=3)))
+    corners = torch.tensor(list(product((0, MAX_LEVEL), repeat=3)))
     rows = [places.repeat_interleave(len(corners), 0), corners.repeat(len(places), 1)]
     return torch.cat(rows, dim=1).unsqueeze(1)

@@ -15,7 +15,7 @@ from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.reader import BuiltDataset, Record, misplaced_reason
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.norms import norms
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.imaging.png import PNG_SIGNATURE
 from robustbench_aigi.imaging.quality import psnr
 
@@ -23,7 +23,7 @@ EIGHT_BIT_RGB = b"\x08\x02"
 """Bit depth and colour type in a PNG's header."""
 MAX_DIFFERENCES = {"linf": 0.0, "l0": 0.0, "l2": 1e-6, "psnr": 1e-3}
 """Column to the difference that is allowed between the manifest and what is measured."""
-L2_SLACK = 1e-6 / LEVELS
+L2_SLACK = 1e-6 / MAX_LEVEL
 """What rounding may add to an L2 norm at the budget."""
 
 

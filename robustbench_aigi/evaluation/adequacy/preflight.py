@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import on_device, placed
 from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.detectors._support.score_step import step_of_logits

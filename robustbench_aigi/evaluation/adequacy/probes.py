@@ -20,7 +20,7 @@ from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
 from robustbench_aigi.evaluation.shard_work import attacked
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL as LEVELS
 
 PROBE_IMAGES = 64
 HUGE_STEPS = 40
