@@ -17,7 +17,7 @@ from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
-from robustbench_aigi.imaging.pixels import MAX_LEVEL as LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
@@ -106,7 +106,7 @@ def _drawn(detector: Detector, batch: Batch) -> Tensor:
     """Logits ``(K, N)`` of a batch: one draw, or as many as of an attack's final images where the
     scores are random.
     """
-    levels = batch.images.mul(LEVELS).round()
+    levels = batch.images.mul(MAX_LEVEL).round()
     with frozen(detector):
         at_random = is_random(detector, batch.images)
     if not at_random:

@@ -58,7 +58,7 @@ def rms_of_psnr(psnr: T) -> T:
         >>> round(rms_of_psnr(35.0), 2)
         4.53
     """
-    return LEVELS * 10 ** (psnr / -20)
+    return MAX_LEVEL * 10 ** (psnr / -20)
 
 
 def ssim(changed: Tensor, source: Tensor) -> Tensor:
