@@ -6,6 +6,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields
 from typing import ClassVar, Literal, Self, final
 
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.inputs import batch_of
@@ -188,13 +189,13 @@ class Attack(ABC):
     def __call__(
         self,
         detector: Detector,
-        images: Tensor,
-        labels: Tensor,
+        images: Num[Tensor, "n 3 h w"],
+        labels: Int[Tensor, " n"],
         *,
         ids: Sequence[str] | None = None,
         seed: int = 0,
         full: bool = False,
-        clean_logits: Tensor | None = None,
+        clean_logits: Float[Tensor, " n"] | None = None,
     ) -> Result:
         """Attack a batch, each image away from its own label.
 
@@ -272,11 +273,11 @@ class Attack(ABC):
     def oracle(
         self,
         detector: Detector,
-        levels: Tensor,
-        labels: Tensor,
+        levels: Float[Tensor, "n 3 h w"],
+        labels: Int[Tensor, " n"],
         *,
         full: bool,
-        clean_logits: Tensor | None = None,
+        clean_logits: Float[Tensor, " n"] | None = None,
         draws: int = 1,
     ) -> Iterator[Oracle]:
         """Yield the oracle for :meth:`perturb`; a spent query budget ends the block.

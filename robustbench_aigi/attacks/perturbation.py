@@ -8,6 +8,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import changed
@@ -36,7 +37,7 @@ class Perturbation(Attack):
         return Budget()
 
     @abstractmethod
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Change one image.
 
         Args:
@@ -48,8 +49,11 @@ class Perturbation(Attack):
         """
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Change any part of a batch; override it where one image at a time is slow.
 
         Args:
@@ -65,7 +69,9 @@ class Perturbation(Attack):
         return torch.from_numpy(np.stack(new))
 
     @final
-    def apply(self, images: Tensor, ids: Sequence[str], seed: int = 0) -> Tensor:
+    def apply(
+        self, images: Num[Tensor, "n 3 h w"], ids: Sequence[str], seed: int = 0
+    ) -> Num[Tensor, "n 3 h w"]:
         """Change a batch; the result for an image is the same in any batch on any machine.
 
         Args:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
@@ -38,17 +39,17 @@ class Result:
         kept: bool ``(N,)``, whether the detector was wrong when the search met the returned image.
     """
 
-    images: Tensor
-    fooled: Tensor
-    clean_logits: Tensor
-    logits: Tensor
-    linf: Tensor
-    l2: Tensor
-    l0: Tensor
-    forwards: Tensor
-    backwards: Tensor
-    fresh: Tensor
-    kept: Tensor
+    images: Float[Tensor, "n 3 h w"]
+    fooled: Bool[Tensor, " n"]
+    clean_logits: Float[Tensor, " n"]
+    logits: Float[Tensor, " n"]
+    linf: Int[Tensor, " n"]
+    l2: Float[Tensor, " n"]
+    l0: Int[Tensor, " n"]
+    forwards: Int[Tensor, " n"]
+    backwards: Int[Tensor, " n"]
+    fresh: Bool[Tensor, "draws n"]
+    kept: Bool[Tensor, " n"]
 
     @classmethod
     def of(cls, oracle: Oracle, logits: Tensor) -> "Result":

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from robustbench_aigi.data.decoding import decode, encode_png
@@ -50,8 +51,8 @@ class Batch(NamedTuple):
         ids: ``N`` names.
     """
 
-    images: Tensor
-    labels: Tensor
+    images: Float[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
     ids: list[str]
 
 
@@ -110,7 +111,7 @@ class Dataset:
             for start in starts
         ]
 
-    def pixels(self) -> Iterator[Tensor]:
+    def pixels(self) -> Iterator[UInt8[Tensor, "3 h w"]]:
         """Yield every image as uint8 ``(3, H, W)``, in manifest order.
 
         Raises:
@@ -157,7 +158,7 @@ class Dataset:
         if waiting:
             yield self._batch(waiting, start)
 
-    def arrays(self) -> tuple[Tensor, Tensor]:
+    def arrays(self) -> tuple[UInt8[Tensor, "n 3 h w"], Int[Tensor, " n"]]:
         """Return all images as one uint8 ``(N, 3, H, W)``, and their labels ``(N,)``.
 
         Raises:
@@ -180,7 +181,7 @@ class Dataset:
             )
         return images, torch.tensor(self.manifest["label"].to_numpy())
 
-    def groups(self) -> Tensor:
+    def groups(self) -> Int[Tensor, " n"]:
         """Return numbers ``(N,)`` that are equal for images of one parent.
 
         A photograph and its reconstructions have one parent.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -89,7 +90,7 @@ class Header(NamedTuple):
     fault: str | None
 
 
-def decode(content: bytes, *, convert: bool = False) -> Tensor:
+def decode(content: bytes, *, convert: bool = False) -> UInt8[Tensor, "3 h w"]:
     """Decode an 8-bit RGB, palette or grey image to uint8 ``(3, H, W)``, upright by its EXIF data.
 
     Args:
@@ -147,7 +148,7 @@ def read_header(content: bytes, *, convert: bool = False) -> Header:
         )
 
 
-def encode_png(pixels: Tensor) -> bytes:
+def encode_png(pixels: UInt8[Tensor, "3 h w"]) -> bytes:
     """Encode pixels as PNG, losslessly.
 
     Args:
@@ -160,7 +161,7 @@ def encode_png(pixels: Tensor) -> bytes:
     return file.getvalue()
 
 
-def encode_jpeg(pixels: Tensor, **options: object) -> bytes:
+def encode_jpeg(pixels: UInt8[Tensor, "3 h w"], **options: object) -> bytes:
     """Encode pixels as JPEG.
 
     Args:

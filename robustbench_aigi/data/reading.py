@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pandas as pd
+from jaxtyping import UInt8
 from torch import Tensor
 
 from robustbench_aigi.data.decoding import ImageError, decode
@@ -30,7 +31,7 @@ def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
             raise DataError(_changed(rows, position, reason)) from reason
 
 
-def read_pixels(rows: pd.DataFrame) -> Iterator[Tensor]:
+def read_pixels(rows: pd.DataFrame) -> Iterator[UInt8[Tensor, "3 h w"]]:
     """Yield the pixels behind manifest rows, uint8 ``(3, H, W)``, converted where the rows say so.
 
     Args:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -93,7 +94,7 @@ class Aeroblade(Calibrated):
         cam = "autoencoders.0.encoder" if is_shipped else "autoencoders.0.net.encoder"
         self.describe(input_size=self.size, cam=cam)
 
-    def raw(self, images: Tensor) -> Tensor:
+    def raw(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the smallest distance over the autoencoders, negated; high means AI-generated.
 
         Args:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -156,7 +157,7 @@ class Detector(nn.Module, ABC):
             self.describe(weights=FRESH_WEIGHTS)
 
     @abstractmethod
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score images, differentiably.
 
         Args:

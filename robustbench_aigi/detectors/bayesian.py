@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar, Self, cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -82,7 +83,7 @@ class BayesianResNet(Detector):
         self.register_buffer("counted", torch.tensor(0))
         self.describe(input_size=size, **self._sampling_facts())
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1], by the mean probability over draws."""
         drawn = self.drawn(images)
         return F.logsigmoid(drawn).logsumexp(dim=0) - F.logsigmoid(-drawn).logsumexp(dim=0)
@@ -127,7 +128,7 @@ class BayesianResNet(Detector):
         self.counted.fill_(len(train.labels))
 
     @torch.no_grad()
-    def predictive_entropy(self, images: Tensor) -> Tensor:
+    def predictive_entropy(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the uncertainty of the score.
 
         Args:
@@ -139,7 +140,7 @@ class BayesianResNet(Detector):
         return binary_entropy(self.drawn(images).sigmoid().mean(dim=0))
 
     @torch.no_grad()
-    def mutual_information(self, images: Tensor) -> Tensor:
+    def mutual_information(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the part of the uncertainty that comes from the weights.
 
         Args:

@@ -3,6 +3,7 @@
 from typing import cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
@@ -58,7 +59,7 @@ class CifakeCNN(Detector):
             nn.Linear(dense, 1),
         ).to(memory_format=torch.channels_last)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]; pixels are only centred."""
         centred = (fit_size(images, 32) - 0.5).contiguous(memory_format=torch.channels_last)
         return cast("Tensor", self.net(centred)).squeeze(1)

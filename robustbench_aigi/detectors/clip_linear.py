@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.clip_detector import ClipDetector
@@ -52,7 +53,7 @@ class ClipLinear(ClipDetector):
         self.head = nn.Linear(self.width, 1)
         nn.init.normal_(self.head.weight, std=0.02)
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Crop the centre of ``images``, ``(N, 3, H, W)``; resizing would blur its traces."""
         return centre_crop(images, (self.size, self.size))
 

@@ -2,6 +2,7 @@
 
 from typing import ClassVar, final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
@@ -46,6 +47,6 @@ class CNNDetection(Backbone):
         net = timm_backbone("resnet50.tv_in1k", pretrained=pretrained, num_classes=1)
         super().__init__(net, size=224, cam="net.layer4", channels_last=True)
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Return ``images`` as they are."""
         return images

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.backbone import Backbone
@@ -59,7 +60,7 @@ class CommFor(Backbone):
         super().__init__(net, size=size, cam=f"net.blocks.{depth - 1}.norm1")
         self.short_side = short_side
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Resize images so that their short side fits, up or down, and crop the centre.
 
         Args:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.calibrated import Calibrated
@@ -95,11 +96,11 @@ class Dire(Calibrated):
             again = (ddim(self.model, noise, self.path[::-1]).clamp(-1, 1) + 1) / 2
         return cast("Tensor", self.error((images - again).abs()))
 
-    def raw(self, images: Tensor) -> Tensor:
+    def raw(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the mean error, negated, for ``images``: a good reconstruction is suspicious."""
         return -self.error_map(images).mean(dim=(1, 2, 3))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         if self.head is None:
             return super().logits(images)

@@ -3,6 +3,7 @@
 from typing import cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -89,7 +90,7 @@ class FFTVAE(Detector):
         self.register_buffer("deviation", torch.ones(3, SPECTRUM_SIZE, SPECTRUM_SIZE))
         self.register_buffer("measured", torch.tensor(0))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1], by their latent mean, without a draw."""
         return self._scored(self.mu(self.encoded(self.standardised(images))))
 

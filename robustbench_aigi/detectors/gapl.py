@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import Any, cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -119,7 +120,7 @@ class GAPL(Detector):
         last_block = f"tower.transformer.resblocks.{len(self.adapted) - 1}"
         self.describe(input_size=self.size, cam=f"{last_block}.ln_1")
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         feature = self.feature(images)
         if self.stage == 2:

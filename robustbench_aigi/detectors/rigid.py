@@ -3,6 +3,7 @@
 from typing import Any, cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -108,7 +109,7 @@ class Rigid(Calibrated):
         """
         return F.normalize(cast("Tensor", self.backbone(self.normalise(images))), dim=1)
 
-    def raw(self, images: Tensor) -> Tensor:
+    def raw(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the distance, averaged over the draws; high means AI-generated, as published.
 
         Args:

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any, cast, final
 
 import torch
+from jaxtyping import Float
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -156,7 +157,7 @@ class SPAI(Detector):
         self.register_buffer("mask", circle(window, radius), persistent=False)
         self.describe(input_size=window, cam=f"vit.blocks.{depth - 1}.norm1")
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         looked_at = windows(images, self.window)
         described = self.described(looked_at.flatten(0, 1)).unflatten(0, looked_at.shape[:2])

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar, final
 
+from jaxtyping import Float
 from timm.layers import resize_rel_pos_bias_table_levit
 from torch import Tensor, nn
 
@@ -89,7 +90,7 @@ class TinyViT(Backbone):
         published = size if self.width == "21m" and size > 224 else 224
         return f"tiny_vit_{self.width}_{published}.dist_in22k_ft_in1k"
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Resize images, bilinearly to 32 x 32 and bicubically to the published sizes.
 
         Args:

@@ -4,6 +4,7 @@ from types import MappingProxyType
 from typing import cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
@@ -106,7 +107,7 @@ class ViTWithCNN(Detector):
         self.normalise = Normalise(HALF_STATISTICS, HALF_STATISTICS)
         self.describe(input_size=size, cam=f"trunk.blocks.{depth - 1}.norm1")
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         inputs = self.normalise(fit_size(images, self.size))
         return cast("Tensor", self.fusion(self.trunk(inputs), inputs))

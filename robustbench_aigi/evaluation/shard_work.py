@@ -17,8 +17,7 @@ from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
-from robustbench_aigi.imaging.pixels import MAX_LEVEL
-from robustbench_aigi.imaging.pixels import to_bytes
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, to_bytes
 from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -141,12 +142,12 @@ class PixelDiffusion(nn.Module):
     @torch.no_grad()
     def reconstruct(
         self,
-        images: Tensor,
+        images: Float[Tensor, "n 3 h w"],
         classes: Sequence[int],
         rngs: Sequence[torch.Generator],
         strength: float,
         steps: int = 20,
-    ) -> Tensor:
+    ) -> Float[Tensor, "n 3 h w"]:
         """Add noise to images, then denoise them.
 
         Args:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
+from jaxtyping import Num
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -34,13 +35,13 @@ SIDE_MULTIPLE = 8
 
 
 def launder(
-    images: Tensor,
+    images: Num[Tensor, "n 3 h w"],
     by: str,
     strength: float,
     rngs: Sequence[torch.Generator],
     *,
     condition: str = "photograph",
-) -> Tensor:
+) -> Num[Tensor, "n 3 h w"]:
     """Pass images of any size through a generator; labels stay those of the sources.
 
     The diffusion model adds noise and removes it, in windows that overlap and are averaged at every

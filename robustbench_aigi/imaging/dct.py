@@ -4,12 +4,13 @@ from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.fft import dct
 from torch import Tensor
 
 
 @cache
-def dct_matrix(size: int) -> Tensor:
+def dct_matrix(size: int) -> Float[Tensor, "size size"]:
     """Return the orthonormal DCT-II as a matrix, float64 ``(size, size)``.
 
     With matrix m, the DCT of an image is ``m @ pixels @ m.T``.

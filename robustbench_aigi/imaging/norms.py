@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
@@ -22,12 +23,12 @@ class Norms(NamedTuple):
         l0: number of changed pixels.
     """
 
-    linf: Tensor
-    l2: Tensor
-    l0: Tensor
+    linf: Int[Tensor, " n"]
+    l2: Float[Tensor, " n"]
+    l0: Int[Tensor, " n"]
 
 
-def norms(attacked: Tensor, clean: Tensor) -> Norms:
+def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> Norms:
     """Return the norms of the change between two batches of images.
 
     Args:

@@ -1,6 +1,7 @@
 """The 8-bit pixel grid: what a PNG can hold."""
 
 import torch
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 MAX_LEVEL = 255
@@ -9,7 +10,7 @@ GRID_TOLERANCE = 1e-3
 """Distance from a whole grey level that float32 rounding may leave."""
 
 
-def to_bytes(images: Tensor) -> Tensor:
+def to_bytes(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
     """Round images to uint8 grey levels, on the CPU; truncation would leave an L-inf ball.
 
     Args:
@@ -22,7 +23,7 @@ def to_bytes(images: Tensor) -> Tensor:
     return images.detach().mul(MAX_LEVEL).round().clamp(0, MAX_LEVEL).to(torch.uint8).cpu()
 
 
-def from_bytes(pixels: Tensor) -> Tensor:
+def from_bytes(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Return images of uint8 grey levels as float32 in [0, 1].
 
     Args:
@@ -31,7 +32,7 @@ def from_bytes(pixels: Tensor) -> Tensor:
     return pixels.to(torch.float32) / MAX_LEVEL
 
 
-def snap(images: Tensor) -> Tensor:
+def snap(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Move images to the nearest point of the 8-bit grid: what a PNG would hold.
 
     Args:
@@ -40,7 +41,7 @@ def snap(images: Tensor) -> Tensor:
     return images.mul(MAX_LEVEL).round().clamp(0, MAX_LEVEL).div(MAX_LEVEL)
 
 
-def on_grid(images: Tensor) -> bool:
+def on_grid(images: Float[Tensor, "*shape"]) -> bool:
     """Return whether every value is in [0, 1] and, to float32 rounding, a multiple of 1/255.
 
     Args:

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -17,7 +18,7 @@ WINDOW_RADIUS = 5
 """Radius of the window, in pixels: it is 11 x 11."""
 
 
-def psnr(changed: Tensor, source: Tensor) -> Tensor:
+def psnr(changed: Num[Tensor, "n 3 h w"], source: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
     """Return the peak signal-to-noise ratio ``(N,)`` in dB; infinite where nothing changed.
 
     Args:
@@ -61,7 +62,7 @@ def rms_of_psnr(psnr: T) -> T:
     return MAX_LEVEL * 10 ** (psnr / -20)
 
 
-def ssim(changed: Tensor, source: Tensor) -> Tensor:
+def ssim(changed: Num[Tensor, "n 3 h w"], source: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
     """Return the structural similarity ``(N,)``, the mean over channels; NaN below 11 pixels.
 
     Pixels where the window leaves the image are not counted. Source: Wang et al., IEEE TIP 2004.

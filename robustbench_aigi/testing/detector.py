@@ -4,6 +4,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
@@ -23,7 +24,10 @@ BATCH_TOLERANCE = 1e-4
 
 
 def check_detector(
-    detector: Detector, images: Tensor | None = None, *, folder: Path | None = None
+    detector: Detector,
+    images: Float[Tensor, "n 3 h w"] | None = None,
+    *,
+    folder: Path | None = None,
 ) -> None:
     """Check that a detector keeps its contract.
 
@@ -52,7 +56,7 @@ def check_detector(
         _check_cam(detector)
 
 
-def check_gradient(detector: Detector, images: Tensor | None = None) -> None:
+def check_gradient(detector: Detector, images: Float[Tensor, "n 3 h w"] | None = None) -> None:
     """Check that the gradient of a detector is that of finite differences.
 
     A detector whose card says ``gradient="none"`` has none to check. One that says
@@ -76,7 +80,7 @@ def check_gradient(detector: Detector, images: Tensor | None = None) -> None:
     )
 
 
-def gradient_error(detector: Detector, images: Tensor) -> float:
+def gradient_error(detector: Detector, images: Float[Tensor, "n 3 h w"]) -> float:
     """Return the largest relative error of a detector's gradient where it is steepest.
 
     A cut in the graph, or preprocessing outside it, shows here. A BPDA step is smooth by

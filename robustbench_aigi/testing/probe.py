@@ -3,6 +3,7 @@
 from typing import cast, final
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors import Card, Detector
@@ -33,7 +34,7 @@ class ProbeDetector(Detector):
             nn.Linear(16 * width, 1),
         )
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
         return cast("Tensor", self.net(images - 0.5)).squeeze(1)
 
@@ -49,7 +50,9 @@ def probe_detector(seed: int = 1) -> Detector:
         return ProbeDetector().eval()
 
 
-def probe_images(side: int = PROBE_SIDE, seed: int = 0) -> tuple[Tensor, Tensor]:
+def probe_images(
+    side: int = PROBE_SIDE, seed: int = 0
+) -> tuple[Float[Tensor, "n 3 h w"], Int[Tensor, " n"]]:
     """Return four textured images, and their labels: real, AI-generated, real, AI-generated.
 
     Args:

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
@@ -25,11 +26,11 @@ class Arrays(NamedTuple):
         changed: bool ``(N,)``: attacked or perturbed before, as in a `++` set; None if none is.
     """
 
-    images: Tensor
-    labels: Tensor
-    groups: Tensor | None = None
-    categories: Tensor | None = None
-    changed: Tensor | None = None
+    images: UInt8[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
+    groups: Int[Tensor, " n"] | None = None
+    categories: Int[Tensor, " n"] | None = None
+    changed: Bool[Tensor, " n"] | None = None
 
 
 def by_change(data: Arrays) -> tuple[Arrays, Arrays | None]:
@@ -60,7 +61,7 @@ def batches(index: Tensor, size: int) -> list[Tensor]:
     return [*parts[:-2], torch.cat(parts[-2:])]
 
 
-def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
+def shuffled(groups: Int[Tensor, " n"], rng: torch.Generator) -> Int[Tensor, " n"]:
     """Return the indices of all images in random order, those of one group side by side.
 
     Args:
@@ -72,7 +73,9 @@ def shuffled(groups: Tensor, rng: torch.Generator) -> Tensor:
 
 
 @torch.no_grad()
-def predict(detector: Detector, images: Tensor, batch: int = 500) -> Tensor:
+def predict(
+    detector: Detector, images: UInt8[Tensor, "n 3 h w"], batch: int = 500
+) -> Float[Tensor, " n"]:
     """Return the logits ``(N,)`` of images, on the CPU.
 
     Args:

@@ -1,20 +1,21 @@
 """Augmentation of training images that leaves a generator's traces in place."""
 
 import torch
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 from torch.nn import functional as F
 
 
 def augment(
-    images: Tensor,
-    labels: Tensor,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Num[Tensor, " n"],
     rng: torch.Generator,
-    groups: Tensor | None = None,
+    groups: Int[Tensor, " n"] | None = None,
     *,
     shift: int = 2,
     intra_class_mixup: float = 0.0,
     colour: float = 0.0,
-) -> Tensor:
+) -> Float[Tensor, "n 3 h w"]:
     """Flip, shift by whole pixels, recolour, and mix images within a class.
 
     Neighbours of one group are flipped, shifted and recoloured alike.
@@ -52,7 +53,9 @@ def _draw_index(count: int, groups: Tensor | None) -> Tensor:
     return index
 
 
-def translate(images: Tensor, corners: Tensor, most: int) -> Tensor:
+def translate(
+    images: Float[Tensor, "n 3 h w"], corners: Tensor, most: int
+) -> Float[Tensor, "n 3 h w"]:
     """Translate images by whole pixels; the border is mirrored.
 
     Args:
@@ -70,7 +73,9 @@ def translate(images: Tensor, corners: Tensor, most: int) -> Tensor:
     return cut.permute(0, 3, 1, 2).contiguous()
 
 
-def recolour(images: Tensor, most: float, rng: torch.Generator, draw_of: Tensor) -> Tensor:
+def recolour(
+    images: Float[Tensor, "n 3 h w"], most: float, rng: torch.Generator, draw_of: Tensor
+) -> Float[Tensor, "n 3 h w"]:
     """Change each channel's contrast and level at random.
 
     Args:
@@ -86,7 +91,7 @@ def recolour(images: Tensor, most: float, rng: torch.Generator, draw_of: Tensor)
     return stretched.clamp(0, 1)
 
 
-def random_partners(labels: Tensor, rng: torch.Generator) -> Tensor:
+def random_partners(labels: Num[Tensor, " n"], rng: torch.Generator) -> Int[Tensor, " n"]:
     """Return, for each image, the index ``(N,)`` of a random one of its own class.
 
     Args:

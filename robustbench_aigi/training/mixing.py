@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Num
 from timm.data import Mixup
 from torch import Tensor
 
@@ -25,8 +26,8 @@ class MixedBatch(NamedTuple):
 
 
 def mix_batch(
-    images: Tensor,
-    labels: Tensor,
+    images: Float[Tensor, "n 3 h w"],
+    labels: Num[Tensor, " n"],
     rng: torch.Generator,
     *,
     mixup: float,

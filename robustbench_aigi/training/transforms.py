@@ -1,6 +1,7 @@
 """Everyday transforms of training images: saved again as JPEG, or reduced and enlarged."""
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from robustbench_aigi.attacks.corruptions.jpeg import JPEG
@@ -16,8 +17,8 @@ RESIZE_SCALES = (0.5, 0.6, 0.75)
 
 
 def transform_some(
-    images: Tensor, places: Tensor, share: float, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
+    images: Float[Tensor, "n 3 h w"], places: Int[Tensor, " k"], share: float, rng: torch.Generator
+) -> tuple[Float[Tensor, "n 3 h w"], Bool[Tensor, " n"]]:
     """Save half of a share of the images again, and resize the other half.
 
     Quality and scale are drawn once per call. Source of the idea: Wang et al., CNN-generated images

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
@@ -42,7 +43,7 @@ class Ball(Attack):
         return None
 
     @abstractmethod
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the ball's norm of each change, ``(M, 1, 1, 1)``.
 
         Args:
@@ -50,7 +51,9 @@ class Ball(Attack):
         """
 
     @abstractmethod
-    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(
+        self, like: Float[Tensor, "3 h w"], rng: torch.Generator
+    ) -> Float[Tensor, "3 h w"]:
         """Return a random change of one image, uniform in the ball.
 
         Args:
@@ -59,7 +62,7 @@ class Ball(Attack):
         """
 
     @abstractmethod
-    def steepest_step(self, gradient: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return the step of size 1 that climbs a gradient fastest; zero where the gradient is.
 
         Args:
@@ -67,7 +70,9 @@ class Ball(Attack):
         """
 
     @abstractmethod
-    def project(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Return a nearby change that keeps the image in the ball and in [0, 255].
 
         Args:
@@ -76,7 +81,9 @@ class Ball(Attack):
         """
 
     @abstractmethod
-    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Return the image of a change in whole grey levels, still inside the ball.
 
         Args:
@@ -103,23 +110,29 @@ class LinfBall(Ball):
         """``eps`` in whole grey levels: a part of one cannot be stored in a PNG."""
         return float(int(self.eps))
 
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the largest absolute value of each ``change``."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
-    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(
+        self, like: Float[Tensor, "3 h w"], rng: torch.Generator
+    ) -> Float[Tensor, "3 h w"]:
         """Return uniform whole grey levels of the shape of ``like``, drawn from ``rng``."""
         return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
 
-    def steepest_step(self, gradient: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return the sign of ``gradient``."""
         return gradient.sign()
 
-    def project(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Clamp ``change`` to the whole levels within ``eps``, then ``clean`` + it to [0, 255]."""
         return (clean + change.clamp(-self.radius, self.radius)).clamp(0, MAX_LEVEL) - clean
 
-    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Round ``clean`` + ``change``."""
         return (clean + change).round().clamp(0, MAX_LEVEL)
 
@@ -140,21 +153,25 @@ class L2Ball(Ball):
         """Return ``eps`` as the norm of the whole image's change."""
         return Budget(l2=self.eps, queries=self.query_budget)
 
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the L2 norm of each ``change``."""
         return length(change)
 
-    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(
+        self, like: Float[Tensor, "3 h w"], rng: torch.Generator
+    ) -> Float[Tensor, "3 h w"]:
         """Return a change of the shape of ``like``, uniform in the ball, drawn from ``rng``."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius
         return direction * (radius / float(torch.linalg.vector_norm(direction)))
 
-    def steepest_step(self, gradient: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return ``gradient`` itself, scaled to one grey level."""
         return scaled(gradient, 1.0)
 
-    def project(self, change: Tensor, clean: Tensor) -> Tensor:
+    def project(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Clamp ``clean`` + ``change`` to [0, 255], then shrink the change to the ball.
 
         Shrinking cannot undo the clamp.
@@ -162,7 +179,9 @@ class L2Ball(Ball):
         change = (clean + change).clamp(0, MAX_LEVEL) - clean
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
-    def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
+    def quantise(
+        self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
+    ) -> Float[Tensor, "m 3 h w"]:
         """Round ``clean`` + ``change``.
 
         Where that leaves the ball, the change is shrunk a little and rounded again; in the end it
@@ -178,7 +197,7 @@ class L2Ball(Ball):
         return clean + torch.where(length(rounded) > self.radius, change.trunc(), rounded)
 
 
-def length(change: Tensor) -> Tensor:
+def length(change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
     """Return the L2 norm of each image's change, ``(N, 1, 1, 1)``.
 
     Args:
@@ -192,7 +211,7 @@ def length(change: Tensor) -> Tensor:
     return lengths
 
 
-def scaled(gradient: Tensor, size: float) -> Tensor:
+def scaled(gradient: Float[Tensor, "m 3 h w"], size: float) -> Float[Tensor, "m 3 h w"]:
     """Scale each image's gradient to the L2 norm ``size``; a zero gradient stays zero.
 
     Args:

@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Self
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.best_seen import BestSeen, select_rows
@@ -111,7 +112,7 @@ class Oracle:
             yield
 
     @torch.no_grad()
-    def fresh_logits(self, draws: int) -> Tensor:
+    def fresh_logits(self, draws: int) -> Float[Tensor, "draws n"]:
         """Return new logits ``(draws, N)`` of the best images; no attacker asks, so none count.
 
         Args:
@@ -120,7 +121,7 @@ class Oracle:
         with self._folded():
             return torch.stack([self._scorer.logits(self.best) for _ in range(draws)])
 
-    def active(self) -> Tensor:
+    def active(self) -> Int[Tensor, " m"]:
         """Return the indices of the images still to be attacked."""
         if self._distance is not None:
             return (~self.wrong(self.clean_logits)).nonzero().squeeze(1)
@@ -128,7 +129,7 @@ class Oracle:
             return torch.arange(len(self.labels))
         return (~self.fooled).nonzero().squeeze(1)
 
-    def is_active(self, which: Tensor) -> Tensor:
+    def is_active(self, which: Int[Tensor, " m"]) -> Bool[Tensor, " m"]:
         """Return bool ``(M,)``, whether each of some images is still to be attacked.
 
         Args:
@@ -156,11 +157,11 @@ class Oracle:
         return self._seen.logits
 
     @property
-    def fooled(self) -> Tensor:
+    def fooled(self) -> Bool[Tensor, " n"]:
         """Bool ``(N,)``, whether the detector is wrong on the best image seen."""
         return self.wrong(self.logits)
 
-    def wrong(self, logits: Tensor) -> Tensor:
+    def wrong(self, logits: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """Return bool ``(N,)``, whether the detector is wrong where it gives these logits.
 
         Args:
@@ -168,7 +169,7 @@ class Oracle:
         """
         return (logits > self.detector.threshold) != (self.labels == 1)
 
-    def margins(self, logits: Tensor, which: Tensor) -> Tensor:
+    def margins(self, logits: Float[Tensor, " m"], which: Int[Tensor, " m"]) -> Float[Tensor, " m"]:
         """Return the margins ``(M,)`` of logits: their distance from the threshold.
 
         Args:
@@ -177,7 +178,7 @@ class Oracle:
         """
         return (logits - self.detector.threshold) * (2 * self.labels[which] - 1)
 
-    def raw_logits(self, levels: Tensor) -> Tensor:
+    def raw_logits(self, levels: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
         """Return the logits ``(M,)`` of one batch with their graph, neither counted nor averaged.
 
         Args:
@@ -186,7 +187,7 @@ class Oracle:
         return self._scorer.logits_of_batch(levels)
 
     @torch.no_grad()
-    def logits_of(self, candidates: Tensor) -> Tensor:
+    def logits_of(self, candidates: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
         """Return the logits ``(M,)`` of candidates; they count once :meth:`submit` gets them.
 
         Args:
@@ -199,11 +200,11 @@ class Oracle:
 
     def submit(
         self,
-        candidates: Tensor,
-        which: Tensor,
-        allowed: Tensor | None = None,
-        logits: Tensor | None = None,
-    ) -> Tensor:
+        candidates: Float[Tensor, "m 3 h w"],
+        which: Int[Tensor, " m"],
+        allowed: Bool[Tensor, " m"] | None = None,
+        logits: Float[Tensor, " m"] | None = None,
+    ) -> Float[Tensor, " m"]:
         """Score candidates, keep the best of each image, and return their margins ``(M,)``.
 
         Args:
@@ -223,8 +224,11 @@ class Oracle:
         return self.margins(logits, which)
 
     def submit_with_gradient(
-        self, candidates: Tensor, which: Tensor, allowed: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        candidates: Float[Tensor, "m 3 h w"],
+        which: Int[Tensor, " m"],
+        allowed: Bool[Tensor, " m"] | None = None,
+    ) -> tuple[Float[Tensor, " m"], Float[Tensor, "m 3 h w"]]:
         """Score candidates and return their margins and the direction in which each falls fastest.
 
         This takes one forward and one backward pass.
@@ -254,7 +258,7 @@ class Oracle:
         return self.margins(scores, which), gradients * sign
 
     @torch.no_grad()
-    def replace(self, images: Tensor) -> None:
+    def replace(self, images: Float[Tensor, "n 3 h w"]) -> None:
         """Put images in place of the best ones, better or not, as a perturbation does.
 
         Args:

@@ -1,6 +1,7 @@
 """Logits and gradients of a detector, in batches that fit, checked to be finite."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
@@ -21,7 +22,7 @@ class Scorer:
         self.detector = detector
         self._batch = batch or detector.at_once
 
-    def logits(self, levels: Tensor) -> Tensor:
+    def logits(self, levels: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
         """Return the logits ``(M,)`` of images.
 
         Args:
@@ -29,7 +30,9 @@ class Scorer:
         """
         return torch.cat([self.logits_of_batch(part) for part in self._parts(levels)])
 
-    def logits_and_gradients(self, levels: Tensor) -> tuple[Tensor, Tensor]:
+    def logits_and_gradients(
+        self, levels: Float[Tensor, "m 3 h w"]
+    ) -> tuple[Float[Tensor, " m"], Float[Tensor, "m 3 h w"]]:
         """Return logits ``(M,)`` and their gradients ``(M, 3, H, W)``, in one forward pass.
 
         Args:
@@ -47,7 +50,7 @@ class Scorer:
             logits.append(scored.detach())
         return torch.cat(logits), torch.cat(gradients)
 
-    def logits_of_batch(self, levels: Tensor) -> Tensor:
+    def logits_of_batch(self, levels: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
         """Return the logits ``(M,)`` of images that fit one forward pass, with their graph.
 
         Args:

@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -31,7 +32,7 @@ class GaussianBlur(Perturbation):
 
     severities = MappingProxyType({"sigma": (0.5, 1.0, 1.5, 2.0, 3.0)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Blur ``image``."""
         pixels = image.numpy().astype(np.float64)
         return torch.from_numpy(

@@ -7,6 +7,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Num, UInt8
 from scipy.ndimage import affine_transform, convolve
 from torch import Tensor
 
@@ -52,7 +53,7 @@ class Camera(Perturbation):
         }
     )
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Photograph ``image``, with sensor noise from ``rng``."""
         light = self._through_lens(linear(image.numpy() / MAX_LEVEL))
         filters = _bayer(*light.shape[1:])

@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -30,7 +31,7 @@ class Brightness(Perturbation):
 
     severities = MappingProxyType({"factor": (1.1, 1.25, 1.5, 1.75, 2.0)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Multiply the values of ``image``."""
         return torch.from_numpy(image.numpy() * np.float64(self.factor))
 
@@ -51,7 +52,7 @@ class Contrast(Perturbation):
 
     severities = MappingProxyType({"factor": (0.85, 0.7, 0.55, 0.4, 0.3)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the values of ``image`` towards their channel's mean."""
         values = image.numpy().astype(np.float64)
         mean = values.mean(axis=(1, 2), keepdims=True)
@@ -72,7 +73,7 @@ class Saturation(Perturbation):
 
     severities = MappingProxyType({"factor": (0.8, 0.6, 0.4, 0.2, 0.0)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the colours of ``image`` towards grey."""
         values = image.numpy().astype(np.float64)
         grey = (LUMA_WEIGHTS * values).sum(axis=0, keepdims=True)

@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -42,7 +43,7 @@ class Crop(Perturbation):
         if self.fill not in {*PAD_MODES, "stretch"}:
             raise ConfigError(f"crop has no fill {self.fill!r}. Write black, mirror or stretch.")
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Cut a window out of ``image`` at a position from ``rng``, and fill up the frame."""
         _, height, width = image.shape
         places = torch.rand(2, generator=rng, dtype=torch.float64).tolist()

@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -40,13 +41,16 @@ class DCTNoise(Perturbation):
 
     severities = MappingProxyType({"eps": (2.5, 5, 10, 15, 30)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Add noise from ``rng`` to ``image``."""
         return self.change_all(image[None], iter([rng]))[0]
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Add noise from ``rngs`` to ``images``; ``room`` is not used.
 
         The DCT is linear, so only the noise is transformed; blocks that stick out are cut off.

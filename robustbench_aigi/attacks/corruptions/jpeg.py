@@ -7,6 +7,7 @@ from typing import final
 
 import torch
 from imagecodecs import jpeg8_decode, jpeg8_encode
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import interleaved
@@ -32,13 +33,16 @@ class JPEG(Perturbation):
 
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 25)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Encode and decode ``image``."""
         return recompressed(image[None], self.quality)[0]
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Encode and decode ``images``, into ``room`` where that works.
 
         ``rngs`` stay unused: at 32 x 32 making a generator costs as much as decoding.

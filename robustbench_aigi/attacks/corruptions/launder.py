@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import final
 
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -42,13 +43,16 @@ class LaunderDiffusion(Perturbation):
                 f" {', '.join(CLASS_NAMES)}."
             )
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Launder ``image`` with noise from ``rng``."""
         return self.change_all(image[None], iter([rng]))[0]
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Launder ``images`` with noise from ``rngs``; ``room`` is not used."""
         return launder(images, DIFFUSION_NAME, self.strength, list(rngs), condition=self.condition)
 
@@ -73,12 +77,15 @@ class LaunderAutoencoder(Perturbation):
 
     severities = MappingProxyType({"strength": (0.0, 0.05, 0.1, 0.2, 0.3)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Launder ``image`` with noise from ``rng``."""
         return self.change_all(image[None], iter([rng]))[0]
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Launder ``images`` with noise from ``rngs``; ``room`` is not used."""
         return launder(images, self.model, self.strength, list(rngs))

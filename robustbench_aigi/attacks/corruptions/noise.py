@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -30,7 +31,7 @@ class GaussianNoise(Perturbation):
 
     severities = MappingProxyType({"sigma": (5, 10, 20.4, 30.6, 45.9)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Add noise from ``rng`` to ``image``."""
         noise = torch.randn(image.shape, generator=rng, dtype=torch.float64).numpy()
         return torch.from_numpy(image.numpy() + self.sigma * noise)
@@ -52,7 +53,7 @@ class ImpulseNoise(Perturbation):
 
     severities = MappingProxyType({"share": (0.01, 0.03, 0.06, 0.09, 0.17)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Set values of ``image`` drawn by ``rng``."""
         draws = torch.rand(image.shape, generator=rng, dtype=torch.float64).numpy()
         lit = np.where(draws >= 1 - self.share / 2, MAX_LEVEL, image.numpy())

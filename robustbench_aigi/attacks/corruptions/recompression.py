@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.batching import Bytes
@@ -48,7 +49,7 @@ class Recompression(Perturbation):
         }
     )
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Post ``image`` again and again, with draws from ``rng``."""
         pixels = image.numpy()
         height, width = image.shape[1:]

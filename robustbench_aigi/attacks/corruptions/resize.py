@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -47,13 +48,16 @@ class Resize(Perturbation):
             known = ", ".join(sorted(PILLOW_FILTERS))
             raise ConfigError(f"resize has no filter {self.filter!r}. Write one of {known}.")
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Resample ``image`` down and up."""
         return self.change_all(image[None], iter([rng]))[0]
 
     def change_all(
-        self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
-    ) -> Tensor:
+        self,
+        images: UInt8[Tensor, "n 3 h w"],
+        rngs: Iterator[torch.Generator],
+        room: Tensor | None = None,
+    ) -> Num[Tensor, "n 3 h w"]:
         """Resample ``images`` down and up; ``rngs`` and ``room`` stay unused."""
         height, width = images.shape[2:]
         small = (max(1, round(height * self.scale)), max(1, round(width * self.scale)))

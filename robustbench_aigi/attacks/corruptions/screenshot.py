@@ -6,6 +6,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from scipy.ndimage import shift
 from torch import Tensor
 
@@ -51,7 +52,7 @@ class Screenshot(Perturbation):
         }
     )
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Capture ``image`` at an offset from ``rng``."""
         _, height, width = image.shape
         offsets = self.offset * (2 * torch.rand(2, generator=rng, dtype=torch.float64).numpy() - 1)

@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 import numpy.typing as npt
 import torch
+from jaxtyping import Num, UInt8
 from scipy.fft import irfft2, rfft2
 from torch import Tensor
 
@@ -38,7 +39,7 @@ class SpectrumMatch(Perturbation):
 
     severities = MappingProxyType({"strength": (0.2, 0.4, 0.6, 0.8, 1.0)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Match the spectrum of ``image``."""
         pixels = image.numpy().astype(np.float64)
         matched = np.stack([self._matched(channel) for channel in pixels])

@@ -7,6 +7,7 @@ from typing import final
 
 import numpy as np
 import torch
+from jaxtyping import Num, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -32,7 +33,7 @@ class WebP(Perturbation):
 
     severities = MappingProxyType({"quality": (90, 75, 60, 40, 20)})
 
-    def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
+    def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Encode and decode ``image``."""
         file = io.BytesIO()
         Image.fromarray(interleaved(image.numpy())).save(file, format="WEBP", quality=self.quality)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.norm_balls import L2Ball, scaled
@@ -43,11 +44,13 @@ class DCTPGD(L2Ball, PGD):
                 " Swap them."
             )
 
-    def random_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
+    def random_change(
+        self, like: Float[Tensor, "3 h w"], rng: torch.Generator
+    ) -> Float[Tensor, "3 h w"]:
         """Return the band of a change like ``like`` drawn uniformly in the ball from ``rng``."""
         return self.band(super().random_change(like, rng))
 
-    def steepest_step(self, gradient: Tensor) -> Tensor:
+    def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return the band of ``gradient``, scaled to one grey level."""
         return scaled(self.band(gradient), 1.0)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.norm_balls import length, scaled
@@ -73,7 +74,7 @@ class FMN(Attack):
         """
 
     @abstractmethod
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the norm of each change in grey levels, ``(M, 1, 1, 1)``.
 
         Args:
@@ -147,7 +148,7 @@ class FMNLinf(FMN):
         """Raise ``radius`` by ``share`` of the first change, but by at least one level."""
         return torch.maximum(radius + 1, (radius * (1 + FIRST_RADIUS_CHANGE * share)).ceil())
 
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the largest absolute value of each ``change``."""
         return change.abs().amax(dim=(1, 2, 3), keepdim=True)
 
@@ -177,7 +178,7 @@ class FMNL2(FMN):
         """Raise ``radius`` by ``share`` of the first change, but by at least the last one."""
         return radius * (1 + max(FIRST_RADIUS_CHANGE * share, LAST_RADIUS_CHANGE))
 
-    def size(self, change: Tensor) -> Tensor:
+    def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the L2 norm of each ``change``."""
         return length(change)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.resizing import fit_size
@@ -51,7 +52,7 @@ class Backbone(Detector):
         self.normalise = Normalise(mean, std)
         self.describe(input_size=size, cam=cam)
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Resize images to the network's size, differentiably.
 
         Args:
@@ -62,7 +63,7 @@ class Backbone(Detector):
         """
         return fit_size(images, self.size)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
         inputs = self.normalise(self.fitted(images)).contiguous(memory_format=self.layout)
         return cast("Tensor", self.net(inputs)).squeeze(1)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Detector, Labelled
@@ -53,7 +54,7 @@ class Calibrated(Detector):
         self.describe(orientation=unmeasured, weights="training-free, not calibrated")
 
     @abstractmethod
-    def raw(self, images: Tensor) -> Tensor:
+    def raw(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return raw scores, high where the authors suspect a fake, differentiable in the images.
 
         Args:
@@ -63,7 +64,7 @@ class Calibrated(Detector):
             Scores ``(N,)``.
         """
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return how far raw scores are beyond the threshold, in standard deviations.
 
         Args:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Any, Self, cast
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.clip_encoder import (
@@ -51,11 +52,11 @@ class ClipDetector(Detector):
         """Load the CLIP model, image and text encoder, as it was before any training here."""
         return self._origin()
 
-    def fitted(self, images: Tensor) -> Tensor:
+    def fitted(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n 3 height width"]:
         """Resize ``images``, ``(N, 3, H, W)``, to the encoder's input."""
         return fit_size(images, self.size)
 
-    def embed(self, images: Tensor) -> Tensor:
+    def embed(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n width"]:
         """Embed images, differentiably.
 
         Args:
@@ -66,7 +67,7 @@ class ClipDetector(Detector):
         """
         return cast("Tensor", self.tower(self.normalise(self.fitted(images))))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         return cast("Tensor", self.head(self.embed(images))).squeeze(1)
 

@@ -8,6 +8,7 @@ from textwrap import shorten
 from typing import Any, Literal, cast, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors.base import Card, Detector
@@ -99,7 +100,7 @@ class Compiled(Detector):
         self.net = cast("nn.Module", torch.compile(detector))
         self.card = _view_card(detector, "compile", "compiled by torch")
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
         return cast("Tensor", self.net(images))
 
@@ -121,7 +122,7 @@ class InOnnxRuntime(Detector):
         self.card = _view_card(detector, "onnx", "in ONNX Runtime")
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]; the logits have no gradient."""
         size = (images.shape[-2], images.shape[-1])
         if size not in self._graphs:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from weakref import WeakKeyDictionary
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.placement import on_device
@@ -76,7 +77,7 @@ class _Watched:
         default_factory=lambda: defaultdict(list)
     )
 
-    def logits(self, detector: Detector, images: Tensor) -> Tensor:
+    def logits(self, detector: Detector, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the logits of a pass, during which the hooks watch.
 
         Args:

@@ -3,13 +3,14 @@
 from itertools import chain
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.errors import LogitsError
 
 
-def on_device(detector: Detector, images: Tensor) -> Tensor:
+def on_device(detector: Detector, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
     """Score images from any device on the detector's device; gradients flow back.
 
     On an accelerator a batch is padded to one of few sizes, because a convolution is planned again

@@ -8,6 +8,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors._support.placement import on_device
@@ -21,7 +22,7 @@ SAME_LOGIT = 1e-3
 _known: WeakKeyDictionary[Detector, bool] = WeakKeyDictionary()
 
 
-def is_random(detector: Detector, images: Tensor) -> bool:
+def is_random(detector: Detector, images: Float[Tensor, "n 3 h w"]) -> bool:
     """Return whether a detector's scores depend on chance.
 
     A detector counts as random where its card says so, where two scores of one image differ, and

@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -51,7 +52,7 @@ class ResidualNet(Detector):
             A map of nearly the same size.
         """
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``images``, ``(N, 3, H, W)`` in [0, 1]."""
         stem, first, second = self.gates
         features = stem(F.relu(self.bn1(self.conv1(self.residual(self.normalise(images))))))

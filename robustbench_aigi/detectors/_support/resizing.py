@@ -1,10 +1,11 @@
 """Resizing and cropping images to the size that a network takes, always differentiably."""
 
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def fit_size(images: Tensor, size: int) -> Tensor:
+def fit_size(images: Float[Tensor, "n 3 h w"], size: int) -> Float[Tensor, "n 3 height width"]:
     """Resize images bilinearly to a square; images of that size are returned unchanged.
 
     Args:
@@ -14,7 +15,9 @@ def fit_size(images: Tensor, size: int) -> Tensor:
     return resize(images, (size, size), "bilinear")
 
 
-def resize(images: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
+def resize(
+    images: Float[Tensor, "n 3 h w"], size: tuple[int, int], kernel: str
+) -> Float[Tensor, "n 3 height width"]:
     """Resize images with Pillow's kernels; images of that size are returned unchanged.
 
     Args:
@@ -33,7 +36,7 @@ def resize(images: Tensor, size: tuple[int, int], kernel: str) -> Tensor:
     return resized.clamp(0, 1)  # the other kernels overshoot, which a pixel cannot hold
 
 
-def short_side(images: Tensor, size: int) -> tuple[int, int]:
+def short_side(images: Float[Tensor, "n 3 h w"], size: int) -> tuple[int, int]:
     """Return height and width in the images' proportion, rounded down as torchvision does.
 
     Args:
@@ -51,7 +54,9 @@ def short_side(images: Tensor, size: int) -> tuple[int, int]:
     return int(size * height / width), size
 
 
-def centre_crop(images: Tensor, size: tuple[int, int], *, down: bool = False) -> Tensor:
+def centre_crop(
+    images: Float[Tensor, "n 3 h w"], size: tuple[int, int], *, down: bool = False
+) -> Float[Tensor, "n 3 height width"]:
     """Crop the middle of images; black is added around images that are smaller.
 
     Args:

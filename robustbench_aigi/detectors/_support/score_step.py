@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors.external.outputs import PROBABILITY_CLIP
@@ -57,7 +58,7 @@ def score_step(values: Sequence[float]) -> float:
     return _step_of(noisy, SCORE_STEPS)
 
 
-def step_of_logits(logits: Tensor) -> float:
+def step_of_logits(logits: Float[Tensor, " n"]) -> float:
     """Return the step of the scores behind logits, on the probability scale.
 
     The probabilities ``sigmoid(logits)`` are tried on a lattice first, then the logits themselves.

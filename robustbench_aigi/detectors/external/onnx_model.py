@@ -6,6 +6,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -170,7 +171,7 @@ class OnnxModel(Detector):
         return text
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]; the logits have no gradient."""
         inputs = self.normalise(resize(images, self.size, "bilinear")).cpu().to(self.dtype)
         if self.channels_last:

@@ -6,6 +6,7 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Self, final, get_type_hints
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.addresses.address import construct
@@ -50,7 +51,7 @@ class PlainDetector(Detector):
         if not isinstance(inner, nn.Module):
             self.parts = nn.ModuleList(networks_in(inner))
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score images; the object gets a copy of them, which it may overwrite.
 
         Args:

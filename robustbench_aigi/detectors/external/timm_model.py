@@ -7,6 +7,7 @@ from typing import Any, Literal, cast, final
 
 import timm
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.backbone import below_net
@@ -83,7 +84,7 @@ class TimmModel(Detector):
         """
         return below_net(tensors, self.state_dict(), self._heads, self.config["fake_index"])
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
         inputs = self.normalise(resize(images, self.size, self.kernel)).contiguous(
             memory_format=torch.channels_last

@@ -6,6 +6,7 @@ from itertools import chain
 from typing import Any, Self, final
 
 import torch
+from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -59,7 +60,7 @@ class Wrapped(Detector):
         self.output_spec = output_spec
         self.normalise = Normalise(means, stds)
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Return the AI-generated output minus the real one, or the only output.
 
         Args:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
@@ -73,7 +74,9 @@ def coarse_score(detector: str, step: float) -> Flag | None:
     return Flag(detector, "", "coarse-score", message, {"step": step})
 
 
-def constant_verdict(logits: Tensor, labels: Tensor, threshold: float) -> str:
+def constant_verdict(
+    logits: Float[Tensor, " n"], labels: Int[Tensor, " n"], threshold: float
+) -> str:
     """A sentence if every verdict on images of both classes is the same; else empty."""
     fake = logits > threshold
     if len(logits) < LEAST_IMAGES or len(labels.unique()) < 2 or len(fake.unique()) > 1:
@@ -86,7 +89,7 @@ def constant_verdict(logits: Tensor, labels: Tensor, threshold: float) -> str:
     )
 
 
-def within_unit_interval(logits: Tensor, threshold: float) -> str:
+def within_unit_interval(logits: Float[Tensor, " n"], threshold: float) -> str:
     """A sentence if all outputs lie in [0, 1], as probabilities do; else empty."""
     if len(logits) < LEAST_IMAGES or not bool(((logits >= 0) & (logits <= 1)).all()):
         return ""

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
@@ -26,12 +27,12 @@ class TrainingBatch:
         changed: bool ``(N,)``, attacked or perturbed before; None if none is.
     """
 
-    images: Tensor
-    labels: Tensor
-    targets: Tensor
+    images: Float[Tensor, "n 3 h w"]
+    labels: Int[Tensor, " n"]
+    targets: Float[Tensor, "n ..."]
     step: int
     categories: Tensor = field(default_factory=lambda: torch.empty(0))
-    changed: Tensor | None = None
+    changed: Bool[Tensor, " n"] | None = None
 
     def only(self, index: Tensor) -> "TrainingBatch":
         """Return the images at an ``index``, without their categories."""

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple, cast, final
 
+from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector
@@ -112,7 +113,7 @@ class HFModel(Detector):
             "weights": source if self.config["pretrained"] else FRESH_WEIGHTS,
         } | licence
 
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score ``(N, 3, H, W)`` images in [0, 1]."""
         return self.groups.logit(cast("Any", self.net)(pixel_values=self.processing(images)).logits)
 

@@ -6,6 +6,7 @@ from inspect import Signature
 from typing import Any, ClassVar, Literal, final
 
 import torch
+from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
@@ -129,7 +130,7 @@ class HTTPEndpoint(Detector):
         return parts
 
     @torch.no_grad()
-    def logits(self, images: Tensor) -> Tensor:
+    def logits(self, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         """Score images rounded to 8 bits; the logits have no gradient.
 
         Args:
