@@ -24,7 +24,7 @@ from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED, Registry
 from robustbench_aigi.report import Matrix, RunResults
-from robustbench_aigi.report.formats import in_form
+from robustbench_aigi.report.formats import render
 from robustbench_aigi.report.gate import load_policy
 
 runner = CliRunner()
@@ -104,7 +104,7 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "recipe": lambda: load_data("cifak"),
     "policy": lambda: load_policy("relase"),
     "prompt file": lambda: load_prompts("cifakep"),
-    "report format": lambda: in_form("latx", RunResults(Matrix())),
+    "report format": lambda: render("latx", RunResults(Matrix())),
     "export format": lambda: export(Path(), "parqet", Path("out")),
     "number": lambda: load_attack("pgd-linf", epsilon=8),
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),

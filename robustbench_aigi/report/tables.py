@@ -200,7 +200,7 @@ def write_tables(finished: RunResults, out: Path) -> None:
 
 
 def to_json(matrix: pd.DataFrame, facts: dict[str, Any]) -> str:
-    """JSON by the schema of ``report --form schema``."""
+    """JSON by the schema of ``report --format schema``."""
     records = json.loads(matrix.to_json(orient="records", double_precision=6))
     of = Of()
     if facts:
