@@ -77,6 +77,18 @@ def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> 
         load_suite(str(path))
 
 
+def test_suite_names_any_policy_that_exists(tmp_path: Path, tiny_suite: str) -> None:
+    path = tmp_path / "mine.toml"
+    for policy in (*catalogue.names("policies"), str(tmp_path / "policy.toml")):
+        if policy.endswith(".toml"):
+            Path(policy).write_text('name = "own"\nversion = 1\n[[rules]]\nno = "flags"\n')
+        path.write_text(f'policy = "{policy}"\n{Path(tiny_suite).read_text()}')
+        assert load_suite(str(path)).policy == policy
+    path.write_text(f'policy = "relase"\n{Path(tiny_suite).read_text()}')
+    with pytest.raises(UnknownNameError, match=r"no policy called 'relase'\. Did you mean release"):
+        load_suite(str(path))
+
+
 def test_suite_refuses_two_rows_of_one_name() -> None:
     row = {"id": "a", "attack": "jpeg"}
     with pytest.raises(ValueError, match="distinct"):
