@@ -19,7 +19,7 @@ M = TypeVar("M", bound=BaseModel)
 PACKAGE = Path(__file__).parent
 WEIGHTS = PACKAGE / "weights"
 """Trained weights that ship with the package."""
-NOUNS: Mapping[str, str] = MappingProxyType(
+KIND_NOUNS: Mapping[str, str] = MappingProxyType(
     {"attacks": "suite", "datasets": "recipe", "policies": "policy", "endpoints": "endpoint"}
 )
 """Kind of file to what messages call one of them."""
@@ -54,7 +54,7 @@ def find(kind: str, name: str) -> Path:
     Raises:
         UnknownNameError: there is no such file.
     """
-    noun = NOUNS[kind]
+    noun = KIND_NOUNS[kind]
     path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
     if path.is_file():
         return path

@@ -127,12 +127,13 @@ def note_lines(finished: RunResults) -> list[str]:
             " be compared."
         )
     for run in finished.runs:
-        grid, bound = read_run_plan(run.folder), read_unsendable(run.folder)
-        for name, subject in (grid.detectors if grid is not None else {}).items():
-            lines += [f"{run.called(name)}: {note}" for note in subject.notes]
+        plan = read_run_plan(run.folder)
+        unsendable = read_unsendable(run.folder)
+        for name, spec in ({} if plan is None else plan.detectors).items():
+            lines += [f"{run.called(name)}: {note}" for note in spec.notes]
         lines += [
             f"{run.called(name)}: evaluated in one process ({reason})."
-            for name, reason in bound.items()
+            for name, reason in unsendable.items()
         ]
     return lines
 

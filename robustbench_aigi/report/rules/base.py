@@ -53,7 +53,8 @@ class JudgedRun:
     _changes: dict[float, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     def changes(self, significance: float) -> pd.DataFrame | None:
-        """Return what changed since the base run, see :func:`~robustbench_aigi.report.compare`.
+        """Return what changed since the base run, see
+        :func:`~robustbench_aigi.report.compare.compare`.
 
         Args:
             significance: largest p, after Holm's correction, of a change beyond chance.
