@@ -5,7 +5,7 @@ in ``__all__``.
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from robustbench_aigi.attacks import Attack, load_attack, load_suite
+    from robustbench_aigi.attacks import Attack, Suite, load_attack, load_suite
     from robustbench_aigi.attacks.result import Result
     from robustbench_aigi.data import Dataset, load_data
     from robustbench_aigi.detectors import Card, Detector, load_detector, save_detector, wrap
@@ -22,6 +22,7 @@ _HOMES = {
     "Detector": "detectors",
     "Matrix": "report",
     "Result": "attacks",
+    "Suite": "attacks",
     "evaluate": "pipeline.evaluate",
     "faster": "detectors._support.faster",
     "load_attack": "attacks",
@@ -39,6 +40,7 @@ __all__ = [
     "Detector",
     "Matrix",
     "Result",
+    "Suite",
     "evaluate",
     "faster",
     "load_attack",

@@ -1,9 +1,8 @@
-"""Suites, recipes, policies, endpoints: TOML files found by name or path, in a checkout and in an
-installed wheel.
+"""TOML files by name or path, in a checkout and in an installed wheel: suites, recipes, training
+plans, policies, endpoints.
 """
 
 import tomllib
-from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -16,26 +15,34 @@ from robustbench_aigi.registry import unknown
 
 M = TypeVar("M", bound=BaseModel)
 
-PACKAGE = Path(__file__).parent
-WEIGHTS = PACKAGE / "weights"
+PACKAGE_FOLDER = Path(__file__).parent
+WEIGHTS_FOLDER = PACKAGE_FOLDER / "weights"
 """Trained weights that ship with the package."""
-KIND_NOUNS: Mapping[str, str] = MappingProxyType(
-    {"attacks": "suite", "datasets": "recipe", "policies": "policy", "endpoints": "endpoint"}
+PACKAGED_KINDS = ("training_plans", "policies", "endpoints")
+"""Kinds of files whose folder is in the package, in a checkout too."""
+KIND_NOUNS = MappingProxyType(
+    {
+        "attacks": "suite",
+        "datasets": "recipe",
+        "training_plans": "training plan",
+        "policies": "policy",
+        "endpoints": "endpoint",
+    }
 )
-"""Kind of file to what messages call one of them."""
+"""Kind of file, which is the name of its folder, to what messages call one."""
 
 
 def folder(kind: str) -> Path:
     """The folder of a kind of file; that of suites, or recipes, is beside the package in a
     checkout, else inside it.
     """
-    if kind in ("policies", "endpoints"):
-        return PACKAGE / kind
-    checkout = PACKAGE.parent
+    if kind in PACKAGED_KINDS:
+        return PACKAGE_FOLDER / kind
+    checkout = PACKAGE_FOLDER.parent
     return (
         checkout / kind
         if (checkout / "pyproject.toml").is_file()
-        else PACKAGE / "_catalogue" / kind
+        else PACKAGE_FOLDER / "_catalogue" / kind
     )
 
 

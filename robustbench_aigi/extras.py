@@ -7,8 +7,8 @@ import tomllib
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-NAME = "robustbench-aigi"
-PROJECT = Path(__file__).parent.parent / "pyproject.toml"
+PACKAGE_NAME = "robustbench-aigi"
+PROJECT_FILE = Path(__file__).parent.parent / "pyproject.toml"
 """There in a checkout, and nowhere else."""
 
 
@@ -19,19 +19,23 @@ def install_command(extra: str) -> str:
     folder or a wheel file has no such name, so the packages themselves are listed.
     """
     packages = _packages(extra)
-    return f"pip install {shlex.join(packages)}" if packages else f"pip install '{NAME}[{extra}]'"
+    return (
+        f"pip install {shlex.join(packages)}"
+        if packages
+        else f"pip install '{PACKAGE_NAME}[{extra}]'"
+    )
 
 
 def _packages(extra: str) -> list[str]:
     """What the extra asks for; empty where an index can be asked for the extra by name, or nothing
     is known of it.
     """
-    if PROJECT.is_file():
-        project = tomllib.loads(PROJECT.read_text(encoding="utf-8")).get("project", {})
-        if project.get("name") == NAME:
+    if PROJECT_FILE.is_file():
+        project = tomllib.loads(PROJECT_FILE.read_text(encoding="utf-8")).get("project", {})
+        if project.get("name") == PACKAGE_NAME:
             return list(project.get("optional-dependencies", {}).get(extra, ()))
     try:
-        installed = distribution(NAME)
+        installed = distribution(PACKAGE_NAME)
     except PackageNotFoundError:
         return []
     if (

@@ -14,12 +14,13 @@ from typing import Any, Generic, TypeVar, cast
 
 from robustbench_aigi.errors import UnknownNameError
 
-LISTED: Mapping[str, str] = MappingProxyType(
+LISTED_AS: Mapping[str, str] = MappingProxyType(
     {
         "detector": "detectors",
         "attack": "attacks",
         "suite": "suites",
         "recipe": "recipes",
+        "training plan": "training-plans",
         "policy": "policies",
         "prompt file": "prompts",
         "policy rule": "rules",
@@ -176,12 +177,14 @@ def unknown(kind: str, got: str, known: list[str]) -> str:
     them.
 
     Args:
-        kind: noun of the message; where ``robustbench-aigi list`` knows it (see :data:`LISTED`),
+        kind: noun of the message; where ``robustbench-aigi list`` knows it (see :data:`LISTED_AS`),
             the command is given.
     """
     near = get_close_matches(got, known, n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(known)}."
-    command = f" List all with `robustbench-aigi list {LISTED[kind]}`." if kind in LISTED else ""
+    command = (
+        f" List all with `robustbench-aigi list {LISTED_AS[kind]}`." if kind in LISTED_AS else ""
+    )
     return f"no {kind} called {got!r}. {hint}{command}"
 
 

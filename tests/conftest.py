@@ -39,6 +39,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 TINY_RECIPE = """
 name = "tiny"
 version = 1
+training_plan = "{plan}"
 kind = "mini"
 licence = "test"
 [parts]
@@ -46,16 +47,42 @@ train = 50
 validation = 12
 test = 12
 steps = 4
-[training]
-static_epochs = 2
-adversarial_epochs = 2
-adversarial_steps = 1
-fare_epochs = 1
-[training.epochs]
-cifake-cnn = 12
-resnet18-c32 = 4
-tinyvit-5m = 14
-clip-mlp = 8
+"""
+
+TINY_PLAN = """
+name = "tiny"
+version = 1
+[train]
+numbers = { eps = 8, steps = 1 }
+[[jobs]]
+detector = "cifake-cnn"
+epochs = 12
+[[jobs]]
+detector = "resnet18-c32"
+epochs = 4
+[[jobs]]
+detector = "tinyvit-5m"
+epochs = 14
+[[jobs]]
+detector = "clip-mlp"
+epochs = 8
+[[jobs]]
+detector = "tinyvit-5m"
+method = "static"
+epochs = 2
+start = "tinyvit-5m"
+[[jobs]]
+detector = "tinyvit-5m"
+method = "pgd"
+epochs = 2
+start = "tinyvit-5m"
+numbers = { eps = 8, steps = 1 }
+[[jobs]]
+detector = "clip-mlp"
+method = "fare"
+epochs = 1
+start = "clip-mlp"
+numbers = { eps = 4, steps = 1 }
 """
 
 TINY_SUITE = """
@@ -183,7 +210,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> str:
     path = tmp_path_factory.mktemp("recipe") / "tiny.toml"
-    path.write_text(TINY_RECIPE)
+    plan = path.with_name("tiny-plan.toml")
+    plan.write_text(TINY_PLAN)
+    path.write_text(TINY_RECIPE.format(plan=plan))
     read_recipe(str(path))
     return str(path)
 

@@ -1,4 +1,4 @@
-"""Files that users get from strangers, and what reads each: mutated, it is read or refused in one
+"""Files that users get from strangers, and what reads each: mutated, it is read or rejected in one
 clear message.
 """
 

@@ -31,7 +31,7 @@ OLD_FORMS = {
     r"\bas chance will have it\b": "write at random",
     r"\brefus(e|es|ed|ing)\b": "write reject, where input is meant",
     r"\bmend(s|ed|ing)?\b": "write fix",
-    r"\b(begins|begun|begin) anew\b|\banew\b": "write again, from the start",
+    r"\bane[w]\b": "write again, from the start",
     r"\bwhatever detector\b": "write any detector",
     r"\bnot begun\b": "write not started",
     r"\ba hole\b": "write a vulnerability",
@@ -74,10 +74,15 @@ def folds_in(path: Path) -> Iterator[Finding]:
             if lines > MAX_FUNCTION_LINES:
                 yield Finding(path, node.lineno, f"{node.name} has {lines} lines")
     for statement in tree.body:
-        targets = statement.targets if isinstance(statement, ast.Assign) else []
-        for target in targets:
+        for target in _targets(statement):
             if isinstance(target, ast.Name) and re.fullmatch(r"[A-Z]{2,}", target.id):
                 yield Finding(path, statement.lineno, f"the constant {target.id} is of one word")
+
+
+def _targets(statement: ast.stmt) -> list[ast.expr]:
+    if isinstance(statement, ast.AnnAssign):
+        return [statement.target]
+    return statement.targets if isinstance(statement, ast.Assign) else []
 
 
 def _is_packed(node: ast.Assign) -> bool:

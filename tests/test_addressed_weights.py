@@ -146,7 +146,7 @@ def test_weights_of_any_dataset_ship(tmp_path: Path, monkeypatch: pytest.MonkeyP
     made = load_detector("cifake-cnn", "cifake")
     save_detector(made, tmp_path / "cifake-cnn-mini.safetensors")
     save_file({"a": torch.ones(1)}, tmp_path / "tiny-clip.safetensors")  # no detector
-    monkeypatch.setattr(shipping, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(shipping, "WEIGHTS_FOLDER", tmp_path)
     assert shipped_names("mini") == ["cifake-cnn"]
     assert shipped_names("clip") == []
     for found in (

@@ -38,7 +38,7 @@ JPEG: dict[str, Any] = {"id": "jpeg-50", "attack": "jpeg", "with": {"quality": 5
 
 
 def brightness(images: Tensor) -> Tensor:
-    """Mean grey level above 128: what the images of :func:`bright` are told apart by."""
+    """Mean grey level above 128: what the images of :func:`bright` are distinguished by."""
     return images.mean(dim=(1, 2, 3)) * 255 - 128
 
 

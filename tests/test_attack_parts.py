@@ -14,8 +14,8 @@ import robustbench_aigi.attacks as package
 from robustbench_aigi.attacks import attacks, load_attack
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks.gradient.pgd import CycleDetector, PGDState
+from robustbench_aigi.attacks.score._square_state import first_improvement
 from robustbench_aigi.attacks.score.random_linf import RandomLinf
-from robustbench_aigi.attacks.score.square import first_improvement
 from robustbench_aigi.io.hashing import rng_for
 from tests.conftest import Linear
 

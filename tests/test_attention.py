@@ -9,7 +9,7 @@ import torch
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import detectors
-from robustbench_aigi.evaluation.examples.grad_cam import MAPS, grad_cam, read_maps, similarity
+from robustbench_aigi.evaluation.examples.grad_cam import MAPS_FILE, grad_cam, read_maps, similarity
 from robustbench_aigi.evaluation.examples.selection import cases, right_before, strongest
 from robustbench_aigi.executors import InProcessExecutor, PoolExecutor
 from robustbench_aigi.pipeline.evaluate import evaluate
@@ -74,7 +74,9 @@ def test_maps_are_the_same_whoever_makes_them(tmp_path: Path, tiny_recipe: str) 
     data, found = load_data(tiny_recipe, split="test"), []
     for name, executor in (("here", InProcessExecutor(1)), ("pool", PoolExecutor(2))):
         evaluate([detector("good")], SUITE, data, tmp_path / name, executor=executor)
-        found.append((tmp_path / name / "cells" / "good" / "white-box-pgd-4" / MAPS).read_bytes())
+        found.append(
+            (tmp_path / name / "cells" / "good" / "white-box-pgd-4" / MAPS_FILE).read_bytes()
+        )
     assert found[0] == found[1]
 
 
@@ -86,7 +88,7 @@ def test_maps_that_cannot_be_made_leave_a_note_and_the_cell(
     matrix = evaluate([lost], SUITE, load_data(tiny_recipe, split="test"), tmp_path)
     folder = tmp_path / "cells" / "good" / "white-box-pgd-4"
     assert "nowhere" in (folder / "maps-error.txt").read_text()
-    assert not (folder / MAPS).exists()
+    assert not (folder / MAPS_FILE).exists()
     assert set(matrix["status"]) == {"ok"}
 
 

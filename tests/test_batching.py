@@ -1,5 +1,5 @@
 """Batches fit a bound on memory; where memory runs out all the same, they are halved and the run
-goes on.
+continues.
 """
 
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
     frugal = detector("good")
     again = evaluate(
         [frugal], SUITE, data, tmp_path / "hungry"
-    )  # the size is remembered, nothing is done anew
+    )  # the size is remembered, nothing is done again
     assert frugal.at_once == 4
     assert again["accuracy"].equals(matrix["accuracy"])
 

@@ -78,7 +78,7 @@ def test_what_is_trained_is_as_plain_as_without_it(tmp_path: Path) -> None:
 def test_a_killed_one_ends_in_the_same_weights(
     numbers: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "SAVE_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.run_state"], "SAVE_SECONDS", 0)
 
     def killed(task: str, done: int, total: int) -> None:
         if done == 5:

@@ -89,7 +89,7 @@ def test_parquet_is_read_in_any_order(tmp_path: Path) -> None:
     data = load_data("cifake", str(parquet(root, tmp_path / "parquet", named=False)), split="test")
     shuffled = data.manifest.sample(frac=1, random_state=0).reset_index(drop=True)
     from robustbench_aigi.data import Dataset
-    from robustbench_aigi.data.dataset import read_contents
+    from robustbench_aigi.data.reading import read_contents
 
     assert list(read_contents(shuffled)) == [
         (root / f"{i}.png").read_bytes() for i in Dataset("x", shuffled).manifest["id"]

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, load_attack
-from robustbench_aigi.attacks.through_transform import AveragedDetector, Delivered
+from robustbench_aigi.attacks._engine.views import AveragedDetector, Delivered
 from robustbench_aigi.detectors import Card, Detector, load_detector, straight_through, wrap
 from robustbench_aigi.errors import ConfigError, LogitsError
 from tests.conftest import Linear

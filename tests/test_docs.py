@@ -30,6 +30,7 @@ COMMAND_NAME = "robustbench-aigi"
 BRIGHT_MINI = """
 name = "mini"
 version = 2
+training_plan = "mini"
 kind = "labelled"
 licence = "test"
 source = "{source}"
@@ -37,8 +38,6 @@ layout = "folder"
 [labels]
 real = 0
 fake = 1
-[training]
-start = "cifake"
 """
 """A dataset instead of ``mini`` that is learnt in a moment: fakes are bright."""
 QUICK_ROWS = ("pgd-linf-8", "jpeg-50")

@@ -70,7 +70,7 @@ def test_logits_that_are_no_number_make_errors_and_the_run_goes_on(
 
 
 class Mended(Made):
-    """A detector whose backward pass breaks until it is mended."""
+    """A detector whose backward pass breaks until it is fixed."""
 
     def __init__(self) -> None:
         super().__init__(self.answer)

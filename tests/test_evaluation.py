@@ -118,13 +118,15 @@ def test_accuracy_from_the_saved_images_is_the_cell(
 def test_an_attack_takes_the_clean_logits_of_the_clean_cell(data: Dataset) -> None:
     """Told that the detector is wrong on every clean image, it attacks none."""
     rows = data.manifest
-    told = {i: -1.0 if label else 1.0 for i, label in zip(rows["id"], rows["label"], strict=True)}
+    message = {
+        i: -1.0 if label else 1.0 for i, label in zip(rows["id"], rows["label"], strict=True)
+    }
     tables = [
         attacked(cnn(), load_attack("pgd-linf"), 0, o, keep_images=False)(data)
-        for o in (told, None)
+        for o in (message, None)
     ]
     assert (tables[0]["forwards"] == 1).all()
-    assert tables[0]["clean_logit"].tolist() == [told[i] for i in tables[0]["id"]]
+    assert tables[0]["clean_logit"].tolist() == [message[i] for i in tables[0]["id"]]
     assert (tables[1]["forwards"] > 1).any()
 
 

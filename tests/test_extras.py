@@ -30,7 +30,7 @@ def test_hints_name_the_command_that_works_here(
         def read_text(self, name: str) -> str | None:
             return self.origin
 
-    monkeypatch.setattr(extras, "PROJECT", tmp_path / "pyproject.toml")
+    monkeypatch.setattr(extras, "PROJECT_FILE", tmp_path / "pyproject.toml")
     monkeypatch.setattr(extras, "distribution", lambda name: Installed())
     assert extras.install_command("onnx") == "pip install onnx 'diffusers>=0.42'"
     Installed.origin = None

@@ -180,8 +180,8 @@ def test_policies_that_cannot_be_meant_are_told(good: Path) -> None:
         ({**CLEAN, "metric": "ap", "at_least": 0.9, "bound": "worse"}, "ap has no interval"),
         ({"no": "worries"}, "regression"),
     ]
-    for rule, told in rules:
-        with pytest.raises(ValueError, match=told):
+    for rule, message in rules:
+        with pytest.raises(ValueError, match=message):
             judged(good, **rule)
     with pytest.raises(ConfigError, match=r"no attack called 'pgd-3'. Did you mean pgd-2"):
         judged(good, metric="accuracy", attack="pgd-3", mode="white-box", at_least=0.5)

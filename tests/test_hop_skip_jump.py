@@ -3,11 +3,8 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.attacks.decision.hop_skip_jump import (
-    BISECTION_STEPS,
-    MIN_PROBES,
-    STEP_LENGTHS,
-)
+from robustbench_aigi.attacks.decision._boundary_walk import BISECTION_STEPS, STEP_LENGTHS
+from robustbench_aigi.attacks.decision.hop_skip_jump import MIN_PROBES
 from robustbench_aigi.imaging.pixels import snap
 from tests.conftest import Linear
 

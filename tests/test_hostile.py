@@ -1,4 +1,4 @@
-"""Files that nobody should trust: each is refused with the reason, listed, and the rest is read."""
+"""Files that nobody should trust: each is rejected with a listed reason, and the rest is read."""
 
 import io
 import struct

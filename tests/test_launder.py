@@ -8,8 +8,15 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, load_attack
 from robustbench_aigi.errors import ConfigError, UnavailableError, UserError
-from robustbench_aigi.generators import CLASSES, SHIPPED, SMALL, PixelDiffusion, load_autoencoder
-from robustbench_aigi.generators.launder import DIFFUSION, launder
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    SMALL_AUTOENCODER,
+    PixelDiffusion,
+    load_autoencoder,
+)
+from robustbench_aigi.generators.launder import launder
 from robustbench_aigi.imaging.pixels import from_bytes, on_grid, snap, to_bytes
 from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
@@ -25,18 +32,18 @@ def rngs(count: int) -> list[torch.Generator]:
 @pytest.mark.parametrize("strength", [0.1, 0.25])
 def test_at_the_models_own_size_it_is_noise_and_denoise(strength: float) -> None:
     images = photographs(32, 32, count=2)
-    cat = CLASSES.index("cat")
+    cat = CLASS_NAMES.index("cat")
     kind = torch.get_default_dtype()
     try:
         torch.set_default_dtype(torch.float64)
-        model = PixelDiffusion.load(SHIPPED).double()
+        model = PixelDiffusion.load(SHIPPED_DIFFUSION).double()
         wanted = model.reconstruct(from_bytes(images).double(), [cat, cat], rngs(2), strength)
     finally:
         torch.set_default_dtype(kind)
     assert torch.equal(
-        launder(images, DIFFUSION, strength, rngs(2), condition="cat"), to_bytes(wanted)
+        launder(images, DIFFUSION_NAME, strength, rngs(2), condition="cat"), to_bytes(wanted)
     )
-    assert not torch.equal(launder(images, DIFFUSION, strength, rngs(2)), to_bytes(wanted))
+    assert not torch.equal(launder(images, DIFFUSION_NAME, strength, rngs(2)), to_bytes(wanted))
 
 
 def test_an_autoencoder_is_encode_and_decode_and_noise_between(tmp_path: Path) -> None:
@@ -45,16 +52,16 @@ def test_an_autoencoder_is_encode_and_decode_and_noise_between(tmp_path: Path) -
     hub = AutoencoderKL.from_pretrained(tmp_path / "vae").eval()
     images = photographs(24, 40, count=2)
     with torch.no_grad():
-        small = load_autoencoder(SMALL).double()(from_bytes(images).double())
+        small = load_autoencoder(SMALL_AUTOENCODER).double()(from_bytes(images).double())
         mean = hub.encode(from_bytes(images) * 2 - 1).latent_dist.mean
         again = (hub.decode(mean).sample + 1) / 2
-    assert torch.equal(launder(images, SMALL, 0.0, rngs(2)), to_bytes(small))
+    assert torch.equal(launder(images, SMALL_AUTOENCODER, 0.0, rngs(2)), to_bytes(small))
     assert (
         launder(images, f"{tmp_path}:vae", 0.0, rngs(2)).int() - to_bytes(again).int()
     ).abs().max() <= 1
-    noisy = launder(images, SMALL, 0.2, rngs(2))
+    noisy = launder(images, SMALL_AUTOENCODER, 0.2, rngs(2))
     assert distance(noisy, images) > distance(to_bytes(small), images)
-    assert not torch.equal(noisy, launder(images, SMALL, 0.2, rngs(3)[1:]))
+    assert not torch.equal(noisy, launder(images, SMALL_AUTOENCODER, 0.2, rngs(3)[1:]))
 
 
 @pytest.mark.parametrize("name", BOTH_MODELS)
@@ -122,25 +129,25 @@ def test_windows_leave_no_seam(size: tuple[int, int]) -> None:
 def test_floats_stay_floats_on_the_grid_and_their_source_is_left_alone() -> None:
     images = snap(torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)))
     before = images.clone()
-    new = launder(images, SMALL, 0.0, rngs(2))
+    new = launder(images, SMALL_AUTOENCODER, 0.0, rngs(2))
     assert new.dtype == torch.float32
     assert on_grid(new)
     assert torch.equal(images, before)
-    assert launder(images[:0], SMALL, 0.0, []).shape == (0, 3, 16, 16)
+    assert launder(images[:0], SMALL_AUTOENCODER, 0.0, []).shape == (0, 3, 16, 16)
 
 
 def test_it_says_what_it_cannot_do(tmp_path: Path) -> None:
     images = photographs(8, 8, count=2)
     with pytest.raises(UserError, match="2 images need as many random generators, got 1"):
-        launder(images, SMALL, 0.0, rngs(1))
+        launder(images, SMALL_AUTOENCODER, 0.0, rngs(1))
     with pytest.raises(UserError, match="no condition called 'unicorn'"):
-        launder(images, DIFFUSION, 0.1, rngs(2), condition="unicorn")
+        launder(images, DIFFUSION_NAME, 0.1, rngs(2), condition="unicorn")
     for by, strength in (
-        (DIFFUSION, 0.0),
-        (DIFFUSION, 1.1),
-        (SMALL, -0.1),
-        (SMALL, math.nan),
-        (SMALL, math.inf),
+        (DIFFUSION_NAME, 0.0),
+        (DIFFUSION_NAME, 1.1),
+        (SMALL_AUTOENCODER, -0.1),
+        (SMALL_AUTOENCODER, math.nan),
+        (SMALL_AUTOENCODER, math.inf),
     ):
         with pytest.raises(UserError, match="cannot launder with strength"):
             launder(images, by, strength, rngs(2))

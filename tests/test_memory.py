@@ -23,7 +23,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 )
 def test_memory_that_is_freed_is_not_asked_for_again() -> None:
     """Counted in processes of their own, because the setting stays; where the heap has no room to
-    grow, as chance will have it now and then, nothing can be kept, so one of three must.
+    grow, as happens at random now and then, nothing can be kept, so one of three must.
     """
     pages = 2**24 * 4 // 4096
 

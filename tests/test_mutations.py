@@ -1,4 +1,4 @@
-"""Mutated files are read or refused in one message. The long run: ``python -m
+"""Mutated files are read or rejected in one message. The long run: ``python -m
 tests.benchmarks.mutations``.
 """
 

@@ -133,9 +133,9 @@ def test_sorting_and_filtering_change_what_is_shown(run: Path, browser: Any) -> 
     opened.page.fill("#attacks", "jpeg")
     assert {column for _, column in opened.cells()} == {"clean", "jpeg-50 static"}
     opened.page.locator("#heatmap td").first.hover()
-    told = opened.page.locator("#detail").inner_text()
-    assert "n = 12" in told
-    assert "95% interval" in told
+    reported = opened.page.locator("#detail").inner_text()
+    assert "n = 12" in reported
+    assert "95% interval" in reported
 
 
 def test_odd_names_are_text(tmp_path: Path, run: Path, browser: Any) -> None:

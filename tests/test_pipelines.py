@@ -10,7 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, DiffusionPipeline, UNet2DModel
 
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
 from robustbench_aigi.generators.pipelines import MAX_DRAWS, TextToImage, load_sampler
 from robustbench_aigi.io.hashing import rngs_for
 from tests import tiny_pipelines
@@ -49,8 +49,8 @@ def test_an_image_depends_on_its_prompt_and_generator_alone(family: str, tmp_pat
 def test_the_shipped_model_draws_by_the_name_of_a_class() -> None:
     sampler = load_sampler("mini-diffusion", steps=2)
     drawn = sampler.sample(["cat", "ship"], rngs("x", "y"))
-    again = PixelDiffusion.load(SHIPPED).sample(
-        [CLASSES.index("cat"), CLASSES.index("ship")], rngs("x", "y"), 2
+    again = PixelDiffusion.load(SHIPPED_DIFFUSION).sample(
+        [CLASS_NAMES.index("cat"), CLASS_NAMES.index("ship")], rngs("x", "y"), 2
     )
     assert level(drawn, (again * 255).round()) == 0
     with pytest.raises(ConfigError, match="must be a class, got 'a cat'"):

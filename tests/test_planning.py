@@ -73,6 +73,6 @@ def test_the_command_plans_or_says_how(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == code
-        told = capsys.readouterr()
-        assert said in told.out + told.err
+        message = capsys.readouterr()
+        assert said in message.out + message.err
     assert isinstance(plan_evaluation([detector("good")], SUITE, tiny_recipe)[0], pd.DataFrame)

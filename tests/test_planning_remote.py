@@ -1,4 +1,4 @@
-"""A plan for a detector on another machine: requests, price and time are told, and nothing is
+"""A plan for a detector on another machine: requests, price and time are reported, and nothing is
 sent.
 """
 
@@ -14,7 +14,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation.costs import to_text
-from robustbench_aigi.evaluation.remote_costs import TERMS
+from robustbench_aigi.evaluation.remote_costs import TERMS_NOTICE
 from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.pipeline.plan import plan_evaluation
 from tests.endpoints import Reply, Server, brightness, serving
@@ -73,14 +73,14 @@ def test_a_plan_sends_nothing_and_bounds_what_an_evaluation_sends(
         " per second" in text
     )
     assert "Nothing was sent" in text
-    assert TERMS in text
+    assert TERMS_NOTICE in text
     assert "| good | " in text
     assert "| far | " not in text
     said: list[str] = []
     images = load_data(tiny_recipe, None, "test", IMAGES)
     evaluate(made, SUITE, images, tmp_path, say=said.append)
     assert said[0].startswith(f"far: at most {most:.0f} requests")
-    assert said[1] == TERMS
+    assert said[1] == TERMS_NOTICE
     assert 0 < len(server.seen) <= most
 
 
@@ -141,7 +141,7 @@ def test_the_commands_tell_it(
         assert ended.value.code == 0
         return capsys.readouterr().out
 
-    told = typed(
+    message = typed(
         "plan",
         f"far={server.base}/detect",
         "--data",
@@ -151,7 +151,7 @@ def test_the_commands_tell_it(
         "--limit",
         "8",
     )
-    assert "far: at most" in told
-    assert TERMS in told
+    assert "far: at most" in message
+    assert TERMS_NOTICE in message
     assert server.seen == []
     assert "hive-v3" in typed("list", "endpoints")

@@ -192,16 +192,18 @@ def rounded(digits: int) -> Callable[[Tensor], Tensor]:
     return function
 
 
-@pytest.mark.parametrize(("digits", "coarse"), [(1, True), (2, True), (4, False)])
-def test_coarse_scores_are_attacked_by_verdicts(
-    digits: int, coarse: bool, data: Dataset, tmp_path: Path
+@pytest.mark.parametrize(
+    ("digits", "coarse", "by_verdicts"), [(1, True, True), (2, True, False), (4, False, False)]
+)
+def test_coarse_scores_are_flagged_and_the_coarsest_attacked_by_verdicts(
+    digits: int, coarse: bool, by_verdicts: bool, data: Dataset, tmp_path: Path
 ) -> None:  # A9
     detector = Scored(rounded(digits), gradient="none")
     matrix, kinds = evaluated(detector, data, tmp_path)
     row = matrix[(matrix["attack"] == "square-8") & (matrix["direction"] == "both")].iloc[0]
     assert ("coarse-score" in kinds) == coarse
     assert detector.card.score_step == pytest.approx(10**-digits)
-    assert (row["replaced_by"] == "hop-skip-jump-linf") == coarse
+    assert (row["replaced_by"] == "hop-skip-jump-linf") == by_verdicts
     assert ("coarse-score" in str(row["flags"])) == coarse
     pgd = matrix[(matrix["attack"] == "pgd-8")].iloc[0]
     assert pgd["status"] == "unavailable: pgd-linf needs gradients, and made has none (a black box)"

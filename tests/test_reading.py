@@ -13,6 +13,7 @@ import torch
 
 from robustbench_aigi.data import Dataset, dataset, load_data
 from robustbench_aigi.data.decoding import decode
+from robustbench_aigi.data.reading import read_contents
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.cells import read_shards, write_shard
 from robustbench_aigi.io.files import describe_read_errors
@@ -87,7 +88,7 @@ def test_reading_holds_a_few_images_however_many_there_are(tmp_path: Path, form:
     tracemalloc.start()
     arrow = pa.total_allocated_bytes()
     try:
-        for content, known in zip(dataset.read_contents(manifest), expected, strict=True):
+        for content, known in zip(read_contents(manifest), expected, strict=True):
             assert hash(content) == known
             assert pa.total_allocated_bytes() - arrow < count * size / 2
         assert tracemalloc.get_traced_memory()[1] < 10 * size

@@ -13,7 +13,12 @@ from robustbench_aigi.detectors._support.denoiser import Denoiser, ddim
 from robustbench_aigi.detectors.aeroblade import Aeroblade, FeatureDistance, MultiscaleL1
 from robustbench_aigi.detectors.dire import Dire
 from robustbench_aigi.errors import UnavailableError, UserError
-from robustbench_aigi.generators import SMALL, HubAutoencoder, SmallAutoencoder, load_autoencoder
+from robustbench_aigi.generators import (
+    SMALL_AUTOENCODER,
+    HubAutoencoder,
+    SmallAutoencoder,
+    load_autoencoder,
+)
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.training import Arrays, TrainConfig, fit
 from robustbench_aigi.training.arrays import balanced_accuracy
@@ -40,8 +45,8 @@ def hub_autoencoder(tmp_path: Path) -> str:
 def test_aeroblade_takes_the_best_of_several_autoencoders(
     hub_autoencoder: str, images: Tensor
 ) -> None:
-    detector = Aeroblade([SMALL, hub_autoencoder], size=32).eval()
-    own = load_autoencoder(SMALL)
+    detector = Aeroblade([SMALL_AUTOENCODER, hub_autoencoder], size=32).eval()
+    own = load_autoencoder(SMALL_AUTOENCODER)
     hub = AutoencoderKL.from_pretrained(hub_autoencoder.replace(":", "/")).eval()
     with torch.no_grad():
         again = (hub.decode(hub.encode(images * 2 - 1).latent_dist.mode()).sample + 1) / 2
@@ -50,7 +55,7 @@ def test_aeroblade_takes_the_best_of_several_autoencoders(
         torch.testing.assert_close(detector.raw(images), -each.amin(dim=0))
     hub_alone = Aeroblade(hub_autoencoder, size=32)
     assert hub_alone.get_submodule(hub_alone.card.cam) is not hub_alone
-    assert detector.config["autoencoders"] == [SMALL, hub_autoencoder]
+    assert detector.config["autoencoders"] == [SMALL_AUTOENCODER, hub_autoencoder]
 
 
 def test_multiscale_l1_is_the_mean_over_three_scales() -> None:
@@ -94,7 +99,7 @@ def test_the_shipped_autoencoder_keeps_more_than_a_thumbnail_does() -> None:
     )
     images = from_bytes(torch.from_numpy(np.stack([crop for _, crop in crops])).permute(0, 3, 1, 2))
     with torch.no_grad():
-        coded = load_autoencoder(SMALL)(images)
+        coded = load_autoencoder(SMALL_AUTOENCODER)(images)
     thumbnail = F.interpolate(F.avg_pool2d(images, 4), scale_factor=4.0, mode="bilinear")
     assert (coded - images).abs().mean() < (thumbnail - images).abs().mean()
 

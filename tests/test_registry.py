@@ -22,10 +22,11 @@ from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.data.recipes import read_recipe
 from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
-from robustbench_aigi.registry import LISTED, Registry
+from robustbench_aigi.registry import LISTED_AS, Registry
 from robustbench_aigi.report import Matrix, RunResults
 from robustbench_aigi.report.formats import render
 from robustbench_aigi.report.gate import load_policy
+from robustbench_aigi.training.plans import load_training_plan
 
 runner = CliRunner()
 
@@ -129,7 +130,7 @@ arguments.
 
 @pytest.mark.parametrize("kind", WRONG)
 def test_every_command_that_a_message_names_works_when_typed(kind: str) -> None:
-    """C1: the hints `list policys`, `list prompts` and `list forms` were refused."""
+    """C1: the hints `list policys`, `list prompts` and `list forms` were rejected."""
     with pytest.raises(UserError) as raised:
         WRONG[kind]()
     message = str(raised.value)
@@ -149,12 +150,14 @@ def parses(words: list[str]) -> bool:
     return not commands.commands[words[0]].make_context(words[0], words[1:]).args
 
 
-@pytest.mark.parametrize("kind", LISTED)
+@pytest.mark.parametrize("kind", LISTED_AS)
 def test_every_kind_of_name_is_listed(kind: str) -> None:
-    shown = runner.invoke(app, ["list", LISTED[kind]])
+    shown = runner.invoke(app, ["list", LISTED_AS[kind]])
     assert shown.exit_code == 0
     assert len(shown.stdout.splitlines()) > 1
-    names = json.loads(runner.invoke(app, ["list", LISTED[kind], "--json"]).stdout)[LISTED[kind]]
+    names = json.loads(runner.invoke(app, ["list", LISTED_AS[kind], "--json"]).stdout)[
+        LISTED_AS[kind]
+    ]
     assert all(f"  {name}" in shown.stdout for name in names)
 
 
@@ -282,10 +285,10 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
         'seed = 0\n[[attacks]]\nid = "a"\nattack = "pgd-linf"\nwith = { epsilon = 8 }\n',
         "row a: no parameter of pgd-linf called 'epsilon'. Did you mean eps?",
     ),
-    "recipe": (
-        load_data,
-        'licence = "test"\nkind = "labelled"\n[training]\nstatic_epoch = 2\n',
-        "training.static_epoch: not a key here; did you mean static_epochs",
+    "training plan": (
+        load_training_plan,
+        '[[jobs]]\ndetector = "cifake-cnn"\nepoch = 2\n',
+        "jobs.0.epoch: not a key here; did you mean epochs",
     ),
     "kind of recipe": (
         load_data,
@@ -299,7 +302,10 @@ FAULTS: Mapping[str, tuple[Callable[[str], object], str, str]] = {
     "key of another kind of recipe": (
         load_data,
         'licence = "test"\nkind = "labelled"\nattacks = "quick"\n',
-        "attacks: not a key here; keys are name, version, licence, homepage, seed, training, kind",
+        (
+            "attacks: not a key here; keys are name, version, licence, homepage, seed,"
+            " training_plan, kind"
+        ),
     ),
 }
 

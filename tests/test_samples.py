@@ -19,7 +19,7 @@ from robustbench_aigi.data.plusplus.samples import (
 )
 from robustbench_aigi.data.prompts import Prompts, load_prompts
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError, UnknownNameError
-from robustbench_aigi.generators import CLASSES
+from robustbench_aigi.generators import CLASS_NAMES
 from robustbench_aigi.generators.pipelines import ShippedSampler
 from tests.conftest import CIFAKE, needs_cifake
 from tests.tiny_pipelines import level, save
@@ -186,11 +186,11 @@ def test_the_studys_set_is_ready() -> None:
         "pixart-xl-2-512x512",
     ]
     assert sum(study.images.values()) == 100
-    assert tuple(study.classes) == CLASSES[:10]
+    assert tuple(study.classes) == CLASS_NAMES[:10]
     assert all(model.licence for model in study.models)
     offline = load_prompts("mini")
     assert [model.id for model in offline.models] == ["mini-diffusion"]
-    assert all(offline.template.format(words) in CLASSES for words in offline.classes.values())
+    assert all(offline.template.format(words) in CLASS_NAMES for words in offline.classes.values())
 
 
 def test_prompt_files_are_checked(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from robustbench_aigi.errors import UserError
 
 
 @pytest.mark.parametrize(
-    ("suite", "given", "told"),
+    ("suite", "given", "message"),
     [
         (
             "quick",
@@ -24,9 +24,9 @@ from robustbench_aigi.errors import UserError
     ],
 )
 def test_a_surrogate_that_no_row_names_and_a_second_one_are_refused(
-    suite: str, given: list[str], told: str
+    suite: str, given: list[str], message: str
 ) -> None:
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         load_surrogates(load_suite(suite), given)
 
 

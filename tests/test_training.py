@@ -12,7 +12,7 @@ from robustbench_aigi.detectors import Detector, detectors, load_detector, save_
 from robustbench_aigi.detectors.clip_mlp import ClipMLP
 from robustbench_aigi.errors import TrainingCollapsedError, UserError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.pipeline.training_stages import describe_training_data, shipped_start
+from robustbench_aigi.pipeline.training_summary import describe_training_data
 from robustbench_aigi.training import Arrays, TrainConfig, TrainingJob, fit, train_detector
 from robustbench_aigi.training.arrays import balanced_accuracy, by_change, shuffled
 from robustbench_aigi.training.augment import augment, translate
@@ -285,12 +285,9 @@ def test_clip_tower_stays_frozen_in_a_plain_fit() -> None:
     )
 
 
-def test_a_recipe_starts_from_shipped_weights_where_there_are_any() -> None:
-    begin = shipped_start("tinyvit-5m", "cifake")
-    assert begin is not None
+def test_a_card_names_the_images_of_each_stage() -> None:
+    begin = load_detector("tinyvit-5m", "cifake")
     assert begin.card.weights.startswith("sha256:")
-    assert shipped_start("cifake-cnn", "nothing") is None
-    assert shipped_start("tinyvit-5m", None) is None
     assert (
         describe_training_data("mini", 2000, begin)
         == f"{begin.card.trained_on}; then mini, 2000 images"

@@ -30,7 +30,7 @@ TRAIN, VALIDATION = easy(80), easy(32, seed=1)
 
 @pytest.fixture(autouse=True)
 def kept_at_every_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["robustbench_aigi.training.loop"], "SAVE_SECONDS", 0)
+    monkeypatch.setattr(sys.modules["robustbench_aigi.training.run_state"], "SAVE_SECONDS", 0)
     monkeypatch.setattr(sys.modules["robustbench_aigi.training.log"], "LOG_INTERVAL", 1)
 
 

@@ -1,5 +1,6 @@
 """C2, C12: a type checker sees the public names, and the package says its version."""
 
+import json
 import subprocess
 import sys
 from importlib.metadata import version
@@ -9,6 +10,7 @@ from typing import assert_type
 import pytest
 
 import robustbench_aigi as rb
+from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks.base import Attack
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
@@ -42,6 +44,7 @@ def test_types_are_those_of_the_modules() -> None:
     """
     assert_type(rb.load_detector("cifake-cnn"), Detector)
     assert_type(rb.load_attack("fgsm"), Attack)
+    assert_type(rb.load_suite("quick"), Suite)
     assert_type(rb.load_data("mini", split="test"), Dataset)
     assert_type(rb.__version__, str)
 
@@ -65,6 +68,33 @@ def test_a_type_checker_finds_wrong_use_of_the_public_names(tmp_path: Path) -> N
     assert any(":6:" in line and "arg-type" in line for line in own), text
     assert any(":7:" in line and "detectors.base.Detector" in line for line in own), text
     assert not any('Revealed type is "Any"' in line for line in own), text
+
+
+def test_pyright_finds_wrong_use_of_the_public_names(tmp_path: Path) -> None:
+    """basedpyright is pyright in a wheel that needs no download when it is first run."""
+    pytest.importorskip("basedpyright")
+    (tmp_path / "client.py").write_text(CLIENT)
+    settings = {
+        "typeCheckingMode": "standard",
+        "include": ["client.py"],
+        "extraPaths": [str(ROOT)],
+        "pythonPath": sys.executable,
+    }
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(settings))
+    found = subprocess.run(
+        [sys.executable, "-m", "basedpyright", "--outputjson", "--pythonpath", sys.executable],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    diagnostics = json.loads(found.stdout)["generalDiagnostics"]
+    lines = {item["range"]["start"]["line"] + 1: item for item in diagnostics}
+    assert lines[4]["rule"] == "reportAttributeAccessIssue"
+    assert lines[5]["rule"] == "reportCallIssue"
+    assert lines[6]["rule"] == "reportArgumentType"
+    assert lines[7]["message"] == 'Type of "rb.load_detector("x")" is "Detector"'
+    assert lines[8]["message"] == 'Type of "rb.Matrix" is "type[Matrix]"'
 
 
 def test_dir_lists_the_public_names() -> None:

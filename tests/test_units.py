@@ -26,6 +26,7 @@ from robustbench_aigi.evaluation.adequacy.probes import probes
 from robustbench_aigi.io.hashing import Draws
 from robustbench_aigi.report.gate import Policy
 from robustbench_aigi.training import TrainConfig, TrainingJob
+from robustbench_aigi.training.plans import load_training_plan
 from tests.conftest import Linear
 
 ADAPTED = [*art.names(), *torchattacks.names()]
@@ -54,7 +55,10 @@ def test_numbers_out_of_range_are_rejected_with_their_unit(name: str) -> None:
     for field, quantity in quantities(type(default)).items():
         least, most = (None if math.isinf(end) else end for end in (quantity.least, quantity.most))
         wrong: list[Any] = [math.nan, math.inf, -math.inf, True, None, "high", "8/256", "3%", [8]]
-        wrong += [] if least is None else [least - 1 if least >= 1 and not quantity.zero else -1]
+        if least is not None:
+            wrong.append(least - 1 if least >= 1 and not quantity.zero else -1)
+        if quantity.per_pixel is not None:
+            wrong = [given for given in wrong if given != "3%"] + ["101%", "300 rms"]
         wrong += [] if most is None else [int(most) + 1]
         wrong += [2.5, 10.0] if quantity.whole else []
         for value in wrong:
@@ -273,16 +277,19 @@ def test_a_training_takes_text_and_whole_levels() -> None:
     )
 
 
+def test_a_training_plan_on_another_scale_names_file_and_key(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    text = (catalogue.folder("training_plans") / "default.toml").read_text()
+    path.write_text(text.replace("eps = 8", "eps = 0.03"))
+    with pytest.raises(ConfigError, match=r"own.toml .*jobs.5.numbers: .*8/255 is eps = 8"):
+        load_training_plan(str(path))
+    path.write_text(text.replace("eps = 8", 'eps = "8/255"'))
+    assert load_training_plan(str(path)).jobs[5].numbers["eps"] == 8
+
+
 def test_a_recipe_on_another_scale_names_file_and_key(tmp_path: Path) -> None:
     path = tmp_path / "own.toml"
     text = Path(catalogue.folder("datasets") / "mini.toml").read_text()
-    path.write_text(text.replace("adversarial_eps = 8", "adversarial_eps = 0.03"))
-    with pytest.raises(
-        ConfigError, match=r"own.toml .*training.adversarial_eps: .*8/255 is adversarial_eps = 8"
-    ):
-        catalogue.read("datasets", str(path), MiniRecipe)
-    path.write_text(text.replace("adversarial_eps = 8", 'adversarial_eps = "8/255"'))
-    assert catalogue.read("datasets", str(path), MiniRecipe).training.adversarial_eps == 8
     path.write_text(text.replace("sampled_share = 0.75", "sampled_share = 75"))
     with pytest.raises(ConfigError, match=r"75 probably means 0\.75"):
         catalogue.read("datasets", str(path), MiniRecipe)

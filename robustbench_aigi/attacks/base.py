@@ -4,20 +4,22 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, dataclass, fields
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, Self, final
 
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.inputs import batch_of
-from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle, QueryBudgetSpentError
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.config.quantity import check_reach, read_fields
+from robustbench_aigi.config.relative_size import resolve_sizes
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
-from robustbench_aigi.imaging.norms import NORMS
-from robustbench_aigi.imaging.pixels import LEVELS, on_grid
+from robustbench_aigi.imaging.norms import NORM_FUNCTIONS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, on_grid
 from robustbench_aigi.io.hashing import Draws, digest
 from robustbench_aigi.registry import Registry
 
@@ -31,8 +33,8 @@ class Budget:
 
     Attributes:
         linf: in grey levels.
-        l2: in the norm over pixels in [0, 1].
-        l0: in pixels.
+        l2: in the norm over pixels in [0, 1], or per pixel, such as ``"4 rms"``.
+        l0: in pixels, or as a share of them, such as ``"0.1%"``.
         queries: evaluations per image, not counting the clean one.
     """
 
@@ -43,6 +45,15 @@ class Budget:
 
     def __post_init__(self) -> None:
         read_fields(self, "the budget of an attack")
+
+    def at_size(self, height: int, width: int) -> Self:
+        """Return the budget of an image, without sizes per pixel.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+        """
+        return resolve_sizes(self, height, width)
 
     def check(self, name: str, result: Result) -> None:
         """Raise if a result left the threat model.
@@ -57,11 +68,12 @@ class Budget:
         if self.linf is not None:
             _raise_if_any(result.linf > self.linf, name, "L-inf", self.linf, result.linf)
         if self.l2 is not None:
-            squares = (result.l2 * LEVELS).square().round()
-            over = squares > (self.l2 * LEVELS) ** 2 + 1e-6
-            _raise_if_any(over, name, "L2", self.l2, result.l2)
+            most = float(self.l2)
+            squares = (result.l2 * MAX_LEVEL).square().round()
+            over = squares > (most * MAX_LEVEL) ** 2 + 1e-6
+            _raise_if_any(over, name, "L2", most, result.l2)
         if self.l0 is not None:
-            _raise_if_any(result.l0 > self.l0, name, "L0", self.l0, result.l0)
+            _raise_if_any(result.l0 > int(self.l0), name, "L0", int(self.l0), result.l0)
 
 
 def _raise_if_any(over: Tensor, name: str, norm: str, most: float, achieved: Tensor) -> None:
@@ -96,6 +108,18 @@ class Attack(ABC):
     minimises: ClassVar[Norm | None] = None
     covers_whole_ball: ClassVar[bool] = True
     is_single_step: ClassVar[bool] = False
+
+    def at_size(self, height: int, width: int) -> Self:
+        """Return the attack with the sizes that are given per pixel turned into those of an image.
+
+        Args:
+            height: of the images, in pixels.
+            width: of the images, in pixels.
+
+        Raises:
+            ConfigError: a size would change nothing in such an image.
+        """
+        return resolve_sizes(self, height, width)
 
     def __post_init__(self) -> None:
         read_fields(self, self.name)
@@ -203,15 +227,16 @@ class Attack(ABC):
                 " Write clean_logits=detector.logits(images), or leave it out."
             )
         self._check_access(detector)
-        levels = images.detach().mul(LEVELS).round()
+        levels = images.detach().mul(MAX_LEVEL).round()
         rngs = Draws(seed, self.seed_name, names)
+        sized = self.at_size(*images.shape[2:])
         with frozen(detector):
             scores_at_random = is_random(detector, images)
         if scores_at_random:
-            return self._attack_random(detector, levels, labels, rngs)
-        with self.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
-            self.perturb(oracle, rngs)
-        return self._checked_result(oracle, oracle.logits[None])
+            return sized._attack_random(detector, levels, labels, rngs)
+        with sized.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:
+            sized.perturb(oracle, rngs)
+        return sized._checked_result(oracle, oracle.logits[None])
 
     def _check_access(self, detector: Detector) -> None:
         if self.access == "gradients" and detector.card.gradient == "none":
@@ -239,7 +264,7 @@ class Attack(ABC):
                 f"{self.name} left the 8-bit grid; its numbers must not be used. Report it as a"
                 " bug."
             )
-        self.budget().check(self.name, result)
+        self.budget().at_size(*result.images.shape[2:]).check(self.name, result)
         return result
 
     @final
@@ -274,7 +299,7 @@ class Attack(ABC):
                 levels,
                 labels,
                 full=full,
-                distance=None if self.minimises is None else NORMS[self.minimises],
+                distance=None if self.minimises is None else NORM_FUNCTIONS[self.minimises],
                 queries=self.budget().queries,
                 gradients=self.starts_from_clean,
                 clean_logits=clean_logits,

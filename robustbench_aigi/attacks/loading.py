@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, cast
 
 from robustbench_aigi.attacks.base import Attack, attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import SEVERITY_LEVEL
 from robustbench_aigi.errors import ConfigError
 from robustbench_aigi.registry import unknown
@@ -52,6 +53,8 @@ def load_attack(name: str, *, severity: int | None = None, **numbers: Any) -> At
 def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that an attack was built with, converted from text.
 
+    Sizes per pixel stay text, such as ``"4 rms"``.
+
     Args:
         attack: what was built.
         numbers: as the user wrote them, such as ``{"eps": "8/255"}``.
@@ -60,7 +63,11 @@ def plain_numbers(attack: Attack, numbers: Mapping[str, Any]) -> dict[str, Any]:
         >>> plain_numbers(load_attack("fgsm", eps="8/255"), {"eps": "8/255"})
         {'eps': 8}
     """
-    return {key: getattr(attack, key, value) for key, value in numbers.items()}
+    plain = {key: getattr(attack, key, value) for key, value in numbers.items()}
+    return {
+        key: str(value) if isinstance(value, RelativeSize) else value
+        for key, value in plain.items()
+    }
 
 
 class AttackDescription(NamedTuple):

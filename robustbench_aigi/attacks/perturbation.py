@@ -15,7 +15,7 @@ from robustbench_aigi.attacks._engine.inputs import check_pixels
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 
@@ -90,4 +90,4 @@ class Perturbation(Attack):
     @final
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Replace the images of ``oracle`` by changed ones drawn with ``rngs``, better or not."""
-        oracle.replace(changed(self.change_all, oracle.images, LEVELS, rngs))
+        oracle.replace(changed(self.change_all, oracle.images, MAX_LEVEL, rngs))

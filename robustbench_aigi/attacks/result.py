@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.imaging.norms import norms
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 FRESH_DRAWS = 11
 """Scores drawn for each final image of a detector that scores at random; odd, so that there is
@@ -60,7 +60,7 @@ class Result:
         """
         linf, l2, l0 = norms(oracle.best, oracle.images)
         return cls(
-            images=oracle.best / LEVELS,
+            images=oracle.best / MAX_LEVEL,
             fooled=oracle.wrong(logits[0]),
             clean_logits=oracle.clean_logits,
             logits=logits[0],

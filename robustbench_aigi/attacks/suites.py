@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 from robustbench_aigi import catalogue
 from robustbench_aigi.attacks.base import Attack
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
+from robustbench_aigi.config.relative_size import RMS_LEVELS
 from robustbench_aigi.errors import UserError
 
 SURROGATE_SEPARATOR = " from "
@@ -49,6 +50,17 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
     def shared(self) -> bool:
         """Whether its images can be made once, by a surrogate or no model, and shown to all."""
         return self.surrogate is not None or self.built.access == "none"
+
+    def eps_at(self, height: int, width: int) -> float | None:
+        """Return the parameter ``eps`` for an image; None if the row has none. No attack is built.
+
+        Args:
+            height: of the image, in pixels.
+            width: of the image, in pixels.
+        """
+        given = self.numbers.get("eps")
+        relative = RMS_LEVELS.parse(given) if isinstance(given, str) else None
+        return given if relative is None else relative.at(height, width)
 
     def made_on(self, detector: str) -> "SuiteRow":
         """Return the row of the images that this attack makes on a detector, to be shown to all.

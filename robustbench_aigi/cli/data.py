@@ -19,13 +19,13 @@ from robustbench_aigi.cli.options import (
     Workers,
     shown_progress,
 )
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.places import COMMAND_PLACES
 
-PANEL = "Build and check datasets"
+COMMAND_PANEL = "Build and check datasets"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def inspect(
     source: Annotated[str, SOURCE_ARGUMENT],
     data: Annotated[
@@ -40,10 +40,10 @@ def inspect(
 
     with shown_progress() as screen:
         found = data_pipeline.inspect(source, data, convert=convert, progress=screen.progress)
-    typer.echo(to_json(found) if as_json else PLACES.display_path(to_text(found)))
+    typer.echo(to_json(found) if as_json else COMMAND_PLACES.display_path(to_text(found)))
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def build(
     dataset: Annotated[
         str, typer.Argument(help="Recipe: cifakepp, mini, cifake, or a path ending in .toml.")
@@ -95,10 +95,10 @@ def build(
     typer.echo(
         manifest.groupby(["split", "attack", "label"]).size().unstack(fill_value=0).to_string()
     )
-    typer.echo(f"\nmanifest: {PLACES.display_path(out / 'manifest.parquet')}")
+    typer.echo(f"\nmanifest: {COMMAND_PLACES.display_path(out / 'manifest.parquet')}")
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def generate(
     prompts: Annotated[
         str, typer.Argument(help="Prompt file: cifakepp, mini, or a path ending in .toml.")
@@ -111,10 +111,10 @@ def generate(
     with shown_progress() as screen:
         made = data_pipeline.generate(prompts, out, progress=screen.progress)
     typer.echo(made.groupby(["split", "generator"]).size().to_string())
-    typer.echo(f"\nmanifest: {PLACES.display_path(out / 'manifest.parquet')}")
+    typer.echo(f"\nmanifest: {COMMAND_PLACES.display_path(out / 'manifest.parquet')}")
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def verify(built: BuiltFolder) -> None:
     """Check a built set against its manifest: hashes, budgets, labels.
 
@@ -126,18 +126,18 @@ def verify(built: BuiltFolder) -> None:
         offenders = offenders_in(built, screen.progress)
     for offender in offenders:
         typer.echo(f"{offender.path}: {offender.reason}")
-    typer.echo(f"{len(offenders)} offenders in {PLACES.display_path(built)}")
+    typer.echo(f"{len(offenders)} offenders in {COMMAND_PLACES.display_path(built)}")
     if offenders:
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def audit(
     dataset: Annotated[str, typer.Argument(help="Recipe, or a folder that build wrote.")],
     out: Annotated[
         Path,
         typer.Option(
-            parser=PLACES.to_write,
+            parser=COMMAND_PLACES.to_write,
             metavar="PLACE",
             help="Folder or URL for audit.md, audit.json and pictures.",
         ),
@@ -160,20 +160,20 @@ def audit(
         typer.echo(f"{finding.level}: {finding.check}: {finding.message}")
     typer.echo(
         f"{'passed' if result.passed else 'a classifier could cheat'}:"
-        f" {PLACES.display_path(out / 'audit.md')}"
+        f" {COMMAND_PLACES.display_path(out / 'audit.md')}"
     )
     if not result.passed:
         raise typer.Exit(1)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def export(
     built: BuiltFolder,
     form: Annotated[str, typer.Argument(help="imagefolder, parquet, webdataset, raid or npz.")],
     out: Annotated[
         Path,
         typer.Option(
-            parser=PLACES.to_write,
+            parser=COMMAND_PLACES.to_write,
             metavar="PLACE",
             help="An empty folder or URL, or one that is not there yet.",
         ),
@@ -186,6 +186,6 @@ def export(
         result = exported(built, form, out, screen.progress)
     left = ", ".join(f"{count} of {attack}" for attack, count in result.left_out.items())
     typer.echo(
-        f"{result.images} images in {PLACES.display_path(out)}"
+        f"{result.images} images in {COMMAND_PLACES.display_path(out)}"
         + (f"; {form} has no place for {left}" if left else "")
     )

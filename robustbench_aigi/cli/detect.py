@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli.options import Convert
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.options import STRESS_TEST_PANEL, Convert
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.errors import DataError, LogitsError
 
 if TYPE_CHECKING:
     from robustbench_aigi.detectors import Detector
     from robustbench_aigi.judging import Judgement, Skipped
 
-PANEL = "Stress-test a detector"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=STRESS_TEST_PANEL)
 def detect(
     images: Annotated[
         list[Path],
@@ -31,7 +30,7 @@ def detect(
     detector: Annotated[
         list[str] | None,
         typer.Option(
-            parser=PLACES.detector,
+            parser=COMMAND_PLACES.detector,
             metavar="DETECTOR",
             help=(
                 "Checkpoint, address or shipped detector; may be repeated. tinyvit-5m if left out."

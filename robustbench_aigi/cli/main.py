@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 import robustbench_aigi
-from robustbench_aigi.cli import data, detect, names, report, stress_test
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli import data, detect, names, report, stress_test, train
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.errors import RobustbenchError
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-for group in (stress_test, data, report, detect, names):
+for group in (stress_test, train, data, report, detect, names):
     app.add_typer(group.app)
 
 
@@ -49,12 +49,12 @@ def main() -> None:
     """
     tune_process()
     try:
-        with PLACES:
+        with COMMAND_PLACES:
             app()
     except RobustbenchError as error:
         if _Debug.is_on:
             raise
-        sys.stderr.write(f"error: {PLACES.display_path(str(error))}\n")
+        sys.stderr.write(f"error: {COMMAND_PLACES.display_path(str(error))}\n")
         raise SystemExit(2) from None
     except KeyboardInterrupt:
         sys.stderr.write("Interrupted. Run the same command again to resume.\n")

@@ -17,6 +17,7 @@ LISTED_KINDS = (
     "attacks",
     "suites",
     "recipes",
+    "training-plans",
     "policies",
     "prompts",
     "rules",
@@ -51,7 +52,7 @@ def list_names(
         for name, members in shown.items():
             typer.echo(
                 "\n".join(
-                    [f"{name}:", *(line for member in members for line in DESCRIBED[name](member))]
+                    [f"{name}:", *(line for member in members for line in NAME_LINES[name](member))]
                 )
             )
     for name in shown:
@@ -77,6 +78,7 @@ def _known() -> Mapping[str, list[str]]:
         "attacks": attacks.names(),
         "suites": catalogue.names("attacks"),
         "recipes": catalogue.names("datasets"),
+        "training-plans": catalogue.names("training_plans"),
         "policies": catalogue.names("policies"),
         "prompts": prompt_names(),
         "rules": policy_rules.names(),
@@ -150,9 +152,17 @@ def _method(name: str) -> list[str]:
     return [f"  {name:20}  {methods.get(name).summary}"]
 
 
-DESCRIBED: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
+def _training_plan(name: str) -> list[str]:
+    """Return what a plan trains."""
+    from robustbench_aigi.training.plans import load_training_plan
+
+    return [f"  {name:20}  {', '.join(job.name for job in load_training_plan(name).jobs)}"]
+
+
+NAME_LINES: Mapping[str, Callable[[str], list[str]]] = dict.fromkeys(LISTED_KINDS, _plain) | {
     "detectors": _detector,
     "attacks": _attack,
     "methods": _method,
+    "training-plans": _training_plan,
 }
 """Kind to what prints one of its names, in lines."""

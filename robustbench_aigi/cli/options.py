@@ -7,22 +7,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.io.mirror import is_url
 
 if TYPE_CHECKING:
     from robustbench_aigi.cli.progress_bars import Screen
 
+STRESS_TEST_PANEL = "Stress-test a detector"
 IMAGES_PANEL = "Images"
 WORK_PANEL = "Work"
 OUT_HELP = "Output folder or URL (s3://...). Rerun with the same value to resume."
 
 
 def _local_source(place: str) -> str:
-    return str(PLACES.to_read(place)) if is_url(place) else place
+    return str(COMMAND_PLACES.to_read(place)) if is_url(place) else place
 
 
-Out = Annotated[Path, typer.Option(parser=PLACES.to_write, metavar="PLACE", help=OUT_HELP)]
+Out = Annotated[Path, typer.Option(parser=COMMAND_PLACES.to_write, metavar="PLACE", help=OUT_HELP)]
 Data = Annotated[
     str, typer.Option(help="Recipe, or a path ending in .toml.", rich_help_panel=IMAGES_PANEL)
 ]
@@ -70,7 +71,7 @@ ExecutorName = Annotated[
     ),
 ]
 DETECTORS_ARGUMENT = typer.Argument(
-    parser=PLACES.detector,
+    parser=COMMAND_PLACES.detector,
     metavar="DETECTOR",
     help="Shipped names, checkpoints (paths or URLs), hf:, timm:, onnx:, https:, endpoint:,"
     " module:Class, or lists (FILE.toml, FILE.toml#NAME). NEW= before one renames it; arguments"
@@ -80,22 +81,27 @@ Surrogates = Annotated[
     list[str] | None,
     typer.Option(
         "--surrogate",
-        parser=PLACES.detector,
+        parser=COMMAND_PLACES.detector,
         metavar="PLACE",
         help="Checkpoint of a surrogate, to make shared images on. Can be repeated.",
     ),
 ]
 BuiltFolder = Annotated[
-    Path, typer.Argument(parser=PLACES.to_read, metavar="PLACE", help="Folder that build wrote.")
+    Path,
+    typer.Argument(parser=COMMAND_PLACES.to_read, metavar="PLACE", help="Folder that build wrote."),
 ]
 RunFolder = Annotated[
     Path,
-    typer.Argument(parser=PLACES.to_read, metavar="RUN", help="Output folder of run or evaluate."),
+    typer.Argument(
+        parser=COMMAND_PLACES.to_read, metavar="RUN", help="Output folder of run or evaluate."
+    ),
 ]
 BaseRun = Annotated[
     Path | None,
     typer.Option(
-        parser=PLACES.to_read, metavar="RUN", help="An earlier run of the same images to compare."
+        parser=COMMAND_PLACES.to_read,
+        metavar="RUN",
+        help="An earlier run of the same images to compare.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -100,4 +100,4 @@ def _tell(line: str) -> None:
     sys.stderr.write(f"warning: {line}\n")
 
 
-PLACES = Places()
+COMMAND_PLACES = Places()

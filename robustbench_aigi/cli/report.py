@@ -7,19 +7,19 @@ from typing import Annotated
 import typer
 
 from robustbench_aigi.cli.options import AsJson, BaseRun, RunFolder
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.errors import UserError
 
-REPORT_PANEL = "Report and decide"
+COMMAND_PANEL = "Report and decide"
 app = typer.Typer()
 
 
-@app.command(rich_help_panel=REPORT_PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def report(
     runs: Annotated[
         list[Path],
         typer.Argument(
-            parser=PLACES.to_write,
+            parser=COMMAND_PLACES.to_write,
             metavar="RUN",
             help="The --out places of run or evaluate; several become one report.",
         ),
@@ -27,7 +27,7 @@ def report(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=PLACES.to_write,
+            parser=COMMAND_PLACES.to_write,
             metavar="PLACE",
             help="Where to write to; to the run if left out.",
         ),
@@ -67,10 +67,10 @@ def report(
         with exclusive_lock(folder):
             write_report(finished, folder, policy)
         typer.echo(to_markdown(finished.matrix))
-        typer.echo(f"\nreport: {PLACES.display_path(folder / 'report.html')}")
+        typer.echo(f"\nreport: {COMMAND_PLACES.display_path(folder / 'report.html')}")
 
 
-@app.command(rich_help_panel=REPORT_PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def gate(
     policy: Annotated[
         str,
@@ -115,12 +115,12 @@ def gate(
     raise typer.Exit(EXIT_CODES[verdict(found)])
 
 
-@app.command(rich_help_panel=REPORT_PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def leaderboard(
     runs: Annotated[
         Path,
         typer.Argument(
-            parser=PLACES.to_read,
+            parser=COMMAND_PLACES.to_read,
             metavar="PLACE",
             help="A folder of runs, or of their matrix.json files.",
         ),
@@ -128,7 +128,9 @@ def leaderboard(
     out: Annotated[
         Path,
         typer.Option(
-            parser=PLACES.file_to_write, metavar="PLACE", help="The page to write, ending in .html."
+            parser=COMMAND_PLACES.file_to_write,
+            metavar="PLACE",
+            help="The page to write, ending in .html.",
         ),
     ],
 ) -> None:
@@ -138,10 +140,10 @@ def leaderboard(
     found = boards(runs)
     write_page(found, out)
     typer.echo("\n\n".join(to_markdown(board) for board in found))
-    typer.echo(f"\npage: {PLACES.display_path(out)}")
+    typer.echo(f"\npage: {COMMAND_PLACES.display_path(out)}")
 
 
-@app.command(rich_help_panel=REPORT_PANEL)
+@app.command(rich_help_panel=COMMAND_PANEL)
 def status(
     run_folder: RunFolder,
     as_json: AsJson = False,
@@ -157,4 +159,4 @@ def status(
             why = "" if place.why is None else str(place.why)
             typer.echo(json.dumps(own | {"state": place.state, "done": place.done, "why": why}))
     else:
-        typer.echo(to_text(PLACES.display_path(run_folder), found))
+        typer.echo(to_text(COMMAND_PLACES.display_path(run_folder), found))

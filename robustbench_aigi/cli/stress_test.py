@@ -1,15 +1,15 @@
-"""The commands that train and attack detectors: run, train, evaluate, plan."""
+"""The commands that attack detectors: evaluate, run, plan."""
 
-import json
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robustbench_aigi.cli.options import (
     DETECTORS_ARGUMENT,
     OUT_HELP,
+    STRESS_TEST_PANEL,
     Convert,
     Data,
     ExecutorName,
@@ -21,33 +21,16 @@ from robustbench_aigi.cli.options import (
     Workers,
     shown_progress,
 )
-from robustbench_aigi.cli.places import PLACES
+from robustbench_aigi.cli.places import COMMAND_PLACES
 from robustbench_aigi.errors import UserError
 
 if TYPE_CHECKING:
     from robustbench_aigi.report import Matrix
 
-PANEL = "Stress-test a detector"
 app = typer.Typer()
-Checkpoint = Annotated[
-    Path,
-    typer.Option(
-        parser=PLACES.file_to_write,
-        metavar="PLACE",
-        help="Checkpoint to write, ending in .safetensors; a path or URL.",
-    ),
-]
-Start = Annotated[
-    str | None,
-    typer.Option(
-        parser=PLACES.detector,
-        metavar="PLACE",
-        help="Checkpoint to fine-tune, or a dataset whose weights of this detector ship.",
-    ),
-]
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=STRESS_TEST_PANEL)
 def evaluate(
     detectors: Annotated[list[str], DETECTORS_ARGUMENT],
     out: Out,
@@ -94,96 +77,22 @@ def evaluate(
     _print_matrix(matrix, out)
 
 
-@app.command(rich_help_panel=PANEL)
-def train(
-    detector: Annotated[
-        str, typer.Argument(help="Registered name or timm:NAME; arguments as ?KEY=VALUE&...")
-    ],
-    out: Checkpoint,
-    method: Annotated[
-        str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
-    ] = "plain",
-    epochs: Annotated[int | None, typer.Option(min=1, help="The recipe's if omitted.")] = None,
-    start: Start = None,
-    config: Annotated[
-        list[str] | None,
-        typer.Option(help="Training setting as KEY=VALUE, such as eps=4. Can be repeated."),
-    ] = None,
-    data: Annotated[
-        str,
-        typer.Option(help="Recipe, or a folder that build wrote.", rich_help_panel="Images"),
-    ] = "mini",
-    source: Source = None,
-    limit: Limit = None,
-    convert: Convert = False,
-    rehearse: Annotated[
-        str | None,
-        typer.Option(
-            help="For the method adapt: the old images, as RECIPE?source=PLACE or a folder.",
-            rich_help_panel="Images",
-        ),
-    ] = None,
-) -> None:
-    """Train a detector, plainly or against attacks."""
-    from robustbench_aigi.pipeline.train import train as train_one
-
-    if out.suffix != ".safetensors":
-        raise UserError(
-            f"--out must end in .safetensors, got {out}. Write --out"
-            f" {out.with_suffix('.safetensors')}."
-        )
-    numbers = dict(_setting(text) for text in config or [])
-    with shown_progress() as screen:
-        train_one(
-            detector,
-            data,
-            out,
-            source=source,
-            limit=limit,
-            method=method,
-            epochs=epochs,
-            start=start,
-            numbers=numbers,
-            replay=None if rehearse is None else _recipe_and_source(rehearse),
-            convert=convert,
-            progress=screen.progress,
-            say=screen.say,
-        )
-    typer.echo(f"checkpoint: {PLACES.display_path(out)}")
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    """Return name and value of ``KEY=VALUE``; a value that is JSON is read as such."""
-    name, equals, value = text.partition("=")
-    if not equals or not name.isidentifier():
-        raise UserError(f"--config must be KEY=VALUE, got {text!r}. Write --config eps=4.")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def _recipe_and_source(text: str) -> tuple[str, str | None]:
-    """Return the parts of ``RECIPE?source=PLACE``."""
-    recipe, _, query = text.partition("?")
-    if query and not query.startswith("source="):
-        raise UserError(
-            f"--rehearse takes one argument, source, got {query!r}. Write --rehearse"
-            f" '{recipe}?source=PLACE'."
-        )
-    return recipe, query.removeprefix("source=") or None
-
-
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=STRESS_TEST_PANEL)
 def run(
     dataset: Annotated[str, typer.Argument(help="Recipe: mini, cifake, or a path to a .toml.")],
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=PLACES.to_write, metavar="PLACE", help=f"{OUT_HELP} runs/DATASET if omitted."
+            parser=COMMAND_PLACES.to_write,
+            metavar="PLACE",
+            help=f"{OUT_HELP} runs/DATASET if omitted.",
         ),
     ] = None,
     attacks: Suite = "quick",
+    training_plan: Annotated[
+        str | None,
+        typer.Option(help="Training plan by name, or a path ending in .toml; else the recipe's."),
+    ] = None,
     source: Source = None,
     limit: Limit = None,
     convert: Convert = False,
@@ -205,6 +114,7 @@ def run(
             source=source,
             limit=limit,
             attacks=attacks,
+            training_plan=training_plan,
             convert=convert,
             executor=load_executor(executor, workers),
             progress=screen.progress,
@@ -213,7 +123,7 @@ def run(
     _print_matrix(matrix, folder)
 
 
-@app.command(rich_help_panel=PANEL)
+@app.command(rich_help_panel=STRESS_TEST_PANEL)
 def plan(
     detectors: Annotated[list[str] | None, DETECTORS_ARGUMENT] = None,
     attacks: Suite = "quick",
@@ -278,4 +188,4 @@ def _print_matrix(matrix: "Matrix", out: Path) -> None:
     for line in alarm_lines(RunResults.of(out, matrix)):
         typer.echo(f"warning: {line}\n")
     typer.echo(to_markdown(matrix))
-    typer.echo(f"\nreport: {PLACES.display_path(out / 'report.html')}")
+    typer.echo(f"\nreport: {COMMAND_PLACES.display_path(out / 'report.html')}")

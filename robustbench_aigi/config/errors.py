@@ -15,7 +15,7 @@ MAX_FAULTS = 6
 """Faults that are written out; of the others, the number is given."""
 MAX_VALUE = 60
 """Characters of a faulty value that are shown."""
-EXPECTED: Mapping[str, str] = MappingProxyType(
+EXPECTED_WORDS: Mapping[str, str] = MappingProxyType(
     {
         "int": "a whole number",
         "float": "a number",
@@ -88,7 +88,9 @@ def _expectation(fault: Fault) -> str:
     """Return what was expected and what was given, with near matches among the choices."""
     kind = str(fault["type"])
     value = repr(fault["input"])[:MAX_VALUE]
-    expected = next((text for start, text in EXPECTED.items() if kind.startswith(start)), None)
+    expected = next(
+        (text for start, text in EXPECTED_WORDS.items() if kind.startswith(start)), None
+    )
     if expected is None:
         return f"{fault['msg']} (got {value})."
     words = expected.format_map(dict(fault.get("ctx", {})))

@@ -12,14 +12,13 @@ from dataclasses import dataclass, fields
 from functools import cache
 from numbers import Integral, Real
 from types import MappingProxyType
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, Union, cast
 
 from pydantic_core import CoreSchema, core_schema
 
+from robustbench_aigi.config.relative_size import WHITE_LEVEL, RelativeSize, SizeUnit
 from robustbench_aigi.errors import ConfigError
 
-WHITE_LEVEL = 255
-"""Grey levels from black to white in an 8-bit image."""
 FRACTION_PATTERN = re.compile(r"\s*(\d+(?:\.\d*)?)\s*/\s*255(?:\.0*)?\s*")
 """Text such as ``8/255``: grey levels, as a share of the full range."""
 MAX_VALUE = 80
@@ -54,6 +53,7 @@ class Quantity:
         hint: what a value out of range probably means.
         reach: from height and width of an image to the largest value that makes a difference; None
             if there is no such value.
+        per_pixel: the unit of a size that may be given per pixel, as text such as ``"4 rms"``.
 
     Example:
         >>> Quantity(unit="grey levels", least=1, most=255).range
@@ -70,6 +70,7 @@ class Quantity:
     white: float | None = None
     hint: Hint = no_hint
     reach: Callable[[int, int], float] | None = None
+    per_pixel: SizeUnit | None = None
 
     @property
     def range(self) -> str:
@@ -86,18 +87,20 @@ class Quantity:
             return f"{lower} to below {self.most:g}" if self.below else f"{lower} to {self.most:g}"
         return lower if self.above else f"{lower} or more"
 
-    def read(self, given: object, name: str, wants: str) -> int | float:
-        """Return a given value as a number of Python.
+    def read(self, given: object, name: str, wants: str) -> int | float | RelativeSize:
+        """Return a given value as a number of Python, or as a size per pixel.
 
         Args:
             given: a number of Python or NumPy; for a size in grey levels also text such as
-                ``"8/255"``.
+                ``"8/255"``, and for one per pixel text such as ``"4 rms"`` or ``"0.1%"``.
             name: of the number, for the hint.
             wants: beginning of the message, such as ``"pgd-linf wants eps of"``.
 
         Raises:
             ValueError: it is of another type, not finite, or out of range.
         """
+        if (relative := self._relative(given)) is not None:
+            return relative
         number = self._number(given)
         if number is None:
             kind = "int" if self.whole else "float"
@@ -110,6 +113,15 @@ class Quantity:
             hint = self.hint(name, number)
             raise ValueError(f"{wants} {self.range}, got {number!r}. {hint}".rstrip())
         return number
+
+    def _relative(self, given: object) -> RelativeSize | None:
+        """Return the size per pixel; None for anything else."""
+        if self.per_pixel is None:
+            return None
+        if isinstance(given, str):
+            return self.per_pixel.parse(given)
+        is_own = isinstance(given, RelativeSize) and given.unit == self.per_pixel
+        return cast("RelativeSize", given) if is_own else None
 
     def _number(self, given: object) -> int | float | None:
         """Return the number in Python's own type; None for anything else."""
@@ -136,9 +148,13 @@ class Quantity:
             if number.is_integer():
                 return f"Write {name} = {number:.0f}."
             return self.hint(name, number)
+        forms = ["a number"]
         if self.white is not None:
-            return f'Write a number, or text such as {name} = "8/255".'
-        return ""
+            forms.append(f'text such as {name} = "8/255"')
+        if self.per_pixel is not None:
+            example = RelativeSize(self.per_pixel.example, self.per_pixel)
+            forms.append(f'a size per pixel such as {name} = "{example}"')
+        return "" if len(forms) == 1 else f"Write {', or '.join(forms)}."
 
     def _holds(self, number: float) -> bool:
         if isinstance(number, float) and not math.isfinite(number):
@@ -150,7 +166,7 @@ class Quantity:
     def __get_pydantic_core_schema__(
         self, source: Any, handler: Callable[[Any], CoreSchema]
     ) -> CoreSchema:
-        def check(given: object, info: core_schema.ValidationInfo) -> int | float:
+        def check(given: object, info: core_schema.ValidationInfo) -> int | float | RelativeSize:
             return self.read(given, str(info.field_name), "wants")
 
         return core_schema.with_info_before_validator_function(check, handler(source))
@@ -238,7 +254,7 @@ def check_reach(instance: Any, owner: str, height: int, width: int) -> None:
     for name, quantity in quantities(type(instance)).items():
         most = quantity.reach(height, width) if quantity.reach else math.inf
         value = getattr(instance, name)
-        if value is not None and value > most:
+        if value is not None and float(value) > most:
             raise ConfigError(
                 f"{owner} wants {name} of {most:.4g} {quantity.unit} at most for images of {height}"
                 f" x {width} pixels, got {value!r}. {quantity.hint(name, value)}".rstrip()

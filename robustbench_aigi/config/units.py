@@ -8,7 +8,13 @@ import math
 from dataclasses import replace
 from typing import Annotated
 
-from robustbench_aigi.config.quantity import WHITE_LEVEL, Quantity
+from robustbench_aigi.config.quantity import Quantity
+from robustbench_aigi.config.relative_size import (
+    PIXEL_PERCENT,
+    RMS_LEVELS,
+    WHITE_LEVEL,
+    RelativeSize,
+)
 
 
 def hint_levels(name: str, value: float) -> str:
@@ -126,6 +132,7 @@ L2_NORM = Quantity(
     white=1,
     hint=hint_norm,
     reach=max_l2,
+    per_pixel=RMS_LEVELS,
 )
 ANY_SHARE = share_of()
 JPEG_QUALITY = Quantity(least=1, most=100, whole=True, hint=hint_quality)
@@ -139,11 +146,18 @@ LinfStep = Annotated[float, GREY_LEVELS]
 """A step, or a radius above 0; rounding would undo a step of less than one level."""
 UnroundedStep = Annotated[float, replace(GREY_LEVELS, least=0.1)]
 """A step of an attack that rounds once, at its end."""
-L2Radius = Annotated[float, replace(L2_NORM, zero=True)]
-L2Step = Annotated[float, L2_NORM]
+L2Radius = Annotated[float | RelativeSize, replace(L2_NORM, zero=True)]
+"""The norm of a whole image's change, or per pixel, as ``"4 rms"``: grey levels RMS."""
+L2Step = Annotated[float | RelativeSize, L2_NORM]
 PixelCount = Annotated[
-    int, replace(count_of(unit="pixels"), reach=lambda height, width: height * width)
+    int | RelativeSize,
+    replace(
+        count_of(unit="pixels"),
+        reach=lambda height, width: height * width,
+        per_pixel=PIXEL_PERCENT,
+    ),
 ]
+"""A number of pixels, or a share of the image's, as ``"0.1%"``."""
 
 # What is spent
 Count = Annotated[int, count_of()]

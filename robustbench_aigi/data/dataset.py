@@ -10,8 +10,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import ImageError, decode, encode_png
-from robustbench_aigi.data.sources.contents import Contents
+from robustbench_aigi.data.decoding import decode, encode_png
+from robustbench_aigi.data.reading import (
+    CONVERT_COLUMN,
+    is_converted,
+    read_contents,
+    read_pixels,
+)
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest
@@ -30,8 +35,6 @@ MANIFEST_COLUMNS = (
 """``row`` is -1 for an image file; else the row of the Parquet file at ``path``, or the byte of the
 tar archive there at which the image begins. Rows are sorted by image size, to fill batches.
 """
-CONVERT_COLUMN = "convert"
-"""A further column where some images are converted: what was done to each, empty if nothing."""
 DEFAULT_BATCH = 64
 """Images per batch when a dataset is iterated."""
 BATCH_PIXELS = 2**22
@@ -225,52 +228,3 @@ def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
     rank = rows["id"].map(lambda identity: digest("choose", identity))
     place = rank.groupby([rows["split"], rows["label"]]).rank(method="first")
     return rows[place <= count // 2].reset_index(drop=True)
-
-
-def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:
-    """Yield the bytes behind manifest rows, in order.
-
-    Args:
-        rows: a manifest.
-
-    Raises:
-        DataError: an image is missing.
-    """
-    contents = Contents()
-    for position, (path, row) in enumerate(zip(rows["path"], rows["row"], strict=True)):
-        try:
-            yield contents.read(path, row)
-        except ImageError as reason:
-            raise DataError(_changed(rows, position, reason)) from reason
-
-
-def read_pixels(rows: pd.DataFrame) -> Iterator[Tensor]:
-    """Yield the pixels behind manifest rows, uint8 ``(3, H, W)``, converted where the rows say so.
-
-    Args:
-        rows: a manifest.
-
-    Raises:
-        DataError: an image is missing, or is not what was listed.
-    """
-    contents = zip(read_contents(rows), is_converted(rows), strict=True)
-    for position, (content, convert) in enumerate(contents):
-        try:
-            yield decode(content, convert=bool(convert))
-        except ImageError as reason:
-            raise DataError(_changed(rows, position, reason)) from reason
-
-
-def is_converted(rows: pd.DataFrame) -> "pd.Series[bool]":
-    """Return which rows of a manifest are of images that a conversion changed."""
-    if CONVERT_COLUMN not in rows:
-        return pd.Series(False, index=rows.index)
-    return rows[CONVERT_COLUMN].fillna("") != ""
-
-
-def _changed(rows: pd.DataFrame, position: int, reason: ImageError) -> str:
-    where = f"{rows['id'].iat[position]} at {rows['path'].iat[position]}"
-    return (
-        f"{where}: {reason}. It was readable when the dataset was listed: restore it, or load or"
-        " build it again."
-    )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.data.dataset import CONVERT_COLUMN, MANIFEST_COLUMNS, is_converted
+from robustbench_aigi.data.dataset import MANIFEST_COLUMNS
 from robustbench_aigi.data.decoding import ImageError, decode_image
 from robustbench_aigi.data.drawing import check_named_labels, draw_splits
+from robustbench_aigi.data.reading import CONVERT_COLUMN, is_converted
 from robustbench_aigi.data.recipes import LabelledRecipe
 from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.data.sources.entry import Entry, Skipped, printable, skip_reason

@@ -20,16 +20,20 @@ from robustbench_aigi.data.photographs import (
     crops,
 )
 from robustbench_aigi.data.recipes import MiniParts, MiniRecipe
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import cache_folder
 from robustbench_aigi.io.hashing import digest, file_digest, rngs_for
 from robustbench_aigi.progress import Progress
 
-PHOTOGRAPH_CLASS = CLASSES.index("photograph")
+PHOTOGRAPH_CLASS = CLASS_NAMES.index("photograph")
 BATCH_SIZE = 50
 """Images per call of the diffusion model. The images depend on it."""
-GENERATOR_NAME = "mini-diffusion"
 
 
 class MiniImage(NamedTuple):
@@ -55,7 +59,7 @@ def load_mini(recipe: MiniRecipe, progress: Progress) -> pd.DataFrame:
     """
     identity = digest(
         recipe.model_dump(include={"name", "seed", "parts"}),
-        file_digest(SHIPPED),
+        file_digest(SHIPPED_DIFFUSION),
         PHOTOGRAPH_SPLITS,
     )
     folder = cache_folder() / f"{recipe.name}-{identity[:12]}"
@@ -75,7 +79,7 @@ def _build(
     folder: Path, parts: MiniParts, seed: int, progress: Progress
 ) -> Iterator[tuple[object, ...]]:
     """Write all images below ``folder``, and yield their manifest rows."""
-    model = PixelDiffusion.load(SHIPPED)
+    model = PixelDiffusion.load(SHIPPED_DIFFUSION)
     counts = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     total = 2 * sum(counts.values())
     done = 0
@@ -86,7 +90,7 @@ def _build(
         done += count
         progress("making mini", done, total)
         for fake in _fakes(model, reals, parts, f"{seed}-{split}"):
-            yield _write(folder, split, 1, GENERATOR_NAME, fake)
+            yield _write(folder, split, 1, DIFFUSION_NAME, fake)
             done += 1
             if done % BATCH_SIZE == 0:
                 progress("making mini", done, total)

@@ -1,6 +1,8 @@
 """Recipes: what a dataset is made of, read from ``datasets/*.toml``."""
 
-from typing import Annotated, Literal, Self
+import shlex
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, RootModel, field_validator, model_validator
 
@@ -8,7 +10,6 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.config.units import (
     Count,
     CountOrNone,
-    LinfStep,
     PairCount,
     PartialShare,
     PositiveShare,
@@ -21,30 +22,14 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.registry import unknown
 
 
-class Training(BaseModel, frozen=True, extra="forbid"):
-    """How the main job trains on a dataset, sized for two cores.
-
-    Attributes:
-        start: dataset whose shipped weights training starts from; a detector without such weights
-            starts fresh, or from the plainly trained one.
-        epochs: by the name of what is trained; those of ``robust-tinyvit-5m`` replace
-            ``adversarial_epochs``, because it may start robust.
-        static_epochs: on the perturbed set.
-        adversarial_epochs: against PGD.
-        adversarial_steps: of PGD.
-        adversarial_eps: of PGD, in grey levels.
-        adversarial_limit: images per split used against attacks; all of them if None.
-        fare_epochs: of the CLIP encoder.
-    """
-
-    start: str | None = None
-    epochs: dict[str, Count] = Field(default_factory=dict)
-    static_epochs: Count = 2
-    adversarial_epochs: Count = 2
-    adversarial_steps: Count = 3
-    adversarial_eps: LinfStep = 8
-    adversarial_limit: PairCount | None = None
-    fare_epochs: Count = 2
+def moved_training_message() -> str:
+    """Return what to do about a recipe with the table ``[training]`` of earlier versions."""
+    example = catalogue.folder("training_plans") / "default.toml"
+    return (
+        "[training] is not a table of a recipe any more: what is trained is a training plan, a"
+        f" file of its own. Type `cp {shlex.quote(str(example))} my-plan.toml`, write the epochs"
+        ' there, and put training_plan = "my-plan.toml" instead of [training] into the recipe.'
+    )
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):
@@ -56,7 +41,7 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
         licence: of the images.
         homepage: of the dataset.
         seed: of all draws.
-        training: how the main job trains on it.
+        training_plan: name or path of the plan of what is trained on it.
     """
 
     name: str
@@ -64,7 +49,14 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
     licence: str
     homepage: str | None = None
     seed: int = 0
-    training: Training = Training()
+    training_plan: str = "default"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _reject_training_table(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "training" in given:
+            raise ValueError(moved_training_message())
+        return given
 
 
 class LabelledRecipe(Recipe, frozen=True):

@@ -2,16 +2,16 @@
 
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.evaluation.adequacy.detector_flags import COARSE_STEP
+from robustbench_aigi.evaluation.adequacy.detector_flags import VERDICT_STEP
 from robustbench_aigi.outcomes import Unavailable
 
-CONTROL = " at eps 0"
+CONTROL_SUFFIX = " at eps 0"
 """Ending of a control row's id: the same attack with as many queries, which changes nothing."""
 
 
 def aimed(row: SuiteRow, detector: Detector) -> Attack:
     """Return the row's attack, or one by verdicts where the detector's scores are coarse."""
-    by_verdicts = row.built.by_verdicts() if detector.card.score_step >= COARSE_STEP else None
+    by_verdicts = row.built.by_verdicts() if detector.card.score_step >= VERDICT_STEP else None
     return row.built if by_verdicts is None else by_verdicts
 
 
@@ -46,4 +46,6 @@ def controls(suite: Suite, detector: Detector) -> list[SuiteRow]:
     asked = [
         row for row in suite.rows if row.built.access == "scores" and hasattr(row.built, "eps")
     ]
-    return [row.renamed(f"{row.id}{CONTROL}", eps=0) for row in asked if detector.card.stochastic]
+    return [
+        row.renamed(f"{row.id}{CONTROL_SUFFIX}", eps=0) for row in asked if detector.card.stochastic
+    ]

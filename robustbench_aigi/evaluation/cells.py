@@ -48,7 +48,7 @@ TABLE_COLUMNS = (
 ``wrong`` are wrong, and ``wrong_half`` of the first half of them; ``kept`` is what the attack
 itself saw. All agree for a detector that does not score at random, of which one score is drawn.
 """
-MODES = ("clean", "static", "transfer", "white-box")
+ATTACK_MODES = ("clean", "static", "transfer", "white-box")
 ERROR_FILE = "error.txt"
 CONTENTS_FILE = "cell.json"
 TIMES_FILE = "times.jsonl"

@@ -14,7 +14,7 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.parts import Part, part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.evaluation.adequacy.probes import IMAGES, probed, probes, slopes
+from robustbench_aigi.evaluation.adequacy.probes import PROBE_IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.remote_costs import (
@@ -138,7 +138,7 @@ def _probe_costs(
     """What the adequacy checks take; a black box has none."""
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, IMAGES))
+    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
     works: dict[str, Made] = {"gradient": slopes(detector)}
     for probe, attack in probes(probed(suite)[1]).items():
         works[probe] = attacked(detector, attack, suite.seed, None, keep_images=False)
@@ -162,13 +162,11 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
     passes = sum(
         float(table[column].sum()) for column in ("forwards", "backwards") if column in table
     )
-    files = (
-        table["size"]
-        if "size" in table
-        else table["png"].map(len)
-        if "png" in table
-        else pd.Series([0.0])
-    )
+    files = pd.Series([0.0])
+    if "size" in table:
+        files = table["size"]
+    elif "png" in table:
+        files = table["png"].map(len)
     return {
         "images": len(data),
         "passes": passes * share,

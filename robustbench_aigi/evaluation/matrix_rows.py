@@ -10,7 +10,7 @@ from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
 from robustbench_aigi.evaluation.adequacy.families import met
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import names
-from robustbench_aigi.evaluation.aimed import CONTROL
+from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
 from robustbench_aigi.evaluation.cells import CellKey, CellTable
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise, worst_case
 from robustbench_aigi.evaluation.run_plan import DetectorSpec
@@ -104,7 +104,7 @@ def _head(
     flags: Sequence[Flag],
 ) -> dict[str, object]:
     """Return the columns that all directions of a cell share."""
-    row_id = result.attack.partition(SURROGATE_SEPARATOR)[0].removesuffix(CONTROL)
+    row_id = result.attack.partition(SURROGATE_SEPARATOR)[0].removesuffix(CONTROL_SUFFIX)
     attack = built.get(row_id)
     head: dict[str, object] = {
         "detector": detector,
@@ -116,7 +116,7 @@ def _head(
         head["seen"] = met(attack, spec.seen)
     if result.mode == "white-box" and row_id in spec.replaced:
         head["replaced_by"] = spec.replaced[row_id]
-    if not result.attack.endswith(CONTROL):
+    if not result.attack.endswith(CONTROL_SUFFIX):
         access = "" if attack is None else attack.access
         head["flags"] = names(flags, result.mode, result.attack, access)
     return head

@@ -19,7 +19,15 @@ from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.outcomes import Unavailable
 
-PACKAGES = ("robustbench-aigi", "torch", "timm", "open-clip-torch", "numpy", "pillow", "scipy")
+RECORDED_PACKAGES = (
+    "robustbench-aigi",
+    "torch",
+    "timm",
+    "open-clip-torch",
+    "numpy",
+    "pillow",
+    "scipy",
+)
 
 
 def write_provenance(
@@ -54,7 +62,8 @@ def write_provenance(
         "fingerprints": {name: found.digest for name, found in prints.items()},
         "not_reused": {name: found.unknown for name, found in prints.items() if found.unknown},
         "versions": (
-            {name: version(name) for name in PACKAGES} | {"python": platform.python_version()}
+            {name: version(name) for name in RECORDED_PACKAGES}
+            | {"python": platform.python_version()}
         ),
         "machine": {
             "processor": platform.machine(),

@@ -30,7 +30,7 @@ NO_REQUESTS: Mapping[str, object] = MappingProxyType(
 """Columns about the requests of a row, for one that sends none: the detector asked, and the price
 of a request.
 """
-TERMS = (
+TERMS_NOTICE = (
     "Images are sent to a third party: its terms must allow such a test, and the images must be"
     " yours to send. Make sure of both first."
 )
@@ -140,37 +140,39 @@ def made_remotely(row: SuiteRow, makers: Mapping[str, Detector]) -> bool:
 
 
 def remote_lines(table: pd.DataFrame) -> list[str]:
-    """Return a line per detector on another machine, then :data:`TERMS`; nothing if there are none.
+    """Return a line per detector on another machine, then :data:`TERMS_NOTICE`.
+
+    Nothing is returned if there are none.
 
     Args:
         table: with :data:`NO_REQUESTS`'s columns; ``service`` is empty where nothing is sent.
     """
-    lines = []
+    lines: list[str] = []
     for name, own in table[table["service"] != ""].groupby("service", sort=False):
-        facts, needed = own.iloc[0], float(own["requests"].sum())
-        budget, price, speed = (
-            float(facts[column]) for column in ("budget", "price", "per_second")
+        lines += _service_lines(str(name), own)
+    return [*lines, TERMS_NOTICE] if lines else []
+
+
+def _service_lines(name: str, own: pd.DataFrame) -> list[str]:
+    facts = own.iloc[0]
+    needed = float(own["requests"].sum())
+    budget = float(facts["budget"])
+    price = float(facts["price"])
+    speed = float(facts["per_second"])
+    sent = min(needed, budget)
+    cost = f"{sent * price:.2f} {facts['currency']}"
+    if math.isnan(price):
+        cost = "a price that is not known (write price=)"
+    pace = f"{sent / speed / 3600:.1f} hours at {speed:g} per second"
+    if math.isnan(speed):
+        pace = "no rate limit is set"
+    lines = [f"{name}: at most {sent:.0f} requests, retries aside, {cost}; {pace}"]
+    if needed > budget:
+        why = f"up to {needed:.0f} are needed"
+        if math.isinf(needed):
+            why = "an attack of the suite has no bound"
+        lines.append(
+            f"{name}: {why}, and the budget of {budget:.0f} ends the run before. Raise it with"
+            " budget=."
         )
-        most = min(needed, budget)
-        cost = (
-            "a price that is not known (write price=)"
-            if math.isnan(price)
-            else f"{most * price:.2f} {facts['currency']}"
-        )
-        pace = (
-            "no rate limit is set"
-            if math.isnan(speed)
-            else f"{most / speed / 3600:.1f} hours at {speed:g} per second"
-        )
-        lines.append(f"{name}: at most {most:.0f} requests, retries aside, {cost}; {pace}")
-        if needed > budget:
-            why = (
-                f"up to {needed:.0f} are needed"
-                if math.isfinite(needed)
-                else "an attack of the suite has no bound"
-            )
-            lines.append(
-                f"{name}: {why}, and the budget of {budget:.0f} ends the run before. Raise it with"
-                " budget=."
-            )
-    return [*lines, TERMS] if lines else []
+    return lines

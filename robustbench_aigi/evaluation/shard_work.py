@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks import Attack
-from robustbench_aigi.attacks._engine.oracle import Oracle, frozen
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS, Work
-from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, to_bytes
 from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
 
@@ -27,11 +28,13 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
     """
 
     def work(shard: Dataset) -> pd.DataFrame:
-        drawn, sizes = [], []
+        drawn = []
+        sizes: list[int] = []
         for batch in shard.batches(SHARD_SIZE):
             drawn.append(_drawn(placed(detector), batch))
             sizes += [batch.images[0].numel()] * len(batch.ids)
-        rows, scores = shard.manifest, torch.cat(drawn, dim=1).double()
+        rows = shard.manifest
+        scores = torch.cat(drawn, dim=1).double()
         logits = scores[0].tolist()
         ids = rows["id"] if originals is None else rows["source"]
         clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
@@ -68,7 +71,7 @@ def attacked(
     """Work that attacks the detector itself (``originals``: clean logits, which it asks for where
     they are None).
 
-    ``full``: go on at full strength once the detector is fooled, and attack what it is wrong on
+    ``full``: continue at full strength once the detector is fooled, and attack what it is wrong on
         already.
     """
 
@@ -102,7 +105,7 @@ def _drawn(detector: Detector, batch: Batch) -> Tensor:
     """Logits ``(K, N)`` of a batch: one draw, or as many as of an attack's final images where the
     scores are random.
     """
-    levels = batch.images.mul(LEVELS).round()
+    levels = batch.images.mul(MAX_LEVEL).round()
     with frozen(detector):
         at_random = is_random(detector, batch.images)
     if not at_random:

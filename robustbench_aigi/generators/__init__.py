@@ -1,24 +1,27 @@
 """Models that generate or reconstruct images."""
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.generators.autoencoder import (
     SHIPPED_AUTOENCODER,
-    SMALL,
+    SMALL_AUTOENCODER,
     AutoencoderConfig,
     HubAutoencoder,
     SmallAutoencoder,
     load_autoencoder,
 )
-from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+from robustbench_aigi.generators.diffusion import CLASS_NAMES, DiffusionConfig, PixelDiffusion
 
-SHIPPED = WEIGHTS / "mini-diffusion.safetensors"
+DIFFUSION_NAME = "mini-diffusion"
+"""Name of the shipped diffusion model."""
+SHIPPED_DIFFUSION = WEIGHTS_FOLDER / f"{DIFFUSION_NAME}.safetensors"
 """The diffusion model trained by this project; see datasets/README.md for how."""
 
 __all__ = [
-    "CLASSES",
-    "SHIPPED",
+    "CLASS_NAMES",
+    "DIFFUSION_NAME",
     "SHIPPED_AUTOENCODER",
-    "SMALL",
+    "SHIPPED_DIFFUSION",
+    "SMALL_AUTOENCODER",
     "AutoencoderConfig",
     "DiffusionConfig",
     "HubAutoencoder",

@@ -10,12 +10,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.errors import UnavailableError
 
-SMALL = "small-autoencoder"
+SMALL_AUTOENCODER = "small-autoencoder"
 """Name of the shipped autoencoder."""
-SHIPPED_AUTOENCODER = WEIGHTS / f"{SMALL}.safetensors"
+SHIPPED_AUTOENCODER = WEIGHTS_FOLDER / f"{SMALL_AUTOENCODER}.safetensors"
 """Weights of the shipped autoencoder."""
 
 
@@ -132,7 +132,7 @@ class HubAutoencoder(nn.Module):
             raise UnavailableError(
                 f"diffusers cannot load an AutoencoderKL from {name!r}:"
                 f" {str(error).splitlines()[0]}. Reach the hub once so that HF_HOME holds it, give"
-                f" a local folder, or write {SMALL!r}, which is shipped."
+                f" a local folder, or write {SMALL_AUTOENCODER!r}, which is shipped."
             ) from error
         self.net = net.float().eval()
 
@@ -155,6 +155,6 @@ def load_autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
     Raises:
         UnavailableError: it is not on this machine, and no hub can be reached.
     """
-    if name == SMALL:
+    if name == SMALL_AUTOENCODER:
         return SmallAutoencoder.load(SHIPPED_AUTOENCODER)
     return HubAutoencoder(name)

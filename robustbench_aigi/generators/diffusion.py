@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.imaging.dct import dct_matrix
 
-CLASSES = (
+CLASS_NAMES = (
     "airplane",
     "automobile",
     "bird",
@@ -46,7 +46,7 @@ class DiffusionConfig:
     fold: int = 2
     widths: tuple[int, ...] = (32, 64, 128)
     depth: int = 2
-    classes: tuple[str, ...] = CLASSES
+    classes: tuple[str, ...] = CLASS_NAMES
 
 
 class PixelDiffusion(nn.Module):

@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.generators import (
-    CLASSES,
-    SHIPPED,
-    SMALL,
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    SMALL_AUTOENCODER,
     PixelDiffusion,
     SmallAutoencoder,
     load_autoencoder,
@@ -24,8 +25,6 @@ from robustbench_aigi.generators import (
 from robustbench_aigi.generators.autoencoder import HubAutoencoder
 from robustbench_aigi.imaging.pixels import from_bytes, snap, to_bytes
 
-DIFFUSION = "mini-diffusion"
-"""Name of the shipped diffusion model."""
 SCHEDULE_STEPS = 20
 """Denoising steps of the whole schedule; a strength of 0.2 takes the last fifth of them."""
 WINDOW_STRIDE = 24
@@ -72,7 +71,7 @@ def launder(
         for i, rng in enumerate(rngs):
             image = images[i : i + 1]
             image = (from_bytes(image) if is_uint8 else image).cpu()
-            if by == DIFFUSION:
+            if by == DIFFUSION_NAME:
                 new = _diffused(image, condition, strength, rng)
             else:
                 new = _coded(image, by, strength, rng)
@@ -85,9 +84,11 @@ def _check(
 ) -> None:
     if len(rngs) != len(images):
         raise UserError(f"{len(images)} images need as many random generators, got {len(rngs)}.")
-    if condition not in CLASSES:
-        raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
-    is_in_range = 0 < strength <= 1 if by == DIFFUSION else 0 <= strength < math.inf
+    if condition not in CLASS_NAMES:
+        raise UserError(
+            f"no condition called {condition!r}. Write one of {', '.join(CLASS_NAMES)}."
+        )
+    is_in_range = 0 < strength <= 1 if by == DIFFUSION_NAME else 0 <= strength < math.inf
     if not is_in_range:
         raise UserError(
             f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change."
@@ -97,7 +98,7 @@ def _check(
 @lru_cache(maxsize=1)
 def _diffusion() -> PixelDiffusion:
     """Load the diffusion model, with its steps set once: threads share the schedule."""
-    model = PixelDiffusion.load(SHIPPED).double()
+    model = PixelDiffusion.load(SHIPPED_DIFFUSION).double()
     model.scheduler.set_timesteps(SCHEDULE_STEPS)
     return model
 
@@ -105,7 +106,7 @@ def _diffusion() -> PixelDiffusion:
 @lru_cache(maxsize=1)
 def _autoencoder(name: str) -> SmallAutoencoder | HubAutoencoder:
     model = load_autoencoder(name)
-    return model.double() if name == SMALL else model
+    return model.double() if name == SMALL_AUTOENCODER else model
 
 
 def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generator) -> Tensor:
@@ -117,7 +118,7 @@ def _diffused(image: Tensor, condition: str, strength: float, rng: torch.Generat
     noise = torch.randn(clean.shape[1:], generator=rng, dtype=torch.float64)[None]
     noisy = model.scheduler.add_noise(clean, noise, timesteps[:1])
     for step in timesteps:
-        predicted = _predicted(model, noisy, step, CLASSES.index(condition))
+        predicted = _predicted(model, noisy, step, CLASS_NAMES.index(condition))
         noisy = model.scheduler.step(predicted, int(step), noisy).prev_sample
     again: Tensor = (noisy.clamp(-1, 1) + 1) / 2
     return again[..., :height, :width]

@@ -2,44 +2,33 @@
 
 import inspect
 import re
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Protocol, final
 
-import diffusers
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import is_accelerate_available
-from safetensors import SafetensorError
 from torch import Tensor
 
 from robustbench_aigi.errors import ConfigError, DataError, UnavailableError
-from robustbench_aigi.extras import install_command
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
+from robustbench_aigi.generators.pipeline_files import (
+    load_pipeline,
+    pipeline_folder,
+)
 from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.io.hashing import file_digest
 
-SHIPPED_MODEL = "mini-diffusion"
-"""Name of the shipped model."""
 REQUIRED_ARGUMENTS = frozenset(
     {"prompt", "num_inference_steps", "guidance_scale", "generator", "output_type"}
 )
 """Arguments that a text-to-image pipeline must take."""
 MAX_DRAWS = 10
 """Draws of one image before its prompt is given up, if a pipeline's safety checker blackens it."""
-LOAD_ERRORS = (
-    OSError,
-    ValueError,
-    ImportError,
-    AttributeError,
-    KeyError,
-    TypeError,
-    SafetensorError,
-)
-"""Errors that loading a pipeline may raise."""
-
 Precision = Literal["float32", "float16", "bfloat16"]
 
 
@@ -70,9 +59,9 @@ class ShippedSampler:
     """
 
     def __init__(self, steps: int) -> None:
-        self.model = PixelDiffusion.load(SHIPPED)
+        self.model = PixelDiffusion.load(SHIPPED_DIFFUSION)
         self.steps = steps
-        self.revision = f"sha256:{file_digest(SHIPPED)}"
+        self.revision = f"sha256:{file_digest(SHIPPED_DIFFUSION)}"
 
     def sample(self, prompts: Sequence[str], rngs: Sequence[torch.Generator]) -> Tensor:
         """Return one image per prompt, uint8 ``(N, 3, 32, 32)``.
@@ -85,12 +74,12 @@ class ShippedSampler:
             ConfigError: a prompt is not the name of a class.
         """
         for prompt in prompts:
-            if prompt not in CLASSES:
+            if prompt not in CLASS_NAMES:
                 raise ConfigError(
-                    f"a prompt of {SHIPPED_MODEL} must be a class, got {prompt!r}. Write one of"
-                    f" {', '.join(CLASSES)}."
+                    f"a prompt of {DIFFUSION_NAME} must be a class, got {prompt!r}. Write one of"
+                    f" {', '.join(CLASS_NAMES)}."
                 )
-        classes = [CLASSES.index(prompt) for prompt in prompts]
+        classes = [CLASS_NAMES.index(prompt) for prompt in prompts]
         return to_bytes(self.model.sample(classes, rngs, self.steps))
 
 
@@ -205,68 +194,6 @@ class TextToImage:
             ) from error
 
 
-def pipeline_folder(name: str, revision: str | None) -> Path:
-    """Return the folder of a pipeline, downloaded once if it is on a hub.
-
-    Args:
-        name: hub id or local folder.
-        revision: commit of the hub's repository; None is the newest.
-
-    Raises:
-        UnavailableError: the hub is out of reach.
-    """
-    if Path(name).expanduser().is_dir():
-        return Path(name).expanduser()
-    try:
-        return Path(DiffusionPipeline.download(name, revision=revision, use_safetensors=True))
-    except Exception as error:  # the hub's HTTP client renames its errors between versions
-        raise unavailable_error(name, error) from error
-
-
-def load_pipeline(name: str, folder: Path, dtype: torch.dtype) -> Any:
-    """Load a pipeline from safetensors, with no code but that of diffusers and transformers.
-
-    Args:
-        name: of the pipeline, for messages.
-        folder: with its files.
-        dtype: precision of the weights.
-
-    Raises:
-        UnavailableError: it cannot be loaded.
-    """
-    options = {"use_safetensors": True, "trust_remote_code": False, "dtype": dtype}
-    libraries = [diffusers, sys.modules.get("transformers")]
-    loggers = [library.utils.logging for library in libraries if library is not None]
-    for logger in loggers:
-        logger.disable_progress_bar()
-    try:
-        return DiffusionPipeline.from_pretrained(
-            folder, low_cpu_mem_usage=is_accelerate_available(), **options
-        )
-    except LOAD_ERRORS as error:
-        raise unavailable_error(name, error) from error
-    finally:
-        for logger in loggers:
-            logger.enable_progress_bar()
-
-
-def unavailable_error(name: str, error: Exception) -> UnavailableError:
-    """Return the error for a pipeline that cannot be loaded, with what to do.
-
-    Args:
-        name: of the pipeline.
-        error: of diffusers.
-    """
-    cause = error.__cause__ or error
-    reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(".")
-    return UnavailableError(
-        f"diffusers cannot load a text-to-image pipeline from {name!r}: {reason}. Type"
-        f" `{install_command('diffusion')}`; reach the hub once so that HF_HOME holds it (a gated"
-        " model: accept its licence on its page, then `hf auth login`); or give a local folder of"
-        f" safetensors. {SHIPPED_MODEL!r} is shipped."
-    )
-
-
 def load_sampler(
     name: str,
     *,
@@ -292,7 +219,7 @@ def load_sampler(
         UnavailableError: it cannot be loaded.
         ConfigError: it is not a text-to-image pipeline, or lacks an argument.
     """
-    if name == SHIPPED_MODEL:
+    if name == DIFFUSION_NAME:
         return ShippedSampler(steps)
     return TextToImage(
         name, revision=revision, steps=steps, guidance=guidance, size=size, dtype=dtype, more=more

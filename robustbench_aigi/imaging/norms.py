@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From attacked and clean images in grey levels to one number per image, ``(N,)``."""
@@ -45,10 +45,10 @@ def norms(attacked: Tensor, clean: Tensor) -> Norms:
     linf = change.amax(dim=(1, 2))
     squares = change.square().sum(dim=(1, 2))
     l0 = (change.amax(dim=1) > 0).sum(dim=1)
-    return Norms(linf, squares.double().sqrt() / LEVELS, l0)
+    return Norms(linf, squares.double().sqrt() / MAX_LEVEL, l0)
 
 
-NORMS: Mapping[str, Distance] = MappingProxyType(
+NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(
     {
         "linf": lambda attacked, clean: norms(attacked, clean).linf,
         "l2": lambda attacked, clean: norms(attacked, clean).l2,

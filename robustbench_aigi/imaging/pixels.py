@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-LEVELS = 255
+MAX_LEVEL = 255
 """Grey levels from black to white."""
 GRID_TOLERANCE = 1e-3
 """Distance from a whole grey level that float32 rounding may leave."""
@@ -19,7 +19,7 @@ def to_bytes(images: Tensor) -> Tensor:
         >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
         [0, 128, 255]
     """
-    return images.detach().mul(LEVELS).round().clamp(0, LEVELS).to(torch.uint8).cpu()
+    return images.detach().mul(MAX_LEVEL).round().clamp(0, MAX_LEVEL).to(torch.uint8).cpu()
 
 
 def from_bytes(pixels: Tensor) -> Tensor:
@@ -28,7 +28,7 @@ def from_bytes(pixels: Tensor) -> Tensor:
     Args:
         pixels: any shape, 0 to 255.
     """
-    return pixels.to(torch.float32) / LEVELS
+    return pixels.to(torch.float32) / MAX_LEVEL
 
 
 def snap(images: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def snap(images: Tensor) -> Tensor:
     Args:
         images: any shape, in [0, 1].
     """
-    return images.mul(LEVELS).round().clamp(0, LEVELS).div(LEVELS)
+    return images.mul(MAX_LEVEL).round().clamp(0, MAX_LEVEL).div(MAX_LEVEL)
 
 
 def on_grid(images: Tensor) -> bool:
@@ -46,6 +46,6 @@ def on_grid(images: Tensor) -> bool:
     Args:
         images: any shape.
     """
-    levels = images.detach() * LEVELS
+    levels = images.detach() * MAX_LEVEL
     is_whole = ((levels - levels.round()).abs() < GRID_TOLERANCE).all()
-    return bool(is_whole and (levels >= 0).all() and (levels <= LEVELS).all())
+    return bool(is_whole and (levels >= 0).all() and (levels <= MAX_LEVEL).all())

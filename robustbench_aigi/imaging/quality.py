@@ -1,12 +1,16 @@
 """Image quality: PSNR and SSIM of changed images."""
 
 import math
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
+T = TypeVar("T", float, NDArray[np.float64])
 WINDOW_SIGMA = 1.5
 """Standard deviation of SSIM's Gaussian window, in pixels."""
 WINDOW_RADIUS = 5
@@ -25,7 +29,7 @@ def psnr(changed: Tensor, source: Tensor) -> Tensor:
         [0.0]
     """
     error = (changed - source).double().square().mean(dim=(1, 2, 3))
-    return 10 * torch.log10(LEVELS**2 / error)
+    return 10 * torch.log10(MAX_LEVEL**2 / error)
 
 
 def psnr_from_l2(l2: float, values: int) -> float:
@@ -42,6 +46,19 @@ def psnr_from_l2(l2: float, values: int) -> float:
     if l2 <= 0:
         return math.inf
     return -20 * math.log10(l2 / math.sqrt(values))
+
+
+def rms_of_psnr(psnr: T) -> T:
+    """Return the root mean square of a change, in grey levels: a size that holds at any image size.
+
+    Args:
+        psnr: of the changed images, in dB; infinite where nothing changed. A number or an array.
+
+    Example:
+        >>> round(rms_of_psnr(35.0), 2)
+        4.53
+    """
+    return MAX_LEVEL * 10 ** (psnr / -20)
 
 
 def ssim(changed: Tensor, source: Tensor) -> Tensor:
@@ -62,8 +79,8 @@ def ssim(changed: Tensor, source: Tensor) -> Tensor:
     variance_x = _blurred(x.square()) - mean_x.square()
     variance_y = _blurred(y.square()) - mean_y.square()
     covariance = _blurred(x * y) - mean_x * mean_y
-    c1 = (0.01 * LEVELS) ** 2
-    c2 = (0.03 * LEVELS) ** 2
+    c1 = (0.01 * MAX_LEVEL) ** 2
+    c2 = (0.03 * MAX_LEVEL) ** 2
     numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
     similarity = numerator / (
         (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)

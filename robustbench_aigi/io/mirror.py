@@ -19,11 +19,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from robustbench_aigi.errors import DataError, UnavailableError, WriteError
 from robustbench_aigi.extras import install_command
-from robustbench_aigi.io.files import cache_folder, write_text
+from robustbench_aigi.io.files import cache_folder
+from robustbench_aigi.io.mirror_index import MirrorIndex, local_stamp, remote_version
 from robustbench_aigi.io.remote_lock import RemoteLock, describe_remote_errors, error_line
 from robustbench_aigi.progress import say_nothing
 
@@ -31,37 +30,6 @@ LOCAL_SUFFIXES = (".lock", ".tmp")
 """Ends of names that are not transferred: locks, and unfinished files."""
 SEND_SECONDS = 20.0
 """Seconds between two transfers to the URL."""
-VERSION_KEYS = ("ETag", "etag", "mtime", "created", "LastModified")
-"""Keys of fsspec's file information that change with the file, the best first."""
-
-
-class SentFile(BaseModel, frozen=True):
-    """A file when both sides last had the same.
-
-    Attributes:
-        remote: version at the URL.
-        size: in bytes.
-        time: of the last change in the mirror, in nanoseconds.
-    """
-
-    remote: str
-    size: int
-    time: int
-
-    @property
-    def stamp(self) -> tuple[int, int]:
-        """Size and time in the mirror."""
-        return self.size, self.time
-
-
-class Index(BaseModel):
-    """Files that both sides have had, by name.
-
-    Attributes:
-        files: relative path, with ``/``, to its state.
-    """
-
-    files: dict[str, SentFile] = {}
 
 
 def is_url(place: str) -> bool:
@@ -137,10 +105,7 @@ class Mirror:
                 f"no client for {url}: {error}. For s3:// type `{install_command('s3')}`."
             ) from error
         self.lock = RemoteLock(self.fs, self.root, self.url)
-        try:
-            self.index = Index.model_validate_json(self.index_path.read_bytes())
-        except (OSError, ValidationError):
-            self.index = Index()
+        self.index = MirrorIndex.read(self.index_path)
 
     def fetch(self) -> None:
         """Fetch what is new at the URL; what is new in the mirror stays, and is sent later.
@@ -151,13 +116,13 @@ class Mirror:
         remote = self._remote_files()
         for name, info in remote.items():
             if not name.endswith(LOCAL_SUFFIXES):
-                self._fetch_file(name, _version(info))
+                self._fetch_file(name, remote_version(info))
         for name in set(self.index.files) - set(remote):
             path = self._local_path(name)
-            if path.is_file() and _stamp(path) == self.index.files[name].stamp:
+            if path.is_file() and local_stamp(path) == self.index.files[name].stamp:
                 path.unlink()
             del self.index.files[name]
-        self._save()
+        self.index.write(self.index_path)
 
     def _fetch_file(self, name: str, version: str) -> None:
         """Fetch a file unless the mirror has this version."""
@@ -166,7 +131,7 @@ class Mirror:
         if known is not None and path.is_file():
             if known.remote == version:
                 return
-            if _stamp(path) != known.stamp:
+            if local_stamp(path) != known.stamp:
                 raise DataError(
                     f"{name} was changed both at {self.url} and in its mirror, {self.folder}."
                     " Delete the one that is not wanted."
@@ -175,25 +140,25 @@ class Mirror:
         temporary = path.with_suffix(f".{os.getpid()}.tmp")
         self.fs.get_file(f"{self.root}/{name}", str(temporary))
         temporary.replace(path)
-        self._remember(name, version, _stamp(path))
+        self.index.remember(name, version, local_stamp(path))
 
     def send(self) -> None:
         """Send what is new in the mirror, and remove at the URL what was removed here."""
         local = self._local_files()
         sent = {}
         for name, path in sorted(local.items()):
-            stamp = _stamp(path)
+            stamp = local_stamp(path)
             known = self.index.files.get(name)
             if known is None or stamp != known.stamp:
                 self.fs.put_file(str(path), f"{self.root}/{name}")
                 sent[name] = stamp
         remote = self._remote_files() if sent else {}
         for name, stamp in sent.items():
-            self._remember(name, _version(remote[name]), stamp)
+            self.index.remember(name, remote_version(remote[name]), stamp)
         for name in set(self.index.files) - set(local):
             self.fs.rm_file(f"{self.root}/{name}")
             del self.index.files[name]
-        self._save()
+        self.index.write(self.index_path)
 
     @contextmanager
     def sending(self, say: Callable[[str], object]) -> Iterator[None]:
@@ -273,22 +238,3 @@ class Mirror:
                 " Delete it."
             )
         return path
-
-    def _remember(self, name: str, version: str, stamp: tuple[int, int]) -> None:
-        size, when = stamp
-        self.index.files[name] = SentFile(remote=version, size=size, time=when)
-
-    def _save(self) -> None:
-        write_text(self.index_path, self.index.model_dump_json())
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    """Return size and time of the last change of a file."""
-    found = path.stat()
-    return found.st_size, found.st_mtime_ns
-
-
-def _version(info: dict[str, Any]) -> str:
-    """Return a text that changes whenever a file at the URL does."""
-    token = next((info[key] for key in VERSION_KEYS if key in info), "")
-    return f"{token} {info['size']}"

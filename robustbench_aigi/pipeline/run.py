@@ -8,11 +8,11 @@ from robustbench_aigi.data.sources.splits import SPLIT_ORDER
 from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline.detectors import available
 from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 from robustbench_aigi.pipeline.training_stages import TrainingStages
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
 from robustbench_aigi.report import Matrix
+from robustbench_aigi.training.plans import load_training_plan
 
 
 def run(
@@ -22,6 +22,7 @@ def run(
     source: str | None = None,
     limit: int | None = None,
     attacks: str = "quick",
+    training_plan: str | None = None,
     convert: bool = False,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
@@ -35,6 +36,7 @@ def run(
         source: where the images are; None where the recipe says.
         limit: maximum number of images per split.
         attacks: name or path of a suite.
+        training_plan: name or path of a training plan; the recipe's if None.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
         executor: of the attacks.
         progress: called after each item of work.
@@ -45,21 +47,15 @@ def run(
     """
     suite = load_suite(attacks)
     recipe = load_recipe(dataset)
+    plan = load_training_plan(training_plan or recipe.training_plan)
     skipped = out / "skipped.csv"
     with exclusive_lock(out):
         data = load_data(recipe, source, SPLIT_ORDER, limit, skipped, progress, convert)
         say(describe_counts(data, skipped))
         data.manifest.to_parquet(out / "data.parquet", index=False)
-        stages = TrainingStages(recipe, data, out, progress, say)
-        fitted = stages.fit_plain()
-        surrogates = {
-            name: detector
-            for name, detector in available(fitted).items()
-            if name in suite.surrogates
-        }
-        tuned = stages.fine_tune(suite, surrogates, fitted)
+        stages = TrainingStages(plan, suite, data, recipe.seed, out, progress, say)
         return evaluate_loaded(
-            fitted | tuned,
+            stages.train_all(),
             suite,
             data.split("test"),
             out,

@@ -6,22 +6,24 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from robustbench_aigi.data.suggestions import load_recipe
 from robustbench_aigi.detectors import Detector, load_detector, save_detector
 from robustbench_aigi.detectors._support.checkpoints.saving import check_restorable
 from robustbench_aigi.detectors.base import FRESH_WEIGHTS
 from robustbench_aigi.detectors.loading import begun_from
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.io.locks import exclusive_lock
-from robustbench_aigi.pipeline.training_data import load_training_data
-from robustbench_aigi.pipeline.training_stages import (
-    attack_numbers,
-    describe_training_data,
-    epochs_for,
-    training_settings,
-    training_summary,
-)
+from robustbench_aigi.pipeline.training_data import TrainingData, load_training_data
+from robustbench_aigi.pipeline.training_summary import describe_training_data, training_summary
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
-from robustbench_aigi.training import TrainingFiles, TrainingJob, methods, train_detector
+from robustbench_aigi.training import (
+    Trained,
+    TrainingFiles,
+    TrainingJob,
+    methods,
+    train_detector,
+)
+from robustbench_aigi.training.plans import DEFAULT_PLAN, TrainingPlan, load_training_plan
 
 
 def train(
@@ -55,7 +57,7 @@ def train(
         source: where the images are; None where the recipe says.
         limit: maximum number of images per split.
         method: registered name of a training method, or ``module:Class``.
-        epochs: passes over the training images; None takes the recipe's number.
+        epochs: passes over the training images; None takes the number of the recipe's plan.
         start: checkpoint to fine-tune, the name of one that ships, or ``cifake`` for the
             detector's own that ships.
         config: arguments of the detector.
@@ -70,42 +72,53 @@ def train(
         UserError: the request cannot be met, or the training failed; the message says what to
             change.
     """
-    settings = training_settings(dataset)
+    plan = _training_plan(dataset)
     detector, start, config = begun_from(detector, start, config)
     job = TrainingJob(
         detector=detector,
         method=method,
-        epochs=epochs or epochs_for(settings, detector, method),
+        epochs=epochs or plan.epochs_for(detector, method),
         config=dict(config),
-        numbers=attack_numbers(settings) | dict(numbers),
+        numbers=plan.train.numbers | dict(numbers),
     )
     _check_replay(method, has_replay=replay is not None, has_start=start is not None)
     begin = _load_start(detector, start, config, say)  # first, so that a wrong name fails at once
     skipped = out.with_suffix(".skipped.csv")
-    state = out.with_suffix(".training")
     with exclusive_lock(out):
         data = load_training_data(dataset, source, limit, skipped, progress, say, convert)
         if replay:
             old = load_training_data(*replay, limit, skipped, progress, say, convert)
             data = data.with_replay_of(old)
-        fitted = begin if start else None
-        trained = train_detector(
-            job,
-            data.train,
-            data.validation,
-            start=fitted,
-            replay_validation=data.replay_validation,
-            trained_on=describe_training_data(data.name, len(data.train.labels), fitted),
-            seen=data.seen,
-            progress=progress,
-            files=TrainingFiles(
-                state, out.with_suffix(".csv"), lambda best: save_detector(best, out)
-            ),
-        )
-        save_detector(trained.detector, out)
-        shutil.rmtree(state, ignore_errors=True)
+        trained = _train_to(out, job, data, begin if start else None, progress)
     say(training_summary(trained))
     return trained.detector
+
+
+def _train_to(
+    out: Path, job: TrainingJob, data: TrainingData, start: Detector | None, progress: Progress
+) -> Trained:
+    """Train a detector, and write its checkpoint to ``out``."""
+    state = out.with_suffix(".training")
+    trained = train_detector(
+        job,
+        data.train,
+        data.validation,
+        start=start,
+        replay_validation=data.replay_validation,
+        trained_on=describe_training_data(data.name, len(data.train.labels), start),
+        seen=data.seen,
+        progress=progress,
+        files=TrainingFiles(state, out.with_suffix(".csv"), lambda best: save_detector(best, out)),
+    )
+    save_detector(trained.detector, out)
+    shutil.rmtree(state, ignore_errors=True)
+    return trained
+
+
+def _training_plan(dataset: str) -> TrainingPlan:
+    """Return the plan of a recipe; the default one for a folder that ``build`` wrote."""
+    is_built = Path(dataset, "manifest.parquet").is_file()
+    return load_training_plan(DEFAULT_PLAN if is_built else load_recipe(dataset).training_plan)
 
 
 def _load_start(detector: str, start: str | None, config: Mapping[str, Any], say: Say) -> Detector:

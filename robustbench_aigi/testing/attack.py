@@ -7,7 +7,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Attack, Perturbation, Result, load_attack
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.imaging.pixels import LEVELS, on_grid
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, on_grid
 from robustbench_aigi.testing.errors import require
 from robustbench_aigi.testing.probe import probe_detector, probe_images
 
@@ -84,7 +84,7 @@ def check_perturbation(perturbation: Perturbation) -> None:
         f"{name} must give each image the same change in any batch; take random numbers from rng",
     )
     odd = torch.rand(1, 3, *ODD_SIZE, generator=torch.Generator().manual_seed(0))
-    odd = odd.mul(LEVELS).round() / LEVELS
+    odd = odd.mul(MAX_LEVEL).round() / MAX_LEVEL
     changed = perturbation.apply(odd, ["odd"])
     require(
         changed.shape == odd.shape,
@@ -147,7 +147,7 @@ def _check_result(
         torch.equal(wrong, result.fooled),
         f"{name} must call an image fooled exactly where the detector is wrong on it",
     )
-    levels = (result.images * LEVELS).round() - (images * LEVELS).round()
+    levels = (result.images * MAX_LEVEL).round() - (images * MAX_LEVEL).round()
     require(
         torch.equal(levels.abs().flatten(1).amax(dim=1).long(), result.linf),
         f"{name} must report the L-inf size of each change in whole grey levels",

@@ -1,6 +1,5 @@
 """The one training loop: timm's optimizer and schedule, Accelerate's devices, best epoch kept."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +13,8 @@ from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.history import History, Score, StopReason, clean_score, never_stop
 from robustbench_aigi.training.log import Log
 from robustbench_aigi.training.objectives.base import Objective, own_loss
+from robustbench_aigi.training.run_state import StateKeeper
 from robustbench_aigi.training.training_run import TrainingRun
-
-SAVE_SECONDS = 60
-"""Least time between two saves of a training's state, which may be a hundred megabytes."""
 
 
 def ignore_improvement() -> None:
@@ -58,8 +55,8 @@ def fit(
             no reason to stop.
         progress: called after each step.
         task: name of the training, in its state, its log and its random draws.
-        state_folder: for the state, saved every :data:`SAVE_SECONDS` and at the end. Remove it
-            when the trained detector has been saved.
+        state_folder: for the state, saved every :data:`~.run_state.SAVE_SECONDS` and at the end.
+            Remove it when the trained detector has been saved.
         log: of the steps and epochs.
         on_improvement: called when the detector is in its best state so far.
 
@@ -75,19 +72,15 @@ def fit(
     run = TrainingRun(detector, train, config, task, part)
     if log is None or not run.is_main:
         log = Log(None)
-    if state_folder is not None:
-        run.restore(state_folder)
+    keeper = StateKeeper(run, state_folder)
+    keeper.restore()
     log.begin(task, run.history.rows, run.step)
-    saved_at = time.monotonic()
     while run.step < run.total and not run.history.stop_reason:
         log.step(run.step + 1, run.advance(objective), run.rate)
         progress(task, run.step, run.total)
         if run.step % run.source.per_epoch == 0:
             run.finish_epoch(validation, score, stop_reason, on_improvement)
             log.epoch(task, run.history.rows[-1], run.step)
-        is_due = time.monotonic() - saved_at >= SAVE_SECONDS or run.step == run.total
-        if state_folder is not None and is_due:
-            run.save(state_folder)
-            saved_at = time.monotonic()
+        keeper.save_if_due()
     run.end()
     return run.history

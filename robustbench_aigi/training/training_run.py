@@ -4,8 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
@@ -14,7 +12,7 @@ from torch import Tensor, nn
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
-from robustbench_aigi.training import guards, saved_state
+from robustbench_aigi.training import guards
 from robustbench_aigi.training.arrays import Arrays, share_called_fake
 from robustbench_aigi.training.batch_source import BatchSource, known_categories
 from robustbench_aigi.training.config import TrainConfig
@@ -79,7 +77,7 @@ class TrainingRun:
         self.part = part
         torch.manual_seed(config.seed)
         self.trained = detector.parts_to_train() if part is None else part.requires_grad_(True)
-        self.key = self._key()
+        self.key = _key(self)
         self.accelerator = _accelerator()
         device = self.accelerator.device
         dtype = PRECISION_DTYPES.get(config.precision)
@@ -101,25 +99,10 @@ class TrainingRun:
         self.step = 0
         self.epoch = Epoch()
         self.best_score = -math.inf
-        self.best_weights = self._weights()
+        self.best_weights = self.weights()
 
-    def _key(self) -> str:
-        """Hash the configuration, the images, and the detector with its weights at the start."""
-        tensors = {"images": self.train.images, "labels": self.train.labels}
-        optional = {
-            "groups": self.train.groups,
-            "categories": known_categories(self.train, self.config),
-            "changed": self.train.changed,
-        }
-        tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
-        return digest(
-            self.task,
-            self.config.model_dump(),
-            weights_digest({**tensors, **self._weights()}),
-            fingerprint(self.detector).digest,
-        )
-
-    def _weights(self) -> dict[str, Tensor]:
+    def weights(self) -> dict[str, Tensor]:
+        """Return copies of the weights that are trained, on the CPU."""
         return {
             name: tensor.detach().cpu().clone()
             for name, tensor in self.trained.state_dict().items()
@@ -208,7 +191,7 @@ class TrainingRun:
             is_constant = self.part is None and self.collapse_monitor.observe(called_fake)
             if not is_constant and row["score"] > self.best_score:
                 self.best_score = row["score"]
-                self.best_weights = self._weights()
+                self.best_weights = self.weights()
                 self.history.best_epoch = epoch
                 if self.is_main:
                     on_improvement()
@@ -230,49 +213,22 @@ class TrainingRun:
             self.part.requires_grad_(False)
         self.detector.eval()
 
-    def _state_file(self, folder: Path) -> Path:
-        return folder / f"{self.task.replace(' ', '-')}.pt"
 
-    def save(self, folder: Path) -> None:
-        """Save the state in a ``folder``, from which :meth:`restore` resumes."""
-        state: dict[str, Any] = {
-            "key": self.key,
-            "trained": self.trained.state_dict(),
-            "averaged": self.ema.save(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-            "draws": (self.rng.get_state(), torch.get_rng_state()),
-            "epoch": (self.epoch.order, self.epoch.loss_sum, self.epoch.seconds),
-            "counts": (self.step, self.collapse_monitor.count, self.history.best_epoch),
-            "rows": self.history.rows,
-            "ends": (self.history.without_gradient, self.history.stop_reason),
-            "best": (self.best_score, self.best_weights),
-        }
-        if self.is_main:
-            saved_state.save(self._state_file(folder), state)
-
-    def restore(self, folder: Path) -> None:
-        """Resume from the state in a ``folder``, if there is one of this training.
-
-        Raises:
-            CheckpointError: the state is damaged.
-        """
-        state = saved_state.load(self._state_file(folder), self.key)
-        if state is None:
-            return
-        self.trained.load_state_dict(state["trained"])
-        self.ema.restore(state["averaged"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        if state["scaler"]:
-            self.scaler.load_state_dict(state["scaler"])
-        generator, global_generator = state["draws"]
-        self.rng.set_state(generator)
-        torch.set_rng_state(global_generator)
-        self.epoch = Epoch(*state["epoch"])
-        self.step, self.collapse_monitor.count, self.history.best_epoch = state["counts"]
-        self.history.rows = state["rows"]
-        self.history.without_gradient, self.history.stop_reason = state["ends"]
-        self.best_score, self.best_weights = state["best"]
+def _key(run: TrainingRun) -> str:
+    """Hash the configuration, the images, and the detector with its weights at the start."""
+    tensors = {"images": run.train.images, "labels": run.train.labels}
+    optional = {
+        "groups": run.train.groups,
+        "categories": known_categories(run.train, run.config),
+        "changed": run.train.changed,
+    }
+    tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
+    return digest(
+        run.task,
+        run.config.model_dump(),
+        weights_digest({**tensors, **run.weights()}),
+        fingerprint(run.detector).digest,
+    )
 
 
 def _accelerator() -> Accelerator:

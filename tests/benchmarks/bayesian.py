@@ -4,7 +4,7 @@ draws (EOT).
     python -m tests.benchmarks.bayesian --cifake PATH CHECKPOINT...
 
 Prints a Markdown table. Each attacked set is scored by the mean weights, by an average over fixed
-draws, and by one over draws made anew, because an attack on one of them need not hold for another.
+draws, and by one over draws made again, because an attack on one of them need not hold for another.
 """
 
 import argparse

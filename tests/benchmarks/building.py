@@ -55,7 +55,7 @@ def main() -> int:
             )
             spent.update({row.id: time.perf_counter() - began for row in chosen})
     sys.stdout.write(
-        f"n = {len(data)}, {args.workers} workers\n\n| part | images a second | must reach"
+        f"n = {len(data)}, {args.workers} workers\n\n| part | images per second | must reach"
         " |\n|---|---|---|\n"
     )
     for row in rows:

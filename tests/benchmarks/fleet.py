@@ -133,8 +133,8 @@ def main() -> int:
         f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD_SIZE:.3g} |\n"
     )
     say(
-        "| images of a cell | driver's seconds a shard | manifest, bytes an image | table, bytes an"
-        " image |"
+        "| images of a cell | driver's seconds per shard | manifest, bytes per image"
+        " | table, bytes per image |"
     )
     say("|---:|---:|---:|---:|")
     small, large = (child("--rows", str(rows)) for rows in ROWS)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from robustbench_aigi.config.process import tune_process
 from robustbench_aigi.detectors import Detector, detectors, load_detector
-from robustbench_aigi.detectors._support.faster import VIEWS, faster
+from robustbench_aigi.detectors._support.faster import KNOWN_VIEWS, faster
 from robustbench_aigi.errors import UserError
 
 BATCHES = (1, 32)
@@ -45,7 +45,7 @@ def faster_paths(detector: Detector, images: Tensor) -> tuple[dict[str, Detector
     """The faster paths that work here, and why the others do not."""
     working: dict[str, Detector] = {}
     lost: dict[str, str] = {}
-    for by in VIEWS:
+    for by in KNOWN_VIEWS:
         try:
             view = faster(detector, by)
             view.logits(images[:1])

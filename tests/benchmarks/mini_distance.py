@@ -22,7 +22,7 @@ from robustbench_aigi import catalogue
 from robustbench_aigi.data import MiniRecipe, photographs
 from robustbench_aigi.detectors._support.clip_encoder import load_image_encoder
 from robustbench_aigi.detectors.base import CLIP_MEAN, CLIP_STD, Normalise
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
 from robustbench_aigi.imaging.pixels import snap
 from robustbench_aigi.io.hashing import rngs_for
 
@@ -57,7 +57,7 @@ def main(count: int) -> None:
     reals = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
     first, second = reals[:count], reals[count:]
     train = [c for _, c in photographs.crops(photographs.PHOTOGRAPH_SPLITS["train"], count, rng)]
-    model, photograph = PixelDiffusion.load(SHIPPED), CLASSES.index("photograph")
+    model, photograph = PixelDiffusion.load(SHIPPED_DIFFUSION), CLASS_NAMES.index("photograph")
     rngs = rngs_for(0, "distance", [str(i) for i in range(count)])
     parts = catalogue.read("datasets", "mini", MiniRecipe).parts
     if parts is None:

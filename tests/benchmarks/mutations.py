@@ -1,9 +1,9 @@
-"""Files from strangers, mutated: each must be read, or refused in one message, in a minute, and
+"""Files from strangers, mutated: each must be read, or rejected in one message, in a minute, and
 write nothing outside.
 
     python -m tests.benchmarks.mutations [--examples 1000] [--seed 0]
 
-Prints, for each kind of file, how many were read and how many refused by which message, and every
+Prints, for each kind of file, how many were read and how many rejected by which message, and every
 one that crashed.
 """
 
@@ -29,13 +29,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     each, crashed = -(-args.examples // len(CASES)), 0
-    sys.stdout.write("| file | mutated | read | refused | crashed |\n|---|---:|---:|---|---:|\n")
+    sys.stdout.write("| file | mutated | read | rejected | crashed |\n|---|---:|---:|---|---:|\n")
     for name in CASES:
         found = tried(name, each, args.seed)
-        refused = ", ".join(
+        rejected = ", ".join(
             f"{count} {kind}" for kind, count in found.items() if kind not in ("read", "crashed")
         )
-        row = (name, found.total(), found["read"], refused or "none", found["crashed"])
+        row = (name, found.total(), found["read"], rejected or "none", found["crashed"])
         sys.stdout.write(f"| {' | '.join(map(str, row))} |\n")
         sys.stdout.flush()
         crashed += found["crashed"]

@@ -31,7 +31,7 @@ from robustbench_aigi.attacks.external.two_logit import TwoLogits
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.detectors._support.randomness import seeded
-from robustbench_aigi.imaging.pixels import LEVELS, snap
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, snap
 
 DETECTORS = ("resnet18-c32", "tinyvit-5m")
 EPS, STEP, STEPS = 8, 2, 10
@@ -53,9 +53,9 @@ def ensemble(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 
 
 def torchattacks_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
-    attacked: Tensor = torchattacks.PGD(TwoLogits(oracle), EPS / LEVELS, STEP / LEVELS, STEPS)(
-        images, labels
-    )
+    attacked: Tensor = torchattacks.PGD(
+        TwoLogits(oracle), EPS / MAX_LEVEL, STEP / MAX_LEVEL, STEPS
+    )(images, labels)
     return attacked
 
 
@@ -70,8 +70,8 @@ def art_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     )
     attack = ProjectedGradientDescentPyTorch(
         estimator,
-        eps=EPS / LEVELS,
-        eps_step=STEP / LEVELS,
+        eps=EPS / MAX_LEVEL,
+        eps_step=STEP / MAX_LEVEL,
         max_iter=STEPS,
         num_random_init=1,
         batch_size=len(images),
@@ -82,8 +82,8 @@ def art_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
 
 def foolbox_pgd(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     model = foolbox.PyTorchModel(TwoLogits(oracle), bounds=(0, 1), device="cpu")
-    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP / LEVELS, steps=STEPS, random_start=True)
-    attacked: Tensor = attack(model, images, labels, epsilons=EPS / LEVELS)[1]
+    attack = foolbox.attacks.LinfPGD(abs_stepsize=STEP / MAX_LEVEL, steps=STEPS, random_start=True)
+    attacked: Tensor = attack(model, images, labels, epsilons=EPS / MAX_LEVEL)[1]
     return attacked
 
 
@@ -91,7 +91,12 @@ def public_autoattack(oracle: Oracle, images: Tensor, labels: Tensor) -> Tensor:
     """The members that run on two classes; the untargeted FAB, because there is one other class."""
     members = ["apgd-ce", "fab", "square"]
     attack = AutoAttack(
-        TwoLogits(oracle), attacks=members, eps=EPS / LEVELS, norm="Linf", seed=0, version="custom"
+        TwoLogits(oracle),
+        attacks=members,
+        eps=EPS / MAX_LEVEL,
+        norm="Linf",
+        seed=0,
+        version="custom",
     )
     attack.apgd.n_restarts, attack.fab.n_restarts, attack.square.n_restarts = RESTARTS, 1, 1
     attack.apgd.n_iter = attack.fab.n_iter = ENSEMBLE_STEPS
@@ -123,7 +128,7 @@ def outcome(
 ) -> Outcome:
     """Attack all images; what comes is rounded to the grid, checked and scored."""
     with (
-        Oracle(detector, images.mul(LEVELS).round(), labels, full=True) as oracle,
+        Oracle(detector, images.mul(MAX_LEVEL).round(), labels, full=True) as oracle,
         seeded(0),
         warnings.catch_warnings(),
     ):
@@ -131,7 +136,7 @@ def outcome(
         started = time.perf_counter()
         attacked = snap(contender(oracle, images, labels).detach())
         seconds = time.perf_counter() - started
-    levels = ((attacked - images) * LEVELS).abs().max().round().item()
+    levels = ((attacked - images) * MAX_LEVEL).abs().max().round().item()
     if levels > EPS:
         raise SystemExit(f"{name} changed a value by {levels:g} grey levels, more than {EPS}")
     with torch.no_grad():

@@ -1,5 +1,4 @@
-"""How many images a second JPEG, resize and DCT noise change, beside the plain loop one would write
-without them.
+"""How many images per second JPEG, resize and DCT noise change, beside the plain loop.
 
     OMP_NUM_THREADS=2 python -m tests.benchmarks.perturbations [ROUNDS]
 

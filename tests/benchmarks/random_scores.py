@@ -6,7 +6,7 @@ majority of draws.
 
 Without checkpoints: a detector with standard normal noise on its logit and a margin of 2, of which
 2.28% of draws are wrong, under attacks that change nothing (eps 0). With them: detectors with a
-Bayesian head, its weights drawn anew at each call. Prints Markdown tables, percent of images that
+Bayesian head, its weights drawn again at each call. Prints Markdown tables, percent of images that
 are called wrongly.
 """
 

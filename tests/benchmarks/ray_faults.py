@@ -116,13 +116,13 @@ def main() -> int:
         for number, (name, fault) in enumerate(faults.items()):
             out, bed = Path(root) / str(number), Bed()
             try:
-                told, commands = suffered(bed, fault, out, args.images)
+                message, commands = suffered(bed, fault, out, args.images)
             finally:
                 bed.close()
             expected, found = kept(alone), kept(out)
             wrong = [n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)]
             worst += len(wrong)
-            sys.stdout.write(f"| {name} | {told} | {commands} | {len(wrong)} |\n")
+            sys.stdout.write(f"| {name} | {message} | {commands} | {len(wrong)} |\n")
             sys.stdout.flush()
     return int(worst > 0)
 
@@ -131,22 +131,22 @@ def suffered(bed: Bed, fault: Callable[[Bed], str], out: Path, images: int) -> t
     """Run the command through the fault, again if it stops; what was done, and how many commands it
     took.
     """
-    told: list[str] = []
+    message: list[str] = []
     for commands in range(1, 5):
         how = command(out, images, "--executor", f"ray:{bed.address}")
         with tempfile.TemporaryFile("w+") as said:
             with subprocess.Popen(how, stdout=subprocess.DEVNULL, stderr=said) as process:
                 if commands == 1:
-                    told.append(struck(bed, fault, process))
+                    message.append(struck(bed, fault, process))
             if process.returncode == 0:
-                return " ".join(told) or "nothing", commands
+                return " ".join(message) or "nothing", commands
             said.seek(0)
             lines = said.read().strip().splitlines()
-            told.append(
+            message.append(
                 "and the command said:"
                 f" {next((n for n in lines if n.startswith('error')), lines[-1])[:160]}"
             )
-    raise SystemExit(f"never ended: {told}")
+    raise SystemExit(f"never ended: {message}")
 
 
 def struck(bed: Bed, fault: Callable[[Bed], str], process: "subprocess.Popen[bytes]") -> str:

@@ -204,7 +204,8 @@ def main() -> int:
     sys.stdout.write("| measured | value | must be | |\n|---|---:|---:|---|\n")
     for name in args.part or parts:
         for what, value, bound, good in parts[name](args):
-            verdict = "" if not bound else "reached" if good else "not reached"
+            verdict = "reached" if good else "not reached"
+            verdict = verdict if bound else ""
             sys.stdout.write(f"| {what} | {value} | {bound} | {verdict} |\n")
             sys.stdout.flush()
     return 0
@@ -235,8 +236,8 @@ def two_against(args: argparse.Namespace, two: str, one: str, what: str) -> Suit
 
 def planned(args: argparse.Namespace) -> list[SuiteRow]:
     table, _ = plan_evaluation(detectors(), SUITE, "cifake", args.cifake, args.few)
-    told, real = table["seconds"].sum() / 2, child(args.cifake, "two", args.few)["seconds"]
-    seconds = f"{told:.0f} and {real:.0f} s ({told / real:.2f}x)"
+    message, real = table["seconds"].sum() / 2, child(args.cifake, "two", args.few)["seconds"]
+    seconds = f"{message:.0f} and {real:.0f} s ({message / real:.2f}x)"
     return [(f"planned and taken with two processes, {args.few} images", seconds, "", True)]
 
 

@@ -217,7 +217,7 @@ class Counted(TwoLogits):
 
 
 def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
-    """Torchattacks as it comes, 110 evaluations an image; ours with as few as fool as many
+    """Torchattacks as it comes, 110 evaluations per image; ours with as few as fool as many
     images.
     """
     theirs = torchattacks.OnePixel(TwoLogits(detector))

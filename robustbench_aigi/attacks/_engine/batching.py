@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Array = npt.NDArray[Any]
 Bytes = npt.NDArray[np.uint8]
@@ -42,7 +42,7 @@ def changed(change: Change, images: Tensor, white: int, rngs: Sequence[torch.Gen
     clean: Array = images.detach().cpu().numpy()
     is_bytes = clean.dtype == np.uint8
     out: Array = np.empty_like(clean) if is_bytes else np.empty(clean.shape, np.float32)
-    worker = PartWorker(change, clean, out, np.float32(LEVELS / white), rngs)
+    worker = PartWorker(change, clean, out, np.float32(MAX_LEVEL / white), rngs)
     threads = torch.get_num_threads()
     size = max(1, min(MAX_PART_VALUES // max(1, clean[:1].size), -(-len(clean) // threads)))
     parts = [range(start, min(start + size, len(clean))) for start in range(0, len(clean), size)]
@@ -112,7 +112,7 @@ def _levels(values: Array, scale: np.float32) -> Bytes:
     room = np.empty(values[:, 0].shape, np.result_type(values, scale))
     for channel in range(values.shape[1]):
         np.multiply(values[:, channel], scale, out=room)
-        levels[:, channel] = np.clip(np.rint(room, out=room), 0, LEVELS, out=room)
+        levels[:, channel] = np.clip(np.rint(room, out=room), 0, MAX_LEVEL, out=room)
     return levels
 
 

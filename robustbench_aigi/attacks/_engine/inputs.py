@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.imaging.pixels import LEVELS, from_bytes, on_grid, snap
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, from_bytes, on_grid, snap
 
 FLOAT_TYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
@@ -102,8 +102,8 @@ def _is_rounded_grid(images: Tensor) -> bool:
     The nearest float to k/255 is off by half the distance of two floats below 1, a quarter of the
     type's eps: 0.06 levels in float16 and 0.498 in bfloat16, so that the level is still known.
     """
-    levels = images.detach().double() * LEVELS
-    rounding = LEVELS * torch.finfo(images.dtype).eps / 4 + 1e-3
+    levels = images.detach().double() * MAX_LEVEL
+    rounding = MAX_LEVEL * torch.finfo(images.dtype).eps / 4 + 1e-3
     return bool(((levels - levels.round()).abs() <= rounding).all())
 
 
@@ -143,4 +143,4 @@ def _rescaled(low: float, high: float) -> str:
         return "Look for a division by zero where they are made."
     if low < 0:
         return "Give images before mean and standard deviation are taken out."
-    return "Write images / 255." if 2 < high <= LEVELS else "Write images.clamp(0, 1)."
+    return "Write images / 255." if 2 < high <= MAX_LEVEL else "Write images.clamp(0, 1)."

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import L2Radius, LinfRadius
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +29,12 @@ class Ball(Attack):
     unit: ClassVar[int]
     deterministic_steps: ClassVar[bool] = False
 
-    eps: float = 8
+    eps: float | RelativeSize = 8
 
     @property
     def radius(self) -> float:
         """``eps`` in grey levels."""
-        return self.eps * self.unit
+        return float(self.eps) * self.unit
 
     @property
     def query_budget(self) -> int | None:
@@ -116,11 +117,11 @@ class LinfBall(Ball):
 
     def project(self, change: Tensor, clean: Tensor) -> Tensor:
         """Clamp ``change`` to the whole levels within ``eps``, then ``clean`` + it to [0, 255]."""
-        return (clean + change.clamp(-self.radius, self.radius)).clamp(0, LEVELS) - clean
+        return (clean + change.clamp(-self.radius, self.radius)).clamp(0, MAX_LEVEL) - clean
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:
         """Round ``clean`` + ``change``."""
-        return (clean + change).round().clamp(0, LEVELS)
+        return (clean + change).round().clamp(0, MAX_LEVEL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +132,7 @@ class L2Ball(Ball):
     rounded and checked.
     """
 
-    unit = LEVELS
+    unit = MAX_LEVEL
 
     eps: L2Radius = 1.0
 
@@ -158,7 +159,7 @@ class L2Ball(Ball):
 
         Shrinking cannot undo the clamp.
         """
-        change = (clean + change).clamp(0, LEVELS) - clean
+        change = (clean + change).clamp(0, MAX_LEVEL) - clean
         return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
 
     def quantise(self, change: Tensor, clean: Tensor) -> Tensor:

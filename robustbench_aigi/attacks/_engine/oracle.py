@@ -7,48 +7,17 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.best_seen import BestSeen, select_rows
 from robustbench_aigi.attacks._engine.scoring import Scorer
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.imaging.norms import Distance
-from robustbench_aigi.imaging.pixels import LEVELS
-
-
-@contextmanager
-def frozen(detector: Detector) -> Iterator[None]:
-    """Put a detector into evaluation mode without parameter gradients; restore both afterwards.
-
-    Args:
-        detector: whose modules and parameters are meant.
-    """
-    flags = [(parameter, parameter.requires_grad) for parameter in detector.parameters()]
-    modes = [(module, module.training) for module in detector.modules()]
-    detector.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter, flag in flags:
-            parameter.requires_grad_(flag)
-        for module, mode in modes:
-            module.training = mode
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 class QueryBudgetSpentError(Exception):
     """The next evaluation would exceed the query budget of an image."""
-
-
-def select_rows(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return the rows of each tensor where the mask is true, without a copy where it is all true.
-
-    Args:
-        mask: bool ``(M,)``.
-        tensors: each with M rows.
-
-    Example:
-        >>> select_rows(torch.tensor([True, False]), torch.tensor([5, 7]))
-        (tensor([5]),)
-    """
-    return tensors if bool(mask.all()) else tuple(tensor[mask] for tensor in tensors)
 
 
 class Oracle:
@@ -78,8 +47,6 @@ class Oracle:
             counts as a pass.
 
     Attributes:
-        best: ``(N, 3, H, W)`` in grey levels, the best image seen of each.
-        logits: ``(N,)``, those of ``best``.
         forwards: int64 ``(N,)``, forward passes so far.
         backwards: int64 ``(N,)``, backward passes so far.
     """
@@ -118,8 +85,14 @@ class Oracle:
             self.clean_logits = self._score_clean_images()
             self._stack = stack.pop_all()
         self.forwards += self._draws
-        self.best = self.images.clone()
-        self.logits = self.clean_logits.clone()
+        self._seen = BestSeen(
+            self.detector,
+            self.images,
+            self.labels,
+            self.clean_logits,
+            full=self.full,
+            distance=self._distance,
+        )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -134,7 +107,7 @@ class Oracle:
 
     @contextmanager
     def _folded(self) -> Iterator[None]:
-        with frozen(self.detector), folded(self.detector, self.images[:4] / LEVELS):
+        with frozen(self.detector), folded(self.detector, self.images[:4] / MAX_LEVEL):
             yield
 
     @torch.no_grad()
@@ -171,6 +144,16 @@ class Oracle:
             rows: tensors with one row per index.
         """
         return select_rows(self.is_active(which), which, *rows)
+
+    @property
+    def best(self) -> Tensor:
+        """The best image seen of each, ``(N, 3, H, W)`` in grey levels."""
+        return self._seen.best
+
+    @property
+    def logits(self) -> Tensor:
+        """Those of the best images, ``(N,)``."""
+        return self._seen.logits
 
     @property
     def fooled(self) -> Tensor:
@@ -236,7 +219,7 @@ class Oracle:
         counts = self._charge(which)
         logits = self.logits_of(candidates) if logits is None else logits
         self.forwards += counts
-        self._remember(candidates, logits, which, allowed)
+        self._seen.remember(candidates, logits, which, allowed)
         return self.margins(logits, which)
 
     def submit_with_gradient(
@@ -267,7 +250,7 @@ class Oracle:
         scores, gradients = self._scorer.logits_and_gradients(candidates)
         self.forwards += counts
         self.backwards += counts
-        self._remember(candidates, scores, which, allowed)
+        self._seen.remember(candidates, scores, which, allowed)
         return self.margins(scores, which), gradients * sign
 
     @torch.no_grad()
@@ -277,9 +260,9 @@ class Oracle:
         Args:
             images: ``(N, 3, H, W)`` in grey levels.
         """
-        self.logits = self._scorer.logits(images)
+        self._seen.logits = self._scorer.logits(images)
+        self._seen.best = images
         self.forwards += 1
-        self.best = images
 
     def _charge(self, which: Tensor) -> Tensor:
         """Return the passes per image ``(N,)`` that one evaluation of each index costs."""
@@ -289,37 +272,3 @@ class Oracle:
             if bool((spent > self._queries).any()):
                 raise QueryBudgetSpentError
         return counts
-
-    def _remember(
-        self, candidates: Tensor, logits: Tensor, which: Tensor, allowed: Tensor | None
-    ) -> None:
-        """Keep the best candidate of each image, if it beats the best so far."""
-        if allowed is not None:
-            candidates = candidates[allowed]
-            logits = logits[allowed]
-            which = which[allowed]
-        costs = self._costs(candidates, logits, which)
-        order = costs.argsort(stable=True)
-        order = order[which[order].argsort(stable=True)]
-        first = torch.ones(len(order), dtype=torch.bool)
-        first[1:] = which[order][1:] != which[order][:-1]
-        winners = order[first]
-        owners = which[winners]
-        better = costs[winners] < self._costs(self.best[owners], self.logits[owners], owners)
-        if not self.full and self._distance is None:
-            better &= ~self.fooled[owners]
-        self.best[owners[better]] = candidates[winners[better]].detach()
-        self.logits[owners[better]] = logits[winners[better]]
-
-    def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
-        """Return what the best image has least of.
-
-        That is the margin; for a minimum-norm attack the distance of those that fool, and infinity
-        for those that do not.
-        """
-        margins = self.margins(logits, which)
-        if self._distance is None:
-            return margins
-        fools = (logits > self.detector.threshold) != (self.labels[which] == 1)
-        near = self._distance(candidates, self.images[which]).to(margins)
-        return torch.where(fools, near, torch.inf)

@@ -6,7 +6,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.errors import LogitsError
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 class Scorer:
@@ -56,7 +56,7 @@ class Scorer:
         Raises:
             LogitsError: the logits are of another shape, or not finite.
         """
-        logits = on_device(self.detector, levels / LEVELS).to(levels.device)
+        logits = on_device(self.detector, levels / MAX_LEVEL).to(levels.device)
         if logits.shape != levels.shape[:1]:
             raise LogitsError(
                 f"{self.detector.card.name} must give one logit per image, shape ({len(levels)},),"

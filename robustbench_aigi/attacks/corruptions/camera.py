@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Aberration, ReadNoise, Share, WellCharge
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Floats = npt.NDArray[np.float64]
 DEMOSAIC_KERNEL = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
@@ -54,12 +54,12 @@ class Camera(Perturbation):
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Photograph ``image``, with sensor noise from ``rng``."""
-        light = self._through_lens(linear(image.numpy() / LEVELS))
+        light = self._through_lens(linear(image.numpy() / MAX_LEVEL))
         filters = _bayer(*light.shape[1:])
         charge = self.electrons * (light * filters).sum(axis=0)
         noise = torch.randn(charge.shape, generator=rng, dtype=torch.float64).numpy()
         sensed = (charge + np.sqrt(charge + self.read**2) * noise) / self.electrons
-        return torch.from_numpy(LEVELS * encoded(_demosaiced(sensed, filters).clip(0, 1)))
+        return torch.from_numpy(MAX_LEVEL * encoded(_demosaiced(sensed, filters).clip(0, 1)))
 
     def _through_lens(self, light: Floats) -> Floats:
         centre = (np.array(light.shape[1:]) - 1) / 2

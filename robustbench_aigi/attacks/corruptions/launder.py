@@ -12,8 +12,8 @@ from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import LatentNoise, NoiseShare
 from robustbench_aigi.errors import ConfigError
-from robustbench_aigi.generators import CLASSES, SMALL
-from robustbench_aigi.generators.launder import DIFFUSION, launder
+from robustbench_aigi.generators import CLASS_NAMES, DIFFUSION_NAME, SMALL_AUTOENCODER
+from robustbench_aigi.generators.launder import launder
 
 
 @attacks.add("launder-diffusion")
@@ -36,10 +36,10 @@ class LaunderDiffusion(Perturbation):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.condition not in CLASSES:
+        if self.condition not in CLASS_NAMES:
             raise ConfigError(
                 f"{self.name} has no condition {self.condition!r}. Write one of"
-                f" {', '.join(CLASSES)}."
+                f" {', '.join(CLASS_NAMES)}."
             )
 
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
@@ -50,7 +50,7 @@ class LaunderDiffusion(Perturbation):
         self, images: Tensor, rngs: Iterator[torch.Generator], room: Tensor | None = None
     ) -> Tensor:
         """Launder ``images`` with noise from ``rngs``; ``room`` is not used."""
-        return launder(images, DIFFUSION, self.strength, list(rngs), condition=self.condition)
+        return launder(images, DIFFUSION_NAME, self.strength, list(rngs), condition=self.condition)
 
 
 @attacks.add("launder-autoencoder")
@@ -69,7 +69,7 @@ class LaunderAutoencoder(Perturbation):
     """
 
     strength: LatentNoise = 0.0
-    model: str = SMALL
+    model: str = SMALL_AUTOENCODER
 
     severities = MappingProxyType({"strength": (0.0, 0.05, 0.1, 0.2, 0.3)})
 

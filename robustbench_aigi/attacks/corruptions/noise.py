@@ -11,7 +11,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import LinfRadius, Share
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 @attacks.add("gaussian-noise")
@@ -55,5 +55,5 @@ class ImpulseNoise(Perturbation):
     def change(self, image: Tensor, rng: torch.Generator) -> Tensor:
         """Set values of ``image`` drawn by ``rng``."""
         draws = torch.rand(image.shape, generator=rng, dtype=torch.float64).numpy()
-        lit = np.where(draws >= 1 - self.share / 2, LEVELS, image.numpy())
+        lit = np.where(draws >= 1 - self.share / 2, MAX_LEVEL, image.numpy())
         return torch.from_numpy(np.where(draws < self.share / 2, 0, lit))

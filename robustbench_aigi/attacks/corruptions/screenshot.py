@@ -14,7 +14,7 @@ from robustbench_aigi.attacks.corruptions.jpeg import recompressed
 from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 @attacks.add("screenshot")
@@ -56,9 +56,9 @@ class Screenshot(Perturbation):
         _, height, width = image.shape
         offsets = self.offset * (2 * torch.rand(2, generator=rng, dtype=torch.float64).numpy() - 1)
         screen = (max(1, round(height * self.zoom)), max(1, round(width * self.zoom)))
-        shown = resized(image.numpy()[None], [screen], "bicubic")[0] / LEVELS
+        shown = resized(image.numpy()[None], [screen], "bicubic")[0] / MAX_LEVEL
         moved = shift(shown, (0, *offsets), order=1, mode="nearest")
         tint = np.array([1 + self.warmth, 1, 1 - self.warmth]).reshape(3, 1, 1)
-        captured = np.rint(LEVELS * (tint * moved**self.gamma).clip(0, 1)).astype(np.uint8)
+        captured = np.rint(MAX_LEVEL * (tint * moved**self.gamma).clip(0, 1)).astype(np.uint8)
         saved = torch.from_numpy(resized(captured[None], [(height, width)], "bicubic")[0])
         return recompressed(saved[None], self.quality)[0] if self.quality else saved

@@ -24,7 +24,7 @@ from robustbench_aigi.attacks.loading import load_attack
 from robustbench_aigi.config.quantity import quantities
 from robustbench_aigi.detectors._support.randomness import seeded
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnavailableError, UserError
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 NORM_BALLS: Mapping[str, type[Ball]] = MappingProxyType({"linf": PGDLinf, "l2": PGDL2})
@@ -91,7 +91,8 @@ class ThirdParty(Attack):
             )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return partial(load_attack, self.name, **dataclasses.asdict(self)), ()
+        numbers = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return partial(load_attack, self.name, **numbers), ()
 
     @property
     def name(self) -> str:
@@ -137,14 +138,14 @@ class ThirdParty(Attack):
         images = self._run_library(view, clean, oracle.labels[which], sum(seeds) % 2**31)
         oracle.forwards[which] += math.ceil(view.forwards / len(which))
         oracle.backwards[which] += math.ceil(view.backwards / len(which))
-        self._submit(oracle, images * LEVELS - clean, which)
+        self._submit(oracle, images * MAX_LEVEL - clean, which)
 
     def _run_library(self, view: TwoLogits, clean: Tensor, labels: Tensor, seed: int) -> Tensor:
         """Return the library's images in [0, 1], with the global generators seeded meanwhile."""
         try:
             with seeded(seed), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                images = self.attacked(view, clean / LEVELS, labels, seed).detach().to(clean)
+                images = self.attacked(view, clean / MAX_LEVEL, labels, seed).detach().to(clean)
             if not bool(images.isfinite().all()):
                 raise FloatingPointError("it returned an image with NaN or infinite values")
         except RobustbenchError:
@@ -177,11 +178,11 @@ class ThirdParty(Attack):
         A change that left the ball by more than a float's error is not projected, so that the check
         of the budget reports it.
         """
-        rounded = (clean + change * factor).round().clamp(0, LEVELS)
+        rounded = (clean + change * factor).round().clamp(0, MAX_LEVEL)
         ball_class = NORM_BALLS.get(self.traits.norm or "")
         if ball_class is None:
             return rounded
         ball = ball_class(eps=getattr(self, self.traits.size))
-        left = ball.size(change) > ball.eps * ball.unit * (1 + 1e-3) + 1e-2
+        left = ball.size(change) > float(ball.eps) * ball.unit * (1 + 1e-3) + 1e-2
         inside = ball.quantise(ball.project(change * factor, clean), clean)
         return torch.where(left, rounded, inside)

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
 class TwoLogits(nn.Module):
@@ -49,7 +49,7 @@ class TwoLogits(nn.Module):
             raise FloatingPointError(
                 "an image it made has NaN or infinite values, after a division by zero of its own"
             )
-        levels = images.float() * LEVELS
+        levels = images.float() * MAX_LEVEL
         if levels.requires_grad:
             # Some libraries take the gradient apart with view(), which wants contiguous memory.
             levels.register_hook(Tensor.contiguous)

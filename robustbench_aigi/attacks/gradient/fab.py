@@ -10,7 +10,7 @@ from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.config.units import Count
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 BOUND_ROUNDS = 10
@@ -86,7 +86,7 @@ class FAB(Ball):
         It leads from the present image and, for a share, from the clean one.
         """
         low = -clean
-        high = LEVELS - clean
+        high = MAX_LEVEL - clean
         here = margins.view(-1, 1, 1, 1)
         onward = nearest(self, gradient, here, low - change, high - change)
         outright = nearest(self, gradient, here + total(gradient * change), low, high)
@@ -123,7 +123,7 @@ def nearest(ball: Ball, gradient: Tensor, fall: Tensor, low: Tensor, high: Tenso
         free = bounded == change
         missing = wanted - total(torch.where(free, 0, gradient * bounded))
         times = torch.maximum(times, missing / total(torch.where(free, rate, 0)).clamp(min=1e-30))
-    return (times * direction).nan_to_num(posinf=LEVELS, neginf=-LEVELS).clamp(low, high)
+    return (times * direction).nan_to_num(posinf=MAX_LEVEL, neginf=-MAX_LEVEL).clamp(low, high)
 
 
 def total(values: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from robustbench_aigi.attacks._engine.norm_balls import length, scaled
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.units import Count
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 FIRST_RADIUS_CHANGE = 0.05
@@ -106,7 +106,7 @@ class FMN(Attack):
         widest = self.size(torch.full_like(clean, MAX_FIRST_LEVELS))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-            shown = (clean + change).round().clamp(0, LEVELS)
+            shown = (clean + change).round().clamp(0, MAX_LEVEL)
             margins, gradient = oracle.submit_with_gradient(shown, which)
             fools = (margins < 0).view(-1, 1, 1, 1)
             best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
@@ -115,8 +115,10 @@ class FMN(Attack):
             else:
                 radius = self._adapted(radius, best, fools, share)
             radius = torch.minimum(radius, self.shrunk(best, share))
-            change = (clean + self.moved(change, gradient, radius, share)).clamp(0, LEVELS) - clean
-        oracle.submit((clean + change).round().clamp(0, LEVELS), which)
+            change = (clean + self.moved(change, gradient, radius, share)).clamp(
+                0, MAX_LEVEL
+            ) - clean
+        oracle.submit((clean + change).round().clamp(0, MAX_LEVEL), which)
 
     def _adapted(self, radius: Tensor, best: Tensor, fools: Tensor, share: float) -> Tensor:
         """Return the radius after an iterate; it grows fully while nothing has fooled yet."""

@@ -6,9 +6,11 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.best_seen import select_rows
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, scaled
-from robustbench_aigi.attacks._engine.oracle import Oracle, select_rows
+from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import Count, L2Step, LinfStep, Share
 from robustbench_aigi.io.hashing import Draws
 
@@ -29,7 +31,7 @@ class PGD(Ball):
         random_start: whether the first start is random, or the clean image.
     """
 
-    step: float = 2
+    step: float | RelativeSize = 2
     steps: Count = 10
     restarts: Count = 1
     momentum: Share = 0.0
@@ -114,7 +116,7 @@ class PGD(Ball):
             state.velocity = self.momentum * state.velocity + scaled(gradient, 1.0)
         else:
             state.velocity = gradient
-        step = self.step * self.unit * self.steepest_step(state.velocity)
+        step = float(self.step) * self.unit * self.steepest_step(state.velocity)
         moved = self.project(state.change + step, state.clean)
         state.predicted_margins = margins - (gradient * (moved - state.change)).sum(dim=(1, 2, 3))
         state.change = moved

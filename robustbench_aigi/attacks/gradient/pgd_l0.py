@@ -9,7 +9,7 @@ from torch import Tensor
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.units import LinfStep, PairCount, PixelCount
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 
@@ -26,7 +26,7 @@ class PGDL0(Attack):
     2019 (PGD0).
 
     Args:
-        pixels: maximum number of changed pixels.
+        pixels: maximum number of changed pixels, or their share, such as ``"0.1%"``.
         steps: gradient steps, half of them on corners.
         step: length of a step of the second half, in grey levels per value.
     """
@@ -64,22 +64,22 @@ class PGDL0(Attack):
 
     def _corners(self, clean: Tensor, gradient: Tensor) -> Tensor:
         """Put the most promising pixels at the corner of their colour cube that promises most."""
-        corners = torch.where(gradient > 0, LEVELS, torch.where(gradient < 0, 0.0, clean))
+        corners = torch.where(gradient > 0, MAX_LEVEL, torch.where(gradient < 0, 0.0, clean))
         gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
-        return torch.where(largest(gain, self.pixels), corners, clean)
+        return torch.where(largest(gain, int(self.pixels)), corners, clean)
 
     def _stepped(self, shown: Tensor, gradient: Tensor, clean: Tensor) -> Tensor:
         """Take a step, and keep the pixels that it changes most.
 
         The mean change per value of the kept pixels is ``step``.
         """
-        reach = self.pixels * self.step * gradient.shape[1]
+        reach = int(self.pixels) * self.step * gradient.shape[1]
         wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
             min=1e-30
         )
-        inside = wanted.round().clamp(0, LEVELS)
+        inside = wanted.round().clamp(0, MAX_LEVEL)
         worth = ((wanted - clean).square() - (wanted - inside).square()).sum(dim=1, keepdim=True)
-        return torch.where(largest(worth, self.pixels), inside, clean)
+        return torch.where(largest(worth, int(self.pixels)), inside, clean)
 
 
 @dataclass

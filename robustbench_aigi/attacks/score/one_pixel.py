@@ -10,6 +10,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import (
     Count,
     CountOrNone,
@@ -18,7 +19,7 @@ from robustbench_aigi.config.units import (
     Population,
     Share,
 )
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
 
 GENES_PER_PIXEL = 5
@@ -59,7 +60,17 @@ class PixelEvolution(Attack):
 
     def budget(self) -> Budget:
         """Return the pixels, of any colour, and the members of all generations."""
-        return Budget(l0=self.count, queries=self.draws * self.population * (self.generations + 1))
+        return Budget(l0=self.pixel_budget, queries=self.most_evaluations)
+
+    @property
+    def pixel_budget(self) -> int | RelativeSize:
+        """Most pixels that may change."""
+        return self.count
+
+    @property
+    def most_evaluations(self) -> int:
+        """Evaluations per image, of the members of all generations."""
+        return self.draws * self.population * (self.generations + 1)
 
     @property
     def draws_per_candidate(self) -> int:
@@ -92,7 +103,7 @@ class PixelEvolution(Attack):
         """
         shape = (self.population, self.count)
         places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
-        colours = LEVELS * torch.randint(0, 2, (*shape, 3), generator=rng)
+        colours = MAX_LEVEL * torch.randint(0, 2, (*shape, 3), generator=rng)
         return torch.cat([places, colours], dim=2).flatten(1)
 
     def _children(
@@ -158,6 +169,11 @@ class KPixel(PixelEvolution):
 
     @property
     def count(self) -> int:
+        """``pixels``, once the size of the image is known."""
+        return int(self.pixels)
+
+    @property
+    def pixel_budget(self) -> int | RelativeSize:
         """``pixels``."""
         return self.pixels
 
@@ -210,6 +226,6 @@ def all_corners(height: int, width: int) -> Tensor:
                 [  0,   0,   0,   0, 255]])
     """
     places = torch.cartesian_prod(torch.arange(height), torch.arange(width))
-    corners = torch.tensor(list(product((0, LEVELS), repeat=3)))
+    corners = torch.tensor(list(product((0, MAX_LEVEL), repeat=3)))
     rows = [places.repeat_interleave(len(corners), 0), corners.repeat(len(places), 1)]
     return torch.cat(rows, dim=1).unsqueeze(1)

@@ -13,6 +13,7 @@ from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.decision.hop_skip_jump import HopSkipJumpL2, HopSkipJumpLinf
 from robustbench_aigi.attacks.score._square_shapes import bumps, per_channel, placed, windows
+from robustbench_aigi.attacks.score._square_state import SquareState, first_improvement
 from robustbench_aigi.config.units import AreaShare, DrawCount, QueryCount
 from robustbench_aigi.io.hashing import Draws
 
@@ -80,7 +81,7 @@ class Square(Ball):
                 return
             self._try_squares(oracle, state, self._ahead(oracle, state.tried))
 
-    def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws) -> "SquareState":
+    def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws) -> SquareState:
         """Draw all random numbers, and score the first changes."""
         clean = oracle.images[which]
         first = torch.stack([self.first_change(clean[0], rngs[i]) for i in which.tolist()])
@@ -92,7 +93,7 @@ class Square(Ball):
         tried = torch.ones(len(which), dtype=torch.int64)
         return SquareState(which, clean, change, margins, uniform, tried)
 
-    def _try_squares(self, oracle: Oracle, state: "SquareState", ahead: int) -> None:
+    def _try_squares(self, oracle: Oracle, state: SquareState, ahead: int) -> None:
         """Score the next ``ahead`` squares of each image, and take those up to the first kept."""
         rows = torch.arange(len(state.which))
         queries = state.tried[:, None] + torch.arange(ahead)
@@ -154,51 +155,6 @@ class Square(Ball):
             share: of the image that the square covers.
             draws: ``(M, 8)`` uniform random numbers in [0, 1).
         """
-
-
-@dataclass
-class SquareState:
-    """The state of a search, one row per image still in it.
-
-    Attributes:
-        which: indices of the images.
-        clean: the clean images, in grey levels.
-        change: the best change so far, in grey levels.
-        margins: ``(M,)``, its margins.
-        uniform: ``(M, squares, 8)``, the random numbers of all squares.
-        tried: int64 ``(M,)``, squares tried so far.
-    """
-
-    which: Tensor
-    clean: Tensor
-    change: Tensor
-    margins: Tensor
-    uniform: Tensor
-    tried: Tensor
-
-    def only(self, mask: Tensor) -> "SquareState":
-        """Return the state of the images where ``mask`` ``(M,)`` is true."""
-        if bool(mask.all()):
-            return self
-        return SquareState(*(value[mask] for value in vars(self).values()))
-
-
-def first_improvement(scores: Tensor, margins: Tensor) -> Tensor:
-    """Return the position of each image's first score below its margin, or K where none is.
-
-    Args:
-        scores: ``(M, K)``, the margins of K candidates per image, in the order they are tried.
-        margins: ``(M,)``, the margins to improve on.
-
-    Returns:
-        int64 ``(M,)``, from 0 to K.
-
-    Example:
-        >>> scores = torch.tensor([[3.0, 1.0, 0.0], [2.0, 2.0, 5.0]])
-        >>> first_improvement(scores, torch.tensor([2.0, 2.0]))
-        tensor([1, 3])
-    """
-    return (scores >= margins[:, None]).cumprod(dim=1).sum(dim=1)
 
 
 @attacks.add("square-linf")

@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from robustbench_aigi.data.audit.comparison import STATISTIC_KINDS
 from robustbench_aigi.data.audit.effects import frequent_values
 from robustbench_aigi.data.audit.image_statistics import STORAGE_CATEGORIES
-from robustbench_aigi.data.dataset import read_pixels
 from robustbench_aigi.data.drawing import CLASS_WORDS
 from robustbench_aigi.data.plusplus.contact_sheets import SheetCell
+from robustbench_aigi.data.reading import read_pixels
 
 CLASS_COLOURS = {0: "tab:blue", 1: "tab:orange"}
 MAX_LABEL = 40

@@ -10,8 +10,9 @@ from robustbench_aigi.data.audit.findings import findings_of
 from robustbench_aigi.data.audit.image_statistics import Statistics, image_statistics
 from robustbench_aigi.data.audit.result import Audit
 from robustbench_aigi.data.audit.twins import find_twins
-from robustbench_aigi.data.dataset import Dataset, is_converted
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.decoding import ImageError
+from robustbench_aigi.data.reading import is_converted
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.progress import Progress
 

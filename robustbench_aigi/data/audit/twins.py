@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 from PIL import Image
 
-from robustbench_aigi.data.dataset import read_pixels
+from robustbench_aigi.data.reading import read_pixels
 
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]

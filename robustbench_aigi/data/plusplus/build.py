@@ -10,8 +10,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from robustbench_aigi.attacks import Suite
-from robustbench_aigi.data.dataset import CONVERT_COLUMN, Dataset
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.plusplus.parts import Part, PartBuilder, part_builders
+from robustbench_aigi.data.reading import CONVERT_COLUMN
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors._support.fingerprint import Identities

@@ -1,18 +1,23 @@
 """The dataset card of a built ``++`` set: README.md with the metadata that Hugging Face reads."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 from huggingface_hub import DatasetCardData
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.attacks.base import Budget
+from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.card_template import CARD_TEMPLATE
 from robustbench_aigi.data.plusplus.reader import CLASS_FOLDERS, BuiltDataset
 from robustbench_aigi.data.recipes import Recipe
+from robustbench_aigi.imaging.quality import rms_of_psnr
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import table_head, table_row
 
@@ -112,8 +117,12 @@ def _counts(built: BuiltDataset) -> pd.DataFrame:
 def _facts(built: BuiltDataset) -> pd.DataFrame:
     """Return one row per attack and surrogate: how large changes are, how often it was fooled."""
     keys = ["attack", "surrogate", "surrogate_sha256"]
-    table = built.table(*keys, "linf", "l2", "fooled")
+    table = built.table(*keys, "linf", "l2", "psnr", "fooled")
     measured = [("linf", "max"), ("l2", "mean")]
+    if "psnr" in table.column_names:
+        levels = rms_of_psnr(table["psnr"].to_pandas().to_numpy(dtype=np.float64))
+        table = table.append_column("rms", pa.array(levels))
+        measured.append(("rms", "mean"))
     has_fooled = "fooled" in table.column_names
     if has_fooled:
         measured.append(("fooled", "mean"))
@@ -134,6 +143,7 @@ def _attacks(suite: Suite, facts: pd.DataFrame) -> Iterator[dict[str, object]]:
                 "budget": _limit(limits.get(row.id, Budget())),
                 "largest linf": found["linf_max"],
                 "mean l2": f"{found['l2_mean']:.3f}",
+                "mean RMS": f"{found.get('rms_mean', math.nan):.2f}",
                 "surrogate fooled": "" if pd.isna(fooled) else f"{fooled:.1%}",
             }
 
@@ -148,10 +158,13 @@ def _limit(budget: Budget) -> str:
     parts = []
     if budget.linf is not None:
         parts.append(f"L-inf {budget.linf:g} grey levels of 255")
-    if budget.l2 is not None:
+    if isinstance(budget.l2, RelativeSize):
+        parts.append(f"L2 of {budget.l2.amount:g} grey levels RMS")
+    elif budget.l2 is not None:
         parts.append(f"L2 {budget.l2:g}, pixels in [0, 1]")
     if budget.l0 is not None:
-        parts.append(f"L0 {budget.l0} pixels")
+        share = " of the" if isinstance(budget.l0, RelativeSize) else ""
+        parts.append(f"L0 {budget.l0}{share} pixels")
     return "; ".join(parts) or "none"
 
 

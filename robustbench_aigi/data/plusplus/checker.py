@@ -8,14 +8,14 @@ from typing import NamedTuple, final
 
 from torch import Tensor
 
-from robustbench_aigi.attacks import Suite
+from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.attacks.base import Budget
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.reader import BuiltDataset, Record, misplaced_reason
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.norms import norms
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.imaging.png import PNG_SIGNATURE
 from robustbench_aigi.imaging.quality import psnr
 
@@ -23,7 +23,7 @@ EIGHT_BIT_RGB = b"\x08\x02"
 """Bit depth and colour type in a PNG's header."""
 MAX_DIFFERENCES = {"linf": 0.0, "l0": 0.0, "l2": 1e-6, "psnr": 1e-3}
 """Column to the difference that is allowed between the manifest and what is measured."""
-L2_SLACK = 1e-6 / LEVELS
+L2_SLACK = 1e-6 / MAX_LEVEL
 """What rounding may add to an L2 norm at the budget."""
 
 
@@ -45,13 +45,13 @@ class Checker:
         built: the set.
         sources: the clean images by id.
         budgets: by attack.
-        eps: by attack, as in the suite; None where a row has none.
+        rows: of the suite, by id.
     """
 
     built: BuiltDataset
     sources: Mapping[str, Source]
     budgets: Mapping[str, Budget]
-    eps: Mapping[str, float | None]
+    rows: Mapping[str, SuiteRow]
 
     @classmethod
     def of(cls, built: BuiltDataset, suite: Suite | None) -> "Checker":
@@ -68,8 +68,7 @@ class Checker:
                     sources[row["id"]] = Source(*(row[name] for name in Source._fields))
         if suite is None:
             return cls(built, sources, {}, {})
-        eps = {row.id: row.numbers.get("eps") for row in suite.rows}
-        return cls(built, sources, budgets(suite), eps)
+        return cls(built, sources, budgets(suite), {row.id: row for row in suite.rows})
 
     def faults(self, row: Record) -> Iterator[str]:
         """Yield what is wrong with a row and its file."""
@@ -94,7 +93,7 @@ class Checker:
             return
         if row["attack"] == "clean":
             return
-        if row["attack"] in self.eps or row["source"] in self.sources:
+        if row["attack"] in self.rows or row["source"] in self.sources:
             yield from self._attack_faults(row, content, image)
         elif row["label"] != 1:
             yield f"was generated, so its label is 1, and the manifest says {row['label']}"
@@ -122,13 +121,14 @@ class Checker:
         for name, value in found.items():
             if not _agree(value, row.get(name, value), MAX_DIFFERENCES[name]):
                 yield f"its {name} is {value:g}, and the manifest says {row[name]}"
-        budget = self.budgets.get(row["attack"], Budget())
+        budget = self.budgets.get(row["attack"], Budget()).at_size(*image.shape[1:])
         limits = {"linf": budget.linf, "l2": budget.l2, "l0": budget.l0}
         for name, limit in limits.items():
             slack = L2_SLACK if name == "l2" else 0
-            if limit is not None and found[name] > limit + slack:
-                yield f"its {name} is {found[name]:g}, over the budget of {limit:g}"
-        stated = self.eps.get(row["attack"], row.get("eps"))
+            if limit is not None and found[name] > float(limit) + slack:
+                yield f"its {name} is {found[name]:g}, over the budget of {float(limit):g}"
+        known = self.rows.get(row["attack"])
+        stated = row.get("eps") if known is None else known.eps_at(*image.shape[1:])
         if not _agree(stated, row.get("eps", stated), 0):
             yield f"its eps is {row['eps']}, and the suite says {stated}"
 

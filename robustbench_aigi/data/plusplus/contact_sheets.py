@@ -1,5 +1,6 @@
 """Contact sheets of a built ``++`` set: clean, attacked, and ten times their difference."""
 
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.drawing import CLASS_WORDS
 from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.errors import DataError
+from robustbench_aigi.imaging.quality import rms_of_psnr
 from robustbench_aigi.io.files import atomic_write
 
 ENLARGED_SIDE = 128
@@ -181,7 +183,9 @@ def _cell(row: dict[Any, Any], source: str | None) -> SheetCell:
         return SheetCell([attacked], lines)
     clean = _read(source)
     verdict = _verdict(row.get("fooled"))
-    lines[1] += f"{verdict}; L-inf {row['linf']}, L2 {row['l2']:.2f}, {row['l0']} pixels"
+    rms = rms_of_psnr(row.get("psnr", math.nan))
+    lines[1] += f"{verdict}; L-inf {row['linf']}, L2 {row['l2']:.2f}, RMS {rms:.1f}"
+    lines.append(f"{row['l0']} pixels")
     if clean.shape != attacked.shape:
         return SheetCell([clean, attacked], lines)
     return SheetCell([clean, attacked, times_ten(attacked, clean)], lines)

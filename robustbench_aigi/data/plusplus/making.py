@@ -10,17 +10,22 @@ import pandas as pd
 from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, SuiteRow
-from robustbench_aigi.attacks.loading import plain_numbers
-from robustbench_aigi.data.dataset import CONVERT_COLUMN, Batch, Dataset
+from robustbench_aigi.data.dataset import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.image_files import encode_like, file_path, write_files
 from robustbench_aigi.data.plusplus.manifest import ManifestRow, to_frame
+from robustbench_aigi.data.reading import CONVERT_COLUMN
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+from robustbench_aigi.generators import (
+    CLASS_NAMES,
+    DIFFUSION_NAME,
+    SHIPPED_DIFFUSION,
+    PixelDiffusion,
+)
 from robustbench_aigi.imaging.norms import norms
-from robustbench_aigi.imaging.pixels import LEVELS, to_bytes
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, to_bytes
 from robustbench_aigi.imaging.quality import psnr, ssim
 from robustbench_aigi.io.hashing import rngs_for
 
@@ -81,14 +86,15 @@ def perturb_images(
     for batch in shard.batches(len(shard)):
         images, passes = _attack(row, batch, surrogate, seed)
         files += [encode_png(pixels) for pixels in to_bytes(images)]
-        measured += _as_records(passes | _distances(images, batch.images))
+        eps = row.checked().eps_at(*images.shape[2:])
+        facts = passes | _distances(images, batch.images)
+        size = {} if eps is None else {"eps": float(eps)}
+        measured += [found | size for found in _as_records(facts)]
     rows = _store(shard.manifest, _stored_hashes(shard), split, row.id, files, out)
-    eps = float(plain_numbers(row.built, row.numbers).get("eps", float("nan")))
     common: dict[str, Any] = {
         "surrogate": row.surrogate or "",
         "surrogate_sha256": surrogate.sha256 if surrogate else "",
         "seed": seed,
-        "eps": eps,
     }
     return to_frame(
         [replace(own, **common, **facts) for own, facts in zip(rows, measured, strict=True)]
@@ -111,12 +117,14 @@ def generate_samples(
         Their rows of the manifest.
     """
     ids = shard.manifest["id"].tolist()
-    classes = [int(identity.rsplit("-", 1)[1]) % len(CLASSES) for identity in ids]
-    images = PixelDiffusion.load(SHIPPED).sample(classes, rngs_for(seed, "plusplus-diffusion", ids))
+    classes = [int(identity.rsplit("-", 1)[1]) % len(CLASS_NAMES) for identity in ids]
+    images = PixelDiffusion.load(SHIPPED_DIFFUSION).sample(
+        classes, rngs_for(seed, "plusplus-diffusion", ids)
+    )
     sources = shard.manifest.assign(
         parent=ids,
-        generator="mini-diffusion",
-        category=[CLASSES[number] for number in classes],
+        generator=DIFFUSION_NAME,
+        category=[CLASS_NAMES[number] for number in classes],
     )
     files = [encode_like(example, pixels) for pixels in to_bytes(images)]
     hashes = sources["sha256"].tolist()
@@ -192,8 +200,8 @@ def _attack(
 
 def _distances(images: Tensor, clean: Tensor) -> dict[str, list[Any]]:
     """Return how far each image is from its source."""
-    levels = images.mul(LEVELS).round()
-    before = clean.mul(LEVELS).round()
+    levels = images.mul(MAX_LEVEL).round()
+    before = clean.mul(MAX_LEVEL).round()
     linf, l2, l0 = norms(levels, before)
     return {
         "linf": linf.tolist(),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 
 import pandas as pd
 
-from robustbench_aigi.data.dataset import CONVERT_COLUMN
+from robustbench_aigi.data.reading import CONVERT_COLUMN
 
 IS_NEEDED = {"needed": True}
 """Metadata of the columns without which a set cannot be read."""

@@ -19,7 +19,7 @@ from robustbench_aigi.data.plusplus.making import (
 )
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.generators import SHIPPED
+from robustbench_aigi.generators import SHIPPED_DIFFUSION
 from robustbench_aigi.io.hashing import digest, file_digest, weights_digest
 
 SHARD_IMAGES = 250
@@ -119,7 +119,9 @@ def _sampling(split: str, part: Part, seed: int) -> PartBuilder:
     ids = [f"{split}/diffusion-{number:05d}" for number in range(part.samples)]
     rows = pd.DataFrame({"id": ids, "label": 1, "split": split, "sha256": ""})
     example = next(part.data.files())
-    key = digest(part.samples, seed, file_digest(SHIPPED), hashlib.sha256(example).hexdigest())
+    key = digest(
+        part.samples, seed, file_digest(SHIPPED_DIFFUSION), hashlib.sha256(example).hexdigest()
+    )
     make = functools.partial(generate_samples, split=split, seed=seed, example=example)
     return PartBuilder("diffusion", split, Dataset("diffusion", rows), key, make)
 

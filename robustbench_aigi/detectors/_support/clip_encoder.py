@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import nn
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.detectors._support.fetching import is_fetching_weights
 from robustbench_aigi.errors import UnavailableError, UserError
 
@@ -44,8 +44,8 @@ def load_tiny_clip(*, pretrained: bool = True) -> nn.Module:
     """
     import open_clip
 
-    open_clip.add_model_config(WEIGHTS / f"{TINY_CLIP}.json")
-    weights = str(WEIGHTS / f"{TINY_CLIP}.safetensors") if pretrained else None
+    open_clip.add_model_config(WEIGHTS_FOLDER / f"{TINY_CLIP}.json")
+    weights = str(WEIGHTS_FOLDER / f"{TINY_CLIP}.safetensors") if pretrained else None
     model = open_clip.create_model(TINY_CLIP, pretrained=weights, load_weights=pretrained)
     return cast("nn.Module", model.to(memory_format=torch.channels_last))
 

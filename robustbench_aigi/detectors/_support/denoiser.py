@@ -100,17 +100,19 @@ def load_denoiser(name: str, condition: str) -> Denoiser:
 
 
 def _shipped_denoiser(condition: str) -> Denoiser:
-    from robustbench_aigi.generators import CLASSES, SHIPPED, PixelDiffusion
+    from robustbench_aigi.generators import CLASS_NAMES, SHIPPED_DIFFUSION, PixelDiffusion
 
-    if condition not in CLASSES:
-        raise UserError(f"no condition called {condition!r}. Write one of {', '.join(CLASSES)}.")
-    model = PixelDiffusion.load(SHIPPED)
+    if condition not in CLASS_NAMES:
+        raise UserError(
+            f"no condition called {condition!r}. Write one of {', '.join(CLASS_NAMES)}."
+        )
+    model = PixelDiffusion.load(SHIPPED_DIFFUSION)
     return Denoiser(
         model,
         model.scheduler.alphas_cumprod,
         "v_prediction",
         model.config.size,
-        CLASSES.index(condition),
+        CLASS_NAMES.index(condition),
     )
 
 

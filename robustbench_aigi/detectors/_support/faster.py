@@ -34,9 +34,9 @@ def faster(detector: Detector, by: By = "compile") -> Detector:
         UserError: no such view, or the detector cannot be copied.
         UnavailableError: a compiler or a package is missing.
     """
-    if by not in VIEWS:
-        raise UserError(f"no faster view called {by!r}. Write by= one of {', '.join(VIEWS)}.")
-    return VIEWS[by](detector).eval()
+    if by not in KNOWN_VIEWS:
+        raise UserError(f"no faster view called {by!r}. Write by= one of {', '.join(KNOWN_VIEWS)}.")
+    return KNOWN_VIEWS[by](detector).eval()
 
 
 def copy_detector(detector: Detector) -> Detector:
@@ -171,7 +171,7 @@ class InOnnxRuntime(Detector):
         return torch.from_numpy(graph.run(None, {name: images.float().cpu().numpy()})[0])
 
 
-VIEWS: dict[By, type[Compiled] | type[InOnnxRuntime]] = {
+KNOWN_VIEWS: dict[By, type[Compiled] | type[InOnnxRuntime]] = {
     "compile": Compiled,
     "onnx": InOnnxRuntime,
 }

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from robustbench_aigi.errors import UserError
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Statistics = tuple[float, float, float]
 """A number for each of red, green and blue."""
@@ -56,7 +56,7 @@ def _of_pixels(means: Statistics, stds: Statistics) -> str:
 
 
 def _as_shares(levels: Statistics) -> Statistics:
-    return levels[0] / LEVELS, levels[1] / LEVELS, levels[2] / LEVELS
+    return levels[0] / MAX_LEVEL, levels[1] / MAX_LEVEL, levels[2] / MAX_LEVEL
 
 
 def checked_size(size: int | Sequence[int], name: str = "input_size") -> tuple[int, int]:

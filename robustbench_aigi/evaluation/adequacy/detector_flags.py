@@ -24,8 +24,10 @@ EVERYWHERE = frozenset(
 )
 """Kinds that concern every row of a detector, its clean one among them."""
 COARSE_STEP = 0.005
-"""Least step of a score, as a probability, at which an attack by verdicts takes the place of one by
-scores.
+"""Least step of a score, as a probability, that raises a flag."""
+VERDICT_STEP = 0.05
+"""Least step of a score at which an attack by verdicts replaces one by scores: scores of two digits
+still lead a search further than verdicts do, scores of one digit do not.
 """
 LEAST_IMAGES = 8
 """Fewer images tell nothing about a detector as a whole."""
@@ -61,15 +63,13 @@ def coarse_score(detector: str, step: float) -> Flag | None:
     """
     if step < COARSE_STEP:
         return None
-    words = (
-        "Only verdicts are given"
-        if step >= 1
-        else f"Scores come in steps of {step:g} (on the scale of probabilities)"
-    )
-    message = (
-        f"{words}: attacks by scores see little, so attacks by verdicts take their place where"
-        " there are such."
-    )
+    words = f"Scores come in steps of {step:g} (on the scale of probabilities)"
+    if step >= 1:
+        words = "Only verdicts are given"
+    effect = "attacks by scores see little of a change, so accuracy under them is too high."
+    if step >= VERDICT_STEP:
+        effect = "attacks by verdicts replace those by scores, which would see little of a change."
+    message = f"{words}: {effect}"
     return Flag(detector, "", "coarse-score", message, {"step": step})
 
 
@@ -123,10 +123,8 @@ def of_clean(
     Args:
         rows: the clean cell's rows of the matrix, that of both directions last.
     """
-    logits, labels = (
-        torch.tensor(clean["logit"].to_numpy()),
-        torch.tensor(clean["label"].to_numpy()),
-    )
+    logits = torch.tensor(clean["logit"].to_numpy())
+    labels = torch.tensor(clean["label"].to_numpy())
     found = []
     if message := constant_verdict(logits, labels, threshold):
         found.append(Flag(detector, "", "constant-verdict", message, {"images": len(clean)}))

@@ -5,7 +5,7 @@ are kept.
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -26,7 +26,7 @@ from robustbench_aigi.evaluation.adequacy.flags import (
     zero_gradient,
 )
 from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
-from robustbench_aigi.evaluation.aimed import CONTROL
+from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
 from robustbench_aigi.evaluation.cell_runner import CellRunner
 from robustbench_aigi.evaluation.cells import CellTable
 from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
@@ -106,7 +106,9 @@ def _of_cells(detector: str, row: SuiteRow, suite: Suite, cells: Cells) -> Itera
         return
     yield crashed(detector, row.id, {row.id: own})
     yield unchanged(detector, row.id, own)
-    yield kept_not_fresh(detector, row.id, own, cells.get(("white-box", f"{row.id}{CONTROL}")))
+    yield kept_not_fresh(
+        detector, row.id, own, cells.get(("white-box", f"{row.id}{CONTROL_SUFFIX}"))
+    )
     through = "its gradients" if row.built.access == "gradients" else "its scores"
     mine = (f"{row.id} through {through}", own)
     if static is not None:
@@ -134,7 +136,8 @@ def _must_beat(own: Attack, other: Attack) -> str | None:
         return "weaker-than-black-box"
     if rivals and other.is_single_step and not own.is_single_step:
         return "steps-not-monotone"
-    mine, others = asdict(own), asdict(other)
+    mine = {field.name: getattr(own, field.name) for field in fields(own)}
+    others = {field.name: getattr(other, field.name) for field in fields(other)}
     if type(own) is not type(other) or any(
         mine[k] != others[k] for k in mine.keys() - {"eps", "step", "steps"}
     ):

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import torch
 
-from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.data import Batch, Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import on_device, placed
 from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.detectors._support.score_step import step_of_logits
@@ -22,11 +22,11 @@ from robustbench_aigi.evaluation.adequacy.detector_flags import (
 from robustbench_aigi.evaluation.cells import capture_failure
 from robustbench_aigi.outcomes import Failed
 
-SAMPLE = 32
+PREFLIGHT_IMAGES = 32
 """Images that a detector is shown."""
-ALONE = 4
+SOLO_IMAGES = 4
 """Images that are scored alone too, to see whether a score depends on what else is in the batch."""
-SAME_ALONE = 1e-2
+SOLO_TOLERANCE = 1e-2
 """Difference of a score alone and in a batch, relative above 1, that is put down to floating point.
 """
 
@@ -57,10 +57,10 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
     A detector that raises gets a warning with the error; the evaluation continues and reports
     its cells as errors.
     """
-    sample = Dataset(data.name, choose(data.manifest, SAMPLE))
+    sample = Dataset(data.name, choose(data.manifest, PREFLIGHT_IMAGES))
     with frozen(placed(detector)):
         found = capture_failure(
-            detector.card.name, lambda: _examined(detector, list(sample.batches(SAMPLE)))
+            detector.card.name, lambda: _examined(detector, list(sample.batches(PREFLIGHT_IMAGES)))
         )
     if isinstance(found, Failed):
         return Preflight(
@@ -83,10 +83,10 @@ def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
         else _shift(detector, batches)
     )
     step = detector.card.score_step or (0.0 if at_random else step_of_logits(logits))
-    softmax, threshold = sums_to_one(outputs), detector.threshold
+    softmax = sums_to_one(outputs)
     found = (
-        constant_verdict(logits, labels, threshold),
-        within_unit_interval(logits, threshold),
+        constant_verdict(logits, labels, detector.threshold),
+        within_unit_interval(logits, detector.threshold),
         softmax,
     )
     return Preflight(
@@ -99,11 +99,11 @@ def _shift(detector: Detector, batches: list[Batch]) -> float:
     shifts = [0.0]
     for batch in batches:
         if len(batch.images) > 1:
-            together = on_device(detector, batch.images).cpu()[:ALONE]
+            together = on_device(detector, batch.images).cpu()[:SOLO_IMAGES]
             alone = torch.cat(
-                [on_device(detector, image[None]).cpu() for image in batch.images[:ALONE]]
+                [on_device(detector, image[None]).cpu() for image in batch.images[:SOLO_IMAGES]]
             )
             moved = (together - alone).abs()
-            shifts += moved[moved > SAME_ALONE * alone.abs().clamp(min=1)].tolist()
+            shifts += moved[moved > SOLO_TOLERANCE * alone.abs().clamp(min=1)].tolist()
             break
     return max(shifts)

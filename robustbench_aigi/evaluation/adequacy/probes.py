@@ -20,9 +20,9 @@ from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
 from robustbench_aigi.evaluation.shard_work import attacked
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
-IMAGES = 64
+PROBE_IMAGES = 64
 HUGE_STEPS = 40
 """Least steps at eps 255. They are small and begin at the clean image: large ones leap over what
 there is to find.
@@ -51,20 +51,21 @@ def describe(probe: PGDLinf | RandomLinf) -> str:
 
 def probes(attack: PGDLinf) -> dict[str, PGDLinf | RandomLinf]:
     """What is tried beside the attack at its own numbers (``own``), by name."""
-    eps, steps = attack.eps, attack.steps
+    eps = attack.eps
+    steps = attack.steps
 
     def sized(other: float) -> PGDLinf:
         """Another ball, crossed in as many steps."""
-        step = min(max(1.0, round(attack.step * other / eps)), LEVELS)
+        step = min(max(1.0, round(attack.step * other / eps)), MAX_LEVEL)
         return replace(attack, eps=other, step=step)
 
     return {
         "eps-zero": sized(0),
         "eps-half": sized(eps / 2 if eps >= 2 else 0),  # between 0 and 1 there is no grey level
         "own": attack,
-        "eps-double": sized(min(2 * eps, LEVELS)),
+        "eps-double": sized(min(2 * eps, MAX_LEVEL)),
         "eps-huge": replace(
-            attack, eps=LEVELS, steps=max(4 * steps, HUGE_STEPS), random_start=False
+            attack, eps=MAX_LEVEL, steps=max(4 * steps, HUGE_STEPS), random_start=False
         ),
         "steps-one": replace(attack, step=float(int(eps)), steps=1, random_start=False),
         "steps-double": replace(attack, steps=2 * steps),
@@ -78,7 +79,7 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     """
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, IMAGES))
+    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
     jobs = [CellJob("probe", "gradient", sample, slopes(detector))]
     for name, attack in probes(probed(suite)[1]).items():
         work = attacked(detector, attack, suite.seed, None, keep_images=False)
@@ -94,7 +95,7 @@ def slopes(detector: Detector) -> Work:
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
         for batch in shard.batches(SHARD_SIZE):
-            levels = batch.images.mul(LEVELS).round()
+            levels = batch.images.mul(MAX_LEVEL).round()
             with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
                 slope = torch.zeros_like(levels)
                 with suppress(

@@ -17,7 +17,7 @@ from robustbench_aigi.evaluation.examples.selection import cases, image_of
 from robustbench_aigi.imaging.pixels import from_bytes, to_bytes
 from robustbench_aigi.io.files import atomic_write, describe_read_errors
 
-MAPS = "maps.parquet"
+MAPS_FILE = "maps.parquet"
 """In a white-box cell's folder: ``id``, ``clean`` and ``attacked`` (PNG), and ``similarity``."""
 
 
@@ -75,7 +75,7 @@ class ImagePair(NamedTuple):
 
 def mapped(folder: Path) -> bool:
     """Whether a cell's maps are there, and as new as it is."""
-    kept = folder / MAPS
+    kept = folder / MAPS_FILE
     shards = folder.glob("shard-*.parquet")
     return kept.is_file() and all(kept.stat().st_mtime >= shard.stat().st_mtime for shard in shards)
 
@@ -120,12 +120,12 @@ class GradCamWorker:
 def write_maps(table: pd.DataFrame, folder: Path) -> None:
     """Keep maps beside their cell."""
     if len(table):
-        atomic_write(folder / MAPS, lambda temporary: table.to_parquet(temporary, index=False))
+        atomic_write(folder / MAPS_FILE, lambda temporary: table.to_parquet(temporary, index=False))
 
 
 def read_maps(folder: Path) -> dict[str, tuple[bytes, bytes, float]]:
     """Maps of a cell's cases, clean and attacked, and their similarity, by id."""
-    path = folder / MAPS
+    path = folder / MAPS_FILE
     if not path.is_file():
         return {}
     with describe_read_errors(path):

@@ -12,7 +12,10 @@ from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.evaluation.cells import finished_shards, read_shards
 from robustbench_aigi.io.files import describe_read_errors
 
-STRONGEST, WEAKEST = 2, 1
+MAX_STRONGEST = 2
+"""Examples of images that the attack turned furthest."""
+MAX_WEAKEST = 1
+"""Examples of images that it turned least."""
 
 
 def cases(folder: Path, threshold: float) -> pd.DataFrame:
@@ -52,15 +55,15 @@ def strongest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """
     turned = table[table["fooled"]]
     if not turned.empty:
-        return turned.sort_values(["l2", "id"]).head(STRONGEST)
-    return _by_distance(table, threshold, nearest=True).head(STRONGEST)
+        return turned.sort_values(["l2", "id"]).head(MAX_STRONGEST)
+    return _by_distance(table, threshold, nearest=True).head(MAX_STRONGEST)
 
 
 def _weakest(table: pd.DataFrame, threshold: float) -> pd.DataFrame:
     held = table[~table["fooled"]]
     if not held.empty:
-        return _by_distance(held, threshold, nearest=False).head(WEAKEST)
-    return table.sort_values(["l2", "id"], ascending=[False, True]).head(WEAKEST)
+        return _by_distance(held, threshold, nearest=False).head(MAX_WEAKEST)
+    return table.sort_values(["l2", "id"], ascending=[False, True]).head(MAX_WEAKEST)
 
 
 def _by_distance(table: pd.DataFrame, threshold: float, *, nearest: bool) -> pd.DataFrame:

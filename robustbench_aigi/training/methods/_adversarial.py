@@ -20,7 +20,7 @@ class AdversarialTraining(TrainingMethod):
     """
 
     seen_attacks: ClassVar[tuple[str, ...]] = ("pgd-linf",)
-    epochs_field = "adversarial_epochs"
+    default_epochs = 2
     is_adversarial = True
     objective: ClassVar[type[AdversarialObjective]]
 

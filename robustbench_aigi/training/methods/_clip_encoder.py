@@ -24,7 +24,7 @@ class ClipEncoderTraining(TrainingMethod, ABC):
     """Fine-tune the image encoder against attacks, then fit the head from the start."""
 
     seen_attacks = ("pgd-linf",)
-    epochs_field = "fare_epochs"
+    default_epochs = 2
     resets_rate = True
 
     @abstractmethod

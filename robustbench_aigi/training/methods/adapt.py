@@ -19,7 +19,7 @@ class AdaptTraining(TrainingMethod):
 
     summary = "a new generator's images, with one replayed image for every eight"
     prefix = "adapted-"
-    epochs_field = "static_epochs"
+    default_epochs = 2
     needs_replay = True
 
     def preset(self, base_rate: float) -> Mapping[str, Any]:

@@ -1,7 +1,7 @@
 """Contract of a training method, and the registry of all of them."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.registry import Registry
@@ -10,8 +10,6 @@ from robustbench_aigi.training.history import History
 from robustbench_aigi.training.objectives.aux_class import AuxClassObjective
 from robustbench_aigi.training.objectives.base import Objective, own_loss
 from robustbench_aigi.training.session import FitGoal, TrainingSession
-
-EpochsField = Literal["static_epochs", "adversarial_epochs", "fare_epochs"]
 
 
 class TrainingMethod:
@@ -23,8 +21,7 @@ class TrainingMethod:
         summary: what the detector learns from, for ``robustbench-aigi list methods``.
         prefix: beginning of the trained detector's name.
         seen_attacks: registered attacks that the training shows, for the detector's card.
-        epochs_field: field of a recipe's ``[training]`` with the number of epochs; None takes the
-            number of the detector.
+        default_epochs: of a training for which the plan and the user give none.
         is_adversarial: attacks the whole detector in every step, which wants larger batches.
         uses_built_set: wants the images of a `++` set.
         needs_replay: learns new images and replays some that the detector was trained on before.
@@ -37,7 +34,7 @@ class TrainingMethod:
     summary: ClassVar[str]
     prefix: ClassVar[str] = ""
     seen_attacks: ClassVar[tuple[str, ...]] = ()
-    epochs_field: ClassVar[EpochsField | None] = None
+    default_epochs: ClassVar[int] = 5
     is_adversarial: ClassVar[bool] = False
     uses_built_set: ClassVar[bool] = False
     needs_replay: ClassVar[bool] = False

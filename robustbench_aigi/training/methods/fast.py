@@ -8,7 +8,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.methods._adversarial import AdversarialTraining
 from robustbench_aigi.training.methods.base import methods
@@ -65,7 +65,7 @@ class FastTraining(AdversarialTraining):
             config: of the training.
         """
         eps = whole_eps(config)
-        length = min(round(STEP_SHARE * eps), LEVELS)
+        length = min(round(STEP_SHARE * eps), MAX_LEVEL)
         one_step = load_attack("pgd-linf", eps=eps, step=length, steps=1)
         return RobustnessScore({"pgd_linf": linf_attack(config)}, {"one_step": one_step})
 

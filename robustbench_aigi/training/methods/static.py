@@ -12,7 +12,7 @@ class StaticTraining(TrainingMethod):
 
     summary = "a `++` set that build wrote"
     prefix = "static-"
-    epochs_field = "static_epochs"
+    default_epochs = 2
     uses_built_set = True
     takes_aux_class = True
     takes_calibration = True

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from robustbench_aigi.detectors._support.clip_detector import ClipDetector
 from robustbench_aigi.detectors._support.clip_encoder import CAPTION_TEMPLATES
-from robustbench_aigi.generators import CLASSES
+from robustbench_aigi.generators import CLASS_NAMES
 from robustbench_aigi.training.methods._clip_encoder import ClipEncoderTraining
 from robustbench_aigi.training.methods.base import methods
 from robustbench_aigi.training.objectives.clip_encoder import EmbeddingLoss, EncoderLoss
@@ -60,7 +60,7 @@ def caption_embeddings(detector: ClipDetector) -> Tensor:
 
     clip = detector.original_clip().eval()
     tokenize = open_clip.SimpleTokenizer(context_length=clip.context_length)
-    things = [name for name in CLASSES if name != "photograph"]
+    things = [name for name in CLASS_NAMES if name != "photograph"]
     texts = []
     for label in (0, 1):
         captions = [pair[label].format(thing) for pair in CAPTION_TEMPLATES for thing in things]

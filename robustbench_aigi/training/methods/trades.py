@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.training.methods._adversarial import AdversarialTraining
 from robustbench_aigi.training.methods.base import methods
 from robustbench_aigi.training.objectives.adversarial import AdversarialObjective

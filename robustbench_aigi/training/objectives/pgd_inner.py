@@ -6,10 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks._engine.oracle import frozen
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
-from robustbench_aigi.imaging.pixels import LEVELS
+from robustbench_aigi.detectors._support.freezing import frozen
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Norm = Literal["linf", "l2"]
 MIN_LENGTH = 1e-12
@@ -45,7 +45,7 @@ def inner_maximisation(
         momentum: share of the last direction that is kept.
         norm: of the ball.
     """
-    radius = eps / LEVELS if norm == "linf" else eps
+    radius = eps / MAX_LEVEL if norm == "linf" else eps
     length = 2.5 * radius / steps if step is None else step * radius / eps
     change = _project((2 * _uniform(images, rng) - 1) * start * radius, radius, norm)
     velocity = torch.zeros_like(images)

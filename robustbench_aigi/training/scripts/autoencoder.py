@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robustbench_aigi.data import load_data
 from robustbench_aigi.generators import SHIPPED_AUTOENCODER, SmallAutoencoder
-from robustbench_aigi.imaging.pixels import LEVELS, from_bytes
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, from_bytes
 from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.training.config import TrainConfig
 
@@ -58,7 +58,7 @@ def fit_autoencoder(
         optimizer.step()
         losses.append(loss.item())
         if (step + 1) % REPORT_STEPS == 0:
-            error = LEVELS * sum(losses[-REPORT_STEPS:]) / REPORT_STEPS
+            error = MAX_LEVEL * sum(losses[-REPORT_STEPS:]) / REPORT_STEPS
             sys.stderr.write(f"step {step + 1}/{steps} error {error:.2f} grey levels\n")
     model.eval()
     return losses

@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robustbench_aigi.data import photographs
-from robustbench_aigi.generators.diffusion import CLASSES, DiffusionConfig, PixelDiffusion
+from robustbench_aigi.generators.diffusion import CLASS_NAMES, DiffusionConfig, PixelDiffusion
 from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.training import saved_state
 from robustbench_aigi.training.ema import EMA
 
-PHOTOGRAPH_CLASS = CLASSES.index("photograph")
+PHOTOGRAPH_CLASS = CLASS_NAMES.index("photograph")
 """Class index of the crops of photographs."""
 GATE_RATE = 30
 """How much faster the gate learns than the network."""
@@ -41,7 +41,7 @@ class Pool(NamedTuple):
 
     Attributes:
         images: uint8 ``(N, 3, 32, 32)``.
-        classes: int64 ``(N,)``, indices of :data:`CLASSES`.
+        classes: int64 ``(N,)``, indices of :data:`CLASS_NAMES`.
     """
 
     images: Tensor

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.detectors._support.checkpoints.building import build
 from robustbench_aigi.detectors._support.checkpoints.fitting import (
     describe_misfit,
@@ -102,7 +102,7 @@ def _built_for(
 def _updated_card(stored: Card, built: Card, path: Path, weights: str) -> Card:
     """Return a checkpoint's card with facts that only the load knows."""
     facts: dict[str, Any] = {"weights": weights, "cam": stored.cam or built.cam}
-    if path.parent == WEIGHTS and stored.trained_size is None:
+    if path.parent == WEIGHTS_FOLDER and stored.trained_size is None:
         facts["trained_size"] = SHIPPED_IMAGE_SIZES.get(path.stem.rpartition("-")[2])
     return stored.model_copy(update=facts)
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from robustbench_aigi.catalogue import WEIGHTS
+from robustbench_aigi.catalogue import WEIGHTS_FOLDER
 from robustbench_aigi.errors import CheckpointError
 
 DEFAULT_DATASET = "cifake"
@@ -23,7 +23,9 @@ def shipped_names(trained_on: str = DEFAULT_DATASET) -> list[str]:
         True
     """
     ending = f"-{trained_on}"
-    stems = [path.stem for path in WEIGHTS.glob("*.safetensors") if path.stem.endswith(ending)]
+    stems = [
+        path.stem for path in WEIGHTS_FOLDER.glob("*.safetensors") if path.stem.endswith(ending)
+    ]
     return sorted(stem.removesuffix(ending) for stem in stems if _names_detector(stem))
 
 
@@ -43,7 +45,7 @@ def shipped(name: str, trained_on: str = DEFAULT_DATASET) -> Path:
             f"no weights of {name} for {trained_on} are shipped. Shipped:"
             f" {', '.join(known) or 'none'}."
         )
-    return WEIGHTS / f"{name}-{trained_on}.safetensors"
+    return WEIGHTS_FOLDER / f"{name}-{trained_on}.safetensors"
 
 
 def is_shipped_dataset(name: str) -> bool:
@@ -57,7 +59,7 @@ def is_shipped_dataset(name: str) -> bool:
 
 def _names_detector(stem: str) -> bool:
     """Return whether a shipped file is a detector; generators ship in the same folder."""
-    with (WEIGHTS / f"{stem}.safetensors").open("rb") as file:
+    with (WEIGHTS_FOLDER / f"{stem}.safetensors").open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         header = json.loads(file.read(length))
     return "detector" in header.get("__metadata__", {})

@@ -27,6 +27,7 @@ from robustbench_aigi.detectors.external.http.reading import (
     merge_spec,
     read_spec,
 )
+from robustbench_aigi.detectors.external.http.scale_notes import scale_notes
 from robustbench_aigi.detectors.external.http.session import Session
 from robustbench_aigi.detectors.external.http.template import fill_text, redacted
 from robustbench_aigi.detectors.external.outputs import check_output_spec
@@ -165,25 +166,8 @@ class HTTPEndpoint(Detector):
                 f" {self.spec.abstain_as}."
             )
         if len(self._known) >= MIN_ANSWERS and not self.spec.verdicts:
-            found += self._scale_notes(list(self._known.values()))
-        return found
-
-    def _scale_notes(self, values: list[float]) -> list[str]:
-        """Return what suggests that the numbers mean something else than the description says."""
-        found = []
-        if self.spec.scale == "percent" and max(values) <= 1:
-            found.append(
-                f"all {len(values)} answers of {self.card.name} lie from 0 to 1, read as percent:"
-                " if they are probabilities, write scale='probability'."
-            )
-        half = SCALE_RANGES[self.spec.scale][1] / 2
-        if self.spec.scale != "logit" and len(self._labels) > 1 and min(values) >= half:
-            found.append(
-                f"no answer of {self.card.name} is below one half, with the labels"
-                f" {', '.join(sorted(self._labels))} beside it: {self._path} seems to be how sure"
-                " the service is of its label, whichever it is. Write the label's path as score, a"
-                f" table verdicts={{'LABEL': 1, ...}}, and confidence='{self._path}'."
-            )
+            values = list(self._known.values())
+            found += scale_notes(self.card.name, self.spec, self._path, values, self._labels)
         return found
 
     def measured_step(self) -> float:

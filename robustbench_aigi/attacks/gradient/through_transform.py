@@ -7,76 +7,15 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.oracle import Oracle
+from robustbench_aigi.attacks._engine.views import AveragedDetector, Delivered
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.attacks.loading import load_attack, plain_numbers
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import DrawCount
-from robustbench_aigi.detectors import Card, Detector, straight_through
+from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import ConfigError
-from robustbench_aigi.imaging.pixels import LEVELS, snap
+from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.io.hashing import Draws
-
-
-@final
-class Delivered(Detector):
-    """A detector behind a delivery, differentiable by BPDA: its backward pass is the identity.
-
-    A delivery with randomness in it is drawn ``draws`` times, the same draws for every image and
-    every call, and the logits are averaged (EOT), so the detector stays deterministic. Source:
-    Athalye et al., ICML 2018.
-
-    Args:
-        detector: what scores the images that arrive.
-        delivery: what happens to an image on its way.
-        draws: deliveries averaged per score.
-    """
-
-    default_card = Card(name="delivered", source="Athalye et al., ICML 2018", gradient="bpda")
-    restorable = False
-
-    def __init__(self, detector: Detector, delivery: Perturbation, draws: int = 1) -> None:
-        super().__init__()
-        self.detector = detector
-        self.delivery = delivery
-        self.draws = draws
-        self.card = detector.card
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1] as they arrive."""
-        scores = [self.detector.logits(self._arrived(images, draw)) for draw in range(self.draws)]
-        return torch.stack(scores).mean(dim=0)
-
-    def _arrived(self, images: Tensor, draw: int) -> Tensor:
-        ids = [f"eot-{draw}"] * len(images)
-        return straight_through(lambda sent: self.delivery.apply(snap(sent), ids), images)
-
-
-@final
-class AveragedDetector(Detector):
-    """A stochastic detector with logits averaged over fixed draws of torch's generator (EOT).
-
-    Args:
-        detector: whose logits are averaged.
-        draws: scores averaged.
-    """
-
-    default_card = Card(name="averaged", source="Athalye et al., ICML 2018", gradient="eot")
-    restorable = False
-
-    def __init__(self, detector: Detector, draws: int) -> None:
-        super().__init__()
-        self.detector = detector
-        self.draws = draws
-        self.card = detector.card
-
-    def logits(self, images: Tensor) -> Tensor:
-        """Score ``(N, 3, H, W)`` images in [0, 1]; the caller's generator is left as it is."""
-        scores = []
-        for draw in range(self.draws):
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(draw)
-                scores.append(self.detector.logits(images))
-        return torch.stack(scores).mean(dim=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,7 +61,7 @@ class ThroughTransform(Attack):
                 budget.
             passes_per_call: passes of the detector itself that one score of the view takes.
         """
-        inner = self.inner
+        inner = self.inner.at_size(*oracle.images.shape[2:])
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
                 own.submit(known, torch.arange(len(known)))
@@ -174,7 +113,7 @@ class AfterTransform(ThroughTransform):
         if self.adaptive:
             view = Delivered(oracle.detector, self.chain, self.draws)
             sent = self.attacked(view, oracle, rngs, known=sent, passes_per_call=self.draws)
-        oracle.replace(self.chain.apply(sent / LEVELS, rngs.ids, rngs.seed) * LEVELS)
+        oracle.replace(self.chain.apply(sent / MAX_LEVEL, rngs.ids, rngs.seed) * MAX_LEVEL)
 
 
 @attacks.add("eot")
