@@ -8,7 +8,7 @@ from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.columns import COLUMNS, MATRIX_COLUMNS, TYPES
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.io.files import describe_read_errors
-from robustbench_aigi.report.schema import SCHEMA, MatrixFile
+from robustbench_aigi.report.schema import SCHEMA_VERSION, MatrixFile
 
 DECIMAL_PLACES = 6
 """Decimal places of numbers in ``matrix.csv`` and ``matrix.json``."""
@@ -68,5 +68,5 @@ def read_csv(path: Path) -> MatrixFrame:
             raise DataError(
                 f"{path} has other columns than this version writes. Run `evaluate` again."
             )
-        MatrixFile.model_validate({"schema": SCHEMA, "rows": records_of(table)})
+        MatrixFile.model_validate({"schema": SCHEMA_VERSION, "rows": records_of(table)})
     return MatrixFrame(table)
