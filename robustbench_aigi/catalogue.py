@@ -51,6 +51,28 @@ def names(kind: str) -> list[str]:
     return sorted(path.stem for path in folder(kind).glob("*.toml"))
 
 
+def find(kind: str, name: str) -> Path:
+    """Return the path of a file.
+
+    Args:
+        kind: folder of the file, such as ``policies``.
+        name: without its ending; or a path that ends in ``.toml``.
+
+    Raises:
+        UnknownNameError: there is no such file.
+    """
+    noun = KIND_NOUNS[kind]
+    path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
+    if path.is_file():
+        return path
+    if name.endswith(".toml"):
+        raise UnknownNameError(
+            f"no {noun} file at {name!r}. Names without .toml are looked up:"
+            f" {', '.join(names(kind))}."
+        )
+    raise UnknownNameError(unknown(noun, name, names(kind)))
+
+
 def read(kind: str, name: str, model: type[M]) -> M:
     """Read and check the file called ``name``, or the file at that path when ``name`` ends in
     ``.toml``.
@@ -59,15 +81,7 @@ def read(kind: str, name: str, model: type[M]) -> M:
         UnknownNameError: there is no such file.
         ConfigError: it is not TOML, or does not fit ``model``.
     """
-    noun = KIND_NOUNS[kind]
-    path = Path(name) if name.endswith(".toml") else folder(kind) / f"{name}.toml"
-    if not path.is_file():
-        if name.endswith(".toml"):
-            raise UnknownNameError(
-                f"no {noun} file at {name!r}. Names without .toml are looked up:"
-                f" {', '.join(names(kind))}."
-            )
-        raise UnknownNameError(unknown(noun, name, names(kind)))
+    path = find(kind, name)
     example = folder(kind) / f"{names(kind)[0]}.toml"
     try:
         given = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import partial
 from importlib.metadata import entry_points
@@ -23,6 +23,7 @@ LISTED_AS: Mapping[str, str] = MappingProxyType(
         "training plan": "training-plans",
         "policy": "policies",
         "prompt file": "prompts",
+        "policy rule": "rules",
         "report format": "formats",
         "export format": "exports",
         "layout": "layouts",
@@ -185,6 +186,17 @@ def unknown(kind: str, got: str, known: list[str]) -> str:
         f" List all with `robustbench-aigi list {LISTED_AS[kind]}`." if kind in LISTED_AS else ""
     )
     return f"no {kind} called {got!r}. {hint}{command}"
+
+
+def near_names(got: str, known: Sequence[str]) -> str:
+    """Return a sentence that names what was probably meant, else all that is known.
+
+    Args:
+        got: a name that is not known.
+        known: the names that are.
+    """
+    near = get_close_matches(got, known, n=3)
+    return f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(known)}."
 
 
 def renamed(name: str) -> tuple[str, str]:

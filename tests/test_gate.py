@@ -27,8 +27,9 @@ from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.evaluate import evaluate_loaded
 from robustbench_aigi.report import read_matrix, read_runs
 from robustbench_aigi.report.compare import compare, to_markdown
-from robustbench_aigi.report.formats import to_junit
-from robustbench_aigi.report.gate import EXIT_CODES, Judgement, Policy, judge, load_policy, verdict
+from robustbench_aigi.report.gate import EXIT_CODES, Policy, judge, load_policy, verdict
+from robustbench_aigi.report.junit import to_junit
+from robustbench_aigi.report.rules import Judgement
 from tests.finished_run import SUITE, detector, finished
 
 

@@ -18,7 +18,7 @@ import pytest
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.evaluation.run_state import Tables
 from robustbench_aigi.report import RunResults, read_matrix, read_runs, write_html
-from robustbench_aigi.report.html.plots import _generators
+from robustbench_aigi.report.html.plots.recognition import recall_by_generator
 from tests.finished_run import detector, finished
 
 sync_api = pytest.importorskip("playwright.sync_api")
@@ -259,7 +259,7 @@ def test_labels_of_many_generators_do_not_overlap(tmp_path: Path, run: Path, bro
     for key, table in cells.items():
         rows = table[table["label"] == 1].iloc[:1]
         cells[key] = pd.concat([rows.assign(generator=name) for name in names], ignore_index=True)
-    plot = _generators(
+    plot = recall_by_generator(
         whole.matrix,
         Tables({key: partial(lambda table: table, table) for key, table in cells.items()}),
     )

@@ -24,7 +24,7 @@ from robustbench_aigi.detectors import detectors, load_detector
 from robustbench_aigi.errors import ConfigError, RobustbenchError, UnknownNameError, UserError
 from robustbench_aigi.registry import LISTED_AS, Registry
 from robustbench_aigi.report import Matrix, RunResults
-from robustbench_aigi.report.formats import in_form
+from robustbench_aigi.report.formats import render
 from robustbench_aigi.report.gate import load_policy
 from robustbench_aigi.training.plans import load_training_plan
 
@@ -78,6 +78,18 @@ def test_suite_with_an_unknown_key_names_it(tmp_path: Path, tiny_suite: str) -> 
         load_suite(str(path))
 
 
+def test_suite_names_any_policy_that_exists(tmp_path: Path, tiny_suite: str) -> None:
+    path = tmp_path / "mine.toml"
+    for policy in (*catalogue.names("policies"), str(tmp_path / "policy.toml")):
+        if policy.endswith(".toml"):
+            Path(policy).write_text('name = "own"\nversion = 1\n[[rules]]\nno = "flags"\n')
+        path.write_text(f'policy = "{policy}"\n{Path(tiny_suite).read_text()}')
+        assert load_suite(str(path)).policy == policy
+    path.write_text(f'policy = "relase"\n{Path(tiny_suite).read_text()}')
+    with pytest.raises(UnknownNameError, match=r"no policy called 'relase'\. Did you mean release"):
+        load_suite(str(path))
+
+
 def test_suite_refuses_two_rows_of_one_name() -> None:
     row = {"id": "a", "attack": "jpeg"}
     with pytest.raises(ValueError, match="distinct"):
@@ -105,7 +117,7 @@ WRONG: Mapping[str, Callable[[], object]] = {
     "recipe": lambda: load_data("cifak"),
     "policy": lambda: load_policy("relase"),
     "prompt file": lambda: load_prompts("cifakep"),
-    "report format": lambda: in_form("latx", RunResults(Matrix())),
+    "report format": lambda: render("latx", RunResults(Matrix())),
     "export format": lambda: export(Path(), "parqet", Path("out")),
     "number": lambda: load_attack("pgd-linf", epsilon=8),
     "checkpoint": lambda: load_detector("cifake-cnn", weights="missing.safetensors"),

@@ -14,7 +14,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 from robustbench_aigi.evaluation.columns import COLUMNS, METRICS
 from robustbench_aigi.evaluation.intervals import bootstrap, holm, images_for, mcnemar, wilson
 from robustbench_aigi.evaluation.scores import auc_of_ranks, brier_score, equal_error_rate
-from robustbench_aigi.report.gate import GATED_METRICS
+from robustbench_aigi.report.rules.bound import GATED_METRICS
 from robustbench_aigi.report.schema import FullRow
 
 

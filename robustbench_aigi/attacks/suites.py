@@ -110,14 +110,14 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
         name: of the suite.
         version: raised with every change of a row.
         seed: of all random numbers.
-        policy: the ready-made release policy whose verdict is on the page of every run.
+        policy: name of the release policy whose verdict is on the page of every run, or its path.
         rows: the attacks, ``[[attacks]]`` in the file.
     """
 
     name: str
     version: int = Field(ge=1)
     seed: int = Field(ge=0)
-    policy: Literal["quick", "release"] | None = None
+    policy: str | None = None
     rows: tuple[SuiteRow, ...] = Field(min_length=1, alias="attacks")
 
     @property
@@ -130,7 +130,10 @@ class Suite(BaseModel, frozen=True, extra="forbid"):
 
         Raises:
             UserError: an attack or a parameter is wrong; the message names the row.
+            UnknownNameError: there is no such policy.
         """
+        if self.policy is not None:
+            catalogue.find("policies", self.policy)
         return self.model_copy(update={"rows": tuple(row.checked() for row in self.rows)})
 
     @field_validator("rows")
@@ -150,7 +153,7 @@ def load_suite(name: str) -> Suite:
         name: of a suite that ships, or a path such as ``./mine.toml``.
 
     Raises:
-        UnknownNameError: there is no such suite, or no such attack in a row.
+        UnknownNameError: there is no such suite or policy, or no such attack in a row.
         ConfigError: a parameter of a row is wrong.
         UnavailableError: the library of a row's attack is not installed.
     """

@@ -20,6 +20,7 @@ LISTED_KINDS = (
     "training-plans",
     "policies",
     "prompts",
+    "rules",
     "formats",
     "exports",
     "layouts",
@@ -68,7 +69,8 @@ def _known() -> Mapping[str, list[str]]:
     from robustbench_aigi.data.sources.recognise import layout_names
     from robustbench_aigi.detectors import detectors
     from robustbench_aigi.executors import executors
-    from robustbench_aigi.report.formats import FORMS
+    from robustbench_aigi.report.formats import report_formats
+    from robustbench_aigi.report.rules import policy_rules
     from robustbench_aigi.training.methods import methods
 
     return {
@@ -79,7 +81,8 @@ def _known() -> Mapping[str, list[str]]:
         "training-plans": catalogue.names("training_plans"),
         "policies": catalogue.names("policies"),
         "prompts": prompt_names(),
-        "formats": sorted(FORMS),
+        "rules": policy_rules.names(),
+        "formats": report_formats.names(),
         "exports": export_formats.names(),
         "layouts": sorted(layout_names()),
         "endpoints": catalogue.names("endpoints"),
@@ -94,13 +97,19 @@ def _broken(kind: str) -> Mapping[str, str]:
     from robustbench_aigi.data.exporters import export_formats
     from robustbench_aigi.data.sources.layouts import folder_layouts
     from robustbench_aigi.detectors import detectors
+    from robustbench_aigi.executors import executors
+    from robustbench_aigi.report.formats import report_formats
+    from robustbench_aigi.report.rules import policy_rules
     from robustbench_aigi.training.methods import methods
 
     tables: Mapping[str, Registry[object]] = {
         "detectors": detectors,  # type: ignore[dict-item]
         "attacks": attacks,  # type: ignore[dict-item]
+        "rules": policy_rules,  # type: ignore[dict-item]
+        "formats": report_formats,  # type: ignore[dict-item]
         "exports": export_formats,  # type: ignore[dict-item]
         "layouts": folder_layouts,  # type: ignore[dict-item]
+        "executors": executors,  # type: ignore[dict-item]
         "methods": methods,  # type: ignore[dict-item]
     }
     return tables[kind].broken() if kind in tables else {}

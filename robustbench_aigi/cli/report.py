@@ -39,8 +39,13 @@ def report(
             help="A gate's policy, whose verdict stands first on the page; the suite's if left out."
         ),
     ] = None,
-    form: Annotated[
-        str | None, typer.Option(help="Print one form alone: latex, wide, model-index, ...")
+    report_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="Print this format instead: latex, wide, model-index, ... (`list formats`).",
+        ),
     ] = None,
 ) -> None:
     """Write the report of one or more runs, or print it in another format."""
@@ -48,13 +53,13 @@ def report(
     from robustbench_aigi.report import read_runs, to_markdown, write_report
     from robustbench_aigi.report.compare import compare as held_against
     from robustbench_aigi.report.compare import to_markdown as shown
-    from robustbench_aigi.report.formats import in_form
+    from robustbench_aigi.report.formats import render
 
     finished = read_runs(runs)
     if compare is not None:
         typer.echo(shown(held_against(finished, read_runs([compare]))))
-    elif form is not None:
-        typer.echo(in_form(form, finished), nl=False)
+    elif report_format is not None:
+        typer.echo(render(report_format, finished), nl=False)
     else:
         if out is None and len(runs) > 1:
             raise UserError("several runs need a folder of their own. Write --out runs/together.")
@@ -83,8 +88,8 @@ def gate(
     """
     from robustbench_aigi.io.files import write_text
     from robustbench_aigi.report import read_runs
-    from robustbench_aigi.report.formats import to_junit
     from robustbench_aigi.report.gate import EXIT_CODES, judge, load_policy, verdict
+    from robustbench_aigi.report.junit import to_junit
 
     rules = load_policy(policy)
     found = judge(rules, read_runs([run_folder]), base)

@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, RootModel, ValidationError
 
+from robustbench_aigi.config.open_model import OpenModel
+
 MAX_FAULTS = 6
 """Faults that are written out; of the others, the number is given."""
 MAX_VALUE = 60
@@ -72,7 +74,8 @@ def _sentence(fault: Fault, model: type[BaseModel], given: object) -> str:
         path.append(fault["loc"][-1])
     where = ".".join(map(str, path)) or "the whole file"
     if kind == "extra_forbidden":
-        return f"{where}: not a key here; {_near(str(path[-1]), _keys(model, fault['loc'][:-1]))}"
+        keys = _keys(model, fault["loc"][:-1], given)
+        return f"{where}: not a key here; {_near(str(path[-1]), keys)}"
     if kind == "missing":
         return f"{where}: this key is missing."
     if kind == "value_error":
@@ -116,17 +119,23 @@ def _path(loc: Sequence[int | str], given: object) -> Iterator[int | str]:
     """Yield the parts of a path that are in the file; pydantic adds names of unions, for one."""
     here = given
     for part in loc:
-        is_key = isinstance(here, Mapping) and part in here
-        is_index = isinstance(here, list) and isinstance(part, int)
-        if is_key or is_index:
+        if _holds(here, part):
             yield part
             here = here[part]  # type: ignore[index]  # a mapping or a list, as just checked
 
 
-def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
+def _holds(here: object, part: int | str) -> bool:
+    """Return whether a part of a path is a key or an index of what the file has there."""
+    is_key = isinstance(here, Mapping) and part in here
+    return is_key or (isinstance(here, list) and isinstance(part, int))
+
+
+def _keys(model: type[BaseModel], loc: Sequence[int | str], given: object) -> list[str]:
     """Return the keys that the file may have at a path, where a union's tag names its model."""
     models = _models(model.model_fields["root"].annotation) if _is_root(model) else [model]
+    here = given
     for part in loc:
+        here = here[part] if _holds(here, part) else here  # type: ignore[index]
         named = [one for one in models if part in _tags(one)]
         fields = [
             field
@@ -138,7 +147,14 @@ def _keys(model: type[BaseModel], loc: Sequence[int | str]) -> list[str]:
             models = named
         elif fields:
             models = [found for field in fields for found in _models(field.annotation)]
+        if isinstance(here, Mapping):
+            models = [_chosen(one, here) for one in models]
     return [field.alias or name for one in models for name, field in one.model_fields.items()]
+
+
+def _chosen(model: type[BaseModel], given: Mapping[Any, Any]) -> type[BaseModel]:
+    """Return the subclass that the content of an open model asks for."""
+    return model.model_for(given) if issubclass(model, OpenModel) else model
 
 
 def _is_root(model: type[BaseModel]) -> bool:

@@ -22,11 +22,11 @@ WORST_CASE_MODES = ("static", "white-box")
 
 @dataclass(frozen=True)
 class CellResult:
-    """A cell of the matrix: its table, or why it has none.
+    """A cell of the matrix, or a worst case over several.
 
     Attributes:
         mode, attack: its place in the matrix.
-        table: one row per image.
+        table: one row per image; None where there are no numbers.
         status: ``ok``, or what is missing or incomplete.
         is_ranked: whether every image was scored or attacked at full strength, so that AUC, AP and
             calibration mean something.
@@ -34,7 +34,7 @@ class CellResult:
 
     mode: str
     attack: str
-    table: CellTable
+    table: pd.DataFrame | None
     status: str = CellStatus.OK
     is_ranked: bool = False
 
@@ -78,7 +78,7 @@ def matrix_rows(
     frozen = FrozenThresholds.of(clean) if isinstance(clean, pd.DataFrame) else None
 
     def numbers_of(result: CellResult) -> list[dict[str, object]]:
-        if isinstance(result.table, Absent):
+        if result.table is None:
             return [{}]
         return summarise(result.table, spec.threshold, result.is_ranked, frozen)
 
@@ -91,8 +91,9 @@ def matrix_rows(
 
 
 def _result(mode: str, attack: str, table: CellTable, *, is_ranked: bool) -> CellResult:
-    status = str(table) if isinstance(table, Absent) else CellStatus.OK
-    return CellResult(mode, attack, table, status, is_ranked)
+    if isinstance(table, Absent):
+        return CellResult(mode, attack, None, str(table))
+    return CellResult(mode, attack, table, is_ranked=is_ranked)
 
 
 def _head(
@@ -151,7 +152,7 @@ def _worst_case(
     if lost:
         status = f"{CellStatus.INCOMPLETE}: {', '.join(lost)}"
     if not tables or not isinstance(clean, pd.DataFrame):
-        yield CellResult(mode, "worst-case", Unavailable(""), status)
+        yield CellResult(mode, "worst-case", None, status)
         return
     whole = worst_case(clean, tables)
     ids = set(clean["id"]).intersection(*(table["id"] for table in tables))

@@ -1,4 +1,4 @@
-"""What changed between two runs: the same images, judged twice."""
+"""Changes between two runs, on the images that both have."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from robustbench_aigi.evaluation.run_state import TableKey, Tables
 from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.run_results import RunResults
 
-COLUMNS = (
+CHANGE_COLUMNS = (
     "detector",
     "mode",
     "attack",
@@ -25,15 +25,23 @@ COLUMNS = (
     "p_holm",
     "verdict",
 )
-SIGNIFICANCE = 0.01
+DEFAULT_SIGNIFICANCE = 0.01
+"""Largest p, after Holm's correction, of a change beyond chance."""
 
 
-def compare(run: RunResults, base: RunResults, significance: float = SIGNIFICANCE) -> pd.DataFrame:
+def compare(
+    run: RunResults, base: RunResults, significance: float = DEFAULT_SIGNIFICANCE
+) -> pd.DataFrame:
     """Compare every cell of a run with that of an earlier one, one row per direction.
 
     By an exact McNemar test on the images that both have, adjusted by Holm for all rows. The
     verdict is ``regression``, ``improvement``, ``same`` (no difference beyond chance), ``new`` or
     ``gone`` (a cell that only one run has).
+
+    Args:
+        run: the later run.
+        base: the earlier run.
+        significance: largest p, after Holm's correction, of a change beyond chance.
 
     Raises:
         DataError: the two have no image in common.
@@ -48,19 +56,19 @@ def compare(run: RunResults, base: RunResults, significance: float = SIGNIFICANC
     tested = [row for row in rows if "p" in row]
     if not tested:
         raise DataError(
-            f"{_said(run)} and {_said(base)} have no finished cell of one detector on the same"
-            " images. Compare runs on the same data; NEW=CHECKPOINT of `evaluate` gives a detector"
-            " another's name."
+            f"{_described(run)} and {_described(base)} have no finished cell of one detector on the"
+            " same images. Compare runs on the same data; NEW=CHECKPOINT of `evaluate` gives a"
+            " detector another's name."
         )
     for row, adjusted in zip(tested, holm([float(str(row["p"])) for row in tested]), strict=True):
         changed = "regression" if int(str(row["lost"])) > int(str(row["won"])) else "improvement"
         row |= {"p_holm": adjusted, "verdict": changed if adjusted < significance else "same"}
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
+    return pd.DataFrame(rows, columns=list(CHANGE_COLUMNS)).astype(
         {"n": "Int64", "lost": "Int64", "won": "Int64"}
     )
 
 
-def _said(finished: RunResults) -> str:
+def _described(finished: RunResults) -> str:
     folders = ", ".join(str(run.folder) for run in finished.runs)
     detectors = ", ".join(dict.fromkeys(key[0] for key in finished.cells))
     return f"{folders} (of {detectors or 'no detector'})"
@@ -100,7 +108,11 @@ def _rows(
 
 
 def to_markdown(changes: pd.DataFrame) -> str:
-    """What changed beyond chance, and what only one run has; a line for the rest."""
+    """Return a table of what changed beyond chance, and a line that counts all verdicts.
+
+    Args:
+        changes: what :func:`compare` returned.
+    """
     lines = [
         table_row(
             [

@@ -99,11 +99,9 @@ def to_markdown(board: Board) -> str:
         "|---:|---|---:|---:|---:|---|",
     ]
     for entry in board.entries:
-        rank = (
-            ""
-            if entry.rank is None
-            else f"{entry.rank}{'=' if shared.count(entry.rank) > 1 else ''}"
-        )
+        rank = "" if entry.rank is None else str(entry.rank)
+        if rank and shared.count(entry.rank) > 1:
+            rank += "="
         cells = [shown(row) for row in (entry.clean, entry.static, entry.worst)]
         lines.append(table_row([rank, entry.detector, *cells, entry.file]))
     return "\n".join(lines)

@@ -12,12 +12,12 @@ import pandas as pd
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
-from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.run_state import Tables, read_cells, unfinished_matrix
 from robustbench_aigi.io.files import describe_read_errors
-from robustbench_aigi.report.schema import SCHEMA, Facts, MatrixFile
+from robustbench_aigi.report.matrix_file import read_csv
+from robustbench_aigi.report.schema import Facts
 
 
 @dataclass(frozen=True)
@@ -59,25 +59,22 @@ class RunResults:
 
 
 def read_matrix(out: Path) -> MatrixFrame:
-    """The matrix of a run; of one that was stopped, what is finished and what is missing.
+    """Return the matrix of a run; of one that was stopped, what is finished and what is missing.
 
-    Raises ``DataError`` for a folder that is no run.
+    Args:
+        out: folder of the run.
+
+    Raises:
+        DataError: the folder is no run, or its matrix is damaged.
     """
-    path, grid, flags = out / "matrix.csv", read_run_plan(out), read_flags(out)
-    if grid is not None and (flags is None or not path.is_file()):
-        return MatrixFrame(unfinished_matrix(grid, out, flags or ()))
+    path = out / "matrix.csv"
+    plan = read_run_plan(out)
+    flags = read_flags(out)
+    if plan is not None and (flags is None or not path.is_file()):
+        return MatrixFrame(unfinished_matrix(plan, out, flags or ()))
     if not path.is_file():
         raise DataError(f"{out} holds no matrix.csv. Give the --out folder of `run` or `evaluate`.")
-    with describe_read_errors(path):
-        table = pd.read_csv(path, dtype=TYPES)
-        if tuple(table.columns) != COLUMNS:
-            raise DataError(
-                f"{path} has other columns than this version writes. Run `evaluate` again."
-            )
-        MatrixFile.model_validate(
-            {"schema": SCHEMA, "rows": json.loads(table.to_json(orient="records"))}
-        )
-    return MatrixFrame(table)
+    return read_csv(path)
 
 
 def facts_of(run: Path) -> dict[str, Any]:
@@ -97,10 +94,8 @@ def read_runs(folders: Sequence[Path]) -> RunResults:
 
     Raises ``DataError`` for a folder that is no run, and for runs that cannot stand in one matrix.
     """
-    matrices, facts = (
-        [read_matrix(folder) for folder in folders],
-        [facts_of(folder) for folder in folders],
-    )
+    matrices = [read_matrix(folder) for folder in folders]
+    facts = [facts_of(folder) for folder in folders]
     known = [str(name) for matrix in matrices for name in matrix["detector"].unique()]
     runs = [
         RunFolder(

@@ -8,7 +8,7 @@ from robustbench_aigi.attacks import Suite
 from robustbench_aigi.detectors import Card
 from robustbench_aigi.evaluation.columns import MATRIX_COLUMNS, METRICS, Column
 
-SCHEMA: Literal[5] = 5
+SCHEMA_VERSION: Literal[5] = 5
 """Version of ``matrix.json``; another one has other columns."""
 
 
@@ -101,6 +101,6 @@ class MatrixFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", title="robustbench-aigi matrix")
 
-    version: Literal[5] = Field(default=SCHEMA, alias="schema")
+    version: Literal[5] = Field(default=SCHEMA_VERSION, alias="schema")
     of: Of = Of()
     rows: list[FullRow]

@@ -1,6 +1,5 @@
 """The matrix as a table: long form in CSV and JSON, a readable form in Markdown."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.outcomes import CellStatus
 from robustbench_aigi.report.html.headline import alarms
+from robustbench_aigi.report.matrix_file import as_stored, records_of, to_csv
 from robustbench_aigi.report.run_results import RunResults
 from robustbench_aigi.report.schema import MatrixFile, Of
 
@@ -127,12 +127,13 @@ def note_lines(finished: RunResults) -> list[str]:
             " be compared."
         )
     for run in finished.runs:
-        grid, bound = read_run_plan(run.folder), read_unsendable(run.folder)
-        for name, subject in (grid.detectors if grid is not None else {}).items():
-            lines += [f"{run.called(name)}: {note}" for note in subject.notes]
+        plan = read_run_plan(run.folder)
+        unsendable = read_unsendable(run.folder)
+        for name, spec in ({} if plan is None else plan.detectors).items():
+            lines += [f"{run.called(name)}: {note}" for note in spec.notes]
         lines += [
             f"{run.called(name)}: evaluated in one process ({reason})."
-            for name, reason in bound.items()
+            for name, reason in unsendable.items()
         ]
     return lines
 
@@ -161,10 +162,6 @@ def generators(finished: RunResults) -> pd.DataFrame:
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)
 
 
-def _csv(table: pd.DataFrame) -> str:
-    return table.to_csv(index=False, float_format="%.6f", lineterminator="\n")
-
-
 def _listed(lines: list[str]) -> str:
     return "\n".join(f"- {' '.join(line.split())}" for line in lines) or "none"
 
@@ -173,10 +170,10 @@ def write_tables(finished: RunResults, out: Path) -> None:
     """Write the matrix as CSV, JSON and Markdown, and ``generators.csv``, to ``out``, each whole or
     not at all.
     """
-    matrix = finished.matrix.round(6)
-    write_text(out / "matrix.csv", _csv(matrix))
+    matrix = as_stored(finished.matrix)
+    write_text(out / "matrix.csv", to_csv(matrix))
     write_text(out / "matrix.json", to_json(matrix, finished.facts))
-    write_text(out / "generators.csv", _csv(generators(finished)))
+    write_text(out / "generators.csv", to_csv(generators(finished)))
     text = ["# Accuracy in percent, with 95% Wilson intervals"]
     first = alarm_lines(finished)
     text += ["\n**Before any number below:**\n", _listed(first)] if first else []
@@ -200,11 +197,16 @@ def write_tables(finished: RunResults, out: Path) -> None:
 
 
 def to_json(matrix: pd.DataFrame, facts: dict[str, Any]) -> str:
-    """JSON by the schema of ``report --form schema``."""
-    records = json.loads(matrix.to_json(orient="records", double_precision=6))
+    """Return JSON by the schema that ``report --format schema`` prints.
+
+    Args:
+        matrix: as it is stored.
+        facts: what ``run.json`` says; may be empty.
+    """
     of = Of()
     if facts:
-        suite, data = facts["suite"], facts["data"]
+        suite = facts["suite"]
+        data = facts["data"]
         of = Of(
             suite=suite["name"],
             suite_version=suite["version"],
@@ -212,4 +214,5 @@ def to_json(matrix: pd.DataFrame, facts: dict[str, Any]) -> str:
             data_key=data["key"],
             images=data["images"],
         )
-    return MatrixFile(of=of, rows=records).model_dump_json(by_alias=True, indent=1)
+    file = MatrixFile.model_validate({"of": of, "rows": records_of(matrix)})
+    return file.model_dump_json(by_alias=True, indent=1)

@@ -10,7 +10,8 @@ from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 
-HALF = 0.5
+FOOLING_RATE = 0.5
+"""Share of the recognised fakes from which on a change counts as fooling the detector."""
 Rows = Mapping[tuple[Any, ...], dict[Any, Any]]
 """The detector's rows of the matrix by mode, attack and direction."""
 
@@ -90,7 +91,7 @@ def _sentence(rows: Rows, facts: dict[str, Any]) -> str:
             if left != "n/a"
             else ""
         )
-    fooling = [pair for pair in found if pair[1] >= HALF]
+    fooling = [pair for pair in found if pair[1] >= FOOLING_RATE]
     levels = min(pair[0] for pair in fooling) if fooling else max(pair[0] for pair in found)
     success = max(share for size, share in found if size == levels)
     if fooling:

@@ -3,6 +3,7 @@ anything.
 """
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from robustbench_aigi.io.files import write_text
 from robustbench_aigi.report.gate import judge, load_policy, verdict
 from robustbench_aigi.report.html.gallery import Picture, gallery
 from robustbench_aigi.report.html.headline import headlines
-from robustbench_aigi.report.html.heatmap import heatmap, shade
+from robustbench_aigi.report.html.heatmap import HeatCell, HeatColumn, HeatMap, heatmap, shade
 from robustbench_aigi.report.html.plots import plots
 from robustbench_aigi.report.html.rendering import rendered
 from robustbench_aigi.report.run_results import RunResults
@@ -22,25 +23,25 @@ from robustbench_aigi.report.tables import flag_lines, missing, note_lines, tran
 
 
 def write_html(finished: RunResults, path: Path, policy: str | None = None) -> None:
-    """Write the page to ``path``; plots, gallery and provenance where the matrix comes with its
-    runs.
+    """Write the page; with plots, gallery and provenance where the matrix comes with its runs.
 
     Args:
-        policy: a gate's, whose verdict stands first; the suite's own if None, where the run has
-            what it asks for.
+        finished: of one run or several.
+        path: of the page.
+        policy: name or path of a release policy, whose verdict stands first; the suite's own if
+            None, where the run has what it asks for.
     """
-    matrix, facts = finished.matrix, finished.facts
-    data = heatmap(finished)
-    pairs = [(column["mode"], column["attack"]) for column in data["columns"]]
-    shown = [place for place, (mode, _) in enumerate(pairs) if mode != "transfer"]
-    rows, pictures = data["cells"]["accuracy"]["both"], gallery(finished)
+    matrix = finished.matrix
+    facts = finished.facts
+    heat = heatmap(finished)
+    pictures = gallery(finished)
     page = rendered(
         "report.html",
         gate=_gate(policy, finished),
         headlines=headlines(matrix, facts, finished.flags or ()),
-        heatmap=data,
-        pairs=[pairs[place] for place in shown],
-        rows=[(n, [row[p] for p in shown]) for n, row in zip(data["detectors"], rows, strict=True)],
+        heatmap=heat.dump(),
+        pairs=[(column.mode, column.attack) for column in heat.columns if _is_shown(column)],
+        rows=_accuracy_rows(heat),
         transfers={attack: _crossed(table) for attack, table in transfer_tables(matrix).items()},
         plots=plots(finished),
         pictures=_grouped(pictures),
@@ -70,23 +71,33 @@ def _gate(policy: str | None, finished: RunResults) -> dict[str, Any] | None:
     }
 
 
-def _crossed(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[dict[str, str]]]]]:
+def _is_shown(column: HeatColumn) -> bool:
+    """Return whether the table for browsers without scripts has a column."""
+    return column.mode != "transfer"
+
+
+def _accuracy_rows(heat: HeatMap) -> list[tuple[str, list[HeatCell]]]:
+    """Return the rows of the table for browsers without scripts."""
+    shown = [place for place, column in enumerate(heat.columns) if _is_shown(column)]
+    rows = zip(heat.detectors, heat.cells["accuracy"]["both"], strict=True)
+    return [(name, [cells[place] for place in shown]) for name, cells in rows]
+
+
+def _crossed(table: pd.DataFrame) -> tuple[list[str], list[tuple[str, list[HeatCell]]]]:
+    """Return the columns and rows of a transfer matrix."""
     rows = [
-        (str(detector), [_share(float(value)) if pd.notna(value) else MISSING for value in row])
+        (str(detector), [_transfer_cell(float(value)) for value in row])
         for detector, row in table.iterrows()
     ]
     return [str(name) for name in table.columns], rows
 
 
-MISSING = {"text": "n/a", "share": "0", "class": "missing"}
-
-
-def _share(accuracy: float) -> dict[str, str]:
-    return {
-        "text": f"{100 * accuracy:.1f}",
-        "share": f"{shade(METRICS_BY_NAME['accuracy'], accuracy):.3f}",
-        "class": "value",
-    }
+def _transfer_cell(accuracy: float) -> HeatCell:
+    if math.isnan(accuracy):
+        return HeatCell(text="n/a")
+    return HeatCell(
+        text=f"{100 * accuracy:.1f}", shade=shade(METRICS_BY_NAME["accuracy"], accuracy)
+    )
 
 
 def _licences(facts: dict[str, Any]) -> list[str]:

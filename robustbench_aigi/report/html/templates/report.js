@@ -19,15 +19,15 @@
 
   const contains = (text, part) => text.toLowerCase().includes(part.trim().toLowerCase());
   const hint = (cell, detector, column) => {
-    const words = [`${detector}, ${column.attack}${column.mode === "clean" ? "" : ", " + column.mode}: ${cell.t}`];
-    if (cell.n !== undefined) words.push(`n = ${cell.n}`);
-    if (cell.i) words.push(`95% interval ${cell.i}`);
-    if (cell.g) words.push(`by generator: ${cell.g}`);
+    const words = [`${detector}, ${column.attack}${column.mode === "clean" ? "" : ", " + column.mode}: ${cell.text}`];
+    if (cell.images !== undefined) words.push(`n = ${cell.images}`);
+    if (cell.interval) words.push(`95% interval ${cell.interval}`);
+    if (cell.worst_generator) words.push(`by generator: ${cell.worst_generator}`);
     if (column.about) words.push(column.about);
-    if (cell.sec !== undefined) words.push(`${cell.sec} s`);
-    if (cell.seen) words.push("attacks of this kind were met in training");
-    if (cell.f) words.push(`flags: ${cell.f}`);
-    if (cell.why) words.push(cell.why);
+    if (cell.seconds !== undefined) words.push(`${cell.seconds} s`);
+    if (cell.is_seen) words.push("attacks of this kind were met in training");
+    if (cell.flags) words.push(`flags: ${cell.flags}`);
+    if (cell.reason) words.push(cell.reason);
     return words.join("; ");
   };
 
@@ -68,7 +68,7 @@
 
   const ordered = (rows) => {
     const names = data.detectors.map((name, place) => [name, place]).filter(([name]) => contains(name, by("detectors").value));
-    const value = ([, place]) => rows[place][sorted.column].s === undefined ? null : parseFloat(rows[place][sorted.column].t);
+    const value = ([, place]) => rows[place][sorted.column].shade === undefined ? null : parseFloat(rows[place][sorted.column].text);
     if (sorted.column === -2) names.sort(([a], [b]) => (sorted.down ? -1 : 1) * a.localeCompare(b));
     else if (sorted.column >= 0)
       names.sort((a, b) => {
@@ -93,10 +93,10 @@
       for (const place of places) {
         const cell = rows[index][place];
         const box = document.createElement("td");
-        box.textContent = cell.t + (cell.f || (cell.why && cell.s !== undefined) ? "*" : "") + (cell.seen ? "°" : "");
+        box.textContent = cell.text + (cell.flags || (cell.reason && cell.shade !== undefined) ? "*" : "") + (cell.is_seen ? "°" : "");
         box.title = hint(cell, name, data.columns[place]);
-        box.className = cell.s === undefined ? "missing" : "value";
-        if (cell.s !== undefined) box.style.setProperty("--share", cell.s);
+        box.className = cell.shade === undefined ? "missing" : "value";
+        if (cell.shade !== undefined) box.style.setProperty("--share", cell.shade);
         line.append(box);
       }
       body.append(line);
