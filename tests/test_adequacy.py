@@ -14,7 +14,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.evaluation import evaluate
-from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
+from robustbench_aigi.evaluation.adequacy.detector_flags import DETECTOR_FLAGS
 from robustbench_aigi.evaluation.adequacy.flags import Flag, crashed, weaker
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
 from robustbench_aigi.outcomes import Failed, Unavailable
@@ -108,7 +108,7 @@ def flags(
     shown = set() if worst["flags"].isna().all() else set(worst["flags"].iloc[0].split(","))
     assert shown == {flag.kind for flag in found}
     others = matrix.loc[matrix["mode"] != "white-box", "flags"].dropna()
-    assert {kind for kinds in others for kind in kinds.split(",")} <= EVERYWHERE
+    assert {kind for kinds in others for kind in kinds.split(",")} <= DETECTOR_FLAGS
     assert all(flag.detector == "made" and flag.message for flag in found)
     return {(flag.attack, flag.kind): flag for flag in found}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report import RunResults
 from robustbench_aigi.report.html import heatmap as module
@@ -24,8 +24,8 @@ GENERATOR = {
 
 
 def results(*rows: dict[str, object]) -> RunResults:
-    frame = pd.DataFrame([{"detector": "mine"} | row for row in rows], columns=list(COLUMNS))
-    return RunResults(MatrixFrame(frame.astype(TYPES)))
+    frame = pd.DataFrame([{"detector": "mine"} | row for row in rows], columns=list(COLUMN_NAMES))
+    return RunResults(MatrixFrame(frame.astype(COLUMN_TYPES)))
 
 
 def only(metric: str = "accuracy", **changed: object) -> HeatCell:

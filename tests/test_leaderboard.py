@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.evaluation.columns import COLUMNS
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES
 from robustbench_aigi.report.leaderboard import boards, to_markdown, write_page
 from tests.finished_run import detector, finished
 
 
 def entry(name: str, worst: float, n: int = 1000, key: str = "k") -> str:
     """A matrix.json of one detector."""
-    empty = dict.fromkeys(COLUMNS)
+    empty = dict.fromkeys(COLUMN_NAMES)
     spread = (worst * (1 - worst) / n) ** 0.5 * 1.96
     cells = [("clean", "clean", 0.95, 0.02), ("white-box", "worst-case", worst, spread)]
     rows = [

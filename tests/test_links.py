@@ -13,7 +13,7 @@ from generated_pages import generated_pages
 
 import robustbench_aigi
 from robustbench_aigi import errors
-from robustbench_aigi.evaluation.columns import METRICS
+from robustbench_aigi.evaluation.columns import MATRIX_METRICS
 from tests.markdown import anchors_in, links_in, markdown_files
 
 CHECKOUT_ROOT = Path(__file__).parent.parent
@@ -85,7 +85,7 @@ def test_every_report_is_in_the_index() -> None:
 
 def test_every_metric_is_explained() -> None:
     page = (CHECKOUT_ROOT / "docs" / "guides" / "what-the-numbers-mean.md").read_text("utf-8")
-    assert [metric.name for metric in METRICS if f"`{metric.name}`" not in page] == []
+    assert [metric.name for metric in MATRIX_METRICS if f"`{metric.name}`" not in page] == []
 
 
 def test_names_in_the_reference_exist() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustbench_aigi.data.audit.write import to_table
-from robustbench_aigi.evaluation.columns import COLUMNS
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES
 from robustbench_aigi.evaluation.costs import to_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.report import Matrix, RunResults, to_markdown
@@ -52,7 +52,7 @@ def matrix() -> Matrix:
     numbers = {"accuracy": 0.5, "low": 0.1, "high": 0.9}
     rows = [row | numbers, row | numbers | {"mode": "white-box", "attack": "x|y"}]
     rows += [row | numbers | {"mode": "transfer", "attack": f"pgd from {ODD}"}]
-    return Matrix(pd.DataFrame(rows, columns=list(COLUMNS)))
+    return Matrix(pd.DataFrame(rows, columns=list(COLUMN_NAMES)))
 
 
 def test_every_table_keeps_its_columns(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report import RunResults, read_matrix, write_report
 from robustbench_aigi.report.matrix_file import as_stored, read_csv, records_of, to_csv
@@ -27,7 +27,7 @@ def frame(*accuracies: float) -> MatrixFrame:
         rows.append(row | {"mode": "clean", "attack": "clean"} | numbers)
         gone = {"status": "error: NA\n of memory", "accuracy": None, "seen": True}
         rows.append(row | {"mode": "static", "attack": "NA"} | gone)
-    return MatrixFrame(pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES))
+    return MatrixFrame(pd.DataFrame(rows, columns=list(COLUMN_NAMES)).astype(COLUMN_TYPES))
 
 
 def test_reports_from_memory_and_from_files_are_the_same(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from robustbench_aigi.errors import ConfigError, DataError
-from robustbench_aigi.evaluation.columns import COLUMNS
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report import RunResults
 from robustbench_aigi.report.gate import Policy, judge, load_policy
@@ -50,7 +50,7 @@ class NoLoss(PolicyRule):
 def results(accuracy: float = 0.75) -> RunResults:
     row = {"detector": "mine", "mode": "clean", "attack": "clean", "direction": "both", "n": 4}
     numbers = {"status": "ok", "accuracy": accuracy, "low": 0.3, "high": 0.9}
-    return RunResults(MatrixFrame(pd.DataFrame([row | numbers], columns=list(COLUMNS))))
+    return RunResults(MatrixFrame(pd.DataFrame([row | numbers], columns=list(COLUMN_NAMES))))
 
 
 def policy(**rule: Any) -> Policy:

@@ -20,7 +20,7 @@ ROOT_FOLDER = Path(__file__).parent.parent
         ("tests/test_attacks.py", "test_contract"),
         ("tests/test_detectors.py", "cifake or resnet18 or tinyvit-5m or clip-mlp"),
         ("tests/test_perturbations.py", "jpeg or resize or noise"),
-        ("tests/test_training.py", "pgd or plain or trades"),
+        ("tests/test_training.py", "fit or pgd or fare or changed or augment"),
     ],
 )
 def test_annotated_shapes_hold(chosen: tuple[str, str]) -> None:
@@ -30,7 +30,7 @@ def test_annotated_shapes_hold(chosen: tuple[str, str]) -> None:
         [*command, path, "-k", names], capture_output=True, text=True, check=False, cwd=ROOT_FOLDER
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert " passed" in done.stdout
+    assert "[100%]" in done.stdout
 
 
 def test_a_wrong_shape_is_found() -> None:
@@ -39,7 +39,7 @@ def test_a_wrong_shape_is_found() -> None:
         return images.mean(dim=(1, 2, 3))[:1]
 
     logits(torch.zeros(1, 3, 4, 4))
-    with pytest.raises(TypeError, match=r"the result is torch\.float32"):
+    with pytest.raises(TypeError, match="return value"):
         logits(torch.zeros(2, 3, 4, 4))
-    with pytest.raises(TypeError, match=r"images is torch\.uint8"):
+    with pytest.raises(TypeError, match=r"u8\[1,3,4,4\]"):
         logits(torch.zeros(1, 3, 4, 4, dtype=torch.uint8))

@@ -11,7 +11,7 @@ from scipy.special import expit
 from scipy.stats import rankdata
 from sklearn.metrics import brier_score_loss, roc_auc_score
 
-from robustbench_aigi.evaluation.columns import COLUMNS, METRICS
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, MATRIX_METRICS
 from robustbench_aigi.evaluation.intervals import bootstrap, holm, images_for, mcnemar, wilson
 from robustbench_aigi.evaluation.scores import auc_of_ranks, brier_score, equal_error_rate
 from robustbench_aigi.report.rules.bound import GATED_METRICS
@@ -106,7 +106,7 @@ def test_equal_error_rate_is_between_the_errors_beside_it(seed: int, shift: floa
 
 def test_a_metric_is_one_entry() -> None:
     """Columns, schema, gate and heat map follow the one list."""
-    for metric in METRICS:
+    for metric in MATRIX_METRICS:
         assert set(metric.companions) | {metric.name} <= set(FullRow.model_fields)
         assert (metric.name in GATED_METRICS) == metric.can_be_gated
-    assert set(COLUMNS) == set(FullRow.model_fields)
+    assert set(COLUMN_NAMES) == set(FullRow.model_fields)

@@ -1,7 +1,7 @@
 """Columns of the matrix: one list of metrics for computing, schema, gate and heat map.
 
 To add a metric that compares logits with labels, add one :class:`MetricSpec` with a ``score`` to
-:data:`METRICS`.
+:data:`MATRIX_METRICS`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -117,7 +117,7 @@ def _average_precision(labels: "pd.Series[int]", logits: "pd.Series[float]") -> 
     return float(average_precision_score(labels, logits))
 
 
-METRICS = (
+MATRIX_METRICS = (
     MetricSpec(
         name="accuracy",
         title="Accuracy, %",
@@ -190,11 +190,11 @@ METRICS = (
     MetricSpec(name="mean_backwards", unit="passes"),
 )
 """All metrics, in the order of their columns."""
-METRICS_BY_NAME: Mapping[str, MetricSpec] = MappingProxyType({m.name: m for m in METRICS})
+METRICS_BY_NAME: Mapping[str, MetricSpec] = MappingProxyType({m.name: m for m in MATRIX_METRICS})
 
 
 def _metric_columns() -> Iterator[Column]:
-    for metric in METRICS:
+    for metric in MATRIX_METRICS:
         yield from metric.columns
         if metric.name == "fpr_frozen_5":
             yield Column("frozen_reals", int, "clean reals that these thresholds were fixed on")
@@ -211,7 +211,7 @@ MATRIX_COLUMNS = (
     Column("flags", str, "kinds of the adequacy flags, joined by commas"),
     Column("seen", bool, "whether the detector met an attack of this kind in training"),
 )
-COLUMNS = tuple(column.name for column in MATRIX_COLUMNS)
+COLUMN_NAMES = tuple(column.name for column in MATRIX_COLUMNS)
 _PANDAS_TYPES = {int: "Int64", bool: "boolean"}
-TYPES = {c.name: _PANDAS_TYPES[c.kind] for c in MATRIX_COLUMNS if c.kind in _PANDAS_TYPES}
+COLUMN_TYPES = {c.name: _PANDAS_TYPES[c.kind] for c in MATRIX_COLUMNS if c.kind in _PANDAS_TYPES}
 """pandas types of the columns that may be empty and are no floats."""

@@ -18,7 +18,7 @@ from robustbench_aigi.evaluation.adequacy.preflight import Preflight, examine
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.cell_runner import CellRunner, OutOfMemoryError
 from robustbench_aigi.evaluation.cells import CellKey, CellTable
-from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.detector_cells import compute_cells
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
 from robustbench_aigi.evaluation.run_plan import (
@@ -90,7 +90,7 @@ def evaluate(
         rows += matrix_rows(name, spec, suite, cells, found, executor)
         flags += found
     write_flags(flags, out)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
+    return pd.DataFrame(rows, columns=list(COLUMN_NAMES)).astype(COLUMN_TYPES)
 
 
 class _Run:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from robustbench_aigi.evaluation.columns import FROZEN_RATES, METRICS
+from robustbench_aigi.evaluation.columns import FROZEN_RATES, MATRIX_METRICS
 from robustbench_aigi.evaluation.intervals import wilson
 
-DIRECTIONS = {"evasion": 1, "framing": 0}
+LABEL_OF_DIRECTION = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
 
 
@@ -53,10 +53,10 @@ def summarise(
     """
     before = (table["clean_logit"] > threshold) == (table["label"] == 1)
     rows = []
-    for direction in (*DIRECTIONS, "both"):
+    for direction in (*LABEL_OF_DIRECTION, "both"):
         part = pd.Series(True, index=table.index)
-        if direction in DIRECTIONS:
-            part = table["label"] == DIRECTIONS[direction]
+        if direction in LABEL_OF_DIRECTION:
+            part = table["label"] == LABEL_OF_DIRECTION[direction]
         rows.append({"direction": direction, **_proportions(table[part], before[part])})
     rows[0] |= _worst_generator(by_generator(table))
     rows[-1]["balanced_accuracy"] = (
@@ -148,11 +148,11 @@ def _worst_generator(generators: pd.DataFrame) -> dict[str, object]:
 
 
 def _scores(table: pd.DataFrame) -> dict[str, object]:
-    """Compute every metric of :data:`METRICS` that compares logits with labels."""
+    """Compute every metric of :data:`MATRIX_METRICS` that compares logits with labels."""
     labels = table["label"]
     logits = table["logit"]
     found: dict[str, object] = {}
-    for metric in METRICS:
+    for metric in MATRIX_METRICS:
         if metric.score is not None:
             found[metric.name] = metric.score(labels, logits)
         if metric.score_interval is not None and metric.interval is not None:

@@ -17,7 +17,7 @@ from robustbench_aigi.evaluation.cells import (
     finished_shards,
     read_shards,
 )
-from robustbench_aigi.evaluation.columns import COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
 from robustbench_aigi.evaluation.run_plan import CellSpec, RunPlan, read_run_plan
 from robustbench_aigi.outcomes import Absent, Failed, Missing, Unavailable
@@ -139,4 +139,4 @@ def unfinished_matrix(plan: RunPlan, out: Path, flags: Sequence[Flag] = ()) -> p
         }
         own_flags = [flag for flag in flags if flag.detector == name]
         rows += matrix_rows(name, spec, plan.suite, cells, own_flags)
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype(TYPES)
+    return pd.DataFrame(rows, columns=list(COLUMN_NAMES)).astype(COLUMN_TYPES)

@@ -6,7 +6,7 @@ import pandas as pd
 
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.evaluation.intervals import holm, mcnemar
-from robustbench_aigi.evaluation.metrics import DIRECTIONS
+from robustbench_aigi.evaluation.metrics import LABEL_OF_DIRECTION
 from robustbench_aigi.evaluation.run_state import TableKey, Tables
 from robustbench_aigi.io.markdown import table_row
 from robustbench_aigi.report.run_results import RunResults
@@ -91,8 +91,12 @@ def _rows(
         yield head | {"verdict": "new" if before is None else "gone"}
         return
     both = before.merge(now, on="id", suffixes=("_before", "_now"))
-    for direction in (*DIRECTIONS, "both"):
-        part = both if direction == "both" else both[both["label_now"] == DIRECTIONS[direction]]
+    for direction in (*LABEL_OF_DIRECTION, "both"):
+        part = (
+            both
+            if direction == "both"
+            else both[both["label_now"] == LABEL_OF_DIRECTION[direction]]
+        )
         if part.empty:
             continue
         change = mcnemar(~part["fooled_before"], ~part["fooled_now"])

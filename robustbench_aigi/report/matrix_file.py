@@ -5,14 +5,14 @@ from pathlib import Path
 import pandas as pd
 
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.evaluation.columns import COLUMNS, MATRIX_COLUMNS, TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES, MATRIX_COLUMNS
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.io.files import describe_read_errors
 from robustbench_aigi.report.schema import SCHEMA_VERSION, MatrixFile
 
 DECIMAL_PLACES = 6
 """Decimal places of numbers in ``matrix.csv`` and ``matrix.json``."""
-READ_TYPES = {column.name: object for column in MATRIX_COLUMNS if column.kind is str} | TYPES
+READ_TYPES = {column.name: object for column in MATRIX_COLUMNS if column.kind is str} | COLUMN_TYPES
 """pandas types that a file is read with: a detector called ``007`` or ``NA`` is text."""
 
 
@@ -22,7 +22,7 @@ def as_stored(matrix: pd.DataFrame) -> MatrixFrame:
     Args:
         matrix: of a run in memory.
     """
-    types = {name: kind for name, kind in TYPES.items() if name in matrix}
+    types = {name: kind for name, kind in COLUMN_TYPES.items() if name in matrix}
     return MatrixFrame(matrix.round(DECIMAL_PLACES).astype(types))
 
 
@@ -64,7 +64,7 @@ def read_csv(path: Path) -> MatrixFrame:
             keep_default_na=False,
             na_values=[""],
         )
-        if tuple(table.columns) != COLUMNS:
+        if tuple(table.columns) != COLUMN_NAMES:
             raise DataError(
                 f"{path} has other columns than this version writes. Run `evaluate` again."
             )

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.detectors import Card
-from robustbench_aigi.evaluation.columns import MATRIX_COLUMNS, METRICS, Column
+from robustbench_aigi.evaluation.columns import MATRIX_COLUMNS, MATRIX_METRICS, Column
 
 SCHEMA_VERSION: Literal[5] = 5
 """Version of ``matrix.json``; another one has other columns."""
@@ -34,7 +34,7 @@ class MatrixRow(BaseModel):
 
     @model_validator(mode="after")
     def _check_companions(self) -> Self:
-        for metric in METRICS:
+        for metric in MATRIX_METRICS:
             lost = [name for name in metric.companions if getattr(self, name) is None]
             if getattr(self, metric.name) is not None and lost:
                 raise ValueError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 
-EVERYWHERE = frozenset(
+DETECTOR_FLAGS = frozenset(
     {
         "fresh-weights",
         "constant-verdict",

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from robustbench_aigi.attacks import Attack, Suite, SuiteRow
 from robustbench_aigi.attacks._engine.norm_balls import Ball
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
-from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE, of_clean
+from robustbench_aigi.evaluation.adequacy.detector_flags import DETECTOR_FLAGS, of_clean
 from robustbench_aigi.evaluation.adequacy.flags import (
     Flag,
     crashed,
@@ -65,7 +65,7 @@ def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | N
     """
 
     def concerns(flag: Flag) -> bool:
-        if flag.kind in EVERYWHERE:
+        if flag.kind in DETECTOR_FLAGS:
             return True
         if flag.mode or mode != "white-box":
             return flag.mode == mode and (flag.attack == attack or attack in WORST_CASES)

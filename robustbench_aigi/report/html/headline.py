@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from robustbench_aigi.attacks import load_attack
-from robustbench_aigi.evaluation.adequacy.detector_flags import EVERYWHERE
+from robustbench_aigi.evaluation.adequacy.detector_flags import DETECTOR_FLAGS
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 
 FOOLING_RATE = 0.5
@@ -48,7 +48,7 @@ def headlines(
 def alarms(detector: str, flags: Sequence[Flag]) -> tuple[str, ...]:
     """What speaks against every number of a detector, one sentence each."""
     return tuple(
-        flag.message for flag in flags if flag.detector == detector and flag.kind in EVERYWHERE
+        flag.message for flag in flags if flag.detector == detector and flag.kind in DETECTOR_FLAGS
     )
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
 from robustbench_aigi.evaluation.cells import read_times
-from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME, MetricSpec
+from robustbench_aigi.evaluation.columns import MATRIX_METRICS, METRICS_BY_NAME, MetricSpec
 from robustbench_aigi.outcomes import CellStatus
 from robustbench_aigi.report.run_results import RunFolder, RunResults
 from robustbench_aigi.report.tables import absence
@@ -97,7 +97,9 @@ def heatmap(finished: RunResults) -> HeatMap:
     )
     names = [str(name) for name in dict.fromkeys(matrix["detector"])]
     finder = _CellFinder(finished, pairs)
-    shown = [metric for metric in METRICS if metric.title and there[metric.name].notna().any()]
+    shown = [
+        metric for metric in MATRIX_METRICS if metric.title and there[metric.name].notna().any()
+    ]
     cells = {
         metric.name: {
             direction: [

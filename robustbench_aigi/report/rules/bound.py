@@ -6,13 +6,13 @@ import pandas as pd
 from pydantic import model_validator
 
 from robustbench_aigi.config.units import ANY_SHARE, PASSES_PER_IMAGE, Number
-from robustbench_aigi.evaluation.columns import METRICS, METRICS_BY_NAME
+from robustbench_aigi.evaluation.columns import MATRIX_METRICS, METRICS_BY_NAME
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.outcomes import CellStatus
 from robustbench_aigi.registry import near_names
 from robustbench_aigi.report.rules.base import JudgedRun, Judgement, PolicyRule, policy_rules
 
-GATED_METRICS = tuple(metric.name for metric in METRICS if metric.can_be_gated)
+GATED_METRICS = tuple(metric.name for metric in MATRIX_METRICS if metric.can_be_gated)
 
 
 @policy_rules.add("bound")
