@@ -22,7 +22,7 @@ SLOW_FILES = frozenset(
     adapters addressed_weights adequacy artefacts assembly attack_laws attention attacks bare_names
     bayesian clip_detectors cli detect detectors docs errors_in_cells evaluation executors
     fingerprint_processes foreign_runs gapl gate hf hub_models launder methods page pipelines plugin
-    random_detectors reconstruction shipped spai storage_server training training_free
+    random_detectors reconstruction shapes shipped spai storage_server training training_free
     training_resumed transformers typed
     """.split()
 )
