@@ -20,7 +20,7 @@ SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in """
     adapters addressed_weights adequacy artefacts assembly attack_laws attention attacks bare_names
-    bayesian clip_detectors cli detect detectors docs errors_in_cells evaluation executors
+    bayesian clip_detectors cli cli_jobs detect detectors docs errors_in_cells evaluation executors
     fingerprint_processes foreign_runs gapl gate hf hub_models launder methods page pipelines plugin
     random_detectors reconstruction shapes shipped spai storage_server training training_free
     training_resumed transformers typed

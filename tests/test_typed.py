@@ -38,14 +38,14 @@ follow_imports = silent
 """Other packages are left out, because to read torch alone takes mypy a minute."""
 
 
-def test_types_are_those_of_the_modules() -> None:
+def test_types_are_those_of_the_modules(tiny_recipe: str) -> None:
     """``assert_type`` is checked by mypy, which reads the tests too; here the calls only have to
     run.
     """
     assert_type(rb.load_detector("cifake-cnn"), Detector)
     assert_type(rb.load_attack("fgsm"), Attack)
     assert_type(rb.load_suite("quick"), Suite)
-    assert_type(rb.load_data("mini", split="test"), Dataset)
+    assert_type(rb.load_data(tiny_recipe, split="test"), Dataset)
     assert_type(rb.__version__, str)
 
 

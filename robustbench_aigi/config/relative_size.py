@@ -53,8 +53,8 @@ def l2_of_rms(levels: float, height: int, width: int) -> float:
         width: of the image, in pixels.
 
     Example:
-        >>> l2_of_rms(4.6, 32, 32)  # the budget of 1 that is usual at 32 x 32
-        0.9998...
+        >>> round(l2_of_rms(4.6, 32, 32), 3)  # the budget that is usual at 32 x 32
+        1.0
     """
     return levels / WHITE_LEVEL * math.sqrt(3 * height * width)
 
