@@ -152,6 +152,7 @@ def test_old_images_are_replayed_one_in_nine_each_stratum_alike() -> None:
         images=(200 + strata).to(torch.uint8).view(-1, 1, 1, 1).expand(1000, 3, 32, 32)
     )
     joined = add_replay(new, old, strata)
+    assert isinstance(joined, Arrays)
     assert torch.equal(joined.images[:160], new.images)
     drawn = (joined.images[160:, 0, 0, 0].to(torch.int64) - 200).tolist()
     assert {kind: drawn.count(kind) for kind in (0, 1, 10, 11)} == {

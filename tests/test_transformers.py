@@ -8,7 +8,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
-from torchvision.transforms import v2  # type: ignore[import-untyped]
+from torchvision.transforms import v2
 
 from robustbench_aigi.detectors import Detector, detectors, load_detector, save_detector
 from robustbench_aigi.detectors._support.backbone import Backbone

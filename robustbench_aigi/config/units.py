@@ -185,6 +185,9 @@ Aberration = Annotated[float, share_of(most=0.1)]
 Factor = Annotated[float, Quantity(least=0, most=10, hint=hint_factor)]
 Zoom = Annotated[float, Quantity(least=0.05, most=8, hint=hint_factor)]
 
+ImageSide = Annotated[int, count_of(8, 4096, "pixels")]
+"""Height and width of training images."""
+
 # Codecs, lenses, screens, spectra
 Quality = Annotated[int, JPEG_QUALITY]
 QualityOrZero = Annotated[int, replace(JPEG_QUALITY, least=0)]

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import decode, encode_png
+from robustbench_aigi.data.decoding import decode, encode_png, read_header
 from robustbench_aigi.data.reading import (
     CONVERT_COLUMN,
     is_converted,
@@ -180,6 +180,19 @@ class Dataset:
                 f"{self.name} has no images here. Check the source with `robustbench-aigi inspect`."
             )
         return images, torch.tensor(self.manifest["label"].to_numpy())
+
+    def one_size(self) -> tuple[int, int] | None:
+        """Return height and width of all images; None if they differ, or if there are no images.
+
+        Headers are read until one differs.
+        """
+        sizes: set[tuple[int, int]] = set()
+        for content in self.contents():
+            header = read_header(content)
+            sizes.add((header.height, header.width))
+            if len(sizes) > 1:
+                return None
+        return next(iter(sizes), None)
 
     def groups(self) -> Int[Tensor, " n"]:
         """Return numbers ``(N,)`` that are equal for images of one parent.

@@ -1,7 +1,7 @@
 """The contract of a detector, and the registry of all detectors."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -74,11 +74,24 @@ class Service(NamedTuple):
     budget: int
 
 
+class ImageParts(Protocol):
+    """Images that are read part by part: a tensor, or images on disk."""
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+
+    def __getitem__(self, index: Any, /) -> "ImageParts":
+        """Return the images of an index or of a mask; nothing is read."""
+
+    def split(self, size: int, /) -> Iterable[Tensor]:
+        """Return parts of ``size`` images, uint8 ``(N, 3, H, W)``."""
+
+
 class Labelled(Protocol):
     """Images with their classes."""
 
     @property
-    def images(self) -> Tensor:
+    def images(self) -> ImageParts:
         """Pixels, uint8, ``(N, 3, H, W)``."""
 
     @property

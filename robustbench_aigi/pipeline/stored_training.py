@@ -43,6 +43,8 @@ def train_once(
     if _stored_key(path) == key:
         return load_detector(str(path))
     state = path.with_suffix(".training")
+    beginner = load_detector(job.detector, **job.config) if start is None else start
+    data = data.cut_for(job, beginner.card.input_size)
     try:
         trained = train_detector(
             job,

@@ -13,9 +13,14 @@ from robustbench_aigi.data import Dataset, describe_counts, load_data
 from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.io.hashing import file_digest
 from robustbench_aigi.progress import Progress, Say
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training import TrainConfig, TrainingJob
+from robustbench_aigi.training.arrays import Arrays, StreamedArrays, TrainingImages
+from robustbench_aigi.training.image_policy import ImagePolicy
 from robustbench_aigi.training.replay import add_replay
+from robustbench_aigi.training.streaming import StreamedImages
 
+MAX_IN_MEMORY = 2**31
+"""Bytes of pixels that are held in memory; more stay on disk."""
 TRAINING_SPLITS = ("train", "validation")
 """Splits that a training uses."""
 
@@ -31,6 +36,8 @@ class TrainingData:
         seen: attacks among the images.
         replayed: what the detector was trained on before; some of it is added to the training
             images. None if there is no replay.
+        policy: how images become one size; they then stay on disk. None keeps them in memory.
+        workers: processes that decode images on disk; None uses all cores but one.
     """
 
     key: str
@@ -38,9 +45,44 @@ class TrainingData:
     load_splits: Callable[[], list[Dataset]]
     seen: tuple[str, ...] = ()
     replayed: "TrainingData | None" = None
+    policy: ImagePolicy | None = None
+    workers: int | None = None
+
+    def cut_for(self, job: TrainingJob, input_size: int) -> "TrainingData":
+        """Return the images as a training wants them: in memory, or cut to one size on disk.
+
+        Args:
+            job: its numbers may say how images are cut.
+            input_size: side of what the detector sees, in pixels: that of the cut where images
+                have different sizes or do not fit in memory.
+
+        Raises:
+            ConfigError: a number of the job is out of its range.
+        """
+        config = TrainConfig.from_numbers({"epochs": job.epochs, **job.numbers})
+        policy = config.image_policy(input_size)
+        if policy is None and not all(
+            data.fits_in_memory for data in (self, self.replayed) if data
+        ):
+            policy = ImagePolicy(size=input_size)
+        if policy is None:
+            return self
+        old = self.replayed and replace(self.replayed, policy=policy)
+        return replace(self, policy=policy, replayed=old)
 
     @cached_property
-    def train(self) -> Arrays:
+    def fits_in_memory(self) -> bool:
+        """Whether all images have one size, and fit in :data:`MAX_IN_MEMORY`."""
+        images = 0
+        sizes = set()
+        for data in self.load_splits():
+            images += len(data)
+            sizes |= {data.one_size()}
+        size = sizes.pop() if len(sizes) == 1 else None
+        return size is not None and 3 * images * size[0] * size[1] <= MAX_IN_MEMORY
+
+    @cached_property
+    def train(self) -> TrainingImages:
         """Training images, with the replayed ones."""
         new, _ = self._new
         if self.replayed is None:
@@ -48,20 +90,22 @@ class TrainingData:
         return add_replay(new, self.replayed.train, self.replayed.strata())
 
     @property
-    def validation(self) -> Arrays:
+    def validation(self) -> TrainingImages:
         """Validation images."""
         _, validation = self._new
         return validation
 
     @property
-    def replay_validation(self) -> Arrays | None:
+    def replay_validation(self) -> TrainingImages | None:
         """Validation images of what the detector was trained on before."""
         return None if self.replayed is None else self.replayed.validation
 
     @cached_property
-    def _new(self) -> tuple[Arrays, Arrays]:
+    def _new(self) -> tuple[TrainingImages, TrainingImages]:
         train, validation = self.load_splits()
-        return arrays_of(train), arrays_of(validation)
+        policy = self.policy
+        workers = self.workers
+        return arrays_of(train, policy, workers), arrays_of(validation, policy, workers)
 
     def strata(self) -> Tensor:
         """Return the stratum of each training image, by class and generator, int64 ``(N,)``."""
@@ -74,12 +118,24 @@ class TrainingData:
         return replace(self, name=f"{self.name} with {old.name} rehearsed", replayed=old)
 
 
-def arrays_of(data: Dataset) -> Arrays:
-    """Load a dataset into memory; images of unknown category get a category of their own."""
+def arrays_of(
+    data: Dataset, policy: ImagePolicy | None = None, workers: int | None = None
+) -> TrainingImages:
+    """Return the labelled images of a dataset; those of unknown category share one of their own.
+
+    Args:
+        data: a split.
+        policy: how images become one size; they then stay on disk. None loads them into memory.
+        workers: processes that decode images on disk; None uses all cores but one.
+    """
     codes, _ = pd.factorize(data.manifest["category"], sort=True, use_na_sentinel=False)
     attack = data.manifest.get("attack")
     changed = None if attack is None else torch.tensor((attack != "clean").to_numpy())
-    return Arrays(*data.arrays(), data.groups(), torch.tensor(codes), changed)
+    rest = (data.groups(), torch.tensor(codes), changed)
+    if policy is None:
+        return Arrays(*data.arrays(), *rest)
+    labels = torch.tensor(data.manifest["label"].to_numpy())
+    return StreamedArrays(StreamedImages.of(data.manifest, policy, workers), labels, *rest)
 
 
 def training_splits(data: Dataset) -> list[Dataset]:
@@ -100,6 +156,7 @@ def load_training_data(
     progress: Progress,
     say: Say,
     convert: bool = False,
+    workers: int | None = None,
 ) -> TrainingData:
     """Load the images of a recipe, or the `++` set in a folder that ``build`` wrote.
 
@@ -111,6 +168,7 @@ def load_training_data(
         progress: called after each image.
         say: called with the counts of the images.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
+        workers: processes that decode images on disk; None uses all cores but one.
 
     Raises:
         DataError: the images cannot be read.
@@ -120,7 +178,8 @@ def load_training_data(
         attacks = set(pd.read_parquet(manifest, columns=["attack"])["attack"])
         splits = [load_plusplus(Path(dataset), split) for split in TRAINING_SPLITS]
         seen = tuple(sorted(attacks - {"clean"}))
-        return TrainingData(file_digest(manifest), "++ set", lambda: splits, seen)
+        key = file_digest(manifest)
+        return TrainingData(key, "++ set", lambda: splits, seen, workers=workers)
     data = load_data(dataset, source, TRAINING_SPLITS, limit, skipped, progress, convert)
     say(describe_counts(data, skipped))
-    return recipe_data(data)
+    return replace(recipe_data(data), workers=workers)

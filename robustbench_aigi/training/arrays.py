@@ -1,4 +1,4 @@
-"""Labelled images in memory, their batches, and a detector's accuracy on them."""
+"""Labelled images in memory or on disk, their batches, and a detector's accuracy on them."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.imaging.pixels import from_bytes
+from robustbench_aigi.training.streaming import StreamedImages
 
 
 class Arrays(NamedTuple):
@@ -33,32 +34,71 @@ class Arrays(NamedTuple):
     changed: Bool[Tensor, " n"] | None = None
 
 
-def by_change(data: Arrays) -> tuple[Arrays, Arrays | None]:
+class StreamedArrays(NamedTuple):
+    """Labelled images on disk; the attributes are those of :class:`Arrays`."""
+
+    images: StreamedImages
+    labels: Int[Tensor, " n"]
+    groups: Int[Tensor, " n"] | None = None
+    categories: Int[Tensor, " n"] | None = None
+    changed: Bool[Tensor, " n"] | None = None
+
+
+TrainingImages = Arrays | StreamedArrays
+
+
+def by_change(data: TrainingImages) -> tuple[TrainingImages, TrainingImages | None]:
     """Split images into those that are clean, and those that were changed before, if any."""
     if data.changed is None or not data.changed.any():
         return data, None
-    clean = Arrays(data.images[~data.changed], data.labels[~data.changed])
-    changed = Arrays(data.images[data.changed], data.labels[data.changed])
-    return clean, changed
+    return _only(data, ~data.changed), _only(data, data.changed)
 
 
-def batches(index: Tensor, size: int) -> list[Tensor]:
-    """Split an index into batches; a last batch of one image joins the one before it.
+def _only(data: TrainingImages, mask: Tensor) -> TrainingImages:
+    if isinstance(data, Arrays):
+        return Arrays(data.images[mask], data.labels[mask])
+    return StreamedArrays(data.images[mask], data.labels[mask])
+
+
+def batch_count(count: int, size: int) -> int:
+    """Return the number of batches; a last batch of one image joins the one before it.
 
     Statistics of batch normalisation need two images.
 
     Args:
-        index: int64 ``(N,)``.
+        count: number of images.
         size: images per batch.
 
     Example:
-        >>> [len(part) for part in batches(torch.arange(7), 3)]
+        >>> batch_count(7, 3)
+        2
+    """
+    return max(1, count // size + (count % size > 1))
+
+
+def batch_at(order: Int[Tensor, " n"], size: int, number: int) -> Int[Tensor, " m"]:
+    """Return a batch of an order.
+
+    Args:
+        order: of all images.
+        size: images per batch.
+        number: of the batch, counted from 0.
+
+    Example:
+        >>> [len(batch_at(torch.arange(7), 3, number)) for number in (0, 1)]
         [3, 4]
     """
-    parts = list(index.split(size))
-    if len(parts) < 2 or len(parts[-1]) > 1:
-        return parts
-    return [*parts[:-2], torch.cat(parts[-2:])]
+    is_last = number == batch_count(len(order), size) - 1
+    return order[number * size : None if is_last else (number + 1) * size]
+
+
+def pixels_of(images: Tensor | StreamedImages) -> UInt8[Tensor, "n 3 h w"]:
+    """Return images in memory.
+
+    Args:
+        images: few enough to be decoded at once.
+    """
+    return images if isinstance(images, Tensor) else torch.cat(list(images.split(len(images))))
 
 
 def shuffled(groups: Int[Tensor, " n"], rng: torch.Generator) -> Int[Tensor, " n"]:
@@ -74,7 +114,7 @@ def shuffled(groups: Int[Tensor, " n"], rng: torch.Generator) -> Int[Tensor, " n
 
 @torch.no_grad()
 def predict(
-    detector: Detector, images: UInt8[Tensor, "n 3 h w"], batch: int = 500
+    detector: Detector, images: UInt8[Tensor, "n 3 h w"] | StreamedImages, batch: int = 500
 ) -> Float[Tensor, " n"]:
     """Return the logits ``(N,)`` of images, on the CPU.
 
@@ -87,7 +127,7 @@ def predict(
     return torch.cat(logits)
 
 
-def balanced_accuracy(detector: Detector, data: Arrays) -> float:
+def balanced_accuracy(detector: Detector, data: TrainingImages) -> float:
     """Return the mean of the accuracies on real and on AI-generated images.
 
     Args:
@@ -99,6 +139,6 @@ def balanced_accuracy(detector: Detector, data: Arrays) -> float:
     return float(torch.stack(per_class).mean())
 
 
-def share_called_fake(detector: Detector, data: Arrays) -> float:
+def share_called_fake(detector: Detector, data: TrainingImages) -> float:
     """Return the share of the images in ``data`` that ``detector`` calls AI-generated."""
     return float((predict(detector, data.images) > detector.threshold).float().mean())

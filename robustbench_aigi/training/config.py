@@ -12,6 +12,7 @@ from torch import nn
 from robustbench_aigi.config.units import (
     Count,
     CountOrNone,
+    ImageSide,
     LinfStep,
     PairCount,
     PartialShare,
@@ -25,6 +26,7 @@ from robustbench_aigi.config.units import (
 from robustbench_aigi.detectors._support.parameter_groups import decayed_groups
 from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.errors import ConfigError, UserError
+from robustbench_aigi.training.image_policy import Fit, ImagePolicy
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -45,6 +47,13 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         colour: maximum relative change of a channel's contrast.
         mixup: alpha of timm's Mixup across classes; 0 switches it off.
         cutmix: alpha of timm's CutMix across classes; 0 switches it off.
+        size: side in pixels that images of other sizes are cut to, on disk; None takes images of
+            one size as they are, and the detector's input size for others. See
+            :class:`~robustbench_aigi.training.image_policy.ImagePolicy` for this and the next
+            three.
+        fit: how images are cut to ``size``: crop, resize or pad.
+        jpeg: share of the images that are saved again as JPEG before the cut.
+        rescale: share of the images that are resized before the cut.
         transform_share: share of the images that are saved again as JPEG or resized. The methods
             ``pgd``, ``fast`` and ``mixed`` attack neither these nor images that a `++` set changed.
         smoothing: label smoothing.
@@ -80,6 +89,10 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     colour: Share = 0.0
     mixup: Weight = 0.0
     cutmix: Weight = 0.0
+    size: ImageSide | None = None
+    fit: Fit | None = None
+    jpeg: Share = 0.0
+    rescale: Share = 0.0
     transform_share: Share = 0.0
     smoothing: PartialShare = 0.0
     aux_class_weight: Weight = 0.0
@@ -113,6 +126,16 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
             raise ConfigError(
                 f"training configuration: {faults}. Fields: {', '.join(cls.model_fields)}."
             ) from error
+
+    def image_policy(self, input_size: int) -> ImagePolicy | None:
+        """Return how images are cut to one size; None if they are to be taken as they are.
+
+        Args:
+            input_size: side in pixels of what the detector sees, where ``size`` is None.
+        """
+        named = {"size": self.size, "fit": self.fit, "jpeg": self.jpeg, "rescale": self.rescale}
+        given = {name: value for name, value in named.items() if value}
+        return ImagePolicy.model_validate({"size": input_size} | given) if given else None
 
     def optimizer_for(
         self, detector: Detector, part: nn.Module | None = None

@@ -12,7 +12,7 @@ from robustbench_aigi.errors import (
     TrainingCollapsedError,
     TrainingDivergedError,
 )
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.arrays import TrainingImages
 from robustbench_aigi.training.config import TrainConfig
 
 SETTLED_STEPS = 200
@@ -23,7 +23,7 @@ GRADIENT_STEPS = 10
 """Steps in which every trained weight should have received a gradient."""
 
 
-def check_both_classes(**sets: Arrays) -> None:
+def check_both_classes(**sets: TrainingImages) -> None:
     """Raise ``DataError`` unless the labels of each set are 0 and 1, and both occur."""
     for name, data in sets.items():
         found = data.labels.unique().tolist()

@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.arrays import TrainingImages, balanced_accuracy
 
-Score = Callable[[Detector, Arrays], Mapping[str, float]]
+Score = Callable[[Detector, TrainingImages], Mapping[str, float]]
 """Figures of a detector on validation images. "score" picks the best epoch: higher is better."""
 StopReason = Callable[[Mapping[str, float]], str | None]
 """From an epoch's row to the reason to stop the training early, or None."""
@@ -29,7 +29,7 @@ class History:
     stop_reason: str | None = None
 
 
-def clean_score(detector: Detector, data: Arrays) -> dict[str, float]:
+def clean_score(detector: Detector, data: TrainingImages) -> dict[str, float]:
     """Return the balanced accuracy on images as they are.
 
     Args:

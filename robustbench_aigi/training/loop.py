@@ -8,7 +8,7 @@ from torch import nn
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.progress import Progress, silent
 from robustbench_aigi.training import guards
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.arrays import TrainingImages
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.history import History, Score, StopReason, clean_score, never_stop
 from robustbench_aigi.training.log import Log
@@ -23,8 +23,8 @@ def ignore_improvement() -> None:
 
 def fit(
     detector: Detector,
-    train: Arrays,
-    validation: Arrays,
+    train: TrainingImages,
+    validation: TrainingImages,
     config: TrainConfig,
     *,
     objective: Objective = own_loss,

@@ -4,14 +4,22 @@ import torch
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
+from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.hashing import rng_for
-from robustbench_aigi.training.arrays import Arrays, balanced_accuracy
+from robustbench_aigi.training.arrays import (
+    Arrays,
+    StreamedArrays,
+    TrainingImages,
+    balanced_accuracy,
+)
 
 NEW_PER_REPLAYED = 8
 """New images per replayed image. Source: the card of the ConvNeXtV2 detector."""
 
 
-def add_replay(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Arrays:
+def add_replay(
+    new: TrainingImages, old: TrainingImages, strata: Tensor, seed: int = 0
+) -> TrainingImages:
     """Add one old image for every :data:`NEW_PER_REPLAYED` new ones, in proportion to the strata.
 
     Args:
@@ -24,10 +32,14 @@ def add_replay(new: Arrays, old: Arrays, strata: Tensor, seed: int = 0) -> Array
     groups = None
     if new.groups is not None and old.groups is not None:
         groups = torch.cat([new.groups, old.groups[chosen] + int(new.groups.max()) + 1])
-    return Arrays(
-        torch.cat([new.images, old.images[chosen]]),
-        torch.cat([new.labels, old.labels[chosen]]),
-        groups,
+    labels = torch.cat([new.labels, old.labels[chosen]])
+    if isinstance(new, Arrays) and isinstance(old, Arrays):
+        return Arrays(torch.cat([new.images, old.images[chosen]]), labels, groups)
+    if isinstance(new, StreamedArrays) and isinstance(old, StreamedArrays):
+        return StreamedArrays(new.images.joined(old.images[chosen]), labels, groups)
+    raise DataError(
+        "the new images and the rehearsed ones have different sizes, or do not fit in memory."
+        " Write --config size=SIDE, so that both are cut to one size."
     )
 
 
@@ -50,10 +62,10 @@ class ReplayScore:
         old: validation images of what the detector was trained on before.
     """
 
-    def __init__(self, old: Arrays) -> None:
+    def __init__(self, old: TrainingImages) -> None:
         self._old = old
 
-    def __call__(self, detector: Detector, data: Arrays) -> dict[str, float]:
+    def __call__(self, detector: Detector, data: TrainingImages) -> dict[str, float]:
         """Return the score and both accuracies.
 
         Args:

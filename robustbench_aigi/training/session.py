@@ -9,7 +9,7 @@ from torch import nn
 
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.progress import Progress
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.arrays import TrainingImages
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.history import History, Score, StopReason, clean_score, never_stop
 from robustbench_aigi.training.log import Log
@@ -73,9 +73,9 @@ class TrainingSession:
 
     name: str
     detector: Detector
-    train: Arrays
-    validation: Arrays
-    replay_validation: Arrays | None
+    train: TrainingImages
+    validation: TrainingImages
+    replay_validation: TrainingImages | None
     config: TrainConfig
     given: Mapping[str, Any]
     epochs: int

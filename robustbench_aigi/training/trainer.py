@@ -9,7 +9,7 @@ from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.progress import Progress, silent
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.arrays import TrainingImages
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.history import History, clean_score
 from robustbench_aigi.training.job import TrainingJob
@@ -36,11 +36,11 @@ class Trained(NamedTuple):
 
 def train_detector(
     job: TrainingJob,
-    train: Arrays,
-    validation: Arrays,
+    train: TrainingImages,
+    validation: TrainingImages,
     *,
     start: Detector | None = None,
-    replay_validation: Arrays | None = None,
+    replay_validation: TrainingImages | None = None,
     trained_on: str = "",
     seen: tuple[str, ...] = (),
     progress: Progress = silent,
@@ -124,7 +124,7 @@ def prepare_card(
     )
 
 
-def trained_sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | None:
+def trained_sizes(train: TrainingImages, start: Detector | None) -> tuple[int, int] | None:
     """Return the smallest and largest side of all training images so far, in pixels.
 
     Args:
@@ -142,7 +142,7 @@ def trained_sizes(train: Arrays, start: Detector | None) -> tuple[int, int] | No
     return min(sides), max(sides)
 
 
-def adapt_modules(detector: Detector, config: TrainConfig, train: Arrays) -> None:
+def adapt_modules(detector: Detector, config: TrainConfig, train: TrainingImages) -> None:
     """Add the modules that only training needs: a second head, low-rank updates.
 
     Args:
@@ -169,7 +169,7 @@ def without_training_modules(detector: Detector, config: TrainConfig) -> Detecto
     return merge_lora(plain) if config.lora else plain
 
 
-def _calibrated(detector: Detector, job: TrainingJob, validation: Arrays) -> Trained:
+def _calibrated(detector: Detector, job: TrainingJob, validation: TrainingImages) -> Trained:
     """Score a detector without weights to train, which its ``prepare`` has calibrated."""
     if not methods.get(job.method).takes_calibration:
         raise UserError(

@@ -13,13 +13,14 @@ from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import fingerprint
 from robustbench_aigi.io.hashing import digest, rng_for, weights_digest
 from robustbench_aigi.training import guards
-from robustbench_aigi.training.arrays import Arrays, share_called_fake
+from robustbench_aigi.training.arrays import TrainingImages, share_called_fake
 from robustbench_aigi.training.batch_source import BatchSource, known_categories
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.ema import EMA
 from robustbench_aigi.training.history import History, Score, StopReason
 from robustbench_aigi.training.objectives.base import Loss, Objective
 from robustbench_aigi.training.objectives.weight_perturbation import perturbed_weights
+from robustbench_aigi.training.streaming import StreamedImages
 
 PRECISION_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 """Precision of a configuration to the number format of autocast; the others have none."""
@@ -65,7 +66,7 @@ class TrainingRun:
     def __init__(
         self,
         detector: Detector,
-        train: Arrays,
+        train: TrainingImages,
         config: TrainConfig,
         task: str,
         part: nn.Module | None,
@@ -158,7 +159,7 @@ class TrainingRun:
 
     def finish_epoch(
         self,
-        validation: Arrays,
+        validation: TrainingImages,
         score: Score,
         stop_reason: StopReason,
         on_improvement: Callable[[], object],
@@ -216,7 +217,12 @@ class TrainingRun:
 
 def _key(run: TrainingRun) -> str:
     """Hash the configuration, the images, and the detector with its weights at the start."""
-    tensors = {"images": run.train.images, "labels": run.train.labels}
+    tensors = {"labels": run.train.labels}
+    streamed = ""
+    if isinstance(run.train.images, StreamedImages):
+        streamed = run.train.images.key
+    else:
+        tensors["images"] = run.train.images
     optional = {
         "groups": run.train.groups,
         "categories": known_categories(run.train, run.config),
@@ -227,6 +233,7 @@ def _key(run: TrainingRun) -> str:
         run.task,
         run.config.model_dump(),
         weights_digest({**tensors, **run.weights()}),
+        *filter(None, [streamed]),
         fingerprint(run.detector).digest,
     )
 

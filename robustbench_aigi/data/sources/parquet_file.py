@@ -1,6 +1,7 @@
 """Parquet files of labelled images: opening one, and where in it the images are."""
 
 import json
+from itertools import accumulate
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,6 +36,17 @@ class Columns(NamedTuple):
     def content(self) -> str:
         """The column of the bytes, as Parquet names it."""
         return f"{self.image}.bytes" if self.nested else self.image
+
+
+def row_group_starts(path: Path) -> list[int]:
+    """Return the first row of each row group of a Parquet file, and the number of rows.
+
+    Args:
+        path: the file.
+    """
+    metadata = pq.read_metadata(path)
+    sizes = [metadata.row_group(place).num_rows for place in range(metadata.num_row_groups)]
+    return [0, *accumulate(sizes)]
 
 
 class OtherTableError(DataError):

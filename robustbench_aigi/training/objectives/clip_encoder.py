@@ -12,7 +12,7 @@ from robustbench_aigi.detectors._support.clip_detector import ClipDetector
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import rng_for
-from robustbench_aigi.training.arrays import Arrays
+from robustbench_aigi.training.arrays import TrainingImages, pixels_of
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.objectives.adversarial import Ramp
 from robustbench_aigi.training.objectives.base import Loss, TrainingBatch
@@ -55,7 +55,7 @@ class EncoderObjective:
         attacked = self._attacked(clip, batch.images, loss_of, rng, eps)
         return lambda: loss_of(clip.embed(attacked)).mean()
 
-    def score(self, detector: Detector, data: Arrays) -> dict[str, float]:
+    def score(self, detector: Detector, data: TrainingImages) -> dict[str, float]:
         """Return the negative loss under attack, of up to :data:`MAX_SCORED` images.
 
         Args:
@@ -67,7 +67,7 @@ class EncoderObjective:
         labels = data.labels[:MAX_SCORED]
         total = 0.0
         for start in range(0, len(labels), SCORE_BATCH):
-            pixels = from_bytes(images[start : start + SCORE_BATCH])
+            pixels = from_bytes(pixels_of(images[start : start + SCORE_BATCH]))
             loss_of = self.loss(pixels, labels[start : start + SCORE_BATCH])
             rng = rng_for("tower score", start)
             attacked = self._attacked(clip, pixels, loss_of, rng, self.config.eps)

@@ -8,7 +8,7 @@ from torch import Tensor
 from robustbench_aigi.attacks import Attack, load_attack
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.training.arrays import Arrays, balanced_accuracy, by_change
+from robustbench_aigi.training.arrays import TrainingImages, balanced_accuracy, by_change, pixels_of
 from robustbench_aigi.training.config import TrainConfig
 
 SCORE_BATCH = 250
@@ -17,7 +17,9 @@ SCORE_STEPS = 7
 """Steps of PGD, where it scores the weights after an epoch."""
 
 
-def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int = 0) -> float:
+def robust_accuracy(
+    detector: Detector, data: TrainingImages, attack: Attack, seed: int = 0
+) -> float:
     """Return the balanced accuracy under an attack: the mean over both classes.
 
     Args:
@@ -33,7 +35,8 @@ def robust_accuracy(detector: Detector, data: Arrays, attack: Attack, seed: int 
         fooled = 0
         for start in range(0, len(labels), SCORE_BATCH):
             part = slice(start, start + SCORE_BATCH)
-            fooled += _fooled(detector, images[part], labels[part], attack, f"{label}", start, seed)
+            pixels = pixels_of(images[part])
+            fooled += _fooled(detector, pixels, labels[part], attack, f"{label}", start, seed)
         right.append(1 - fooled / len(labels))
     return sum(right) / 2
 
@@ -68,7 +71,7 @@ class RobustnessScore:
     attacks: Mapping[str, Attack]
     not_scored: Mapping[str, Attack] = field(default_factory=dict)
 
-    def __call__(self, detector: Detector, data: Arrays) -> dict[str, float]:
+    def __call__(self, detector: Detector, data: TrainingImages) -> dict[str, float]:
         """Return the score and its columns.
 
         Args:
