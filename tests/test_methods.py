@@ -2,10 +2,6 @@
 
 import dataclasses
 import math
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +39,7 @@ from robustbench_aigi.training.objectives.robustness import robust_accuracy
 from robustbench_aigi.training.objectives.weight_perturbation import perturbed_weights
 from robustbench_aigi.training.replay import ReplayScore, add_replay
 from tests.conftest import Linear
+from tests.processes import trained_weights
 from tests.test_training import cnn, easy, tempting
 
 
@@ -286,33 +283,7 @@ def test_two_processes_share_a_batch(tmp_path: Path) -> None:
         "    fit(detector, easy(64), easy(32, seed=1), TrainConfig(epochs=2, batch=16))\n"
         "    torch.save(detector.state_dict(), sys.argv[1])\n"
     )
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    shared = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(sys.path),
-        "ACCELERATE_USE_CPU": "true",
-        "OMP_NUM_THREADS": "1",
-    }
-    ends = []
-    for processes in (1, 2):
-        where = (
-            {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-            if processes > 1
-            else {}
-        )
-        started = [
-            subprocess.Popen(
-                [sys.executable, str(script), str(tmp_path / f"{processes}-{rank}.pt")],
-                env=shared
-                | where
-                | ({"RANK": str(rank), "LOCAL_RANK": str(rank)} if where else {}),
-            )
-            for rank in range(processes)
-        ]
-        assert [process.wait(timeout=300) for process in started] == [0] * processes
-        ends += [torch.load(tmp_path / f"{processes}-{rank}.pt") for rank in range(processes)]
+    ends = [*trained_weights(script, 1), *trained_weights(script, 2)]
     for name, value in ends[0].items():
         torch.testing.assert_close(ends[1][name], value, atol=1e-5, rtol=1e-4)
         assert torch.equal(ends[1][name], ends[2][name])

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from robustbench_aigi.data import Dataset, load_data
+from robustbench_aigi.data.decoding import Rows
 from robustbench_aigi.data.reading import Reader
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import DataError, UserError
@@ -22,6 +23,7 @@ from robustbench_aigi.training import TrainConfig
 from robustbench_aigi.training.arrays import batch_at, batch_count, pixels_of, predict
 from robustbench_aigi.training.image_policy import ImagePolicy
 from robustbench_aigi.training.streaming import BatchRequest, StreamedImages
+from tests.processes import trained_weights
 
 
 def photograph(side: tuple[int, int], number: int, is_fake: bool) -> Image.Image:
@@ -60,7 +62,7 @@ def streamed(root: Path, workers: int = 0, **fields: object) -> StreamedImages:
 @pytest.mark.parametrize("fit", ["crop", "resize", "pad"])
 @pytest.mark.parametrize("side", [(40, 56), (9, 100), (1, 40), (32, 32), (300, 12)])
 def test_views_have_one_size_and_hold_what_the_image_holds(fit: str, side: tuple[int, int]) -> None:
-    image = torch.full((3, *side), 200, dtype=torch.uint8)
+    image = np.full((*side, 3), 200, dtype=np.uint8)
     policy = ImagePolicy.model_validate({"size": 32, "fit": fit, "jpeg": 0.5, "rescale": 0.5})
     views = [policy.middle_view(image)]
     for seed in range(8):
@@ -75,10 +77,11 @@ def test_views_have_one_size_and_hold_what_the_image_holds(fit: str, side: tuple
 def test_a_crop_is_a_part_of_the_image() -> None:
     rng = torch.Generator().manual_seed(0)
     image = torch.randint(0, 256, (3, 40, 50), generator=rng, dtype=torch.uint8)
+    rows = image.permute(1, 2, 0).numpy()
     policy = ImagePolicy(size=32)
     corners = set()
     for seed in range(40):
-        view = policy.training_view(image, torch.Generator().manual_seed(seed))
+        view = policy.training_view(rows, torch.Generator().manual_seed(seed))
         found = [
             (top, left)
             for top in range(9)
@@ -88,7 +91,7 @@ def test_a_crop_is_a_part_of_the_image() -> None:
         assert len(found) == 1
         corners |= set(found)
     assert len(corners) > 20
-    assert torch.equal(policy.middle_view(image), image[:, 4:36, 9:41])
+    assert torch.equal(policy.middle_view(rows), image[:, 4:36, 9:41])
 
 
 def test_reading_gives_the_images_in_order_whoever_decodes(mixed: Path) -> None:
@@ -100,7 +103,9 @@ def test_reading_gives_the_images_in_order_whoever_decodes(mixed: Path) -> None:
     manifest = loaded(mixed).manifest
     pixels = list(Dataset("mixed", manifest).pixels())
     middle = torch.cat(list(alone.split(7)))
-    assert torch.equal(middle[11], ImagePolicy(size=32).middle_view(pixels[11]))
+    assert torch.equal(
+        middle[11], ImagePolicy(size=32).middle_view(pixels[11].permute(1, 2, 0).numpy())
+    )
     assert torch.equal(pixels_of(alone[[40, 3]]), middle[[40, 3]])
     assert alone[alone.rows < 4].shape == (4, 3, 32, 32)
     assert alone.shape == (48, 3, 32, 32)
@@ -256,7 +261,7 @@ class KillsOnce(ImagePolicy):
 
     marker: Path
 
-    def middle_view(self, image: Tensor) -> Tensor:
+    def middle_view(self, image: Rows) -> Tensor:
         if not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -308,4 +313,71 @@ def test_a_reader_goes_to_another_process(mixed: Path) -> None:
 
     reader = Reader.of(loaded(mixed).manifest)
     again = pickle.loads(pickle.dumps(reader))
-    assert torch.equal(again.pixels(5), reader.pixels(5))
+    assert np.array_equal(again.rows(5), reader.rows(5))
+
+
+def test_two_processes_share_streamed_batches(mixed: Path, tmp_path: Path) -> None:
+    """Each decodes its own images, and the weights are those of one process."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from robustbench_aigi.data import load_data\n"
+        "from robustbench_aigi.pipeline.training_data import arrays_of\n"
+        "from robustbench_aigi.training import TrainConfig, fit\n"
+        "from robustbench_aigi.training.image_policy import ImagePolicy\n"
+        "from tests.conftest import Linear\n"
+        "policy = ImagePolicy(size=32, jpeg=0.3, rescale=0.3)\n"
+        f"data = load_data('cifake', {str(mixed)!r})\n"
+        "train = arrays_of(data.split('train'), policy, 0)\n"
+        "validation = arrays_of(data.split('validation'), policy, 0)\n"
+        "detector = Linear(torch.zeros(3, 32, 32), 0.0, centre=0.5)\n"
+        "fit(detector, train, validation, TrainConfig(epochs=2, batch=16))\n"
+        "torch.save(detector.state_dict(), sys.argv[1])\n"
+    )
+    (one,) = trained_weights(script, 1)
+    for weights in trained_weights(script, 2):
+        for name, value in one.items():
+            torch.testing.assert_close(weights[name], value, atol=1e-5, rtol=1e-4)
+
+
+def test_old_images_are_replayed_from_disk(mixed: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    trained(mixed, start)
+    detector = train(
+        "cifake-cnn",
+        "cifake",
+        tmp_path / "adapted.safetensors",
+        source=str(mixed),
+        epochs=2,
+        method="adapt",
+        start=str(start),
+        replay=("cifake", str(mixed)),
+        numbers=NUMBERS,
+        workers=0,
+    )
+    assert "rehearsed" in detector.card.trained_on
+
+
+def test_clip_encoders_train_on_streamed_images(mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "clip.safetensors"
+    numbers = {"size": 32, "batch": 12, "steps": 1}
+    detector = train(
+        "clip-mlp",
+        "cifake",
+        out,
+        source=str(mixed),
+        epochs=1,
+        method="fare",
+        start="cifake",
+        numbers=numbers,
+        workers=0,
+    )
+    assert detector.card.name == "robust-clip-mlp"
+
+
+def test_a_training_free_detector_is_calibrated_on_streamed_images(
+    mixed: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "rigid.safetensors"
+    detector = train("rigid", "cifake", out, source=str(mixed), numbers={"size": 32}, workers=0)
+    assert detector.card.trained_size == (32, 32)

@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -25,6 +27,8 @@ from robustbench_aigi.data.header_faults import CONVERT_HINT, MAX_PIXELS, header
 from robustbench_aigi.data.image_formats import PILLOW_FORMATS
 from robustbench_aigi.imaging.png import opened
 
+Rows = NDArray[np.uint8]
+"""Pixels ``(H, W, 3)``."""
 MAX_BYTES = 2**28
 """Bytes of an image file."""
 EXIF_ORIENTATION = 0x0112
@@ -60,12 +64,17 @@ class Decoded(NamedTuple):
     """A decoded image.
 
     Attributes:
-        pixels: uint8 ``(3, H, W)``.
+        rows: uint8 ``(H, W, 3)``, not to be written to.
         conversion: what was done to the pixels; empty if nothing.
     """
 
-    pixels: Tensor
+    rows: Rows
     conversion: str
+
+    @property
+    def pixels(self) -> UInt8[Tensor, "3 h w"]:
+        """A copy of the pixels, uint8 ``(3, H, W)``."""
+        return torch.from_numpy(np.ascontiguousarray(self.rows.transpose(2, 0, 1)))
 
 
 class Header(NamedTuple):
@@ -205,10 +214,10 @@ def _converted(image: Image.Image, content: bytes) -> Decoded:
     turn = UPRIGHT_TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
     upright = rgb if turn is None else rgb.transpose(turn)
     conversion = f"{', '.join(steps)} (rules {CONVERSION_VERSION})" if steps else ""
-    return Decoded(_to_tensor(upright), conversion)
+    return Decoded(_rgb_rows(upright), conversion)
 
 
-def _plain_pixels(image: Image.Image) -> Tensor:
+def _plain_pixels(image: Image.Image) -> Rows:
     if has_alpha(image):
         rgba = image.convert("RGBA")
         if rgba.getchannel("A").getextrema() != (255, 255):
@@ -217,8 +226,16 @@ def _plain_pixels(image: Image.Image) -> Tensor:
             )
     is_turned = image.getexif().get(EXIF_ORIENTATION, 1) != 1
     upright = ImageOps.exif_transpose(image) if is_turned else image
-    return _to_tensor(upright.convert("RGB"))
+    return _rgb_rows(upright if upright.mode == "RGB" else upright.convert("RGB"))
 
 
-def _to_tensor(image: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+def _rgb_rows(image: Image.Image) -> Rows:
+    """Return the pixels of an RGB image, not to be written to: Pillow's own memory where it is one
+    piece.
+    """
+    try:
+        values = pa.array(image).flatten().to_numpy(zero_copy_only=True)
+    except ValueError:  # a large image lies in several pieces
+        return np.asarray(image)
+    rows: Rows = values.reshape(image.height, image.width, -1)[:, :, :3]
+    return rows

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor
 
-from robustbench_aigi.data.decoding import ImageError, decode
+from robustbench_aigi.data.decoding import ImageError, Rows, decode, decode_image
 from robustbench_aigi.data.sources.contents import MAX_CACHED, Contents
 from robustbench_aigi.data.sources.parquet_file import row_group_starts
 from robustbench_aigi.errors import DataError
@@ -90,8 +90,8 @@ class Reader:
     def _contents(self) -> Contents:
         return Contents(MAX_CACHED)
 
-    def pixels(self, row: int) -> UInt8[Tensor, "3 h w"]:
-        """Return an image, uint8 ``(3, H, W)``.
+    def rows(self, row: int) -> Rows:
+        """Return the pixels of an image, uint8 ``(H, W, 3)``, not to be written to.
 
         Args:
             row: of the manifest.
@@ -101,7 +101,7 @@ class Reader:
         """
         name, path, place, convert = (column[row].as_py() for column in self._table.columns)
         try:
-            return decode(self._contents.read(path, place), convert=convert)
+            return decode_image(self._contents.read(path, place), convert=convert).rows
         except ImageError as reason:
             raise DataError(_changed_text(name, path, reason)) from reason
 

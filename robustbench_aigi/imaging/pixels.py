@@ -29,7 +29,7 @@ def from_bytes(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     Args:
         pixels: any shape, 0 to 255.
     """
-    return pixels.to(torch.float32) / MAX_LEVEL
+    return pixels.to(torch.float32, copy=True).div_(MAX_LEVEL)
 
 
 def snap(images: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from jaxtyping import UInt8
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from torchvision.transforms.v2 import functional as F
 
 from robustbench_aigi.attacks.corruptions.jpeg import JPEG
 from robustbench_aigi.config.units import ImageSide, Share
+from robustbench_aigi.data.decoding import Rows
 
 JPEG_QUALITIES = (30, 100)
 """Lowest and highest quality of a training image that is saved again."""
@@ -41,13 +43,11 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
     jpeg: Share = 0.0
     rescale: Share = 0.0
 
-    def training_view(
-        self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator
-    ) -> UInt8[Tensor, "3 size size"]:
+    def training_view(self, image: Rows, rng: torch.Generator) -> UInt8[Tensor, "3 size size"]:
         """Return a random view.
 
         Args:
-            image: uint8 ``(3, H, W)``.
+            image: uint8 ``(H, W, 3)``.
             rng: CPU generator of all draws, which are as many for every image.
         """
         shares = torch.rand(2, generator=rng).tolist()
@@ -55,33 +55,38 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
         scale = torch.empty(1).uniform_(*SCALE_RANGE, generator=rng).item()
         corner = torch.rand(2, generator=rng).tolist()
         if shares[0] < self.rescale:
-            image = _resized(image, [max(1, round(side * scale)) for side in image.shape[1:]])
-        if shares[1] < self.jpeg:
-            image = JPEG(quality=quality).change(image, rng)  # torchvision's is deprecated
+            sides = [max(1, round(side * scale)) for side in image.shape[:2]]
+            image = _rows(_resized(_pixels(image), sides))
+        if shares[1] < self.jpeg:  # torchvision's JPEG is deprecated
+            image = _rows(JPEG(quality=quality).change(_pixels(image), rng))
         return self._cut(image, (corner[0], corner[1]))
 
-    def middle_view(self, image: UInt8[Tensor, "3 h w"]) -> UInt8[Tensor, "3 size size"]:
+    def middle_view(self, image: Rows) -> UInt8[Tensor, "3 size size"]:
         """Return the view that validation sees: the middle, without JPEG or scales.
 
         Args:
-            image: uint8 ``(3, H, W)``.
+            image: uint8 ``(H, W, 3)``.
         """
         return self._cut(image, (0.5, 0.5))
 
-    def _cut(self, image: Tensor, corner: tuple[float, float]) -> Tensor:
+    def _cut(self, image: Rows, corner: tuple[float, float]) -> Tensor:
         """Cut at a place, given as shares of the room there is."""
+        if self.fit != "crop" or min(image.shape[:2]) < self.size:
+            image = _rows(self._filled(self._fitted(_pixels(image))))
+        height, width = image.shape[:2]
+        top = round(corner[0] * (height - self.size))
+        left = round(corner[1] * (width - self.size))
+        return _pixels(image[top : top + self.size, left : left + self.size])
+
+    def _fitted(self, image: Tensor) -> Tensor:
         sides = image.shape[1:]
         if self.fit == "resize":
             factor = self.size / min(sides)
-            image = _resized(image, [max(self.size, round(side * factor)) for side in sides])
+            return _resized(image, [max(self.size, round(side * factor)) for side in sides])
         if self.fit == "pad":
             factor = self.size / max(sides)
-            image = _resized(image, [min(self.size, max(1, round(s * factor))) for s in sides])
-        image = self._filled(image)
-        height, width = image.shape[1:]
-        top = round(corner[0] * (height - self.size))
-        left = round(corner[1] * (width - self.size))
-        return image[:, top : top + self.size, left : left + self.size].contiguous()
+            return _resized(image, [min(self.size, max(1, round(s * factor))) for s in sides])
+        return image
 
     def _filled(self, image: Tensor) -> Tensor:
         """Fill up to ``size``: with black for ``pad``, else by repeated mirroring."""
@@ -102,6 +107,15 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
     def _missing(self, image: Tensor) -> list[int]:
         height, width = image.shape[1:]
         return [0, 0, max(0, self.size - width), max(0, self.size - height)]
+
+
+def _pixels(image: Rows) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _rows(pixels: Tensor) -> Rows:
+    rows: Rows = pixels.permute(1, 2, 0).numpy()
+    return rows
 
 
 def _resized(image: Tensor, sides: list[int]) -> Tensor:

@@ -59,10 +59,10 @@ class BatchDecoder:
         return array
 
     def _view(self, row: int, seed: str | None) -> Tensor:
-        pixels = self.reader.pixels(row)
+        image = self.reader.rows(row)
         if seed is None:
-            return self.policy.middle_view(pixels)
-        return self.policy.training_view(pixels, rng_for(seed, row))
+            return self.policy.middle_view(image)
+        return self.policy.training_view(image, rng_for(seed, row))
 
 
 @final
