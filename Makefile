@@ -19,6 +19,7 @@ quick: .venv/ready-dev
 # CIFAKE=PATH attacks CIFAKE instead of mini.
 bench: .venv/ready-dev
 	$(BIN)/python -m tests.benchmarks.perturbations
+	$(BIN)/python -m tests.benchmarks.training_images
 	$(BIN)/python -m tests.benchmarks.building $(if $(CIFAKE),--cifake $(CIFAKE))
 	$(BIN)/python -m tests.benchmarks.speed $(if $(CIFAKE),--cifake $(CIFAKE))
 
