@@ -17,6 +17,7 @@ from robustbench_aigi.config.relative_size import resolve_sizes
 from robustbench_aigi.config.units import L2Radius, LinfRadius, PixelCount, QueryCount
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
+from robustbench_aigi.detectors._support.placement import device_of
 from robustbench_aigi.detectors._support.randomness import is_random, seeded
 from robustbench_aigi.errors import BrokenBudgetError, ConfigError, LogitsError, UserError
 from robustbench_aigi.imaging.norms import NORM_FUNCTIONS
@@ -100,6 +101,8 @@ class Attack(ABC):
         covers_whole_ball: whether it can reach every change of its budget. One that cannot may
             fall behind another attack of the same budget.
         is_single_step: whether it takes its whole budget in one gradient step.
+        runs_on_device: whether images, changes and bookkeeping are on the detector's device during
+            the attack. Random numbers are drawn on the processor, the same on every device.
 
     Raises:
         ConfigError: a parameter is of the wrong type, or out of range.
@@ -109,6 +112,7 @@ class Attack(ABC):
     minimises: ClassVar[Norm | None] = None
     covers_whole_ball: ClassVar[bool] = True
     is_single_step: ClassVar[bool] = False
+    runs_on_device: ClassVar[bool] = True
 
     def at_size(self, height: int, width: int) -> Self:
         """Return the attack with the sizes that are given per pixel turned into those of an image.
@@ -228,7 +232,12 @@ class Attack(ABC):
                 " Write clean_logits=detector.logits(images), or leave it out."
             )
         self._check_access(detector)
-        levels = images.detach().mul(MAX_LEVEL).round()
+        device = device_of(detector) if self.runs_on_device else images.device
+        images = images.detach().to(device)
+        labels = labels.to(device)
+        if clean_logits is not None:
+            clean_logits = clean_logits.to(device)
+        levels = images.mul(MAX_LEVEL).round()
         rngs = Draws(seed, self.seed_name, names)
         sized = self.at_size(*images.shape[2:])
         with frozen(detector):

@@ -30,6 +30,7 @@ class Perturbation(Attack):
     """
 
     access = "none"
+    runs_on_device = False
     severities: ClassVar[Mapping[str, tuple[Any, ...]]] = MappingProxyType({})
 
     def budget(self) -> Budget:

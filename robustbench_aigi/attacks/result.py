@@ -60,7 +60,7 @@ class Result:
             logits: ``(K, N)``, K scores of each of the oracle's best images.
         """
         linf, l2, l0 = norms(oracle.best, oracle.images)
-        return cls(
+        result = cls(
             images=oracle.best / MAX_LEVEL,
             fooled=oracle.wrong(logits[0]),
             clean_logits=oracle.clean_logits,
@@ -73,3 +73,4 @@ class Result:
             fresh=torch.stack([oracle.wrong(row) for row in logits]),
             kept=oracle.fooled,
         )
+        return cls(**{name: value.cpu() for name, value in vars(result).items()})

@@ -73,7 +73,7 @@ class BestSeen:
         costs = self._costs(candidates, logits, which)
         order = costs.argsort(stable=True)
         order = order[which[order].argsort(stable=True)]
-        first = torch.ones(len(order), dtype=torch.bool)
+        first = torch.ones_like(order, dtype=torch.bool)
         first[1:] = which[order][1:] != which[order][:-1]
         winners = order[first]
         owners = which[winners]

@@ -163,7 +163,7 @@ class L2Ball(Ball):
         """Return a change of the shape of ``like``, uniform in the ball, drawn from ``rng``."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius
-        return direction * (radius / float(torch.linalg.vector_norm(direction)))
+        return (direction * (radius / float(torch.linalg.vector_norm(direction)))).to(like.device)
 
     def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return ``gradient`` itself, scaled to one grey level."""

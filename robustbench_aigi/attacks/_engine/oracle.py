@@ -68,8 +68,8 @@ class Oracle:
     ) -> None:
         self.images = images
         self.labels = labels
-        self.forwards = torch.zeros(len(labels), dtype=torch.int64)
-        self.backwards = torch.zeros(len(labels), dtype=torch.int64)
+        self.forwards = torch.zeros_like(labels)
+        self.backwards = torch.zeros_like(labels)
         self.detector = detector
         self.full = full
         self._scorer = Scorer(detector, batch)
@@ -126,7 +126,7 @@ class Oracle:
         if self._distance is not None:
             return (~self.wrong(self.clean_logits)).nonzero().squeeze(1)
         if self.full:
-            return torch.arange(len(self.labels))
+            return torch.arange(len(self.labels), device=self.labels.device)
         return (~self.fooled).nonzero().squeeze(1)
 
     def is_active(self, which: Int[Tensor, " m"]) -> Bool[Tensor, " m"]:

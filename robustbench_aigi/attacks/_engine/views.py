@@ -41,7 +41,9 @@ class Delivered(Detector):
 
     def _arrived(self, images: Tensor, draw: int) -> Tensor:
         ids = [f"eot-{draw}"] * len(images)
-        return straight_through(lambda sent: self.delivery.apply(snap(sent), ids), images)
+        return straight_through(
+            lambda sent: self.delivery.apply(snap(sent).cpu(), ids).to(sent), images
+        )
 
 
 @final

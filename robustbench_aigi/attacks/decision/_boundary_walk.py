@@ -64,7 +64,7 @@ class BoundaryWalk:
 
     def start(self) -> None:
         """Move to the nearest of the starts that fool; images that none of them fools leave."""
-        nearest = torch.full((len(self.which), 1, 1, 1), math.inf)
+        nearest = self.clean.new_full((len(self.which), 1, 1, 1), math.inf)
         for start in self._starts() if len(self.which) else ():
             change = start.round().clamp(0, MAX_LEVEL) - self.clean
             size = torch.where(self._fools(self.clean + change), self._ball.size(change), math.inf)
@@ -90,7 +90,7 @@ class BoundaryWalk:
         here = self._shown(self.change)
         weighted_moves = torch.zeros_like(here)
         all_moves = torch.zeros_like(here)
-        verdict_sum = torch.zeros(len(here), 1, 1, 1)
+        verdict_sum = here.new_zeros(len(here), 1, 1, 1)
         most = max(1, MAX_VALUES // here.numel())
         for begun in range(0, probes, most):
             signs = 2 * self._uniform(min(most, probes - begun)).round() - 1
@@ -110,7 +110,7 @@ class BoundaryWalk:
             share: length of the first step tried, as a share of the distance to the clean image.
         """
         moved = self.change
-        untried = torch.ones(len(self.which), 1, 1, 1, dtype=torch.bool)
+        untried = torch.ones_like(self.which, dtype=torch.bool).view(-1, 1, 1, 1)
         for halved in range(STEP_LENGTHS):
             length = share * 0.5**halved * self._ball.size(self.change)
             tried = (self.clean + self.change + length * direction).clamp(0, MAX_LEVEL) - self.clean
@@ -123,8 +123,8 @@ class BoundaryWalk:
 
     def _to_boundary(self, change: Tensor) -> Tensor:
         """Bisect between the change, which fools, and the clean image, which does not."""
-        low = torch.zeros(len(change), 1, 1, 1)
-        high = torch.ones(len(change), 1, 1, 1)
+        low = change.new_zeros(len(change), 1, 1, 1)
+        high = torch.ones_like(low)
         for _ in range(BISECTION_STEPS):
             middle = (low + high) / 2
             wrong = self._fools(self._shown(self._ball.shortened(change, middle)))
@@ -163,7 +163,8 @@ class BoundaryWalk:
         """Return ``(M, each, *shape)`` uniform draws, of an image's shape if none is given."""
         size = (each, *(shape or self.clean.shape[1:]))
         drawn = [torch.rand(size, generator=self._rngs[i]) for i in self.which.tolist()]
-        return torch.stack(drawn) if drawn else torch.zeros(0, *size)
+        stacked = torch.stack(drawn) if drawn else torch.zeros(0, *size)
+        return stacked.to(self.clean.device)
 
     def _starts(self) -> Iterator[Tensor]:
         """Yield copies that a detector may be wrong on.

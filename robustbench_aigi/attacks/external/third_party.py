@@ -54,6 +54,8 @@ class ThirdParty(Attack):
         traits: of this attack.
     """
 
+    runs_on_device = False
+
     library: ClassVar[str]
     table: ClassVar[Mapping[str, AttackTraits]]
     spelling: ClassVar[Mapping[str, Any]]

@@ -123,7 +123,7 @@ class APGDState:
             size: length of the first step.
         """
         count = len(which)
-        no_margin = torch.full((count,), float("inf"), dtype=clean.dtype)
+        no_margin = clean.new_full((count,), float("inf"))
         no_gradient = torch.zeros_like(clean)
         return cls(
             which=which,
@@ -131,14 +131,14 @@ class APGDState:
             change=change,
             previous=change,
             gradient=no_gradient,
-            size=torch.full((count, 1, 1, 1), size, dtype=clean.dtype),
+            size=clean.new_full((count, 1, 1, 1), size),
             least=no_margin,
             best=change,
             best_gradient=no_gradient,
             last=no_margin,
-            helped=torch.zeros(count, dtype=torch.int64),
+            helped=torch.zeros_like(which),
             least_at_check=no_margin,
-            halved=torch.zeros(count, dtype=torch.bool),
+            halved=torch.zeros_like(which, dtype=torch.bool),
         )
 
     def only(self, mask: Tensor) -> "APGDState":

@@ -60,11 +60,11 @@ class DCTPGD(L2Ball, PGD):
         Args:
             values: images, changes or gradients.
         """
-        rows, columns = (dct_matrix(size).to(values.dtype) for size in values.shape[-2:])
+        rows, columns = (dct_matrix(size).to(values) for size in values.shape[-2:])
         row_frequencies = frequencies(len(rows))[:, None]
         column_frequencies = frequencies(len(columns))[None, :]
         frequency = torch.maximum(row_frequencies, column_frequencies)
-        kept = (frequency >= self.low) & (frequency <= self.high)
+        kept = ((frequency >= self.low) & (frequency <= self.high)).to(values.device)
         cut: Tensor = rows.T @ ((rows @ values @ columns.T) * kept) @ columns
         return cut
 

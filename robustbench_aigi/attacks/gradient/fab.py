@@ -55,7 +55,7 @@ class FAB(Ball):
             self._search(oracle, which, clean, change)
 
     def _search(self, oracle: Oracle, which: Tensor, clean: Tensor, change: Tensor) -> None:
-        none_allowed = torch.zeros(len(which), dtype=torch.bool)
+        none_allowed = torch.zeros_like(which, dtype=torch.bool)
         for _ in range(self.steps):
             margins, gradient = oracle.submit_with_gradient(
                 clean + change, which, allowed=none_allowed[: len(which)]

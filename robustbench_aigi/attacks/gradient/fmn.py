@@ -103,7 +103,7 @@ class FMN(Attack):
         clean = oracle.images[which]
         change = torch.zeros_like(clean)
         radius = None
-        best = torch.full((len(which), 1, 1, 1), math.inf)
+        best = clean.new_full((len(which), 1, 1, 1), math.inf)
         widest = self.size(torch.full_like(clean, MAX_FIRST_LEVELS))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))

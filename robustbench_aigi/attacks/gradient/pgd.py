@@ -59,7 +59,7 @@ class PGD(Ball):
         if rngs is not None:
             starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
             change = self.project(starts, clean)
-        predicted = torch.full((len(which),), torch.inf)
+        predicted = clean.new_full((len(which),), torch.inf)
         return PGDState(which, clean, change, torch.zeros_like(clean), predicted)
 
     def _descend(self, oracle: Oracle, state: "PGDState") -> None:
@@ -85,7 +85,7 @@ class PGD(Ball):
         """Return bool ``(M,)``, whether iterates may lead to others than those seen before."""
         if self.deterministic_steps and not self.momentum:
             return cycles.is_new(shown, which)
-        return torch.ones(len(which), dtype=torch.bool)
+        return torch.ones_like(which, dtype=torch.bool)
 
     @staticmethod
     def _already_fooled(
@@ -171,12 +171,13 @@ class CycleDetector:
         """
         if not len(self._weights):
             rng = torch.Generator().manual_seed(0)
-            self._weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
+            weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
+            self._weights = weights.to(shown.device)
         hashes = (shown.flatten(1).to(torch.int64) * self._weights).sum(dim=1)
-        new = torch.ones(len(which), dtype=torch.bool)
+        new = torch.ones_like(which, dtype=torch.bool)
         for earlier in self._seen:
             new &= earlier[which] != hashes
-        row = torch.zeros(self._count, dtype=torch.int64)
+        row = which.new_zeros(self._count)
         row[which] = hashes
         self._seen.append(row)
         return new

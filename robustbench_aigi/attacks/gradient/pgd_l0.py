@@ -112,7 +112,7 @@ class PGDL0State:
         which = oracle.active()
         clean = oracle.images[which]
         nothing = torch.zeros_like(clean)
-        no_margin = torch.full((len(which),), torch.inf)
+        no_margin = clean.new_full((len(which),), torch.inf)
         return cls(which, clean, clean, nothing, nothing, no_margin, clean, nothing)
 
     def only(self, mask: Tensor) -> "PGDL0State":

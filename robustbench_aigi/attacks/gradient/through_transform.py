@@ -64,7 +64,7 @@ class ThroughTransform(Attack):
         inner = self.inner.at_size(*oracle.images.shape[2:])
         with inner.oracle(view, oracle.images, oracle.labels, full=True) as own:
             if known is not None:
-                own.submit(known, torch.arange(len(known)))
+                own.submit(known, torch.arange(len(known), device=known.device))
             inner.perturb(own, rngs.of(inner.seed_name))
         oracle.forwards += passes_per_call * own.forwards
         oracle.backwards += passes_per_call * own.backwards
@@ -113,7 +113,8 @@ class AfterTransform(ThroughTransform):
         if self.adaptive:
             view = Delivered(oracle.detector, self.chain, self.draws)
             sent = self.attacked(view, oracle, rngs, known=sent, passes_per_call=self.draws)
-        oracle.replace(self.chain.apply(sent / MAX_LEVEL, rngs.ids, rngs.seed) * MAX_LEVEL)
+        arrived = self.chain.apply((sent / MAX_LEVEL).cpu(), rngs.ids, rngs.seed)
+        oracle.replace(arrived.to(sent) * MAX_LEVEL)
 
 
 @attacks.add("eot")

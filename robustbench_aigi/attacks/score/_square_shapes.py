@@ -18,8 +18,8 @@ def windows(change: Tensor, side: int, places: Tensor) -> tuple[Tensor, Tensor, 
     height, width = change.shape[-2:]
     top = (places[:, 0] * (height - side + 1)).long()
     left = (places[:, 1] * (width - side + 1)).long()
-    rows = torch.arange(height)
-    columns = torch.arange(width)
+    rows = torch.arange(height, device=change.device)
+    columns = torch.arange(width, device=change.device)
     tall = (rows >= top[:, None]) & (rows < top[:, None] + side)
     wide = (columns >= left[:, None]) & (columns < left[:, None] + side)
     return (tall[:, :, None] & wide[:, None, :]).unsqueeze(1), top, left
@@ -69,9 +69,11 @@ def placed(tile: Tensor, top: Tensor, left: Tensor, like: Tensor, turned: Tensor
         turned: bool ``(M,)``, whether the tile is transposed.
     """
     side = len(tile)
-    out = torch.zeros(len(like), 1, *like.shape[-2:], dtype=like.dtype)
+    out = like.new_zeros(len(like), 1, *like.shape[-2:])
     tiles = torch.where(turned.view(-1, 1, 1), tile.T, tile)
-    rows = (top[:, None] + torch.arange(side)).unsqueeze(2)
-    columns = (left[:, None] + torch.arange(side)).unsqueeze(1)
-    out[torch.arange(len(like)).view(-1, 1, 1), 0, rows, columns] = tiles
+    within = torch.arange(side, device=like.device)
+    rows = (top[:, None] + within).unsqueeze(2)
+    columns = (left[:, None] + within).unsqueeze(1)
+    images = torch.arange(len(like), device=like.device).view(-1, 1, 1)
+    out[images, 0, rows, columns] = tiles
     return out

@@ -83,6 +83,7 @@ class PixelEvolution(Attack):
         if not len(which):
             return
         top = torch.tensor([*oracle.images.shape[-2:], 256, 256, 256]).repeat(self.count) - 1
+        top = top.to(which.device)
         members = torch.stack([self._first(top, rngs[i]) for i in which.tolist()])
         fitness = self._score(oracle, members, which)
         for _ in range(self.generations):
@@ -102,8 +103,9 @@ class PixelEvolution(Attack):
         draws around grey).
         """
         shape = (self.population, self.count)
-        places = (torch.rand(*shape, 2, generator=rng) * (top[:2] + 1)).long()
-        colours = MAX_LEVEL * torch.randint(0, 2, (*shape, 3), generator=rng)
+        uniform = torch.rand(*shape, 2, generator=rng).to(top.device)
+        places = (uniform * (top[:2] + 1)).long()
+        colours = MAX_LEVEL * torch.randint(0, 2, (*shape, 3), generator=rng).to(top)
         return torch.cat([places, colours], dim=2).flatten(1)
 
     def _children(
@@ -114,10 +116,10 @@ class PixelEvolution(Attack):
         winners = fitness.argmin(dim=1)[:, None, None]
         best = members.gather(1, winners.expand(-1, 1, members.shape[2]))
         orders = [torch.stack([torch.randperm(count, generator=r) for _ in range(2)]) for r in rngs]
-        parents = torch.stack(orders)
+        parents = torch.stack(orders).to(members.device)
         b, c = (members.gather(1, parents[:, k, :, None].expand_as(members)) for k in range(2))
         uniform = torch.stack([torch.rand(count, 1, generator=rng) for rng in rngs])
-        share = self.scale + (1 - self.scale) * uniform
+        share = self.scale + (1 - self.scale) * uniform.to(members.device)
         children = (best + share * (b - c)).round().long()
         return torch.minimum(children.clamp(min=0), top)
 
@@ -146,7 +148,7 @@ def painted(copies: Tensor, pixels: Tensor) -> Tensor:
         >>> painted(torch.zeros(1, 3, 1, 2), torch.tensor([[[0, 1, 9, 8, 7]]])).flatten()
         tensor([0., 9., 0., 8., 0., 7.])
     """
-    rows = torch.arange(len(pixels))
+    rows = torch.arange(len(pixels), device=pixels.device)
     for own in pixels.unbind(dim=1):
         copies[rows, :, own[:, 0], own[:, 1]] = own[:, 2:].to(copies)
     return copies
@@ -204,11 +206,11 @@ class ExhaustiveOnePixel(Attack):
 
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Search the images of ``oracle`` one by one until each is fooled; ``rngs`` stay unused."""
-        pixels = all_corners(*oracle.images.shape[-2:])
+        pixels = all_corners(*oracle.images.shape[-2:]).to(oracle.images.device)
         for image in oracle.active().tolist():
             for part in pixels.split(self.batch):
                 copies = oracle.images[image].repeat(len(part), 1, 1, 1)
-                oracle.submit(painted(copies, part), torch.full((len(part),), image))
+                oracle.submit(painted(copies, part), part.new_full((len(part),), image))
                 if image not in oracle.active():
                     break
 

@@ -87,16 +87,17 @@ class Square(Ball):
         first = torch.stack([self.first_change(clean[0], rngs[i]) for i in which.tolist()])
         uniform = torch.stack(
             [torch.rand(self.squares, DRAWS_PER_SQUARE, generator=rngs[i]) for i in which.tolist()]
-        )
+        ).to(clean.device)
         change = self.project(first, clean)
         margins = oracle.submit(self.quantise(change, clean), which)
-        tried = torch.ones(len(which), dtype=torch.int64)
+        tried = torch.ones_like(which)
         return SquareState(which, clean, change, margins, uniform, tried)
 
     def _try_squares(self, oracle: Oracle, state: SquareState, ahead: int) -> None:
         """Score the next ``ahead`` squares of each image, and take those up to the first kept."""
-        rows = torch.arange(len(state.which))
-        queries = state.tried[:, None] + torch.arange(ahead)
+        rows = torch.arange(len(state.which), device=state.which.device)
+        steps = torch.arange(ahead, device=state.which.device)
+        queries = state.tried[:, None] + steps
         base, clean, owners = (
             tensor.repeat_interleave(ahead, dim=0)
             for tensor in (state.change, state.clean, state.which)
@@ -108,7 +109,7 @@ class Square(Ball):
         margins = oracle.margins(logits, owners)
         improved_at = first_improvement(margins.view(-1, ahead), state.margins)
         last = improved_at.clamp(max=ahead - 1)
-        reached = (torch.arange(ahead) <= last[:, None]).flatten()
+        reached = (steps <= last[:, None]).flatten()
         oracle.submit(shown[reached], owners[reached], logits=logits[reached])
         candidates = ahead * rows + last
         has_improved = improved_at < ahead
@@ -129,7 +130,7 @@ class Square(Ball):
 
     def _proposals(self, change: Tensor, queries: Tensor, uniform: Tensor) -> Tensor:
         """Return new changes ``(M, 3, H, W)`` for the query number ``(M,)`` of each."""
-        milestones = torch.tensor(HALVING_QUERIES) * self.squares
+        milestones = torch.tensor(HALVING_QUERIES).to(queries.device) * self.squares
         halvings = (queries[:, None] * 10_000 > milestones).sum(dim=1)
         new = torch.empty_like(change)
         for count in halvings.unique().tolist():
@@ -170,7 +171,7 @@ class SquareLinf(LinfBall, Square):
     def first_change(self, like: Tensor, rng: torch.Generator) -> Tensor:
         """Return vertical stripes of one pixel, shaped as ``like``, of signs drawn from ``rng``."""
         signs = torch.rand(like.shape[0], 1, like.shape[2], generator=rng) < 0.5
-        return torch.where(signs, self.radius, -self.radius).expand_as(like)
+        return torch.where(signs, self.radius, -self.radius).to(like).expand_as(like)
 
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
         """Put a square of ``share`` of the area into ``change``, one sign per channel by ``draws``.
@@ -205,7 +206,7 @@ class SquareL2(L2Ball, Square):
         for top in range((height - 5 * side) // 2, height - side + 1, side):
             for left in range((width - 5 * side) // 2, width - side + 1, side):
                 signs = torch.where(torch.rand(channels, 1, 1, generator=rng) < 0.5, 1.0, -1.0)
-                grid[:, top : top + side, left : left + side] += signs * tile
+                grid[:, top : top + side, left : left + side] += (signs * tile).to(like)
         return grid * (self.radius / float(torch.linalg.vector_norm(grid).clamp(min=1e-12)))
 
     def proposal(self, change: Tensor, share: float, draws: Tensor) -> Tensor:
@@ -223,7 +224,7 @@ class SquareL2(L2Ball, Square):
         unspent = (self.radius**2 - length(change).square()).clamp(min=0)
         budget = length(change * (to | away)).square() + unspent
         signs = torch.where(draws[:, 4:7] < 0.5, 1.0, -1.0)[:, :, None, None]
-        tiles = placed(bumps(side), top, left, change, draws[:, 7] < 0.5)
+        tiles = placed(bumps(side).to(change), top, left, change, draws[:, 7] < 0.5)
         new = old / per_channel(old).clamp(min=1e-12) + signs * tiles
         new = new / per_channel(new).clamp(min=1e-12) * (budget / change.shape[1]).sqrt()
         return torch.where(to, new, torch.where(away, 0.0, change))

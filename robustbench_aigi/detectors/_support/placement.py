@@ -10,6 +10,12 @@ from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.errors import LogitsError
 
 
+def device_of(detector: Detector) -> torch.device:
+    """Return the device of a ``detector``: that of its weights, or the processor if it has none."""
+    tensors = chain(detector.parameters(), detector.buffers())
+    return next((tensor.device for tensor in tensors), torch.device("cpu"))
+
+
 def on_device(detector: Detector, images: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
     """Score images from any device on the detector's device; gradients flow back.
 
