@@ -3,13 +3,16 @@ continues.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks import load_attack
+from robustbench_aigi.attacks._engine import candidates
 from robustbench_aigi.data import load_data
-from robustbench_aigi.detectors import load_detector
+from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.evaluation.batching import (
     batch_for,
@@ -22,6 +25,7 @@ from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import IN_PROCESS, Executor, PoolExecutor
 from robustbench_aigi.pipeline.evaluate import evaluate
+from robustbench_aigi.testing.probe import probe_images
 from tests.conftest import Linear
 from tests.finished_run import SUITE, detector
 
@@ -146,3 +150,40 @@ def test_errors_that_say_so_are_of_memory() -> None:
     assert is_out_of_memory(RuntimeError(said))
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
     assert not is_out_of_memory(RuntimeError("shape mismatch"))
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [
+        ("one-pixel", {"population": 20, "generations": 2}),
+        ("k-pixel", {"population": 20, "generations": 2}),
+        ("square-linf", {"queries": 40}),
+        ("square-l2", {"queries": 40}),
+        ("one-pixel-exhaustive", {}),
+    ],
+)
+def test_candidates_at_once_fit_a_bound(
+    name: str, numbers: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """B15: memory does not grow with the image, whose candidates are scored a few at a time."""
+    images, labels = probe_images(8)
+    seen: list[int] = []
+
+    class Counting(Detector):
+        default_card = Card(name="counting", source="tests", weights="none")
+
+        def logits(self, images: Tensor) -> Tensor:
+            seen.append(len(images))
+            return images.mean(dim=(1, 2, 3)) - 0.5 + (images[:, 0, 0, 0] - images[:, 1, 3, 3])
+
+    detector = Counting()
+    detector.at_once = 10**6
+    attack = load_attack(name, **numbers)
+    free = attack(detector, images[:1], labels[:1], full=True)
+    assert max(seen) > 4
+    seen.clear()
+    monkeypatch.setattr(candidates, "MAX_VALUES", 4 * images[0].numel())
+    bounded = attack(detector, images[:1], labels[:1], full=True)
+    assert max(seen) <= 4
+    assert torch.equal(bounded.images, free.images)
+    assert torch.equal(bounded.forwards, free.forwards)

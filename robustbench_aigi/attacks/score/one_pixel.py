@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.candidates import candidates_at_once
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.relative_size import RelativeSize
@@ -133,7 +134,9 @@ class PixelEvolution(Attack):
         for images, own in zip(which.split(together), members.split(together), strict=True):
             index = images.repeat_interleave(self.population)
             pixels = own.reshape(-1, self.count, GENES_PER_PIXEL)
-            margins.append(oracle.submit(painted(oracle.images[index], pixels), index))
+            most = candidates_at_once(oracle.images)
+            for part, genes in zip(index.split(most), pixels.split(most), strict=True):
+                margins.append(oracle.submit(painted(oracle.images[part], genes), part))
         return torch.cat(margins).view(len(which), self.population)
 
 
@@ -208,7 +211,7 @@ class ExhaustiveOnePixel(Attack):
         """Search the images of ``oracle`` one by one until each is fooled; ``rngs`` stay unused."""
         pixels = all_corners(*oracle.images.shape[-2:]).to(oracle.images.device)
         for image in oracle.active().tolist():
-            for part in pixels.split(self.batch):
+            for part in pixels.split(min(self.batch, candidates_at_once(oracle.images))):
                 copies = oracle.images[image].repeat(len(part), 1, 1, 1)
                 oracle.submit(painted(copies, part), part.new_full((len(part),), image))
                 if image not in oracle.active():

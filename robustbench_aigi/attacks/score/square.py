@@ -8,6 +8,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.candidates import candidates_at_once
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, length
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
@@ -126,7 +127,8 @@ class Square(Ball):
         """
         if oracle.detector.card.gradient == "none":
             return 1
-        return max(1, min(MAX_BATCH // len(tried), MAX_AHEAD, self.squares - int(tried.max())))
+        most = min(MAX_BATCH, candidates_at_once(oracle.images)) // len(tried)
+        return max(1, min(most, MAX_AHEAD, self.squares - int(tried.max())))
 
     def _proposals(self, change: Tensor, queries: Tensor, uniform: Tensor) -> Tensor:
         """Return new changes ``(M, 3, H, W)`` for the query number ``(M,)`` of each."""
