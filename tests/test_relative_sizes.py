@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from robustbench_aigi.attacks import load_attack, load_suite
+from robustbench_aigi.attacks._engine.norm_balls import is_longer, length
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.config.relative_size import RMS_LEVELS, RelativeSize
 from robustbench_aigi.data import load_data
@@ -185,3 +186,12 @@ def test_a_larger_size_per_pixel_must_not_fool_fewer(tmp_path: Path) -> None:
     assert _must_beat(large, small) == "eps-not-monotone"
     assert _must_beat(small, large) is None
     assert _must_beat(load_attack("pgd-l2", eps=1.0, step="2 rms", steps=2), small) is None
+
+
+def test_norms_of_large_images_are_exact() -> None:
+    """In float32 the norm of twelve megapixels was half a percent off, and L2 attacks broke it."""
+    change = torch.full((1, 3, 2000, 2000), 4.0)
+    exact = 4 * math.sqrt(12e6)
+    assert float(length(change)) == pytest.approx(exact, rel=1e-7)
+    assert not is_longer(change, exact * (1 + 1e-9)).item()
+    assert is_longer(change, exact * (1 - 1e-9)).item()

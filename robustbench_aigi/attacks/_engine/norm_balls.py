@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import Attack, Budget
 from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import L2Radius, LinfRadius
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
+
+LARGE_IMAGE = 2**20
+"""Values of an image, above which norms are summed in float64."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,12 +192,12 @@ class L2Ball(Ball):
         """
         rounded = change.round()
         for _ in range(3):
-            over = length(rounded) > self.radius
+            over = is_longer(rounded, self.radius)
             if not bool(over.any()):
                 return clean + rounded
             change = torch.where(over, change * (0.999 * self.radius / length(rounded)), change)
             rounded = change.round()
-        return clean + torch.where(length(rounded) > self.radius, change.trunc(), rounded)
+        return clean + torch.where(is_longer(rounded, self.radius), change.trunc(), rounded)
 
 
 def length(change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
@@ -207,7 +210,28 @@ def length(change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         >>> length(torch.ones(1, 3, 2, 2)).flatten()
         tensor([3.4641])
     """
-    lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return _length(change).to(change)
+
+
+def is_longer(change: Float[Tensor, "m 3 h w"], radius: float) -> Bool[Tensor, "m 1 1 1"]:
+    """Return whether the L2 norm of each image's change exceeds a radius.
+
+    Args:
+        change: ``(M, 3, H, W)``, whole grey levels.
+        radius: in grey levels.
+
+    Example:
+        >>> is_longer(torch.ones(1, 3, 2, 2), 3.4).item()
+        True
+    """
+    return _length(change) > radius
+
+
+def _length(change: Tensor) -> Tensor:
+    """Return norms; large images are summed in float64, where float32 is off by half a percent."""
+    is_large = change.shape[1:].numel() > LARGE_IMAGE
+    kind = torch.float64 if is_large else change.dtype
+    lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True, dtype=kind)
     return lengths
 
 
