@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES, MetricSpec
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report import RunResults
 from robustbench_aigi.report.html import heatmap as module
-from robustbench_aigi.report.html.heatmap import HeatCell, heatmap
+from robustbench_aigi.report.html.heatmap import HeatCell, heatmap, shade
 
 SCRIPT = (Path(module.__file__).parent / "templates" / "report.js").read_text()
 CLEAN = {"mode": "clean", "attack": "clean", "direction": "both", "status": "ok", "n": 40}
@@ -48,6 +48,14 @@ def test_a_cell_holds_what_the_row_says() -> None:
     by_generator = only("worst_generator_accuracy")
     assert by_generator.worst_generator == "sd"
     assert by_generator.images is None
+
+
+def test_a_number_is_shown_as_it_is_and_colours_have_two_ends() -> None:
+    loss = MetricSpec(name="loss", unit="number", chance=0.693, is_bad_when_high=True)
+    assert [loss.text(value) for value in (1.5, -0.25)] == ["1.500", "-0.250"]
+    assert [shade(loss, value) for value in (1.5, 0.693, 0.0, -1.0)] == [0.0, 0.0, 1.0, 1.0]
+    correlation = MetricSpec(name="correlation", unit="number", chance=0.0)
+    assert [shade(correlation, value) for value in (-0.5, 0.0, 0.5, 1.0)] == [0.0, 0.0, 0.5, 1.0]
 
 
 def test_a_missing_value_has_a_word_and_a_reason() -> None:

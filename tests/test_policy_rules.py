@@ -1,15 +1,17 @@
 """Kinds of policy rules: a contract over all that are registered, and rules of other packages."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any, Literal, final, get_args
 
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from robustbench_aigi.errors import ConfigError, DataError
-from robustbench_aigi.evaluation.columns import COLUMN_NAMES
+from robustbench_aigi.evaluation.columns import COLUMN_NAMES, METRICS_BY_NAME
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.report import RunResults
 from robustbench_aigi.report.gate import Policy, judge, load_policy
@@ -24,11 +26,9 @@ from robustbench_aigi.report.rules import (
 BOUND = {"metric": "accuracy", "attack": "clean", "mode": "clean", "at_least": 0.5}
 EXAMPLES: Mapping[str, dict[str, Any]] = {
     "bound": BOUND,
-    "no-flags": {"no": "flags"},
-    "no-missing": {"no": "missing"},
     "no-regression": {"no": "regression", "p": 0.05},
 }
-"""A rule of each kind, as a policy writes it."""
+"""A rule of each kind that has keys of its own, as a policy writes it."""
 
 
 @final
@@ -63,16 +63,20 @@ def written(folder: Path, rule: str) -> str:
     return str(path)
 
 
-def test_every_kind_has_an_example_here() -> None:
-    assert list(EXAMPLES) == policy_rules.names()
+def example(name: str) -> dict[str, Any]:
+    """A rule of a kind; one called ``no-NAME`` needs no other key than ``no``."""
+    if name.startswith("no-"):
+        return EXAMPLES.get(name, {"no": name.removeprefix("no-")})
+    assert name in EXAMPLES, f"add a rule of the kind {name} to EXAMPLES"
+    return EXAMPLES[name]
 
 
 @pytest.mark.parametrize("name", policy_rules.names())
 def test_a_kind_keeps_its_contract(name: str) -> None:
-    (rule,) = policy(**EXAMPLES[name]).rules
+    (rule,) = policy(**example(name)).rules
     assert type(rule) is policy_rules.get(name)
-    assert policy(kind=name, **EXAMPLES[name]).rules == (rule.model_copy(update={"kind": name}),)
-    dumped = policy(**EXAMPLES[name]).model_dump()
+    assert policy(kind=name, **example(name)).rules == (rule.model_copy(update={"kind": name}),)
+    dumped = policy(**example(name)).model_dump()
     assert Policy.model_validate(dumped).rules == (rule,)
     assert rule.attacks() <= {"clean"}
     judgement = rule.judge("mine", JudgedRun(results()))
@@ -96,12 +100,13 @@ def test_a_rule_of_an_entry_point_reads_like_those_that_ship(
 ) -> None:
     group = "robustbench_aigi.report.rules"
     theirs = EntryPoint("no-loss", f"{__name__}:NoLoss", group)
-    monkeypatch.setattr(policy_rules, "_classes", {n: policy_rules.get(n) for n in EXAMPLES})
+    shipped = policy_rules.names()
+    monkeypatch.setattr(policy_rules, "_classes", {n: policy_rules.get(n) for n in shipped})
     monkeypatch.setattr(policy_rules, "_loaded", False)
     monkeypatch.setattr(
         "robustbench_aigi.registry.entry_points", lambda group: [theirs] if group else []
     )
-    assert policy_rules.names() == sorted([*EXAMPLES, "no-loss"])
+    assert policy_rules.names() == sorted([*shipped, "no-loss"])
     assert isinstance(policy(no="loss").rules[0], NoLoss)
     assert isinstance(policy(kind="no-loss").rules[0], NoLoss)
 
@@ -109,13 +114,13 @@ def test_a_rule_of_an_entry_point_reads_like_those_that_ship(
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        ('no = "flag"', r"rules\.0\.no: .*'flags', 'missing' or 'regression', got 'flag'; did you"),
+        ('no = "flag"', r"rules\.0\.no: .*'flags', .* or '.*', got 'flag'; did you mean flags"),
         ('kind = "bond"', r"rules\.0\.kind: no policy rule called 'bond'\. Did you mean bound\?"),
-        ('kind = "zzz"', r"Known: bound, no-flags, no-missing, no-regression\..*list rules"),
+        ('kind = "zzz"', rf"Known: {', '.join(policy_rules.names())}\..*list rules"),
         ('kind = "no_module:Rule"', r"rules\.0\.kind: no policy rule at 'no_module:Rule'"),
         ('kind = "pathlib:Path"', r"rules\.0\.kind: pathlib:Path is no subclass of PolicyRule"),
         ('no = "missing"\nmetric = "accuracy"', r"rules\.0\.metric: not a key here; keys are"),
-        ("no = [1]", r"rules\.0\.no: expected one of 'flags'"),
+        ("no = [1]", r"rules\.0\.no: expected one of .*'flags'"),
     ],
 )
 def test_a_rule_of_an_unknown_kind_is_rejected(rule: str, message: str, tmp_path: Path) -> None:
@@ -151,3 +156,15 @@ def test_a_base_run_is_compared_once_and_only_if_a_rule_asks(
     assert judge(policy(no="missing"), results(), tmp_path / "no-run")[0].verdict == "pass"
     with pytest.raises(DataError, match="no-run"):
         judge(policy(no="regression"), results(), tmp_path / "no-run")
+
+
+@pytest.mark.parametrize("limit", [-0.5, 2.5])
+def test_a_limit_has_the_range_of_its_metric(limit: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValidationError, match=r"a bound on accuracy wants 0 to 1, got"):
+        policy(**BOUND | {"at_least": limit})
+    any_number = replace(METRICS_BY_NAME["accuracy"], unit="number")
+    monkeypatch.setattr(
+        "robustbench_aigi.report.rules.bound.METRICS_BY_NAME",
+        {**METRICS_BY_NAME, "accuracy": any_number},
+    )
+    assert str(policy(**BOUND | {"at_least": limit}).rules[0]).endswith(f"at least {limit:g}")

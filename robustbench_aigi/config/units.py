@@ -138,6 +138,7 @@ ANY_SHARE = share_of()
 JPEG_QUALITY = Quantity(least=1, most=100, whole=True, hint=hint_quality)
 SEVERITY_LEVEL = Quantity(least=1, most=5, whole=True)
 PASSES_PER_IMAGE = Quantity(unit="passes per image", least=0)
+ANY_NUMBER = Quantity()
 
 # Sizes of a change
 LinfRadius = Annotated[float, replace(GREY_LEVELS, zero=True)]
@@ -206,5 +207,5 @@ Weight = Annotated[float, Quantity(least=0)]
 PositiveWeight = Annotated[float, Quantity(least=0, above=True)]
 
 # Without a unit of ours
-Number = Annotated[float, Quantity()]
+Number = Annotated[float, ANY_NUMBER]
 WholeNumber = Annotated[int, Quantity(whole=True)]

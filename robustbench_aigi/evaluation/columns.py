@@ -54,8 +54,10 @@ class MetricSpec:
         about: one phrase for the schema.
         count: column in front of it that says what it is taken over; None if that is ``n``.
         interval: columns of its 95% interval, if it has one.
-        unit: ``share`` in [0, 1], or ``passes`` per image.
-        chance: what guessing reaches, the bad end of the heat map's colours.
+        unit: ``share`` in [0, 1], shown in percent; ``passes`` per image; or ``number``, of any
+            range, shown as it is.
+        chance: what guessing reaches, the bad end of the heat map's colours. The good end is 1, or
+            0 where a higher value is worse.
         is_bad_when_high: whether a higher value is worse for the detector.
         can_be_gated: whether a policy may set a bound on it.
         score: computes it from labels and logits, where every image was scored or attacked at full
@@ -68,12 +70,24 @@ class MetricSpec:
     about: str = ""
     count: Column | None = None
     interval: tuple[str, str] | None = None
-    unit: Literal["share", "passes"] = "share"
+    unit: Literal["share", "passes", "number"] = "share"
     chance: float = 0.5
     is_bad_when_high: bool = False
     can_be_gated: bool = True
     score: Score | None = None
     score_interval: Interval | None = None
+
+    def text(self, value: float) -> str:
+        """Return a value as the heat map shows it.
+
+        Args:
+            value: of the metric.
+
+        Example:
+            >>> MetricSpec(name="share").text(0.5), MetricSpec(name="any", unit="number").text(-0.5)
+            ('50.0', '-0.500')
+        """
+        return f"{100 * value:.1f}" if self.unit == "share" else f"{value:.3f}"
 
     @property
     def columns(self) -> tuple[Column, ...]:

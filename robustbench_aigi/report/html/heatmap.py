@@ -119,7 +119,7 @@ def shade(metric: MetricSpec, value: float) -> float:
 
     Args:
         metric: which metric.
-        value: its value, in [0, 1].
+        value: its value; one beyond the range of colours has the colour of that end.
 
     Example:
         >>> accuracy, success = METRICS_BY_NAME["accuracy"], METRICS_BY_NAME["success_rate"]
@@ -131,7 +131,7 @@ def shade(metric: MetricSpec, value: float) -> float:
     if metric.is_bad_when_high:
         good = 1 - value
         chance = 1 - metric.chance
-    return round(max(0.0, (good - chance) / (1 - chance)), 3)
+    return round(min(1.0, max(0.0, (good - chance) / (1 - chance))), 3)
 
 
 class _CellFinder:
@@ -174,7 +174,7 @@ def _value_cell(row: Row, metric: MetricSpec, seconds: float | None) -> HeatCell
     images = row["n_correct_before"] if metric.name == "success_rate" else row["n"]
     is_of_generator = metric.name == "worst_generator_accuracy"
     return HeatCell(
-        text=f"{100 * value:.1f}",
+        text=metric.text(value),
         shade=shade(metric, value),
         interval=_interval(row, metric),
         images=None if is_of_generator else int(images),
@@ -189,7 +189,7 @@ def _value_cell(row: Row, metric: MetricSpec, seconds: float | None) -> HeatCell
 def _interval(row: Row, metric: MetricSpec) -> str | None:
     if metric.interval is None or any(pd.isna(row[end]) for end in metric.interval):
         return None
-    return " to ".join(f"{100 * float(row[end]):.1f}" for end in metric.interval)
+    return " to ".join(metric.text(float(row[end])) for end in metric.interval)
 
 
 def _reason(row: Row) -> str:

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, final
 import pandas as pd
 from pydantic import model_validator
 
-from robustbench_aigi.config.units import ANY_SHARE, PASSES_PER_IMAGE, Number
+from robustbench_aigi.config.units import ANY_NUMBER, ANY_SHARE, PASSES_PER_IMAGE, Number
 from robustbench_aigi.evaluation.columns import MATRIX_METRICS, METRICS_BY_NAME
 from robustbench_aigi.evaluation.matrix import MatrixFrame
 from robustbench_aigi.outcomes import CellStatus
@@ -13,6 +13,8 @@ from robustbench_aigi.registry import near_names
 from robustbench_aigi.report.rules.base import JudgedRun, Judgement, PolicyRule, policy_rules
 
 GATED_METRICS = tuple(metric.name for metric in MATRIX_METRICS if metric.can_be_gated)
+LIMIT_UNITS = {"share": ANY_SHARE, "passes": PASSES_PER_IMAGE, "number": ANY_NUMBER}
+"""Unit of a metric to the range of a limit on it."""
 
 
 @policy_rules.add("bound")
@@ -47,8 +49,7 @@ class Bound(PolicyRule):
             raise ValueError(f"no metric called {self.metric!r}. {hint}")
         limit = self.at_most if self.at_least is None else self.at_least
         metric = METRICS_BY_NAME[self.metric]
-        unit = PASSES_PER_IMAGE if metric.unit == "passes" else ANY_SHARE
-        unit.read(limit, self.metric, f"a bound on {self.metric} wants")
+        LIMIT_UNITS[metric.unit].read(limit, self.metric, f"a bound on {self.metric} wants")
         if self.bound == "worse" and metric.interval is None:
             raise ValueError(f"{self.metric} has no interval in the matrix; write bound = 'value'")
         return self
