@@ -183,20 +183,15 @@ def test_batches_cover_an_order_and_none_but_the_only_one_has_one_image(
         assert all(len(part) > 1 for part in parts)
 
 
-NUMBERS = {"size": 32, "jpeg": 0.3, "rescale": 0.2, "batch": 12, "shift": 0}
+NUMBERS = {"size": 32, "jpeg": 0.3, "rescale": 0.2, "batch": 12, "shift": 0, "workers": 0}
 
 
 def trained(root: Path, out: Path, **changes: object) -> dict[str, Tensor]:
-    numbers = NUMBERS | {k: v for k, v in changes.items() if k not in ("workers", "method")}
-    options = {k: v for k, v in changes.items() if k in ("workers", "method")}
+    numbers = NUMBERS | {name: value for name, value in changes.items() if name != "method"}
+    method = str(changes.get("method", "plain"))
+    source = str(root)
     detector = train(
-        "cifake-cnn",
-        "cifake",
-        out,
-        source=str(root),
-        epochs=3,
-        numbers=numbers,
-        **({"workers": 0} | options),  # type: ignore[arg-type]
+        "cifake-cnn", "cifake", out, source=source, epochs=4, method=method, numbers=numbers
     )
     return detector.state_dict()
 
@@ -234,7 +229,6 @@ def test_a_killed_training_resumes_to_the_same_weights(
             source=str(mixed),
             epochs=3,
             numbers=NUMBERS,
-            workers=0,
             progress=killing,
         )
     assert same(trained(mixed, out), whole)
@@ -252,7 +246,15 @@ def test_images_of_mixed_sizes_are_cut_to_what_the_detector_sees(
 ) -> None:
     said: list[str] = []
     out = tmp_path / "own.safetensors"
-    train("cifake-cnn", "cifake", out, source=str(mixed), epochs=5, workers=0, say=said.append)
+    train(
+        "cifake-cnn",
+        "cifake",
+        out,
+        source=str(mixed),
+        epochs=5,
+        numbers={"workers": 0},
+        say=said.append,
+    )
     assert any("cut to size=32 fit='crop'" in line for line in said)
 
 
@@ -353,14 +355,13 @@ def test_old_images_are_replayed_from_disk(mixed: Path, tmp_path: Path) -> None:
         start=str(start),
         replay=("cifake", str(mixed)),
         numbers=NUMBERS,
-        workers=0,
     )
     assert "rehearsed" in detector.card.trained_on
 
 
 def test_clip_encoders_train_on_streamed_images(mixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "clip.safetensors"
-    numbers = {"size": 32, "batch": 12, "steps": 1}
+    numbers = {"size": 32, "batch": 12, "steps": 1, "workers": 0}
     detector = train(
         "clip-mlp",
         "cifake",
@@ -370,7 +371,6 @@ def test_clip_encoders_train_on_streamed_images(mixed: Path, tmp_path: Path) -> 
         method="fare",
         start="cifake",
         numbers=numbers,
-        workers=0,
     )
     assert detector.card.name == "robust-clip-mlp"
 
@@ -379,5 +379,5 @@ def test_a_training_free_detector_is_calibrated_on_streamed_images(
     mixed: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "rigid.safetensors"
-    detector = train("rigid", "cifake", out, source=str(mixed), numbers={"size": 32}, workers=0)
+    detector = train("rigid", "cifake", out, source=str(mixed), numbers={"size": 32, "workers": 0})
     assert detector.card.trained_size == (32, 32)

@@ -34,12 +34,6 @@ Start = Annotated[
         help="Checkpoint to fine-tune, or a dataset whose weights of this detector ship.",
     ),
 ]
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        min=0, help="Processes that decode images that do not fit in memory. All cores but one."
-    ),
-]
 Method = Annotated[
     str, typer.Option(help="plain, static, pgd, trades, fast, mixed, fare, tecoa or adapt.")
 ]
@@ -78,7 +72,6 @@ def train(
     limit: Limit = None,
     convert: Convert = False,
     rehearse: Rehearse = None,
-    workers: Workers = None,
 ) -> None:
     """Train a detector, plainly or against attacks."""
     from robustbench_aigi.pipeline.train import train as train_one
@@ -102,7 +95,6 @@ def train(
             numbers=numbers,
             replay=None if rehearse is None else _recipe_and_source(rehearse),
             convert=convert,
-            workers=workers,
             progress=screen.progress,
             say=screen.say,
         )

@@ -40,7 +40,6 @@ def train(
     numbers: Mapping[str, Any] = MappingProxyType({}),
     replay: tuple[str, str | None] | None = None,
     convert: bool = False,
-    workers: int | None = None,
     progress: Progress = silent,
     say: Say = say_nothing,
 ) -> Detector:
@@ -66,7 +65,6 @@ def train(
             ones.
         replay: for the method ``adapt``, what the detector was trained on: a recipe and its source.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
-        workers: processes that decode images that stay on disk; None uses all cores but one.
         progress: called after each step.
         say: called with each line for the user.
 
@@ -87,9 +85,9 @@ def train(
     begin = _load_start(detector, start, config, say)  # first, so that a wrong name fails at once
     skipped = out.with_suffix(".skipped.csv")
     with exclusive_lock(out):
-        data = load_training_data(dataset, source, limit, skipped, progress, say, convert, workers)
+        data = load_training_data(dataset, source, limit, skipped, progress, say, convert)
         if replay:
-            old = load_training_data(*replay, limit, skipped, progress, say, convert, workers)
+            old = load_training_data(*replay, limit, skipped, progress, say, convert)
             data = data.with_replay_of(old)
         data = data.cut_for(job, begin.card.input_size)
         if data.policy is not None:

@@ -67,8 +67,9 @@ class TrainingData:
             policy = ImagePolicy(size=input_size)
         if policy is None:
             return self
-        old = self.replayed and replace(self.replayed, policy=policy)
-        return replace(self, policy=policy, replayed=old)
+        workers = config.workers
+        old = self.replayed and replace(self.replayed, policy=policy, workers=workers)
+        return replace(self, policy=policy, workers=workers, replayed=old)
 
     @cached_property
     def fits_in_memory(self) -> bool:
@@ -156,7 +157,6 @@ def load_training_data(
     progress: Progress,
     say: Say,
     convert: bool = False,
-    workers: int | None = None,
 ) -> TrainingData:
     """Load the images of a recipe, or the `++` set in a folder that ``build`` wrote.
 
@@ -168,7 +168,6 @@ def load_training_data(
         progress: called after each image.
         say: called with the counts of the images.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
-        workers: processes that decode images on disk; None uses all cores but one.
 
     Raises:
         DataError: the images cannot be read.
@@ -179,7 +178,7 @@ def load_training_data(
         splits = [load_plusplus(Path(dataset), split) for split in TRAINING_SPLITS]
         seen = tuple(sorted(attacks - {"clean"}))
         key = file_digest(manifest)
-        return TrainingData(key, "++ set", lambda: splits, seen, workers=workers)
+        return TrainingData(key, "++ set", lambda: splits, seen)
     data = load_data(dataset, source, TRAINING_SPLITS, limit, skipped, progress, convert)
     say(describe_counts(data, skipped))
-    return replace(recipe_data(data), workers=workers)
+    return recipe_data(data)

@@ -54,6 +54,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         fit: how images are cut to ``size``: crop, resize or pad.
         jpeg: share of the images that are saved again as JPEG before the cut.
         rescale: share of the images that are resized before the cut.
+        workers: processes that decode images on disk; None uses all cores but one. The result does
+            not depend on it.
         transform_share: share of the images that are saved again as JPEG or resized. The methods
             ``pgd``, ``fast`` and ``mixed`` attack neither these nor images that a `++` set changed.
         smoothing: label smoothing.
@@ -93,6 +95,7 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
     fit: Fit | None = None
     jpeg: Share = 0.0
     rescale: Share = 0.0
+    workers: CountOrNone | None = None
     transform_share: Share = 0.0
     smoothing: PartialShare = 0.0
     aux_class_weight: Weight = 0.0

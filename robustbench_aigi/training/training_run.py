@@ -231,7 +231,7 @@ def _key(run: TrainingRun) -> str:
     tensors |= {name: tensor for name, tensor in optional.items() if tensor is not None}
     return digest(
         run.task,
-        run.config.model_dump(),
+        run.config.model_dump(exclude={"workers"}),
         weights_digest({**tensors, **run.weights()}),
         *filter(None, [streamed]),
         fingerprint(run.detector).digest,
