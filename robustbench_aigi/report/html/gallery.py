@@ -17,6 +17,7 @@ from robustbench_aigi.evaluation.examples.grad_cam import read_maps
 from robustbench_aigi.evaluation.examples.selection import cases, image_of
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.run_state import read_cells
+from robustbench_aigi.imaging.quality import psnr_from_l2, rms_of_psnr
 from robustbench_aigi.report.run_results import RunFolder, RunResults
 
 
@@ -95,13 +96,20 @@ def _picture(
         clean_logit=float(str(row["clean_logit"])),
         logit=float(str(row["logit"])),
         fooled=bool(row["fooled"]),
-        size=f"L-inf {row['linf']} levels, L2 {float(str(row['l2'])):.2f}, {row['l0']} pixels",
+        size=_size_text(row, original.numel()),
         clean=address(encode_png(original)),
         attacked=address(encode_png(attacked)),
         difference=address(encode_png(times_ten(attacked, original))),
         maps=(address(before), address(after)) if maps is not None else None,
         similarity=alike,
     )
+
+
+def _size_text(row: dict[Hashable, Any], values: int) -> str:
+    """Return the norms of a change, and its RMS, which is comparable between image sizes."""
+    l2 = float(str(row["l2"]))
+    rms = rms_of_psnr(psnr_from_l2(l2, values))
+    return f"L-inf {row['linf']} levels, L2 {l2:.2f} (RMS {rms:.1f} levels), {row['l0']} pixels"
 
 
 def address(png: bytes) -> str:
