@@ -18,9 +18,9 @@ from robustbench_aigi.data.reading import Reader
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.pipeline.train import train
-from robustbench_aigi.pipeline.training_data import arrays_of
-from robustbench_aigi.training import TrainConfig
-from robustbench_aigi.training.arrays import batch_at, batch_count, pixels_of, predict
+from robustbench_aigi.pipeline.training_data import arrays_of, recipe_data
+from robustbench_aigi.training import TrainConfig, TrainingJob, train_detector
+from robustbench_aigi.training.arrays import Arrays, batch_at, batch_count, pixels_of, predict
 from robustbench_aigi.training.image_policy import ImagePolicy
 from robustbench_aigi.training.streaming import BatchRequest, StreamedImages
 from tests.processes import trained_weights
@@ -381,3 +381,33 @@ def test_a_training_free_detector_is_calibrated_on_streamed_images(
     out = tmp_path / "rigid.safetensors"
     detector = train("rigid", "cifake", out, source=str(mixed), numbers={"size": 32, "workers": 0})
     assert detector.card.trained_size == (32, 32)
+
+
+def test_settings_of_a_cut_are_not_ignored_and_stand_on_the_card(
+    mixed: Path, tmp_path: Path
+) -> None:
+    job = TrainingJob(detector="cifake-cnn", epochs=1, numbers={"jpeg": 0.5})
+    images = torch.zeros(4, 3, 32, 32, dtype=torch.uint8)
+    memory = Arrays(images, torch.tensor([0, 1, 0, 1]))
+    with pytest.raises(UserError, match="settings of images on disk, got images in memory"):
+        train_detector(job, memory, memory)
+    trained(mixed, tmp_path / "seen.safetensors")
+    assert {"jpeg", "resize"} <= set(load_detector(str(tmp_path / "seen.safetensors")).card.seen)
+
+
+def test_replayed_images_of_another_size_are_cut_to_one(mixed: Path, tmp_path: Path) -> None:
+    sets = {}
+    for side in (32, 40):
+        for split in ("train", "validation"):
+            for label in ("REAL", "FAKE"):
+                folder = tmp_path / str(side) / split / label
+                folder.mkdir(parents=True)
+                for number in range(4):
+                    photograph((side, side), number, label == "FAKE").save(folder / f"{number}.png")
+        data = load_data("cifake", str(tmp_path / str(side)))
+        sets[side] = recipe_data(data)
+    job = TrainingJob(detector="cifake-cnn", epochs=1, numbers={"workers": 0})
+    assert sets[40].cut_for(job, 32).policy is None
+    both = sets[40].with_replay_of(sets[32]).cut_for(job, 32)
+    assert both.policy == ImagePolicy(size=32)
+    assert both.train.images.shape == (10, 3, 32, 32)  # one of each stratum at least

@@ -171,8 +171,8 @@ class Dataset:
             if pixels.shape != images.shape[1:]:
                 raise DataError(
                     f"{self.name} mixes image sizes ({tuple(images.shape[2:])} and"
-                    f" {tuple(pixels.shape[1:])}). Training takes one size, evaluation any: resize"
-                    " them to one size first."
+                    f" {tuple(pixels.shape[1:])}). In memory they need one"
+                    f" size: cut them by `train --config size={images.shape[2]}`."
                 )
             images[position] = pixels
         if images is None:

@@ -33,7 +33,7 @@ IDLE_SECONDS = 60
 """Seconds after which idle workers end."""
 LOST_MESSAGE = (
     f"a worker process was killed {MAX_TRIES} times on the same task, probably out of memory."
-    " Rerun the command with fewer --workers to resume."
+    " Rerun the command with fewer --workers (in a training, --config workers=1) to resume."
 )
 
 

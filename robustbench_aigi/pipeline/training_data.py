@@ -61,9 +61,8 @@ class TrainingData:
         """
         config = TrainConfig.from_numbers({"epochs": job.epochs, **job.numbers})
         policy = config.image_policy(input_size)
-        if policy is None and not all(
-            data.fits_in_memory for data in (self, self.replayed) if data
-        ):
+        sizes = {data.size_in_memory for data in (self, self.replayed) if data}
+        if policy is None and (None in sizes or len(sizes) > 1):
             policy = ImagePolicy(size=input_size)
         if policy is None:
             return self
@@ -72,15 +71,16 @@ class TrainingData:
         return replace(self, policy=policy, workers=workers, replayed=old)
 
     @cached_property
-    def fits_in_memory(self) -> bool:
-        """Whether all images have one size, and fit in :data:`MAX_IN_MEMORY`."""
+    def size_in_memory(self) -> tuple[int, int] | None:
+        """Height and width of all images; None if they differ or exceed :data:`MAX_IN_MEMORY`."""
         images = 0
         sizes = set()
         for data in self.load_splits():
             images += len(data)
             sizes |= {data.one_size()}
         size = sizes.pop() if len(sizes) == 1 else None
-        return size is not None and 3 * images * size[0] * size[1] <= MAX_IN_MEMORY
+        fits = size is not None and 3 * images * size[0] * size[1] <= MAX_IN_MEMORY
+        return size if fits else None
 
     @cached_property
     def train(self) -> TrainingImages:

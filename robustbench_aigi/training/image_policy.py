@@ -51,7 +51,8 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
             rng: CPU generator of all draws, which are as many for every image.
         """
         shares = torch.rand(2, generator=rng).tolist()
-        quality = int(torch.randint(*JPEG_QUALITIES, (1,), generator=rng))
+        lowest, highest = JPEG_QUALITIES
+        quality = int(torch.randint(lowest, highest + 1, (1,), generator=rng))
         scale = torch.empty(1).uniform_(*SCALE_RANGE, generator=rng).item()
         corner = torch.rand(2, generator=rng).tolist()
         if shares[0] < self.rescale:

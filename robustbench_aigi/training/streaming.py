@@ -97,7 +97,7 @@ class StreamedImages:
             workers: processes that decode; None uses all cores but one.
         """
         if workers is None:
-            workers = len(os.sched_getaffinity(0)) - 1
+            workers = (os.cpu_count() or 1) - 1
         return cls(Reader.of(manifest), policy, workers, Dataset("", manifest).key)
 
     @property

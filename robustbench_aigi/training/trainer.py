@@ -9,7 +9,7 @@ from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors.base import TRAINED_HERE
 from robustbench_aigi.errors import UserError
 from robustbench_aigi.progress import Progress, silent
-from robustbench_aigi.training.arrays import TrainingImages
+from robustbench_aigi.training.arrays import Arrays, TrainingImages
 from robustbench_aigi.training.config import TrainConfig
 from robustbench_aigi.training.history import History, clean_score
 from robustbench_aigi.training.job import TrainingJob
@@ -69,6 +69,7 @@ def train_detector(
     method.check_detector(detector)
     is_frozen = detector.parts_to_train() is not detector
     config = config_for(job, len(train.labels), is_trained=start is not None, is_frozen=is_frozen)
+    check_cut(train, config)
     prepare_card(detector, job, config, trained_on, seen, trained_sizes(train, start))
     detector.prepare(train, validation)
     if not any(part.requires_grad for part in detector.parts_to_train().parameters()):
@@ -94,6 +95,23 @@ def train_detector(
     return Trained(without_training_modules(detector, config).eval(), history)
 
 
+def check_cut(train: TrainingImages, config: TrainConfig) -> None:
+    """Check that no setting of how images are cut would be ignored.
+
+    Args:
+        train: training images.
+        config: of the training.
+
+    Raises:
+        UserError: there is such a setting, and the images are in memory.
+    """
+    if isinstance(train, Arrays) and config.image_policy(train.images.shape[2]) is not None:
+        raise UserError(
+            "size, fit, jpeg and rescale are settings of images on disk, got images in memory."
+            " Leave them out, or pass arrays_of(dataset, policy) of pipeline.training_data."
+        )
+
+
 def prepare_card(
     detector: Detector,
     job: TrainingJob,
@@ -113,7 +131,10 @@ def prepare_card(
         sizes: smallest and largest side of the images, in pixels; None if unknown.
     """
     categories = "with what they show" if config.aux_class_weight else ""
-    transforms = TRANSFORM_NAMES if config.transform_share else ()
+    before_cut = {"jpeg": config.jpeg, "resize": config.rescale}
+    transforms = [name for name, share in before_cut.items() if share]
+    if config.transform_share:
+        transforms += TRANSFORM_NAMES
     shown = methods.get(job.method).seen_attacks
     detector.describe(
         name=job.name,
