@@ -60,17 +60,19 @@ detector = "cifake-cnn"
 epochs = 12
 [[jobs]]
 detector = "resnet18-c32"
-epochs = 4
+epochs = 2
+start = "cifake"
 [[jobs]]
 detector = "tinyvit-5m"
-epochs = 14
+epochs = 2
+start = "cifake"
 [[jobs]]
 detector = "clip-mlp"
 epochs = 8
 [[jobs]]
 detector = "tinyvit-5m"
 method = "static"
-epochs = 2
+epochs = 1
 start = "tinyvit-5m"
 [[jobs]]
 detector = "tinyvit-5m"

@@ -3,8 +3,6 @@
 from types import MappingProxyType
 from typing import Any, ClassVar, cast, final
 
-from timm.optim import param_groups_layer_decay
-
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.timm_backbones import timm_backbone
 from robustbench_aigi.detectors.base import Card, detectors
@@ -70,6 +68,8 @@ class ConvNeXtV2(Backbone):
         Args:
             decay: weight decay of matrices.
         """
+        from timm.optim import param_groups_layer_decay  # takes seconds
+
         groups = param_groups_layer_decay(
             self.net, weight_decay=decay, layer_decay=self.layer_decay
         )

@@ -2,8 +2,6 @@
 
 from typing import ClassVar, final
 
-from timm.models.resnet import BasicBlock
-
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet
 from robustbench_aigi.detectors.base import (
@@ -42,5 +40,5 @@ class ResNet18C32(Backbone):
     head: ClassVar = "fc"
 
     def __init__(self, width: int = 24) -> None:
-        net = cifar_resnet(BasicBlock, (2, 2, 2, 2), width)
+        net = cifar_resnet("basic", (2, 2, 2, 2), width)
         super().__init__(net, size=32, cam="net.layer4", channels_last=True)

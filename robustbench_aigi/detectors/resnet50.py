@@ -3,8 +3,6 @@
 from types import MappingProxyType
 from typing import ClassVar, final
 
-from timm.models.resnet import Bottleneck
-
 from robustbench_aigi.detectors._support.backbone import Backbone
 from robustbench_aigi.detectors._support.timm_backbones import cifar_resnet, timm_backbone
 from robustbench_aigi.detectors.base import FROM_SCRATCH, NO_WEIGHTS, Card, detectors
@@ -75,5 +73,5 @@ class ResNet50C32(Backbone):
     head: ClassVar = "fc"
 
     def __init__(self, width: int = 16) -> None:
-        net = cifar_resnet(Bottleneck, (3, 4, 6, 3), width)
+        net = cifar_resnet("bottleneck", (3, 4, 6, 3), width)
         super().__init__(net, size=32, cam="net.layer4", channels_last=True)

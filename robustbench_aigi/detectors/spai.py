@@ -7,7 +7,6 @@ from typing import Any, cast, final
 
 import torch
 from jaxtyping import Float
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -126,6 +125,8 @@ class SPAI(Detector):
         dropout: float = 0.5,
         frozen: bool = False,
     ) -> None:
+        from timm.models.vision_transformer import VisionTransformer  # takes seconds
+
         super().__init__()
         if window % patch:
             raise UserError(

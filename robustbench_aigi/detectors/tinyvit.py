@@ -5,7 +5,6 @@ from types import MappingProxyType
 from typing import Any, ClassVar, final
 
 from jaxtyping import Float
-from timm.layers import resize_rel_pos_bias_table_levit
 from torch import Tensor, nn
 
 from robustbench_aigi.detectors._support.backbone import Backbone
@@ -140,6 +139,8 @@ def _last_visible_stage(side: int) -> int:
 
 def _fit_biases(detector: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
     """Resize attention biases of other windows before they are loaded, as timm does."""
+    from timm.layers import resize_rel_pos_bias_table_levit
+
     for name, own in detector.named_parameters(prefix=prefix.removesuffix(".")):
         if name.endswith("attention_biases") and name in state and len(own) == len(state[name]):
             state[name] = resize_rel_pos_bias_table_levit(state[name].T, own.T.shape).T

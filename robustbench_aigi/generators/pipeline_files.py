@@ -4,10 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import torch
-from diffusers import DiffusionPipeline
-from diffusers.utils import is_accelerate_available
 from safetensors import SafetensorError
 
 from robustbench_aigi.errors import UnavailableError
@@ -38,6 +35,8 @@ def pipeline_folder(name: str, revision: str | None) -> Path:
     """
     if Path(name).expanduser().is_dir():
         return Path(name).expanduser()
+    from diffusers import DiffusionPipeline  # takes seconds
+
     try:
         return Path(DiffusionPipeline.download(name, revision=revision, use_safetensors=True))
     except Exception as error:  # the hub's HTTP client renames its errors between versions
@@ -55,14 +54,16 @@ def load_pipeline(name: str, folder: Path, dtype: torch.dtype) -> Any:
     Raises:
         UnavailableError: it cannot be loaded.
     """
+    import diffusers  # takes seconds
+
     options = {"use_safetensors": True, "trust_remote_code": False, "dtype": dtype}
     libraries = [diffusers, sys.modules.get("transformers")]
     loggers = [library.utils.logging for library in libraries if library is not None]
     for logger in loggers:
         logger.disable_progress_bar()
     try:
-        return DiffusionPipeline.from_pretrained(
-            folder, low_cpu_mem_usage=is_accelerate_available(), **options
+        return diffusers.DiffusionPipeline.from_pretrained(
+            folder, low_cpu_mem_usage=diffusers.utils.is_accelerate_available(), **options
         )
     except LOAD_ERRORS as error:
         raise unavailable_error(name, error) from error

@@ -1,12 +1,10 @@
 """Hyper-parameters of a training, and the timm optimizer and schedule that follow from them."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import BaseModel, ValidationError
-from timm.optim import create_optimizer_v2, param_groups_layer_decay
-from timm.scheduler import CosineLRScheduler
 from torch import nn
 
 from robustbench_aigi.config.units import (
@@ -27,6 +25,9 @@ from robustbench_aigi.detectors._support.parameter_groups import decayed_groups
 from robustbench_aigi.detectors.base import Detector
 from robustbench_aigi.errors import ConfigError, UserError
 from robustbench_aigi.training.image_policy import Fit, ImagePolicy
+
+if TYPE_CHECKING:
+    from timm.scheduler import CosineLRScheduler
 
 
 class TrainConfig(BaseModel, frozen=True, extra="forbid"):
@@ -152,6 +153,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         Raises:
             UserError: ``layer_decay`` for a detector that is not one timm network.
         """
+        from timm.optim import create_optimizer_v2  # takes seconds
+
         if part is not None:
             groups = decayed_groups(part, self.weight_decay)
         elif self.layer_decay is not None:
@@ -164,6 +167,8 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         return optimizer
 
     def _layer_groups(self, detector: Detector, layer_decay: float) -> list[dict[str, Any]]:
+        from timm.optim import param_groups_layer_decay
+
         net = getattr(detector, "net", None)
         if not hasattr(net, "group_matcher"):
             raise UserError(
@@ -175,13 +180,15 @@ class TrainConfig(BaseModel, frozen=True, extra="forbid"):
         )
         return groups
 
-    def schedule_for(self, optimizer: torch.optim.Optimizer, total: int) -> CosineLRScheduler:
+    def schedule_for(self, optimizer: torch.optim.Optimizer, total: int) -> "CosineLRScheduler":
         """Return a schedule of the rate: a linear rise, then half a cosine down to zero.
 
         Args:
             optimizer: its rates are changed.
             total: steps of the training.
         """
+        from timm.scheduler import CosineLRScheduler
+
         rise = max(1, round(total * self.warmup))
         return CosineLRScheduler(
             optimizer,

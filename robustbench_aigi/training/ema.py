@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from typing import cast
 
 import torch
-from timm.utils import ModelEmaV3
 from torch import Tensor
 
 EARLY_DECAY = {"use_warmup": True, "warmup_gamma": 9, "warmup_power": 1}
@@ -22,6 +21,8 @@ class EMA:
     """
 
     def __init__(self, module: torch.nn.Module, memory: int) -> None:
+        from timm.utils import ModelEmaV3  # takes seconds
+
         self._module = module
         self._mean = ModelEmaV3(module, decay=1 - 1 / memory, **EARLY_DECAY) if memory else None
 

@@ -7,8 +7,6 @@ import torch
 from jaxtyping import UInt8
 from pydantic import BaseModel
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional as F
 
 from robustbench_aigi.attacks.corruptions.jpeg import JPEG
 from robustbench_aigi.config.units import ImageSide, Share
@@ -91,6 +89,8 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
 
     def _filled(self, image: Tensor) -> Tensor:
         """Fill up to ``size``: with black for ``pad``, else by repeated mirroring."""
+        from torchvision.transforms.v2.functional import pad  # takes seconds
+
         while min(image.shape[1:]) < self.size:
             rooms = [max(0, self.size - side) for side in image.shape[1:]]
             if self.fit != "pad":
@@ -99,10 +99,10 @@ class ImagePolicy(BaseModel, frozen=True, extra="forbid"):
             left = rooms[1] // 2
             margins = [left, top, rooms[1] - left, rooms[0] - top]
             if not any(margins):  # a side of one pixel has nothing to mirror
-                image = F.pad(image, self._missing(image), padding_mode="edge")
+                image = pad(image, self._missing(image), padding_mode="edge")
                 continue
             mode = "constant" if self.fit == "pad" else "reflect"
-            image = F.pad(image, margins, padding_mode=mode)
+            image = pad(image, margins, padding_mode=mode)
         return image
 
     def _missing(self, image: Tensor) -> list[int]:
@@ -120,5 +120,8 @@ def _rows(pixels: Tensor) -> Rows:
 
 
 def _resized(image: Tensor, sides: list[int]) -> Tensor:
-    resized: Tensor = F.resize(image, sides, InterpolationMode.BICUBIC, antialias=True)
+    from torchvision.transforms import InterpolationMode  # takes seconds
+    from torchvision.transforms.v2.functional import resize
+
+    resized: Tensor = resize(image, sides, InterpolationMode.BICUBIC, antialias=True)
     return resized

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Num
-from timm.data import Mixup
 from torch import Tensor
 
 
@@ -54,6 +53,8 @@ def mix_batch(
     targets = labels * (1 - smoothing) + smoothing / 2
     if not mixup and not cutmix:
         return MixedBatch(images, targets, known)
+    from timm.data import Mixup  # takes seconds
+
     kinds = known.shape[1]
     even = len(images) // 2 * 2
     classes = labels.long() + 2 * known.argmax(dim=1).to(labels.device)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from timm.layers import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -71,6 +70,8 @@ class Block(nn.Module):
     """
 
     def __init__(self, dim: int, heads: int) -> None:
+        from timm.layers import Mlp  # takes seconds
+
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
         self.attn = Attention(dim, heads)

@@ -7,7 +7,6 @@ from typing import cast
 
 import torch
 from jaxtyping import Float
-from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -69,6 +68,8 @@ def bottleneck_stage(inputs: int, planes: int, blocks: int, stride: int) -> nn.S
         blocks: number of blocks.
         stride: stride of the first block.
     """
+    from timm.models.resnet import Bottleneck  # takes seconds
+
     shortcut = nn.Sequential(
         nn.Conv2d(inputs, 4 * planes, 1, stride, bias=False), nn.BatchNorm2d(4 * planes)
     )

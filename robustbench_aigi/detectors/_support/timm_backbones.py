@@ -1,9 +1,7 @@
 """Networks of timm that detectors are built on, with public weights where a hub can be reached."""
 
-from typing import Any, cast
+from typing import Any, Literal, cast
 
-import timm
-from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
 
 from robustbench_aigi.detectors._support.fetching import is_fetching_weights
@@ -21,6 +19,8 @@ def timm_backbone(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
     Raises:
         UnavailableError: the weights are not on this machine and no hub can be reached.
     """
+    import timm  # takes seconds
+
     pretrained = pretrained and is_fetching_weights()
     try:
         return cast("nn.Module", timm.create_model(name, pretrained=pretrained, **numbers))
@@ -35,17 +35,25 @@ def timm_backbone(name: str, *, pretrained: bool, **numbers: Any) -> nn.Module:
 
 
 def cifar_resnet(
-    block: type[BasicBlock] | type[Bottleneck], depths: tuple[int, ...], width: int
+    block: Literal["basic", "bottleneck"], depths: tuple[int, ...], width: int
 ) -> nn.Module:
     """Build a ResNet with one output for 32 x 32 pixels: 3 x 3 stem of stride 1, no max-pooling.
 
     Args:
-        block: timm's class of residual blocks.
+        block: kind of the residual blocks.
         depths: blocks of each stage.
         width: channels of the first stage; each stage doubles them.
     """
+    from timm.models.resnet import BasicBlock, Bottleneck, ResNet  # takes seconds
+
     widths = tuple(width << stage for stage in range(len(depths)))
-    net = ResNet(block, depths, num_classes=1, channels=widths, stem_width=width)
+    net = ResNet(
+        Bottleneck if block == "bottleneck" else BasicBlock,
+        depths,
+        num_classes=1,
+        channels=widths,
+        stem_width=width,
+    )
     net.conv1 = nn.Conv2d(3, net.conv1.out_channels, 3, padding=1, bias=False)
     net.maxpool = nn.Identity()
     return cast("nn.Module", net)

@@ -5,7 +5,6 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Literal, cast, final
 
-import timm
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -49,6 +48,8 @@ class TimmModel(Detector):
     def __init__(
         self, model: str, pretrained: bool = False, fake_index: Literal[0, 1] | None = None
     ) -> None:
+        import timm  # takes seconds
+
         super().__init__()
         if not timm.is_model(model):
             raise UnknownNameError(_unknown_model(model))
@@ -93,6 +94,8 @@ class TimmModel(Detector):
 
 
 def _unknown_model(model: str) -> str:
+    import timm
+
     near = get_close_matches(model, [*timm.list_models(), *timm.list_pretrained()], n=3)
     hint = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() has all names."
     return f"timm has no model called {model!r}. {hint}"
