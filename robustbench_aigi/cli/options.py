@@ -55,6 +55,14 @@ Convert = Annotated[
         rich_help_panel=IMAGES_PANEL,
     ),
 ]
+HalfGradients = Annotated[
+    bool,
+    typer.Option(
+        "--half-gradients/--no-half-gradients",
+        help="Take gradients in bfloat16 where that is quicker; scores keep their precision.",
+        rich_help_panel=WORK_PANEL,
+    ),
+]
 Suite = Annotated[str, typer.Option("--attacks", help="Suite by name, or a path ending in .toml.")]
 Workers = Annotated[
     int | None,

@@ -135,6 +135,8 @@ class Detector(nn.Module, ABC):
         operational: names in ``config`` that cannot change a logit, such as a budget of requests.
         config_first: names that ``config`` lists first; a checkpoint keeps this order.
         at_once: most images that an attack passes in one batch.
+        half_gradients: whether attacks take gradients in bfloat16. The scores that count stay in
+            the detector's own precision.
         notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
         last_layer: dotted name of the layer that a public checkpoint of more than two classes does
             not bring; empty if there is none.
@@ -150,6 +152,7 @@ class Detector(nn.Module, ABC):
     operational: ClassVar[frozenset[str]] = frozenset()
     config_first: ClassVar[tuple[str, ...]] = ()
     at_once: int = 128
+    half_gradients: bool = False
     notes: tuple[str, ...] = ()
     last_layer: str = ""
     config: dict[str, Any]

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import pandas as pd
 
@@ -179,13 +179,19 @@ class PartialCell:
         self.folder = runner.folder(job.mode, job.attack)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR_FILE).unlink(missing_ok=True)
-        own = digest(runner.identity, runner.detector.at_once, *job.depends_on)
+        is_half = runner.detector.half_gradients and job.mode in ("white-box", "probe")
+        gradients: Literal["bfloat16"] | None = "bfloat16" if is_half else None
+        precision = (gradients,) if is_half else ()
+        own = digest(runner.identity, runner.detector.at_once, *job.depends_on, *precision)
         self.keys = {
             _shard_name(index): digest(CELL_SCHEMA, own, shard.key)
             for index, shard in enumerate(shards)
         }
         fingerprint = runner.fingerprints.get((job.mode, job.attack), "")
-        write_contents(self.folder, CellContents(fingerprint=fingerprint, shards=self.keys))
+        write_contents(
+            self.folder,
+            CellContents(fingerprint=fingerprint, shards=self.keys, gradients=gradients),
+        )
         self.missing = [
             (index, shard) for index, shard in enumerate(shards) if not self._is_done(index)
         ]

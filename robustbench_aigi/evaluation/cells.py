@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import pandas as pd
 import pyarrow as pa
@@ -102,10 +102,17 @@ def capture_failure(name: str, work: Callable[[], T]) -> T | Failed:
 
 
 class CellContents(BaseModel, frozen=True):
-    """``cell.json``: the cell's fingerprint, and the key that each of its shards will have."""
+    """``cell.json``.
+
+    Attributes:
+        fingerprint: of the cell.
+        shards: the key that each of its shards will have.
+        gradients: the number format of an attack's gradients; None for the detector's own.
+    """
 
     fingerprint: str
     shards: dict[str, str]
+    gradients: Literal["bfloat16"] | None = None
 
 
 def write_contents(folder: Path, contents: CellContents) -> None:

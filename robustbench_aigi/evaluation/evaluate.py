@@ -20,6 +20,7 @@ from robustbench_aigi.evaluation.cell_runner import CellRunner, OutOfMemoryError
 from robustbench_aigi.evaluation.cells import CellKey, CellTable
 from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.detector_cells import compute_cells
+from robustbench_aigi.evaluation.gradient_precision import choose_precision, full_precision
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
 from robustbench_aigi.evaluation.run_plan import (
     RunPlan,
@@ -48,6 +49,7 @@ def evaluate(
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     keep_images: bool = True,
+    half_gradients: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -67,6 +69,8 @@ def evaluate(
         out: folder of the run, where cells are stored and from which a killed run resumes.
         surrogates: detectors that shared images are made on, besides those evaluated.
         keep_images: store every white-box image in its cell as PNG.
+        half_gradients: let white-box attacks take gradients in bfloat16 where a trial finds that
+            quicker and the signs alike. Every score that counts is in the detector's own precision.
         executor: who does the work; with one thread per worker the numbers are the same.
         progress: called as images are done.
         say: called with each warning of the preflight.
@@ -75,6 +79,7 @@ def evaluate(
     run = _Run(detectors, suite, data, out, surrogates, executor, progress, identities)
     run.set_batch_sizes()
     run.look_at_detectors(say)
+    run.set_gradient_precision(wanted=half_gradients)
     run.write_plan()
     shared = run.build_shared_images()
     # A surrogate may have come to smaller batches meanwhile.
@@ -144,6 +149,18 @@ class _Run:
             for line in look.warnings:
                 say(f"{name}: {line}")
 
+    def set_gradient_precision(self, *, wanted: bool) -> None:
+        """Set ``half_gradients``: as in an earlier run in this folder, or by a trial."""
+        before = read_run_plan(self.out)
+        for name, detector in self.ready.items():
+            spec = None if before is None else before.detectors.get(name)
+            if not wanted:
+                detector.half_gradients = False
+            elif spec is not None and spec.half_gradients is not None:
+                detector.half_gradients = spec.half_gradients
+            else:
+                choose_precision(detector, self.data)
+
     def write_plan(self) -> None:
         """List the cells with the present batch sizes, and write the list."""
         notes = {name: look.warnings for name, look in self.looks.items()}
@@ -159,8 +176,9 @@ class _Run:
         )
         by_card = {d.card.name: d for d in self.ready.values()}
         crossed = transfer_rows(self.suite, by_card)
-        static = builder.build(self.suite.rows, self.out / "plusplus")
-        transfer = replace(builder, surrogates=by_card).build(crossed, self.out / "transfer")
+        with full_precision(self.ready.values()):
+            static = builder.build(self.suite.rows, self.out / "plusplus")
+            transfer = replace(builder, surrogates=by_card).build(crossed, self.out / "transfer")
         self.unsendable = find_unsendable(self.executor, self.ready, "it is evaluated")
         write_unsendable(self.unsendable, self.out)
         return {"static": static, "transfer": transfer}

@@ -41,6 +41,8 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         threshold: its operating threshold, a logit.
         at_once: images per pass; results differ a little between batch sizes.
+        half_gradients: whether white-box attacks take gradients in bfloat16; None in plans of
+            earlier versions.
         seen: attacks that it met in training.
         replaced: row ids to the attack that replaces the row's own.
         notes: warnings of the preflight.
@@ -49,6 +51,7 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
 
     threshold: float = 0.0
     at_once: int = 0
+    half_gradients: bool | None = None
     seen: tuple[str, ...] = ()
     replaced: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -164,13 +167,14 @@ class _Cells:
     ) -> CellSpec:
         detector = self.detectors[name]
         depends_on = (self.identities.of(detector), detector.at_once, self.data.key)
+        precision = ("bfloat16",) if mode == "white-box" and detector.half_gradients else ()
         how = (self.suite.seed, mode, row and row.model_dump(by_alias=True), made_by)
         return CellSpec(
             detector=name,
             mode=mode,
             attack="clean" if row is None else row.id,
             images=len(self.data if row is None else limited(self.data, row)),
-            fingerprint=digest(*depends_on, *how),
+            fingerprint=digest(*depends_on, *how, *precision),
             unavailable=None if lost is None else lost.reason,
             row=row,
         )
@@ -190,6 +194,7 @@ def _detector_spec(
     return DetectorSpec(
         threshold=detector.threshold,
         at_once=detector.at_once,
+        half_gradients=detector.half_gradients,
         seen=detector.card.seen,
         replaced=replaced_by(suite, detector),
         notes=tuple(notes),

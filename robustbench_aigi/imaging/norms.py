@@ -42,11 +42,12 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
         >>> [float(norm) for norm in norms(attacked, clean)]
         [255.0, 1.0, 1.0]
     """
-    change = (attacked - clean).abs().to(torch.int64).flatten(2)
-    linf = change.amax(dim=(1, 2))
-    squares = change.square().sum(dim=(1, 2))
-    l0 = (change.amax(dim=1) > 0).sum(dim=1)
-    return Norms(linf, squares.double().sqrt() / MAX_LEVEL, l0)
+    change = (attacked.float() - clean).abs_()
+    linf = change.amax(dim=(1, 2, 3)).to(torch.int64)
+    l0 = (change.amax(dim=1) > 0).sum(dim=(1, 2))
+    # Whole numbers, so that float64 sums are exact in any order.
+    l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
+    return Norms(linf, l2 / MAX_LEVEL, l0)
 
 
 NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(

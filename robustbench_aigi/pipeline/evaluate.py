@@ -27,6 +27,7 @@ def evaluate(
     out: str | Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
+    half_gradients: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -40,6 +41,8 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         out: folder of the results. Rerun with the same folder to resume.
         surrogates: by name, what shared images are made on, besides the detectors themselves.
+        half_gradients: let white-box attacks take gradients in bfloat16 where a trial finds that
+            quicker and the signs alike. Every score that counts is in the detector's own precision.
         executor: of the attacks, such as ``PoolExecutor(2)`` of ``robustbench_aigi.executors``.
         progress: called after each shard.
         say: called with each note, such as why results are not reused, or what is sent to other
@@ -57,6 +60,7 @@ def evaluate(
         data,
         Path(out),
         surrogates=surrogates,
+        half_gradients=half_gradients,
         executor=executor,
         progress=progress,
         say=say,
@@ -70,6 +74,7 @@ def evaluate_loaded(
     out: Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
+    half_gradients: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -82,6 +87,7 @@ def evaluate_loaded(
         data: as in :func:`evaluate`.
         out: as in :func:`evaluate`.
         surrogates: as in :func:`evaluate`.
+        half_gradients: as in :func:`evaluate`.
         executor: as in :func:`evaluate`.
         progress: as in :func:`evaluate`.
         say: as in :func:`evaluate`.
@@ -103,6 +109,7 @@ def evaluate_loaded(
             data,
             out,
             surrogates=surrogates,
+            half_gradients=half_gradients,
             executor=executor,
             progress=progress,
             identities=identities,

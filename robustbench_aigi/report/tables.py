@@ -131,6 +131,11 @@ def note_lines(finished: RunResults) -> list[str]:
         unsendable = read_unsendable(run.folder)
         for name, spec in ({} if plan is None else plan.detectors).items():
             lines += [f"{run.called(name)}: {note}" for note in spec.notes]
+            if spec.half_gradients:
+                lines.append(
+                    f"{run.called(name)}: white-box attacks took gradients in bfloat16; every score"
+                    " is in the detector's own precision. `--no-half-gradients` turns this off."
+                )
         lines += [
             f"{run.called(name)}: evaluated in one process ({reason})."
             for name, reason in unsendable.items()

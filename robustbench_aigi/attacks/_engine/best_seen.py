@@ -57,7 +57,7 @@ class BestSeen:
 
     def remember(
         self, candidates: Tensor, logits: Tensor, which: Tensor, allowed: Tensor | None
-    ) -> None:
+    ) -> Tensor:
         """Keep the best candidate of each image, if it beats the best so far.
 
         Args:
@@ -65,6 +65,9 @@ class BestSeen:
             logits: ``(M,)``, those of the candidates.
             which: int64 ``(M,)``, the image that each belongs to; an index may repeat.
             allowed: bool ``(M,)``, whether a candidate may be kept; all may if None.
+
+        Returns:
+            int64, the images whose best was replaced.
         """
         if allowed is not None:
             candidates = candidates[allowed]
@@ -80,8 +83,22 @@ class BestSeen:
         better = costs[winners] < self._costs(self.best[owners], self.logits[owners], owners)
         if not self._full and self._distance is None:
             better &= ~self._fools(self.logits[owners], owners)
-        self.best[owners[better]] = candidates[winners[better]].detach()
-        self.logits[owners[better]] = logits[winners[better]]
+        replaced = owners[better]
+        self.best[replaced] = candidates[winners[better]].detach()
+        self.logits[replaced] = logits[winners[better]]
+        return replaced
+
+    def fools(self, which: Tensor) -> Tensor:
+        """Return bool ``(M,)``, whether the detector is wrong on the best candidates of images.
+
+        Args:
+            which: int64 ``(M,)``, indices of the images.
+        """
+        return self._fools(self.logits[which], which)
+
+    def forget(self) -> None:
+        """Hold nothing: any candidate is better."""
+        self.logits = torch.where(self._labels == 1, torch.inf, -torch.inf).to(self.logits)
 
     def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
         """Return what the best image has least of.

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from robustbench_aigi.attacks._engine.best_seen import BestSeen, select_rows
+from robustbench_aigi.attacks._engine.half_precision import Unverified
 from robustbench_aigi.attacks._engine.scoring import Scorer
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.folding import folded
@@ -72,7 +73,9 @@ class Oracle:
         self.backwards = torch.zeros_like(labels)
         self.detector = detector
         self.full = full
-        self._scorer = Scorer(detector, batch)
+        # A minimum-norm attack walks where the score is 0, and a rounded score misses that.
+        self._is_half = detector.half_gradients and distance is None
+        self._scorer = Scorer(detector, batch, half_gradients=self._is_half)
         self._distance = distance
         self._queries = queries
         self._wants_gradients = gradients
@@ -86,21 +89,27 @@ class Oracle:
             self.clean_logits = self._score_clean_images()
             self._stack = stack.pop_all()
         self.forwards += self._draws
-        self._seen = BestSeen(
+        self._seen = self._best_seen(full=self.full)
+        self._unverified = Unverified(self._best_seen(full=True)) if self._is_half else None
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        with self._stack:
+            if self._unverified is not None and kind in (None, QueryBudgetSpentError):
+                self._verify(self._unverified, self._unverified.open())
+
+    def _best_seen(self, *, full: bool) -> BestSeen:
+        return BestSeen(
             self.detector,
             self.images,
             self.labels,
             self.clean_logits,
-            full=self.full,
+            full=full,
             distance=self._distance,
         )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
 
     def _score_clean_images(self) -> Tensor:
-        if self._wants_gradients:
+        if self._wants_gradients and not self._is_half:
             logits, self._clean_gradients = self._scorer.logits_and_gradients(self.images)
             self.backwards += 1
             return logits
@@ -254,8 +263,21 @@ class Oracle:
         scores, gradients = self._scorer.logits_and_gradients(candidates)
         self.forwards += counts
         self.backwards += counts
-        self._seen.remember(candidates, scores, which, allowed)
+        if self._unverified is None:
+            self._seen.remember(candidates, scores, which, allowed)
+        else:
+            self._unverified.offer(candidates, scores, which, allowed)
+            if not self.full:
+                self._verify(self._unverified, self._unverified.open_that_fool())
         return self.margins(scores, which), gradients * sign
+
+    @torch.no_grad()
+    def _verify(self, unverified: Unverified, which: Tensor) -> None:
+        """Score the candidates of images in the detector's own precision, and keep the best."""
+        if len(which):
+            candidates = unverified.take(which)
+            self.forwards[which] += 1
+            self._seen.remember(candidates, self._scorer.logits(candidates), which, None)
 
     @torch.no_grad()
     def replace(self, images: Float[Tensor, "n 3 h w"]) -> None:

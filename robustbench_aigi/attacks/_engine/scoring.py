@@ -1,11 +1,13 @@
 """Logits and gradients of a detector, in batches that fit, checked to be finite."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from robustbench_aigi.detectors import Detector
-from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.detectors._support.placement import device_of, on_device
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
@@ -16,10 +18,14 @@ class Scorer:
     Args:
         detector: whom to ask.
         batch: most images in one forward pass; the detector's own number if None.
+        half_gradients: compute gradients, and the logits that come with them, in bfloat16.
     """
 
-    def __init__(self, detector: Detector, batch: int | None = None) -> None:
+    def __init__(
+        self, detector: Detector, batch: int | None = None, *, half_gradients: bool = False
+    ) -> None:
         self.detector = detector
+        self._half_gradients = half_gradients
         self._batch = batch or detector.at_once
 
     def logits(self, levels: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
@@ -35,6 +41,8 @@ class Scorer:
     ) -> tuple[Float[Tensor, " m"], Float[Tensor, "m 3 h w"]]:
         """Return logits ``(M,)`` and their gradients ``(M, 3, H, W)``, in one forward pass.
 
+        With ``half_gradients`` both are approximate.
+
         Args:
             levels: ``(M, 3, H, W)`` in grey levels.
 
@@ -45,7 +53,8 @@ class Scorer:
         gradients = []
         for part in self._parts(levels):
             leaf = part.detach().requires_grad_(True)
-            scored = self.logits_of_batch(leaf)
+            with self._gradient_precision():
+                scored = self.logits_of_batch(leaf)
             gradients.append(self._gradient(scored, leaf))
             logits.append(scored.detach())
         return torch.cat(logits), torch.cat(gradients)
@@ -73,6 +82,11 @@ class Scorer:
                 " numbers would mean nothing."
             )
         return logits
+
+    def _gradient_precision(self) -> AbstractContextManager[object]:
+        if not self._half_gradients:
+            return nullcontext()
+        return torch.autocast(device_of(self.detector).type, torch.bfloat16)
 
     def _gradient(self, logits: Tensor, leaf: Tensor) -> Tensor:
         gradient = None

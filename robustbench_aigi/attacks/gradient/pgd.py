@@ -14,6 +14,9 @@ from robustbench_aigi.config.relative_size import RelativeSize
 from robustbench_aigi.config.units import Count, L2Step, LinfStep, Share
 from robustbench_aigi.io.hashing import Draws
 
+HASHED_AT_ONCE = 2**20
+"""Values of an image that are hashed at once, so that a photograph is not copied to int64."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PGD(Ball):
@@ -160,7 +163,9 @@ class CycleDetector:
     def __init__(self, count: int) -> None:
         self._count = count
         self._seen: list[Tensor] = []
+        self._rng = torch.Generator().manual_seed(0)
         self._weights = torch.empty(0, dtype=torch.int64)
+        self._factors: list[int] = []
 
     def is_new(self, shown: Tensor, which: Tensor) -> Tensor:
         """Return bool ``(M,)``, whether iterates are seen for the first time, and remember them.
@@ -169,11 +174,7 @@ class CycleDetector:
             shown: ``(M, 3, H, W)``, whole grey levels.
             which: int64 ``(M,)``, the image that each belongs to.
         """
-        if not len(self._weights):
-            rng = torch.Generator().manual_seed(0)
-            weights = torch.randint(-(2**62), 2**62, (shown[0].numel(),), generator=rng)
-            self._weights = weights.to(shown.device)
-        hashes = (shown.flatten(1).to(torch.int64) * self._weights).sum(dim=1)
+        hashes = self._hashes(shown.flatten(1))
         new = torch.ones_like(which, dtype=torch.bool)
         for earlier in self._seen:
             new &= earlier[which] != hashes
@@ -181,6 +182,21 @@ class CycleDetector:
         row[which] = hashes
         self._seen.append(row)
         return new
+
+    def _hashes(self, rows: Tensor) -> Tensor:
+        """Return a sum with random weights, modulo 2^64, for each row; large rows part by part."""
+        parts = rows.split(HASHED_AT_ONCE, dim=1)
+        if not self._factors:
+            self._weights = self._drawn(parts[0].shape[1]).to(rows.device)
+            self._factors = [1, *self._drawn(len(parts) - 1).tolist()]
+        hashes = torch.zeros(len(rows), dtype=torch.int64, device=rows.device)
+        for part, factor in zip(parts, self._factors, strict=True):
+            weighted = part.to(torch.int64).mul_(self._weights[: part.shape[1]])
+            hashes += factor * weighted.sum(dim=1)
+        return hashes
+
+    def _drawn(self, count: int) -> Tensor:
+        return torch.randint(-(2**62), 2**62, (count,), generator=self._rng)
 
 
 @attacks.add("pgd-linf")
