@@ -237,7 +237,7 @@ class Attack(ABC):
         labels = labels.to(device)
         if clean_logits is not None:
             clean_logits = clean_logits.to(device)
-        levels = images.mul(MAX_LEVEL).round()
+        levels = images.mul(MAX_LEVEL).round_()
         rngs = Draws(seed, self.seed_name, names)
         sized = self.at_size(*images.shape[2:])
         with frozen(detector):

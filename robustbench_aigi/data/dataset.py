@@ -1,11 +1,14 @@
 """A dataset: a manifest with one row per image, and the bytes behind it, read as a stream."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from jaxtyping import Float, Int, UInt8
@@ -36,10 +39,15 @@ MANIFEST_COLUMNS = (
 """``row`` is -1 for an image file; else the row of the Parquet file at ``path``, or the byte of the
 tar archive there at which the image begins. Rows are sorted by image size, to fill batches.
 """
+SIZE_COLUMNS = ("height", "width")
+"""Further columns where the sizes of the images are known, in pixels."""
 DEFAULT_BATCH = 64
 """Images per batch when a dataset is iterated."""
 BATCH_PIXELS = 2**22
 """Pixels per batch at most: 64 images of 256 x 256, of which an attack holds a dozen copies."""
+SLICE_PIXELS = 2**25
+"""Pixels per slice at most, whose results a worker holds until the last is done: 32 photographs of
+1024 x 1024."""
 
 
 class Batch(NamedTuple):
@@ -104,12 +112,40 @@ class Dataset:
         return Dataset(self.name, choose(self.manifest, count))
 
     def slices(self, size: int) -> list["Dataset"]:
-        """Return consecutive parts of ``size`` images; the last one may be shorter."""
-        starts = range(0, len(self), size)
+        """Return consecutive parts, of ``size`` images or of fewer large ones.
+
+        Args:
+            size: images per part at most; :data:`SLICE_PIXELS` may allow fewer.
+        """
+        starts = [*self._starts(size), len(self)]
         return [
-            Dataset(self.name, self.manifest.iloc[start : start + size].reset_index(drop=True))
-            for start in starts
+            Dataset(self.name, self.manifest.iloc[start:end].reset_index(drop=True))
+            for start, end in itertools.pairwise(starts)
         ]
+
+    def _starts(self, size: int) -> Iterator[int]:
+        """Yield the rows at which parts begin."""
+        areas = self._areas
+        if areas is None or int(areas.max(initial=0)) * size <= SLICE_PIXELS:
+            yield from range(0, len(self), size)
+            return
+        start = 0
+        held = 0
+        for position, area in enumerate(areas.tolist()):
+            if position == 0 or position - start == size or held + area > SLICE_PIXELS:
+                yield position
+                start = position
+                held = 0
+            held += area
+
+    @property
+    def _areas(self) -> npt.NDArray[np.int64] | None:
+        """Pixels of every image; None where the manifest does not hold their sizes."""
+        if not set(SIZE_COLUMNS) <= set(self.manifest.columns):
+            return None
+        sizes = self.manifest[list(SIZE_COLUMNS)].to_numpy(np.int64)
+        areas: npt.NDArray[np.int64] = sizes.prod(axis=1)
+        return areas
 
     def pixels(self) -> Iterator[UInt8[Tensor, "3 h w"]]:
         """Yield every image as uint8 ``(3, H, W)``, in manifest order.
@@ -184,8 +220,11 @@ class Dataset:
     def one_size(self) -> tuple[int, int] | None:
         """Return height and width of all images; None if they differ, or if there are no images.
 
-        Headers are read until one differs.
+        Where the manifest does not hold the sizes, headers are read until one differs.
         """
+        if set(SIZE_COLUMNS) <= set(self.manifest.columns):
+            known = self.manifest[list(SIZE_COLUMNS)].drop_duplicates()
+            return tuple(known.iloc[0].tolist()) if len(known) == 1 else None
         sizes: set[tuple[int, int]] = set()
         for content in self.contents():
             header = read_header(content)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.data.dataset import MANIFEST_COLUMNS
+from robustbench_aigi.data.dataset import MANIFEST_COLUMNS, SIZE_COLUMNS
 from robustbench_aigi.data.decoding import ImageError, decode_image
 from robustbench_aigi.data.drawing import check_named_labels, draw_splits
 from robustbench_aigi.data.reading import CONVERT_COLUMN, is_converted
@@ -82,8 +82,8 @@ def read_images(
         convert: read CMYK, 16-bit and transparent images too.
 
     Returns:
-        Rows with ``sha256``, sorted by image size within each block. Where images are converted, a
-        column says what was done to each.
+        Rows with ``sha256`` and sizes, sorted by image size within each block. Where images are
+        converted, a column says what was done to each.
     """
     contents = Contents()
     found: dict[int, tuple[str, int, int, str]] = {}
@@ -105,7 +105,7 @@ def read_images(
         found, orient="index", columns=["sha256", "height", "width", CONVERT_COLUMN]
     )
     good = rows.drop(columns="sha256").join(facts, how="inner")
-    kept = [*MANIFEST_COLUMNS]
+    kept = [*MANIFEST_COLUMNS, *SIZE_COLUMNS]
     if is_converted(good).any():
         kept.append(CONVERT_COLUMN)
     # A Parquet file is read one row group at a time, so sizes are sorted within a row group.

@@ -21,6 +21,39 @@ def select_rows(mask: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
     return tensors if bool(mask.all()) else tuple(tensor[mask] for tensor in tensors)
 
 
+def rows_at(which: Tensor, tensor: Tensor) -> Tensor:
+    """Return the rows at ascending indices; the tensor itself, not a copy, where they are all.
+
+    Args:
+        which: int64 ``(M,)``, ascending and without repetition.
+        tensor: with N rows.
+
+    Example:
+        >>> rows_at(torch.tensor([0, 2]), torch.tensor([5, 6, 7]))
+        tensor([5, 7])
+    """
+    return tensor if len(which) == len(tensor) else tensor[which]
+
+
+def replaced_rows(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Return the rows of one tensor where a mask is true, else those of another.
+
+    Args:
+        mask: bool ``(M,)``.
+        new: with M rows; returned itself where the mask is all true.
+        old: the same shape; returned itself where the mask is all false.
+
+    Example:
+        >>> replaced_rows(torch.tensor([True, False]), torch.zeros(2), torch.ones(2))
+        tensor([0., 1.])
+    """
+    if bool(mask.all()):
+        return new
+    if not bool(mask.any()):
+        return old
+    return torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old)
+
+
 class BestSeen:
     """The candidate of each image that fools best; at first, the clean image.
 
@@ -80,12 +113,17 @@ class BestSeen:
         first[1:] = which[order][1:] != which[order][:-1]
         winners = order[first]
         owners = which[winners]
-        better = costs[winners] < self._costs(self.best[owners], self.logits[owners], owners)
+        held = self.best if self._distance is None else self.best[owners]
+        better = costs[winners] < self._costs(held, self.logits[owners], owners)
         if not self._full and self._distance is None:
             better &= ~self._fools(self.logits[owners], owners)
         replaced = owners[better]
-        self.best[replaced] = candidates[winners[better]].detach()
-        self.logits[replaced] = logits[winners[better]]
+        chosen = winners[better]
+        if len(chosen) == 1:  # a photograph is copied once, not twice
+            self.best[int(replaced)].copy_(candidates[int(chosen)].detach())
+        else:
+            self.best[replaced] = candidates[chosen].detach()
+        self.logits[replaced] = logits[chosen]
         return replaced
 
     def fools(self, which: Tensor) -> Tensor:
@@ -103,8 +141,8 @@ class BestSeen:
     def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
         """Return what the best image has least of.
 
-        That is the margin; for a minimum-norm attack the distance of those that fool, and infinity
-        for those that do not.
+        That is the margin, for which no image is looked at; for a minimum-norm attack the distance
+        of those that fool, and infinity for those that do not.
         """
         margins = (logits - self._detector.threshold) * (2 * self._labels[which] - 1)
         if self._distance is None:

@@ -115,13 +115,15 @@ class LinfBall(Ball):
 
     def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the largest absolute value of each ``change``."""
-        return change.abs().amax(dim=(1, 2, 3), keepdim=True)
+        return greatest(change)
 
     def random_change(
         self, like: Float[Tensor, "3 h w"], rng: torch.Generator
     ) -> Float[Tensor, "3 h w"]:
         """Return uniform whole grey levels of the shape of ``like``, drawn from ``rng``."""
-        return torch.randint(-int(self.eps), int(self.eps) + 1, like.shape, generator=rng).to(like)
+        levels = int(self.eps)
+        drawn = torch.randint(-levels, levels + 1, like.shape, generator=rng, dtype=like.dtype)
+        return drawn.to(like.device)
 
     def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return the sign of ``gradient``."""
@@ -131,13 +133,14 @@ class LinfBall(Ball):
         self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
     ) -> Float[Tensor, "m 3 h w"]:
         """Clamp ``change`` to the whole levels within ``eps``, then ``clean`` + it to [0, 255]."""
-        return (clean + change.clamp(-self.radius, self.radius)).clamp(0, MAX_LEVEL) - clean
+        kept = change.clamp(-self.radius, self.radius)
+        return kept.add_(clean).clamp_(0, MAX_LEVEL).sub_(clean)
 
     def quantise(
         self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
     ) -> Float[Tensor, "m 3 h w"]:
         """Round ``clean`` + ``change``."""
-        return (clean + change).round().clamp(0, MAX_LEVEL)
+        return (clean + change).round_().clamp_(0, MAX_LEVEL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +169,7 @@ class L2Ball(Ball):
         """Return a change of the shape of ``like``, uniform in the ball, drawn from ``rng``."""
         direction = torch.randn(like.shape, generator=rng, dtype=like.dtype)
         radius: float = torch.rand((), generator=rng).item() ** (1 / like.numel()) * self.radius
-        return (direction * (radius / float(torch.linalg.vector_norm(direction)))).to(like.device)
+        return direction.mul_(radius / float(torch.linalg.vector_norm(direction))).to(like.device)
 
     def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return ``gradient`` itself, scaled to one grey level."""
@@ -179,8 +182,8 @@ class L2Ball(Ball):
 
         Shrinking cannot undo the clamp.
         """
-        change = (clean + change).clamp(0, MAX_LEVEL) - clean
-        return change * (self.radius / length(change).clamp(min=1e-12)).clamp(max=1)
+        kept = (clean + change).clamp_(0, MAX_LEVEL).sub_(clean)
+        return kept.mul_((self.radius / length(kept).clamp(min=1e-12)).clamp(max=1))
 
     def quantise(
         self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
@@ -194,7 +197,7 @@ class L2Ball(Ball):
         for _ in range(3):
             over = is_longer(rounded, self.radius)
             if not bool(over.any()):
-                return clean + rounded
+                return rounded.add_(clean)
             change = torch.where(over, change * (0.999 * self.radius / length(rounded)), change)
             rounded = change.round()
         return clean + torch.where(is_longer(rounded, self.radius), change.trunc(), rounded)
@@ -230,9 +233,32 @@ def is_longer(change: Float[Tensor, "m 3 h w"], radius: float) -> Bool[Tensor, "
 def _length(change: Tensor) -> Tensor:
     """Return norms; large images are summed in float64, where float32 is off by half a percent."""
     is_large = change.shape[1:].numel() > LARGE_IMAGE
-    kind = torch.float64 if is_large else change.dtype
-    lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True, dtype=kind)
-    return lengths
+    lengths = [_row_length(row) for row in change] if is_large else None
+    if lengths:
+        return torch.stack(lengths).view(-1, 1, 1, 1)
+    whole: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return whole
+
+
+def _row_length(image: Tensor) -> Tensor:
+    """Return the norm of one image in float64, part by part so that it is not copied."""
+    parts = image.flatten().split(LARGE_IMAGE)
+    squares = [torch.linalg.vector_norm(part, dtype=torch.float64).square() for part in parts]
+    return torch.stack(squares).sum().sqrt()
+
+
+def greatest(change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
+    """Return the largest absolute value of each image's change, ``(N, 1, 1, 1)``.
+
+    Args:
+        change: ``(N, 3, H, W)``.
+
+    Example:
+        >>> greatest(torch.full((1, 3, 2, 2), -2.0)).flatten()
+        tensor([2.])
+    """
+    norm: Tensor = torch.linalg.vector_norm(change, torch.inf, dim=(1, 2, 3), keepdim=True)
+    return norm
 
 
 def scaled(gradient: Float[Tensor, "m 3 h w"], size: float) -> Float[Tensor, "m 3 h w"]:
@@ -246,7 +272,7 @@ def scaled(gradient: Float[Tensor, "m 3 h w"], size: float) -> Float[Tensor, "m 
         >>> length(scaled(torch.ones(1, 3, 2, 2), 5.0)).flatten()
         tensor([5.0000])
     """
-    largest = gradient.flatten(1).abs().amax(dim=1).view(-1, 1, 1, 1)
-    gradient = gradient / torch.where(largest > 0, largest, 1)
-    norm = length(gradient)
-    return size * gradient / torch.where(norm > 0, norm, 1)
+    largest = greatest(gradient)
+    direction = gradient / torch.where(largest > 0, largest, 1)
+    norm = length(direction)
+    return direction.mul_(size).div_(torch.where(norm > 0, norm, 1))

@@ -269,7 +269,7 @@ class Oracle:
             self._unverified.offer(candidates, scores, which, allowed)
             if not self.full:
                 self._verify(self._unverified, self._unverified.open_that_fool())
-        return self.margins(scores, which), gradients * sign
+        return self.margins(scores, which), gradients.mul_(sign)
 
     @torch.no_grad()
     def _verify(self, unverified: Unverified, which: Tensor) -> None:

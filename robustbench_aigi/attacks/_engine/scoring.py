@@ -1,5 +1,6 @@
 """Logits and gradients of a detector, in batches that fit, checked to be finite."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -9,7 +10,10 @@ from torch import Tensor
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import device_of, on_device
 from robustbench_aigi.errors import LogitsError
-from robustbench_aigi.imaging.pixels import MAX_LEVEL
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, PART_VALUES
+
+ROWS_AT_ONCE = 512
+"""Rows of a plane that are checked at once."""
 
 
 class Scorer:
@@ -34,7 +38,7 @@ class Scorer:
         Args:
             levels: ``(M, 3, H, W)`` in grey levels.
         """
-        return torch.cat([self.logits_of_batch(part) for part in self._parts(levels)])
+        return joined([self.logits_of_batch(part) for part in self._parts(levels)])
 
     def logits_and_gradients(
         self, levels: Float[Tensor, "m 3 h w"]
@@ -57,7 +61,7 @@ class Scorer:
                 scored = self.logits_of_batch(leaf)
             gradients.append(self._gradient(scored, leaf))
             logits.append(scored.detach())
-        return torch.cat(logits), torch.cat(gradients)
+        return joined(logits), joined(gradients)
 
     def logits_of_batch(self, levels: Float[Tensor, "m 3 h w"]) -> Float[Tensor, " m"]:
         """Return the logits ``(M,)`` of images that fit one forward pass, with their graph.
@@ -98,7 +102,7 @@ class Scorer:
                 " it by its scores (square-linf, one-pixel), or let its preprocessing happen"
                 " inside torch's graph."
             )
-        if not bool(gradient.isfinite().all()):
+        if not is_finite(gradient):
             raise LogitsError(
                 f"{self.detector.card.name} returned a NaN or infinite gradient. Look for a square"
                 " root or a logarithm of zero in it, or attack it by its scores (square-linf,"
@@ -109,3 +113,27 @@ class Scorer:
     def _parts(self, levels: Tensor) -> tuple[Tensor, ...]:
         """Cut a batch into parts of nearly one size; a small rest would cost more per image."""
         return levels.chunk(max(1, -(-len(levels) // self._batch)))
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors one after the other; a single one is not copied.
+
+    Args:
+        parts: at least one, of the same shape but for the first axis.
+    """
+    return parts[0] if len(parts) == 1 else torch.cat(tuple(parts))
+
+
+def is_finite(values: Tensor) -> bool:
+    """Return whether no value is NaN or infinite, checked part by part.
+
+    Args:
+        values: of any shape.
+    """
+    if values.numel() <= PART_VALUES:
+        return bool(values.isfinite().all())
+    return all(is_finite(part) for part in values) if values.ndim > 2 else _is_finite_plane(values)
+
+
+def _is_finite_plane(values: Tensor) -> bool:
+    return all(bool(rows.isfinite().all()) for rows in values.split(ROWS_AT_ONCE))

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.best_seen import replaced_rows, rows_at
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
@@ -44,7 +45,7 @@ class APGD(Ball):
                 self._descend(oracle, which, rngs)
 
     def _descend(self, oracle: Oracle, which: Tensor, rngs: Draws) -> None:
-        clean = oracle.images[which]
+        clean = rows_at(which, oracle.images)
         starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
         state = APGDState.begin(which, clean, self.project(starts, clean), 2 * self.radius)
         checks = checkpoints(self.steps)
@@ -124,7 +125,7 @@ class APGDState:
         """
         count = len(which)
         no_margin = clean.new_full((count,), float("inf"))
-        no_gradient = torch.zeros_like(clean)
+        no_gradient = clean.new_zeros(1).expand_as(clean)
         return cls(
             which=which,
             clean=clean,
@@ -159,9 +160,8 @@ class APGDState:
         self.last = margins
         better = margins < self.least
         self.least = torch.where(better, margins, self.least)
-        rows = better.view(-1, 1, 1, 1)
-        self.best = torch.where(rows, self.change, self.best)
-        self.best_gradient = torch.where(rows, gradient, self.best_gradient)
+        self.best = replaced_rows(better, self.change, self.best)
+        self.best_gradient = replaced_rows(better, gradient, self.best_gradient)
 
     def check(self, since: int) -> None:
         """Halve the step and return to the best iterate where too few steps helped.
@@ -172,11 +172,10 @@ class APGDState:
         """
         stuck = (self.least_at_check <= self.least) & ~self.halved
         halve = (self.helped < MIN_HELPFUL_SHARE * since) | stuck
-        rows = halve.view(-1, 1, 1, 1)
-        self.size = torch.where(rows, self.size / 2, self.size)
-        self.change = torch.where(rows, self.best, self.change)
-        self.previous = torch.where(rows, self.best, self.previous)
-        self.gradient = torch.where(rows, self.best_gradient, self.gradient)
+        self.size = replaced_rows(halve, self.size / 2, self.size)
+        self.change = replaced_rows(halve, self.best, self.change)
+        self.previous = replaced_rows(halve, self.best, self.previous)
+        self.gradient = replaced_rows(halve, self.best_gradient, self.gradient)
         self.last = torch.where(halve, self.least, self.last)
         self.helped = torch.zeros_like(self.helped)
         self.least_at_check = self.least
@@ -184,17 +183,14 @@ class APGDState:
 
     def move(self, ball: Ball) -> None:
         """Take a projected step in ``ball``, part of which repeats the last move."""
-        ahead = ball.project(
-            self.change + self.size * ball.steepest_step(self.gradient), self.clean
-        )
-        has_not_moved = (self.change == self.previous).flatten(1).all(dim=1).view(-1, 1, 1, 1)
-        mixed = (
-            self.change
-            + NEW_MOVE_SHARE * (ahead - self.change)
-            + (1 - NEW_MOVE_SHARE) * (self.change - self.previous)
-        )
+        step = ball.steepest_step(self.gradient).mul_(self.size).add_(self.change)
+        ahead = ball.project(step, self.clean)
+        has_not_moved = (self.change == self.previous).flatten(1).all(dim=1)
+        mixed = torch.sub(ahead, self.change, out=step).mul_(NEW_MOVE_SHARE).add_(self.change)
+        last_move = self.change - self.previous
+        mixed.add_(last_move.mul_(1 - NEW_MOVE_SHARE))
         self.previous = self.change
-        self.change = ball.project(torch.where(has_not_moved, ahead, mixed), self.clean)
+        self.change = ball.project(replaced_rows(has_not_moved, ahead, mixed), self.clean)
 
 
 @attacks.add("apgd-linf")

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from robustbench_aigi.attacks._engine.norm_balls import length, scaled
+from robustbench_aigi.attacks._engine.best_seen import rows_at
+from robustbench_aigi.attacks._engine.norm_balls import greatest, length, scaled
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.units import Count
@@ -100,26 +101,25 @@ class FMN(Attack):
         which = oracle.active()
         if not len(which):
             return
-        clean = oracle.images[which]
+        clean = rows_at(which, oracle.images)
         change = torch.zeros_like(clean)
         radius = None
         best = clean.new_full((len(which), 1, 1, 1), math.inf)
         widest = self.size(torch.full_like(clean, MAX_FIRST_LEVELS))
         for step in range(self.steps):
             share = 0.5 * (1 + math.cos(math.pi * step / self.steps))
-            shown = (clean + change).round().clamp(0, MAX_LEVEL)
+            shown = (clean + change).round_().clamp_(0, MAX_LEVEL)
             margins, gradient = oracle.submit_with_gradient(shown, which)
             fools = (margins < 0).view(-1, 1, 1, 1)
-            best = torch.where(fools, torch.minimum(best, self.size(shown - clean)), best)
+            best = torch.where(fools, torch.minimum(best, self.size(shown.sub_(clean))), best)
             if radius is None:
                 radius = torch.minimum(self.linear_radius(margins, gradient), widest)
             else:
                 radius = self._adapted(radius, best, fools, share)
             radius = torch.minimum(radius, self.shrunk(best, share))
-            change = (clean + self.moved(change, gradient, radius, share)).clamp(
-                0, MAX_LEVEL
-            ) - clean
-        oracle.submit((clean + change).round().clamp(0, MAX_LEVEL), which)
+            moved = self.moved(change, gradient, radius, share)
+            change = moved.add_(clean).clamp_(0, MAX_LEVEL).sub_(clean)
+        oracle.submit((clean + change).round_().clamp_(0, MAX_LEVEL), which)
 
     def _adapted(self, radius: Tensor, best: Tensor, fools: Tensor, share: float) -> Tensor:
         """Return the radius after an iterate; it grows fully while nothing has fooled yet."""
@@ -137,8 +137,8 @@ class FMNLinf(FMN):
 
     def linear_radius(self, margins: Tensor, gradient: Tensor) -> Tensor:
         """Return ``margins`` over the L1 norm of ``gradient``, rounded up to a whole level."""
-        rate = gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
-        return (margins.view(-1, 1, 1, 1) / rate).ceil().clamp(min=1)
+        rate: Tensor = torch.linalg.vector_norm(gradient, 1, dim=(1, 2, 3), keepdim=True)
+        return (margins.view(-1, 1, 1, 1) / rate.clamp(min=1e-30)).ceil().clamp(min=1)
 
     def shrunk(self, size: Tensor, share: float) -> Tensor:
         """Lower ``size`` by ``share`` of the first change, but by at least one level."""
@@ -150,12 +150,13 @@ class FMNLinf(FMN):
 
     def size(self, change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:
         """Return the largest absolute value of each ``change``."""
-        return change.abs().amax(dim=(1, 2, 3), keepdim=True)
+        return greatest(change)
 
     def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         """Move ``change`` by whole levels, ``share`` of ``radius``, by the sign of ``gradient``."""
         step = (share * radius).ceil().clamp(min=1)
-        return torch.minimum(torch.maximum(change + step * gradient.sign(), -radius), radius)
+        moved = gradient.sign().mul_(step).add_(change)
+        return moved.clamp_(-radius, radius)
 
 
 @attacks.add("fmn-l2")
@@ -184,5 +185,6 @@ class FMNL2(FMN):
 
     def moved(self, change: Tensor, gradient: Tensor, radius: Tensor, share: float) -> Tensor:
         """Move ``change`` by ``share`` of ``radius`` along ``gradient``, then project it."""
-        change = change + max(share, FIRST_RADIUS_CHANGE) * radius * scaled(gradient, 1.0)
-        return change * (radius / length(change).clamp(min=1e-12)).clamp(max=1)
+        step = max(share, FIRST_RADIUS_CHANGE) * radius
+        moved = change + scaled(gradient, 1.0).mul_(step)
+        return moved.mul_((radius / length(moved).clamp(min=1e-12)).clamp(max=1))

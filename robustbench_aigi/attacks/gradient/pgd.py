@@ -6,7 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from robustbench_aigi.attacks._engine.best_seen import select_rows
+from robustbench_aigi.attacks._engine.best_seen import rows_at, select_rows
 from robustbench_aigi.attacks._engine.norm_balls import Ball, L2Ball, LinfBall, scaled
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
@@ -57,13 +57,14 @@ class PGD(Ball):
 
     def _begin(self, oracle: Oracle, which: Tensor, rngs: Draws | None) -> "PGDState":
         """Return the state at a start: the clean images, or random ones if there are ``rngs``."""
-        clean = oracle.images[which]
-        change = torch.zeros_like(clean)
+        clean = rows_at(which, oracle.images)
+        nothing = clean.new_zeros(1).expand_as(clean)
+        change = nothing
         if rngs is not None:
             starts = torch.stack([self.random_change(clean[0], rngs[i]) for i in which.tolist()])
             change = self.project(starts, clean)
         predicted = clean.new_full((len(which),), torch.inf)
-        return PGDState(which, clean, change, torch.zeros_like(clean), predicted)
+        return PGDState(which, clean, change, nothing, predicted)
 
     def _descend(self, oracle: Oracle, state: "PGDState") -> None:
         """Step, project, round and score; drop what is fooled, and what repeats itself."""
@@ -119,9 +120,10 @@ class PGD(Ball):
             state.velocity = self.momentum * state.velocity + scaled(gradient, 1.0)
         else:
             state.velocity = gradient
-        step = float(self.step) * self.unit * self.steepest_step(state.velocity)
-        moved = self.project(state.change + step, state.clean)
-        state.predicted_margins = margins - (gradient * (moved - state.change)).sum(dim=(1, 2, 3))
+        step = self.steepest_step(state.velocity).mul_(float(self.step) * self.unit)
+        moved = self.project(step.add_(state.change), state.clean)
+        gain = torch.sub(moved, state.change, out=step).mul_(gradient).sum(dim=(1, 2, 3))
+        state.predicted_margins = margins - gain
         state.change = moved
 
 

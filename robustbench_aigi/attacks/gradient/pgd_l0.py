@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from robustbench_aigi.attacks._engine.best_seen import replaced_rows, rows_at
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import Attack, Budget, attacks
 from robustbench_aigi.config.units import LinfStep, PairCount, PixelCount
@@ -50,9 +51,8 @@ class PGDL0(Attack):
             margins, gradient = oracle.submit_with_gradient(state.shown, state.which)
             state.note(margins, gradient)
             state = state.only(oracle.is_active(state.which))
-            state.gradients = state.gradients + state.gradient / state.gradient.flatten(1).norm(
-                dim=1
-            ).clamp(min=1e-30).view(-1, 1, 1, 1)
+            size = state.gradient.flatten(1).norm(dim=1).clamp(min=1e-30).view(-1, 1, 1, 1)
+            state.gradients = (state.gradient / size).add_(state.gradients)
             if step < self.steps // 2:
                 state.shown = self._corners(state.clean, state.gradients)
             elif step == self.steps // 2:
@@ -64,8 +64,8 @@ class PGDL0(Attack):
 
     def _corners(self, clean: Tensor, gradient: Tensor) -> Tensor:
         """Put the most promising pixels at the corner of their colour cube that promises most."""
-        corners = torch.where(gradient > 0, MAX_LEVEL, torch.where(gradient < 0, 0.0, clean))
-        gain = (gradient * (corners - clean)).sum(dim=1, keepdim=True)
+        corners = clean.masked_fill(gradient > 0, MAX_LEVEL).masked_fill_(gradient < 0, 0.0)
+        gain = (corners - clean).mul_(gradient).sum(dim=1, keepdim=True)
         return torch.where(largest(gain, int(self.pixels)), corners, clean)
 
     def _stepped(self, shown: Tensor, gradient: Tensor, clean: Tensor) -> Tensor:
@@ -74,11 +74,11 @@ class PGDL0(Attack):
         The mean change per value of the kept pixels is ``step``.
         """
         reach = int(self.pixels) * self.step * gradient.shape[1]
-        wanted = shown + reach * gradient / gradient.abs().sum(dim=(1, 2, 3), keepdim=True).clamp(
-            min=1e-30
-        )
-        inside = wanted.round().clamp(0, MAX_LEVEL)
-        worth = ((wanted - clean).square() - (wanted - inside).square()).sum(dim=1, keepdim=True)
+        total = torch.linalg.vector_norm(gradient, 1, dim=(1, 2, 3), keepdim=True).clamp(min=1e-30)
+        wanted = (reach * gradient).div_(total).add_(shown)
+        inside = wanted.round().clamp_(0, MAX_LEVEL)
+        worth = (wanted - clean).square_().sub_(wanted.sub_(inside).square_())
+        worth = worth.sum(dim=1, keepdim=True)
         return torch.where(largest(worth, int(self.pixels)), inside, clean)
 
 
@@ -110,8 +110,8 @@ class PGDL0State:
     def begin(cls, oracle: Oracle) -> "PGDL0State":
         """Return the state at the clean images of ``oracle`` that are active."""
         which = oracle.active()
-        clean = oracle.images[which]
-        nothing = torch.zeros_like(clean)
+        clean = rows_at(which, oracle.images)
+        nothing = clean.new_zeros(1).expand_as(clean)
         no_margin = clean.new_full((len(which),), torch.inf)
         return cls(which, clean, clean, nothing, nothing, no_margin, clean, nothing)
 
@@ -131,9 +131,8 @@ class PGDL0State:
         self.gradient = gradient
         better = margins < self.least
         self.least = torch.where(better, margins, self.least)
-        rows = better.view(-1, 1, 1, 1)
-        self.best = torch.where(rows, self.shown, self.best)
-        self.best_gradient = torch.where(rows, gradient, self.best_gradient)
+        self.best = replaced_rows(better, self.shown, self.best)
+        self.best_gradient = replaced_rows(better, gradient, self.best_gradient)
 
 
 def largest(values: Tensor, count: int) -> Tensor:
