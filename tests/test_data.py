@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.dataset import choose
+from robustbench_aigi.data.dataset import Dataset, choose
 from robustbench_aigi.data.decoding import ImageError, decode, encode_png
 from robustbench_aigi.errors import DataError, UnavailableError, UnknownNameError
 from tests.conftest import CIFAKE, needs_cifake
@@ -218,3 +218,31 @@ def test_cifake_as_a_folder_is_the_same_as_in_parquet(tmp_path: Path) -> None:
         t.replace({"split": {"validation": "train"}}) for t in (a, b)
     )  # drawn from fewer images here
     pd.testing.assert_frame_equal(a, b)
+
+
+def sized(sizes: list[tuple[int, int]]) -> Dataset:
+    """A dataset of images that are nowhere, whose sizes are known."""
+    table = pd.DataFrame(sizes, columns=["height", "width"])
+    return Dataset("sized", table.assign(id=[str(number) for number in range(len(sizes))]))
+
+
+def test_slices_hold_fewer_of_large_images() -> None:
+    small = [(32, 32)] * 600
+    assert [len(part) for part in sized(small).slices(250)] == [250, 250, 100]
+    large = [(1024, 1024)] * 70
+    assert [len(part) for part in sized(large).slices(250)] == [32, 32, 6]
+    mixed = sized([(32, 32)] * 300 + [(4000, 3000)] * 5 + [(20_000, 20_000)])
+    parts = mixed.slices(250)
+    assert [len(part) for part in parts] == [250, 52, 2, 1, 1]
+    assert [i for part in parts for i in part.manifest["id"]] == mixed.manifest["id"].tolist()
+    unknown = Dataset("unknown", mixed.manifest.drop(columns=["height", "width"]))
+    assert [len(part) for part in unknown.slices(250)] == [250, 56]
+
+
+def test_sizes_are_listed_and_not_read_again(tmp_path: Path) -> None:
+    folder(tmp_path)
+    data = load_data("folder", str(tmp_path))
+    assert data.manifest[["height", "width"]].to_numpy().tolist() == [[32, 32]] * len(data)
+    for path in data.manifest["path"]:
+        Path(path).unlink()
+    assert data.one_size() == (32, 32)
