@@ -28,7 +28,7 @@ from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.training import TrainingJob, train_detector
 from robustbench_aigi.training.arrays import Arrays
 from tests.addresses import Level
-from tests.test_cli import command
+from tests.test_cli import command_here
 
 
 @pytest.mark.parametrize("name", ["cifake-cnn", "robust-tinyvit-5m"])
@@ -162,15 +162,17 @@ def test_commands_refuse_take_and_mark_alike(tiny_recipe: str, tmp_path: Path) -
         ["plan", "timm:test_resnet"],
         ["detect", str(image), "--detector", "timm:test_resnet"],
     ):
-        done = command(*words, cwd=tmp_path)
+        done = command_here(*words, cwd=tmp_path)
         assert done.returncode == 2
         assert "is not trained" in done.stderr
         assert "Traceback" not in done.stderr
-    done = command("detect", str(image), "--detector", "cifake-cnn?weights=fresh", cwd=tmp_path)
+    done = command_here(
+        "detect", str(image), "--detector", "cifake-cnn?weights=fresh", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert "unsure (fresh weights" in done.stdout
     (tmp_path / "detectors.toml").write_text("[mine]\naddress = 'cifake-cnn'\nthreshold = 1e9\n")
-    done = command("detect", str(image), "--detector", "mine", "--json", cwd=tmp_path)
+    done = command_here("detect", str(image), "--detector", "mine", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     verdict = json.loads(done.stdout)
     assert (verdict["verdict"], verdict["detector"]) == ("real", "mine")
@@ -178,7 +180,7 @@ def test_commands_refuse_take_and_mark_alike(tiny_recipe: str, tmp_path: Path) -
 
 
 def test_the_list_of_detectors_says_which_ship() -> None:
-    lines = command("list", "detectors").stdout.splitlines()
+    lines = command_here("list", "detectors").stdout.splitlines()
     marked = {line.split()[0] for line in lines if "trained weights ship" in line}
     assert marked == {"cifake-cnn", "resnet18-c32", "tinyvit-5m", "clip-mlp"} & set(
         detectors.names()

@@ -1,5 +1,6 @@
 """The command ``run``: a whole run, its report, and kills in the middle."""
 
+import io
 import json
 import re
 import shutil
@@ -7,16 +8,38 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import ExitStack, chdir, redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from robustbench_aigi.cli import main as main_module
 from robustbench_aigi.report import read_matrix, to_markdown
 
 
 def command(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
     call = [sys.executable, "-m", "robustbench_aigi", *words]
     return subprocess.run(call, capture_output=True, text=True, check=False, cwd=cwd)
+
+
+def command_here(*words: str, cwd: Path | None = None) -> "subprocess.CompletedProcess[str]":
+    """A command in this process, which spares its seconds of imports."""
+    out = io.StringIO()
+    err = io.StringIO()
+    with ExitStack() as stack:
+        stack.enter_context(patch.object(sys, "argv", ["robustbench-aigi", *words]))
+        stack.enter_context(patch.object(main_module, "tune_process"))  # it would last
+        stack.enter_context(redirect_stdout(out))
+        stack.enter_context(redirect_stderr(err))
+        if cwd is not None:
+            stack.enter_context(chdir(cwd))
+        try:
+            main_module.main()
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from robustbench_aigi.cli import main as main_module
-from tests.test_cli import command
+from tests.test_cli import command, command_here
 from tests.test_data import folder
 
 
@@ -146,20 +144,13 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize("case", BAD_CALLS)
-def test_bad_calls_end_with_one_message_and_no_traceback(
-    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_calls_end_with_one_message_and_no_traceback(case: str, tmp_path: Path) -> None:
     words, expected = BAD_CALLS[case]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["robustbench-aigi", *words])
-    monkeypatch.setattr(main_module, "tune_process", lambda: None)  # it would last
-    with pytest.raises(SystemExit) as ended:
-        main_module.main()
-    printed = capsys.readouterr().err
-    assert ended.value.code == 2, printed
-    assert expected in printed
-    assert "Traceback" not in printed
-    assert printed.strip().splitlines()[-1].startswith("error: ")
+    done = command_here(*words, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stderr.strip().splitlines()[-1].startswith("error: ")
 
 
 def test_a_bad_call_is_no_traceback_in_a_shell(tmp_path: Path) -> None:
@@ -172,7 +163,7 @@ def test_a_bad_call_is_no_traceback_in_a_shell(tmp_path: Path) -> None:
 def test_unwritable_output_and_bad_image(tmp_path: Path, tiny_suite: str) -> None:
     (tmp_path / "file").write_text("in the way")
     root = folder(tmp_path / "data")
-    done = command(
+    done = command_here(
         "run",
         "cifake",
         "--source",
@@ -185,7 +176,7 @@ def test_unwritable_output_and_bad_image(tmp_path: Path, tiny_suite: str) -> Non
     assert done.returncode == 2
     assert "cannot write to" in done.stderr
     (tmp_path / "bad.png").write_bytes(b"")
-    done = command("detect", str(tmp_path / "bad.png"))
+    done = command_here("detect", str(tmp_path / "bad.png"))
     assert done.returncode == 2
     assert "the file is empty" in done.stderr
     assert (tmp_path / "file").stat().st_size == len("in the way")

@@ -27,7 +27,7 @@ from robustbench_aigi.judging import (
 )
 from robustbench_aigi.training import Arrays, TrainingJob, train_detector
 from robustbench_aigi.training.trainer import trained_sizes
-from tests.test_cli import command
+from tests.test_cli import command_here
 from tests.test_training import easy
 
 
@@ -219,7 +219,7 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         "--detector",
         "resnet18-c32",
     ]
-    done = command(*words, "--json")
+    done = command_here(*words, "--json")
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [Path(line["image"]).name for line in lines] == [
@@ -243,7 +243,7 @@ def test_the_command_judges_many_images_by_many_detectors(tmp_path: Path) -> Non
         2, 0, 1
     )
     assert lines[2]["logit"] == own.logits(pixels[None].float() / 255).item()
-    done = command(*words)
+    done = command_here(*words)
     assert done.returncode == 0
     assert "outside what it learnt" in done.stdout
     assert "left out: " in done.stderr
@@ -263,7 +263,7 @@ def test_nothing_that_can_be_judged_is_an_error(tmp_path: Path) -> None:
     for name in ("one.png", "two.png"):
         (tmp_path / name).write_bytes(b"no image")
     for words in ([str(tmp_path)], [str(tmp_path / "one.png")], [str(tmp_path / "nowhere.png")]):
-        done = command("detect", *words)
+        done = command_here("detect", *words)
         assert done.returncode == 2
         assert done.stderr.strip().splitlines()[-1].startswith("error: ")
         assert "Traceback" not in done.stderr

@@ -262,12 +262,12 @@ def test_junit_counts_what_failed(good: Path) -> None:
 def test_the_command_says_each_rule_and_ends_by_the_verdict(
     good: Path, fakes_only: Path, reals_only: Path, tmp_path: Path
 ) -> None:
-    from tests.test_cli import command
+    from tests.test_cli import command_here
 
-    done = command("gate", "no-regression", str(good), "--base", str(good))
+    done = command_here("gate", "no-regression", str(good), "--base", str(good))
     assert done.returncode == 0, done.stderr
     assert "pass       good: no regression at p < 0.01: none" in done.stdout
-    done = command(
+    done = command_here(
         "gate",
         "no-regression",
         str(reals_only),
@@ -280,16 +280,16 @@ def test_the_command_says_each_rule_and_ends_by_the_verdict(
     assert done.returncode == 1
     assert json.loads(done.stdout)["verdict"] == "fail"
     assert ET.parse(tmp_path / "j.xml").getroot().tag == "testsuites"
-    done = command("gate", "no-regression", str(good))
+    done = command_here("gate", "no-regression", str(good))
     assert done.returncode == 3  # C8: undecided, apart from a request that cannot be met
-    assert command("gate", "relase", str(good)).returncode == 2
+    assert command_here("gate", "relase", str(good)).returncode == 2
     assert "undecided" in done.stdout
     assert "--base RUN" in done.stdout
     n = images_for(0.02)
-    done = command("report", str(reals_only), "--compare", str(fakes_only))
+    done = command_here("report", str(reals_only), "--compare", str(fakes_only))
     assert "regression" in done.stdout
     assert (
-        command("plan", "--width", "2%").stdout
+        command_here("plan", "--width", "2%").stdout
         == f"{n} images in each direction: --limit {2 * n}\n"
     )
-    assert "--width must be more than 0%" in command("plan", "--width", "wide").stderr
+    assert "--width must be more than 0%" in command_here("plan", "--width", "wide").stderr

@@ -53,7 +53,7 @@ class Slow(Linear):
     """Quick in half precision alone."""
 
     def logits(self, images: Tensor) -> Tensor:
-        if not in_half_precision():
+        if images.requires_grad and not in_half_precision():
             time.sleep(0.04 * len(images))
         return super().logits(images)
 
@@ -73,8 +73,9 @@ class Refusing(Slow):
         return super().logits(images)
 
 
-def mini() -> Dataset:
-    return load_data("mini", split="test", limit=8)
+@pytest.fixture(scope="module")
+def few(tiny_recipe: str) -> Dataset:
+    return load_data(tiny_recipe, split="test", limit=4)
 
 
 @pytest.mark.parametrize("full", [False, True])
@@ -142,19 +143,19 @@ def test_every_pass_is_counted(images: Tensor, labels: Tensor) -> None:
         assert 0 <= looks <= 3 * len(images)
 
 
-def test_a_trial_decides() -> None:
+def test_a_trial_decides(few: Dataset) -> None:
     assert Trial(0.1, 1.5, 0.99).pays
     assert not Trial(0.1, 1.1, 0.99).pays
     assert not Trial(0.1, 3.0, 0.5).pays
     found = {}
     for kind in (Linear, Slow, Turned, Refusing):
         detector = kind(weights(), 0.0)
-        choose_precision(detector, mini())
+        choose_precision(detector, few)
         found[kind] = detector.half_gradients
     assert found == {Linear: False, Slow: True, Turned: False, Refusing: False}
 
 
-def test_half_precision_is_not_tried_on_a_quick_network() -> None:
+def test_half_precision_is_not_tried_on_a_quick_network(few: Dataset) -> None:
     tried = []
 
     class Quick(Linear):
@@ -162,16 +163,16 @@ def test_half_precision_is_not_tried_on_a_quick_network() -> None:
             tried.append(in_half_precision())
             return super().logits(images)
 
-    choose_precision(Quick(weights(), 0.0), mini())
+    choose_precision(Quick(weights(), 0.0), few)
     assert tried
     assert not any(tried)
 
 
 @pytest.mark.parametrize("facts", [{"gradient": "none"}, {"stochastic": True}])
-def test_no_trial_of_what_has_no_plain_gradient(facts: dict[str, object]) -> None:
+def test_no_trial_of_what_has_no_plain_gradient(facts: dict[str, object], few: Dataset) -> None:
     detector = Slow(weights(), 0.0)
     detector.describe(**facts)
-    choose_precision(detector, mini())
+    choose_precision(detector, few)
     assert not detector.half_gradients
 
 
@@ -183,7 +184,7 @@ def test_full_precision_is_for_a_while() -> None:
     assert detector.half_gradients
 
 
-def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path) -> None:
+def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Dataset) -> None:
     suite = tmp_path / "half.toml"
     suite.write_text(SUITE)
     out = tmp_path / "run"
@@ -191,7 +192,7 @@ def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path) -> None
     def run(*, half: bool) -> dict[str, object]:
         detector = Slow(weights(), 0.0)
         detector.describe(name="slow")
-        evaluate([detector], str(suite), mini(), out, half_gradients=half)
+        evaluate([detector], str(suite), few, out, half_gradients=half)
         stored: dict[str, object] = json.loads(
             (out / "cells/slow/white-box-pgd/cell.json").read_text()
         )
