@@ -19,11 +19,11 @@ needs_cifake = pytest.mark.skipif(
 SLOW_FILES = frozenset(
     f"test_{name}.py"
     for name in """
-    adapters addressed_weights adequacy artefacts assembly attack_laws attention attacks bare_names
-    bayesian clip_detectors cli cli_jobs detect detectors docs errors_in_cells evaluation executors
-    fingerprint_processes foreign_runs gapl gate hf hub_models launder methods page pipelines plugin
-    random_detectors reconstruction shapes shipped spai storage_server training training_free
-    training_resumed transformers typed
+    adapters addressed_weights adequacy artefacts assembly attack_laws attacks attention bare_names
+    bayesian cli cli_jobs clip_detectors detect detectors docs errors_in_cells evaluation executors
+    fingerprint_processes foreign_runs gapl gate hf hub_models launder methods mixed_sizes page
+    pipelines plugin random_detectors reconstruction shapes shipped spai storage_server training
+    training_free training_resumed transformers typed
     """.split()
 )
 """Files of whole runs, trainings and large networks, which ``make quick`` leaves out."""

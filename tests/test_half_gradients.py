@@ -4,6 +4,7 @@ import json
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -18,7 +19,9 @@ from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.conftest import Linear, small
 
 GRADIENT_ATTACKS = [
-    name for name in attacks.names() if attacks.get(name).access == "gradients" and "-" in name
+    name
+    for name in attacks.names()
+    if attacks.get(name).access == "gradients" and name not in ("eot", "survives")
 ]
 SUITE = """
 name = "half"
@@ -29,6 +32,14 @@ id = "pgd"
 attack = "pgd-linf"
 with = { eps = 8, step = 4, steps = 2 }
 surrogate = "slow"
+[[attacks]]
+id = "square"
+attack = "square-linf"
+with = { eps = 8, queries = 5 }
+[[attacks]]
+id = "fmn"
+attack = "fmn-linf"
+with = { steps = 2 }
 """
 
 
@@ -144,9 +155,9 @@ def test_every_pass_is_counted(images: Tensor, labels: Tensor) -> None:
 
 
 def test_a_trial_decides(few: Dataset) -> None:
-    assert Trial(0.1, 1.5, 0.99).pays
-    assert not Trial(0.1, 1.1, 0.99).pays
-    assert not Trial(0.1, 3.0, 0.5).pays
+    assert Trial(1.5, 0.99).pays
+    assert not Trial(1.1, 0.99).pays
+    assert not Trial(3.0, 0.5).pays
     found = {}
     for kind in (Linear, Slow, Turned, Refusing):
         detector = kind(weights(), 0.0)
@@ -203,6 +214,9 @@ def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Da
     assert "took gradients in bfloat16" in (out / "matrix.md").read_text()
     static = json.loads((out / "cells/slow/static-pgd/cell.json").read_text())
     assert static["gradients"] is None
+    for other in ("square", "fmn"):
+        cell = json.loads((out / f"cells/slow/white-box-{other}/cell.json").read_text())
+        assert cell["gradients"] is None
     shard = out / "cells/slow/white-box-pgd/shard-0000.parquet"
     made = shard.stat().st_mtime_ns
     assert run(half=True) == first
@@ -212,3 +226,14 @@ def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Da
     assert second["fingerprint"] != first["fingerprint"]
     assert shard.stat().st_mtime_ns != made
     assert "bfloat16" not in (out / "matrix.md").read_text()
+
+
+def test_another_detector_of_the_same_name_is_tried_itself(tmp_path: Path, few: Dataset) -> None:
+    suite = tmp_path / "half.toml"
+    suite.write_text(SUITE)
+    for kind, expected in ((Slow, True), (Refusing, False)):
+        detector = kind(weights(), 0.0)
+        detector.describe(name="slow")
+        matrix = evaluate([detector], str(suite), few, tmp_path / "run")
+        assert detector.half_gradients is expected
+        assert (pd.DataFrame(matrix)["status"].str.contains("error")).sum() == 0

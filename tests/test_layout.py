@@ -103,6 +103,16 @@ def test_help_does_not_wait_for_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_names_of_detectors_do_not_wait_for_timm() -> None:
+    code = (
+        "import sys; from robustbench_aigi.detectors import detectors;"
+        " import robustbench_aigi.pipeline.evaluate, robustbench_aigi.training;"
+        " import robustbench_aigi.data.prompts; detectors.names();"
+        " sys.exit(bool({'timm', 'torchvision', 'diffusers'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_marker_of_typed_package_is_there() -> None:
     assert (PACKAGE / "py.typed").is_file()
 

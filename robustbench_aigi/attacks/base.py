@@ -156,6 +156,14 @@ class Attack(ABC):
         return False
 
     @property
+    def allows_half_gradients(self) -> bool:
+        """Whether its gradients, and the scores that come with them, may be approximate.
+
+        A minimum-norm attack walks where the score is 0, and a rounded score misses that.
+        """
+        return self.access == "gradients" and self.minimises is None
+
+    @property
     def draws_per_candidate(self) -> int:
         """Scores averaged per candidate, where the detector scores at random."""
         return 1

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -20,6 +20,7 @@ from robustbench_aigi.evaluation.cells import (
     CellContents,
     CellKey,
     CellTable,
+    GradientFormat,
     Work,
     capture_failure,
     key_of,
@@ -42,6 +43,7 @@ class CellJob(NamedTuple):
         data: its images.
         work: turns a shard of them into a table.
         depends_on: all that the table depends on besides detector and images.
+        gradients: format of an attack's gradients; None for the detector's own.
     """
 
     mode: str
@@ -49,6 +51,7 @@ class CellJob(NamedTuple):
     data: Dataset
     work: Work
     depends_on: tuple[object, ...] = ()
+    gradients: GradientFormat | None = None
 
 
 class OutOfMemoryError(Exception):
@@ -179,9 +182,7 @@ class PartialCell:
         self.folder = runner.folder(job.mode, job.attack)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR_FILE).unlink(missing_ok=True)
-        is_half = runner.detector.half_gradients and job.mode in ("white-box", "probe")
-        gradients: Literal["bfloat16"] | None = "bfloat16" if is_half else None
-        precision = (gradients,) if is_half else ()
+        precision = () if job.gradients is None else (job.gradients,)
         own = digest(runner.identity, runner.detector.at_once, *job.depends_on, *precision)
         self.keys = {
             _shard_name(index): digest(CELL_SCHEMA, own, shard.key)
@@ -190,7 +191,7 @@ class PartialCell:
         fingerprint = runner.fingerprints.get((job.mode, job.attack), "")
         write_contents(
             self.folder,
-            CellContents(fingerprint=fingerprint, shards=self.keys, gradients=gradients),
+            CellContents(fingerprint=fingerprint, shards=self.keys, gradients=job.gradients),
         )
         self.missing = [
             (index, shard) for index, shard in enumerate(shards) if not self._is_done(index)

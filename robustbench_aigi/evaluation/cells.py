@@ -49,6 +49,8 @@ TABLE_COLUMNS = (
 itself saw. All agree for a detector that does not score at random, of which one score is drawn.
 """
 ATTACK_MODES = ("clean", "static", "transfer", "white-box")
+GradientFormat = Literal["bfloat16"]
+"""Format of gradients that are not in the detector's own."""
 ERROR_FILE = "error.txt"
 CONTENTS_FILE = "cell.json"
 TIMES_FILE = "times.jsonl"
@@ -112,7 +114,7 @@ class CellContents(BaseModel, frozen=True):
 
     fingerprint: str
     shards: dict[str, str]
-    gradients: Literal["bfloat16"] | None = None
+    gradients: GradientFormat | None = None
 
 
 def write_contents(folder: Path, contents: CellContents) -> None:

@@ -18,6 +18,7 @@ from robustbench_aigi.evaluation.examples.grad_cam import (
     pairs_of,
     write_maps,
 )
+from robustbench_aigi.evaluation.gradient_precision import gradient_format
 from robustbench_aigi.evaluation.run_plan import CellSpec, limited
 from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.evaluation.shared_images import SharedImages
@@ -117,7 +118,8 @@ def _attack_job(
         full=row.strength == "full",
     )
     depends_on = (row.model_dump(), repr(attack), suite.seed, keep_images)
-    return CellJob("white-box", spec.attack, limited(data, row), work, depends_on)
+    gradients = gradient_format(runner.detector, attack)
+    return CellJob("white-box", spec.attack, limited(data, row), work, depends_on, gradients)
 
 
 def _explain(runner: CellRunner, jobs: Sequence[CellJob]) -> None:

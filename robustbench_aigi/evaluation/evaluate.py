@@ -150,13 +150,15 @@ class _Run:
                 say(f"{name}: {line}")
 
     def set_gradient_precision(self, *, wanted: bool) -> None:
-        """Set ``half_gradients``: as in an earlier run in this folder, or by a trial."""
+        """Set ``half_gradients``: as an earlier run of the same detector in this folder did, or by
+        a trial.
+        """
         before = read_run_plan(self.out)
         for name, detector in self.ready.items():
             spec = None if before is None else before.detectors.get(name)
             if not wanted:
                 detector.half_gradients = False
-            elif spec is not None and spec.half_gradients is not None:
+            elif spec is not None and spec.fingerprint == self.identities.of(detector):
                 detector.half_gradients = spec.half_gradients
             else:
                 choose_precision(detector, self.data)
@@ -176,7 +178,7 @@ class _Run:
         )
         by_card = {d.card.name: d for d in self.ready.values()}
         crossed = transfer_rows(self.suite, by_card)
-        with full_precision(self.ready.values()):
+        with full_precision([*self.surrogates.values(), *self.ready.values()]):
             static = builder.build(self.suite.rows, self.out / "plusplus")
             transfer = replace(builder, surrogates=by_card).build(crossed, self.out / "transfer")
         self.unsendable = find_unsendable(self.executor, self.ready, "it is evaluated")

@@ -7,13 +7,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks._engine.scoring import Scorer
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import device_of, placed
-from robustbench_aigi.evaluation.cells import capture_failure
+from robustbench_aigi.evaluation.cells import GradientFormat, capture_failure
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.outcomes import Failed
 
@@ -32,12 +33,10 @@ class Trial(NamedTuple):
     """A pass of a few images in full and in half precision.
 
     Attributes:
-        seconds: of a full-precision pass, per image.
         speedup: how many times as fast the half-precision pass is.
         agreement: share of equal signs in the two gradients.
     """
 
-    seconds: float
     speedup: float = 1.0
     agreement: float = 1.0
 
@@ -76,12 +75,11 @@ def try_both(detector: Detector, data: Dataset) -> Trial:
     images = next(iter(data.batches(TRIAL_IMAGES))).images
     levels = images.mul(MAX_LEVEL).round().to(device_of(detector))
     seconds, full = _timed_gradients(detector, levels, half=False)
-    each = seconds / len(levels)
-    if levels.device.type == "cpu" and each < MIN_SECONDS:
-        return Trial(each)
+    if levels.device.type == "cpu" and seconds < MIN_SECONDS * len(levels):
+        return Trial()
     half_seconds, half = _timed_gradients(detector, levels, half=True)
     agreement = (full.sign() == half.sign()).float().mean().item()
-    return Trial(each, seconds / half_seconds, agreement)
+    return Trial(seconds / half_seconds, agreement)
 
 
 def _timed_gradients(detector: Detector, levels: Tensor, *, half: bool) -> tuple[float, Tensor]:
@@ -92,6 +90,16 @@ def _timed_gradients(detector: Detector, levels: Tensor, *, half: bool) -> tuple
     _, gradients = scorer.logits_and_gradients(levels)
     gradients.sum().item()  # an accelerator answers when it is done
     return time.perf_counter() - began, gradients
+
+
+def gradient_format(detector: Detector, attack: Attack) -> GradientFormat | None:
+    """Return the format of an attack's gradients; None for the detector's own.
+
+    Args:
+        detector: whose ``half_gradients`` are set.
+        attack: on it.
+    """
+    return "bfloat16" if detector.half_gradients and attack.allows_half_gradients else None
 
 
 @contextmanager

@@ -17,7 +17,8 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
-from robustbench_aigi.evaluation.aimed import controls, not_aimed, replaced_by
+from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed, replaced_by
+from robustbench_aigi.evaluation.gradient_precision import gradient_format
 from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.io.hashing import digest
 from robustbench_aigi.outcomes import Unavailable
@@ -41,8 +42,8 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
     Attributes:
         threshold: its operating threshold, a logit.
         at_once: images per pass; results differ a little between batch sizes.
-        half_gradients: whether white-box attacks take gradients in bfloat16; None in plans of
-            earlier versions.
+        fingerprint: of the detector; empty in plans of earlier versions.
+        half_gradients: whether white-box attacks may take gradients in bfloat16.
         seen: attacks that it met in training.
         replaced: row ids to the attack that replaces the row's own.
         notes: warnings of the preflight.
@@ -51,7 +52,8 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
 
     threshold: float = 0.0
     at_once: int = 0
-    half_gradients: bool | None = None
+    fingerprint: str = ""
+    half_gradients: bool = False
     seen: tuple[str, ...] = ()
     replaced: dict[str, str] = Field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -120,7 +122,7 @@ def plan_run(
     return RunPlan(
         suite=suite,
         detectors={
-            name: _detector_spec(detector, suite, notes.get(name, ()))
+            name: _detector_spec(detector, suite, notes.get(name, ()), identities)
             for name, detector in detectors.items()
         },
         cells=tuple(cell for name in ready for cell in cells.of(name)),
@@ -167,7 +169,10 @@ class _Cells:
     ) -> CellSpec:
         detector = self.detectors[name]
         depends_on = (self.identities.of(detector), detector.at_once, self.data.key)
-        precision = ("bfloat16",) if mode == "white-box" and detector.half_gradients else ()
+        gradients = None
+        if mode == "white-box" and row is not None:
+            gradients = gradient_format(detector, aimed(row, detector))
+        precision = () if gradients is None else (gradients,)
         how = (self.suite.seed, mode, row and row.model_dump(by_alias=True), made_by)
         return CellSpec(
             detector=name,
@@ -187,13 +192,17 @@ class _Cells:
 
 
 def _detector_spec(
-    detector: Detector | Unavailable, suite: Suite, notes: Sequence[str]
+    detector: Detector | Unavailable,
+    suite: Suite,
+    notes: Sequence[str],
+    identities: Identities,
 ) -> DetectorSpec:
     if isinstance(detector, Unavailable):
         return DetectorSpec(unavailable=detector.reason)
     return DetectorSpec(
         threshold=detector.threshold,
         at_once=detector.at_once,
+        fingerprint=identities.of(detector),
         half_gradients=detector.half_gradients,
         seen=detector.card.seen,
         replaced=replaced_by(suite, detector),

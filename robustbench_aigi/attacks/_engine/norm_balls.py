@@ -68,6 +68,8 @@ class Ball(Attack):
     def steepest_step(self, gradient: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 3 h w"]:
         """Return the step of size 1 that climbs a gradient fastest; zero where the gradient is.
 
+        It is a tensor of its own, which the caller may overwrite.
+
         Args:
             gradient: ``(M, 3, H, W)``.
         """
@@ -77,6 +79,8 @@ class Ball(Attack):
         self, change: Float[Tensor, "m 3 h w"], clean: Float[Tensor, "m 3 h w"]
     ) -> Float[Tensor, "m 3 h w"]:
         """Return a nearby change that keeps the image in the ball and in [0, 255].
+
+        It is a tensor of its own, which the caller may overwrite.
 
         Args:
             change: ``(M, 3, H, W)`` in grey levels.
@@ -232,19 +236,16 @@ def is_longer(change: Float[Tensor, "m 3 h w"], radius: float) -> Bool[Tensor, "
 
 def _length(change: Tensor) -> Tensor:
     """Return norms; large images are summed in float64, where float32 is off by half a percent."""
-    is_large = change.shape[1:].numel() > LARGE_IMAGE
-    lengths = [_row_length(row) for row in change] if is_large else None
-    if lengths:
-        return torch.stack(lengths).view(-1, 1, 1, 1)
-    whole: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
-    return whole
+    if change.shape[1:].numel() > LARGE_IMAGE and len(change):
+        return torch.stack([_image_length(image) for image in change]).view(-1, 1, 1, 1)
+    lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), keepdim=True)
+    return lengths
 
 
-def _row_length(image: Tensor) -> Tensor:
+def _image_length(image: Tensor) -> Tensor:
     """Return the norm of one image in float64, part by part so that it is not copied."""
     parts = image.flatten().split(LARGE_IMAGE)
-    squares = [torch.linalg.vector_norm(part, dtype=torch.float64).square() for part in parts]
-    return torch.stack(squares).sum().sqrt()
+    return torch.stack([part.double().square_().sum() for part in parts]).sum().sqrt()
 
 
 def greatest(change: Float[Tensor, "m 3 h w"]) -> Float[Tensor, "m 1 1 1"]:

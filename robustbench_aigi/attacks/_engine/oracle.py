@@ -73,7 +73,7 @@ class Oracle:
         self.backwards = torch.zeros_like(labels)
         self.detector = detector
         self.full = full
-        # A minimum-norm attack walks where the score is 0, and a rounded score misses that.
+        # See Attack.allows_half_gradients.
         self._is_half = detector.half_gradients and distance is None
         self._scorer = Scorer(detector, batch, half_gradients=self._is_half)
         self._distance = distance

@@ -12,9 +12,6 @@ from robustbench_aigi.detectors._support.placement import device_of, on_device
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.imaging.pixels import MAX_LEVEL, PART_VALUES
 
-ROWS_AT_ONCE = 512
-"""Rows of a plane that are checked at once."""
-
 
 class Scorer:
     """A detector that takes grey levels, in any number of images, and gives checked logits.
@@ -125,15 +122,11 @@ def joined(parts: Sequence[Tensor]) -> Tensor:
 
 
 def is_finite(values: Tensor) -> bool:
-    """Return whether no value is NaN or infinite, checked part by part.
+    """Return whether no value is NaN or infinite; large batches are checked plane by plane.
 
     Args:
-        values: of any shape.
+        values: ``(M, 3, H, W)``.
     """
-    if values.numel() <= PART_VALUES:
-        return bool(values.isfinite().all())
-    return all(is_finite(part) for part in values) if values.ndim > 2 else _is_finite_plane(values)
-
-
-def _is_finite_plane(values: Tensor) -> bool:
-    return all(bool(rows.isfinite().all()) for rows in values.split(ROWS_AT_ONCE))
+    is_large = values.numel() > PART_VALUES
+    parts = (plane for image in values for plane in image) if is_large else (values,)
+    return all(bool(part.isfinite().all()) for part in parts)

@@ -64,6 +64,11 @@ class ThirdParty(Attack):
     source: ClassVar[type]
     traits: ClassVar[AttackTraits]
 
+    @property
+    def allows_half_gradients(self) -> bool:
+        """False: the library has one score for the search and for the result."""
+        return False
+
     @classmethod
     @abstractmethod
     def sources(cls) -> dict[str, type]:

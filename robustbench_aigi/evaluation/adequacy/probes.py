@@ -19,6 +19,7 @@ from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
+from robustbench_aigi.evaluation.gradient_precision import gradient_format
 from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
@@ -80,10 +81,13 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     if detector.card.gradient == "none":
         return []
     sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
-    jobs = [CellJob("probe", "gradient", sample, slopes(detector))]
-    for name, attack in probes(probed(suite)[1]).items():
+    own = probed(suite)[1]
+    looked = gradient_format(detector, own)
+    jobs = [CellJob("probe", "gradient", sample, slopes(detector), gradients=looked)]
+    for name, attack in probes(own).items():
         work = attacked(detector, attack, suite.seed, None, keep_images=False)
-        jobs.append(CellJob("probe", name, sample, work, (repr(attack), suite.seed)))
+        gradients = gradient_format(detector, attack)
+        jobs.append(CellJob("probe", name, sample, work, (repr(attack), suite.seed), gradients))
     return jobs
 
 
