@@ -55,11 +55,11 @@ Convert = Annotated[
         rich_help_panel=IMAGES_PANEL,
     ),
 ]
-HalfGradients = Annotated[
+Speedups = Annotated[
     bool,
     typer.Option(
-        "--half-gradients/--no-half-gradients",
-        help="Take gradients in bfloat16 where that is quicker; scores keep their precision.",
+        "--speedups/--no-speedups",
+        help="Use channels_last and bfloat16 gradients where a trial finds them quicker.",
         rich_help_panel=WORK_PANEL,
     ),
 ]

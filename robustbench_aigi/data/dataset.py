@@ -24,6 +24,7 @@ from robustbench_aigi.data.reading import (
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.pixels import from_bytes
 from robustbench_aigi.io.hashing import digest
+from robustbench_aigi.io.read_ahead import read_ahead
 
 MANIFEST_COLUMNS = (
     "id",
@@ -178,21 +179,28 @@ class Dataset:
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches in manifest order; a change of image size begins a new batch.
 
+        The next batch is read and decoded while the present one is worked on.
+
         Args:
             size: images per batch at most; :data:`BATCH_PIXELS` may allow fewer.
         """
+        for pixels, start in read_ahead(self._alike(size)):
+            yield self._batch(pixels, start)
+
+    def _alike(self, size: int) -> Iterator[tuple[list[Tensor], int]]:
+        """Yield the pixels of each batch, and the row at which it begins."""
         waiting: list[Tensor] = []
         start = 0
         for position, pixels in enumerate(self.pixels()):
             capacity = min(size, max(1, BATCH_PIXELS // pixels[0].numel()))
             is_full = len(waiting) == capacity
             if waiting and (is_full or waiting[-1].shape != pixels.shape):
-                yield self._batch(waiting, start)
+                yield waiting, start
                 waiting = []
                 start = position
             waiting.append(pixels)
         if waiting:
-            yield self._batch(waiting, start)
+            yield waiting, start
 
     def arrays(self) -> tuple[UInt8[Tensor, "n 3 h w"], Int[Tensor, " n"]]:
         """Return all images as one uint8 ``(N, 3, H, W)``, and their labels ``(N,)``.

@@ -170,6 +170,15 @@ def encode_png(pixels: UInt8[Tensor, "3 h w"]) -> bytes:
     return file.getvalue()
 
 
+def encode_pngs(images: UInt8[Tensor, "n 3 h w"]) -> list[bytes]:
+    """Encode each image of a batch as PNG, losslessly.
+
+    Args:
+        images: uint8 ``(N, 3, H, W)``.
+    """
+    return [encode_png(pixels) for pixels in images]
+
+
 def encode_jpeg(pixels: UInt8[Tensor, "3 h w"], **options: object) -> bytes:
     """Encode pixels as JPEG.
 

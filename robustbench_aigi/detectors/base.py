@@ -135,6 +135,8 @@ class Detector(nn.Module, ABC):
         operational: names in ``config`` that cannot change a logit, such as a budget of requests.
         config_first: names that ``config`` lists first; a checkpoint keeps this order.
         at_once: most images that an attack passes in one batch.
+        channels_last: whether an evaluation keeps the weights of its convolutions in this memory
+            format, though they were given in another.
         half_gradients: whether attacks take gradients in bfloat16. The scores that count stay in
             the detector's own precision.
         notes: one sentence each on how it was loaded: what was left out, renamed or is not pinned.
@@ -152,6 +154,7 @@ class Detector(nn.Module, ABC):
     operational: ClassVar[frozenset[str]] = frozenset()
     config_first: ClassVar[tuple[str, ...]] = ()
     at_once: int = 128
+    channels_last: bool = False
     half_gradients: bool = False
     notes: tuple[str, ...] = ()
     last_layer: str = ""

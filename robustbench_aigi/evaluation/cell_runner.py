@@ -29,6 +29,7 @@ from robustbench_aigi.evaluation.cells import (
     write_contents,
     write_shard,
 )
+from robustbench_aigi.evaluation.speedups import layout_key
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.io.hashing import digest
 from robustbench_aigi.outcomes import Failed
@@ -182,8 +183,8 @@ class PartialCell:
         self.folder = runner.folder(job.mode, job.attack)
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / ERROR_FILE).unlink(missing_ok=True)
-        precision = () if job.gradients is None else (job.gradients,)
-        own = digest(runner.identity, runner.detector.at_once, *job.depends_on, *precision)
+        passes = layout_key(runner.detector) + (() if job.gradients is None else (job.gradients,))
+        own = digest(runner.identity, runner.detector.at_once, *job.depends_on, *passes)
         self.keys = {
             _shard_name(index): digest(CELL_SCHEMA, own, shard.key)
             for index, shard in enumerate(shards)
@@ -191,7 +192,12 @@ class PartialCell:
         fingerprint = runner.fingerprints.get((job.mode, job.attack), "")
         write_contents(
             self.folder,
-            CellContents(fingerprint=fingerprint, shards=self.keys, gradients=job.gradients),
+            CellContents(
+                fingerprint=fingerprint,
+                shards=self.keys,
+                gradients=job.gradients,
+                channels_last=runner.detector.channels_last,
+            ),
         )
         self.missing = [
             (index, shard) for index, shard in enumerate(shards) if not self._is_done(index)

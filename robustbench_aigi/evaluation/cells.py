@@ -109,12 +109,14 @@ class CellContents(BaseModel, frozen=True):
     Attributes:
         fingerprint: of the cell.
         shards: the key that each of its shards will have.
+        channels_last: whether the detector ran in another memory format than it was given in.
         gradients: the number format of an attack's gradients; None for the detector's own.
     """
 
     fingerprint: str
     shards: dict[str, str]
     gradients: GradientFormat | None = None
+    channels_last: bool = False
 
 
 def write_contents(folder: Path, contents: CellContents) -> None:

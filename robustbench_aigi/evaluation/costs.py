@@ -17,7 +17,6 @@ from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.probes import PROBE_IMAGES, probed, probes, slopes
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.batching import set_batches
-from robustbench_aigi.evaluation.gradient_precision import choose_precision, full_precision
 from robustbench_aigi.evaluation.remote_costs import (
     NO_REQUESTS,
     attack_requests,
@@ -28,6 +27,7 @@ from robustbench_aigi.evaluation.remote_costs import (
 )
 from robustbench_aigi.evaluation.run_plan import CellSpec, limited, plan_run
 from robustbench_aigi.evaluation.shard_work import attacked, scored
+from robustbench_aigi.evaluation.speedups import choose_speedups, without_speedups
 from robustbench_aigi.executors import InProcessExecutor
 from robustbench_aigi.io.markdown import table_head, table_row
 
@@ -62,10 +62,10 @@ def estimate(
     held = dict(zip(detectors, set_batches(detectors.values(), data), strict=True))
     plan = plan_run(detectors, suite, data, detectors, Identities())
     cells = [cell for cell in plan.cells if cell.unavailable is None]
-    with full_precision(detectors.values()):
+    with without_speedups(detectors.values()):
         rows = [_shared_cost(mode, row, detectors, suite, data) for mode, row in shared_rows(cells)]
     for detector in detectors.values():
-        choose_precision(detector, data)
+        choose_speedups(detector, data)
     for name, detector in detectors.items():
         own = [cell for cell in cells if cell.detector == name]
         if detector.remote:

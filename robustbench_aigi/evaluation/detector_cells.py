@@ -18,10 +18,10 @@ from robustbench_aigi.evaluation.examples.grad_cam import (
     pairs_of,
     write_maps,
 )
-from robustbench_aigi.evaluation.gradient_precision import gradient_format
 from robustbench_aigi.evaluation.run_plan import CellSpec, limited
 from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.evaluation.shared_images import SharedImages
+from robustbench_aigi.evaluation.speedups import gradient_format
 from robustbench_aigi.outcomes import Absent, Failed, Unavailable
 
 NOT_SCORED = "not tried, because the clean images could not be scored"

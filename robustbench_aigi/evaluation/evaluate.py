@@ -20,7 +20,6 @@ from robustbench_aigi.evaluation.cell_runner import CellRunner, OutOfMemoryError
 from robustbench_aigi.evaluation.cells import CellKey, CellTable
 from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.detector_cells import compute_cells
-from robustbench_aigi.evaluation.gradient_precision import choose_precision, full_precision
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
 from robustbench_aigi.evaluation.run_plan import (
     RunPlan,
@@ -30,6 +29,11 @@ from robustbench_aigi.evaluation.run_plan import (
     write_run_plan,
 )
 from robustbench_aigi.evaluation.shared_images import SharedImageBuilder, SharedImages
+from robustbench_aigi.evaluation.speedups import (
+    choose_speedups,
+    set_channels_last,
+    without_speedups,
+)
 from robustbench_aigi.executors import (
     IN_PROCESS,
     Executor,
@@ -49,7 +53,7 @@ def evaluate(
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
     keep_images: bool = True,
-    half_gradients: bool = True,
+    speedups: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -69,8 +73,8 @@ def evaluate(
         out: folder of the run, where cells are stored and from which a killed run resumes.
         surrogates: detectors that shared images are made on, besides those evaluated.
         keep_images: store every white-box image in its cell as PNG.
-        half_gradients: let white-box attacks take gradients in bfloat16 where a trial finds that
-            quicker and the signs alike. Every score that counts is in the detector's own precision.
+        speedups: let a trial decide for each detector on ``channels_last`` and on gradients in
+            bfloat16. Every score that counts is in the detector's own precision.
         executor: who does the work; with one thread per worker the numbers are the same.
         progress: called as images are done.
         say: called with each warning of the preflight.
@@ -79,7 +83,7 @@ def evaluate(
     run = _Run(detectors, suite, data, out, surrogates, executor, progress, identities)
     run.set_batch_sizes()
     run.look_at_detectors(say)
-    run.set_gradient_precision(wanted=half_gradients)
+    run.choose_speedups(wanted=speedups)
     run.write_plan()
     shared = run.build_shared_images()
     # A surrogate may have come to smaller batches meanwhile.
@@ -149,19 +153,21 @@ class _Run:
             for line in look.warnings:
                 say(f"{name}: {line}")
 
-    def set_gradient_precision(self, *, wanted: bool) -> None:
-        """Set ``half_gradients``: as an earlier run of the same detector in this folder did, or by
-        a trial.
+    def choose_speedups(self, *, wanted: bool) -> None:
+        """Set ``channels_last`` and ``half_gradients``: as an earlier run of the same detector in
+        this folder did, or by a trial.
         """
         before = read_run_plan(self.out)
         for name, detector in self.ready.items():
             spec = None if before is None else before.detectors.get(name)
             if not wanted:
+                set_channels_last(detector, wanted=False)
                 detector.half_gradients = False
             elif spec is not None and spec.fingerprint == self.identities.of(detector):
+                set_channels_last(detector, wanted=spec.channels_last)
                 detector.half_gradients = spec.half_gradients
             else:
-                choose_precision(detector, self.data)
+                choose_speedups(detector, self.data)
 
     def write_plan(self) -> None:
         """List the cells with the present batch sizes, and write the list."""
@@ -178,7 +184,7 @@ class _Run:
         )
         by_card = {d.card.name: d for d in self.ready.values()}
         crossed = transfer_rows(self.suite, by_card)
-        with full_precision([*self.surrogates.values(), *self.ready.values()]):
+        with without_speedups([*self.surrogates.values(), *self.ready.values()]):
             static = builder.build(self.suite.rows, self.out / "plusplus")
             transfer = replace(builder, surrogates=by_card).build(crossed, self.out / "transfer")
         self.unsendable = find_unsendable(self.executor, self.ready, "it is evaluated")

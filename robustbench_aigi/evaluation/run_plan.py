@@ -18,7 +18,7 @@ from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed, replaced_by
-from robustbench_aigi.evaluation.gradient_precision import gradient_format
+from robustbench_aigi.evaluation.speedups import gradient_format, layout_key
 from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.io.hashing import digest
 from robustbench_aigi.outcomes import Unavailable
@@ -43,6 +43,7 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
         threshold: its operating threshold, a logit.
         at_once: images per pass; results differ a little between batch sizes.
         fingerprint: of the detector; empty in plans of earlier versions.
+        channels_last: whether its passes run in another memory format than it was given in.
         half_gradients: whether white-box attacks may take gradients in bfloat16.
         seen: attacks that it met in training.
         replaced: row ids to the attack that replaces the row's own.
@@ -53,6 +54,7 @@ class DetectorSpec(BaseModel, frozen=True, extra="forbid"):
     threshold: float = 0.0
     at_once: int = 0
     fingerprint: str = ""
+    channels_last: bool = False
     half_gradients: bool = False
     seen: tuple[str, ...] = ()
     replaced: dict[str, str] = Field(default_factory=dict)
@@ -172,14 +174,14 @@ class _Cells:
         gradients = None
         if mode == "white-box" and row is not None:
             gradients = gradient_format(detector, aimed(row, detector))
-        precision = () if gradients is None else (gradients,)
+        passes = layout_key(detector) + (() if gradients is None else (gradients,))
         how = (self.suite.seed, mode, row and row.model_dump(by_alias=True), made_by)
         return CellSpec(
             detector=name,
             mode=mode,
             attack="clean" if row is None else row.id,
             images=len(self.data if row is None else limited(self.data, row)),
-            fingerprint=digest(*depends_on, *how, *precision),
+            fingerprint=digest(*depends_on, *how, *passes),
             unavailable=None if lost is None else lost.reason,
             row=row,
         )
@@ -203,6 +205,7 @@ def _detector_spec(
         threshold=detector.threshold,
         at_once=detector.at_once,
         fingerprint=identities.of(detector),
+        channels_last=detector.channels_last,
         half_gradients=detector.half_gradients,
         seen=detector.card.seen,
         replaced=replaced_by(suite, detector),

@@ -1,6 +1,7 @@
 """What is done to a shard of images: scored as they are, or attacked through the detector."""
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pandas as pd
@@ -11,7 +12,7 @@ from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.result import FRESH_DRAWS, Result
 from robustbench_aigi.data import Batch, Dataset
-from robustbench_aigi.data.decoding import encode_png
+from robustbench_aigi.data.decoding import encode_pngs
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import placed
@@ -71,32 +72,36 @@ def attacked(
     """Work that attacks the detector itself (``originals``: clean logits, which it asks for where
     they are None).
 
+    Images are encoded while the next ones are attacked.
+
     ``full``: continue at full strength once the detector is fooled, and attack what it is wrong on
         already.
     """
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
-        for batch in shard.batches(SHARD_SIZE):
-            clean = (
-                None
-                if originals is None
-                else torch.tensor([originals[i] for i in batch.ids], dtype=torch.float32)
-            )
-            result = attack(
-                placed(detector),
-                batch.images,
-                batch.labels,
-                ids=batch.ids,
-                seed=seed,
-                full=full,
-                clean_logits=clean,
-            )
-            tables.append(_table(result, batch, keep_images))
+        files: list[Future[list[bytes]]] = []
+        with ThreadPoolExecutor(1) as encoder:
+            for batch in shard.batches(SHARD_SIZE):
+                clean = None if originals is None else _clean_logits(batch, originals)
+                result = attack(
+                    placed(detector),
+                    batch.images,
+                    batch.labels,
+                    ids=batch.ids,
+                    seed=seed,
+                    full=full,
+                    clean_logits=clean,
+                )
+                tables.append(_table(result, batch))
+                if keep_images:
+                    files.append(encoder.submit(encode_pngs, to_bytes(result.images)))
         table = pd.concat(tables, ignore_index=True).assign(
             generator=shard.manifest["generator"].to_numpy()
-        )
-        return table[[*TABLE_COLUMNS, "png"] if keep_images else list(TABLE_COLUMNS)]
+        )[list(TABLE_COLUMNS)]
+        if not keep_images:
+            return table
+        return table.assign(png=[file for encoded in files for file in encoded.result()])
 
     return work
 
@@ -132,9 +137,13 @@ def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
     }
 
 
-def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
+def _clean_logits(batch: Batch, originals: Mapping[str, float]) -> Tensor:
+    return torch.tensor([originals[identity] for identity in batch.ids], dtype=torch.float32)
+
+
+def _table(result: Result, batch: Batch) -> pd.DataFrame:
     size = batch.images[0].numel()
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "id": batch.ids,
             "label": batch.labels,
@@ -148,7 +157,4 @@ def _table(result: Result, batch: Batch, keep_images: bool) -> pd.DataFrame:
             "backwards": result.backwards,
         }
         | _verdicts(result.fresh, result.kept)
-    )
-    return (
-        table.assign(png=[encode_png(p) for p in to_bytes(result.images)]) if keep_images else table
     )

@@ -27,7 +27,7 @@ def evaluate(
     out: str | Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
-    half_gradients: bool = True,
+    speedups: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -41,8 +41,8 @@ def evaluate(
         data: the images to attack, such as ``load_data("mini", split="test")``.
         out: folder of the results. Rerun with the same folder to resume.
         surrogates: by name, what shared images are made on, besides the detectors themselves.
-        half_gradients: let white-box attacks take gradients in bfloat16 where a trial finds that
-            quicker and the signs alike. Every score that counts is in the detector's own precision.
+        speedups: let a trial decide for each detector on ``channels_last`` and on gradients in
+            bfloat16. Every score that counts is in the detector's own precision.
         executor: of the attacks, such as ``PoolExecutor(2)`` of ``robustbench_aigi.executors``.
         progress: called after each shard.
         say: called with each note, such as why results are not reused, or what is sent to other
@@ -60,7 +60,7 @@ def evaluate(
         data,
         Path(out),
         surrogates=surrogates,
-        half_gradients=half_gradients,
+        speedups=speedups,
         executor=executor,
         progress=progress,
         say=say,
@@ -74,7 +74,7 @@ def evaluate_loaded(
     out: Path,
     *,
     surrogates: Mapping[str, Detector] = MappingProxyType({}),
-    half_gradients: bool = True,
+    speedups: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -87,7 +87,7 @@ def evaluate_loaded(
         data: as in :func:`evaluate`.
         out: as in :func:`evaluate`.
         surrogates: as in :func:`evaluate`.
-        half_gradients: as in :func:`evaluate`.
+        speedups: as in :func:`evaluate`.
         executor: as in :func:`evaluate`.
         progress: as in :func:`evaluate`.
         say: as in :func:`evaluate`.
@@ -109,7 +109,7 @@ def evaluate_loaded(
             data,
             out,
             surrogates=surrogates,
-            half_gradients=half_gradients,
+            speedups=speedups,
             executor=executor,
             progress=progress,
             identities=identities,

@@ -24,7 +24,7 @@ def run(
     attacks: str = "quick",
     training_plan: str | None = None,
     convert: bool = False,
-    half_gradients: bool = True,
+    speedups: bool = True,
     executor: Executor = IN_PROCESS,
     progress: Progress = silent,
     say: Say = say_nothing,
@@ -39,7 +39,7 @@ def run(
         attacks: name or path of a suite.
         training_plan: name or path of a training plan; the recipe's if None.
         convert: as in :func:`~robustbench_aigi.data.load_data`.
-        half_gradients: as in :func:`~robustbench_aigi.pipeline.evaluate.evaluate`.
+        speedups: as in :func:`~robustbench_aigi.pipeline.evaluate.evaluate`.
         executor: of the attacks.
         progress: called after each item of work.
         say: called with each line for the user.
@@ -61,7 +61,7 @@ def run(
             suite,
             data.split("test"),
             out,
-            half_gradients=half_gradients,
+            speedups=speedups,
             executor=executor,
             progress=progress,
             say=say,

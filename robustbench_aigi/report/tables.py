@@ -131,10 +131,16 @@ def note_lines(finished: RunResults) -> list[str]:
         unsendable = read_unsendable(run.folder)
         for name, spec in ({} if plan is None else plan.detectors).items():
             lines += [f"{run.called(name)}: {note}" for note in spec.notes]
+            if spec.channels_last:
+                lines.append(
+                    f"{run.called(name)}: it ran in the memory format channels_last, which a trial"
+                    " found quicker; logits differ in their last digits. `--no-speedups` turns"
+                    " this off."
+                )
             if spec.half_gradients:
                 lines.append(
                     f"{run.called(name)}: white-box attacks took gradients in bfloat16; every score"
-                    " is in the detector's own precision. `--no-half-gradients` turns this off."
+                    " is in the detector's own precision. `--no-speedups` turns this off."
                 )
         lines += [
             f"{run.called(name)}: evaluated in one process ({reason})."

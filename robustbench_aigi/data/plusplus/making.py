@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import Perturbation, SuiteRow
 from robustbench_aigi.data.dataset import Batch, Dataset
-from robustbench_aigi.data.decoding import encode_png
+from robustbench_aigi.data.decoding import encode_pngs
 from robustbench_aigi.data.plusplus.image_files import encode_like, file_path, write_files
 from robustbench_aigi.data.plusplus.manifest import ManifestRow, to_frame
 from robustbench_aigi.data.reading import CONVERT_COLUMN
@@ -81,15 +82,17 @@ def perturb_images(
     Raises:
         DataError: the attack needs a surrogate, and there is none.
     """
-    files: list[bytes] = []
+    encoded: list[Future[list[bytes]]] = []
     measured: list[dict[str, Any]] = []
-    for batch in shard.batches(len(shard)):
-        images, passes = _attack(row, batch, surrogate, seed)
-        files += [encode_png(pixels) for pixels in to_bytes(images)]
-        eps = row.checked().eps_at(*images.shape[2:])
-        facts = passes | _distances(images, batch.images)
-        size = {} if eps is None else {"eps": float(eps)}
-        measured += [found | size for found in _as_records(facts)]
+    with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are perturbed
+        for batch in shard.batches(len(shard)):
+            images, passes = _attack(row, batch, surrogate, seed)
+            encoded.append(encoder.submit(encode_pngs, to_bytes(images)))
+            eps = row.checked().eps_at(*images.shape[2:])
+            facts = passes | _distances(images, batch.images)
+            size = {} if eps is None else {"eps": float(eps)}
+            measured += [found | size for found in _as_records(facts)]
+    files = [file for some in encoded for file in some.result()]
     rows = _store(shard.manifest, _stored_hashes(shard), split, row.id, files, out)
     common: dict[str, Any] = {
         "surrogate": row.surrogate or "",

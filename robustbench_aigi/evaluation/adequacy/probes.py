@@ -19,8 +19,8 @@ from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
 from robustbench_aigi.evaluation.cell_runner import CellJob
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, Work
-from robustbench_aigi.evaluation.gradient_precision import gradient_format
 from robustbench_aigi.evaluation.shard_work import attacked
+from robustbench_aigi.evaluation.speedups import gradient_format
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 PROBE_IMAGES = 64

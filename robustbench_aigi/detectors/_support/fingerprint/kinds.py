@@ -15,8 +15,9 @@ CARD_FACTS = ("threshold", "gradient", "stochastic", "input_size", "cam")
 """Facts on a card that change a number of the detector; the others are words."""
 MODULE_INTERNALS = frozenset(
     """
-    training at_once half_gradients _is_full_backward_hook _non_persistent_buffers_set
-    _compiled_call_impl _state_dict_hooks _state_dict_pre_hooks _load_state_dict_pre_hooks
+    training at_once channels_last half_gradients _is_full_backward_hook
+    _non_persistent_buffers_set _compiled_call_impl _state_dict_hooks _state_dict_pre_hooks
+    _load_state_dict_pre_hooks
     _load_state_dict_post_hooks _forward_hooks _forward_hooks_with_kwargs
     _forward_hooks_always_called _forward_pre_hooks _forward_pre_hooks_with_kwargs
     _backward_hooks _backward_pre_hooks _is_torch_compile

@@ -1,20 +1,26 @@
-"""Gradients in half precision: chosen by a trial, never in a score that counts."""
+"""Memory format and half-precision gradients: chosen by a trial, never in a score that counts."""
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.data import load_data
 from robustbench_aigi.data.dataset import Dataset
-from robustbench_aigi.detectors import Detector, load_detector
-from robustbench_aigi.evaluation.gradient_precision import Trial, choose_precision, full_precision
+from robustbench_aigi.detectors import Card, Detector, load_detector
+from robustbench_aigi.evaluation.speedups import (
+    Trial,
+    choose_speedups,
+    set_channels_last,
+    without_speedups,
+)
 from robustbench_aigi.pipeline.evaluate import evaluate
 from tests.conftest import Linear, small
 
@@ -67,6 +73,27 @@ class Slow(Linear):
         if images.requires_grad and not in_half_precision():
             time.sleep(0.04 * len(images))
         return super().logits(images)
+
+
+class Convolved(Detector):
+    """Quick in ``channels_last`` alone, if ``is_faster`` then."""
+
+    default_card = Card(name="convolved", source="tests")
+    is_faster = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3))
+        with torch.no_grad():
+            for position, parameter in enumerate(self.parameters()):
+                generator = torch.Generator().manual_seed(position)
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
+
+    def logits(self, images: Tensor) -> Tensor:
+        is_last = not self.net[0].weight.is_contiguous()
+        if images.requires_grad and is_last != self.is_faster:
+            time.sleep(0.04 * len(images))
+        return self.net(images).mean(dim=(1, 2, 3))
 
 
 class Turned(Slow):
@@ -161,9 +188,55 @@ def test_a_trial_decides(few: Dataset) -> None:
     found = {}
     for kind in (Linear, Slow, Turned, Refusing):
         detector = kind(weights(), 0.0)
-        choose_precision(detector, few)
+        choose_speedups(detector, few)
         found[kind] = detector.half_gradients
     assert found == {Linear: False, Slow: True, Turned: False, Refusing: False}
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_the_quicker_memory_format_is_taken(is_faster: bool, few: Dataset) -> None:
+    detector = Convolved()
+    detector.is_faster = is_faster
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    if not is_faster:
+        detector.logits = _slowed(detector.logits)  # type: ignore[method-assign]
+    choose_speedups(detector, few)
+    assert detector.channels_last is is_faster
+    assert detector.net[0].weight.is_contiguous() is not is_faster
+    for name, value in detector.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+def _slowed(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def slowed(images: Tensor) -> Tensor:
+        time.sleep(0.04 * len(images))
+        return logits(images)
+
+    return slowed
+
+
+def test_a_cell_says_in_which_memory_format_it_ran(tmp_path: Path, few: Dataset) -> None:
+    suite = tmp_path / "half.toml"
+    suite.write_text(SUITE.replace("slow", "convolved"))
+    out = tmp_path / "run"
+
+    def run(*, speedups: bool) -> dict[str, object]:
+        evaluate([Convolved()], str(suite), few, out, speedups=speedups)
+        stored: dict[str, object] = json.loads(
+            (out / "cells/convolved/clean-clean/cell.json").read_text()
+        )
+        return stored
+
+    first = run(speedups=True)
+    assert first["channels_last"] is True
+    assert "memory format channels_last" in (out / "matrix.md").read_text()
+    made = (out / "cells/convolved/clean-clean/shard-0000.parquet").stat().st_mtime_ns
+    assert run(speedups=True) == first
+    assert (out / "cells/convolved/clean-clean/shard-0000.parquet").stat().st_mtime_ns == made
+    second = run(speedups=False)
+    assert second["channels_last"] is False
+    assert second["fingerprint"] != first["fingerprint"]
+    assert "channels_last" not in (out / "matrix.md").read_text()
 
 
 def test_half_precision_is_not_tried_on_a_quick_network(few: Dataset) -> None:
@@ -174,7 +247,7 @@ def test_half_precision_is_not_tried_on_a_quick_network(few: Dataset) -> None:
             tried.append(in_half_precision())
             return super().logits(images)
 
-    choose_precision(Quick(weights(), 0.0), few)
+    choose_speedups(Quick(weights(), 0.0), few)
     assert tried
     assert not any(tried)
 
@@ -183,16 +256,19 @@ def test_half_precision_is_not_tried_on_a_quick_network(few: Dataset) -> None:
 def test_no_trial_of_what_has_no_plain_gradient(facts: dict[str, object], few: Dataset) -> None:
     detector = Slow(weights(), 0.0)
     detector.describe(**facts)
-    choose_precision(detector, few)
+    choose_speedups(detector, few)
     assert not detector.half_gradients
 
 
-def test_full_precision_is_for_a_while() -> None:
-    detector: Detector = Slow(weights(), 0.0)
+def test_speedups_are_off_for_a_while() -> None:
+    detector: Detector = Convolved()
+    set_channels_last(detector, wanted=True)
     detector.half_gradients = True
-    with full_precision([detector]):
+    with without_speedups([detector]):
         assert not detector.half_gradients
+        assert detector.net[0].weight.is_contiguous()
     assert detector.half_gradients
+    assert not detector.net[0].weight.is_contiguous()
 
 
 def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Dataset) -> None:
@@ -203,7 +279,7 @@ def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Da
     def run(*, half: bool) -> dict[str, object]:
         detector = Slow(weights(), 0.0)
         detector.describe(name="slow")
-        evaluate([detector], str(suite), few, out, half_gradients=half)
+        evaluate([detector], str(suite), few, out, speedups=half)
         stored: dict[str, object] = json.loads(
             (out / "cells/slow/white-box-pgd/cell.json").read_text()
         )
