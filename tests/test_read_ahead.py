@@ -9,8 +9,9 @@ from torch import Tensor
 
 from robustbench_aigi.attacks import load_attack
 from robustbench_aigi.data import Dataset, load_data
-from robustbench_aigi.data import dataset as dataset_module
-from robustbench_aigi.evaluation import shard_work
+from robustbench_aigi.data.decoding import encode_pngs
+from robustbench_aigi.data.reading import read_pixels
+from robustbench_aigi.evaluation.shard_work import attacked
 from robustbench_aigi.io.read_ahead import read_ahead
 from tests.conftest import Linear
 
@@ -72,9 +73,7 @@ def test_reading_and_encoding_happen_during_an_attack(
     detector.read = threading.Event()
     detector.encoded = threading.Event()
     detector.encoded.set()
-    monkeypatch.setattr(dataset_module, "BATCH_PIXELS", 2 * 32 * 32)
-    read_pixels = dataset_module.read_pixels
-    encode_pngs = shard_work.encode_pngs
+    monkeypatch.setattr("robustbench_aigi.data.dataset.BATCH_PIXELS", 2 * 32 * 32)
     attack = load_attack("pgd-linf", eps=8, step=2, steps=1)
 
     def watched_reading(rows: object) -> Iterator[Tensor]:
@@ -98,9 +97,9 @@ def test_reading_and_encoding_happen_during_an_attack(
                 detector.encoded.clear()
             return result
 
-    monkeypatch.setattr(dataset_module, "read_pixels", watched_reading)
-    monkeypatch.setattr(shard_work, "encode_pngs", watched_encoding)
-    work = shard_work.attacked(detector, Attack(), 0, None, keep_images=True)  # type: ignore[arg-type]
+    monkeypatch.setattr("robustbench_aigi.data.dataset.read_pixels", watched_reading)
+    monkeypatch.setattr("robustbench_aigi.evaluation.shard_work.encode_pngs", watched_encoding)
+    work = attacked(detector, Attack(), 0, None, keep_images=True)  # type: ignore[arg-type]
     table = work(few)
     assert detector.is_overlapped
     assert table["id"].tolist() == few.manifest["id"].tolist()

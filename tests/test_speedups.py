@@ -83,17 +83,19 @@ class Convolved(Detector):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 1, 3))
+        self.first = nn.Conv2d(3, 4, 3)
+        self.second = nn.Conv2d(4, 1, 3)
         with torch.no_grad():
             for position, parameter in enumerate(self.parameters()):
                 generator = torch.Generator().manual_seed(position)
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2)
 
     def logits(self, images: Tensor) -> Tensor:
-        is_last = not self.net[0].weight.is_contiguous()
+        is_last = not self.first.weight.is_contiguous()
         if images.requires_grad and is_last != self.is_faster:
             time.sleep(0.04 * len(images))
-        return self.net(images).mean(dim=(1, 2, 3))
+        logits: Tensor = self.second(self.first(images)).mean(dim=(1, 2, 3))
+        return logits
 
 
 class Turned(Slow):
@@ -199,10 +201,10 @@ def test_the_quicker_memory_format_is_taken(is_faster: bool, few: Dataset) -> No
     detector.is_faster = is_faster
     before = {name: value.clone() for name, value in detector.state_dict().items()}
     if not is_faster:
-        detector.logits = _slowed(detector.logits)  # type: ignore[method-assign]
+        detector.logits = _slowed(detector.logits)  # type: ignore[method-assign,assignment]
     choose_speedups(detector, few)
     assert detector.channels_last is is_faster
-    assert detector.net[0].weight.is_contiguous() is not is_faster
+    assert detector.first.weight.is_contiguous() is not is_faster
     for name, value in detector.state_dict().items():
         assert torch.equal(value, before[name])
 
@@ -261,14 +263,14 @@ def test_no_trial_of_what_has_no_plain_gradient(facts: dict[str, object], few: D
 
 
 def test_speedups_are_off_for_a_while() -> None:
-    detector: Detector = Convolved()
+    detector = Convolved()
     set_channels_last(detector, wanted=True)
     detector.half_gradients = True
     with without_speedups([detector]):
         assert not detector.half_gradients
-        assert detector.net[0].weight.is_contiguous()
+        assert detector.first.weight.is_contiguous()
     assert detector.half_gradients
-    assert not detector.net[0].weight.is_contiguous()
+    assert not detector.first.weight.is_contiguous()
 
 
 def test_an_evaluation_says_how_its_gradients_were_taken(tmp_path: Path, few: Dataset) -> None:
