@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import MAX_LEVEL
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, PART_VALUES
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From attacked and clean images in grey levels to one number per image, ``(N,)``."""
@@ -42,12 +42,28 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
         >>> [float(norm) for norm in norms(attacked, clean)]
         [255.0, 1.0, 1.0]
     """
+    # Whole numbers, so that float64 sums are exact in any order.
+    if clean.numel() > PART_VALUES:
+        return _norms_by_channel(attacked, clean)
     change = (attacked.float() - clean).abs_()
     linf = change.amax(dim=(1, 2, 3)).to(torch.int64)
     l0 = (change.amax(dim=1) > 0).sum(dim=(1, 2))
-    # Whole numbers, so that float64 sums are exact in any order.
     l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
     return Norms(linf, l2 / MAX_LEVEL, l0)
+
+
+def _norms_by_channel(attacked: Tensor, clean: Tensor) -> Norms:
+    """Return the norms of large images, of which one channel at a time is copied."""
+    linf = torch.zeros(len(clean), device=clean.device)
+    squares = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+    is_changed = torch.zeros_like(clean[:, 0], dtype=torch.bool)
+    for channel in range(clean.shape[1]):
+        change = (attacked[:, channel].float() - clean[:, channel]).abs_()
+        linf = linf.maximum(change.amax(dim=(1, 2)))
+        is_changed |= change > 0
+        squares += change.square_().sum(dim=(1, 2), dtype=torch.float64)
+    l0 = is_changed.sum(dim=(1, 2))
+    return Norms(linf.to(torch.int64), squares.sqrt() / MAX_LEVEL, l0)
 
 
 NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(
