@@ -10,7 +10,6 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.parts import Part, part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -142,7 +141,7 @@ def _probe_costs(
     """What the adequacy checks take; a black box has none."""
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
+    sample = data.limit(PROBE_IMAGES)
     works: dict[str, Made] = {"gradient": slopes(detector)}
     for probe, attack in probes(probed(suite)[1]).items():
         works[probe] = attacked(detector, attack, suite.seed, None, keep_images=False)
@@ -156,7 +155,7 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
     """Time a work on a few images, on more if that was too short to tell, and multiply."""
     with_one = InProcessExecutor(1)
     for size in TRIAL_SIZES:
-        sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
+        sample = data.limit(min(size, len(data)))
         began = time.perf_counter()
         (table,) = with_one.map_ordered(work, [sample])
         spent = time.perf_counter() - began

@@ -11,8 +11,10 @@ import pyarrow.parquet as pq
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.manifest_file import ManifestFile
 from robustbench_aigi.data.plusplus.parts import Part, PartBuilder, part_builders
 from robustbench_aigi.data.reading import CONVERT_COLUMN
+from robustbench_aigi.data.rows import Rows, StoredRows
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.faster import copy_detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -65,10 +67,11 @@ def load_plusplus(out: Path, split: str | None = None, attack: str | None = None
         split: of the images; all if None.
         attack: of the images, such as ``clean``; all if None.
     """
-    wanted = {"split": split, "attack": attack}
-    filters = [(name, "==", value) for name, value in wanted.items() if value is not None]
-    rows = pd.read_parquet(out / "manifest.parquet", filters=filters or None)
-    return Dataset("++", rows.assign(path=[f"{out}/{path}" for path in rows["path"]], row=-1))
+    rows: Rows = StoredRows(ManifestFile(out / "manifest.parquet", str(out)))
+    for name, value in {"split": split, "attack": attack}.items():
+        if value is not None:
+            rows = rows.where(name, value)
+    return Dataset("++", rows)
 
 
 def all_builders(

@@ -11,10 +11,10 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.drawing import CLASS_WORDS
 from robustbench_aigi.data.plusplus.build import load_plusplus
+from robustbench_aigi.data.rows import choose
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.quality import rms_of_psnr
 from robustbench_aigi.io.files import atomic_write

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite, SuiteRow
-from robustbench_aigi.data.dataset import Dataset, choose
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.plusplus.making import (
     Surrogate,
     copy_images,
@@ -140,10 +141,9 @@ def _surrogate_of(row: SuiteRow, suite: Suite, known: Mapping[str, Surrogate]) -
 
 def _share(part: Part, row: SuiteRow, number: int, rows: int) -> Dataset:
     """Return the images that a row perturbs: all of them, or those whose turn it is."""
-    manifest = part.data.manifest
+    data = part.data
     if not part.all_rows:
-        turn = manifest["id"].map(lambda identity: int(digest("turn", identity)[:8], 16) % rows)
-        manifest = manifest[turn == number].reset_index(drop=True)
-    if row.limit is not None:
-        manifest = choose(manifest, row.limit)
-    return Dataset(part.data.name, manifest)
+        ids = data.rows.values("id")
+        turns = np.array([int(digest("turn", identity)[:8], 16) % rows for identity in ids])
+        data = Dataset(data.name, data.rows.take(np.flatnonzero(turns == number)))
+    return data.limit(row.limit)

@@ -13,7 +13,6 @@ from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
 from robustbench_aigi.attacks.score.random_linf import RandomLinf
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
@@ -80,7 +79,7 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     """
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
+    sample = data.limit(PROBE_IMAGES)
     own = probed(suite)[1]
     looked = gradient_format(detector, own)
     jobs = [CellJob("probe", "gradient", sample, slopes(detector), gradients=looked)]
