@@ -1,7 +1,7 @@
 """A dataset: a manifest with one row per image, and the bytes behind it, read as a stream."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -100,13 +100,17 @@ class Dataset:
         Raises:
             DataError: it has no images.
         """
-        rows = self.rows.where("split", name)
+        rows = self.rows.where("split", [name])
         if not len(rows):
             known = ", ".join(self.rows.splits())
             raise DataError(
                 f"{self.name} has no {name!r} split. It has: {known or 'no images at all'}."
             )
         return Dataset(self.name, rows)
+
+    def with_values(self, column: str, values: Collection[str]) -> "Dataset":
+        """Return the images with one of some values in a column of the manifest, maybe none."""
+        return Dataset(self.name, self.rows.where(column, values))
 
     def limit(self, count: int | None) -> "Dataset":
         """Return at most ``count`` images per split, half of each class, always the same ones.

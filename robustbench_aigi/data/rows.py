@@ -1,8 +1,9 @@
 """Rows of a manifest: a table in memory, or rows of a Parquet file that are read when asked."""
 
+import itertools
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from typing import Any, final
 
@@ -62,9 +63,9 @@ class Rows(ABC):
         """Return a column of whole numbers."""
         return np.concatenate([frame[name].to_numpy(np.int64) for frame in self.frames([name])])
 
-    def where(self, name: str, value: str) -> "Rows":
-        """Return the rows with a value in a column, maybe none."""
-        masks = [(frame[name] == value).to_numpy(bool) for frame in self.frames([name])]
+    def where(self, name: str, values: Collection[str]) -> "Rows":
+        """Return the rows with one of some values in a column, maybe none."""
+        masks = [frame[name].isin(list(values)).to_numpy(bool) for frame in self.frames([name])]
         return self.take(np.flatnonzero(np.concatenate(masks)))
 
     def splits(self) -> list[str]:
@@ -151,8 +152,8 @@ class StoredRows(Rows):
         """Return some of the rows; positions without a gap are stored as a range."""
         if isinstance(rows, slice):
             return StoredRows(self.file, self.picked[rows])
-        is_range = isinstance(self.picked, range)
-        found = rows + self.picked.start if is_range else self.picked[rows]
+        picked = self.picked
+        found = rows + picked.start if isinstance(picked, range) else picked[rows]
         if len(found) and int(found[-1] - found[0]) == len(found) - 1:
             return StoredRows(self.file, range(int(found[0]), int(found[-1]) + 1))
         return StoredRows(self.file, found)
@@ -201,9 +202,10 @@ class StoredRows(Rows):
         found: dict[tuple[str, int], list[Positions]] = {}
         start = 0
         for frame in self.frames(["split", "label"]):
-            for key, places in frame.groupby(["split", "label"]).indices.items():
-                split, label = key
-                found.setdefault((str(split), int(label)), []).append(places + start)
+            for split, label in itertools.product(frame["split"].unique(), (0, 1)):
+                is_own = (frame["split"] == split) & (frame["label"] == label)
+                places = np.flatnonzero(is_own.to_numpy(bool)) + start
+                found.setdefault((str(split), label), []).append(places)
             start += len(frame)
         return {key: np.concatenate(parts) for key, parts in found.items()}
 

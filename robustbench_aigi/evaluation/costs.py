@@ -93,7 +93,7 @@ def _cell_costs(
     cells: Sequence[CellSpec], detector: Detector, suite: Suite, data: Dataset
 ) -> list[dict[str, object]]:
     """Return the costs of the cells of a detector on this machine, each kind tried."""
-    clean = _tried(scored(detector, None), data)
+    clean = _tried(scored(detector), data)
     rows: list[dict[str, object]] = []
     for cell in cells:
         head: dict[str, object] = {
@@ -106,7 +106,7 @@ def _cell_costs(
         elif cell.mode == "white-box":
             attack = aimed(cell.row, detector)
             is_full = cell.row.strength == "full"
-            work = attacked(detector, attack, suite.seed, None, keep_images=True, full=is_full)
+            work = attacked(detector, attack, suite.seed, keep_images=True, full=is_full)
             rows.append(head | _tried(work, limited(data, cell.row)))
         else:
             rows.append(head | _scoring_cost(clean, cell.images, len(data)))
@@ -144,7 +144,7 @@ def _probe_costs(
     sample = data.limit(PROBE_IMAGES)
     works: dict[str, Made] = {"gradient": slopes(detector)}
     for probe, attack in probes(probed(suite)[1]).items():
-        works[probe] = attacked(detector, attack, suite.seed, None, keep_images=False)
+        works[probe] = attacked(detector, attack, suite.seed, keep_images=False)
     return [
         {"detector": name, "mode": "probe", "attack": key} | _tried(work, sample)
         for key, work in works.items()

@@ -1,7 +1,8 @@
 """From the cells of a detector to its rows of the matrix."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import pandas as pd
 
@@ -11,13 +12,22 @@ from robustbench_aigi.evaluation.adequacy.families import met
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import names
 from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
-from robustbench_aigi.evaluation.cells import CellKey, CellTable
-from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise, worst_case
+from robustbench_aigi.evaluation.cells import CellKey
+from robustbench_aigi.evaluation.metrics import SUMMARY_COLUMNS, FrozenThresholds, summarise
 from robustbench_aigi.evaluation.run_plan import DetectorSpec
+from robustbench_aigi.evaluation.stored_cells import CellOutcome, StoredCell
+from robustbench_aigi.evaluation.worst_case import (
+    DRAW_COLUMNS,
+    VERDICT_COLUMNS,
+    WorstCase,
+    is_certain,
+)
 from robustbench_aigi.executors import IN_PROCESS, Executor
 from robustbench_aigi.outcomes import Absent, CellStatus, Failed, Unavailable
 
 WORST_CASE_MODES = ("static", "white-box")
+MAX_SENT = 1_000_000
+"""Rows of a table that is sent to another process."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +36,7 @@ class CellResult:
 
     Attributes:
         mode, attack: its place in the matrix.
-        table: one row per image; None where there are no numbers.
+        table: one row per image, the columns of numbers; None where there are no numbers.
         status: ``ok``, or what is missing or incomplete.
         is_ranked: whether every image was scored or attacked at full strength, so that AUC, AP and
             calibration mean something.
@@ -53,7 +63,7 @@ def matrix_rows(
     detector: str,
     spec: DetectorSpec,
     suite: Suite,
-    cells: Mapping[CellKey, CellTable],
+    cells: Mapping[CellKey, CellOutcome],
     flags: Sequence[Flag],
     executor: Executor = IN_PROCESS,
 ) -> list[dict[str, object]]:
@@ -69,31 +79,37 @@ def matrix_rows(
     """
     built = {row.id: row.built for row in suite.rows}
     full = {row.id for row in suite.rows if row.strength == "full"}
-    results = [
-        _result(mode, attack, table, is_ranked=mode != "white-box" or attack in full)
-        for (mode, attack), table in cells.items()
-    ]
-    results += _worst_cases(built, cells)
     clean = cells["clean", "clean"]
-    frozen = FrozenThresholds.of(clean) if isinstance(clean, pd.DataFrame) else None
+    thresholds: FrozenThresholds | None = None
+    if isinstance(clean, StoredCell):
+        table = clean.numbers(["label", "logit"])
+        thresholds = FrozenThresholds.of(table)
+        # Tables this large are not sent to other processes: the copies would not fit in memory.
+        executor = IN_PROCESS if len(table) > MAX_SENT else executor
+    heads: list[dict[str, object]] = []
+
+    def results() -> Iterator[CellResult]:
+        for result in chain(_results(cells, full), _worst_cases(built, cells)):
+            heads.append(_head(detector, result, spec, built, flags))
+            yield result
+            del result  # else it would be in memory while the next one is read
 
     def numbers_of(result: CellResult) -> list[dict[str, object]]:
         if result.table is None:
             return [{}]
-        return summarise(result.table, spec.threshold, result.is_ranked, frozen)
+        return summarise(result.table, spec.threshold, result.is_ranked, thresholds)
 
-    numbers = executor.map_ordered(numbers_of, results)
-    rows: list[dict[str, object]] = []
-    for result, directions in zip(results, numbers, strict=True):
-        head = _head(detector, result, spec, built, flags)
-        rows += [head | direction for direction in directions]
-    return rows
+    numbers = enumerate(executor.map_ordered(numbers_of, results()))
+    return [heads[number] | direction for number, rows in numbers for direction in rows]
 
 
-def _result(mode: str, attack: str, table: CellTable, *, is_ranked: bool) -> CellResult:
-    if isinstance(table, Absent):
-        return CellResult(mode, attack, None, str(table))
-    return CellResult(mode, attack, table, is_ranked=is_ranked)
+def _results(cells: Mapping[CellKey, CellOutcome], full: Container[str]) -> Iterator[CellResult]:
+    for (mode, attack), cell in cells.items():
+        if isinstance(cell, Absent):
+            yield CellResult(mode, attack, None, str(cell))
+            continue
+        is_ranked = mode != "white-box" or attack in full
+        yield CellResult(mode, attack, cell.numbers(SUMMARY_COLUMNS), is_ranked=is_ranked)
 
 
 def _head(
@@ -123,7 +139,7 @@ def _head(
 
 
 def _worst_cases(
-    built: Mapping[str, Attack], cells: Mapping[CellKey, CellTable]
+    built: Mapping[str, Attack], cells: Mapping[CellKey, CellOutcome]
 ) -> Iterator[CellResult]:
     """Yield the worst cases of each mode.
 
@@ -136,7 +152,7 @@ def _worst_cases(
 
 
 def _worst_case(
-    attacks: Sequence[str], cells: Mapping[CellKey, CellTable], mode: str
+    attacks: Sequence[str], cells: Mapping[CellKey, CellOutcome], mode: str
 ) -> Iterator[CellResult]:
     """Yield the adversary who has every one of the attacks that could be measured.
 
@@ -146,22 +162,30 @@ def _worst_case(
     """
     clean = cells["clean", "clean"]
     found = {name: cells.get((mode, name), cells.get(("static", name))) for name in attacks}
-    tables = [table for table in found.values() if isinstance(table, pd.DataFrame)]
+    stored = [cell for cell in found.values() if isinstance(cell, StoredCell)]
     lost = [_lost(name, why) for name, why in found.items() if isinstance(why, Absent)]
     status: str = CellStatus.OK
     if lost:
         status = f"{CellStatus.INCOMPLETE}: {', '.join(lost)}"
-    if not tables or not isinstance(clean, pd.DataFrame):
+    if not stored or not isinstance(clean, StoredCell):
         yield CellResult(mode, "worst-case", None, status)
         return
-    whole = worst_case(clean, tables)
-    ids = set(clean["id"]).intersection(*(table["id"] for table in tables))
-    if len(ids) == len(clean):
-        yield CellResult(mode, "worst-case", whole, status)
-        return
-    common = whole[whole["id"].isin(ids)].reset_index(drop=True)
-    yield CellResult(mode, "worst-case", common, status)
-    yield CellResult(mode, "worst-case-bound", whole, status)
+    worst = _worst_of(clean, stored)
+    whole = worst.table()
+    if not worst.met_all.all():
+        common = whole[worst.met_all].reset_index(drop=True)
+        yield CellResult(mode, "worst-case", common, status)
+    name = "worst-case" if worst.met_all.all() else "worst-case-bound"
+    yield CellResult(mode, name, whole, status)
+
+
+def _worst_of(clean: StoredCell, cells: Sequence[StoredCell]) -> WorstCase:
+    table = clean.numbers([*SUMMARY_COLUMNS, "id", "fooled", "wrong_half"])
+    worst = WorstCase(table)
+    columns = VERDICT_COLUMNS if is_certain(table) else (*VERDICT_COLUMNS, *DRAW_COLUMNS)
+    for cell in cells:
+        worst.add(cell.numbers(columns))
+    return worst
 
 
 def _lost(name: str, why: Absent) -> str:

@@ -70,7 +70,7 @@ def load_plusplus(out: Path, split: str | None = None, attack: str | None = None
     rows: Rows = StoredRows(ManifestFile(out / "manifest.parquet", str(out)))
     for name, value in {"split": split, "attack": attack}.items():
         if value is not None:
-            rows = rows.where(name, value)
+            rows = rows.where(name, [value])
     return Dataset("++", rows)
 
 

@@ -84,7 +84,7 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     looked = gradient_format(detector, own)
     jobs = [CellJob("probe", "gradient", sample, slopes(detector), gradients=looked)]
     for name, attack in probes(own).items():
-        work = attacked(detector, attack, suite.seed, None, keep_images=False)
+        work = attacked(detector, attack, suite.seed, keep_images=False)
         gradients = gradient_format(detector, attack)
         jobs.append(CellJob("probe", name, sample, work, (repr(attack), suite.seed), gradients))
     return jobs
