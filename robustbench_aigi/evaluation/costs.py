@@ -131,8 +131,8 @@ def _built(
         for i in part_builders("test", Part(shard, True, 0), suite, makers)
         if i.attack == suite.rows[0].id
     ]
-    table = made[0].make(made[0].data, folder)
-    return table.assign(size=[(folder / path).stat().st_size for path in table["path"]])
+    found = made[0].make(made[0].data)
+    return found.table.assign(size=[len(content) for content in found.files])
 
 
 def _probe_costs(

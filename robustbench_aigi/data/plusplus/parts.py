@@ -18,6 +18,7 @@ from robustbench_aigi.data.plusplus.making import (
     generate_samples,
     perturb_images,
 )
+from robustbench_aigi.data.plusplus.storage import MadeShard
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.generators import SHIPPED_DIFFUSION
@@ -53,14 +54,14 @@ class PartBuilder:
         split: of the images.
         data: their sources.
         key: hash of all that they depend on.
-        make: turns a shard of sources into files in a folder, and returns their manifest rows.
+        make: turns a shard of sources into rows of the manifest and image files.
     """
 
     attack: str
     split: str
     data: Dataset
     key: str
-    make: Callable[[Dataset, Path], pd.DataFrame]
+    make: Callable[[Dataset], MadeShard]
 
     def places(self) -> Iterator[tuple[Dataset, Path]]:
         """Yield the shards, each with the path of its table relative to the set."""
