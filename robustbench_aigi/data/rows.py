@@ -239,7 +239,7 @@ def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
 
 def _plain_csv(columns: Sequence[list[Any]]) -> str | None:
     """Return columns of texts and whole numbers as lines of CSV; None if a value needs quotes."""
-    if any(type(value) is not str and type(value) is not int for c in columns for value in c):
+    if {type(value) for column in columns for value in column} - {str, int}:
         return None
     count = len(columns[0])
     text = "".join(

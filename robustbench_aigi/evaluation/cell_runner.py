@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
-
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -23,14 +21,15 @@ from robustbench_aigi.evaluation.cells import (
     GradientFormat,
     Work,
     capture_failure,
+    encode_shard,
     key_of,
     note_time,
     write_contents,
-    write_shard,
 )
 from robustbench_aigi.evaluation.speedups import layout_key
 from robustbench_aigi.evaluation.stored_cells import CellOutcome, CleanLogits, StoredCell
 from robustbench_aigi.executors import IN_PROCESS, Executor
+from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.io.hashing import digest
 from robustbench_aigi.outcomes import Failed
 from robustbench_aigi.progress import Progress
@@ -68,19 +67,21 @@ class ShardTask(NamedTuple):
         job: the job's place in the list.
         number: of the shard.
         shard: its images.
+        key: of the shard's table.
         clean: the clean logit of each row; None if the job has none.
     """
 
     job: int
     number: int
     shard: Dataset
+    key: str
     clean: list[float] | None = None
 
 
 class ShardResult(NamedTuple):
-    """A shard's table and the seconds it took."""
+    """The file of a shard's table and the seconds it took."""
 
-    table: pd.DataFrame
+    content: bytes
     seconds: float
 
 
@@ -95,10 +96,10 @@ class Compute:
         attack, work = self.works[task.job]
         began = time.monotonic()
         known = () if task.clean is None else (task.clean,)
-        table = capture_failure(attack, lambda: work(task.shard, *known))
-        if isinstance(table, Failed):
-            return table
-        return ShardResult(table, time.monotonic() - began)
+        content = capture_failure(attack, lambda: encode_shard(work(task.shard, *known), task.key))
+        if isinstance(content, Failed):
+            return content
+        return ShardResult(content, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
@@ -174,7 +175,9 @@ def _tasks(
             if number not in failed:
                 cell.report()
                 known = cell.job.clean
-                task = ShardTask(number, index, shard, known and known.of(shard))
+                key = cell.keys[_shard_name(index)]
+                fresh = Dataset(shard.name, shard.rows)  # its rows are not kept with the shard
+                task = ShardTask(number, index, fresh, key, known and known.of(shard))
                 in_flight.append(task)
                 yield task
 
@@ -227,8 +230,8 @@ class PartialCell:
 
     def write(self, task: ShardTask, result: ShardResult) -> None:
         """Write a shard to disk."""
-        name = _shard_name(task.number)
-        write_shard(result.table, self.folder / name, self.keys[name])
+        place = self.folder / _shard_name(task.number)
+        atomic_write(place, lambda temporary: temporary.write_bytes(result.content))
         note_time(self.folder, task.number, result.seconds)
         self.left -= len(task.shard)
         self.report()

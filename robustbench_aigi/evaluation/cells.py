@@ -194,10 +194,18 @@ def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
         return table.replace_schema_metadata(None)
 
 
-def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
-    """A shard is whole or not there; its key travels in its metadata."""
+def encode_shard(table: pd.DataFrame, key: str) -> bytes:
+    """Return the file of a shard, whose key is in its metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata({"key": key})
-    atomic_write(place, lambda temporary: pq.write_table(arrow, temporary))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(arrow, buffer)
+    return bytes(buffer.getvalue())
+
+
+def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
+    """Write a shard, which is whole or not there."""
+    content = encode_shard(table, key)
+    atomic_write(place, lambda temporary: temporary.write_bytes(content))
 
 
 def note_time(folder: Path, index: int, seconds: float) -> None:

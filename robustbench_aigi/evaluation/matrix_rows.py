@@ -1,7 +1,8 @@
 """From the cells of a detector to its rows of the matrix."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import pandas as pd
@@ -13,7 +14,13 @@ from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import names
 from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
 from robustbench_aigi.evaluation.cells import CellKey
-from robustbench_aigi.evaluation.metrics import SUMMARY_COLUMNS, FrozenThresholds, summarise
+from robustbench_aigi.evaluation.metrics import (
+    RANK_COLUMNS,
+    SUMMARY_COLUMNS,
+    FrozenThresholds,
+    rank_metrics,
+    summarise,
+)
 from robustbench_aigi.evaluation.run_plan import DetectorSpec
 from robustbench_aigi.evaluation.stored_cells import CellOutcome, StoredCell
 from robustbench_aigi.evaluation.worst_case import (
@@ -27,7 +34,7 @@ from robustbench_aigi.outcomes import Absent, CellStatus, Failed, Unavailable
 
 WORST_CASE_MODES = ("static", "white-box")
 MAX_SENT = 1_000_000
-"""Rows of a table that is sent to another process."""
+"""Rows of a table that may be sent to another process."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,7 @@ class CellResult:
 
     Attributes:
         mode, attack: its place in the matrix.
-        table: one row per image, the columns of numbers; None where there are no numbers.
+        read: reads columns of the table, one row per image; None where there are no numbers.
         status: ``ok``, or what is missing or incomplete.
         is_ranked: whether every image was scored or attacked at full strength, so that AUC, AP and
             calibration mean something.
@@ -44,9 +51,15 @@ class CellResult:
 
     mode: str
     attack: str
-    table: pd.DataFrame | None
+    read: Callable[[Sequence[str]], pd.DataFrame] | None
     status: str = CellStatus.OK
     is_ranked: bool = False
+
+    def loaded(self) -> "CellResult":
+        """Return it with its table in memory, to be sent to another process."""
+        if self.read is None:
+            return self
+        return replace(self, read=partial(_columns_of, self.read(SUMMARY_COLUMNS)))
 
 
 def unavailable_row(detector: str, why: Unavailable) -> dict[str, object]:
@@ -81,25 +94,30 @@ def matrix_rows(
     full = {row.id for row in suite.rows if row.strength == "full"}
     clean = cells["clean", "clean"]
     thresholds: FrozenThresholds | None = None
+    is_large = False
     if isinstance(clean, StoredCell):
-        table = clean.numbers(["label", "logit"])
+        table = clean.numbers(RANK_COLUMNS)
         thresholds = FrozenThresholds.of(table)
-        # Tables this large are not sent to other processes: the copies would not fit in memory.
-        executor = IN_PROCESS if len(table) > MAX_SENT else executor
+        is_large = len(table) > MAX_SENT
     heads: list[dict[str, object]] = []
 
     def results() -> Iterator[CellResult]:
         for result in chain(_results(cells, full), _worst_cases(built, cells)):
             heads.append(_head(detector, result, spec, built, flags))
-            yield result
+            yield result if is_large else result.loaded()
             del result  # else it would be in memory while the next one is read
 
     def numbers_of(result: CellResult) -> list[dict[str, object]]:
-        if result.table is None:
+        if result.read is None:
             return [{}]
-        return summarise(result.table, spec.threshold, result.is_ranked, thresholds)
+        rows = summarise(result.read(SUMMARY_COLUMNS), spec.threshold, ranked=False)
+        if result.is_ranked:
+            rows[-1] |= rank_metrics(result.read(RANK_COLUMNS), thresholds)
+        return rows
 
-    numbers = enumerate(executor.map_ordered(numbers_of, results()))
+    # Large tables are not sent to other processes: the copies would not fit in memory.
+    by = IN_PROCESS if is_large else executor
+    numbers = enumerate(by.map_ordered(numbers_of, results()))
     return [heads[number] | direction for number, rows in numbers for direction in rows]
 
 
@@ -109,7 +127,7 @@ def _results(cells: Mapping[CellKey, CellOutcome], full: Container[str]) -> Iter
             yield CellResult(mode, attack, None, str(cell))
             continue
         is_ranked = mode != "white-box" or attack in full
-        yield CellResult(mode, attack, cell.numbers(SUMMARY_COLUMNS), is_ranked=is_ranked)
+        yield CellResult(mode, attack, cell.numbers, is_ranked=is_ranked)
 
 
 def _head(
@@ -174,9 +192,13 @@ def _worst_case(
     whole = worst.table()
     if not worst.met_all.all():
         common = whole[worst.met_all].reset_index(drop=True)
-        yield CellResult(mode, "worst-case", common, status)
+        yield CellResult(mode, "worst-case", partial(_columns_of, common), status)
     name = "worst-case" if worst.met_all.all() else "worst-case-bound"
-    yield CellResult(mode, name, whole, status)
+    yield CellResult(mode, name, partial(_columns_of, whole), status)
+
+
+def _columns_of(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    return table[list(columns)]
 
 
 def _worst_of(clean: StoredCell, cells: Sequence[StoredCell]) -> WorstCase:

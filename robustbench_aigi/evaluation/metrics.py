@@ -24,6 +24,8 @@ SUMMARY_COLUMNS = (
 """Columns that :func:`summarise` needs."""
 GENERATOR_COLUMNS = ("label", "generator", "draws", "wrong")
 """Columns that :func:`by_generator` needs."""
+RANK_COLUMNS = ("label", "logit")
+"""Columns that :func:`rank_metrics` needs."""
 LABEL_OF_DIRECTION = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
 
@@ -75,10 +77,21 @@ def summarise(
     rows[-1]["balanced_accuracy"] = (
         float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))
     ) / 2
-    if ranked and table["label"].nunique() == 2:
-        rows[-1] |= _scores(table)
-        rows[-1] |= {} if frozen is None else _at_frozen(table, frozen)
+    if ranked:
+        rows[-1] |= rank_metrics(table, frozen)
     return rows
+
+
+def rank_metrics(table: pd.DataFrame, frozen: FrozenThresholds | None = None) -> dict[str, object]:
+    """Return the metrics that compare logits with labels; none where a class is missing.
+
+    Args:
+        table: of the cell, its columns ``label`` and ``logit``.
+        frozen: as in :func:`summarise`.
+    """
+    if table["label"].nunique() < 2:
+        return {}
+    return _scores(table) | ({} if frozen is None else _at_frozen(table, frozen))
 
 
 def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, object]:

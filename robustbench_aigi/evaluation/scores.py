@@ -1,6 +1,7 @@
 """Metrics of a ranking: how well logits separate AI-generated images from real ones."""
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,9 @@ def auc_interval(labels: "pd.Series[int]", logits: "pd.Series[float]") -> tuple[
     return bootstrap([labels, ranks], auc_of_ranks, resamples=AUC_RESAMPLES)
 
 
-def delong_interval(is_fake: NDArray[np.bool_], logits: NDArray[np.float64]) -> tuple[float, float]:
+def delong_interval(
+    is_fake: NDArray[np.bool_], logits: NDArray[np.floating[Any]]
+) -> tuple[float, float]:
     """Return the 95% interval of the AUC that DeLong's variance gives, within [0, 1].
 
     Source: DeLong et al., Biometrics 1988; by ranks: Sun & Xu, IEEE Signal Processing Letters 2014.

@@ -29,7 +29,13 @@ from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
 from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
 from robustbench_aigi.evaluation.cell_runner import CellRunner
 from robustbench_aigi.evaluation.cells import CellKey, CellTable
-from robustbench_aigi.evaluation.metrics import SUMMARY_COLUMNS, FrozenThresholds, summarise
+from robustbench_aigi.evaluation.metrics import (
+    RANK_COLUMNS,
+    SUMMARY_COLUMNS,
+    FrozenThresholds,
+    rank_metrics,
+    summarise,
+)
 from robustbench_aigi.evaluation.stored_cells import CellOutcome, NumberTables, StoredCell
 from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.outcomes import Absent
@@ -74,9 +80,9 @@ def check(
 def _of_clean(bench: CellRunner, cell: CellOutcome) -> list[Flag]:
     if isinstance(cell, Absent):
         return [Flag(bench.name, "", "crashed", str(cell))]
-    clean = cell.numbers(SUMMARY_COLUMNS)
-    frozen = FrozenThresholds.of(clean)
-    summary = summarise(clean, bench.detector.threshold, ranked=True, frozen=frozen)
+    summary = summarise(cell.numbers(SUMMARY_COLUMNS), bench.detector.threshold, ranked=False)
+    clean = cell.numbers(RANK_COLUMNS)
+    summary[-1] |= rank_metrics(clean, FrozenThresholds.of(clean))
     return of_clean(bench.name, bench.detector.threshold, clean, summary)
 
 
