@@ -1,6 +1,5 @@
 """Built sets whose images are in archives, against the same set of image files."""
 
-import functools
 import shutil
 from pathlib import Path
 
@@ -53,7 +52,6 @@ def small_shards() -> object:
     patch.undo()
 
 
-@functools.cache
 def detector() -> Linear:
     return Linear(torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(0)), 0.1)
 
