@@ -30,8 +30,8 @@ from tests.built_set import TINY_SUITE, contents
 from tests.conftest import Linear
 from tests.test_data import folder
 
-KINDS = ("parquet", "webdataset")
-ENDINGS = {"parquet": ".parquet", "webdataset": ".tar"}
+ARCHIVE_NAMES = ("parquet", "webdataset")
+ARCHIVE_ENDINGS = {"parquet": ".parquet", "webdataset": ".tar"}
 JPEG_SUITE = """
 name = "one"
 version = 1
@@ -40,7 +40,7 @@ seed = 0
 id = "jpeg-75"
 attack = "jpeg"
 """
-SUITE = Suite.model_validate(TINY_SUITE)
+TEST_SUITE = Suite.model_validate(TINY_SUITE)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,7 +68,9 @@ def parts_of(source: Path) -> dict[str, Part]:
 
 def make(source: Path, out: Path, shards: str | None, workers: int = 1) -> Path:
     by = InProcessExecutor(1) if workers == 1 else PoolExecutor(workers)
-    build_plusplus(parts_of(source), SUITE, {"linear": detector()}, out, silent, by, shards=shards)
+    build_plusplus(
+        parts_of(source), TEST_SUITE, {"linear": detector()}, out, silent, by, shards=shards
+    )
     write_jsonl(out)
     return out
 
@@ -76,23 +78,23 @@ def make(source: Path, out: Path, shards: str | None, workers: int = 1) -> Path:
 @pytest.fixture(scope="module")
 def sets(source: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str | None, Path]:
     root = tmp_path_factory.mktemp("sets")
-    return {kind: make(source, root / str(kind), kind) for kind in (None, *KINDS)}
+    return {kind: make(source, root / str(kind), kind) for kind in (None, *ARCHIVE_NAMES)}
 
 
 def archives(built: Path) -> list[Path]:
     return sorted(
         path
         for path in built.rglob("*")
-        if path.suffix in ENDINGS.values() and path.parent not in (built, built / "parts")
+        if path.suffix in ARCHIVE_ENDINGS.values() and path.parent not in (built, built / "parts")
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_set_of_archives_is_the_set_of_files(sets: dict[str | None, Path], kind: str) -> None:
     files, packed = (pd.read_parquet(sets[k] / "manifest.parquet") for k in (None, kind))
     pd.testing.assert_frame_equal(packed[files.columns], files)
     assert list(packed.columns.difference(files.columns)) == ["archive", "row"]
-    assert {path.suffix for path in archives(sets[kind])} == {ENDINGS[kind]}
+    assert {path.suffix for path in archives(sets[kind])} == {ARCHIVE_ENDINGS[kind]}
     assert not list(sets[kind].rglob("*.png"))
     assert len(archives(sets[kind])) == packed["archive"].nunique() < len(packed) / 2
     for split in ("train", "test"):
@@ -102,14 +104,14 @@ def test_a_set_of_archives_is_the_set_of_files(sets: dict[str | None, Path], kin
         assert one.key == other.key
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_set_of_archives_does_not_depend_on_workers(
     sets: dict[str | None, Path], source: Path, tmp_path: Path, kind: str
 ) -> None:
     assert contents(make(source, tmp_path / "two", kind, workers=2)) == contents(sets[kind])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_killed_build_makes_the_shards_that_are_missing_or_cut_short(
     sets: dict[str | None, Path], source: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -127,17 +129,19 @@ def test_a_killed_build_makes_the_shards_that_are_missing_or_cut_short(
     assert len(again) == 1  # that of the table that was cut short
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_second_build_makes_nothing(
     sets: dict[str | None, Path], source: Path, kind: str
 ) -> None:
     before = {path: path.stat().st_ino for path in sets[kind].rglob("*.*") if path.is_file()}
-    build_plusplus(parts_of(source), SUITE, {"linear": detector()}, sets[kind], silent, shards=kind)
+    build_plusplus(
+        parts_of(source), TEST_SUITE, {"linear": detector()}, sets[kind], silent, shards=kind
+    )
     changed = [path.name for path, inode in before.items() if path.stat().st_ino != inode]
     assert changed == ["suite.json"]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_damaged_archive_is_named_by_verify_and_made_again(
     sets: dict[str | None, Path], source: Path, tmp_path: Path, kind: str
 ) -> None:
@@ -161,7 +165,7 @@ def test_a_damaged_archive_is_named_by_verify_and_made_again(
     assert middle.read_bytes() == whole
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_changed_byte_of_an_archive_is_found(
     sets: dict[str | None, Path], tmp_path: Path, kind: str
 ) -> None:
@@ -177,7 +181,7 @@ def test_a_changed_byte_of_an_archive_is_found(
     assert damaged["path"] in {offender.path for offender in verify(tmp_path / "set")}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 @pytest.mark.parametrize("form", ["imagefolder", "parquet", "webdataset", "raid", "npz"])
 def test_exports_are_those_of_the_set_of_files(
     sets: dict[str | None, Path], tmp_path: Path, kind: str, form: str
@@ -188,7 +192,7 @@ def test_exports_are_those_of_the_set_of_files(
     assert contents(tmp_path / kind) == contents(tmp_path / "None")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_archives_are_audited_shown_and_trained_on_as_files(
     sets: dict[str | None, Path], tmp_path: Path, kind: str
 ) -> None:
@@ -200,7 +204,7 @@ def test_archives_are_audited_shown_and_trained_on_as_files(
     for policy in (None, ImagePolicy(size=24)):
         arrays = [arrays_of(load_plusplus(sets[name], "train"), policy) for name in (None, kind)]
         assert torch.equal(arrays[0].labels, arrays[1].labels)
-        assert torch.equal(arrays[0].groups, arrays[1].groups)
+        assert torch.equal(*(torch.as_tensor(one.groups) for one in arrays))
     training = load_training_data(
         str(sets[kind]), None, None, tmp_path / "skipped.csv", silent, lambda line: None
     )
@@ -212,7 +216,8 @@ def test_an_evaluation_names_the_archive_that_is_damaged_and_loses_nothing(
 ) -> None:
     shutil.copytree(sets["parquet"], tmp_path / "set")
     data = load_plusplus(tmp_path / "set", "test", "clean")
-    suite = Suite.model_validate(TINY_SUITE | {"attacks": TINY_SUITE["attacks"][-1:]})
+    attacks = TINY_SUITE["attacks"][-1:]  # type: ignore[index]
+    suite = Suite.model_validate(TINY_SUITE | {"attacks": attacks})
     whole = evaluate({"linear": detector()}, suite, data, tmp_path / "whole")
     middle = Path(data.manifest["path"].iloc[7])
     content = middle.read_bytes()
@@ -223,7 +228,7 @@ def test_an_evaluation_names_the_archive_that_is_damaged_and_loses_nothing(
     assert evaluate({"linear": detector()}, suite, data, tmp_path / "again").equals(whole)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_an_archive_that_is_damaged_stops_a_training_by_name(
     sets: dict[str | None, Path], tmp_path: Path, kind: str
 ) -> None:
@@ -235,20 +240,20 @@ def test_an_archive_that_is_damaged_stops_a_training_by_name(
         arrays_of(data)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ARCHIVE_NAMES)
 def test_a_plan_counts_the_bytes_of_archives(
     sets: dict[str | None, Path], source: Path, tmp_path: Path, kind: str
 ) -> None:
     made = {"linear": detector()}
-    plan = estimate_build(parts_of(source), SUITE, made, tmp_path, 1, shards=kind)
+    plan = estimate_build(parts_of(source), TEST_SUITE, made, tmp_path, 1, shards=kind)
     size = sum(path.stat().st_size for path in archives(sets[kind]))
     assert float(plan["megabytes"].sum()) == pytest.approx(size / 1e6, rel=0.1)
-    done = estimate_build(parts_of(source), SUITE, made, sets[kind], 1, shards=kind)
+    done = estimate_build(parts_of(source), TEST_SUITE, made, sets[kind], 1, shards=kind)
     assert done["images"].sum() == 0
 
 
 def test_other_recipes_read_the_archives_of_a_set(sets: dict[str | None, Path]) -> None:
-    for kind in KINDS:
+    for kind in ARCHIVE_NAMES:
         found = load_data("folder", str(sets[kind] / "test"))
         assert len(found) == len(load_plusplus(sets[kind], "test"))
 

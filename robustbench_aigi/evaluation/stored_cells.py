@@ -16,7 +16,7 @@ from robustbench_aigi.outcomes import Absent
 
 SHARDS_TOGETHER = 64
 """Shards that are read before their columns are made small."""
-INTEGERS = (np.int16, np.int32)
+SMALL_INTEGERS = (np.int16, np.int32)
 """Types of columns of whole numbers whose doubles they hold too."""
 Numbers = npt.NDArray[Any]
 
@@ -169,5 +169,5 @@ def _small(name: object, column: "pd.Series[Any]", generators: dict[object, int]
     if values.dtype.kind not in "iu":
         return values
     largest = int(abs(values).max(initial=0))
-    small = next((kind for kind in INTEGERS if largest <= np.iinfo(kind).max // 2), np.int64)
+    small = next((kind for kind in SMALL_INTEGERS if largest <= np.iinfo(kind).max // 2), np.int64)
     return values.astype(small)

@@ -38,8 +38,8 @@ from robustbench_aigi.executors import ExecutorOptions
 
 T = TypeVar("T")
 R = TypeVar("R")
-ROWS = (100_000, 1_000_000)
-PHASES = ("start", "plan", "compute", "resume", "matrix")
+DEFAULT_ROWS = (100_000, 1_000_000)
+DRIVER_PHASES = ("start", "plan", "compute", "resume", "matrix")
 MATRIX_CELLS = 3
 """Cells, of as many shards each, behind the matrix."""
 ROWS_TOGETHER = 100_000
@@ -180,8 +180,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rows", type=int, nargs="+", default=ROWS)
-    parser.add_argument("--phase", choices=PHASES, help=argparse.SUPPRESS)
+    parser.add_argument("--rows", type=int, nargs="+", default=DEFAULT_ROWS)
+    parser.add_argument("--phase", choices=DRIVER_PHASES, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.phase:
@@ -192,7 +192,7 @@ def main() -> int:
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as folder:
             write_manifest(Path(folder) / "manifest.parquet", rows)
-            for phase in PHASES:
+            for phase in DRIVER_PHASES:
                 found = measured(phase, Path(folder))
                 cells = MATRIX_CELLS if phase == "matrix" else 1
                 each = 1000 * found["seconds"] / (cells * rows / SHARD_SIZE)

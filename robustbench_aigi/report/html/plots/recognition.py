@@ -28,11 +28,8 @@ def recall_by_generator(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
         matrix: of the run.
         cells: its tables.
     """
-    clean = {
-        key[0]: by_generator(cells.numbers(key, GENERATOR_COLUMNS))
-        for key in cells
-        if key[1] == "clean"
-    }
+    own = [key for key in cells if key[1] == "clean"]
+    clean = {key[0]: by_generator(cells.numbers(key, GENERATOR_COLUMNS)) for key in own}
     drawn = coloured(matrix, clean)
     shares = pd.concat(
         [clean[name].set_index("generator")["accuracy"] for name, _ in drawn]
