@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from robustbench_aigi.attacks import Attack, Suite
 from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
@@ -188,12 +190,12 @@ def _worst_case(
     if not stored or not isinstance(clean, StoredCell):
         yield CellResult(mode, "worst-case", None, status)
         return
-    worst = _worst_of(clean, stored)
-    whole = worst.table()
-    if not worst.met_all.all():
-        common = whole[worst.met_all].reset_index(drop=True)
+    whole, met_all = _worst_of(clean, stored)
+    if not met_all.all():
+        common = whole[met_all].reset_index(drop=True)
         yield CellResult(mode, "worst-case", partial(_columns_of, common), status)
-    name = "worst-case" if worst.met_all.all() else "worst-case-bound"
+        del common
+    name = "worst-case" if met_all.all() else "worst-case-bound"
     yield CellResult(mode, name, partial(_columns_of, whole), status)
 
 
@@ -201,13 +203,16 @@ def _columns_of(table: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
     return table[list(columns)]
 
 
-def _worst_of(clean: StoredCell, cells: Sequence[StoredCell]) -> WorstCase:
+def _worst_of(
+    clean: StoredCell, cells: Sequence[StoredCell]
+) -> tuple[pd.DataFrame, NDArray[np.bool_]]:
+    """Return the worst case over cells, and which images met every one of them."""
     table = clean.numbers([*SUMMARY_COLUMNS, "id", "fooled", "wrong_half"])
     worst = WorstCase(table)
     columns = VERDICT_COLUMNS if is_certain(table) else (*VERDICT_COLUMNS, *DRAW_COLUMNS)
     for cell in cells:
         worst.add(cell.numbers(columns))
-    return worst
+    return worst.table()[list(SUMMARY_COLUMNS)], worst.met_all
 
 
 def _lost(name: str, why: Absent) -> str:

@@ -45,7 +45,7 @@ class WorstCase:
         self._clean = clean
         self.met_all = np.ones(len(clean), bool)
         self._verdicts = {name: clean[name].to_numpy(bool) for name in ("fooled", "kept")}
-        self._passes = {name: np.zeros(len(clean), np.int64) for name in ("forwards", "backwards")}
+        self._passes = {name: np.zeros(len(clean), np.int32) for name in ("forwards", "backwards")}
         self._draws = None if is_certain(clean) else _Draws(clean)
 
     def add(self, cell: pd.DataFrame) -> None:
@@ -65,7 +65,7 @@ class WorstCase:
 
     def table(self) -> pd.DataFrame:
         """Return the table, in the order of the clean images."""
-        wrong = self._verdicts["fooled"].astype(int)
+        wrong = self._verdicts["fooled"].astype(np.int16)
         judged = wrong if self._draws is None else self._draws.wrong()
         return self._clean.assign(**self._verdicts, **self._passes, wrong=judged)
 
