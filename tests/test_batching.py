@@ -80,7 +80,7 @@ def test_work_is_done_where_the_accelerator_is(
     with pytest.raises(
         RuntimeError, match="meta tensor"
     ):  # it came to logits there, and they have no values
-        scored(mine, None)(load_data(tiny_recipe, split="test"))
+        scored(mine)(load_data(tiny_recipe, split="test"))
     assert {parameter.device.type for parameter in mine.parameters()} == {"meta"}
 
 

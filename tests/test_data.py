@@ -10,8 +10,9 @@ import torch
 from PIL import Image
 
 from robustbench_aigi.data import load_data
-from robustbench_aigi.data.dataset import Dataset, choose
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.decoding import ImageError, decode, encode_png
+from robustbench_aigi.data.rows import choose
 from robustbench_aigi.errors import DataError, UnavailableError, UnknownNameError
 from tests.conftest import CIFAKE, needs_cifake
 

@@ -17,7 +17,7 @@ from robustbench_aigi.detectors import Card, Detector
 from robustbench_aigi.detectors._support.randomness import is_random
 from robustbench_aigi.evaluation import evaluate
 from robustbench_aigi.evaluation.adequacy.judge import read_flags
-from robustbench_aigi.evaluation.metrics import worst_case
+from robustbench_aigi.evaluation.worst_case import worst_case
 from robustbench_aigi.report import Matrix
 from tests.test_adequacy import bright
 

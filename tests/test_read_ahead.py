@@ -99,7 +99,7 @@ def test_reading_and_encoding_happen_during_an_attack(
 
     monkeypatch.setattr("robustbench_aigi.data.dataset.read_pixels", watched_reading)
     monkeypatch.setattr("robustbench_aigi.evaluation.shard_work.encode_pngs", watched_encoding)
-    work = attacked(detector, Attack(), 0, None, keep_images=True)  # type: ignore[arg-type]
+    work = attacked(detector, Attack(), 0, keep_images=True)  # type: ignore[arg-type]
     table = work(few)
     assert detector.is_overlapped
     assert table["id"].tolist() == few.manifest["id"].tolist()

@@ -62,6 +62,10 @@ def build(
         Path | None, typer.Option(help="Folder that generate wrote, to add the images of.")
     ] = None,
     convert: Convert = False,
+    shards: Annotated[
+        str | None,
+        typer.Option(help="Archives instead of one file per image: parquet or webdataset."),
+    ] = None,
     workers: Workers = None,
     executor: ExecutorName = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop.")] = False,
@@ -80,6 +84,7 @@ def build(
         samples=samples,
         generated=generated,
         convert=convert,
+        shards=shards,
     )
     with shown_progress() as screen:
         manifest = data_pipeline.build(

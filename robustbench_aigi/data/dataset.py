@@ -1,8 +1,7 @@
 """A dataset: a manifest with one row per image, and the bytes behind it, read as a stream."""
 
 import itertools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +21,10 @@ from robustbench_aigi.data.reading import (
     read_contents,
     read_pixels,
 )
+from robustbench_aigi.data.rows import FrameRows, Rows
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.pixels import from_bytes
-from robustbench_aigi.io.hashing import digest
+from robustbench_aigi.io.hashing import text_digest
 from robustbench_aigi.io.read_ahead import read_ahead
 
 MANIFEST_COLUMNS = (
@@ -68,22 +68,28 @@ class Batch(NamedTuple):
     ids: list[str]
 
 
-@dataclass(frozen=True)
 class Dataset:
     """Rows of a manifest and how to read them; the images are never all in memory.
 
     Iterating yields batches of :data:`DEFAULT_BATCH` images.
 
-    Attributes:
+    Args:
         name: what messages call it.
-        manifest: one row per image, with :data:`MANIFEST_COLUMNS`.
+        manifest: one row per image, with :data:`MANIFEST_COLUMNS`: a table, or rows of a file.
     """
 
-    name: str
-    manifest: pd.DataFrame
+    def __init__(self, name: str, manifest: pd.DataFrame | Rows) -> None:
+        self.name = name
+        self.rows = manifest if isinstance(manifest, Rows) else FrameRows(manifest)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """One row per image, all in memory; what reads a few columns uses :attr:`rows`."""
+        frames = list(self.rows.frames())
+        return frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
 
     def __len__(self) -> int:
-        return len(self.manifest)
+        return len(self.rows)
 
     def __iter__(self) -> Iterator[Batch]:
         return self.batches(DEFAULT_BATCH)
@@ -97,13 +103,17 @@ class Dataset:
         Raises:
             DataError: it has no images.
         """
-        rows = self.manifest[self.manifest["split"] == name]
-        if rows.empty:
-            known = ", ".join(sorted(self.manifest["split"].unique()))
+        rows = self.rows.where("split", [name])
+        if not len(rows):
+            known = ", ".join(self.rows.splits())
             raise DataError(
                 f"{self.name} has no {name!r} split. It has: {known or 'no images at all'}."
             )
-        return Dataset(self.name, rows.reset_index(drop=True))
+        return Dataset(self.name, rows)
+
+    def with_values(self, column: str, values: Collection[str]) -> "Dataset":
+        """Return the images with one of some values in a column of the manifest, maybe none."""
+        return Dataset(self.name, self.rows.where(column, values))
 
     def limit(self, count: int | None) -> "Dataset":
         """Return at most ``count`` images per split, half of each class, always the same ones.
@@ -111,9 +121,7 @@ class Dataset:
         Args:
             count: images per split; None keeps all of them.
         """
-        if count is None:
-            return self
-        return Dataset(self.name, choose(self.manifest, count))
+        return self if count is None else Dataset(self.name, self.rows.choose(count))
 
     def slices(self, size: int) -> list["Dataset"]:
         """Return consecutive parts, of ``size`` images or of fewer large ones.
@@ -123,7 +131,7 @@ class Dataset:
         """
         starts = [*self._starts(size), len(self)]
         return [
-            Dataset(self.name, self.manifest.iloc[start:end].reset_index(drop=True))
+            Dataset(self.name, self.rows.take(slice(start, end)))
             for start, end in itertools.pairwise(starts)
         ]
 
@@ -145,10 +153,10 @@ class Dataset:
     @property
     def _areas(self) -> npt.NDArray[np.int64] | None:
         """Pixels of every image; None where the manifest does not hold their sizes."""
-        if not set(SIZE_COLUMNS) <= set(self.manifest.columns):
+        if not set(SIZE_COLUMNS) <= set(self.rows.names):
             return None
-        sizes = self.manifest[list(SIZE_COLUMNS)].to_numpy(np.int64)
-        areas: npt.NDArray[np.int64] = sizes.prod(axis=1)
+        height, width = (self.rows.numbers(name) for name in SIZE_COLUMNS)
+        areas: npt.NDArray[np.int64] = height * width
         return areas
 
     def pixels(self) -> Iterator[UInt8[Tensor, "3 h w"]]:
@@ -157,27 +165,27 @@ class Dataset:
         Raises:
             DataError: an image is missing or has changed.
         """
-        yield from read_pixels(self.manifest)
+        for frame in self.rows.frames():
+            yield from read_pixels(frame)
 
     def contents(self) -> Iterator[bytes]:
         """Yield every image file's bytes, in manifest order."""
-        yield from read_contents(self.manifest)
+        for frame in self.rows.frames():
+            yield from read_contents(frame)
 
     def files(self) -> Iterator[bytes]:
         """Yield the file that a copy of every image is stored as.
 
         It is the image's own file, or a PNG file if the image is converted.
         """
-        for content, convert in zip(self.contents(), is_converted(self.manifest), strict=True):
-            yield encode_png(decode(content, convert=True)) if convert else content
+        for frame in self.rows.frames():
+            for content, convert in zip(read_contents(frame), is_converted(frame), strict=True):
+                yield encode_png(decode(content, convert=True)) if convert else content
 
     @property
     def conversions(self) -> dict[str, int]:
         """Number of images by the conversion that they went through."""
-        if CONVERT_COLUMN not in self.manifest:
-            return {}
-        done = self.manifest.loc[is_converted(self.manifest), CONVERT_COLUMN].value_counts()
-        return {str(name): int(count) for name, count in done.items()}
+        return self.rows.conversions()
 
     def batches(self, size: int) -> Iterator[Batch]:
         """Yield batches in manifest order; a change of image size begins a new batch.
@@ -228,17 +236,18 @@ class Dataset:
             raise DataError(
                 f"{self.name} has no images here. Check the source with `robustbench-aigi inspect`."
             )
-        return images, torch.tensor(self.manifest["label"].to_numpy())
+        return images, torch.tensor(self.rows.numbers("label"))
 
     def one_size(self) -> tuple[int, int] | None:
         """Return height and width of all images; None if they differ, or if there are no images.
 
         Where the manifest does not hold the sizes, headers are read until one differs.
         """
-        if set(SIZE_COLUMNS) <= set(self.manifest.columns):
-            known = self.manifest[list(SIZE_COLUMNS)].drop_duplicates()
-            return tuple(known.iloc[0].tolist()) if len(known) == 1 else None
         sizes: set[tuple[int, int]] = set()
+        if set(SIZE_COLUMNS) <= set(self.rows.names):
+            for frame in self.rows.frames(SIZE_COLUMNS):
+                sizes |= set(frame.drop_duplicates().itertuples(index=False, name=None))
+            return sizes.pop() if len(sizes) == 1 else None
         for content in self.contents():
             header = read_header(content)
             sizes.add((header.height, header.width))
@@ -257,9 +266,9 @@ class Dataset:
     def key(self) -> str:
         """Hash of ids, labels, splits, contents and conversions: equal keys mean equal images."""
         columns = ["id", "label", "split", "sha256"]
-        if is_converted(self.manifest).any():
+        if self.conversions:
             columns.append(CONVERT_COLUMN)
-        return digest(self.manifest[columns].to_csv(index=False))
+        return text_digest(self.rows.csv(columns))
 
     def _batch(self, pixels: list[Tensor], start: int) -> Batch:
         rows = self.manifest.iloc[start : start + len(pixels)]
@@ -282,15 +291,3 @@ def describe_counts(data: Dataset, skipped: Path) -> str:
     count = len(pd.read_csv(skipped)) if skipped.is_file() else 0
     where = f" (see {skipped})" if count else ""
     return f"{data.name}: {'; '.join(parts)}; {count} left out{where}"
-
-
-def choose(rows: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return at most ``count`` rows per split, half of each label, in the given order.
-
-    Args:
-        rows: a manifest.
-        count: rows per split. The smallest hashes of the ids are chosen, always the same ones.
-    """
-    rank = rows["id"].map(lambda identity: digest("choose", identity))
-    place = rank.groupby([rows["split"], rows["label"]]).rank(method="first")
-    return rows[place <= count // 2].reset_index(drop=True)

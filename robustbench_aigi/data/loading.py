@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from robustbench_aigi.data.dataset import Dataset, choose
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.listing import list_source, read_images, write_skipped
 from robustbench_aigi.data.mini import load_mini
 from robustbench_aigi.data.recipes import DatasetRecipe, LabelledRecipe, MiniRecipe
+from robustbench_aigi.data.rows import choose
 from robustbench_aigi.data.sources.entry import Skipped, UnfitError
 from robustbench_aigi.data.suggestions import load_recipe, recipe_hint, words_to_type
 from robustbench_aigi.errors import DataError

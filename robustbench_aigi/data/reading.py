@@ -19,6 +19,8 @@ from robustbench_aigi.errors import DataError
 
 CONVERT_COLUMN = "convert"
 """A further column where some images are converted: what was done to each, empty if nothing."""
+ARCHIVE_COLUMN = "archive"
+"""A column of a built set's manifest: the archive that holds the image, relative to the set."""
 
 
 def read_contents(rows: pd.DataFrame) -> Iterator[bytes]:

@@ -1,13 +1,12 @@
 """The cells of one detector, computed shard by shard by an executor and written as they arrive."""
 
+import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
-
-import pandas as pd
 
 from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import Detector
@@ -19,18 +18,18 @@ from robustbench_aigi.evaluation.cells import (
     Cell,
     CellContents,
     CellKey,
-    CellTable,
     GradientFormat,
     Work,
     capture_failure,
+    encode_shard,
     key_of,
     note_time,
-    read_shards,
     write_contents,
-    write_shard,
 )
 from robustbench_aigi.evaluation.speedups import layout_key
+from robustbench_aigi.evaluation.stored_cells import CellOutcome, CleanLogits, StoredCell
 from robustbench_aigi.executors import IN_PROCESS, Executor
+from robustbench_aigi.io.files import atomic_write
 from robustbench_aigi.io.hashing import digest
 from robustbench_aigi.outcomes import Failed
 from robustbench_aigi.progress import Progress
@@ -45,6 +44,7 @@ class CellJob(NamedTuple):
         work: turns a shard of them into a table.
         depends_on: all that the table depends on besides detector and images.
         gradients: format of an attack's gradients; None for the detector's own.
+        clean: logits of the clean images, which each shard's work is given; None if it asks.
     """
 
     mode: str
@@ -53,6 +53,7 @@ class CellJob(NamedTuple):
     work: Work
     depends_on: tuple[object, ...] = ()
     gradients: GradientFormat | None = None
+    clean: CleanLogits | None = None
 
 
 class OutOfMemoryError(Exception):
@@ -60,17 +61,27 @@ class OutOfMemoryError(Exception):
 
 
 class ShardTask(NamedTuple):
-    """A shard of a job: the job's place in the list, the shard's number, and its images."""
+    """A shard of a job.
+
+    Attributes:
+        job: the job's place in the list.
+        number: of the shard.
+        shard: its images.
+        key: of the shard's table.
+        clean: the clean logit of each row; None if the job has none.
+    """
 
     job: int
     number: int
     shard: Dataset
+    key: str
+    clean: list[float] | None = None
 
 
 class ShardResult(NamedTuple):
-    """A shard's table and the seconds it took."""
+    """The file of a shard's table and the seconds it took."""
 
-    table: pd.DataFrame
+    content: bytes
     seconds: float
 
 
@@ -84,10 +95,11 @@ class Compute:
         """Do a task. What it raises is a result too, because other cells do not depend on it."""
         attack, work = self.works[task.job]
         began = time.monotonic()
-        table = capture_failure(attack, lambda: work(task.shard))
-        if isinstance(table, Failed):
-            return table
-        return ShardResult(table, time.monotonic() - began)
+        known = () if task.clean is None else (task.clean,)
+        content = capture_failure(attack, lambda: encode_shard(work(task.shard, *known), task.key))
+        if isinstance(content, Failed):
+            return content
+        return ShardResult(content, time.monotonic() - began)
 
 
 @dataclass(frozen=True)
@@ -121,8 +133,8 @@ class CellRunner:
         """Return the folder of a cell."""
         return Cell(self.name, mode, attack).folder(self.out)
 
-    def tables(self, jobs: Sequence[CellJob]) -> dict[CellKey, CellTable]:
-        """Return the tables of cells, by mode and attack.
+    def compute(self, jobs: Sequence[CellJob]) -> dict[CellKey, CellOutcome]:
+        """Compute cells, and return their tables on disk, by mode and attack.
 
         Shards that are on disk are not computed again; those of all jobs are computed together. A
         cell with a shard that raises is :class:`~robustbench_aigi.outcomes.Failed`.
@@ -149,7 +161,7 @@ class CellRunner:
                 answer.write_log(cells[task.job].folder / ERROR_FILE)
                 failed[task.job] = answer
         return {
-            (job.mode, job.attack): failed[number] if number in failed else cell.table()
+            (job.mode, job.attack): failed.get(number, cell.stored)
             for number, (job, cell) in enumerate(zip(jobs, cells, strict=True))
         }
 
@@ -162,7 +174,10 @@ def _tasks(
         for index, shard in cell.missing:
             if number not in failed:
                 cell.report()
-                task = ShardTask(number, index, shard)
+                known = cell.job.clean
+                key = cell.keys[_shard_name(index)]
+                fresh = Dataset(shard.name, shard.rows)  # its rows are not kept with the shard
+                task = ShardTask(number, index, fresh, key, known and known.of(shard))
                 in_flight.append(task)
                 yield task
 
@@ -215,16 +230,17 @@ class PartialCell:
 
     def write(self, task: ShardTask, result: ShardResult) -> None:
         """Write a shard to disk."""
-        name = _shard_name(task.number)
-        write_shard(result.table, self.folder / name, self.keys[name])
+        place = self.folder / _shard_name(task.number)
+        atomic_write(place, lambda temporary: temporary.write_bytes(result.content))
         note_time(self.folder, task.number, result.seconds)
         self.left -= len(task.shard)
         self.report()
 
-    def table(self) -> pd.DataFrame:
-        """Read the whole table, without the images."""
-        return read_shards([self.folder / name for name in self.keys])
+    @property
+    def stored(self) -> StoredCell:
+        """The table, of which all shards are on disk."""
+        return StoredCell(self.folder, tuple(self.keys))
 
 
 def _shard_name(index: int) -> str:
-    return f"shard-{index:04d}.parquet"
+    return sys.intern(f"shard-{index:04d}.parquet")

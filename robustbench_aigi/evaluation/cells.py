@@ -1,6 +1,7 @@
 """Cells: one detector under one attack, one row per image, written in shards to resume from."""
 
 import json
+import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +15,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
 
-from robustbench_aigi.data import Dataset
 from robustbench_aigi.errors import RobustbenchError, WorkersLostError, WriteError
 from robustbench_aigi.evaluation.batching import is_out_of_memory
 from robustbench_aigi.io.files import atomic_write, describe_read_errors, write_text
@@ -54,8 +54,10 @@ GradientFormat = Literal["bfloat16"]
 ERROR_FILE = "error.txt"
 CONTENTS_FILE = "cell.json"
 TIMES_FILE = "times.jsonl"
-Work = Callable[[Dataset], pd.DataFrame]
-"""A shard of images to a table with one row per image."""
+Work = Callable[..., pd.DataFrame]
+"""A shard of images, and the clean logits of its rows where they are known, to a table with one row
+per image.
+"""
 CellTable = pd.DataFrame | Absent
 """A cell's table, or why it has none."""
 CellKey = tuple[str, str]
@@ -127,8 +129,8 @@ def write_contents(folder: Path, contents: CellContents) -> None:
         write_text(path, text)
 
 
-def finished_shards(folder: Path, fingerprint: str | None = None) -> tuple[list[Path], bool]:
-    """Return the finished shards of a cell, and whether they are all of it.
+def finished_shards(folder: Path, fingerprint: str | None = None) -> tuple[list[str], bool]:
+    """Return the names of a cell's finished shards, and whether they are all of it.
 
     Files that an earlier, larger run left in the folder are not among them.
 
@@ -147,7 +149,9 @@ def finished_shards(folder: Path, fingerprint: str | None = None) -> tuple[list[
         Path(name).name != name for name in contents.shards
     ):
         return [], False
-    done = [folder / name for name, key in contents.shards.items() if key_of(folder / name) == key]
+    done = [
+        sys.intern(name) for name, key in contents.shards.items() if key_of(folder / name) == key
+    ]
     return done, len(done) == len(contents.shards)
 
 
@@ -190,10 +194,18 @@ def _read(place: Path, columns: Sequence[str] | None) -> pa.Table:
         return table.replace_schema_metadata(None)
 
 
-def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
-    """A shard is whole or not there; its key travels in its metadata."""
+def encode_shard(table: pd.DataFrame, key: str) -> bytes:
+    """Return the file of a shard, whose key is in its metadata."""
     arrow = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata({"key": key})
-    atomic_write(place, lambda temporary: pq.write_table(arrow, temporary))
+    buffer = pa.BufferOutputStream()
+    pq.write_table(arrow, buffer)
+    return bytes(buffer.getvalue())
+
+
+def write_shard(table: pd.DataFrame, place: Path, key: str) -> None:
+    """Write a shard, which is whole or not there."""
+    content = encode_shard(table, key)
+    atomic_write(place, lambda temporary: temporary.write_bytes(content))
 
 
 def note_time(folder: Path, index: int, seconds: float) -> None:

@@ -10,7 +10,6 @@ import pandas as pd
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.plusplus.parts import Part, part_builders
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
@@ -94,7 +93,7 @@ def _cell_costs(
     cells: Sequence[CellSpec], detector: Detector, suite: Suite, data: Dataset
 ) -> list[dict[str, object]]:
     """Return the costs of the cells of a detector on this machine, each kind tried."""
-    clean = _tried(scored(detector, None), data)
+    clean = _tried(scored(detector), data)
     rows: list[dict[str, object]] = []
     for cell in cells:
         head: dict[str, object] = {
@@ -107,7 +106,7 @@ def _cell_costs(
         elif cell.mode == "white-box":
             attack = aimed(cell.row, detector)
             is_full = cell.row.strength == "full"
-            work = attacked(detector, attack, suite.seed, None, keep_images=True, full=is_full)
+            work = attacked(detector, attack, suite.seed, keep_images=True, full=is_full)
             rows.append(head | _tried(work, limited(data, cell.row)))
         else:
             rows.append(head | _scoring_cost(clean, cell.images, len(data)))
@@ -132,8 +131,8 @@ def _built(
         for i in part_builders("test", Part(shard, True, 0), suite, makers)
         if i.attack == suite.rows[0].id
     ]
-    table = made[0].make(made[0].data, folder)
-    return table.assign(size=[(folder / path).stat().st_size for path in table["path"]])
+    found = made[0].make(made[0].data)
+    return found.table.assign(size=[len(content) for content in found.files])
 
 
 def _probe_costs(
@@ -142,10 +141,10 @@ def _probe_costs(
     """What the adequacy checks take; a black box has none."""
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
+    sample = data.limit(PROBE_IMAGES)
     works: dict[str, Made] = {"gradient": slopes(detector)}
     for probe, attack in probes(probed(suite)[1]).items():
-        works[probe] = attacked(detector, attack, suite.seed, None, keep_images=False)
+        works[probe] = attacked(detector, attack, suite.seed, keep_images=False)
     return [
         {"detector": name, "mode": "probe", "attack": key} | _tried(work, sample)
         for key, work in works.items()
@@ -156,7 +155,7 @@ def _tried(work: Made, data: Dataset) -> dict[str, object]:
     """Time a work on a few images, on more if that was too short to tell, and multiply."""
     with_one = InProcessExecutor(1)
     for size in TRIAL_SIZES:
-        sample = Dataset(data.name, choose(data.manifest, min(size, len(data))))
+        sample = data.limit(min(size, len(data)))
         began = time.perf_counter()
         (table,) = with_one.map_ordered(work, [sample])
         spent = time.perf_counter() - began

@@ -10,7 +10,7 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.evaluation.adequacy.probes import probe_jobs
 from robustbench_aigi.evaluation.aimed import aimed
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner
-from robustbench_aigi.evaluation.cells import CellKey, CellTable, capture_failure
+from robustbench_aigi.evaluation.cells import CellKey, capture_failure
 from robustbench_aigi.evaluation.examples.grad_cam import (
     GradCamWorker,
     ImagePair,
@@ -22,6 +22,7 @@ from robustbench_aigi.evaluation.run_plan import CellSpec, limited
 from robustbench_aigi.evaluation.shard_work import attacked, scored
 from robustbench_aigi.evaluation.shared_images import SharedImages
 from robustbench_aigi.evaluation.speedups import gradient_format
+from robustbench_aigi.evaluation.stored_cells import CellOutcome, CleanLogits, StoredCell
 from robustbench_aigi.outcomes import Absent, Failed, Unavailable
 
 NOT_SCORED = "not tried, because the clean images could not be scored"
@@ -35,7 +36,7 @@ def compute_cells(
     shared: Mapping[str, SharedImages],
     *,
     keep_images: bool,
-) -> dict[CellKey, CellTable]:
+) -> dict[CellKey, CellOutcome]:
     """Return the cells of a detector, in the order of the plan, then its probes.
 
     Args:
@@ -49,13 +50,13 @@ def compute_cells(
     Raises:
         OutOfMemoryError: fewer images at once may fit.
     """
-    clean_job = CellJob("clean", "clean", data, scored(runner.detector, None))
-    cells = runner.tables([clean_job])
+    clean_job = CellJob("clean", "clean", data, scored(runner.detector))
+    cells = runner.compute([clean_job])
     clean = cells["clean", "clean"]
     others = [spec for spec in specs if spec.mode != "clean"]
     if isinstance(clean, Absent):
         return cells | {spec.key: _not_tried(spec) for spec in others}
-    clean_logits = dict(zip(clean["id"], clean["logit"], strict=True))
+    clean_logits = CleanLogits.read(clean)
     absent = {spec.key: why for spec in others if (why := _why_absent(spec, shared)) is not None}
     possible = [spec for spec in others if spec.key not in absent]
     jobs = probe_jobs(runner.detector, suite, data)
@@ -70,11 +71,19 @@ def compute_cells(
         if spec.mode != "white-box":
             images = shared[spec.mode][spec.attack]
             assert isinstance(images, Dataset)
-            work = scored(runner.detector, clean_logits)
-            jobs.append(CellJob(spec.mode, spec.attack, images, work, (images.key,)))
-    tables = runner.tables(jobs)
+            jobs.append(
+                CellJob(
+                    spec.mode,
+                    spec.attack,
+                    images,
+                    scored(runner.detector),
+                    (images.key,),
+                    clean=clean_logits.of_sources(),
+                )
+            )
+    tables = runner.compute(jobs)
     if keep_images:
-        done = [job for job in own if isinstance(tables[job.mode, job.attack], pd.DataFrame)]
+        done = [job for job in own if isinstance(tables[job.mode, job.attack], StoredCell)]
         _explain(runner, done)
     cells |= {
         spec.key: tables[spec.key] if spec.key in tables else absent[spec.key] for spec in others
@@ -102,7 +111,7 @@ def _attack_job(
     spec: CellSpec,
     suite: Suite,
     data: Dataset,
-    clean_logits: Mapping[str, float],
+    clean_logits: CleanLogits,
     *,
     keep_images: bool,
 ) -> CellJob:
@@ -113,13 +122,15 @@ def _attack_job(
         runner.detector,
         attack,
         suite.seed,
-        clean_logits,
         keep_images=keep_images,
         full=row.strength == "full",
     )
     depends_on = (row.model_dump(), repr(attack), suite.seed, keep_images)
     gradients = gradient_format(runner.detector, attack)
-    return CellJob("white-box", spec.attack, limited(data, row), work, depends_on, gradients)
+    images = limited(data, row)
+    return CellJob(
+        "white-box", spec.attack, images, work, depends_on, gradients, clean=clean_logits
+    )
 
 
 def _explain(runner: CellRunner, jobs: Sequence[CellJob]) -> None:

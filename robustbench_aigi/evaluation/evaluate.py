@@ -17,7 +17,7 @@ from robustbench_aigi.evaluation.adequacy.judge import check, write_flags
 from robustbench_aigi.evaluation.adequacy.preflight import Preflight, examine
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.cell_runner import CellRunner, OutOfMemoryError
-from robustbench_aigi.evaluation.cells import CellKey, CellTable
+from robustbench_aigi.evaluation.cells import CellKey
 from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.detector_cells import compute_cells
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
@@ -34,6 +34,7 @@ from robustbench_aigi.evaluation.speedups import (
     set_channels_last,
     without_speedups,
 )
+from robustbench_aigi.evaluation.stored_cells import CellOutcome
 from robustbench_aigi.executors import (
     IN_PROCESS,
     Executor,
@@ -198,7 +199,7 @@ class _Run:
         shared: Mapping[str, SharedImages],
         *,
         keep_images: bool,
-    ) -> tuple[dict[CellKey, CellTable], list[Flag]]:
+    ) -> tuple[dict[CellKey, CellOutcome], list[Flag]]:
         """Return a detector's cells and flags, halving its batches as long as memory runs out."""
         while True:
             try:
@@ -214,7 +215,7 @@ class _Run:
         shared: Mapping[str, SharedImages],
         *,
         keep_images: bool,
-    ) -> tuple[dict[CellKey, CellTable], list[Flag]]:
+    ) -> tuple[dict[CellKey, CellOutcome], list[Flag]]:
         specs = self.plan.cells_of(name)
         runner = CellRunner(
             name,

@@ -1,16 +1,31 @@
 """From per-image tables to rows of numbers, each with n and a 95% interval."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from robustbench_aigi.evaluation.columns import FROZEN_RATES, MATRIX_METRICS
 from robustbench_aigi.evaluation.intervals import wilson
 
+SUMMARY_COLUMNS = (
+    "label",
+    "generator",
+    "clean_logit",
+    "logit",
+    "draws",
+    "wrong",
+    "kept",
+    "forwards",
+    "backwards",
+)
+"""Columns that :func:`summarise` needs."""
+GENERATOR_COLUMNS = ("label", "generator", "draws", "wrong")
+"""Columns that :func:`by_generator` needs."""
+RANK_COLUMNS = ("label", "logit")
+"""Columns that :func:`rank_metrics` needs."""
 LABEL_OF_DIRECTION = {"evasion": 1, "framing": 0}
 """Direction to the label attacked: a fake made to pass as real, a real made to look fake."""
 
@@ -62,10 +77,21 @@ def summarise(
     rows[-1]["balanced_accuracy"] = (
         float(str(rows[0]["accuracy"])) + float(str(rows[1]["accuracy"]))
     ) / 2
-    if ranked and table["label"].nunique() == 2:
-        rows[-1] |= _scores(table)
-        rows[-1] |= {} if frozen is None else _at_frozen(table, frozen)
+    if ranked:
+        rows[-1] |= rank_metrics(table, frozen)
     return rows
+
+
+def rank_metrics(table: pd.DataFrame, frozen: FrozenThresholds | None = None) -> dict[str, object]:
+    """Return the metrics that compare logits with labels; none where a class is missing.
+
+    Args:
+        table: of the cell, its columns ``label`` and ``logit``.
+        frozen: as in :func:`summarise`.
+    """
+    if table["label"].nunique() < 2:
+        return {}
+    return _scores(table) | ({} if frozen is None else _at_frozen(table, frozen))
 
 
 def _proportions(table: pd.DataFrame, before: "pd.Series[bool]") -> dict[str, object]:
@@ -123,7 +149,8 @@ def by_generator(table: pd.DataFrame) -> pd.DataFrame:
         table: of a cell.
     """
     fakes = table[(table["label"] == 1) & table["generator"].notna()]
-    counted = shares_right(fakes).groupby(fakes["generator"].astype(str)).agg(["size", "sum"])
+    shares = shares_right(fakes).groupby(fakes["generator"], observed=True)
+    counted = shares.agg(["size", "sum"]).rename(index=str).sort_index()
     rows = [
         {
             "generator": name,
@@ -169,50 +196,4 @@ def _at_frozen(table: pd.DataFrame, frozen: FrozenThresholds) -> dict[str, objec
         for rate, label in (("tpr", 1), ("fpr", 0)):
             share = float(above[table["label"] == label].mean())
             found[f"{rate}_frozen_{name}"] = math.nan if math.isnan(threshold) else share
-    return found
-
-
-def worst_case(clean: pd.DataFrame, cells: list[pd.DataFrame]) -> pd.DataFrame:
-    """Return the table of an adversary who has every attack.
-
-    An image counts as fooled if any attack that met it fooled it. For a random detector the worst
-    attack of each image is chosen by one half of the draws and judged by the other, both ways
-    round: chosen and judged by the same draws, every further attack would fool more by chance.
-
-    Args:
-        clean: table of the clean cell.
-        cells: tables of the attacks, each of some or all of the images.
-    """
-    own = [cell.set_index("id").reindex(clean["id"]) for cell in [clean, *cells]]
-    met = [table["fooled"].notna() for table in own]
-    table = clean.set_index("id")
-    for name in ("fooled", "kept"):
-        table[name] = np.logical_or.reduce([part[name].eq(True).to_numpy() for part in own])
-    for name in ("forwards", "backwards"):
-        table[name] = sum(part[name].fillna(0) for part in own[1:]).astype(int)  # type: ignore[union-attr]
-    if int(clean["draws"].max()) == 1:
-        table["wrong"] = table["fooled"].astype(int)
-    else:
-        table["wrong"] = _cross_fitted(own, met)
-    return table.reset_index()
-
-
-def _cross_fitted(
-    own: Sequence[pd.DataFrame], met: Sequence["pd.Series[bool]"]
-) -> NDArray[np.float64]:
-    """Return the wrong draws of the worst attack on each image, chosen by the other half."""
-    draws = np.stack([part["draws"].fillna(1).to_numpy(dtype=float) for part in own])
-    first = np.stack([part["wrong_half"].fillna(0).to_numpy(dtype=float) for part in own])
-    second = np.stack([part["wrong"].fillna(0).to_numpy(dtype=float) for part in own]) - first
-    half = draws // 2
-    columns = np.arange(draws.shape[1])
-    shares = [first / np.maximum(half, 1), second / (draws - half)]
-    reachable = np.stack([np.asarray(column, dtype=bool) for column in met])
-    found = np.zeros(draws.shape[1])
-    for chosen, judged, weight in (
-        (shares[0], shares[1], draws - half),
-        (shares[1], shares[0], half),
-    ):
-        worst = np.where(reachable, chosen, -1.0).argmax(axis=0)
-        found += judged[worst, columns] * weight[0]
     return found

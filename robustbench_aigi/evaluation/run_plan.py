@@ -14,7 +14,6 @@ from pydantic import BaseModel, Field
 
 from robustbench_aigi.attacks import Suite, SuiteRow
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.aimed import aimed, controls, not_aimed, replaced_by
@@ -215,9 +214,7 @@ def _detector_spec(
 
 def limited(data: Dataset, row: SuiteRow) -> Dataset:
     """Return the images that a row attacks: all, or its ``limit`` with classes balanced."""
-    if row.limit is None:
-        return data
-    return Dataset(data.name, choose(data.manifest, row.limit))
+    return data.limit(row.limit)
 
 
 def why_not_made(row: SuiteRow, surrogates: Mapping[str, Detector]) -> Unavailable | None:

@@ -1,25 +1,23 @@
 """The state of a run on disk: which of its planned cells are finished, and their tables."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import pandas as pd
+import pyarrow.parquet as pq
 
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.cells import (
     ERROR_FILE,
-    TABLE_COLUMNS,
     Cell,
     CellKey,
-    CellTable,
     finished_shards,
-    read_shards,
 )
 from robustbench_aigi.evaluation.columns import COLUMN_NAMES, COLUMN_TYPES
 from robustbench_aigi.evaluation.matrix_rows import matrix_rows, unavailable_row
 from robustbench_aigi.evaluation.run_plan import CellSpec, RunPlan, read_run_plan
+from robustbench_aigi.evaluation.stored_cells import CellOutcome, StoredCell
 from robustbench_aigi.outcomes import Absent, Failed, Missing, Unavailable
 
 
@@ -31,18 +29,19 @@ class CellState(NamedTuple):
         state: how far it is.
         done: images done.
         why: why it has no complete table; None for a finished cell.
-        shards: its finished shards.
+        stored: its finished shards.
     """
 
     cell: CellSpec
     state: Literal["done", "part", "missing", "failed", "unavailable"]
     done: int
     why: Absent | None
-    shards: tuple[Path, ...]
+    stored: StoredCell
 
-    def table(self) -> CellTable:
-        """Read the table of a finished cell; of another, return why there is none."""
-        return read_shards(self.shards, TABLE_COLUMNS) if self.why is None else self.why
+    @property
+    def outcome(self) -> CellOutcome:
+        """The table of a finished cell; of another, why there is none."""
+        return self.stored if self.why is None else self.why
 
 
 def cell_states(plan: RunPlan, out: Path) -> list[CellState]:
@@ -56,18 +55,20 @@ def _folder(cell: CellSpec, out: Path) -> Path:
 
 def _state(cell: CellSpec, folder: Path) -> CellState:
     if cell.unavailable is not None:
-        return CellState(cell, "unavailable", 0, Unavailable(cell.unavailable), ())
+        none = StoredCell(folder, ())
+        return CellState(cell, "unavailable", 0, Unavailable(cell.unavailable), none)
     shards, is_whole = finished_shards(folder, cell.fingerprint)
+    stored = StoredCell(folder, tuple(shards))
     if is_whole:
-        return CellState(cell, "done", cell.images, None, tuple(shards))
-    done = len(read_shards(shards, ["id"]))
+        return CellState(cell, "done", cell.images, None, stored)
+    done = sum(pq.read_metadata(path).num_rows for path in stored.paths)
     log = folder / ERROR_FILE
     if log.is_file():
-        return CellState(cell, "failed", done, Failed.read_log(log), tuple(shards))
+        return CellState(cell, "failed", done, Failed.read_log(log), stored)
     if not shards:
-        return CellState(cell, "missing", 0, Missing("not started"), ())
+        return CellState(cell, "missing", 0, Missing("not started"), stored)
     why = Missing(f"{done} of {cell.images} images are done")
-    return CellState(cell, "part", done, why, tuple(shards))
+    return CellState(cell, "part", done, why, stored)
 
 
 TableKey = tuple[str, str, str]
@@ -96,6 +97,16 @@ class Tables(Mapping[TableKey, pd.DataFrame]):
     def __len__(self) -> int:
         return len(self._readers)
 
+    def numbers(self, key: TableKey, columns: Sequence[str]) -> pd.DataFrame:
+        """Return some columns of a table, as :meth:`StoredCell.numbers` does.
+
+        Args:
+            key: of the table.
+            columns: their names.
+        """
+        reader = self._readers[key]
+        return reader.numbers(columns) if isinstance(reader, StoredCell) else reader()
+
     def renamed(self, new_name: Callable[[str], str]) -> dict[TableKey, Callable[[], pd.DataFrame]]:
         """Return the readers with other names of the detectors.
 
@@ -110,13 +121,7 @@ def read_cells(out: Path) -> Tables:
     plan = read_run_plan(out)
     states = [] if plan is None else cell_states(plan, out)
     return Tables(
-        {
-            (s.cell.detector, s.cell.mode, s.cell.attack): partial(
-                read_shards, s.shards, TABLE_COLUMNS
-            )
-            for s in states
-            if s.why is None
-        }
+        {(s.cell.detector, s.cell.mode, s.cell.attack): s.stored for s in states if s.why is None}
     )
 
 
@@ -134,8 +139,8 @@ def unfinished_matrix(plan: RunPlan, out: Path, flags: Sequence[Flag] = ()) -> p
         if spec.unavailable is not None:
             rows.append(unavailable_row(name, Unavailable(spec.unavailable)))
             continue
-        cells: dict[CellKey, CellTable] = {
-            state.cell.key: state.table() for state in states if state.cell.detector == name
+        cells: dict[CellKey, CellOutcome] = {
+            state.cell.key: state.outcome for state in states if state.cell.detector == name
         }
         own_flags = [flag for flag in flags if flag.detector == name]
         rows += matrix_rows(name, spec, plan.suite, cells, own_flags)

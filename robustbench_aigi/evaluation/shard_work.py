@@ -1,6 +1,6 @@
 """What is done to a shard of images: scored as they are, or attacked through the detector."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -23,12 +23,12 @@ from robustbench_aigi.imaging.quality import psnr_from_l2
 from robustbench_aigi.io.hashing import digest
 
 
-def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
+def scored(detector: Detector) -> Work:
     """Work that only scores: clean images, or a static set (``originals``: each parent's clean
     logit).
     """
 
-    def work(shard: Dataset) -> pd.DataFrame:
+    def work(shard: Dataset, originals: Sequence[float] | None = None) -> pd.DataFrame:
         drawn = []
         sizes: list[int] = []
         for batch in shard.batches(SHARD_SIZE):
@@ -38,7 +38,7 @@ def scored(detector: Detector, originals: Mapping[str, float] | None) -> Work:
         scores = torch.cat(drawn, dim=1).double()
         logits = scores[0].tolist()
         ids = rows["id"] if originals is None else rows["source"]
-        clean = logits if originals is None else [originals.get(i, float("nan")) for i in ids]
+        clean = logits if originals is None else originals
         table = pd.DataFrame(
             {
                 "id": ids,
@@ -64,7 +64,6 @@ def attacked(
     detector: Detector,
     attack: Attack,
     seed: int,
-    originals: Mapping[str, float] | None,
     *,
     keep_images: bool,
     full: bool = False,
@@ -78,14 +77,18 @@ def attacked(
         already.
     """
 
-    def work(shard: Dataset) -> pd.DataFrame:
+    def work(shard: Dataset, originals: Sequence[float] | None = None) -> pd.DataFrame:
         tables = []
+        start = 0
         files: list[Future[list[bytes]]] = []
         with ThreadPoolExecutor(1) as encoder:
             for images, labels, ids in shard.batches(SHARD_SIZE):
                 pixels = to_bytes(images)
                 del images  # a float32 photograph, which the attack does not need
-                clean = None if originals is None else _clean_logits(ids, originals)
+                clean = None
+                if originals is not None:
+                    clean = torch.tensor(originals[start : start + len(ids)], dtype=torch.float32)
+                start += len(ids)
                 result = attack(
                     placed(detector),
                     pixels,
@@ -138,10 +141,6 @@ def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
         "wrong_half": half.sum(dim=0).tolist(),
         "kept": kept.tolist(),
     }
-
-
-def _clean_logits(ids: Sequence[str], originals: Mapping[str, float]) -> Tensor:
-    return torch.tensor([originals[identity] for identity in ids], dtype=torch.float32)
 
 
 def _table(result: Result, ids: Sequence[str], labels: Tensor) -> pd.DataFrame:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from robustbench_aigi.attacks import Attack
 from robustbench_aigi.attacks._engine.scoring import Scorer
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import device_of, placed
@@ -72,7 +71,7 @@ def choose_speedups(detector: Detector, data: Dataset) -> None:
     detector.half_gradients = False
     if detector.card.gradient == "none" or detector.card.stochastic:
         return
-    sample = Dataset(data.name, choose(data.manifest, TRIAL_IMAGES))
+    sample = data.limit(TRIAL_IMAGES)
     with frozen(placed(detector)):
         found = capture_failure(detector.card.name, lambda: try_speedups(detector, sample))
     if isinstance(found, Failed):

@@ -80,7 +80,7 @@ def _seconds_per_image(state: CellState, run: Path) -> float | None:
     times = read_times(Cell(*_key(state)).folder(run))
     if not state.done or not times:
         return None
-    done = [seconds for _, seconds in sorted(times.items())][: len(state.shards)]
+    done = [seconds for _, seconds in sorted(times.items())][: len(state.stored.names)]
     return float(sum(done)) / state.done or None
 
 

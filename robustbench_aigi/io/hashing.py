@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -17,7 +17,29 @@ def digest(*parts: object) -> str:
         >>> digest("pgd-linf", 8)[:12]
         '7d3ba739ca3b'
     """
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return hashlib.sha256(_ENCODER.encode(parts).encode()).hexdigest()
+
+
+def text_digest(pieces: Iterable[str]) -> str:
+    """Return :func:`digest` of one text that is given in ``pieces``, without joining them.
+
+    Example:
+        >>> text_digest(["pgd-", "linf"]) == digest("pgd-linf")
+        True
+    """
+    total = hashlib.sha256(b'["')
+    for piece in pieces:
+        total.update(_ENCODER.encode(piece)[1:-1].encode())
+    total.update(b'"]')
+    return total.hexdigest()
+
+
+def choice_rank(identity: str) -> str:
+    """Return what images are ordered by when some of them are chosen: a hash of the id."""
+    return digest("choose", identity)
+
+
+_ENCODER = json.JSONEncoder(sort_keys=True, default=str)
 
 
 def file_digest(path: Path) -> str:

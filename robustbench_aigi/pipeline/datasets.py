@@ -19,6 +19,7 @@ from robustbench_aigi.data.plusplus.jsonl import write_jsonl
 from robustbench_aigi.data.plusplus.reader import COMMAND_FILE, describe_unfinished
 from robustbench_aigi.data.plusplus.request import BuildRequest, plan_build
 from robustbench_aigi.data.plusplus.samples import make_samples
+from robustbench_aigi.data.plusplus.storage import load_storage
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
@@ -64,6 +65,7 @@ def _build(
     progress: Progress,
     say: Say,
 ) -> pd.DataFrame:
+    load_storage(request.shards)  # a wrong name is reported before the images are read
     skipped = out / "skipped.csv"
     made = plan_build(request, skipped, progress)
     identities = Identities()
@@ -73,13 +75,28 @@ def _build(
     for note in identities.notes(made.surrogates):
         say(note)
     expected = estimate_build(
-        made.parts, made.suite, made.surrogates, out, executor.workers, identities
+        made.parts,
+        made.suite,
+        made.surrogates,
+        out,
+        executor.workers,
+        identities,
+        request.shards,
     )
     say(estimate_text(expected, executor.workers))
     if dry_run:
         return expected
     write_text(out / COMMAND_FILE, request.command_line(out))
-    build_plusplus(made.parts, made.suite, made.surrogates, out, progress, executor, identities)
+    build_plusplus(
+        made.parts,
+        made.suite,
+        made.surrogates,
+        out,
+        progress,
+        executor,
+        identities,
+        request.shards,
+    )
     write_jsonl(out)
     contact_sheets(out, out / "pictures")
     write_card(out, made.recipe, request.public_command)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from robustbench_aigi.attacks.suites import SURROGATE_SEPARATOR
-from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.evaluation.metrics import GENERATOR_COLUMNS, by_generator
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.executors.unsendable import read_unsendable
 from robustbench_aigi.io.files import write_text
@@ -166,8 +166,10 @@ def generators(finished: RunResults) -> pd.DataFrame:
     ``metrics.by_generator``.
     """
     tables = [
-        by_generator(table).assign(detector=detector, mode=mode, attack=attack)
-        for (detector, mode, attack), table in finished.cells.items()
+        by_generator(finished.cells.numbers(key, GENERATOR_COLUMNS)).assign(
+            detector=key[0], mode=key[1], attack=key[2]
+        )
+        for key in finished.cells
     ]
     columns = ["detector", "mode", "attack", "generator", "n", "accuracy", "low", "high"]
     return pd.concat(tables)[columns] if tables else pd.DataFrame(columns=columns)

@@ -4,7 +4,7 @@ by Ray's utilities.
     python -m tests.benchmarks.fleet --cifake PATH [--images 10000000]
 
 Three things are measured and multiplied: the work of one image (`plan`, on one thread), what the
-driver spends and holds for each image when the work itself takes no time, and how busy it keeps
+driver spends on a shard when the work itself takes no time (see `driver.py`), and how busy it keeps
 workers whose work is to wait. Leave the machine alone meanwhile.
 """
 
@@ -26,12 +26,14 @@ from robustbench_aigi.data import Dataset
 from robustbench_aigi.detectors import load_detector
 from robustbench_aigi.evaluation.cell_runner import CellJob, CellRunner
 from robustbench_aigi.evaluation.cells import SHARD_SIZE, TABLE_COLUMNS
-from robustbench_aigi.executors import IN_PROCESS, Executor, RayExecutor
+from robustbench_aigi.executors import Executor, RayExecutor
 from robustbench_aigi.pipeline.plan import plan_evaluation
+from robustbench_aigi.progress import silent
+from tests.benchmarks.driver import measured, write_manifest
 from tests.benchmarks.scale import started
 
 DETECTORS, SUITE, SAMPLE = ("cifake-cnn", "resnet18-c32", "tinyvit-5m"), "quick", 2000
-ROWS = (50_000, 500_000)
+DRIVER_ROWS = 500_000
 NODES, OF_EACH, WAIT, ROUNDS = (1, 2, 4), 4, 2.0, 10
 """Machines, processors of each, seconds that a piece of work waits, and pieces for each processor.
 """
@@ -52,29 +54,18 @@ class Wait:
 
 
 def driven(rows: int, seconds: float, executor: Executor) -> dict[str, float]:
-    """One cell of so many images: wall time, the driver's own time, and the bytes of what it
-    holds.
-    """
+    """One cell of so many images: wall time, and the driver's own time."""
     ids = [f"test/FAKE/{number:08d}.jpg" for number in range(rows)]
     manifest = pd.DataFrame(
         {"id": ids, "label": 1, "split": "test", "generator": "", "sha256": "0" * 64, "path": ids}
     )
     detector = load_detector("cifake-cnn")
-    before, began = time.process_time(), time.perf_counter()
+    before = time.process_time()
+    began = time.perf_counter()
     with tempfile.TemporaryDirectory() as out:
-        bench = CellRunner(
-            "fleet", detector, Path(out), lambda task, done, total: None, executor=executor
-        )
-        (table,) = bench.tables(
-            [CellJob("clean", "clean", Dataset("fleet", manifest), Wait(seconds))]
-        ).values()
-    assert isinstance(table, pd.DataFrame)
-    held = {"manifest": bytes_of(manifest), "table": bytes_of(table)}
-    return {"wall": time.perf_counter() - began, "own": time.process_time() - before, **held}
-
-
-def bytes_of(table: pd.DataFrame) -> float:
-    return float(table.memory_usage(deep=True).sum())
+        bench = CellRunner("fleet", detector, Path(out), silent, executor=executor)
+        bench.compute([CellJob("clean", "clean", Dataset("fleet", manifest), Wait(seconds))])
+    return {"wall": time.perf_counter() - began, "own": time.process_time() - before}
 
 
 def fleet(nodes: int) -> dict[str, float]:
@@ -110,12 +101,10 @@ def main() -> int:
     )
     parser.add_argument("--cifake", help="CIFAKE: a folder, Parquet files or a hub id")
     parser.add_argument("--images", type=int, default=10_000_000)
-    parser.add_argument("--rows", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--nodes", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
-    if args.rows or args.nodes:
-        found = driven(args.rows, 0.0, IN_PROCESS) if args.rows else fleet(args.nodes)
-        say(json.dumps(found))
+    if args.nodes:
+        say(json.dumps(fleet(args.nodes)))
         return 0
     table, _ = plan_evaluation(
         [load_detector(n, "cifake") for n in DETECTORS], SUITE, "cifake", args.cifake, SAMPLE
@@ -132,28 +121,10 @@ def main() -> int:
         f"| {hours / 3600:.0f} | "
         f"{disk / 1000:.0f} | {files:.3g} | {cells * args.images / SHARD_SIZE:.3g} |\n"
     )
-    say(
-        "| images of a cell | driver's seconds per shard | manifest, bytes per image"
-        " | table, bytes per image |"
-    )
-    say("|---:|---:|---:|---:|")
-    small, large = (child("--rows", str(rows)) for rows in ROWS)
-    for rows, found in zip(ROWS, (small, large), strict=True):
-        say(
-            f"| {rows} | {found['own'] / (rows / SHARD_SIZE):.4f} |"
-            f" {found['manifest'] / rows:.0f} | "
-            f"{found['table'] / rows:.0f} |"
-        )
-    each = (large["manifest"] + large["table"] * cells / len(DETECTORS)) / ROWS[1]
-    say(
-        f"\nThe driver holds the manifest and the {cells // len(DETECTORS)} tables of one"
-        " detector: "
-        f"{each * args.images / 1e9:.1f} GB for {args.images} images."
-    )
-    busy, own = (
-        table["seconds"].sum() / (cells * SAMPLE / SHARD_SIZE),
-        large["own"] / (ROWS[1] / SHARD_SIZE),
-    )
+    busy = table["seconds"].sum() / (cells * SAMPLE / SHARD_SIZE)
+    with tempfile.TemporaryDirectory() as folder:
+        write_manifest(Path(folder) / "manifest.parquet", DRIVER_ROWS)
+        own = measured("compute", Path(folder))["seconds"] / (DRIVER_ROWS / SHARD_SIZE)
     say(
         f"A shard takes {busy:.2f} s of a thread and {own:.4f} s of the driver: {busy / own:.0f}"
         " threads keep it busy."

@@ -34,6 +34,8 @@ class Source(NamedTuple):
     label: int
     split: str
     sha256: str
+    archive: str | None = None
+    row: int = -1
 
 
 @final
@@ -65,7 +67,9 @@ class Checker:
         for batch in built.table("id", *Source._fields, "attack").to_batches():
             for row in batch.to_pylist():
                 if row["attack"] == "clean":
-                    sources[row["id"]] = Source(*(row[name] for name in Source._fields))
+                    sources[row["id"]] = Source(
+                        **{name: row[name] for name in Source._fields if name in row}
+                    )
         if suite is None:
             return cls(built, sources, {}, {})
         return cls(built, sources, budgets(suite), {row.id: row for row in suite.rows})
@@ -76,12 +80,13 @@ class Checker:
         if reason is not None:
             yield reason
         try:
-            content = self.built.place(row["path"]).read_bytes()
-        except FileNotFoundError:
-            yield "is missing"
+            content = self.built.content(row)
+        except ImageError as error:
+            is_missing = isinstance(error.__cause__, FileNotFoundError)
+            yield "is missing" if is_missing else str(error)
             return
-        except (OSError, DataError) as error:
-            yield f"cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+        except DataError as error:
+            yield f"cannot be read: {error}"
             return
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != row["sha256"]:
@@ -107,8 +112,8 @@ class Checker:
             return
         yield from _source_faults(row, source)
         try:
-            clean = decode(self.built.place(source.path).read_bytes())
-        except (OSError, ImageError, DataError):
+            clean = decode(self.built.content(source._asdict()))
+        except (ImageError, DataError):
             yield f"its source {source.path} cannot be read, so its budget is not checked"
             return
         if clean.shape != image.shape:

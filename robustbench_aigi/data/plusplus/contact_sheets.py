@@ -11,10 +11,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.data.decoding import ImageError, decode
 from robustbench_aigi.data.drawing import CLASS_WORDS
 from robustbench_aigi.data.plusplus.build import load_plusplus
+from robustbench_aigi.data.rows import choose
+from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.imaging.quality import rms_of_psnr
 from robustbench_aigi.io.files import atomic_write
@@ -84,9 +85,10 @@ def contact_sheet(built: Path, split: str, attack: str, out: Path, count: int = 
     rows = load_plusplus(built, split, attack).manifest
     has_both_classes = rows["label"].nunique() == 2
     chosen = choose(rows.assign(id=rows["source"]), count if has_both_classes else 2 * count)
-    sources: pd.Series[str] = pd.Series()
+    sources: dict[str, dict[Any, Any]] = {}
     if attack != "clean":
-        sources = load_plusplus(built, split, "clean").manifest.set_index("source")["path"]
+        clean = load_plusplus(built, split, "clean").with_values("source", set(chosen["source"]))
+        sources = {row["source"]: row for row in clean.manifest.to_dict("records")}
     cells = [_cell(row, sources.get(row["source"])) for row in chosen.to_dict("records")]
     has_triples = any(len(cell.images) > 1 for cell in cells)
     words = ": clean, attacked, ten times the difference around mid grey" if has_triples else ""
@@ -173,8 +175,8 @@ def _draw_pictures(
         left += picture.width + CELL_GAP
 
 
-def _cell(row: dict[Any, Any], source: str | None) -> SheetCell:
-    attacked = _read(row["path"])
+def _cell(row: dict[Any, Any], source: dict[Any, Any] | None) -> SheetCell:
+    attacked = _read(row)
     height, width = attacked.shape[1:]
     lines = [str(row["source"]), CLASS_WORDS[int(row["label"])]]
     if max(height, width) > LARGEST_SIDE:
@@ -197,12 +199,13 @@ def _verdict(fooled: Any) -> str:
     return ", fooled" if fooled else ", not fooled"
 
 
-def _read(path: str) -> Tensor:
+def _read(row: dict[Any, Any]) -> Tensor:
     try:
-        return decode(Path(path).read_bytes())
-    except (OSError, ImageError) as error:
+        return decode(Contents().read(row["path"], row["row"]))
+    except ImageError as error:
         raise DataError(
-            f"{path} cannot be shown: {error}. Check the set with `robustbench-aigi verify FOLDER`."
+            f"{row['path']} cannot be shown: {error}. Check the set with `robustbench-aigi verify"
+            " FOLDER`."
         ) from error
 
 

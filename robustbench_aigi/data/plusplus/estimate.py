@@ -1,7 +1,6 @@
 """What a build of a ``++`` set will take: passes, time and room on the disk."""
 
 import shutil
-import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pandas as pd
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.data.plusplus.build import all_builders
 from robustbench_aigi.data.plusplus.parts import Part, PartBuilder
+from robustbench_aigi.data.plusplus.storage import Storage, load_storage
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
@@ -18,8 +18,6 @@ from robustbench_aigi.executors import InProcessExecutor
 
 TRIAL_IMAGES = 8
 """Images of a trial; the first of two warms up, the second is timed."""
-DISK_BLOCK = 4096
-"""Bytes that a file takes a multiple of, on most disks."""
 
 
 def estimate_build(
@@ -29,6 +27,7 @@ def estimate_build(
     out: Path,
     workers: int,
     identities: Identities | None = None,
+    shards: str | None = None,
 ) -> pd.DataFrame:
     """Estimate what a build has left to do, by trials of every part on a few images.
 
@@ -39,6 +38,7 @@ def estimate_build(
         out: folder of the set.
         workers: processes that share the time.
         identities: the surrogates' fingerprints, where the caller has them already.
+        shards: kind of archives that images are written to; None for one file per image.
 
     Returns:
         One row per part: ``split, attack, images, passes, seconds, megabytes``.
@@ -47,9 +47,10 @@ def estimate_build(
         DataError: the disk has less room than the set takes, or a row names a surrogate that was
             not given.
     """
-    builders = all_builders(parts, suite, surrogates, identities)
+    storage = load_storage(shards)
+    builders = all_builders(parts, suite, surrogates, identities, storage)
     rows = [
-        {"split": builder.split, "attack": builder.attack} | _remaining(builder, out)
+        {"split": builder.split, "attack": builder.attack} | _remaining(builder, out, storage)
         for builder in builders
     ]
     table = pd.DataFrame(rows).astype({"passes": int})
@@ -81,28 +82,25 @@ def estimate_text(expected: pd.DataFrame, workers: int) -> str:
     )
 
 
-def _remaining(builder: PartBuilder, out: Path) -> dict[str, float]:
-    images = sum(len(shard) for shard, place in builder.places() if not (out / place).is_file())
+def _remaining(builder: PartBuilder, out: Path, storage: Storage) -> dict[str, float]:
+    missing = [len(shard) for shard, place in builder.places() if not storage.is_whole(out, place)]
+    images = sum(missing)
     if not images:
         return {"images": 0, "passes": 0, "seconds": 0.0, "megabytes": 0.0}
     trials = builder.data.slices(TRIAL_IMAGES)[:2]
     executor = InProcessExecutor(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for trial in trials:
-            start = time.perf_counter()
-            (table,) = executor.map_ordered(
-                lambda shard: builder.make(shard, Path(folder)), [trial]
-            )
-            seconds = time.perf_counter() - start
-        sizes = [(Path(folder) / path).stat().st_size for path in table["path"]]
-    blocks = sum(-(-size // DISK_BLOCK) for size in sizes)
+    for trial in trials:
+        start = time.perf_counter()
+        (made,) = executor.map_ordered(builder.make, [trial])
+        seconds = time.perf_counter() - start
+    table = made.table
     passes = float((table["forwards"] + table["backwards"]).sum())
     scale = images / len(table)
     return {
         "images": images,
         "passes": passes * scale,
         "seconds": seconds * scale,
-        "megabytes": blocks * DISK_BLOCK * scale / 1e6,
+        "megabytes": storage.bytes_on_disk(made, images, len(missing)) / 1e6,
     }
 
 

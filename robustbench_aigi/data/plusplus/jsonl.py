@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from robustbench_aigi.data.plusplus.reader import BuiltDataset, Record, within_split
+from robustbench_aigi.data.plusplus.reader import BuiltDataset, Record, within_split, without_place
 from robustbench_aigi.io.files import atomic_write
 
 METADATA_FILE = "metadata.jsonl"
@@ -56,7 +56,7 @@ def metadata_lines(
     """
 
     def line(position: int, row: Record) -> str:
-        return json_line({"file_name": name(position, row), **row})
+        return json_line({"file_name": name(position, row), **without_place(row)})
 
     numbered = enumerate(built.rows(split))
     first, row = max(numbered, key=lambda pair: (_count_values(pair[1]), -pair[0]))
@@ -69,7 +69,8 @@ def metadata_lines(
 def write_jsonl(folder: Path) -> None:
     """Write ``manifest.jsonl`` beside the Parquet manifest, and ``metadata.jsonl`` for each split.
 
-    With the latter, ``datasets.load_dataset("imagefolder", data_dir=...)`` reads the folder itself.
+    With the latter, ``datasets.load_dataset("imagefolder", data_dir=...)`` reads the folder itself;
+    a set of archives has none.
 
     Args:
         folder: of a built set.
@@ -79,6 +80,8 @@ def write_jsonl(folder: Path) -> None:
     """
     built = BuiltDataset(folder)
     write_lines(folder / "manifest.jsonl", map(json_line, built.rows()))
+    if built.has_archives:
+        return
     for split in built.counts():
         lines = metadata_lines(built, split, lambda _, row: within_split(row))
         write_lines(folder / split / METADATA_FILE, lines)

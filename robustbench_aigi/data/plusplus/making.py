@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -13,8 +12,9 @@ from torch import Tensor
 from robustbench_aigi.attacks import Perturbation, SuiteRow
 from robustbench_aigi.data.dataset import Batch, Dataset
 from robustbench_aigi.data.decoding import encode_pngs
-from robustbench_aigi.data.plusplus.image_files import encode_like, file_path, write_files
+from robustbench_aigi.data.plusplus.image_files import encode_like, file_path
 from robustbench_aigi.data.plusplus.manifest import ManifestRow, to_frame
+from robustbench_aigi.data.plusplus.storage import MadeShard
 from robustbench_aigi.data.reading import CONVERT_COLUMN
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
@@ -39,45 +39,37 @@ class Surrogate:
     sha256: str
 
 
-def copy_images(shard: Dataset, out: Path, *, split: str, attack: str) -> pd.DataFrame:
-    """Store images as they are; converted ones become PNG files.
+def copy_images(shard: Dataset, *, split: str, attack: str) -> MadeShard:
+    """Return images as they are; converted ones become PNG files.
 
     Args:
         shard: the images.
-        out: folder of the set.
         split: of the images.
         attack: ``clean`` or ``generated``.
-
-    Returns:
-        Their rows of the manifest.
     """
     files = list(shard.files())
-    return to_frame(_store(shard.manifest, _stored_hashes(shard), split, attack, files, out))
+    rows = _rows(shard.manifest, _stored_hashes(shard), split, attack, files)
+    return MadeShard(to_frame(rows), files)
 
 
 def perturb_images(
     shard: Dataset,
-    out: Path,
     *,
     split: str,
     row: SuiteRow,
     seed: int,
     surrogate: Surrogate | None,
-) -> pd.DataFrame:
-    """Perturb images in one way, and store them as PNG files.
+) -> MadeShard:
+    """Perturb images in one way, and encode them as PNG files.
 
     Attacks run at full strength, because the set is meant for other detectors than the surrogate.
 
     Args:
         shard: the images.
-        out: folder of the set.
         split: of the images.
         row: of the suite.
         seed: of the suite.
         surrogate: to attack; None for a corruption.
-
-    Returns:
-        Their rows of the manifest.
 
     Raises:
         DataError: the attack needs a surrogate, and there is none.
@@ -95,31 +87,24 @@ def perturb_images(
             size = {} if eps is None else {"eps": float(eps)}
             measured += [found | size for found in _as_records(facts)]
     files = [file for some in encoded for file in some.result()]
-    rows = _store(shard.manifest, _stored_hashes(shard), split, row.id, files, out)
+    rows = _rows(shard.manifest, _stored_hashes(shard), split, row.id, files)
     common: dict[str, Any] = {
         "surrogate": row.surrogate or "",
         "surrogate_sha256": surrogate.sha256 if surrogate else "",
         "seed": seed,
     }
-    return to_frame(
-        [replace(own, **common, **facts) for own, facts in zip(rows, measured, strict=True)]
-    )
+    whole = [replace(own, **common, **facts) for own, facts in zip(rows, measured, strict=True)]
+    return MadeShard(to_frame(whole), files)
 
 
-def generate_samples(
-    shard: Dataset, out: Path, *, split: str, seed: int, example: bytes
-) -> pd.DataFrame:
-    """Store fresh samples of the shipped diffusion model, its classes in turn.
+def generate_samples(shard: Dataset, *, split: str, seed: int, example: bytes) -> MadeShard:
+    """Return fresh samples of the shipped diffusion model, its classes in turn.
 
     Args:
         shard: their ids.
-        out: folder of the set.
         split: of the images.
         seed: of the suite.
         example: an image file of the split, whose format they get.
-
-    Returns:
-        Their rows of the manifest.
     """
     ids = shard.manifest["id"].tolist()
     classes = [int(identity.rsplit("-", 1)[1]) % len(CLASS_NAMES) for identity in ids]
@@ -133,25 +118,23 @@ def generate_samples(
     )
     files = [encode_like(example, pixels) for pixels in to_bytes(images)]
     hashes = sources["sha256"].tolist()
-    return to_frame(_store(sources, hashes, split, "diffusion", files, out))
+    return MadeShard(to_frame(_rows(sources, hashes, split, "diffusion", files)), files)
 
 
-def _store(
+def _rows(
     sources: pd.DataFrame,
     source_hashes: Sequence[str],
     split: str,
     attack: str,
     files: Sequence[bytes],
-    out: Path,
 ) -> list[ManifestRow]:
-    """Write the files that were made of some sources, in their order, and return their rows."""
+    """Return the rows of files that were made of some sources, in their order."""
     ids = sources["id"].tolist()
     labels = sources["label"].astype(int).tolist()
     paths = [
         file_path(split, attack, identity, label, content)
         for identity, label, content in zip(ids, labels, files, strict=True)
     ]
-    write_files(out, paths, files)
     if CONVERT_COLUMN in sources:
         conversions = sources[CONVERT_COLUMN].fillna("").tolist()
     else:

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+import numpy as np
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite, SuiteRow
-from robustbench_aigi.data.dataset import Dataset, choose
+from robustbench_aigi.data.dataset import Dataset
 from robustbench_aigi.data.plusplus.making import (
     Surrogate,
     copy_images,
     generate_samples,
     perturb_images,
 )
+from robustbench_aigi.data.plusplus.storage import MadeShard
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.generators import SHIPPED_DIFFUSION
@@ -52,14 +54,14 @@ class PartBuilder:
         split: of the images.
         data: their sources.
         key: hash of all that they depend on.
-        make: turns a shard of sources into files in a folder, and returns their manifest rows.
+        make: turns a shard of sources into rows of the manifest and image files.
     """
 
     attack: str
     split: str
     data: Dataset
     key: str
-    make: Callable[[Dataset, Path], pd.DataFrame]
+    make: Callable[[Dataset], MadeShard]
 
     def places(self) -> Iterator[tuple[Dataset, Path]]:
         """Yield the shards, each with the path of its table relative to the set."""
@@ -140,10 +142,9 @@ def _surrogate_of(row: SuiteRow, suite: Suite, known: Mapping[str, Surrogate]) -
 
 def _share(part: Part, row: SuiteRow, number: int, rows: int) -> Dataset:
     """Return the images that a row perturbs: all of them, or those whose turn it is."""
-    manifest = part.data.manifest
+    data = part.data
     if not part.all_rows:
-        turn = manifest["id"].map(lambda identity: int(digest("turn", identity)[:8], 16) % rows)
-        manifest = manifest[turn == number].reset_index(drop=True)
-    if row.limit is not None:
-        manifest = choose(manifest, row.limit)
-    return Dataset(part.data.name, manifest)
+        ids = data.rows.values("id")
+        turns = np.array([int(digest("turn", identity)[:8], 16) % rows for identity in ids])
+        data = Dataset(data.name, data.rows.take(np.flatnonzero(turns == number)))
+    return data.limit(row.limit)

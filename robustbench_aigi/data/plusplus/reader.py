@@ -14,7 +14,10 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data.decoding import ImageError
 from robustbench_aigi.data.plusplus.manifest import NEEDED_COLUMNS
+from robustbench_aigi.data.reading import ARCHIVE_COLUMN
+from robustbench_aigi.data.sources.contents import Contents
 from robustbench_aigi.errors import DataError
 from robustbench_aigi.io.files import describe_read_errors
 from robustbench_aigi.progress import Progress, silent
@@ -30,6 +33,10 @@ PARTS_FOLDER = "parts"
 COMMAND_FILE = ".command"
 """File with the command that was typed, while a build is unfinished."""
 RERUN_BUILD = "Repeat the `robustbench-aigi build` command that made it: finished images are kept."
+PLACE_COLUMNS = (ARCHIVE_COLUMN, "row")
+"""Columns of a set whose images are in archives."""
+MAX_CACHED = 2**26
+"""Bytes of archives in memory."""
 BATCH_ROWS = 1000
 """Rows of the manifest in memory at a time."""
 PROGRESS_STEP = 100
@@ -78,8 +85,9 @@ class BuiltDataset:
 
     @property
     def schema(self) -> pa.Schema:
-        """Columns of the manifest and their types."""
-        return self._file().schema_arrow.remove_metadata()
+        """Columns of an image's row and their types, without those of its place."""
+        schema = self._file().schema_arrow.remove_metadata()
+        return pa.schema([field for field in schema if field.name not in PLACE_COLUMNS])
 
     def __len__(self) -> int:
         return int(self._file().metadata.num_rows)
@@ -132,7 +140,8 @@ class BuiltDataset:
         for number, row in enumerate(self.rows(split)):
             if number % PROGRESS_STEP == 0:
                 progress(f"exporting {split}", number, total)
-            yield Item(number, row, self._content(row))
+            content = self._checked_content(row)
+            yield Item(number, without_place(row), content)
         progress(f"exporting {split}", total, total)
 
     def place(self, path: str) -> Path:
@@ -165,14 +174,38 @@ class BuiltDataset:
                 f" {RERUN_BUILD}"
             ) from error
 
-    def _content(self, row: Record) -> bytes:
-        place = self.place(row["path"])
+    @property
+    def has_archives(self) -> bool:
+        """Whether images are in archives."""
+        return ARCHIVE_COLUMN in self._file().schema_arrow.names
+
+    def content(self, row: Record) -> bytes:
+        """Return the bytes of an image's file.
+
+        Args:
+            row: of the manifest.
+
+        Raises:
+            ImageError: they cannot be read.
+            DataError: a path leads out of the folder.
+        """
+        archive = row.get(ARCHIVE_COLUMN)
+        place = self.place(archive or row["path"])
+        return self._contents.read(str(place), row["row"] if archive else -1)
+
+    @cached_property
+    def _contents(self) -> Contents:
+        return Contents(MAX_CACHED)
+
+    def _checked_content(self, row: Record) -> bytes:
         within_split(row)
         hint = f"See all such files with `robustbench-aigi verify {self.folder}`."
         try:
-            content = place.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read {row['path']}: {error.strerror}. {hint}") from error
+            content = self.content(row)
+        except ImageError as error:
+            where = f" in {row[ARCHIVE_COLUMN]}" if row.get(ARCHIVE_COLUMN) else ""
+            reason = str(error).removeprefix("cannot be read: ")
+            raise DataError(f"cannot read {row['path']}{where}: {reason}. {hint}") from error
         if hashlib.sha256(content).hexdigest() != row["sha256"]:
             raise DataError(f"{row['path']} is not the file that the manifest describes. {hint}")
         return content
@@ -193,6 +226,11 @@ class BuiltDataset:
                 " build` wrote."
             )
         return file
+
+
+def without_place(row: Record) -> Record:
+    """Return a row without the columns that say in which archive of the set its image is."""
+    return {name: value for name, value in row.items() if name not in PLACE_COLUMNS}
 
 
 def is_built(folder: Path) -> bool:

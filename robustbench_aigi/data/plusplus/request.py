@@ -49,6 +49,8 @@ class BuildRequest:
             or :data:`DEFAULT_SAMPLES`.
         generated: a folder that ``generate`` wrote, to add the images of.
         convert: as in :func:`~robustbench_aigi.data.loading.load_data`.
+        shards: ``parquet`` or ``webdataset`` to write archives of many images; None writes one file
+            per image.
     """
 
     dataset: str | AnyRecipe
@@ -59,6 +61,7 @@ class BuildRequest:
     samples: int | None = None
     generated: Path | None = None
     convert: bool = False
+    shards: str | None = None
 
     @property
     def dataset_name(self) -> str:
@@ -76,6 +79,7 @@ class BuildRequest:
             "--limit": self.limit,
             "--attacks": self.attacks,
             "--samples": self.samples,
+            "--shards": self.shards,
         }
         words: list[str] = []
         for option, value in given.items():
@@ -99,6 +103,7 @@ class BuildRequest:
             "--limit": self.limit,
             "--attacks": self.attacks and Path(self.attacks).name,
             "--samples": self.samples,
+            "--shards": self.shards,
         }
         options = [f"{option} {value}" for option, value in given.items() if value is not None]
         options += ["--surrogate CHECKPOINT"] * len(self.surrogates)

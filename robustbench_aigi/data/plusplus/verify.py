@@ -8,11 +8,13 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
+from robustbench_aigi.data.decoding import ImageError
 from robustbench_aigi.data.plusplus.budgets import budgets
 from robustbench_aigi.data.plusplus.checker import Checker
 from robustbench_aigi.data.plusplus.jsonl import METADATA_FILE, json_line
-from robustbench_aigi.data.plusplus.reader import SUITE_FILE, BuiltDataset
-from robustbench_aigi.errors import UserError
+from robustbench_aigi.data.plusplus.reader import PLACE_COLUMNS, SUITE_FILE, BuiltDataset
+from robustbench_aigi.data.reading import ARCHIVE_COLUMN
+from robustbench_aigi.errors import DataError, UserError
 from robustbench_aigi.progress import Progress, silent
 
 BUILD_FILES = frozenset(
@@ -59,12 +61,30 @@ def verify(built: Path, progress: Progress = silent) -> list[Offender]:
     offenders = _suite_faults(the_set)
     suite = None if offenders else the_set.suite()
     checker = Checker.of(the_set, suite)
+    damaged = dict(_archive_faults(the_set))
+    offenders += damaged.values()
     for done, row in enumerate(the_set.rows()):
         if done % PROGRESS_STEP == 0:
             progress("verifying", done, total)
+        if row.get(ARCHIVE_COLUMN) in damaged:
+            continue
         offenders += [Offender(row["path"], reason) for reason in checker.faults(row)]
     progress("verifying", total, total)
     return [*offenders, *_table_faults(the_set), *_unknown_files(the_set)]
+
+
+def _archive_faults(built: BuiltDataset) -> Iterator[tuple[str, Offender]]:
+    """Yield the archives of which the first or the last image cannot be read."""
+    if not built.has_archives:
+        return
+    ends = built.table(*PLACE_COLUMNS).group_by(ARCHIVE_COLUMN, use_threads=False)
+    for found in ends.aggregate([("row", "min"), ("row", "max")]).to_pylist():
+        archive = found[ARCHIVE_COLUMN]
+        try:
+            for end in ("row_min", "row_max"):
+                built.content({ARCHIVE_COLUMN: archive, "row": found[end]})
+        except (ImageError, DataError) as error:
+            yield archive, Offender(archive, str(error))
 
 
 def _suite_faults(built: BuiltDataset) -> list[Offender]:
@@ -103,6 +123,8 @@ def _differs_from_jsonl(built: BuiltDataset) -> bool:
 def _unknown_files(built: BuiltDataset) -> Iterator[Offender]:
     """Yield files that the manifest does not name, except hidden and half-written ones."""
     known = set(built.table("path").column("path").to_pylist())
+    if built.has_archives:
+        known = set(built.table(ARCHIVE_COLUMN).column(ARCHIVE_COLUMN).unique().to_pylist())
     known |= BUILD_FILES | {f"{split}/{METADATA_FILE}" for split in built.counts()}
     for folder, folders, files in os.walk(built.folder):
         own = BUILD_FOLDERS if Path(folder) == built.folder else frozenset()

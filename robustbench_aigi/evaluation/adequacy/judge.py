@@ -28,32 +28,62 @@ from robustbench_aigi.evaluation.adequacy.flags import (
 from robustbench_aigi.evaluation.adequacy.probes import describe, probed, probes
 from robustbench_aigi.evaluation.aimed import CONTROL_SUFFIX
 from robustbench_aigi.evaluation.cell_runner import CellRunner
-from robustbench_aigi.evaluation.cells import CellTable
-from robustbench_aigi.evaluation.metrics import FrozenThresholds, summarise
+from robustbench_aigi.evaluation.cells import CellKey, CellTable
+from robustbench_aigi.evaluation.metrics import (
+    RANK_COLUMNS,
+    SUMMARY_COLUMNS,
+    FrozenThresholds,
+    rank_metrics,
+    summarise,
+)
+from robustbench_aigi.evaluation.stored_cells import CellOutcome, NumberTables, StoredCell
 from robustbench_aigi.io.files import describe_read_errors, write_text
 from robustbench_aigi.outcomes import Absent
 
-Cells = Mapping[tuple[str, str], CellTable]
+Cells = Mapping[CellKey, CellTable]
 """By mode and attack."""
+FLAG_COLUMNS = ("id", "fooled", "kept", "linf", "draws", "wrong")
+"""Columns that flags of cells need."""
 WORST_CASES = ("worst-case", "worst-case-bound")
 
 
 def check(
-    bench: CellRunner, suite: Suite, cells: Cells, probe_tables: Mapping[str, CellTable]
+    bench: CellRunner,
+    suite: Suite,
+    stored: Mapping[CellKey, CellOutcome],
+    probed_cells: Mapping[str, CellOutcome],
 ) -> list[Flag]:
-    """All flags of a detector, sorted. ``probe_tables``: its probes' tables by name, see
+    """All flags of a detector, sorted. ``probed_cells``: its probes by name, see
     :func:`probe_jobs`.
     """
-    clean = cells["clean", "clean"]
-    if isinstance(clean, Absent):
-        return [Flag(bench.name, "", "crashed", str(clean))]
-    frozen = FrozenThresholds.of(clean)
-    summary = summarise(clean, bench.detector.threshold, ranked=True, frozen=frozen)
-    found: list[Flag | None] = [*of_clean(bench.name, bench.detector.threshold, clean, summary)]
-    found += [flag for row in suite.rows for flag in _of_cells(bench.name, row, suite, cells)]
-    if probe_tables:
-        found += _of_probes(bench, clean, probe_tables, *probed(suite))
-    return sorted({flag for flag in found if flag is not None})
+    found = _of_clean(bench, stored["clean", "clean"])
+    if isinstance(stored["clean", "clean"], Absent):
+        return found
+    cells = NumberTables(stored, FLAG_COLUMNS)
+    found += [
+        flag
+        for row in suite.rows
+        for flag in _of_cells(bench.name, row, suite, cells)
+        if flag is not None
+    ]
+    if probed_cells:
+        clean = NumberTables(stored, ("id", "logit"))["clean", "clean"]
+        tables = {
+            name: cell.numbers() if isinstance(cell, StoredCell) else cell
+            for name, cell in probed_cells.items()
+        }
+        flags = _of_probes(bench, clean, tables, *probed(suite))
+        found += [flag for flag in flags if flag is not None]
+    return sorted(set(found))
+
+
+def _of_clean(bench: CellRunner, cell: CellOutcome) -> list[Flag]:
+    if isinstance(cell, Absent):
+        return [Flag(bench.name, "", "crashed", str(cell))]
+    summary = summarise(cell.numbers(SUMMARY_COLUMNS), bench.detector.threshold, ranked=False)
+    clean = cell.numbers(RANK_COLUMNS)
+    summary[-1] |= rank_metrics(clean, FrozenThresholds.of(clean))
+    return of_clean(bench.name, bench.detector.threshold, clean, summary)
 
 
 def names(flags: Sequence[Flag], mode: str, attack: str, access: str) -> str | None:

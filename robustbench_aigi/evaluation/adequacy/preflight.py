@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
 from robustbench_aigi.detectors._support.placement import on_device, placed
@@ -57,7 +56,7 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
     A detector that raises gets a warning with the error; the evaluation continues and reports
     its cells as errors.
     """
-    sample = Dataset(data.name, choose(data.manifest, PREFLIGHT_IMAGES))
+    sample = data.limit(PREFLIGHT_IMAGES)
     with frozen(placed(detector)):
         found = capture_failure(detector.card.name, lambda: _examined(detector, sample))
     if isinstance(found, Failed):

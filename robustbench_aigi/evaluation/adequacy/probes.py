@@ -13,7 +13,6 @@ from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.gradient.pgd import PGDLinf
 from robustbench_aigi.attacks.score.random_linf import RandomLinf
 from robustbench_aigi.data import Dataset
-from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.placement import placed
 from robustbench_aigi.errors import LogitsError
@@ -80,12 +79,12 @@ def probe_jobs(detector: Detector, suite: Suite, data: Dataset) -> list[CellJob]
     """
     if detector.card.gradient == "none":
         return []
-    sample = Dataset(data.name, choose(data.manifest, PROBE_IMAGES))
+    sample = data.limit(PROBE_IMAGES)
     own = probed(suite)[1]
     looked = gradient_format(detector, own)
     jobs = [CellJob("probe", "gradient", sample, slopes(detector), gradients=looked)]
     for name, attack in probes(own).items():
-        work = attacked(detector, attack, suite.seed, None, keep_images=False)
+        work = attacked(detector, attack, suite.seed, keep_images=False)
         gradients = gradient_format(detector, attack)
         jobs.append(CellJob("probe", name, sample, work, (repr(attack), suite.seed), gradients))
     return jobs

@@ -83,9 +83,11 @@ def mapped(folder: Path) -> bool:
 def pairs_of(data: Dataset, folder: Path, threshold: float) -> list[ImagePair]:
     """A white-box cell's cases, of a detector with this threshold."""
     pairs = []
-    for row in cases(folder, threshold).to_dict("records"):
-        own = data.manifest[data.manifest["id"] == row["id"]].reset_index(drop=True)
-        both = [next(Dataset(data.name, own).pixels()), image_of(str(row["shard"]), str(row["id"]))]
+    found = cases(folder, threshold).to_dict("records")
+    known = data.with_values("id", {str(row["id"]) for row in found})
+    clean = dict(zip(known.rows.values("id"), known.pixels(), strict=True))
+    for row in found:
+        both = [clean[row["id"]], image_of(str(row["shard"]), str(row["id"]))]
         pairs.append(ImagePair(str(row["id"]), int(row["label"]), torch.stack(both)))
     return pairs
 

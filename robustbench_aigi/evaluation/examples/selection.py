@@ -30,11 +30,11 @@ def cases(folder: Path, threshold: float) -> pd.DataFrame:
     Args:
         threshold: the detector's, a logit.
     """
-    shards, _ = finished_shards(folder)
+    names, _ = finished_shards(folder)
+    shards = [folder / name for name in names]
     if not shards or any("png" not in pq.read_schema(shard).names for shard in shards):
         return pd.DataFrame()
-    table = pd.concat([_numbers(shard) for shard in shards], ignore_index=True)
-    table = table[right_before(table, threshold)]
+    table = pd.concat([_candidates(shard, threshold) for shard in shards], ignore_index=True)
     best = strongest(table, threshold)
     rest = table[~table["id"].isin(best["id"])]
     weakest = _weakest(rest, threshold)
@@ -74,9 +74,20 @@ def _by_distance(table: pd.DataFrame, threshold: float, *, nearest: bool) -> pd.
     return ordered.drop(columns="distance")
 
 
-def _numbers(shard: Path) -> pd.DataFrame:
-    """A shard without its images, which are read one at a time."""
-    return read_shards([shard]).assign(shard=str(shard))
+def _candidates(shard: Path, threshold: float) -> pd.DataFrame:
+    """The rows of a shard that may be among the cases of the cell, without their images."""
+    table = read_shards([shard]).assign(shard=str(shard))
+    table = table[right_before(table, threshold)]
+    most = MAX_STRONGEST + MAX_WEAKEST
+    parts = []
+    for part in (table[table["fooled"]], table[~table["fooled"]]):
+        parts += [
+            part.sort_values(["l2", "id"]).head(most),
+            part.sort_values(["l2", "id"], ascending=[False, True]).head(most),
+            _by_distance(part, threshold, nearest=True).head(most),
+            _by_distance(part, threshold, nearest=False).head(most),
+        ]
+    return table.loc[sorted({row for part in parts for row in part.index})]
 
 
 def image_of(shard: str, identity: str) -> Tensor:

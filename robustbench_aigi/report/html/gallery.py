@@ -7,7 +7,6 @@ from typing import Any
 
 from torch import Tensor
 
-from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.decoding import encode_png
 from robustbench_aigi.data.plusplus.build import load_plusplus
 from robustbench_aigi.data.plusplus.contact_sheets import times_ten
@@ -66,14 +65,16 @@ def _of_run(run: RunFolder) -> Iterator[Picture]:
             continue
         folder = Cell(detector, mode, attack).folder(run.folder)
         maps = read_maps(folder)
-        for row in cases(folder, subjects[detector].threshold).to_dict("records"):
-            own = clean.manifest[clean.manifest["source"] == row["id"]]
-            if own.empty:
+        found = cases(folder, subjects[detector].threshold).to_dict("records")
+        known = clean.with_values("source", {str(row["id"]) for row in found})
+        originals = dict(zip(known.rows.values("source"), known.pixels(), strict=True))
+        for row in found:
+            if row["id"] not in originals:
                 raise DataError(
                     f"{row['shard']} is of an image that the run has not, {row['id']!r}. Delete it"
                     " and repeat the command that wrote it, which makes it again."
                 )
-            original = next(Dataset(clean.name, own).pixels())
+            original = originals[row["id"]]
             attacked = image_of(str(row["shard"]), str(row["id"]))
             named = (run.called(detector), attack)
             yield _picture(named, row, original, attacked, maps.get(str(row["id"])))

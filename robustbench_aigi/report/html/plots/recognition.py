@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from sklearn.metrics import roc_curve
 
-from robustbench_aigi.evaluation.metrics import by_generator
+from robustbench_aigi.evaluation.metrics import GENERATOR_COLUMNS, by_generator
 from robustbench_aigi.evaluation.run_state import Tables
 from robustbench_aigi.report.html.plots.drawing import (
     INK_COLOUR,
@@ -28,7 +28,8 @@ def recall_by_generator(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
         matrix: of the run.
         cells: its tables.
     """
-    clean = {key[0]: by_generator(cells[key]) for key in cells if key[1] == "clean"}
+    own = [key for key in cells if key[1] == "clean"]
+    clean = {key[0]: by_generator(cells.numbers(key, GENERATOR_COLUMNS)) for key in own}
     drawn = coloured(matrix, clean)
     shares = pd.concat(
         [clean[name].set_index("generator")["accuracy"] for name, _ in drawn]
@@ -75,7 +76,8 @@ def roc_curves(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
         matrix: of the run.
         cells: its tables.
     """
-    clean_of = {key[0]: cells[key] for key in cells if key[1] == "clean"}
+    columns = ("label", "logit", "fooled")
+    clean_of = {key[0]: cells.numbers(key, columns) for key in cells if key[1] == "clean"}
     clean_of = {name: table for name, table in clean_of.items() if table["label"].nunique() == 2}
     if not clean_of:
         return None
@@ -83,7 +85,7 @@ def roc_curves(matrix: pd.DataFrame, cells: Tables) -> Plot | None:
     def draw(axes: Axes) -> None:
         for name, colour in coloured(matrix, clean_of):
             clean = clean_of[name]
-            static = (cells[key] for key in cells if key[:2] == (name, "static"))
+            static = (cells.numbers(key, columns) for key in cells if key[:2] == (name, "static"))
             possible = (table for table in static if table["label"].nunique() == 2)
             hardest = min(
                 possible, key=lambda table: float((~table["fooled"]).mean()), default=None
