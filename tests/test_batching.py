@@ -4,7 +4,7 @@ continues.
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.detectors._support.placement import on_device
 from robustbench_aigi.errors import WriteError
-from robustbench_aigi.evaluation import cells
 from robustbench_aigi.evaluation.batching import (
     batch_for,
     bytes_per_image,
@@ -31,7 +30,7 @@ from robustbench_aigi.evaluation.batching import (
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import IN_PROCESS, Executor, PoolExecutor
-from robustbench_aigi.io.files import describe_write_errors
+from robustbench_aigi.io.files import atomic_write, describe_write_errors
 from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.testing.probe import probe_images
 from tests.conftest import Linear
@@ -179,18 +178,17 @@ def batches_of_at_most(most: int) -> Iterator[None]:
 def test_a_full_disk_keeps_the_finished_shards(tiny_recipe: str, tmp_path: Path) -> None:
     data = load_data(tiny_recipe, split="test")
     out = tmp_path / "run"
-    write = cells.write_shard
     written: list[Path] = []
 
-    def full_after_three(table: pd.DataFrame, place: Path, key: str) -> None:
+    def full_after_three(place: Path, write: Callable[[Path], object]) -> None:
         if len(written) == 3:
             with describe_write_errors(place):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        write(table, place, key)
+        atomic_write(place, write)
         written.append(place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("robustbench_aigi.evaluation.cell_runner.write_shard", full_after_three)
+        patch.setattr("robustbench_aigi.evaluation.cell_runner.atomic_write", full_after_three)
         with pytest.raises(WriteError, match=r"No space left .*Free some space and rerun"):
             evaluate([detector("good")], SUITE, data, out)
     made = {place: place.stat().st_mtime_ns for place in written}

@@ -97,17 +97,17 @@ def slopes(detector: Detector) -> Work:
 
     def work(shard: Dataset) -> pd.DataFrame:
         tables = []
-        for batch in shard.batches(SHARD_SIZE):
-            levels = batch.images.mul(MAX_LEVEL).round()
-            with Oracle(placed(detector), levels, batch.labels, full=True) as oracle:
-                slope = torch.zeros_like(levels)
+        for images, labels, ids in shard.batches(SHARD_SIZE):
+            levels = images.mul_(MAX_LEVEL).round_()
+            max_abs_gradient = torch.zeros(len(ids), dtype=torch.float64)
+            with Oracle(placed(detector), levels, labels, full=True) as oracle:
                 with suppress(
                     LogitsError
                 ):  # The clean logits were good, so it is the slope that is missing.
                     _, slope = oracle.submit_with_gradient(levels, torch.arange(len(levels)))
-            max_abs_gradient = slope.flatten(1).abs().amax(dim=1).double()
+                    max_abs_gradient = slope.flatten(1).abs_().amax(dim=1).double()
             max_abs_gradient[max_abs_gradient.isinf()] = torch.nan
-            tables.append(pd.DataFrame({"id": batch.ids, "max_abs_gradient": max_abs_gradient}))
+            tables.append(pd.DataFrame({"id": ids, "max_abs_gradient": max_abs_gradient}))
         return pd.concat(tables, ignore_index=True)
 
     return work
