@@ -12,8 +12,11 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Factor
+from robustbench_aigi.imaging.arrays import Bytes, Floats, rounded, row_parts
 
-LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
+GREY_LEVELS = np.arange(256, dtype=np.float64)
+"""All values of a pixel; what depends on the value alone is computed once for each."""
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
@@ -33,7 +36,7 @@ class Brightness(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Multiply the values of ``image``."""
-        return torch.from_numpy(image.numpy() * np.float64(self.factor))
+        return torch.from_numpy(_looked_up(image.numpy(), GREY_LEVELS * self.factor))
 
 
 @attacks.add("contrast")
@@ -54,9 +57,11 @@ class Contrast(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the values of ``image`` towards their channel's mean."""
-        values = image.numpy().astype(np.float64)
-        mean = values.mean(axis=(1, 2), keepdims=True)
-        return torch.from_numpy(mean + self.factor * (values - mean))
+        changed = np.empty_like(image.numpy())
+        for channel, target in zip(image.numpy(), changed, strict=True):
+            mean = channel.sum(dtype=np.int64) / channel.size
+            target[:] = _looked_up(channel, mean + self.factor * (GREY_LEVELS - mean))
+        return torch.from_numpy(changed)
 
 
 @attacks.add("saturation")
@@ -75,6 +80,21 @@ class Saturation(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the colours of ``image`` towards grey."""
-        values = image.numpy().astype(np.float64)
-        grey = (LUMA_WEIGHTS * values).sum(axis=0, keepdims=True)
-        return torch.from_numpy(grey + self.factor * (values - grey))
+        changed = np.empty_like(image.numpy())
+        for rows in row_parts(*image.shape[1:]):
+            changed[:, rows] = self._towards_grey(image.numpy()[:, rows])
+        return torch.from_numpy(changed)
+
+    def _towards_grey(self, channels: Bytes) -> Floats:
+        values = channels.astype(np.float64, order="C")
+        red, green, blue = (w * v for w, v in zip(LUMA_WEIGHTS, values, strict=True))
+        grey = red + green + blue
+        values -= grey
+        values *= self.factor
+        values += grey
+        return rounded(values)
+
+
+def _looked_up(values: Bytes, curve: Floats) -> Bytes:
+    """Return what a curve, given at every grey level, makes of values, rounded."""
+    return rounded(curve).astype(np.uint8).take(values)
