@@ -41,3 +41,20 @@ def rounded(values: Floats) -> npt.NDArray[Any]:
         array([  0.,   4., 255.])
     """
     return np.clip(np.rint(values, out=values), 0, 255, out=values)
+
+
+def looked_up(values: Bytes, table: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return what a table has for each value, in an array of the table's type.
+
+    Args:
+        values: ``(H, W)``.
+        table: 256 numbers.
+
+    Example:
+        >>> looked_up(np.array([[2, 0]], dtype=np.uint8), np.arange(256) / 2)
+        array([[1., 0.]])
+    """
+    found = np.empty(values.shape, table.dtype)
+    for part in row_parts(*values.shape):
+        table.take(values[part], out=found[part], mode="clip")
+    return found

@@ -12,7 +12,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Aberration, ReadNoise, Share, WellCharge
-from robustbench_aigi.imaging.arrays import Bytes, Floats, row_parts
+from robustbench_aigi.imaging.arrays import Bytes, Floats, looked_up, row_parts
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 from robustbench_aigi.imaging.sampling import Taps, sampled, taps
 from robustbench_aigi.imaging.tone_curve import ToneCurve
@@ -63,12 +63,12 @@ class Camera(Perturbation):
     def _mosaic(self, image: Bytes) -> Floats:
         """Return the light that each pixel of the sensor sees through its filter, ``(H, W)``."""
         curve = linear(np.arange(MAX_LEVEL + 1) / MAX_LEVEL)
-        mosaic = curve.take(image[1])
+        mosaic = looked_up(image[1], curve)
         for first, channel, larger in (
             (0, image[0], 1 + self.aberration),
             (1, image[2], 1 - self.aberration),
         ):
-            light = curve.take(channel)
+            light = looked_up(channel, curve)
             rows, columns = (_magnified(first, size, larger) for size in light.shape)
             own = mosaic[first::2, first::2]
             for part in row_parts(*own.shape):

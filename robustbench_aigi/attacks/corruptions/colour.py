@@ -1,5 +1,6 @@
 """Brightness, contrast and saturation, as a photo editor changes them; factor 1 is the identity."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import final
@@ -12,7 +13,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Factor
-from robustbench_aigi.imaging.arrays import Bytes, Floats, rounded, row_parts
+from robustbench_aigi.imaging.arrays import Bytes, Floats, looked_up, rounded, row_parts
 
 GREY_LEVELS = np.arange(256, dtype=np.float64)
 """All values of a pixel; what depends on the value alone is computed once for each."""
@@ -36,7 +37,8 @@ class Brightness(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Multiply the values of ``image``."""
-        return torch.from_numpy(_looked_up(image.numpy(), GREY_LEVELS * self.factor))
+        changed = _changed(image.numpy(), lambda channel: GREY_LEVELS * self.factor)
+        return torch.from_numpy(changed)
 
 
 @attacks.add("contrast")
@@ -57,11 +59,11 @@ class Contrast(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the values of ``image`` towards their channel's mean."""
-        changed = np.empty_like(image.numpy())
-        for channel, target in zip(image.numpy(), changed, strict=True):
-            mean = channel.sum(dtype=np.int64) / channel.size
-            target[:] = _looked_up(channel, mean + self.factor * (GREY_LEVELS - mean))
-        return torch.from_numpy(changed)
+        return torch.from_numpy(_changed(image.numpy(), self._curve))
+
+    def _curve(self, channel: Bytes) -> Floats:
+        mean = channel.sum(dtype=np.int64) / channel.size
+        return mean + self.factor * (GREY_LEVELS - mean)
 
 
 @attacks.add("saturation")
@@ -95,6 +97,9 @@ class Saturation(Perturbation):
         return rounded(values)
 
 
-def _looked_up(values: Bytes, curve: Floats) -> Bytes:
-    """Return what a curve, given at every grey level, makes of values, rounded."""
-    return rounded(curve).astype(np.uint8).take(values)
+def _changed(image: Bytes, curve_of: Callable[[Bytes], Floats]) -> Bytes:
+    """Return an image whose channels follow curves, each given at every grey level."""
+    changed = np.empty_like(image)
+    for channel, target in zip(image, changed, strict=True):
+        target[:] = looked_up(channel, rounded(curve_of(channel)).astype(np.uint8))
+    return changed
