@@ -30,7 +30,7 @@ def row_parts(rows: int, values: int) -> Iterator[slice]:
     return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-def rounded(values: Floats) -> npt.NDArray[Any]:
+def rounded(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Round values to the nearest of 0 to 255, in place, and return them.
 
     Args:

@@ -33,12 +33,13 @@ class Taps:
         return Taps(self.before[which], self.after[which], self.near[which], self.far[which])
 
 
-def taps(places: Floats, size: int) -> Taps:
+def taps(places: Floats, size: int, margin: int = 0) -> Taps:
     """Return the taps of places on an axis; the outermost pixels continue beyond the edge.
 
     Args:
-        places: in pixels.
+        places: in pixels, ascending.
         size: pixels on the axis.
+        margin: copies of the outermost pixel that the plane has on each side.
 
     Example:
         >>> found = taps(np.array([-1.0, 0.25]), 2)
@@ -48,7 +49,9 @@ def taps(places: Floats, size: int) -> Taps:
     floor = np.floor(places)
     before = floor.astype(np.intp)
     near = 1 - (places - floor)
-    return Taps(before.clip(0, size - 1), (before + 1).clip(0, size - 1), near, 1 - near)
+    last = size - 1 + 2 * margin
+    first = before + margin
+    return Taps(first.clip(0, last), (first + 1).clip(0, last), near, 1 - near)
 
 
 def sampled(plane: Floats, rows: Taps, columns: Taps) -> Floats:
@@ -64,12 +67,24 @@ def sampled(plane: Floats, rows: Taps, columns: Taps) -> Floats:
     """
     upper = plane.take(rows.before, axis=0) * rows.near[:, None]
     lower = plane.take(rows.after, axis=0) * rows.far[:, None]
-    total = upper.take(columns.before, axis=1)
-    total *= columns.near
-    for line, index, weight in (
-        (upper, columns.after, columns.far),
-        (lower, columns.before, columns.near),
-        (lower, columns.after, columns.far),
+    before = _span(columns.before)
+    after = _span(columns.after)
+    total: Floats = _columns(upper, before) * columns.near
+    for line, which, weight in (
+        (upper, after, columns.far),
+        (lower, before, columns.near),
+        (lower, after, columns.far),
     ):
-        total += line.take(index, axis=1) * weight
+        total += _columns(line, which) * weight
     return total
+
+
+def _span(index: npt.NDArray[np.intp]) -> slice | npt.NDArray[np.intp]:
+    """Return ascending indices as a slice where none is left out or repeated."""
+    is_whole = len(index) > 0 and bool((np.diff(index) == 1).all())
+    return slice(int(index[0]), int(index[-1]) + 1) if is_whole else index
+
+
+def _columns(lines: Floats, which: slice | npt.NDArray[np.intp]) -> Floats:
+    """Return columns of lines; a slice is not copied."""
+    return lines[:, which] if isinstance(which, slice) else lines.take(which, axis=1)

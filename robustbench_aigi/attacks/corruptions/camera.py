@@ -152,14 +152,17 @@ def _demosaiced(window: Floats, across: Floats, down: Floats) -> tuple[Floats, F
         down: neighbours of each row.
     """
     sensed = window[1:-1, 1:-1]
-    above, middle, below = window[:-2], window[1:-1], window[2:]
+    above = window[:-2]
+    middle = window[1:-1]
+    below = window[2:]
     beside = _mean(middle[:, :-2] + middle[:, 2:], across[None], sensed)
     upright = _mean(above[:, 1:-1] + below[:, 1:-1], down[:, None], sensed)
     corners = above[:, :-2] + above[:, 2:] + below[:, :-2] + below[:, 2:]
     diagonal = _mean(corners, down[:, None] * across, sensed)
     cross = above[:, 1:-1] + middle[:, :-2] + middle[:, 2:] + below[:, 1:-1]
     around = _mean(cross, down[:, None] + across, sensed)
-    even, odd = slice(0, None, 2), slice(1, None, 2)
+    even = slice(0, None, 2)
+    odd = slice(1, None, 2)
     red, green, blue = (sensed.copy() for _ in range(3))
     green[even, even] = around[even, even]
     green[odd, odd] = around[odd, odd]

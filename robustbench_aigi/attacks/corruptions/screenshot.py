@@ -68,11 +68,12 @@ class Screenshot(Perturbation):
     def _captured(self, shown: Bytes, offsets: Floats) -> Bytes:
         """Return the screen's pixels, off the grid and in its colours."""
         height, width = shown.shape[1:]
-        rows = taps(np.arange(height) - offsets[0], height)
-        columns = taps(np.arange(width) - offsets[1], width)
+        margin = int(self.offset) + 2
+        rows = taps(np.arange(height) - offsets[0], height, margin)
+        columns = taps(np.arange(width) - offsets[1], width, margin)
         captured = np.empty_like(shown)
         for channel, target, tone in zip(shown, captured, self._tones(), strict=True):
-            light = channel / MAX_LEVEL
+            light = np.pad(channel, margin, mode="edge") / MAX_LEVEL
             for part in row_parts(height, width):
                 target[part] = tone.levels(sampled(light, rows.part(part), columns))
         return captured
