@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import MAX_LEVEL
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, PART_VALUES
 
 Distance = Callable[[Tensor, Tensor], Tensor]
 """From attacked and clean images in grey levels to one number per image, ``(N,)``."""
@@ -45,9 +45,26 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
     change = (attacked.float() - clean).abs_()
     linf = change.amax(dim=(1, 2, 3)).to(torch.int64)
     l0 = (change.amax(dim=1) > 0).sum(dim=(1, 2))
-    # Whole numbers, so that float64 sums are exact in any order.
-    l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
-    return Norms(linf, l2 / MAX_LEVEL, l0)
+    return Norms(linf, whole_lengths(change) / MAX_LEVEL, l0)
+
+
+def whole_lengths(change: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
+    """Return the L2 norms of changes in whole grey levels, in float64 ``(N,)``.
+
+    Such sums are exact in any order, so large images are summed part by part.
+
+    Args:
+        change: ``(N, 3, H, W)``, whole numbers.
+
+    Example:
+        >>> whole_lengths(torch.full((1, 3, 1, 3), 2.0)).tolist()
+        [6.0]
+    """
+    if change.numel() <= PART_VALUES:
+        lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
+        return lengths
+    parts = change.flatten(1).split(PART_VALUES // len(change) + 1, dim=1)
+    return torch.stack([part.double().square_().sum(dim=1) for part in parts]).sum(dim=0).sqrt_()
 
 
 NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(
