@@ -2,9 +2,14 @@
 continues.
 """
 
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +19,8 @@ from robustbench_aigi.attacks._engine import candidates
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Card, Detector, load_detector
 from robustbench_aigi.detectors._support.placement import on_device
+from robustbench_aigi.errors import WriteError
+from robustbench_aigi.evaluation import cells
 from robustbench_aigi.evaluation.batching import (
     batch_for,
     bytes_per_image,
@@ -24,6 +31,7 @@ from robustbench_aigi.evaluation.batching import (
 from robustbench_aigi.evaluation.run_plan import read_run_plan
 from robustbench_aigi.evaluation.shard_work import scored
 from robustbench_aigi.executors import IN_PROCESS, Executor, PoolExecutor
+from robustbench_aigi.io.files import describe_write_errors
 from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.testing.probe import probe_images
 from tests.conftest import Linear
@@ -127,6 +135,69 @@ def test_a_run_goes_on_with_half_as_many_when_memory_runs_out(
     )  # the size is remembered, nothing is done again
     assert frugal.at_once == 4
     assert again["accuracy"].equals(matrix["accuracy"])
+
+
+def test_memory_that_runs_out_in_the_middle_of_an_attack_changes_no_result(
+    tiny_recipe: str, tmp_path: Path
+) -> None:
+    hungry = detector("good")
+    inner = type(hungry).logits
+
+    class Fragmented(type(hungry)):  # type: ignore[misc]
+        default_card = hungry.card
+        gradient_passes = 0
+
+        def logits(self, images: Tensor) -> Tensor:
+            self.gradient_passes += images.requires_grad
+            if self.gradient_passes > 7 and len(images) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return inner(self, images)
+
+    hungry.__class__ = Fragmented
+    data = load_data(tiny_recipe, split="test")
+    matrix = evaluate([hungry], SUITE, data, tmp_path / "hungry")
+    assert isinstance(hungry, Fragmented)
+    assert hungry.gradient_passes > 7
+    assert hungry.at_once == 4
+    assert (matrix["status"] == "ok").all()
+    frugal = detector("good")
+    with batches_of_at_most(4):
+        evaluate([frugal], SUITE, data, tmp_path / "frugal")
+    for place in (tmp_path / "frugal" / "cells").rglob("shard-*.parquet"):
+        other = tmp_path / "hungry" / place.relative_to(tmp_path / "frugal")
+        pd.testing.assert_frame_equal(pd.read_parquet(other), pd.read_parquet(place))
+
+
+@contextmanager
+def batches_of_at_most(most: int) -> Iterator[None]:
+    """Let no batch be larger."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_aigi.evaluation.batching.MAX_BATCH", most)
+        yield
+
+
+def test_a_full_disk_keeps_the_finished_shards(tiny_recipe: str, tmp_path: Path) -> None:
+    data = load_data(tiny_recipe, split="test")
+    out = tmp_path / "run"
+    write = cells.write_shard
+    written: list[Path] = []
+
+    def full_after_three(table: pd.DataFrame, place: Path, key: str) -> None:
+        if len(written) == 3:
+            with describe_write_errors(place):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(table, place, key)
+        written.append(place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("robustbench_aigi.evaluation.cell_runner.write_shard", full_after_three)
+        with pytest.raises(WriteError, match=r"No space left .*Free some space and rerun"):
+            evaluate([detector("good")], SUITE, data, out)
+    made = {place: place.stat().st_mtime_ns for place in written}
+    assert len(made) == 3
+    matrix = evaluate([detector("good")], SUITE, data, out)
+    assert (matrix["status"] == "ok").all()
+    assert {place: place.stat().st_mtime_ns for place in written} == made
 
 
 def test_a_single_image_that_does_not_fit_is_an_error_of_its_cell(

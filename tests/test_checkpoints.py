@@ -235,3 +235,26 @@ def test_what_does_not_fit_is_named(theirs: dict[str, Tensor], tmp_path: Path) -
     )
     with pytest.raises(CheckpointError, match=names):
         load_detector("vit-b16", weights=tmp_path / "a.pth", **SMALL_VIT)
+
+
+def test_arguments_that_replace_those_of_a_file_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_detector(load_detector("resnet50", size=64), path)
+    same = load_detector(f"resnet50?size=64&weights={path}")
+    assert same.card.input_size == 64
+    assert not same.notes
+    other = load_detector(f"resnet50?size=32&weights={path}")
+    assert other.card.input_size == 32
+    assert other.notes == (f"{path} was written with size=64, now size=32.",)
+
+
+def test_a_checkpoint_of_another_input_size_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "larger.safetensors"
+    larger = timm.create_model("vit_tiny_patch16_224", num_classes=2, img_size=384)
+    save_file(dict(larger.state_dict()), path)
+    with pytest.raises(CheckpointError, match=r"577, 192.*another input size.*size=224"):
+        load_detector(f"timm:vit_tiny_patch16_224?weights={path}&fake_index=1")
+    narrow = timm.create_model("vit_tiny_patch16_224", num_classes=2, embed_dim=96, num_heads=3)
+    save_file(dict(narrow.state_dict()), path)
+    with pytest.raises(CheckpointError, match=r"Give a file that `train` wrote"):
+        load_detector(f"timm:vit_tiny_patch16_224?weights={path}&fake_index=1")

@@ -1,13 +1,16 @@
 """Datasets in WebDataset and Parquet files."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 from robustbench_aigi.data import load_data
+from robustbench_aigi.errors import DataError
 from tests.test_data import picture
 from tests.test_sources import own, seen, shard
 
@@ -84,3 +87,73 @@ def test_parquet_class_names_are_read_for_generators_too(tmp_path: Path) -> None
         "test/same~3",
     ]
     assert data.manifest["label"].tolist() == [0, 1, 0, 1]
+
+
+def zeros(content: bytes) -> bytes:
+    return bytes(len(content))
+
+
+def with_a_hole(content: bytes) -> bytes:
+    tenth = len(content) // 10
+    return content[:tenth] + bytes(tenth) + content[2 * tenth :]
+
+
+def first_half(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def nothing(content: bytes) -> bytes:
+    return b""
+
+
+def three_shards(folder: Path, ending: str) -> Path:
+    """Write three files of eight images; return the second."""
+    folder.mkdir()
+    for number in range(3):
+        files = [picture(10 * number + i) for i in range(8)]
+        if ending == ".tar":
+            members = [
+                member
+                for i, file in enumerate(files)
+                for member in ((f"{number}{i}.png", file), (f"{number}{i}.cls", b"01"[i % 2 :][:1]))
+            ]
+            shard(folder / f"test-{number}.tar", *members)
+        else:
+            images = [{"bytes": file, "path": f"{number}{i}.png"} for i, file in enumerate(files)]
+            table = pa.table({"image": images, "label": [0, 1] * 4})
+            pq.write_table(table, folder / f"test-{number}.parquet", row_group_size=2)
+    return folder / f"test-1{ending}"
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [(".tar", zeros), (".tar", with_a_hole), (".tar", first_half), (".parquet", with_a_hole)],
+)
+def test_a_damaged_shard_in_the_middle_costs_its_own_images_only(
+    ending: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    hurt = three_shards(tmp_path / "source", ending)
+    hurt.write_bytes(damage(hurt.read_bytes()))
+    skipped = tmp_path / "skipped.csv"
+    data = load_data("folder", str(hurt.parent), "test", skipped=skipped)
+    found = set(data.manifest["id"])
+    assert {f"test/{number}{i}" for number in (0, 2) for i in range(8)} <= found
+    assert len(list(data.pixels())) == len(found) < 24
+    assert pd.read_csv(skipped)["id"].str.contains(r"test-1|test/1").any()
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"),
+    [(".tar", nothing), (".parquet", nothing), (".parquet", zeros), (".parquet", first_half)],
+)
+def test_a_shard_that_tells_nothing_is_named(
+    ending: str, damage: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    hurt = three_shards(tmp_path / "source", ending)
+    hurt.write_bytes(damage(hurt.read_bytes()))
+    with pytest.raises(
+        DataError, match=rf"test-1\{ending} is no readable .* out of (its|the) folder"
+    ):
+        load_data("folder", str(hurt.parent), "test")
+    hurt.unlink()
+    assert len(load_data("folder", str(hurt.parent), "test")) == 16

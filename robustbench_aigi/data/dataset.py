@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from robustbench_aigi.config.process import LARGE_BYTES, give_large_memory_back
 from robustbench_aigi.data.decoding import decode, encode_png, read_header
 from robustbench_aigi.data.reading import (
     CONVERT_COLUMN,
@@ -46,6 +47,8 @@ DEFAULT_BATCH = 64
 """Images per batch when a dataset is iterated."""
 BATCH_PIXELS = 2**22
 """Pixels per batch at most: 64 images of 256 x 256, of which an attack holds a dozen copies."""
+FLOAT_BYTES = 4
+"""Bytes of a float32 value."""
 SLICE_PIXELS = 2**25
 """Pixels per slice at most, whose results a worker holds until the last is done: 32 photographs of
 1024 x 1024."""
@@ -185,6 +188,8 @@ class Dataset:
             size: images per batch at most; :data:`BATCH_PIXELS` may allow fewer.
         """
         for pixels, start in read_ahead(self._alike(size)):
+            if pixels[0].numel() * FLOAT_BYTES >= LARGE_BYTES:
+                give_large_memory_back()
             yield self._batch(pixels, start)
 
     def _alike(self, size: int) -> Iterator[tuple[list[Tensor], int]]:

@@ -1,5 +1,6 @@
 """Batch sizes: as many images as a bound on memory allows, fewer when memory runs out."""
 
+import itertools
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -26,8 +27,8 @@ def set_batches(detectors: Iterable[Detector], data: Dataset) -> list[int]:
         detectors: to set.
         data: its first images stand for all.
     """
-    sample = [image[None] for image, _ in zip(data.pixels(), range(SAMPLE_IMAGES), strict=False)]
-    largest = from_bytes(max(sample, key=Tensor.numel))
+    sample = itertools.islice(data.pixels(), SAMPLE_IMAGES)
+    largest = from_bytes(max(sample, key=Tensor.numel)[None])
     kept = []
     for detector in detectors:
         each = 0
@@ -82,7 +83,7 @@ def kept_bytes(detector: Detector, images: Tensor) -> int:
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # the tensor itself would hold its graph, which holds it
 
     device = next((tensor.device for tensor in detector.parameters()), images.device)
     kept: list[Tensor] = []

@@ -1,6 +1,6 @@
 """What is done to a shard of images: scored as they are, or attacked through the detector."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -82,20 +82,23 @@ def attacked(
         tables = []
         files: list[Future[list[bytes]]] = []
         with ThreadPoolExecutor(1) as encoder:
-            for batch in shard.batches(SHARD_SIZE):
-                clean = None if originals is None else _clean_logits(batch, originals)
+            for images, labels, ids in shard.batches(SHARD_SIZE):
+                pixels = to_bytes(images)
+                del images  # a float32 photograph, which the attack does not need
+                clean = None if originals is None else _clean_logits(ids, originals)
                 result = attack(
                     placed(detector),
-                    batch.images,
-                    batch.labels,
-                    ids=batch.ids,
+                    pixels,
+                    labels,
+                    ids=ids,
                     seed=seed,
                     full=full,
                     clean_logits=clean,
                 )
-                tables.append(_table(result, batch))
+                tables.append(_table(result, ids, labels))
                 if keep_images:
                     files.append(encoder.submit(encode_pngs, to_bytes(result.images)))
+                del result
         table = pd.concat(tables, ignore_index=True).assign(
             generator=shard.manifest["generator"].to_numpy()
         )[list(TABLE_COLUMNS)]
@@ -137,16 +140,16 @@ def _verdicts(fresh: Tensor, kept: Tensor) -> dict[str, list[Any]]:
     }
 
 
-def _clean_logits(batch: Batch, originals: Mapping[str, float]) -> Tensor:
-    return torch.tensor([originals[identity] for identity in batch.ids], dtype=torch.float32)
+def _clean_logits(ids: Sequence[str], originals: Mapping[str, float]) -> Tensor:
+    return torch.tensor([originals[identity] for identity in ids], dtype=torch.float32)
 
 
-def _table(result: Result, batch: Batch) -> pd.DataFrame:
-    size = batch.images[0].numel()
+def _table(result: Result, ids: Sequence[str], labels: Tensor) -> pd.DataFrame:
+    size = result.images[0].numel()
     return pd.DataFrame(
         {
-            "id": batch.ids,
-            "label": batch.labels,
+            "id": ids,
+            "label": labels,
             "clean_logit": result.clean_logits.double(),
             "logit": result.logits.double(),
             "linf": result.linf,

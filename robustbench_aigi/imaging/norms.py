@@ -42,6 +42,9 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
         >>> [float(norm) for norm in norms(attacked, clean)]
         [255.0, 1.0, 1.0]
     """
+    # Whole numbers, so that float64 sums are exact in any order.
+    if clean.numel() > PART_VALUES:
+        return _norms_by_channel(attacked, clean)
     change = (attacked.float() - clean).abs_()
     linf = change.amax(dim=(1, 2, 3)).to(torch.int64)
     l0 = (change.amax(dim=1) > 0).sum(dim=(1, 2))
@@ -51,20 +54,29 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
 def whole_lengths(change: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
     """Return the L2 norms of changes in whole grey levels, in float64 ``(N,)``.
 
-    Such sums are exact in any order, so large images are summed part by part.
-
     Args:
-        change: ``(N, 3, H, W)``, whole numbers.
+        change: ``(N, 3, H, W)``, whole numbers, whose sums are exact in any order.
 
     Example:
         >>> whole_lengths(torch.full((1, 3, 1, 3), 2.0)).tolist()
         [6.0]
     """
-    if change.numel() <= PART_VALUES:
-        lengths: Tensor = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
-        return lengths
-    parts = change.flatten(1).split(PART_VALUES // len(change) + 1, dim=1)
-    return torch.stack([part.double().square_().sum(dim=1) for part in parts]).sum(dim=0).sqrt_()
+    squares = [channel.square().sum(dim=(1, 2), dtype=torch.float64) for channel in change.unbind(1)]
+    return torch.stack(squares).sum(dim=0).sqrt_()
+
+
+def _norms_by_channel(attacked: Tensor, clean: Tensor) -> Norms:
+    """Return the norms of large images, of which one channel at a time is copied."""
+    linf = torch.zeros(len(clean), device=clean.device)
+    squares = torch.zeros(len(clean), dtype=torch.float64, device=clean.device)
+    is_changed = torch.zeros_like(clean[:, 0], dtype=torch.bool)
+    for channel in range(clean.shape[1]):
+        change = (attacked[:, channel].float() - clean[:, channel]).abs_()
+        linf = linf.maximum(change.amax(dim=(1, 2)))
+        is_changed |= change > 0
+        squares += change.square_().sum(dim=(1, 2), dtype=torch.float64)
+    l0 = is_changed.sum(dim=(1, 2))
+    return Norms(linf.to(torch.int64), squares.sqrt() / MAX_LEVEL, l0)
 
 
 NORM_FUNCTIONS: Mapping[str, Distance] = MappingProxyType(

@@ -22,7 +22,8 @@ def to_bytes(images: Float[Tensor, "*shape"]) -> UInt8[Tensor, "*shape"]:
         >>> to_bytes(torch.tensor([0.0, 0.5, 1.0])).tolist()
         [0, 128, 255]
     """
-    return images.detach().mul(MAX_LEVEL).round().clamp(0, MAX_LEVEL).to(torch.uint8).cpu()
+    levels = images.detach().mul(MAX_LEVEL).round_().clamp_(0, MAX_LEVEL)
+    return levels.to(torch.uint8).cpu()
 
 
 def from_bytes(pixels: UInt8[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

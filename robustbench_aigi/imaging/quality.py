@@ -9,7 +9,7 @@ from jaxtyping import Float, Num
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robustbench_aigi.imaging.pixels import MAX_LEVEL
+from robustbench_aigi.imaging.pixels import MAX_LEVEL, PART_VALUES
 
 T = TypeVar("T", float, NDArray[np.float64])
 WINDOW_SIGMA = 1.5
@@ -29,7 +29,12 @@ def psnr(changed: Num[Tensor, "n 3 h w"], source: Num[Tensor, "n 3 h w"]) -> Flo
         >>> psnr(torch.full((1, 3, 4, 4), 255.0), torch.zeros(1, 3, 4, 4)).tolist()
         [0.0]
     """
-    error = (changed - source).double().square().mean(dim=(1, 2, 3))
+    # Whole numbers, so that float64 sums are exact in any order, and channels can be added up.
+    squares = [
+        (changed[:, channel].double() - source[:, channel]).square_().sum(dim=(1, 2))
+        for channel in range(changed.shape[1])
+    ]
+    error = torch.stack(squares).sum(dim=0) / changed[0].numel()
     return 10 * torch.log10(MAX_LEVEL**2 / error)
 
 
@@ -73,6 +78,15 @@ def ssim(changed: Num[Tensor, "n 3 h w"], source: Num[Tensor, "n 3 h w"]) -> Flo
     """
     if min(source.shape[-2:]) <= 2 * WINDOW_RADIUS:
         return torch.full((len(source),), torch.nan, dtype=torch.float64)
+    if source.numel() > PART_VALUES:  # large images one channel at a time
+        planes = zip(changed.flatten(0, 1), source.flatten(0, 1), strict=True)
+        each = [_similarity(*plane).mean().double() for plane in planes]
+        return torch.stack(each).view(changed.shape[:2]).mean(dim=1)
+    return _similarity(changed, source).mean(dim=(1, 2, 3)).double()
+
+
+def _similarity(changed: Tensor, source: Tensor) -> Float[Tensor, "*n h w"]:
+    """Return the similarity at each place of the window."""
     x = changed.float()
     y = source.float()
     mean_x = _blurred(x)
@@ -83,14 +97,11 @@ def ssim(changed: Num[Tensor, "n 3 h w"], source: Num[Tensor, "n 3 h w"]) -> Flo
     c1 = (0.01 * MAX_LEVEL) ** 2
     c2 = (0.03 * MAX_LEVEL) ** 2
     numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
-    similarity = numerator / (
-        (mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2)
-    )
-    return similarity.mean(dim=(1, 2, 3)).double()
+    return numerator / ((mean_x.square() + mean_y.square() + c1) * (variance_x + variance_y + c2))
 
 
 def _blurred(images: Tensor) -> Tensor:
-    """Average images ``(N, 3, H, W)`` over the window, where it fits.
+    """Average images ``(..., H, W)`` over the window, where it fits.
 
     Sums of shifted images are quicker than conv2d.
     """

@@ -26,7 +26,7 @@ from robustbench_aigi.generators import (
     PixelDiffusion,
 )
 from robustbench_aigi.imaging.norms import norms
-from robustbench_aigi.imaging.pixels import MAX_LEVEL, to_bytes
+from robustbench_aigi.imaging.pixels import to_bytes
 from robustbench_aigi.imaging.quality import psnr, ssim
 from robustbench_aigi.io.hashing import rngs_for
 
@@ -87,9 +87,11 @@ def perturb_images(
     with ThreadPoolExecutor(1) as encoder:  # images are encoded while the next ones are perturbed
         for batch in shard.batches(len(shard)):
             images, passes = _attack(row, batch, surrogate, seed)
-            encoded.append(encoder.submit(encode_pngs, to_bytes(images)))
-            eps = row.checked().eps_at(*images.shape[2:])
-            facts = passes | _distances(images, batch.images)
+            pixels = to_bytes(images)
+            del images
+            encoded.append(encoder.submit(encode_pngs, pixels))
+            eps = row.checked().eps_at(*pixels.shape[2:])
+            facts = passes | _distances(pixels, to_bytes(batch.images))
             size = {} if eps is None else {"eps": float(eps)}
             measured += [found | size for found in _as_records(facts)]
     files = [file for some in encoded for file in some.result()]
@@ -201,10 +203,8 @@ def _attack(
     }
 
 
-def _distances(images: Tensor, clean: Tensor) -> dict[str, list[Any]]:
-    """Return how far each image is from its source."""
-    levels = images.mul(MAX_LEVEL).round()
-    before = clean.mul(MAX_LEVEL).round()
+def _distances(levels: Tensor, before: Tensor) -> dict[str, list[Any]]:
+    """Return how far each image is from its source, both uint8 ``(N, 3, H, W)``."""
     linf, l2, l0 = norms(levels, before)
     return {
         "linf": linf.tolist(),

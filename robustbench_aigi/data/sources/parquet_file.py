@@ -67,7 +67,8 @@ def open_parquet(path: Path) -> tuple[pq.ParquetFile, Columns]:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{path} is no readable Parquet file ({error}). Download it again."
+            f"{path} is no readable Parquet file ({error}). Download it again, or take it out of"
+            " its folder."
         ) from error
     schema = file.schema_arrow
     image = next((name for name in IMAGE_COLUMNS if name in schema.names), None)

@@ -4,10 +4,11 @@
 from its place in the archive, which a manifest records as ``row``.
 """
 
+import functools
 import json
 import tarfile
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ from robustbench_aigi.errors import DataError
 
 MAX_TEXT_BYTES = 2**20
 """Bytes of a ``.cls`` or ``.json`` file."""
+CHECKED_BYTES = 2**20
+"""Bytes read at once behind the last member."""
 TEXT_ENDINGS = ("cls", "json")
 
 
@@ -61,12 +64,16 @@ def tar_entries(root: Path, shards: list[Path], terms: Terms) -> Iterator[Entry 
     """
     split_names = terms.splits_of_files(shards, root)
     for shard in shards:
+        is_empty = True
         for key, group in groupby(_members(shard), key=_sample_key):
+            is_empty = False
             sample = list(group)
             yield from (member for member in sample if isinstance(member, Skipped))
             good = {member.ending: member for member in sample if isinstance(member, Member)}
             if good:
                 yield _entry(shard, key, good, split_names[shard], terms)
+        if is_empty:
+            yield Skipped(shard.name, "an archive without files")
 
 
 def read_member(path: Path, position: int) -> bytes:
@@ -139,11 +146,23 @@ def _members(shard: Path) -> Iterator[Member | Skipped]:
                 last = archive.offset
                 if not member.isdir() and not _is_hidden(member.name):
                     yield _member(archive, member)
-            archive.fileobj.seek(archive.offset)
-            if archive.fileobj.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                raise ValueError(f"no member at byte {archive.offset}")
+            _check_end(archive)
         except (tarfile.TarError, ValueError, OSError) as error:
             yield Skipped(shard.name, f"damaged; what lies before the damage is read ({error})")
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """Raise ``ValueError`` unless an archive ends where its last member does, in zeros alone."""
+    file = archive.fileobj
+    file.seek(archive.offset)
+    rest = iter(functools.partial(file.read, CHECKED_BYTES), b"")
+    first = next(rest, b"")
+    if len(first) < tarfile.BLOCKSIZE:
+        raise ValueError(f"cut off at byte {archive.offset}: it has no end mark")
+    if first[: tarfile.BLOCKSIZE].strip(b"\0"):
+        raise ValueError(f"no member at byte {archive.offset}")
+    if any(part.strip(b"\0") for part in chain([first], rest)):
+        raise ValueError(f"zeros at byte {archive.offset}, and more behind them")
 
 
 def _open_tar(shard: Path) -> tarfile.TarFile:
@@ -151,7 +170,8 @@ def _open_tar(shard: Path) -> tarfile.TarFile:
         return tarfile.open(shard, "r:")
     except (tarfile.TarError, ValueError, OSError) as error:
         raise DataError(
-            f"{shard} is no readable tar archive ({error}). Unpack .tar.gz to .tar first."
+            f"{shard} is no readable tar archive ({error}). Unpack .tar.gz to .tar first; take a"
+            " damaged one out of the folder, or download it again."
         ) from error
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from robustbench_aigi.data import Batch, Dataset
+from robustbench_aigi.data import Dataset
 from robustbench_aigi.data.dataset import choose
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.freezing import frozen
@@ -59,9 +59,7 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
     """
     sample = Dataset(data.name, choose(data.manifest, PREFLIGHT_IMAGES))
     with frozen(placed(detector)):
-        found = capture_failure(
-            detector.card.name, lambda: _examined(detector, list(sample.batches(PREFLIGHT_IMAGES)))
-        )
+        found = capture_failure(detector.card.name, lambda: _examined(detector, sample))
     if isinstance(found, Failed):
         return Preflight(
             warnings=(
@@ -72,15 +70,20 @@ def examine(detector: Detector, data: Dataset) -> Preflight:
 
 
 @torch.no_grad()
-def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
-    at_random = is_random(detector, batches[0].images)
+def _examined(detector: Detector, sample: Dataset) -> Preflight:
+    first = next(sample.batches(PREFLIGHT_IMAGES))
+    at_random = is_random(detector, first.images)
     with logits_seen() as outputs:
-        logits = torch.cat([on_device(detector, batch.images).cpu() for batch in batches])
-    labels = torch.cat([batch.labels for batch in batches])
+        scored = [
+            (on_device(detector, batch.images).cpu(), batch.labels)
+            for batch in sample.batches(PREFLIGHT_IMAGES)
+        ]
+    logits = torch.cat([scores for scores, _ in scored])
+    labels = torch.cat([truth for _, truth in scored])
     shift = (
         0.0
         if at_random or (detector.card.gradient == "none" and detector.remote)
-        else _shift(detector, batches)
+        else _shift(detector, sample)
     )
     step = detector.card.score_step or (0.0 if at_random else step_of_logits(logits))
     softmax = sums_to_one(outputs)
@@ -94,10 +97,10 @@ def _examined(detector: Detector, batches: list[Batch]) -> Preflight:
     )
 
 
-def _shift(detector: Detector, batches: list[Batch]) -> float:
+def _shift(detector: Detector, sample: Dataset) -> float:
     """How far a score moves with the batch around it."""
     shifts = [0.0]
-    for batch in batches:
+    for batch in sample.batches(PREFLIGHT_IMAGES):
         if len(batch.images) > 1:
             together = on_device(detector, batch.images).cpu()[:SOLO_IMAGES]
             alone = torch.cat(

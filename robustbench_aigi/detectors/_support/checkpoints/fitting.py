@@ -32,6 +32,8 @@ COUNTER_NAME = "num_batches_tracked"
 """Ending of the names of batch norms' counters, which no logit depends on."""
 MAX_STRIPPED = 4
 """Prefixes that are removed one after the other, at most."""
+POSITION_WORDS = ("pos_embed", "position", "attention_bias", "relative_")
+"""What the names of tensors hold whose shape follows from the number of image patches."""
 MIN_ALIKE = 0.9
 """Share of tensors whose shapes must match: attention biases are resized where windows differ."""
 
@@ -157,6 +159,23 @@ def describe_misfit(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> s
     ]
     parts = (("missing", fit.missing), ("unexpected", fit.unexpected), ("of another shape", shapes))
     return "; ".join(f"{what}: {first_three(names)}" for what, names in parts if names)
+
+
+def is_of_another_size(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> bool:
+    """Return whether tensors differ in shape alone, and only those that count image patches.
+
+    Args:
+        state: the tensors of a checkpoint under the detector's names.
+        own: the detector's state dict.
+
+    Example:
+        >>> table = "net.pos_embed"
+        >>> is_of_another_size({table: torch.ones(1, 577, 8)}, {table: torch.ones(1, 197, 8)})
+        True
+    """
+    fit = _Fit(own, state)
+    counts_patches = all(any(word in name for word in POSITION_WORDS) for name in fit.reshaped)
+    return bool(fit.reshaped) and counts_patches and not fit.missing and not fit.unexpected
 
 
 def fitting_detectors(stored: StoredTensors) -> list[str]:

@@ -13,6 +13,7 @@ from robustbench_aigi.detectors._support.checkpoints.fitting import (
     describe_misfit,
     fit_tensors,
     fitting_detectors,
+    is_of_another_size,
 )
 from robustbench_aigi.detectors._support.checkpoints.shipped import SHIPPED_IMAGE_SIZES
 from robustbench_aigi.detectors._support.checkpoints.tensors import StoredTensors, read_tensors
@@ -21,14 +22,26 @@ from robustbench_aigi.detectors.base import FRESH_WEIGHTS, Card, Detector, detec
 from robustbench_aigi.errors import CheckpointError
 from robustbench_aigi.io.hashing import file_digest
 
+FACTS_OF_ARGUMENTS = ("input_size", "resize")
+"""Facts on a card that follow from a detector's arguments."""
+
 
 class _Restored(NamedTuple):
-    """A detector as it was built, and what a checkpoint holds for it."""
+    """A detector as it was built, and what a checkpoint holds for it.
+
+    Attributes:
+        detector: filled by nothing yet.
+        state: the tensors of the checkpoint.
+        notes: how they were read.
+        card: as stored; None if the file has none.
+        replaced: arguments that the file stores and that are others now; empty for none.
+    """
 
     detector: Detector
     state: Mapping[str, Tensor]
     notes: tuple[str, ...]
     card: Card | None
+    replaced: str = ""
 
 
 def restore(path: Path, expected: str | None, config: dict[str, Any]) -> Detector:
@@ -57,15 +70,25 @@ def restore(path: Path, expected: str | None, config: dict[str, Any]) -> Detecto
     try:
         detector.load_state_dict({key: _in_float32(t) for key, t in restored.state.items()})
     except RuntimeError as error:
-        misfit = describe_misfit(restored.state, detector.state_dict())
-        raise CheckpointError(
-            f"{path} does not fit {name}: {misfit}. Give a file that `train` wrote, or the one"
-            " named in the detector's card."
-        ) from error
+        own_tensors = detector.state_dict()
+        misfit = describe_misfit(restored.state, own_tensors)
+        next_step = "Give a file that `train` wrote, or the one named in the detector's card."
+        if is_of_another_size(restored.state, own_tensors):
+            next_step = (
+                "It was trained at another input size: give the variant of that size, such as a"
+                " name that ends in it, or its argument for the size, such as size=224."
+            )
+        raise CheckpointError(f"{path} does not fit {name}: {misfit}. {next_step}") from error
     if restored.notes:
         detector.notes = (*detector.notes, f"{path}: {'; '.join(restored.notes)}.")
+    if restored.replaced:
+        detector.notes = (*detector.notes, f"{path} was written with {restored.replaced}.")
     weights = FRESH_WEIGHTS if is_headless else f"sha256:{file_digest(path)}"
-    detector.card = _updated_card(restored.card or detector.card, detector.card, path, weights)
+    card = restored.card or detector.card
+    if restored.replaced:
+        own_facts = {name: getattr(detector.card, name) for name in FACTS_OF_ARGUMENTS}
+        card = card.model_copy(update=own_facts)
+    detector.card = _updated_card(card, detector.card, path, weights)
     return detector.eval()
 
 
@@ -96,7 +119,19 @@ def _built_for(
             f"{path} holds weights of {detector.card.source}, but {expected} was asked for."
             f" Write {path} alone."
         )
-    return _Restored(detector, stored.tensors, stored.notes, card)
+    replaced = _replaced(own, {key: detector.config.get(key) for key in config})
+    return _Restored(detector, stored.tensors, stored.notes, card, replaced)
+
+
+def _replaced(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """Return the stored arguments that were given otherwise, as text; empty for none."""
+    changes = []
+    for key in stored.keys() & given.keys():
+        before = json.dumps(stored[key], default=str)
+        now = json.dumps(given[key], default=str)
+        if before != now:
+            changes.append(f"{key}={before}, now {key}={now}")
+    return ", ".join(sorted(changes))
 
 
 def _updated_card(stored: Card, built: Card, path: Path, weights: str) -> Card:
