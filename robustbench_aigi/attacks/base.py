@@ -148,6 +148,11 @@ class Attack(ABC):
         return self.name
 
     @property
+    def revision(self) -> int:
+        """Raised when the same numbers lead to other images: earlier ones are not reused."""
+        return 1
+
+    @property
     def starts_from_clean(self) -> bool:
         """Whether it first asks for the gradients of the clean images.
 

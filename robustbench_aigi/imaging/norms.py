@@ -61,7 +61,9 @@ def whole_lengths(change: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         >>> whole_lengths(torch.full((1, 3, 1, 3), 2.0)).tolist()
         [6.0]
     """
-    squares = [channel.square().sum(dim=(1, 2), dtype=torch.float64) for channel in change.unbind(1)]
+    squares = [
+        channel.square().sum(dim=(1, 2), dtype=torch.float64) for channel in change.unbind(1)
+    ]
     return torch.stack(squares).sum(dim=0).sqrt_()
 
 

@@ -90,6 +90,11 @@ class PixelEvolution(Attack):
         """``draws``."""
         return self.draws
 
+    @property
+    def revision(self) -> int:
+        """2: the first population is spread, in colours far from the image's own."""
+        return 2
+
     def perturb(self, oracle: Oracle, rngs: Draws) -> None:
         """Evolve populations of all active images of ``oracle`` together, drawn with ``rngs``."""
         which = oracle.active()
@@ -97,9 +102,7 @@ class PixelEvolution(Attack):
             return
         top = torch.tensor([*oracle.images.shape[-2:], 256, 256, 256]).repeat(self.count) - 1
         top = top.to(which.device)
-        members = torch.stack(
-            [self._first(top, oracle.images[i], rngs[i]) for i in which.tolist()]
-        )
+        members = torch.stack([self._first(top, oracle.images[i], rngs[i]) for i in which.tolist()])
         fitness = self._score(oracle, members, which)
         for _ in range(self.generations):
             which, members, fitness = oracle.remaining(which, members, fitness)
