@@ -17,7 +17,7 @@ from robustbench_aigi.attacks.corruptions.resize import PILLOW_FILTERS, resized
 from robustbench_aigi.errors import ConfigError, UserError
 from robustbench_aigi.imaging.pixels import on_grid
 from robustbench_aigi.io.hashing import rng_for
-from tests.benchmarks.perturbations import plain_dct_noise, plain_jpeg, plain_resize
+from tests.benchmarks.plain_loops import plain_dct_noise, plain_jpeg, plain_resize
 
 Bytes = npt.NDArray[np.uint8]
 SLOW_CHANGES = {"launder-diffusion"}  # the same laws hold in test_launder, at small sizes

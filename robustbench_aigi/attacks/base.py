@@ -148,6 +148,11 @@ class Attack(ABC):
         return self.name
 
     @property
+    def revision(self) -> int:
+        """Raised when the same numbers lead to other images: earlier ones are not reused."""
+        return 1
+
+    @property
     def starts_from_clean(self) -> bool:
         """Whether it first asks for the gradients of the clean images.
 
@@ -245,11 +250,12 @@ class Attack(ABC):
         labels = labels.to(device)
         if clean_logits is not None:
             clean_logits = clean_logits.to(device)
-        levels = images.mul(MAX_LEVEL).round_()
         rngs = Draws(seed, self.seed_name, names)
         sized = self.at_size(*images.shape[2:])
         with frozen(detector):
             scores_at_random = is_random(detector, images)
+        levels = images.mul(MAX_LEVEL).round_()
+        del images  # a photograph takes as much memory as it has values
         if scores_at_random:
             return sized._attack_random(detector, levels, labels, rngs)
         with sized.oracle(detector, levels, labels, full=full, clean_logits=clean_logits) as oracle:

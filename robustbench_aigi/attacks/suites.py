@@ -62,6 +62,17 @@ class SuiteRow(BaseModel, frozen=True, extra="forbid"):
         relative = RMS_LEVELS.parse(given) if isinstance(given, str) else None
         return given if relative is None else relative.at(height, width)
 
+    def content(self, *, by_alias: bool = False) -> dict[str, Any]:
+        """Return what the row's images depend on, for the key of what is computed with it.
+
+        Args:
+            by_alias: whether fields are called as in the file.
+        """
+        revision = self.built.revision
+        return self.model_dump(by_alias=by_alias) | (
+            {} if revision == 1 else {"revision": revision}
+        )
+
     def made_on(self, detector: str) -> "SuiteRow":
         """Return the row of the images that this attack makes on a detector, to be shown to all.
 

@@ -125,7 +125,7 @@ def _attack_job(
         keep_images=keep_images,
         full=row.strength == "full",
     )
-    depends_on = (row.model_dump(), repr(attack), suite.seed, keep_images)
+    depends_on = (row.content(), repr(attack), suite.seed, keep_images)
     gradients = gradient_format(runner.detector, attack)
     images = limited(data, row)
     return CellJob(

@@ -174,7 +174,7 @@ class _Cells:
         if mode == "white-box" and row is not None:
             gradients = gradient_format(detector, aimed(row, detector))
         passes = layout_key(detector) + (() if gradients is None else (gradients,))
-        how = (self.suite.seed, mode, row and row.model_dump(by_alias=True), made_by)
+        how = (self.suite.seed, mode, row and row.content(by_alias=True), made_by)
         return CellSpec(
             detector=name,
             mode=mode,

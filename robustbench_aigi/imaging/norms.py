@@ -48,8 +48,23 @@ def norms(attacked: Num[Tensor, "n 3 h w"], clean: Num[Tensor, "n 3 h w"]) -> No
     change = (attacked.float() - clean).abs_()
     linf = change.amax(dim=(1, 2, 3)).to(torch.int64)
     l0 = (change.amax(dim=1) > 0).sum(dim=(1, 2))
-    l2 = torch.linalg.vector_norm(change, dim=(1, 2, 3), dtype=torch.float64)
-    return Norms(linf, l2 / MAX_LEVEL, l0)
+    return Norms(linf, whole_lengths(change) / MAX_LEVEL, l0)
+
+
+def whole_lengths(change: Num[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
+    """Return the L2 norms of changes in whole grey levels, in float64 ``(N,)``.
+
+    Args:
+        change: ``(N, 3, H, W)``, whole numbers, whose sums are exact in any order.
+
+    Example:
+        >>> whole_lengths(torch.full((1, 3, 1, 3), 2.0)).tolist()
+        [6.0]
+    """
+    squares = [
+        channel.square().sum(dim=(1, 2), dtype=torch.float64) for channel in change.unbind(1)
+    ]
+    return torch.stack(squares).sum(dim=0).sqrt_()
 
 
 def _norms_by_channel(attacked: Tensor, clean: Tensor) -> Norms:

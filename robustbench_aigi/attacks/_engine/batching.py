@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from robustbench_aigi.imaging.arrays import rounded, row_parts
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 Array = npt.NDArray[Any]
@@ -105,14 +106,13 @@ def interleaved(image: Bytes) -> Bytes:
 def _levels(values: Array, scale: np.float32) -> Bytes:
     """Return the nearest grey levels of ``(n, 3, H, W)`` values times ``scale``.
 
-    Memory goes pixel by pixel, as codecs want it. The work goes one channel at a time, because
-    allocating a large array costs more than the arithmetic.
+    Memory goes pixel by pixel, as codecs want it.
     """
     levels = _pixelwise(values.shape, np.uint8)
-    room = np.empty(values[:, 0].shape, np.result_type(values, scale))
-    for channel in range(values.shape[1]):
-        np.multiply(values[:, channel], scale, out=room)
-        levels[:, channel] = np.clip(np.rint(room, out=room), 0, MAX_LEVEL, out=room)
+    for image, target in zip(values, levels, strict=True):
+        for rows in row_parts(*image.shape[1:]):
+            for channel, own in zip(image[:, rows], target[:, rows], strict=True):
+                own[:] = rounded(channel * scale)
     return levels
 
 

@@ -87,6 +87,7 @@ class BestSeen:
         self._detector = detector
         self._full = full
         self._distance = distance
+        self._distances = torch.zeros_like(self.logits)
 
     def remember(
         self, candidates: Tensor, logits: Tensor, which: Tensor, allowed: Tensor | None
@@ -113,8 +114,7 @@ class BestSeen:
         first[1:] = which[order][1:] != which[order][:-1]
         winners = order[first]
         owners = which[winners]
-        held = self.best if self._distance is None else self.best[owners]
-        better = costs[winners] < self._costs(held, self.logits[owners], owners)
+        better = costs[winners] < self._held_costs(owners)
         if not self._full and self._distance is None:
             better &= ~self._fools(self.logits[owners], owners)
         replaced = owners[better]
@@ -124,6 +124,7 @@ class BestSeen:
         else:
             self.best[replaced] = candidates[chosen].detach()
         self.logits[replaced] = logits[chosen]
+        self._distances[replaced] = costs[chosen]
         return replaced
 
     def fools(self, which: Tensor) -> Tensor:
@@ -137,6 +138,12 @@ class BestSeen:
     def forget(self) -> None:
         """Hold nothing: any candidate is better."""
         self.logits = torch.where(self._labels == 1, torch.inf, -torch.inf).to(self.logits)
+
+    def _held_costs(self, which: Tensor) -> Tensor:
+        """Return the costs of the best candidates of images; their distances are known."""
+        if self._distance is None:
+            return self._costs(self.best, self.logits[which], which)
+        return torch.where(self.fools(which), self._distances[which], torch.inf)
 
     def _costs(self, candidates: Tensor, logits: Tensor, which: Tensor) -> Tensor:
         """Return what the best image has least of.

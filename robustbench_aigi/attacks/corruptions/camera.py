@@ -5,20 +5,17 @@ from types import MappingProxyType
 from typing import final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from jaxtyping import Num, UInt8
-from scipy.ndimage import affine_transform, convolve
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Aberration, ReadNoise, Share, WellCharge
+from robustbench_aigi.imaging.arrays import Bytes, Floats, looked_up, row_parts
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
-
-Floats = npt.NDArray[np.float64]
-DEMOSAIC_KERNEL = np.array([[0.25, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 0.25]])
-"""Weights of a pixel's neighbours in bilinear demosaicing."""
+from robustbench_aigi.imaging.sampling import Taps, sampled, taps
+from robustbench_aigi.imaging.tone_curve import ToneCurve
 
 
 @attacks.add("camera")
@@ -55,24 +52,41 @@ class Camera(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Photograph ``image``, with sensor noise from ``rng``."""
-        light = self._through_lens(linear(image.numpy() / MAX_LEVEL))
-        filters = _bayer(*light.shape[1:])
-        charge = self.electrons * (light * filters).sum(axis=0)
+        charge = self._mosaic(image.numpy())
+        charge *= self.electrons
         noise = torch.randn(charge.shape, generator=rng, dtype=torch.float64).numpy()
-        sensed = (charge + np.sqrt(charge + self.read**2) * noise) / self.electrons
-        return torch.from_numpy(MAX_LEVEL * encoded(_demosaiced(sensed, filters).clip(0, 1)))
+        noise *= np.sqrt(charge + self.read**2)
+        charge += noise
+        charge /= self.electrons
+        return torch.from_numpy(_developed(charge))
 
-    def _through_lens(self, light: Floats) -> Floats:
-        centre = (np.array(light.shape[1:]) - 1) / 2
-        magnifications = (1 + self.aberration, 1, 1 - self.aberration)
-        drawn = []
-        for channel, larger in zip(light, magnifications, strict=True):
-            start = centre * (1 - 1 / larger)
-            scaling = np.eye(2) / larger
-            drawn.append(affine_transform(channel, scaling, start, order=1, mode="nearest"))
-        rows, columns = np.ogrid[: light.shape[1], : light.shape[2]]
-        square = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2
-        return np.asarray(np.stack(drawn) * (1 - self.vignette * square / max(1, square.max())))
+    def _mosaic(self, image: Bytes) -> Floats:
+        """Return the light that each pixel of the sensor sees through its filter, ``(H, W)``."""
+        curve = linear(np.arange(MAX_LEVEL + 1) / MAX_LEVEL)
+        mosaic = looked_up(image[1], curve)
+        for first, channel, larger in (
+            (0, image[0], 1 + self.aberration),
+            (1, image[2], 1 - self.aberration),
+        ):
+            light = looked_up(channel, curve)
+            rows, columns = (_magnified(first, size, larger) for size in light.shape)
+            own = mosaic[first::2, first::2]
+            for part in row_parts(*own.shape):
+                own[part] = sampled(light, rows.part(part), columns)
+        self._darken_corners(mosaic)
+        return mosaic
+
+    def _darken_corners(self, light: Floats) -> None:
+        rows, columns = (np.square(np.arange(size) - (size - 1) / 2) for size in light.shape)
+        furthest = max(1, rows.max() + columns.max())
+        for part in row_parts(*light.shape):
+            light[part] *= 1 - self.vignette * (rows[part, None] + columns) / furthest
+
+
+def _magnified(first: int, size: int, larger: float) -> Taps:
+    """Return where every other pixel of an axis, from a first one, is seen through the lens."""
+    start = (size - 1) / 2 * (1 - 1 / larger)
+    return taps(np.arange(first, size, 2) * (1 / larger) + start, size)
 
 
 def linear(values: Floats) -> Floats:
@@ -101,22 +115,66 @@ def encoded(light: Floats) -> Floats:
     return np.where(light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055)
 
 
-def _bayer(height: int, width: int) -> npt.NDArray[np.bool_]:
-    """Return which pixels see red, green and blue, ``(3, H, W)``."""
-    rows, columns = np.ogrid[:height, :width]
-    place = rows % 2 + columns % 2
-    return np.stack([place == 0, place == 1, place == 2])
+DISPLAY_CURVE = ToneCurve(encoded)
+"""From light to grey levels."""
 
 
-def _demosaiced(sensed: Floats, filters: npt.NDArray[np.bool_]) -> Floats:
-    """Return each colour's mean over the neighbours that saw it.
+def _developed(sensed: Floats) -> Bytes:
+    """Return the image of a sensor's light, ``(3, H, W)``.
 
-    A pixel without such neighbours keeps what it sensed.
+    A pixel gets the mean of each colour over the neighbours that saw it; without such neighbours it
+    keeps what it sensed.
     """
-    colours = []
-    for seen in filters:
-        total = convolve(sensed * seen, DEMOSAIC_KERNEL, mode="constant")
-        weight = convolve(seen.astype(np.float64), DEMOSAIC_KERNEL, mode="constant")
-        mean = np.divide(total, weight, out=sensed.copy(), where=weight > 0)
-        colours.append(np.where(seen, sensed, mean))
-    return np.stack(colours)
+    height, width = sensed.shape
+    padded = np.pad(sensed, 1)
+    image = np.empty((3, height, width), np.uint8)
+    across, down = (_neighbours(size) for size in (width, height))
+    for pair in row_parts(-(-height // 2), 2 * width):
+        rows = slice(2 * pair.start, min(2 * pair.stop, height))
+        window = padded[rows.start : rows.stop + 2]
+        for colour, target in zip(_demosaiced(window, across, down[rows]), image, strict=True):
+            target[rows] = DISPLAY_CURVE.levels(colour.clip(0, 1, out=colour))
+    return image
+
+
+def _neighbours(size: int) -> Floats:
+    """Return how many neighbours each pixel of an axis has."""
+    places = np.arange(size)
+    return (places > 0).astype(np.float64) + (places < size - 1)
+
+
+def _demosaiced(window: Floats, across: Floats, down: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return red, green and blue of some rows, from an even one on.
+
+    Args:
+        window: the rows, and one pixel more on each side.
+        across: neighbours of each column.
+        down: neighbours of each row.
+    """
+    sensed = window[1:-1, 1:-1]
+    above = window[:-2]
+    middle = window[1:-1]
+    below = window[2:]
+    beside = _mean(middle[:, :-2] + middle[:, 2:], across[None], sensed)
+    upright = _mean(above[:, 1:-1] + below[:, 1:-1], down[:, None], sensed)
+    corners = above[:, :-2] + above[:, 2:] + below[:, :-2] + below[:, 2:]
+    diagonal = _mean(corners, down[:, None] * across, sensed)
+    cross = above[:, 1:-1] + middle[:, :-2] + middle[:, 2:] + below[:, 1:-1]
+    around = _mean(cross, down[:, None] + across, sensed)
+    even = slice(0, None, 2)
+    odd = slice(1, None, 2)
+    red, green, blue = (sensed.copy() for _ in range(3))
+    green[even, even] = around[even, even]
+    green[odd, odd] = around[odd, odd]
+    for colour, own, other in ((red, even, odd), (blue, odd, even)):
+        colour[own, other] = beside[own, other]
+        colour[other, own] = upright[other, own]
+        colour[other, other] = diagonal[other, other]
+    return red, green, blue
+
+
+def _mean(total: Floats, count: Floats, sensed: Floats) -> Floats:
+    """Return the mean of neighbours of this total and count; what was sensed where none are."""
+    if count.all():
+        return np.divide(total, count, out=total)
+    return np.divide(total, count, out=sensed.copy(), where=count > 0)

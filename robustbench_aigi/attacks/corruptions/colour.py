@@ -1,5 +1,6 @@
 """Brightness, contrast and saturation, as a photo editor changes them; factor 1 is the identity."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import final
@@ -12,8 +13,11 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Factor
+from robustbench_aigi.imaging.arrays import Bytes, Floats, looked_up, rounded, row_parts
 
-LUMA_WEIGHTS = np.array([0.299, 0.587, 0.114]).reshape(3, 1, 1)
+GREY_LEVELS = np.arange(256, dtype=np.float64)
+"""All values of a pixel; what depends on the value alone is computed once for each."""
+LUMA_WEIGHTS = (0.299, 0.587, 0.114)
 """Weights of red, green and blue in grey. Source: ITU-R BT.601."""
 
 
@@ -33,7 +37,8 @@ class Brightness(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Multiply the values of ``image``."""
-        return torch.from_numpy(image.numpy() * np.float64(self.factor))
+        changed = _changed(image.numpy(), lambda channel: GREY_LEVELS * self.factor)
+        return torch.from_numpy(changed)
 
 
 @attacks.add("contrast")
@@ -54,9 +59,11 @@ class Contrast(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the values of ``image`` towards their channel's mean."""
-        values = image.numpy().astype(np.float64)
-        mean = values.mean(axis=(1, 2), keepdims=True)
-        return torch.from_numpy(mean + self.factor * (values - mean))
+        return torch.from_numpy(_changed(image.numpy(), self._curve))
+
+    def _curve(self, channel: Bytes) -> Floats:
+        mean = channel.sum(dtype=np.int64) / channel.size
+        return mean + self.factor * (GREY_LEVELS - mean)
 
 
 @attacks.add("saturation")
@@ -75,6 +82,24 @@ class Saturation(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Move the colours of ``image`` towards grey."""
-        values = image.numpy().astype(np.float64)
-        grey = (LUMA_WEIGHTS * values).sum(axis=0, keepdims=True)
-        return torch.from_numpy(grey + self.factor * (values - grey))
+        changed = np.empty_like(image.numpy())
+        for rows in row_parts(*image.shape[1:]):
+            changed[:, rows] = self._towards_grey(image.numpy()[:, rows])
+        return torch.from_numpy(changed)
+
+    def _towards_grey(self, channels: Bytes) -> Floats:
+        values = channels.astype(np.float64, order="C")
+        red, green, blue = (w * v for w, v in zip(LUMA_WEIGHTS, values, strict=True))
+        grey = red + green + blue
+        values -= grey
+        values *= self.factor
+        values += grey
+        return rounded(values)
+
+
+def _changed(image: Bytes, curve_of: Callable[[Bytes], Floats]) -> Bytes:
+    """Return an image whose channels follow curves, each given at every grey level."""
+    changed = np.empty_like(image)
+    for channel, target in zip(image, changed, strict=True):
+        target[:] = looked_up(channel, rounded(curve_of(channel)).astype(np.uint8))
+    return changed

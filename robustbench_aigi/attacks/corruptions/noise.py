@@ -12,6 +12,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import LinfRadius, Share
+from robustbench_aigi.imaging.arrays import rounded, row_parts
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
 
 
@@ -34,7 +35,11 @@ class GaussianNoise(Perturbation):
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Add noise from ``rng`` to ``image``."""
         noise = torch.randn(image.shape, generator=rng, dtype=torch.float64).numpy()
-        return torch.from_numpy(image.numpy() + self.sigma * noise)
+        changed = np.empty_like(image.numpy())
+        for channel, own, target in zip(image.numpy(), noise, changed, strict=True):
+            for part in row_parts(*channel.shape):
+                target[part] = rounded(channel[part] + self.sigma * own[part])
+        return torch.from_numpy(changed)
 
 
 @attacks.add("impulse-noise")
@@ -55,6 +60,11 @@ class ImpulseNoise(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Set values of ``image`` drawn by ``rng``."""
-        draws = torch.rand(image.shape, generator=rng, dtype=torch.float64).numpy()
-        lit = np.where(draws >= 1 - self.share / 2, MAX_LEVEL, image.numpy())
-        return torch.from_numpy(np.where(draws < self.share / 2, 0, lit))
+        changed = image.numpy().copy()
+        for channel in changed:
+            for part in row_parts(*channel.shape):
+                few = channel[part]
+                draws = torch.rand(few.shape, generator=rng, dtype=torch.float64).numpy()
+                np.copyto(few, MAX_LEVEL, where=draws >= 1 - self.share / 2)
+                np.copyto(few, 0, where=draws < self.share / 2)
+        return torch.from_numpy(changed)

@@ -1,13 +1,13 @@
 """A screenshot: the image shown, captured and saved again."""
 
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import final
 
 import numpy as np
 import torch
 from jaxtyping import Num, UInt8
-from scipy.ndimage import shift
 from torch import Tensor
 
 from robustbench_aigi.attacks.base import attacks
@@ -15,7 +15,10 @@ from robustbench_aigi.attacks.corruptions.jpeg import recompressed
 from robustbench_aigi.attacks.corruptions.resize import resized
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Gamma, QualityOrZero, ScreenOffset, Share, Zoom
+from robustbench_aigi.imaging.arrays import Bytes, Floats, row_parts
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
+from robustbench_aigi.imaging.sampling import sampled, taps
+from robustbench_aigi.imaging.tone_curve import ToneCurve
 
 
 @attacks.add("screenshot")
@@ -57,9 +60,29 @@ class Screenshot(Perturbation):
         _, height, width = image.shape
         offsets = self.offset * (2 * torch.rand(2, generator=rng, dtype=torch.float64).numpy() - 1)
         screen = (max(1, round(height * self.zoom)), max(1, round(width * self.zoom)))
-        shown = resized(image.numpy()[None], [screen], "bicubic")[0] / MAX_LEVEL
-        moved = shift(shown, (0, *offsets), order=1, mode="nearest")
-        tint = np.array([1 + self.warmth, 1, 1 - self.warmth]).reshape(3, 1, 1)
-        captured = np.rint(MAX_LEVEL * (tint * moved**self.gamma).clip(0, 1)).astype(np.uint8)
+        shown = resized(image.numpy()[None], [screen], "bicubic")[0]
+        captured = self._captured(shown, offsets)
         saved = torch.from_numpy(resized(captured[None], [(height, width)], "bicubic")[0])
         return recompressed(saved[None], self.quality)[0] if self.quality else saved
+
+    def _captured(self, shown: Bytes, offsets: Floats) -> Bytes:
+        """Return the screen's pixels, off the grid and in its colours."""
+        height, width = shown.shape[1:]
+        margin = int(self.offset) + 2
+        rows = taps(np.arange(height) - offsets[0], height, margin)
+        columns = taps(np.arange(width) - offsets[1], width, margin)
+        captured = np.empty_like(shown)
+        for channel, target, tone in zip(shown, captured, self._tones(), strict=True):
+            light = np.pad(channel, margin, mode="edge") / MAX_LEVEL
+            for part in row_parts(height, width):
+                target[part] = tone.levels(sampled(light, rows.part(part), columns))
+        return captured
+
+    def _tones(self) -> tuple[ToneCurve, ...]:
+        """Return the tone curves of red, green and blue."""
+        tints = (1 + self.warmth, 1.0, 1 - self.warmth)
+        return tuple(ToneCurve(partial(_toned, tint=tint, gamma=self.gamma)) for tint in tints)
+
+
+def _toned(values: Floats, tint: float, gamma: float) -> Floats:
+    return np.minimum(tint * values**gamma, 1)

@@ -15,8 +15,7 @@ from torch import Tensor
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.perturbation import Perturbation
 from robustbench_aigi.config.units import Share, SpectralSlope
-
-Floats = npt.NDArray[np.float64]
+from robustbench_aigi.imaging.arrays import Bytes, Floats, rounded, row_parts
 
 
 @attacks.add("spectrum-match")
@@ -41,31 +40,47 @@ class SpectrumMatch(Perturbation):
 
     def change(self, image: UInt8[Tensor, "3 h w"], rng: torch.Generator) -> Num[Tensor, "3 h w"]:
         """Match the spectrum of ``image``."""
-        pixels = image.numpy().astype(np.float64)
-        matched = np.stack([self._matched(channel) for channel in pixels])
-        return torch.from_numpy(pixels + self.strength * (matched - pixels))
+        matched = np.empty_like(image.numpy())
+        for channel, target in zip(image.numpy(), matched, strict=True):
+            self._match(channel.astype(np.float64, order="C"), target)
+        return torch.from_numpy(matched)
 
-    def _matched(self, channel: Floats) -> Floats:
+    def _match(self, channel: Floats, out: Bytes) -> None:
+        shape = self._shape(channel)
+        spread = float(shape.std())
+        shape *= channel.std() / spread if spread else 0
+        mean = channel.mean()
+        for part in row_parts(*channel.shape):
+            pixels = channel[part]
+            out[part] = rounded(pixels + self.strength * (mean + shape[part] - pixels))
+
+    def _shape(self, channel: Floats) -> Floats:
+        """Return the image of the scaled spectrum, without mean and of any contrast."""
         spectrum = rfft2(channel)
         rings, frequencies = rings_of(*channel.shape)
-        heights = ring_heights(np.abs(spectrum), rings, floor=(channel.size / 12) ** 0.5)
+        heights = ring_heights(spectrum, rings, floor=(channel.size / 12) ** 0.5)
         line = -self.alpha * np.log(frequencies)
         gains = np.exp(line - heights - (line - heights).max())
-        spectrum *= np.where(rings == 0, 0, gains[rings])
-        shape: Floats = irfft2(spectrum, s=channel.shape)
-        spread = float(shape.std())
-        return np.asarray(channel.mean() + shape * (channel.std() / spread if spread else 0))
+        gains[0] = 0
+        for part in row_parts(*spectrum.shape):
+            spectrum[part] *= gains.take(rings[part])
+        return np.asarray(irfft2(spectrum, s=channel.shape, overwrite_x=True))
 
 
-def ring_heights(amplitude: Floats, rings: npt.NDArray[np.int64], floor: float) -> Floats:
+def ring_heights(
+    spectrum: npt.NDArray[np.complex128], rings: npt.NDArray[np.int32], floor: float
+) -> Floats:
     """Return the mean log amplitude of each ring.
 
     Args:
-        amplitude: ``(H, W // 2 + 1)``, of the Fourier coefficients.
+        spectrum: Fourier coefficients, ``(H, W // 2 + 1)``.
         rings: of the same shape, the ring of each.
         floor: amplitude that the rounding to grey levels has; smaller ones count as it.
     """
-    logs = np.log(np.maximum(amplitude, floor))
+    logs = np.empty(spectrum.shape)
+    for part in row_parts(*spectrum.shape):
+        few = np.abs(spectrum[part], out=logs[part])
+        np.log(np.maximum(few, floor, out=few), out=few)
     sums = np.bincount(rings.ravel(), logs.ravel())
     counts = np.bincount(rings.ravel())
     return np.asarray(sums / np.maximum(counts, 1))

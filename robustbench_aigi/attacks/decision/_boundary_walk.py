@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from robustbench_aigi.attacks._engine.best_seen import replaced_rows, rows_at, select_rows
 from robustbench_aigi.attacks._engine.norm_balls import Ball
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.imaging.pixels import MAX_LEVEL
@@ -25,6 +26,14 @@ MAX_VALUES = 2**22
 @dataclass(frozen=True, kw_only=True)
 class BoundaryBall(Ball):
     """An attack in a ball that walks along the decision boundary."""
+
+    @abstractmethod
+    def holds(self, change: Tensor) -> Tensor:
+        """Return whether each change is in the ball, bool ``(M,)``.
+
+        Args:
+            change: ``(M, 3, H, W)``, whole grey levels.
+        """
 
     @abstractmethod
     def shortened(self, change: Tensor, share: Tensor) -> Tensor:
@@ -57,7 +66,7 @@ class BoundaryWalk:
         self._rngs = rngs
         active = oracle.active()
         self.which = active[~oracle.fooled[active]]
-        self.clean = oracle.images[self.which]
+        self.clean = rows_at(self.which, oracle.images)
         self.change = torch.zeros_like(self.clean)
         self.spent = 0
         self._dither = self._uniform(1).squeeze(1)
@@ -66,9 +75,9 @@ class BoundaryWalk:
         """Move to the nearest of the starts that fool; images that none of them fools leave."""
         nearest = self.clean.new_full((len(self.which), 1, 1, 1), math.inf)
         for start in self._starts() if len(self.which) else ():
-            change = start.round().clamp(0, MAX_LEVEL) - self.clean
+            change = start.round_().clamp_(0, MAX_LEVEL).sub_(self.clean)
             size = torch.where(self._fools(self.clean + change), self._ball.size(change), math.inf)
-            self.change = torch.where(size < nearest, change, self.change)
+            self.change = replaced_rows((size < nearest).flatten(), change, self.change)
             nearest = torch.minimum(nearest, size)
         self._keep(nearest.flatten().isfinite())
         if len(self.which):
@@ -93,14 +102,14 @@ class BoundaryWalk:
         verdict_sum = here.new_zeros(len(here), 1, 1, 1)
         most = max(1, MAX_VALUES // here.numel())
         for begun in range(0, probes, most):
-            signs = 2 * self._uniform(min(most, probes - begun)).round() - 1
-            moves = (here[:, None] + signs).clamp(0, MAX_LEVEL) - here[:, None]
+            signs = self._uniform(min(most, probes - begun)).round_().mul_(2).sub_(1)
+            moves = signs.add_(here[:, None]).clamp_(0, MAX_LEVEL).sub_(here[:, None])
             wrong = self._fools((here[:, None] + moves).flatten(0, 1), each=moves.shape[1])
             verdicts = 2.0 * wrong.view(*moves.shape[:2], 1, 1, 1) - 1
-            weighted_moves += (verdicts * moves).sum(dim=1)
             all_moves += moves.sum(dim=1)
+            weighted_moves += moves.mul_(verdicts).sum(dim=1)
             verdict_sum += verdicts.sum(dim=1)
-        return weighted_moves - verdict_sum / probes * all_moves
+        return weighted_moves.sub_(all_moves.mul_(verdict_sum / probes))
 
     def step(self, direction: Tensor, share: float) -> None:
         """Take the longest step that stays wrong, and keep it if it leads nearer.
@@ -113,13 +122,14 @@ class BoundaryWalk:
         untried = torch.ones_like(self.which, dtype=torch.bool).view(-1, 1, 1, 1)
         for halved in range(STEP_LENGTHS):
             length = share * 0.5**halved * self._ball.size(self.change)
-            tried = (self.clean + self.change + length * direction).clamp(0, MAX_LEVEL) - self.clean
+            tried = (self.clean + self.change).add_(length * direction)
+            tried = tried.clamp_(0, MAX_LEVEL).sub_(self.clean)
             wrong = self._fools(self._shown(tried))
-            moved = torch.where(wrong & untried, tried, moved)
+            moved = replaced_rows((wrong & untried).flatten(), tried, moved)
             untried &= ~wrong
         moved = self._to_boundary(moved)
         is_nearer = self._ball.size(moved) < self._ball.size(self.change)
-        self.change = torch.where(is_nearer, moved, self.change)
+        self.change = replaced_rows(is_nearer.flatten(), moved, self.change)
 
     def _to_boundary(self, change: Tensor) -> Tensor:
         """Bisect between the change, which fools, and the clean image, which does not."""
@@ -137,9 +147,8 @@ class BoundaryWalk:
 
         Parts of a level count that way. The draw of each value is the same in all rounds.
         """
-        return (self.clean + change.sign() * (change.abs() + self._dither).floor()).clamp(
-            0, MAX_LEVEL
-        )
+        levels = change.abs().add_(self._dither).floor_().copysign_(change)
+        return levels.add_(self.clean).clamp_(0, MAX_LEVEL)
 
     def _fools(self, images: Tensor, each: int = 1) -> Tensor:
         """Return whether the detector is wrong on ``each`` candidates per image.
@@ -147,17 +156,17 @@ class BoundaryWalk:
         The result is ``(M * each, 1, 1, 1)``.
         """
         which = self.which.repeat_interleave(each)
-        size = self._ball.size((images - self._oracle.images[which]).double()).flatten()
+        clean = self._oracle.images[which]
+        allowed = self._ball.holds(torch.sub(images, clean, out=clean))
+        del clean  # the detector needs the memory of a photograph
         self.spent += each
-        margins = self._oracle.submit(images, which, allowed=size <= self._ball.radius)
+        margins = self._oracle.submit(images, which, allowed=allowed)
         wrong = (margins < 0) | ((margins == 0) & (self._oracle.labels[which] == 1))
         return wrong.view(-1, 1, 1, 1)
 
     def _keep(self, mask: Tensor) -> None:
-        self.which = self.which[mask]
-        self.clean = self.clean[mask]
-        self.change = self.change[mask]
-        self._dither = self._dither[mask]
+        rows = (self.which, self.clean, self.change, self._dither)
+        self.which, self.clean, self.change, self._dither = select_rows(mask, *rows)
 
     def _uniform(self, each: int, *shape: int) -> Tensor:
         """Return ``(M, each, *shape)`` uniform draws, of an image's shape if none is given."""
@@ -174,11 +183,11 @@ class BoundaryWalk:
         clean = self.clean
         noise = self._uniform(1).squeeze(1)
         for size in (60, 150):
-            yield clean + size * (noise - 0.5)
+            yield (noise - 0.5).mul_(size).add_(clean)
         for reach in (1, 2):
             padded = F.pad(clean, (reach,) * 4, mode="replicate")
             yield F.avg_pool2d(padded, 2 * reach + 1, stride=1)
-        yield MAX_LEVEL / 2 + 0.3 * (clean - MAX_LEVEL / 2)
+        yield (clean - MAX_LEVEL / 2).mul_(0.3).add_(MAX_LEVEL / 2)
         yield MAX_LEVEL - clean
         yield MAX_LEVEL * noise
         for side in (4, 8):

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from robustbench_aigi.attacks._engine.norm_balls import L2Ball, LinfBall
+from robustbench_aigi.attacks._engine.norm_balls import L2Ball, LinfBall, greatest
 from robustbench_aigi.attacks._engine.oracle import Oracle
 from robustbench_aigi.attacks.base import attacks
 from robustbench_aigi.attacks.decision._boundary_walk import (
@@ -17,6 +17,7 @@ from robustbench_aigi.attacks.decision._boundary_walk import (
     BoundaryWalk,
 )
 from robustbench_aigi.config.units import Count, DrawCount, QueryCount
+from robustbench_aigi.imaging.norms import whole_lengths
 from robustbench_aigi.io.hashing import Draws
 
 MIN_PROBES = 10
@@ -79,6 +80,10 @@ class HopSkipJump(BoundaryBall):
 class HopSkipJumpLinf(LinfBall, HopSkipJump):
     """HopSkipJump: decision-based walk along the boundary, in L-inf; ``eps`` in grey levels."""
 
+    def holds(self, change: Tensor) -> Tensor:
+        """Return whether no value of ``change`` is larger than ``eps``."""
+        return greatest(change).flatten() <= self.radius
+
     def shortened(self, change: Tensor, share: Tensor) -> Tensor:
         """Clamp ``change`` to a ``share`` of its largest value."""
         most = share * self.size(change)
@@ -90,6 +95,10 @@ class HopSkipJumpLinf(LinfBall, HopSkipJump):
 @dataclass(frozen=True, kw_only=True)
 class HopSkipJumpL2(L2Ball, HopSkipJump):
     """HopSkipJump: decision-based boundary walk, in L2; ``eps`` in the [0, 1]-pixel norm."""
+
+    def holds(self, change: Tensor) -> Tensor:
+        """Return whether the L2 norm of ``change`` is at most ``eps``."""
+        return whole_lengths(change) <= self.radius
 
     def shortened(self, change: Tensor, share: Tensor) -> Tensor:
         """Scale ``change`` by ``share``."""

@@ -184,11 +184,14 @@ class APGDState:
     def move(self, ball: Ball) -> None:
         """Take a projected step in ``ball``, part of which repeats the last move."""
         step = ball.steepest_step(self.gradient).mul_(self.size).add_(self.change)
+        self.gradient = self.gradient.new_zeros(1)  # a new one is on its way
         ahead = ball.project(step, self.clean)
         has_not_moved = (self.change == self.previous).flatten(1).all(dim=1)
         mixed = torch.sub(ahead, self.change, out=step).mul_(NEW_MOVE_SHARE).add_(self.change)
-        last_move = self.change - self.previous
-        mixed.add_(last_move.mul_(1 - NEW_MOVE_SHARE))
+        for new, change, previous in zip(
+            mixed.unbind(1), self.change.unbind(1), self.previous.unbind(1), strict=True
+        ):
+            new.add_((change - previous).mul_(1 - NEW_MOVE_SHARE))
         self.previous = self.change
         self.change = ball.project(replaced_rows(has_not_moved, ahead, mixed), self.clean)
 

@@ -43,6 +43,11 @@ class ThroughTransform(Attack):
         """The other attack."""
         return load_attack(self.attack, **self.numbers)
 
+    @property
+    def revision(self) -> int:
+        """That of the other attack."""
+        return self.inner.revision
+
     def attacked(
         self,
         view: Detector,

@@ -103,7 +103,7 @@ def part_builders(
         data = _share(part, row, number, len(suite.rows))
         sha256 = surrogate.sha256 if surrogate else ""
         identity = identities.get(row.surrogate or "", "")
-        key = digest(data.key, row.model_dump(), suite.seed, sha256, identity)
+        key = digest(data.key, row.content(), suite.seed, sha256, identity)
         make = functools.partial(
             perturb_images, split=split, row=row, seed=suite.seed, surrogate=surrogate
         )
