@@ -2,11 +2,11 @@
 be trusted.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from robustbench_aigi.attacks import Suite
 from robustbench_aigi.attacks._engine.oracle import Oracle
@@ -99,15 +99,19 @@ def slopes(detector: Detector) -> Work:
         tables = []
         for images, labels, ids in shard.batches(SHARD_SIZE):
             levels = images.mul_(MAX_LEVEL).round_()
-            max_abs_gradient = torch.zeros(len(ids), dtype=torch.float64)
             with Oracle(placed(detector), levels, labels, full=True) as oracle:
-                with suppress(
-                    LogitsError
-                ):  # The clean logits were good, so it is the slope that is missing.
-                    _, slope = oracle.submit_with_gradient(levels, torch.arange(len(levels)))
-                    max_abs_gradient = slope.flatten(1).abs_().amax(dim=1).double()
-            max_abs_gradient[max_abs_gradient.isinf()] = torch.nan
+                max_abs_gradient = _max_abs_gradients(oracle, levels)
             tables.append(pd.DataFrame({"id": ids, "max_abs_gradient": max_abs_gradient}))
         return pd.concat(tables, ignore_index=True)
 
     return work
+
+
+def _max_abs_gradients(oracle: Oracle, levels: Tensor) -> Tensor:
+    """Return the largest slope of each image: 0 without a gradient, nan if it is not finite."""
+    try:
+        _, slope = oracle.submit_with_gradient(levels, torch.arange(len(levels)))
+    except LogitsError:  # The clean logits were good, so it is the slope that is missing.
+        return torch.zeros(len(levels), dtype=torch.float64)
+    largest = slope.flatten(1).abs_().amax(dim=1).double()
+    return largest.masked_fill(largest.isinf(), torch.nan)
