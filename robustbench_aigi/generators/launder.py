@@ -7,6 +7,7 @@ label stays that of the source, and such a part of a dataset is called ``launder
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from threading import Lock
 
 import torch
 from jaxtyping import Num
@@ -30,6 +31,7 @@ SCHEDULE_STEPS = 20
 """Denoising steps of the whole schedule; a strength of 0.2 takes the last fifth of them."""
 WINDOW_STRIDE = 24
 """Pixels from one window of the diffusion model to the next; windows are 32 wide."""
+_LOADING = Lock()
 SIDE_MULTIPLE = 8
 """Sides of images must be multiples of this for autoencoders, in pixels."""
 
@@ -66,6 +68,7 @@ def launder(
         UnavailableError: the autoencoder is not on this machine, and no hub can be reached.
     """
     _check(images, by, strength, rngs, condition)
+    _load_once(by)
     is_uint8 = images.dtype == torch.uint8
     out = torch.empty_like(images)
     with torch.no_grad():
@@ -94,6 +97,15 @@ def _check(
         raise UserError(
             f"{by} cannot launder with strength {strength!r}. Write 0.2 for a mild change."
         )
+
+
+def _load_once(by: str) -> None:
+    """Load a model in one thread: diffusers cannot be imported by two at the same time."""
+    with _LOADING:
+        if by == DIFFUSION_NAME:
+            _diffusion()
+        else:
+            _autoencoder(by)
 
 
 @lru_cache(maxsize=1)

@@ -81,7 +81,9 @@ class PGD(Ball):
             is_active = oracle.is_active(state.which)
             state = state.only(is_active)
             margins, gradient = select_rows(is_active, margins, gradient)
+            del shown  # each is as large as the images, and a photograph is large
             self._move(state, margins, gradient)
+            del gradient
         if len(state.which):
             oracle.submit(self.quantise(state.change, state.clean), state.which)
 
@@ -116,11 +118,11 @@ class PGD(Ball):
 
     def _move(self, state: "PGDState", margins: Tensor, gradient: Tensor) -> None:
         """Take a projected step, and predict the margins there by the gradient."""
+        direction = gradient
         if self.momentum:
-            state.velocity = self.momentum * state.velocity + scaled(gradient, 1.0)
-        else:
-            state.velocity = gradient
-        step = self.steepest_step(state.velocity).mul_(float(self.step) * self.unit)
+            direction = self.momentum * state.velocity + scaled(gradient, 1.0)
+            state.velocity = direction
+        step = self.steepest_step(direction).mul_(float(self.step) * self.unit)
         moved = self.project(step.add_(state.change), state.clean)
         gain = torch.sub(moved, state.change, out=step).mul_(gradient).sum(dim=(1, 2, 3))
         state.predicted_margins = margins - gain
