@@ -9,7 +9,7 @@ import pytest
 from robustbench_aigi.cli.main import main
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import save_detector
-from robustbench_aigi.evaluation.costs import to_text
+from robustbench_aigi.evaluation.cost_text import to_text
 from robustbench_aigi.evaluation.run_state import read_cells
 from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.pipeline.plan import plan_evaluation

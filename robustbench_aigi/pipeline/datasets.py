@@ -22,7 +22,8 @@ from robustbench_aigi.data.plusplus.samples import make_samples
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.executors import Executor, PoolExecutor
+from robustbench_aigi.executors import Executor, InProcessExecutor, PoolExecutor
+from robustbench_aigi.executors.process_costs import CpuTimer, follow_peak
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
@@ -64,6 +65,7 @@ def _build(
     progress: Progress,
     say: Say,
 ) -> pd.DataFrame:
+    timer = CpuTimer()
     skipped = out / "skipped.csv"
     made = plan_build(request, skipped, progress)
     identities = Identities()
@@ -72,10 +74,12 @@ def _build(
         say(line)
     for note in identities.notes(made.surrogates):
         say(note)
+    follow_peak()
     expected = estimate_build(
-        made.parts, made.suite, made.surrogates, out, executor.workers, identities
+        made.parts, made.suite, made.surrogates, out, identities, timer.seconds
     )
-    say(estimate_text(expected, executor.workers))
+    has_pool = not isinstance(executor, InProcessExecutor)
+    say(estimate_text(expected, executor.workers, has_pool=has_pool))
     if dry_run:
         return expected
     write_text(out / COMMAND_FILE, request.command_line(out))

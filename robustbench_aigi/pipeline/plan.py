@@ -10,6 +10,7 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation import costs
+from robustbench_aigi.executors.process_costs import CpuTimer
 from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.detectors import available, load_detectors
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
@@ -38,11 +39,13 @@ def plan_evaluation(
         convert: as in :func:`~robustbench_aigi.data.load_data`.
 
     Returns:
-        A table with one row per cell, and the activation bytes of each detector.
+        A table with one row per cell, and the peak memory in bytes by detector, as in
+        :func:`~robustbench_aigi.evaluation.costs.estimate`.
 
     Raises:
         UnavailableError: no detector is available.
     """
+    timer = CpuTimer()
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     loaded = load_detectors(detectors)
     ready = available(loaded)
@@ -58,4 +61,4 @@ def plan_evaluation(
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
-    return costs.estimate(ready, suite, data)
+    return costs.estimate(ready, suite, data, timer.seconds)

@@ -1,25 +1,42 @@
-"""What a build of a ``++`` set will take: passes, time and room on the disk."""
+"""What a build of a ``++`` set will take: CPU time, room on the disk and memory."""
 
+import io
 import shutil
 import tempfile
-import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.plusplus.build import all_builders
-from robustbench_aigi.data.plusplus.parts import Part, PartBuilder
+from robustbench_aigi.data.plusplus.contact_sheets import SheetCell, draw_sheet, times_ten
+from robustbench_aigi.data.plusplus.parts import SHARD_IMAGES, Part, PartBuilder
+from robustbench_aigi.data.trials import (
+    DISK_BLOCK,
+    WORKER_START,
+    StoredSize,
+    WorkCost,
+    blocks,
+    planned_totals,
+    table_size,
+    try_work,
+)
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.executors import InProcessExecutor
+from robustbench_aigi.executors.process_costs import CpuTimer, peak_memory, start_seconds
 
-TRIAL_IMAGES = 8
-"""Images of a trial; the first of two warms up, the second is timed."""
-DISK_BLOCK = 4096
-"""Bytes that a file takes a multiple of, on most disks."""
+SHEET_IMAGES = 24
+"""Images of a contact sheet."""
+SHEET_SAMPLE = 4
+"""Images that are drawn to measure a sheet."""
+COMMAND_ROW = ("", "start and trials")
+"""Split and attack of the first row: what the command takes before any work."""
+COST_COLUMNS = ["split", "attack", "images", "passes", "seconds", "megabytes", "memory"]
 
 
 def estimate_build(
@@ -27,33 +44,39 @@ def estimate_build(
     suite: Suite,
     surrogates: Mapping[str, Detector],
     out: Path,
-    workers: int,
     identities: Identities | None = None,
+    loading: float = 0.0,
 ) -> pd.DataFrame:
-    """Estimate what a build has left to do, by trials of every part on a few images.
+    """Estimate what a build has left to do, by trials of every part on images of every size.
 
     Args:
         parts: by split.
         suite: what is done to the clean images.
         surrogates: detectors by name.
         out: folder of the set.
-        workers: processes that share the time.
         identities: the surrogates' fingerprints, where the caller has them already.
+        loading: CPU seconds that reading the images and loading the surrogates took.
 
     Returns:
-        One row per part: ``split, attack, images, passes, seconds, megabytes``.
+        One row per part, and rows without a split for the rest of the command: ``split, attack,
+        images, passes``, ``seconds`` of CPU time, ``megabytes`` on the disk, and ``memory``, the
+        peak of the process in bytes. The trials are among them, because a build makes them too.
 
     Raises:
         DataError: the disk has less room than the set takes, or a row names a surrogate that was
             not given.
     """
+    timer = CpuTimer()
     builders = all_builders(parts, suite, surrogates, identities)
-    rows = [
-        {"split": builder.split, "attack": builder.attack} | _remaining(builder, out)
-        for builder in builders
-    ]
-    table = pd.DataFrame(rows).astype({"passes": int})
-    table["seconds"] /= workers
+    costs = {COMMAND_ROW: WorkCost()}
+    for builder in builders:
+        costs |= _costs(builder, out)
+    start = start_seconds("robustbench_aigi.data.plusplus.build")
+    costs["", WORKER_START] = WorkCost(seconds=start)
+    costs[COMMAND_ROW] = WorkCost(seconds=start + loading + timer.seconds)
+    rows = [[*key, *cost, peak_memory()] for key, cost in costs.items()]
+    table = pd.DataFrame(rows, columns=COST_COLUMNS)
+    table["passes"] = table["passes"].round().astype(int)
     room = shutil.disk_usage(_existing(out)).free / 1e6
     needed = float(table["megabytes"].sum())
     if needed > room:
@@ -64,46 +87,92 @@ def estimate_build(
     return table
 
 
-def estimate_text(expected: pd.DataFrame, workers: int) -> str:
+def estimate_text(expected: pd.DataFrame, workers: int, *, has_pool: bool) -> str:
     """Return an estimate as text, with its sums.
 
     Args:
         expected: of :func:`estimate_build`.
-        workers: processes that share the time.
+        workers: processes that share the work.
+        has_pool: whether they are other processes than the command's own.
     """
-    images, passes, seconds, size = (
-        expected[name].sum() for name in ("images", "passes", "seconds", "megabytes")
+    shown = expected.drop(columns="memory").rename(
+        columns={"seconds": "CPU seconds", "megabytes": "MB on the disk"}
     )
-    shown = expected.round({"seconds": 0, "megabytes": 1}).to_string(index=False)
-    return (
-        f"{shown}\nto do: {images:.0f} images, {passes:.2g} model passes, about"
-        f" {seconds / 60:.0f} min with {workers} workers, {size:.0f} MB"
-    )
+    text = shown.round({"CPU seconds": 1, "MB on the disk": 1}).to_string(index=False)
+    images, passes = (expected[name].sum() for name in ("images", "passes"))
+    totals = planned_totals(expected, workers, has_pool=has_pool)
+    return f"{text}\nto do: {images:.0f} images, {passes:.2g} model passes\n{totals.to_text()}"
 
 
-def _remaining(builder: PartBuilder, out: Path) -> dict[str, float]:
-    images = sum(len(shard) for shard, place in builder.places() if not (out / place).is_file())
-    if not images:
-        return {"images": 0, "passes": 0, "seconds": 0.0, "megabytes": 0.0}
-    trials = builder.data.slices(TRIAL_IMAGES)[:2]
-    executor = InProcessExecutor(1)
-    with tempfile.TemporaryDirectory() as folder:
-        for trial in trials:
-            start = time.perf_counter()
-            (table,) = executor.map_ordered(
-                lambda shard: builder.make(shard, Path(folder)), [trial]
-            )
-            seconds = time.perf_counter() - start
-        sizes = [(Path(folder) / path).stat().st_size for path in table["path"]]
-    blocks = sum(-(-size // DISK_BLOCK) for size in sizes)
-    passes = float((table["forwards"] + table["backwards"]).sum())
-    scale = images / len(table)
-    return {
-        "images": images,
-        "passes": passes * scale,
-        "seconds": seconds * scale,
-        "megabytes": blocks * DISK_BLOCK * scale / 1e6,
-    }
+def stored_files(table: pd.DataFrame, folder: Path) -> StoredSize:
+    """Return what image files and their rows of two manifests take on the disk.
+
+    Args:
+        table: of a builder, with the column ``path``.
+        folder: that the paths are relative to.
+    """
+    rows = table_size(table)
+    files = sum(blocks((folder / path).stat().st_size) for path in table["path"])
+    class_folders = 3 * DISK_BLOCK
+    return StoredSize(files + 2 * rows.rows, 2 * rows.shard + class_folders)
+
+
+class PartTrial:
+    """Makes images of a part in a folder that is deleted, and remembers the last ones.
+
+    Args:
+        builder: of the part.
+        folder: to make them in.
+    """
+
+    def __init__(self, builder: PartBuilder, folder: Path) -> None:
+        self._builder = builder
+        self._folder = folder
+        self._shard = builder.data
+        self._table = pd.DataFrame()
+
+    def __call__(self, shard: Dataset) -> pd.DataFrame:
+        """Make the images of a ``shard``, and return their rows of the manifest."""
+        self._shard = shard
+        self._table = self._builder.make(shard, self._folder)
+        return self._table
+
+    def sheet_cost(self) -> WorkCost:
+        """Return the cost of the part's contact sheet, from drawing some of the last images."""
+        timer = CpuTimer()
+        paths = self._table["path"][:SHEET_SAMPLE]
+        attacked = [decode((self._folder / path).read_bytes()) for path in paths]
+        shown = [[image] for image in attacked]
+        if self._builder.attack not in ("clean", "diffusion"):
+            clean = zip(self._shard.pixels(), attacked, strict=False)
+            shown = [[one, other, times_ten(other, one)] for one, other in clean]
+        cells = [SheetCell(images, [""]) for images in shown]
+        file = io.BytesIO()
+        draw_sheet("", cells, len(cells)).save(file, format="PNG")
+        share = min(SHEET_IMAGES, len(self._builder.data)) / len(cells)
+        return WorkCost(0, 0, timer.seconds * share, len(file.getvalue()) * share / 1e6)
+
+
+def _costs(builder: PartBuilder, out: Path) -> dict[tuple[str, str], WorkCost]:
+    """Return the cost of the shards of a part that are not there yet, and of its contact sheet."""
+    part = (builder.split, builder.attack)
+    missing = [shard for shard, place in builder.places() if not (out / place).is_file()]
+    if not missing:
+        return {part: WorkCost()}
+    rows = pd.concat([shard.manifest for shard in missing], ignore_index=True)
+    with tempfile.TemporaryDirectory() as name:
+        trial = PartTrial(builder, Path(name))
+        stored = partial(_stored_part, folder=Path(name))
+        cost = try_work(trial, Dataset(builder.data.name, rows), stored, SHARD_IMAGES)
+        sheet = trial.sheet_cost()
+    return {part: cost, ("", f"contact sheet of {' '.join(part)}"): sheet}
+
+
+def _stored_part(table: pd.DataFrame, folder: Path) -> StoredSize:
+    """Return what images take with their rows of all manifests, two of which are JSON Lines."""
+    size = stored_files(table, folder)
+    lines = len(table.to_json(orient="records", lines=True))
+    return size._replace(rows=size.rows + 2 * lines)
 
 
 def _existing(folder: Path) -> Path:
