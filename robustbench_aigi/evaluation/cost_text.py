@@ -1,5 +1,6 @@
 """An estimate of an evaluation as text, and as an object for JSON."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,7 +72,8 @@ def to_json(table: pd.DataFrame, workers: int) -> dict[str, Any]:
         table: of :func:`~robustbench_aigi.evaluation.costs.estimate`.
         workers: single-threaded processes that share the work.
     """
-    cells = table.astype(object).where(table.notna(), None).to_dict("records")
+    known = table.replace([math.inf, -math.inf], math.nan).astype(object)
+    cells = known.where(known.notna(), None).to_dict("records")
     return {"totals": totals_of(table, workers)._asdict(), "cells": cells}
 
 

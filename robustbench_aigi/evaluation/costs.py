@@ -52,7 +52,12 @@ CELL_FILES = 3 * DISK_BLOCK
 
 
 def estimate(
-    detectors: Mapping[str, Detector], suite: Suite, data: Dataset, loading: float = 0.0
+    detectors: Mapping[str, Detector],
+    suite: Suite,
+    data: Dataset,
+    *,
+    starting: float = 0.0,
+    loading: float = 0.0,
 ) -> tuple[pd.DataFrame, dict[str, int]]:
     """Return what an evaluation takes, one row per cell, and the peak memory by detector.
 
@@ -66,10 +71,11 @@ def estimate(
         detectors: by name; they are the surrogates too.
         suite: the rows.
         data: the clean images.
+        starting: CPU seconds that a process takes to import the package and to end.
         loading: CPU seconds that loading the detectors and reading the images took.
     """
     follow_peak()
-    rows = start_rows(loading)
+    rows = start_rows(starting, loading)
     rows.append(check_cost(detectors, data))
     cells = [
         cell

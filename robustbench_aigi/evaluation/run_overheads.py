@@ -18,7 +18,7 @@ from robustbench_aigi.evaluation.cells import capture_failure
 from robustbench_aigi.evaluation.examples.grad_cam import GradCamWorker, ImagePair
 from robustbench_aigi.evaluation.examples.selection import MAX_STRONGEST, MAX_WEAKEST
 from robustbench_aigi.evaluation.speedups import choose_speedups
-from robustbench_aigi.executors.process_costs import CpuTimer, peak_memory, start_seconds
+from robustbench_aigi.executors.process_costs import CpuTimer, peak_memory
 from robustbench_aigi.outcomes import Failed
 
 CASES_PER_CELL = MAX_STRONGEST + MAX_WEAKEST
@@ -33,15 +33,17 @@ RUN_BYTES = 250_000
 """Bytes of a run's other files: the report without its pictures, the matrix, the plan."""
 
 
-def start_rows(loading: float) -> list[dict[str, Any]]:
+def start_rows(starting: float, loading: float) -> list[dict[str, Any]]:
     """Return the rows of the command's start and of that of a worker process.
 
     Args:
+        starting: CPU seconds that a process takes to import the package and to end.
         loading: CPU seconds that loading the detectors and reading the images took.
     """
-    start = start_seconds("robustbench_aigi.evaluation")
-    command = WorkCost(seconds=start + loading)
-    return [_row("start", "command", command), _row("start", WORKER_START, WorkCost(seconds=start))]
+    return [
+        _row("start", "command", WorkCost(seconds=starting + loading)),
+        _row("start", WORKER_START, WorkCost(seconds=starting)),
+    ]
 
 
 def check_cost(detectors: Mapping[str, Detector], data: Dataset) -> dict[str, Any]:
@@ -62,7 +64,7 @@ def check_cost(detectors: Mapping[str, Detector], data: Dataset) -> dict[str, An
 
 
 def map_cost(detector: Detector, data: Dataset, cells: int) -> WorkCost:
-    """Return the cost of the Grad-CAM maps of a detector, its first use included.
+    """Return the cost of the Grad-CAM maps of a detector.
 
     Args:
         detector: one that raises has no maps, in a run either.
@@ -71,16 +73,13 @@ def map_cost(detector: Detector, data: Dataset, cells: int) -> WorkCost:
     """
     if not cells:
         return WorkCost()
-    timer = CpuTimer()
     sample = Dataset(data.name, choose(data.manifest, CASE_SAMPLE))
     one = Dataset(data.name, sample.manifest.tail(1))
     first = capture_failure("grad-cam", lambda: _mapped(one, detector))
     if isinstance(first, Failed) or first.empty:
-        return WorkCost(seconds=timer.seconds)
-    began = timer.seconds
+        return WorkCost()
     cost = try_work(partial(_mapped, detector=detector), sample, table_size)
-    cost = cost.of_images(cells * min(CASES_PER_CELL, len(data)))
-    return cost._replace(seconds=cost.seconds + began)
+    return cost.of_images(cells * min(CASES_PER_CELL, len(data)))
 
 
 def page_cost(rows: pd.DataFrame, data: Dataset) -> dict[str, Any]:
@@ -94,10 +93,8 @@ def page_cost(rows: pd.DataFrame, data: Dataset) -> dict[str, Any]:
     cases = len(own) * min(CASES_PER_CELL, len(data))
     sample = Dataset(data.name, choose(data.manifest, CASE_SAMPLE))
     cost = try_work(_pictured, sample).of_images(cases)
-    of_case = (own["megabytes"] / own["images"].clip(lower=1)).sum() * min(
-        CASES_PER_CELL, len(data)
-    )
-    size = RUN_BYTES / 1e6 + of_case * PICTURES_PER_CASE * TEXT_BYTES
+    each = (own["megabytes"] / own["images"].clip(lower=1)).mean() if cases else 0.0
+    size = RUN_BYTES / 1e6 + cases * each * PICTURES_PER_CASE * TEXT_BYTES
     return _row("report", "page", cost._replace(megabytes=size))
 
 

@@ -10,10 +10,13 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation import costs
-from robustbench_aigi.executors.process_costs import CpuTimer
+from robustbench_aigi.executors.process_costs import CpuTimer, start_seconds
 from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.detectors import available, load_detectors
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
+
+STARTED_MODULES = ("robustbench_aigi.pipeline.evaluate", "pytorch_grad_cam")
+"""What an evaluation and its workers import."""
 
 
 def plan_evaluation(
@@ -61,4 +64,6 @@ def plan_evaluation(
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
-    return costs.estimate(ready, suite, data, timer.seconds)
+    loading = timer.seconds
+    starting = start_seconds(*STARTED_MODULES)
+    return costs.estimate(ready, suite, data, starting=starting, loading=loading)
