@@ -173,11 +173,21 @@ def size_groups(data: Dataset) -> list[Dataset]:
     Args:
         data: all in one group where its manifest does not hold the sizes.
     """
-    order = np.floor(np.log(areas(data)) / np.log(SIZE_FACTOR))
+    order = size_orders(data)
     return [
         Dataset(data.name, data.manifest[order == value].reset_index(drop=True))
         for value in np.unique(order)
     ]
+
+
+def size_orders(data: Dataset) -> npt.NDArray[np.int64]:
+    """Return the number of the group of every image.
+
+    Args:
+        data: the images.
+    """
+    order: npt.NDArray[np.int64] = np.floor(np.log(areas(data)) / np.log(SIZE_FACTOR)).astype(int)
+    return order
 
 
 def sample_of(group: Dataset, count: int) -> Dataset:

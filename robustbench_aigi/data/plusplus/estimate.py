@@ -3,7 +3,7 @@
 import io
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from robustbench_aigi.data.trials import (
     WorkCost,
     blocks,
     planned_totals,
+    size_orders,
     table_size,
     try_work,
 )
@@ -119,7 +120,7 @@ def stored_files(table: pd.DataFrame, folder: Path) -> StoredSize:
 
 
 class PartTrial:
-    """Makes images of a part in a folder that is deleted, and remembers the last ones.
+    """Makes images of a part in a folder that is deleted, and remembers the last of each size.
 
     Args:
         builder: of the part.
@@ -129,29 +130,38 @@ class PartTrial:
     def __init__(self, builder: PartBuilder, folder: Path) -> None:
         self._builder = builder
         self._folder = folder
-        self._shard = builder.data
-        self._table = pd.DataFrame()
+        self._made: dict[int, tuple[Dataset, pd.DataFrame]] = {}
 
     def __call__(self, shard: Dataset) -> pd.DataFrame:
         """Make the images of a ``shard``, and return their rows of the manifest."""
-        self._shard = shard
-        self._table = self._builder.make(shard, self._folder)
-        return self._table
+        table = self._builder.make(shard, self._folder)
+        self._made[int(size_orders(shard)[0])] = (shard, table)
+        return table
 
     def sheet_cost(self) -> WorkCost:
-        """Return the cost of the part's contact sheet, from drawing some of the last images."""
-        timer = CpuTimer()
-        paths = self._table["path"][:SHEET_SAMPLE]
-        attacked = [decode((self._folder / path).read_bytes()) for path in paths]
-        shown = [[image] for image in attacked]
-        if self._builder.attack not in ("clean", "diffusion"):
-            clean = zip(self._shard.pixels(), attacked, strict=False)
-            shown = [[one, other, times_ten(other, one)] for one, other in clean]
-        cells = [SheetCell(images, [""]) for images in shown]
-        file = io.BytesIO()
-        draw_sheet("", cells, len(cells)).save(file, format="PNG")
-        share = min(SHEET_IMAGES, len(self._builder.data)) / len(cells)
-        return WorkCost(0, 0, timer.seconds * share, len(file.getvalue()) * share / 1e6)
+        """Return the cost of the part's contact sheet, from drawing some images of every size."""
+        orders = size_orders(self._builder.data)
+        shown = min(SHEET_IMAGES, len(orders))
+        total = WorkCost()
+        for order, (shard, table) in self._made.items():
+            timer = CpuTimer()
+            cells = self._cells(shard, table["path"][:SHEET_SAMPLE])
+            file = io.BytesIO()
+            draw_sheet("", cells, len(cells)).save(file, format="PNG")
+            share = shown * float((orders == order).mean()) / len(cells)
+            size = len(file.getvalue()) * share / 1e6
+            total = total.plus(WorkCost(0, 0, timer.seconds * share, size))
+        return total
+
+    def _cells(self, shard: Dataset, paths: Iterable[str]) -> list[SheetCell]:
+        """Return the first images of a shard as a sheet shows them."""
+        made = [decode((self._folder / path).read_bytes()) for path in paths]
+        if self._builder.attack in ("clean", "generated", "diffusion"):
+            return [SheetCell([image], [""]) for image in made]
+        return [
+            SheetCell([clean, image, times_ten(image, clean)], [""])
+            for clean, image in zip(shard.pixels(), made, strict=False)
+        ]
 
 
 def _costs(builder: PartBuilder, out: Path) -> dict[tuple[str, str], WorkCost]:
