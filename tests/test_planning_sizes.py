@@ -31,7 +31,7 @@ from tests.finished_run import SUITE, detector
 data = load_data("folder", sys.argv[1])
 print(estimate({"good": detector("good")}, SUITE, data)[1]["good"])
 """
-WEIGHTS = "robustbench_aigi/weights/cifake-cnn-cifake.safetensors"
+SURROGATE_WEIGHTS = "robustbench_aigi/weights/cifake-cnn-cifake.safetensors"
 
 
 def folder_of(folder: Path, sides: list[int]) -> str:
@@ -131,7 +131,11 @@ def test_memory_grows_with_the_largest_image(tmp_path: Path) -> None:
 def test_disk_of_a_build_is_within_bounds(tmp_path: Path, tiny_suite: str) -> None:
     source = folder_of(tmp_path / "images", [64] * 20 + [400] * 2)
     request = BuildRequest(
-        dataset="folder", source=source, attacks=tiny_suite, surrogates=[WEIGHTS], samples=2
+        dataset="folder",
+        source=source,
+        attacks=tiny_suite,
+        surrogates=[SURROGATE_WEIGHTS],
+        samples=2,
     )
     executor = InProcessExecutor(1)
     expected = datasets.build(request, tmp_path / "set", executor=executor, dry_run=True)

@@ -60,7 +60,12 @@ class WorkCost(NamedTuple):
 
     def plus(self, other: Self) -> "WorkCost":
         """Return the cost of both."""
-        return WorkCost(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+        return WorkCost(
+            self.images + other.images,
+            self.passes + other.passes,
+            self.seconds + other.seconds,
+            self.megabytes + other.megabytes,
+        )
 
     def of_images(self, images: int) -> "WorkCost":
         """Return the cost of another number of images of the same sizes."""
