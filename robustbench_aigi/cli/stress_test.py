@@ -155,7 +155,7 @@ def plan(
         from robustbench_aigi.evaluation.intervals import images_for
 
         images = images_for(_fraction("--width", width), _fraction("--share", share))
-        typer.echo(f"{images} images in each direction: --limit {2 * images}")
+        typer.echo(f"{images} images in each direction: --limit {2 * images}", err=as_json)
     if detectors:
         from robustbench_aigi.evaluation.cost_text import to_json, to_text
         from robustbench_aigi.pipeline.plan import plan_evaluation

@@ -177,7 +177,7 @@ def _shared_options(folder: Path, workers: int) -> list[str]:
     return ["--attacks", str(folder / "suite.toml"), "--workers", str(workers)]
 
 
-COMPARISONS = {"evaluate": compare_evaluation, "build": compare_build}
+COMPARED_COMMANDS = {"evaluate": compare_evaluation, "build": compare_build}
 
 
 def main() -> int:
@@ -204,7 +204,7 @@ def main() -> int:
             comparison(key, sources[key], folder, workers)
             for key in args.sets
             for workers in args.workers
-            for command, comparison in COMPARISONS.items()
+            for command, comparison in COMPARED_COMMANDS.items()
             if args.only in (None, command)
         ]
     return 0 if all(results) else 1
