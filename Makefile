@@ -22,6 +22,7 @@ bench: .venv/ready-dev
 	$(BIN)/python -m tests.benchmarks.training_images
 	$(BIN)/python -m tests.benchmarks.gradients
 	$(BIN)/python -m tests.benchmarks.memory
+	$(BIN)/python -m tests.benchmarks.planned
 	$(BIN)/python -m tests.benchmarks.building $(if $(CIFAKE),--cifake $(CIFAKE))
 	$(BIN)/python -m tests.benchmarks.speed $(if $(CIFAKE),--cifake $(CIFAKE))
 

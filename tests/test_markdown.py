@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robustbench_aigi.data.audit.write import to_table
 from robustbench_aigi.evaluation.columns import COLUMN_NAMES
-from robustbench_aigi.evaluation.costs import to_text
+from robustbench_aigi.evaluation.cost_text import to_text
 from robustbench_aigi.io.markdown import escaped, table_head, table_row
 from robustbench_aigi.report import Matrix, RunResults, to_markdown
 from robustbench_aigi.report import compare as comparison

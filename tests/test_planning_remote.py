@@ -13,7 +13,7 @@ from robustbench_aigi.cli.main import main
 from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector, load_detector
 from robustbench_aigi.errors import UnavailableError
-from robustbench_aigi.evaluation.costs import to_text
+from robustbench_aigi.evaluation.cost_text import to_text
 from robustbench_aigi.evaluation.remote_costs import TERMS_NOTICE
 from robustbench_aigi.pipeline.evaluate import evaluate
 from robustbench_aigi.pipeline.plan import plan_evaluation

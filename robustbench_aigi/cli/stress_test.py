@@ -1,5 +1,6 @@
 """The commands that attack detectors: evaluate, run, plan."""
 
+import json
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from robustbench_aigi.cli.options import (
     DETECTORS_ARGUMENT,
     OUT_HELP,
     STRESS_TEST_PANEL,
+    AsJson,
     Convert,
     Data,
     ExecutorName,
@@ -143,6 +145,7 @@ def plan(
     share: Annotated[
         str, typer.Option(help="Expected accuracy or success rate; 50% needs the most images.")
     ] = "50%",
+    as_json: AsJson = False,
 ) -> None:
     """Estimate the cost of an evaluation.
 
@@ -152,9 +155,9 @@ def plan(
         from robustbench_aigi.evaluation.intervals import images_for
 
         images = images_for(_fraction("--width", width), _fraction("--share", share))
-        typer.echo(f"{images} images in each direction: --limit {2 * images}")
+        typer.echo(f"{images} images in each direction: --limit {2 * images}", err=as_json)
     if detectors:
-        from robustbench_aigi.evaluation.costs import to_text
+        from robustbench_aigi.evaluation.cost_text import to_json, to_text
         from robustbench_aigi.pipeline.plan import plan_evaluation
 
         with shown_progress() as screen:
@@ -168,7 +171,8 @@ def plan(
                 say=screen.say,
                 convert=convert,
             )
-        typer.echo(to_text(table, workers or 1, held))
+        found = json.dumps(to_json(table, workers or 1), indent=1) if as_json else None
+        typer.echo(found or to_text(table, workers or 1, held))
     if width is None and not detectors:
         raise UserError("nothing to plan. Name detectors, as for evaluate, or write --width 2%.")
 

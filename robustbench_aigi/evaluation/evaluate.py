@@ -14,7 +14,7 @@ from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.evaluation.adequacy.detector_flags import of_detector
 from robustbench_aigi.evaluation.adequacy.flags import Flag
 from robustbench_aigi.evaluation.adequacy.judge import check, write_flags
-from robustbench_aigi.evaluation.adequacy.preflight import Preflight, examine
+from robustbench_aigi.evaluation.adequacy.preflight import Preflight, look_at
 from robustbench_aigi.evaluation.batching import set_batches
 from robustbench_aigi.evaluation.cell_runner import CellRunner, OutOfMemoryError
 from robustbench_aigi.evaluation.cells import CellKey
@@ -144,12 +144,7 @@ class _Run:
     def look_at_detectors(self, say: Say) -> None:
         """Score a few images with each detector, and report what is wrong with its scores."""
         for name, detector in self.ready.items():
-            look = examine(detector, self.data)
-            facts = {"stochastic": look.at_random, "score_step": look.score_step}
-            detector.describe(**facts)
-            if look.batch_shift:
-                detector.at_once = 1
-            self.looks[name] = look
+            self.looks[name] = look_at(detector, self.data)
         for name, look in self.looks.items():
             for line in look.warnings:
                 say(f"{name}: {line}")

@@ -23,7 +23,8 @@ from robustbench_aigi.data.plusplus.storage import load_storage
 from robustbench_aigi.data.prompts import load_prompts
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.executors import Executor, PoolExecutor
+from robustbench_aigi.executors import Executor, InProcessExecutor, PoolExecutor
+from robustbench_aigi.executors.process_costs import CpuTimer, follow_peak
 from robustbench_aigi.io.files import write_text
 from robustbench_aigi.io.locks import exclusive_lock
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
@@ -66,6 +67,7 @@ def _build(
     say: Say,
 ) -> pd.DataFrame:
     load_storage(request.shards)  # a wrong name is reported before the images are read
+    timer = CpuTimer()
     skipped = out / "skipped.csv"
     made = plan_build(request, skipped, progress)
     identities = Identities()
@@ -74,16 +76,18 @@ def _build(
         say(line)
     for note in identities.notes(made.surrogates):
         say(note)
+    follow_peak()
     expected = estimate_build(
         made.parts,
         made.suite,
         made.surrogates,
         out,
-        executor.workers,
         identities,
+        timer.seconds,
         request.shards,
     )
-    say(estimate_text(expected, executor.workers))
+    has_pool = not isinstance(executor, InProcessExecutor)
+    say(estimate_text(expected, executor.workers, has_pool=has_pool))
     if dry_run:
         return expected
     write_text(out / COMMAND_FILE, request.command_line(out))

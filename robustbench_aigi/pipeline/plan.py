@@ -10,9 +10,13 @@ from robustbench_aigi.data import load_data
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.errors import UnavailableError
 from robustbench_aigi.evaluation import costs
+from robustbench_aigi.executors.process_costs import CpuTimer, start_seconds
 from robustbench_aigi.outcomes import Unavailable
 from robustbench_aigi.pipeline.detectors import available, load_detectors
 from robustbench_aigi.progress import Progress, Say, say_nothing, silent
+
+STARTED_MODULES = ("robustbench_aigi.pipeline.evaluate", "pytorch_grad_cam")
+"""What an evaluation and its workers import."""
 
 
 def plan_evaluation(
@@ -38,11 +42,13 @@ def plan_evaluation(
         convert: as in :func:`~robustbench_aigi.data.load_data`.
 
     Returns:
-        A table with one row per cell, and the activation bytes of each detector.
+        A table with one row per cell, and the peak memory in bytes by detector, as in
+        :func:`~robustbench_aigi.evaluation.costs.estimate`.
 
     Raises:
         UnavailableError: no detector is available.
     """
+    timer = CpuTimer()
     suite = load_suite(attacks) if isinstance(attacks, str) else attacks.checked()
     loaded = load_detectors(detectors)
     ready = available(loaded)
@@ -58,4 +64,6 @@ def plan_evaluation(
     for reason in reasons:
         say(reason)
     data = load_data(dataset, source, "test", limit, progress=progress, convert=convert)
-    return costs.estimate(ready, suite, data)
+    loading = timer.seconds
+    starting = start_seconds(*STARTED_MODULES)
+    return costs.estimate(ready, suite, data, starting=starting, loading=loading)

@@ -86,7 +86,8 @@ class Camera(Perturbation):
 def _magnified(first: int, size: int, larger: float) -> Taps:
     """Return where every other pixel of an axis, from a first one, is seen through the lens."""
     start = (size - 1) / 2 * (1 - 1 / larger)
-    return taps(np.arange(first, size, 2) * (1 / larger) + start, size)
+    pixels = np.arange(first, size, 2, dtype=np.float64)
+    return taps(pixels * (1 / larger) + start, size)
 
 
 def linear(values: Floats) -> Floats:

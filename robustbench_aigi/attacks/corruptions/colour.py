@@ -63,7 +63,8 @@ class Contrast(Perturbation):
 
     def _curve(self, channel: Bytes) -> Floats:
         mean = channel.sum(dtype=np.int64) / channel.size
-        return mean + self.factor * (GREY_LEVELS - mean)
+        curve: Floats = mean + self.factor * (GREY_LEVELS - mean)
+        return curve
 
 
 @attacks.add("saturation")

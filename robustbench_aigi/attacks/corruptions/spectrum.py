@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ class SpectrumMatch(Perturbation):
 
 
 def ring_heights(
-    spectrum: npt.NDArray[np.complex128], rings: npt.NDArray[np.int32], floor: float
+    spectrum: npt.NDArray[np.complex128], rings: npt.NDArray[np.integer[Any]], floor: float
 ) -> Floats:
     """Return the mean log amplitude of each ring.
 

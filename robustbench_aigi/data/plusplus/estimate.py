@@ -1,23 +1,42 @@
-"""What a build of a ``++`` set will take: passes, time and room on the disk."""
+"""What a build of a ``++`` set will take: CPU time, room on the disk and memory."""
 
+import io
 import shutil
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from robustbench_aigi.attacks import Suite
+from robustbench_aigi.data.dataset import Dataset
+from robustbench_aigi.data.decoding import decode
 from robustbench_aigi.data.plusplus.build import all_builders
-from robustbench_aigi.data.plusplus.parts import Part, PartBuilder
-from robustbench_aigi.data.plusplus.storage import Storage, load_storage
+from robustbench_aigi.data.plusplus.contact_sheets import SheetCell, draw_sheet, times_ten
+from robustbench_aigi.data.plusplus.parts import SHARD_IMAGES, Part, PartBuilder
+from robustbench_aigi.data.plusplus.storage import ImageFiles, MadeShard, Storage, load_storage
+from robustbench_aigi.data.trials import (
+    DISK_BLOCK,
+    WORKER_START,
+    StoredSize,
+    WorkCost,
+    blocks,
+    planned_totals,
+    size_orders,
+    table_size,
+    try_work,
+)
 from robustbench_aigi.detectors import Detector
 from robustbench_aigi.detectors._support.fingerprint import Identities
 from robustbench_aigi.errors import DataError
-from robustbench_aigi.executors import InProcessExecutor
+from robustbench_aigi.executors.process_costs import CpuTimer, peak_memory, start_seconds
 
-TRIAL_IMAGES = 8
-"""Images of a trial; the first of two warms up, the second is timed."""
+SHEET_IMAGES = 24
+"""Images of a contact sheet."""
+SHEET_SAMPLE = 4
+"""Images that are drawn to measure a sheet."""
+COMMAND_ROW = ("", "start and trials")
+"""Split and attack of the first row: what the command takes before any work."""
+COST_COLUMNS = ["split", "attack", "images", "passes", "seconds", "megabytes", "memory"]
 
 
 def estimate_build(
@@ -25,36 +44,43 @@ def estimate_build(
     suite: Suite,
     surrogates: Mapping[str, Detector],
     out: Path,
-    workers: int,
     identities: Identities | None = None,
+    loading: float = 0.0,
     shards: str | None = None,
 ) -> pd.DataFrame:
-    """Estimate what a build has left to do, by trials of every part on a few images.
+    """Estimate what a build has left to do, by trials of every part on images of every size.
 
     Args:
         parts: by split.
         suite: what is done to the clean images.
         surrogates: detectors by name.
         out: folder of the set.
-        workers: processes that share the time.
         identities: the surrogates' fingerprints, where the caller has them already.
+        loading: CPU seconds that reading the images and loading the surrogates took.
         shards: kind of archives that images are written to; None for one file per image.
 
     Returns:
-        One row per part: ``split, attack, images, passes, seconds, megabytes``.
+        One row per part, and rows without a split for the rest of the command: ``split, attack,
+        images, passes``, ``seconds`` of CPU time, ``megabytes`` on the disk, and ``memory``, the
+        peak of the process in bytes. The trials are among them, because a build makes them too.
 
     Raises:
         DataError: the disk has less room than the set takes, or a row names a surrogate that was
             not given.
     """
+    timer = CpuTimer()
     storage = load_storage(shards)
     builders = all_builders(parts, suite, surrogates, identities, storage)
-    rows = [
-        {"split": builder.split, "attack": builder.attack} | _remaining(builder, out, storage)
-        for builder in builders
-    ]
-    table = pd.DataFrame(rows).astype({"passes": int})
-    table["seconds"] /= workers
+    costs = {COMMAND_ROW: WorkCost()}
+    for builder in builders:
+        costs |= _costs(builder, out, storage)
+    # One such process is the command, another one is what was just measured.
+    start = start_seconds("robustbench_aigi.data.plusplus.build")
+    costs["", WORKER_START] = WorkCost(seconds=start)
+    costs[COMMAND_ROW] = WorkCost(seconds=2 * start + loading + timer.seconds)
+    rows = [[*key, *cost, peak_memory()] for key, cost in costs.items()]
+    table = pd.DataFrame(rows, columns=COST_COLUMNS)
+    table["passes"] = table["passes"].round().astype(int)
     room = shutil.disk_usage(_existing(out)).free / 1e6
     needed = float(table["megabytes"].sum())
     if needed > room:
@@ -65,43 +91,113 @@ def estimate_build(
     return table
 
 
-def estimate_text(expected: pd.DataFrame, workers: int) -> str:
+def estimate_text(expected: pd.DataFrame, workers: int, *, has_pool: bool) -> str:
     """Return an estimate as text, with its sums.
 
     Args:
         expected: of :func:`estimate_build`.
-        workers: processes that share the time.
+        workers: processes that share the work.
+        has_pool: whether they are other processes than the command's own.
     """
-    images, passes, seconds, size = (
-        expected[name].sum() for name in ("images", "passes", "seconds", "megabytes")
+    shown = expected.drop(columns="memory").rename(
+        columns={"seconds": "CPU seconds", "megabytes": "MB on the disk"}
     )
-    shown = expected.round({"seconds": 0, "megabytes": 1}).to_string(index=False)
-    return (
-        f"{shown}\nto do: {images:.0f} images, {passes:.2g} model passes, about"
-        f" {seconds / 60:.0f} min with {workers} workers, {size:.0f} MB"
-    )
+    text = shown.round({"CPU seconds": 1, "MB on the disk": 1}).to_string(index=False)
+    images, passes = (expected[name].sum() for name in ("images", "passes"))
+    totals = planned_totals(expected, workers, has_pool=has_pool)
+    return f"{text}\nto do: {images:.0f} images, {passes:.2g} model passes\n{totals.to_text()}"
 
 
-def _remaining(builder: PartBuilder, out: Path, storage: Storage) -> dict[str, float]:
-    missing = [len(shard) for shard, place in builder.places() if not storage.is_whole(out, place)]
-    images = sum(missing)
-    if not images:
-        return {"images": 0, "passes": 0, "seconds": 0.0, "megabytes": 0.0}
-    trials = builder.data.slices(TRIAL_IMAGES)[:2]
-    executor = InProcessExecutor(1)
-    for trial in trials:
-        start = time.perf_counter()
-        (made,) = executor.map_ordered(builder.make, [trial])
-        seconds = time.perf_counter() - start
-    table = made.table
-    passes = float((table["forwards"] + table["backwards"]).sum())
-    scale = images / len(table)
-    return {
-        "images": images,
-        "passes": passes * scale,
-        "seconds": seconds * scale,
-        "megabytes": storage.bytes_on_disk(made, images, len(missing)) / 1e6,
-    }
+def stored_files(table: pd.DataFrame) -> StoredSize:
+    """Return what image files and their rows of two manifests take on the disk.
+
+    Args:
+        table: of the manifest, with a further column ``size``, the bytes of each file.
+    """
+    rows = table_size(table.drop(columns="size"))
+    files = sum(blocks(size) for size in table["size"])
+    class_folders = 3 * DISK_BLOCK
+    return StoredSize(files + 2 * rows.rows, 2 * rows.shard + class_folders)
+
+
+def sized_table(made: MadeShard) -> pd.DataFrame:
+    """Return the rows of the manifest with the column ``size``, the bytes of each file."""
+    return made.table.assign(size=[len(content) for content in made.files])
+
+
+class PartTrial:
+    """Makes images of a part, and remembers the last of each size.
+
+    Args:
+        builder: of the part.
+        storage: how they would be stored.
+    """
+
+    def __init__(self, builder: PartBuilder, storage: Storage) -> None:
+        self._builder = builder
+        self._storage = storage
+        self._made: dict[int, tuple[Dataset, MadeShard]] = {}
+
+    def __call__(self, shard: Dataset) -> pd.DataFrame:
+        """Make the images of a ``shard``, and return their rows of the manifest."""
+        made = self._builder.make(shard)
+        self._made[int(size_orders(shard)[0])] = (shard, made)
+        self._last = made
+        return sized_table(made)
+
+    def stored(self, table: pd.DataFrame) -> StoredSize:
+        """Return what the last images take with their rows of all manifests.
+
+        Two of these are Parquet files and two are JSON Lines.
+
+        Args:
+            table: what the last call returned.
+        """
+        lines = len(table.drop(columns="size").to_json(orient="records", lines=True))
+        size = stored_files(table)
+        if not isinstance(self._storage, ImageFiles):
+            rows = table_size(self._last.table)
+            images = self._storage.bytes_on_disk(self._last, len(table), 0)
+            shard = self._storage.bytes_on_disk(self._last, 0, 1)
+            size = StoredSize(images + 2 * rows.rows, shard + 2 * rows.shard)
+        return size._replace(rows=size.rows + 2 * lines)
+
+    def sheet_cost(self) -> WorkCost:
+        """Return the cost of the part's contact sheet, from drawing some images of every size."""
+        orders = size_orders(self._builder.data)
+        shown = min(SHEET_IMAGES, len(orders))
+        total = WorkCost()
+        for order, (shard, made) in self._made.items():
+            timer = CpuTimer()
+            cells = self._cells(shard, made.files[:SHEET_SAMPLE])
+            file = io.BytesIO()
+            draw_sheet("", cells, len(cells)).save(file, format="PNG")
+            share = shown * float((orders == order).mean()) / len(cells)
+            size = len(file.getvalue()) * share / 1e6
+            total = total.plus(WorkCost(0, 0, timer.seconds * share, size))
+        return total
+
+    def _cells(self, shard: Dataset, files: Iterable[bytes]) -> list[SheetCell]:
+        """Return the first images of a shard as a sheet shows them."""
+        made = [decode(content) for content in files]
+        if self._builder.attack in ("clean", "generated", "diffusion"):
+            return [SheetCell([image], [""]) for image in made]
+        return [
+            SheetCell([clean, image, times_ten(image, clean)], [""])
+            for clean, image in zip(shard.pixels(), made, strict=False)
+        ]
+
+
+def _costs(builder: PartBuilder, out: Path, storage: Storage) -> dict[tuple[str, str], WorkCost]:
+    """Return the cost of the shards of a part that are not there yet, and of its contact sheet."""
+    part = (builder.split, builder.attack)
+    missing = [shard for shard, place in builder.places() if not storage.is_whole(out, place)]
+    if not missing:
+        return {part: WorkCost()}
+    rows = pd.concat([shard.manifest for shard in missing], ignore_index=True)
+    trial = PartTrial(builder, storage)
+    cost = try_work(trial, Dataset(builder.data.name, rows), trial.stored, SHARD_IMAGES)
+    return {part: cost, ("", f"contact sheet of {' '.join(part)}"): trial.sheet_cost()}
 
 
 def _existing(folder: Path) -> Path:

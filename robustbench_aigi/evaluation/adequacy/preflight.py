@@ -50,6 +50,22 @@ class Preflight:
     warnings: tuple[str, ...] = ()
 
 
+def look_at(detector: Detector, data: Dataset) -> Preflight:
+    """Examine a detector, and set what its evaluation needs to know of its scores.
+
+    Args:
+        detector: its card gets ``stochastic`` and ``score_step``; one whose scores depend on the
+            batch is shown its images one by one from now on.
+        data: as in :func:`examine`.
+    """
+    look = examine(detector, data)
+    facts = {"stochastic": look.at_random, "score_step": look.score_step}
+    detector.describe(**facts)
+    if look.batch_shift:
+        detector.at_once = 1
+    return look
+
+
 def examine(detector: Detector, data: Dataset) -> Preflight:
     """Score a few images of ``data``, some of them alone too.
 
