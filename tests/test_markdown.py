@@ -81,6 +81,7 @@ def test_every_table_keeps_its_columns(tmp_path: Path) -> None:
         "passes": 1.0,
         "seconds": 1.0,
         "megabytes": 1.0,
+        "memory": 1e9,
         "service": "",
     }
     check(to_text(pd.DataFrame([cell]), 1, {ODD: 1}))
